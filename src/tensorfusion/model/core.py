@@ -1,0 +1,147 @@
+"""Narrow read-only projections of the built-in kinds that this project reads.
+
+A projection names only the fields some decision uses; msgspec skips the rest while parsing. Adding a field here costs
+memory for every pod of the cluster, so add it only with its reader. Never written back: all writes are patches.
+"""
+
+import msgspec
+
+from tensorfusion.model.meta import Condition, Object, SelectorRequirement
+
+
+class ContainerResources(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Quantities stay strings here; ``model.pod_resources`` adds them up in integers."""
+
+    requests: dict[str, str | int | float] = {}
+    limits: dict[str, str | int | float] = {}
+
+
+class Container(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str = ""
+    resources: ContainerResources = msgspec.field(default_factory=ContainerResources)
+    restart_policy: str | None = msgspec.field(default=None, name="restartPolicy")
+
+
+class Toleration(msgspec.Struct, frozen=True, omit_defaults=True):
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
+class NodeSelectorTerm(msgspec.Struct, frozen=True, omit_defaults=True):
+    match_expressions: tuple[SelectorRequirement, ...] = msgspec.field(default=(), name="matchExpressions")
+    match_fields: tuple[SelectorRequirement, ...] = msgspec.field(default=(), name="matchFields")
+
+
+class NodeSelector(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Terms are alternatives; the expressions inside one term must all hold. No term matches nothing."""
+
+    terms: tuple[NodeSelectorTerm, ...] = msgspec.field(default=(), name="nodeSelectorTerms")
+
+
+class PreferredTerm(msgspec.Struct, frozen=True, omit_defaults=True):
+    weight: int = 1
+    preference: NodeSelectorTerm = msgspec.field(default_factory=NodeSelectorTerm)
+
+
+class NodeAffinity(msgspec.Struct, frozen=True, omit_defaults=True):
+    required: NodeSelector | None = msgspec.field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
+    preferred: tuple[PreferredTerm, ...] = msgspec.field(
+        default=(), name="preferredDuringSchedulingIgnoredDuringExecution"
+    )
+
+
+class Affinity(msgspec.Struct, frozen=True, omit_defaults=True):
+    node_affinity: NodeAffinity | None = msgspec.field(default=None, name="nodeAffinity")
+
+
+class SchedulingGate(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str = ""
+
+
+class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    node_name: str = msgspec.field(default="", name="nodeName")
+    scheduler_name: str = msgspec.field(default="default-scheduler", name="schedulerName")
+    priority: int = 0
+    priority_class_name: str = msgspec.field(default="", name="priorityClassName")
+    node_selector: dict[str, str] = msgspec.field(default_factory=dict, name="nodeSelector")
+    affinity: Affinity | None = None
+    tolerations: tuple[Toleration, ...] = ()
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = msgspec.field(default=(), name="initContainers")
+    overhead: dict[str, str | int | float] = {}
+    scheduling_gates: tuple[SchedulingGate, ...] = msgspec.field(default=(), name="schedulingGates")
+    termination_grace_period_seconds: int | None = msgspec.field(default=None, name="terminationGracePeriodSeconds")
+    restart_policy: str = msgspec.field(default="Always", name="restartPolicy")
+
+
+class PodStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    phase: str = ""
+    reason: str = ""
+    nominated_node_name: str = msgspec.field(default="", name="nominatedNodeName")
+    conditions: tuple[Condition, ...] = ()
+
+
+class Pod(Object, frozen=True):
+    """What the scheduler, the operator and the simulated kubelet read of a pod."""
+
+    spec: PodSpec = msgspec.field(default_factory=PodSpec)
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
+
+    @property
+    def finished(self) -> bool:
+        """The pod holds no resources any more: it ended, whichever way."""
+        return self.status.phase in ("Succeeded", "Failed")
+
+
+class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class NodeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class NodeStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    capacity: dict[str, str | int | float] = {}
+    allocatable: dict[str, str | int | float] = {}
+    conditions: tuple[Condition, ...] = ()
+
+
+class Node(Object, frozen=True):
+    spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
+    status: NodeStatus = msgspec.field(default_factory=NodeStatus)
+
+    @property
+    def ready(self) -> bool:
+        """False when the Ready condition is False or Unknown; a node without conditions counts as ready."""
+        return all(condition.status == "True" for condition in self.status.conditions if condition.type == "Ready")
+
+
+class NamespaceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    phase: str = ""
+
+
+class Namespace(Object, frozen=True):
+    status: NamespaceStatus = msgspec.field(default_factory=NamespaceStatus)
+
+
+class LeaseSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    holder_identity: str | None = msgspec.field(default=None, name="holderIdentity")
+    lease_duration_seconds: int | None = msgspec.field(default=None, name="leaseDurationSeconds")
+    acquire_time: str | None = msgspec.field(default=None, name="acquireTime")
+    renew_time: str | None = msgspec.field(default=None, name="renewTime")
+    lease_transitions: int | None = msgspec.field(default=None, name="leaseTransitions")
+
+
+class Lease(Object, frozen=True):
+    spec: LeaseSpec = msgspec.field(default_factory=LeaseSpec)
+
+
+class PriorityClass(Object, frozen=True):
+    value: int = 0
+    global_default: bool = msgspec.field(default=False, name="globalDefault")

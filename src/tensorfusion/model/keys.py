@@ -1,0 +1,125 @@
+"""Every label, annotation, finalizer and fixed name of the ``tensor-fusion.ai`` domain, spelled once.
+
+Source: TensorFusion's public label and annotation reference.
+"""
+
+DOMAIN = "tensor-fusion.ai"
+FINALIZER = f"{DOMAIN}/finalizer"
+
+SCHEDULER_NAME = "tensor-fusion-scheduler"
+DEFAULT_SCHEDULER_NAME = "default-scheduler"
+SYSTEM_NAMESPACE = "tensor-fusion-sys"
+LEADER_LEASE = "85104305.tensor-fusion.ai"
+
+CONTROLLER_ACCOUNT = "tensor-fusion-controller"
+HYPERVISOR_ACCOUNT = "tensor-fusion-hypervisor-sa"
+
+# --- annotations a user sets on a pod (template) ---
+TFLOPS_REQUEST = f"{DOMAIN}/tflops-request"
+TFLOPS_LIMIT = f"{DOMAIN}/tflops-limit"
+VRAM_REQUEST = f"{DOMAIN}/vram-request"
+VRAM_LIMIT = f"{DOMAIN}/vram-limit"
+COMPUTE_PERCENT_REQUEST = f"{DOMAIN}/compute-percent-request"
+COMPUTE_PERCENT_LIMIT = f"{DOMAIN}/compute-percent-limit"
+GPU_COUNT = f"{DOMAIN}/gpu-count"
+GPU_INDICES = f"{DOMAIN}/gpu-indices"
+GPU_MODEL = f"{DOMAIN}/gpu-model"
+VENDOR = f"{DOMAIN}/vendor"
+GPU_POOL = f"{DOMAIN}/gpupool"  # also a label
+QOS = f"{DOMAIN}/qos"
+WORKLOAD_PROFILE = f"{DOMAIN}/workload-profile"
+INJECT_CONTAINER = f"{DOMAIN}/inject-container"
+IS_LOCAL_GPU = f"{DOMAIN}/is-local-gpu"
+SIDECAR_WORKER = f"{DOMAIN}/sidecar-worker"
+ISOLATION = f"{DOMAIN}/isolation"
+PARTITION_ID = f"{DOMAIN}/partition-id"
+DEDICATED_GPU = f"{DOMAIN}/dedicated-gpu"
+WORKER_POD_TEMPLATE = f"{DOMAIN}/worker-pod-template"
+DISABLE_FEATURES = f"{DOMAIN}/disable-features"
+AUTOSCALE = f"{DOMAIN}/autoscale"
+AUTOSCALE_TARGET = f"{DOMAIN}/autoscale-target"
+ENABLED_REPLICAS = f"{DOMAIN}/enabled-replicas"
+EVICTION_PROTECTION = f"{DOMAIN}/eviction-protection"
+GANG_ENABLED = f"{DOMAIN}/gang-enabled"
+GANG_MIN_MEMBERS = f"{DOMAIN}/gang-min-members"
+GANG_TIMEOUT = f"{DOMAIN}/gang-timeout"
+DRA_ENABLED = f"{DOMAIN}/dra-enabled"
+DRA_CEL_EXPRESSION = f"{DOMAIN}/dra-cel-expression"
+
+# --- labels ---
+ENABLED = f"{DOMAIN}/enabled"
+COMPONENT = f"{DOMAIN}/component"
+WORKLOAD = f"{DOMAIN}/workload"
+MANAGED_BY = f"{DOMAIN}/managed-by"
+POD_TEMPLATE_HASH = f"{DOMAIN}/pod-template-hash"
+HARDWARE_VENDOR = f"{DOMAIN}/hardware-vendor"
+POOL_LABEL_PREFIX = f"{DOMAIN}/pool-"
+
+# --- annotations the system writes on pods ---
+GPU_IDS = f"{DOMAIN}/gpu-ids"
+CONTAINER_GPU_COUNT = f"{DOMAIN}/container-gpu-count"
+CONTAINER_GPUS = f"{DOMAIN}/container-gpus"
+INDEX = f"{DOMAIN}/index"
+EFFECTIVE_HARD_SM_PERCENT = f"{DOMAIN}/effective-hard-sm-percent"
+PARTITION_UUIDS = f"{DOMAIN}/partition-uuids"
+EMBEDDED_WORKER = f"{DOMAIN}/embedded-worker"
+DEDICATED_WORKER = f"{DOMAIN}/dedicated-worker"
+SELECTED_WORKLOAD = f"{DOMAIN}/selected-workload"
+PENDING_OWNED_WORKLOAD = f"{DOMAIN}/pending-owned-workload"
+POD_COUNTER_KEY = f"{DOMAIN}/pod-counter-key"
+PORT_NUMBER = f"{DOMAIN}/port-number"
+GANG_DESIRED_MEMBERS = f"{DOMAIN}/gang-desired-members"
+GANG_REQUIRED_MEMBERS = f"{DOMAIN}/gang-required-members"
+GANG_GROUP_KEY = f"{DOMAIN}/gang-group-key"
+SCHEDULER_EPOCH = f"{DOMAIN}/scheduler-epoch"
+"""The epoch (Lease transitions) of the leader that bound the pod. Ours: fencing of stalled leaders."""
+
+# --- other objects ---
+IS_DEFAULT_POOL = f"{DOMAIN}/is-default-pool"
+LAST_SYNC = f"{DOMAIN}/last-sync"
+GPU_MISSING_SINCE = f"{DOMAIN}/gpu-missing-since"
+VIRTUALIZATION_CAPABILITIES = f"{DOMAIN}/virtualization-capabilities"
+WORKLOAD_MODE = f"{DOMAIN}/workload-mode"
+
+PRIORITY_CLASS_CRITICAL = "tensor-fusion-critical"
+PRIORITY_CLASS_HIGH = "tensor-fusion-high"
+PRIORITY_CLASS_MEDIUM = "tensor-fusion-medium"
+PRIORITY_VALUES = {PRIORITY_CLASS_CRITICAL: 100_000, PRIORITY_CLASS_HIGH: 10_000, PRIORITY_CLASS_MEDIUM: 0}
+
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+
+SYSTEM_WRITTEN = frozenset(
+    {
+        GPU_IDS,
+        CONTAINER_GPUS,
+        INDEX,
+        EFFECTIVE_HARD_SM_PERCENT,
+        PARTITION_UUIDS,
+        DEDICATED_WORKER,
+        POD_COUNTER_KEY,
+        PORT_NUMBER,
+        SCHEDULER_EPOCH,
+    }
+)
+"""Annotations that tenants may neither set on CREATE nor change later."""
+
+REQUEST_KEYS = frozenset(
+    {
+        TFLOPS_REQUEST,
+        TFLOPS_LIMIT,
+        VRAM_REQUEST,
+        VRAM_LIMIT,
+        COMPUTE_PERCENT_REQUEST,
+        COMPUTE_PERCENT_LIMIT,
+        GPU_COUNT,
+        GPU_INDICES,
+        GPU_MODEL,
+        VENDOR,
+        GPU_POOL,
+        QOS,
+        ISOLATION,
+        PARTITION_ID,
+        DEDICATED_GPU,
+    }
+)
+"""Annotations that say what a pod asks for: fixed for tenants once the pod is bound."""
