@@ -1,0 +1,63 @@
+# The same targets for people and for CI. Only Python 3.11+ is needed, but for the targets that say otherwise.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+KUBE_VERSION := 1.34.2
+KUBEBUILDER_ASSETS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tensorfusion/kube-assets/$(KUBE_VERSION)
+export KUBEBUILDER_ASSETS
+
+.PHONY: help demo install dev format lint test test-real test-long kube-assets bench generate clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## Install the program into .venv
+
+dev: $(VENV)/.dev ## Install the program and the development tools into .venv
+
+demo: ## Start a simulated cluster, apply examples/, say what happened and why (KEEP=1 leaves it running)
+	@test -e $(VENV)/.dev || $(MAKE) -s $(VENV)/.installed
+	@$(BIN)/python tools/demo.py
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff format src tests tools benchmarks
+	$(BIN)/ruff check --fix src tests tools benchmarks
+
+lint: $(VENV)/.dev ## Format check, lint, strict types, import contracts, generated files
+	$(BIN)/ruff format --check -q src tests tools benchmarks
+	$(BIN)/ruff check -q src tests tools benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate_crds.py --check
+
+test: lint ## Everything that has to hold before a commit
+	$(BIN)/pytest -n 2
+
+test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
+	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
+	$(BIN)/pytest tests/e2e tests/kube --real -m 'not long'
+
+test-long: $(VENV)/.dev ## A thousand kills, long fuzzing
+	$(BIN)/pytest -m long
+
+kube-assets: ## Build a real control plane for tests (needs go; about 6 minutes, cached)
+	tools/kube/build $(KUBEBUILDER_ASSETS)
+
+generate: $(VENV)/.dev ## Write the generated files anew
+	$(BIN)/python tools/generate_crds.py
+
+bench: $(VENV)/.dev ## Run the benchmarks that take under a minute each
+	for script in decision placements sync startup; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+clean: ## Remove what the targets above made in this folder
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo

@@ -1,0 +1,141 @@
+"""``tensorfusion apply``: create or update the objects of YAML files, for machines without kubectl."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tensorfusion.cli.session import cluster_options, with_client
+from tensorfusion.errors import ApiError, ConfigError, TensorFusionError
+from tensorfusion.kube.client import Client
+from tensorfusion.model.meta import Raw
+from tensorfusion.model.resources import Resource
+
+
+@click.command("apply")
+@click.option("--filename", "-f", "paths", multiple=True, required=True, help="File, folder, or - for standard input.")
+@click.option("--namespace", "-n", default="default", show_default=True, help="For objects that name none.")
+@cluster_options
+def command(paths: tuple[str, ...], namespace: str, kubeconfig: Path | None, data: Path | None) -> None:
+    """Create or update every object of the files, in order; one that is refused does not stop the others."""
+    documents = [document for path in paths for document in read_documents(path)]
+    if with_client(kubeconfig, data, lambda client: apply_documents(client, documents, namespace=namespace)):
+        sys.exit(1)
+
+
+def read_documents(path: str) -> list[tuple[str, Raw]]:
+    """The objects of a file or folder with where each comes from. Lists are taken apart.
+
+    Raises:
+        ConfigError: unreadable, not YAML, or a document that is not an object.
+    """
+    import yaml
+
+    if path == "-":
+        texts = [("standard input", sys.stdin.read())]
+    else:
+        root = Path(path)
+        files = (
+            sorted(file for file in root.rglob("*") if file.suffix in {".yaml", ".yml", ".json"})
+            if root.is_dir()
+            else [root]
+        )
+        try:
+            texts = [(str(file), file.read_text()) for file in files]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+    found: list[tuple[str, Raw]] = []
+    for source, text in texts:
+        try:
+            documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
+        for number, document in enumerate(documents, start=1):
+            where = f"{source} (document {number})" if len(documents) > 1 else source
+            items = (
+                document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else [document]
+            )
+            found += [(where, item) for item in items or []]
+    return found
+
+
+async def apply_documents(client: Client, documents: list[tuple[str, Raw]], *, namespace: str) -> int:
+    """Apply in order and say what became of each. Returns how many were refused."""
+    refused = 0
+    for source, document in documents:
+        try:
+            click.echo(await apply_one(client, document, namespace=namespace))
+        except TensorFusionError as error:
+            refused += 1
+            click.echo(f"error: {source}: {error}", err=True)
+    return refused
+
+
+async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  # Any: whatever the file holds
+    """Create the object, or merge it into the one that exists. Returns ``kind/name created|configured|unchanged``.
+
+    Raises:
+        ConfigError: not an object with apiVersion, kind and a name.
+        ApiError: the server refused.
+    """
+    resource, name = await _address(client, document)
+    wanted_namespace = str(document["metadata"].get("namespace") or namespace) if resource.namespaced else ""
+    label = f"{resource.id}/{name}"
+    try:
+        current = await client.get(resource, dict, name, namespace=wanted_namespace) if name else None
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        current = None
+    if current is None:
+        made = await client.create(resource, document, namespace=wanted_namespace)
+        return f"{resource.id}/{made['metadata']['name']} created"
+    changed = await client.patch(resource, name, document, namespace=wanted_namespace)
+    same = changed["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"]
+    return f"{label} {'unchanged' if same else 'configured'}"
+
+
+async def _address(client: Client, document: Any) -> tuple[Resource, str]:
+    if not isinstance(document, dict):
+        raise ConfigError(f"wanted an object with apiVersion, kind and metadata, found {type(document).__name__}")
+    api_version, kind, metadata = document.get("apiVersion"), document.get("kind"), document.get("metadata")
+    if not isinstance(api_version, str) or not isinstance(kind, str) or not isinstance(metadata, dict):
+        raise ConfigError(f"wanted apiVersion, kind and metadata, found {sorted(map(str, document))[:8]}")
+    name = metadata.get("name", "")
+    if not isinstance(name, str) or not (name or metadata.get("generateName")):
+        raise ConfigError(f"{kind}: wanted metadata.name as text, found {name!r}")
+    return await find_kind(client, api_version, kind), name
+
+
+async def find_kind(client: Client, api_version: str, kind: str) -> Resource:
+    """The resource of a kind, from the server's discovery.
+
+    Raises:
+        ConfigError: the server does not serve it.
+    """
+    group, _, version = api_version.rpartition("/")
+    for resource in await server_resources(client, group, version):
+        if resource.kind == kind:
+            return resource
+    raise ConfigError(
+        f'no kind "{kind}" in version "{api_version}" on this server: install its CRD first, or check the spelling'
+    )
+
+
+async def server_resources(client: Client, group: str, version: str) -> list[Resource]:
+    """What one group and version serves; empty where the server does not know it."""
+    import json
+
+    path = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    try:
+        listing = json.loads(await client.get_raw(path))
+    except ApiError as error:
+        if error.status_code == 404:
+            return []
+        raise
+    return [
+        Resource(group, version, entry["name"], entry["kind"], namespaced=entry["namespaced"])
+        for entry in listing["resources"]
+        if "/" not in entry["name"]
+    ]

@@ -1,0 +1,143 @@
+"""What has to exist in a cluster before our components run: CRDs, namespace, service accounts, least-privilege roles,
+priority classes. The same objects for the embedded API and for a real one.
+
+Apart from ``up`` because a real cluster gets them too. Each role names only what its component uses.
+"""
+
+from collections.abc import Iterator
+
+from tensorfusion.errors import AlreadyExists, NotFound, ServerError
+from tensorfusion.kube.api import Api
+from tensorfusion.model import keys
+from tensorfusion.model import resources as r
+from tensorfusion.model.crd import all_crds
+from tensorfusion.model.meta import Raw
+
+WORKLOADS_ACCOUNT = "tensor-fusion-workloads"
+"""Identity of the embedded cluster's Deployment and ReplicaSet controllers."""
+
+_READ = ["get", "list", "watch"]
+_ALL = [*_READ, "create", "update", "patch", "delete"]
+
+
+def _rule(groups: str | list[str], resources: list[str], verbs: list[str]) -> Raw:
+    return {"apiGroups": [groups] if isinstance(groups, str) else groups, "resources": resources, "verbs": verbs}
+
+
+_CONTROLLER_RULES = [
+    _rule("", ["pods"], [*_READ, "patch"]),
+    _rule("", ["pods/binding"], ["create"]),
+    _rule("", ["pods/status"], ["patch"]),
+    _rule("", ["nodes"], [*_READ, "patch"]),
+    _rule("", ["namespaces", "services"], _READ),
+    _rule("", ["events"], ["create", "patch"]),
+    _rule("apps", ["deployments", "replicasets"], _READ),
+    _rule("coordination.k8s.io", ["leases"], [*_READ, "create", "update", "patch"]),
+    _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
+    _rule(keys.DOMAIN, ["*"], _ALL),
+    _rule(
+        "admissionregistration.k8s.io",
+        ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        [*_READ, "create", "update", "patch"],
+    ),
+    _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
+    _rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),
+]
+
+_HYPERVISOR_RULES = [
+    _rule("", ["nodes"], [*_READ, "create", "patch", "delete"]),
+    _rule("", ["nodes/status"], ["patch"]),
+    _rule("", ["pods"], [*_READ, "delete"]),
+    _rule("", ["pods/status"], ["patch"]),
+    _rule("", ["events"], ["create", "patch"]),
+    _rule("coordination.k8s.io", ["leases"], [*_READ, "create", "update", "patch"]),
+    _rule(keys.DOMAIN, ["gpus"], [*_READ, "create", "patch", "delete"]),
+    _rule(keys.DOMAIN, ["gpus/status", "gpunodes/status"], ["patch"]),
+    _rule(keys.DOMAIN, ["gpunodes", "gpupools"], _READ),
+]
+
+_WORKLOADS_RULES = [
+    _rule("", ["pods"], _ALL),
+    _rule("", ["events"], ["create", "patch"]),
+    _rule("apps", ["deployments", "replicasets"], _ALL),
+    _rule("apps", ["deployments/status", "replicasets/status"], ["patch", "update"]),
+    _rule("apps", ["deployments/finalizers", "replicasets/finalizers"], ["update"]),
+]
+
+ACCOUNTS = {
+    keys.CONTROLLER_ACCOUNT: _CONTROLLER_RULES,
+    keys.HYPERVISOR_ACCOUNT: _HYPERVISOR_RULES,
+    WORKLOADS_ACCOUNT: _WORKLOADS_RULES,
+}
+
+
+def account_objects() -> Iterator[tuple[r.Resource, Raw]]:
+    """Namespace, service accounts and their roles."""
+    yield r.NAMESPACES, _object(r.NAMESPACES, keys.SYSTEM_NAMESPACE)
+    for account, rules in ACCOUNTS.items():
+        yield r.SERVICE_ACCOUNTS, _object(r.SERVICE_ACCOUNTS, account, namespace=keys.SYSTEM_NAMESPACE)
+        yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, account), "rules": rules}
+        yield (
+            r.CLUSTER_ROLE_BINDINGS,
+            {
+                **_object(r.CLUSTER_ROLE_BINDINGS, account),
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account},
+                "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": keys.SYSTEM_NAMESPACE}],
+            },
+        )
+
+
+def priority_classes() -> Iterator[tuple[r.Resource, Raw]]:
+    """The classes that admission gives to pods of high and critical quality of service."""
+    for name, value in keys.PRIORITY_VALUES.items():
+        yield (
+            r.PRIORITY_CLASSES,
+            {
+                **_object(r.PRIORITY_CLASSES, name),
+                "value": value,
+                "description": f"Priority of GPU workloads of QoS {name.removeprefix('tensor-fusion-')}.",
+            },
+        )
+
+
+def bundle() -> Iterator[tuple[r.Resource, Raw]]:
+    """Every object, in the order in which they can be created."""
+    for crd in all_crds():
+        yield r.CUSTOM_RESOURCE_DEFINITIONS, crd
+    yield from account_objects()
+    yield from priority_classes()
+
+
+async def install(client: Api) -> None:
+    """Create or update the whole bundle. Safe to run again."""
+    for resource, body in bundle():
+        await ensure(client, resource, body)
+
+
+async def ensure(client: Api, resource: r.Resource, body: Raw) -> None:
+    """Create an object, or bring the fields we own to the wanted value.
+
+    Raises:
+        ApiError: the server refused.
+    """
+    metadata = body["metadata"]
+    namespace = str(metadata.get("namespace", ""))
+    for _ in range(3):
+        try:
+            await client.create(resource, body, namespace=namespace)
+        except AlreadyExists:
+            try:
+                await client.patch(resource, str(metadata["name"]), body, namespace=namespace)
+            except NotFound:
+                continue
+        return
+    raise ServerError(
+        f"{resource.kind} {metadata['name']}: appears and vanishes while it is being installed; try again"
+    )
+
+
+def _object(resource: r.Resource, name: str, *, namespace: str = "") -> Raw:
+    metadata = {"name": name, "labels": {"app.kubernetes.io/part-of": "tensorfusion"}}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

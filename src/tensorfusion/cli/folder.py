@@ -1,0 +1,122 @@
+"""The data folder of an embedded cluster: which files are in it and which processes run from it.
+
+The one place that knows the layout. Process files hold a pid alone; a pid counts only while that process's command
+line names this folder, so a reused pid is never taken for ours.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensorfusion.errors import ConfigError
+
+
+def default_folder() -> Path:
+    """``TENSORFUSION_DATA``, or ``~/.tensorfusion``."""
+    return Path(os.environ.get("TENSORFUSION_DATA", "~/.tensorfusion")).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Paths of one embedded cluster."""
+
+    root: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / "kubeconfig"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.run / "api.sock"
+
+    @property
+    def ready_file(self) -> Path:
+        """Written by the supervisor when the cluster answers; holds the addresses as JSON."""
+        return self.run / "ready.json"
+
+    def account_kubeconfig(self, account: str) -> Path:
+        """The kubeconfig that one of our own service accounts uses over the Unix socket."""
+        return self.run / f"{account}.kubeconfig"
+
+    def account_token(self, account: str) -> Path:
+        return self.run / f"{account}.token"
+
+    def pid_file(self, name: str) -> Path:
+        return self.run / f"{name}.pid"
+
+    def prepare(self) -> None:
+        """Make the folders, readable by their owner alone.
+
+        Raises:
+            ConfigError: the folder cannot be made or written, or its path is too long for a Unix socket.
+        """
+        if len(str(self.api_socket.absolute())) > 100:
+            raise ConfigError(
+                f"{self.root}: the path is too long for a Unix socket (100 characters): choose a shorter --data"
+            )
+        try:
+            for folder in (self.root, self.run, self.logs):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = self.run / ".writable"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(f"{self.root}: cannot be written ({error.strerror}): choose another --data") from error
+
+    def processes(self) -> dict[str, int]:
+        """The live processes of this cluster by name."""
+        found: dict[str, int] = {}
+        if not self.run.is_dir():
+            return found
+        for path in sorted(self.run.glob("*.pid")):
+            pid = self._live_pid(path)
+            if pid is not None:
+                found[path.stem] = pid
+        return found
+
+    def pid(self, name: str) -> int | None:
+        """The pid of one live process, or None."""
+        return self._live_pid(self.pid_file(name))
+
+    def _live_pid(self, path: Path) -> int | None:
+        try:
+            pid = int(path.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError):
+            return None
+        return pid if state != "Z" and os.fsencode(self.root.absolute()) in command else None
+
+
+def stop_process(pid: int, *, timeout: float, reap: Callable[[], object] = lambda: None) -> bool:
+    """Ask a process to end and wait; after ``timeout`` seconds it is killed. True when it ended by itself.
+
+    ``reap`` is called while waiting: a parent collects its child with it, so that the pid goes.
+    """
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        reap()
+        if not Path(f"/proc/{pid}").exists():
+            return True
+        time.sleep(0.02)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return False

@@ -1,0 +1,222 @@
+"""Keep the processes of an embedded cluster running: start in order, restart what ends, stop in reverse.
+
+Blocking on purpose and free of heavy imports: this process lives as long as the cluster and should cost next to
+nothing. It knows processes, files and signals; nothing about Kubernetes.
+"""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from tensorfusion.cli.folder import Folder, stop_process
+from tensorfusion.errors import ConfigError, TensorFusionError
+
+_POLL = 0.05
+_READY_TIMEOUT = 120.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+_STEADY_AFTER = 30.0
+_RENEW_EVERY = 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process: how to start it, and how it fares."""
+
+    name: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause: float = _FIRST_PAUSE
+    restart_at: float = field(default=0.0)
+
+
+class Supervisor:
+    """Runs the *api* and *control* processes of one folder until it is told to stop."""
+
+    def __init__(self, folder: Folder, *, port: int, http_port: int, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._say = say
+        self._stopping = False
+        data = str(folder.root.absolute())
+        self._port = port or _free_port()
+        python = [sys.executable, "-m"]
+        self._api = Child("api", [*python, "tensorfusion.embedded.api", "--data", data, "--port", str(self._port)])
+        self._control = Child(
+            "control",
+            [*python, "tensorfusion", "control", "--data", data, "--http-port", str(http_port or _free_port())],
+        )
+        self._install = [*python, "tensorfusion.cli.install", "--data", data]
+
+    def run(self) -> None:
+        """Start everything, then watch over it until SIGTERM or SIGINT.
+
+        Raises:
+            TensorFusionError: another supervisor runs, or a process ended before it was ready.
+        """
+        with self._only_one():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            self._folder.ready_file.unlink(missing_ok=True)
+            try:
+                self._start_all()
+                self._watch()
+            finally:
+                self._stop_all()
+
+    def _start_all(self) -> None:
+        self._start(self._api)
+        self._await(self._api, self._api_ready)
+        self._run_install()
+        self._start(self._control)
+        self._await(self._control, self._control_ready)
+        if self._stopping:
+            return
+        addresses = json.loads(self._control_file.read_text())
+        ready = {"server": f"https://127.0.0.1:{self._port}", **addresses}
+        self._folder.ready_file.write_text(json.dumps(ready))
+        self._say(f"ready: {ready['server']} (kubeconfig {self._folder.kubeconfig})")
+
+    def _watch(self) -> None:
+        renew_at = time.monotonic() + _RENEW_EVERY
+        while not self._stopping:
+            now = time.monotonic()
+            for child in (self._api, self._control):
+                self._tend(child, now)
+            if now >= renew_at:
+                self._run_install()
+                renew_at = now + _RENEW_EVERY
+            time.sleep(_POLL)
+
+    def _tend(self, child: Child, now: float) -> None:
+        """Restart a process that ended, pausing longer each time it ends early."""
+        if child.process is not None and child.process.poll() is not None:
+            child.pause = _FIRST_PAUSE if now - child.started > _STEADY_AFTER else min(child.pause * 2, _LONGEST_PAUSE)
+            child.restart_at = now + child.pause
+            self._say(
+                f"{child.name} (pid {child.process.pid}) {_how_it_ended(child.process.returncode)}: "
+                f"restarting in {child.pause:.1f} s; its log is {self._log(child)}"
+            )
+            child.process = None
+        if child.process is None and now >= child.restart_at:
+            self._start(child)
+            self._say(f"{child.name} restarted")
+
+    def _start(self, child: Child) -> None:
+        if child is self._control:
+            self._control_file.unlink(missing_ok=True)
+        with self._log(child).open("ab") as log:
+            child.process = subprocess.Popen(  # the command is ours, no shell
+                child.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        child.started = time.monotonic()
+        self._folder.pid_file(child.name).write_text(str(child.process.pid))
+        self._say(f"{child.name} has pid {child.process.pid}")
+
+    def _await(self, child: Child, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _READY_TIMEOUT
+        while not self._stopping:
+            if child.process is not None and child.process.poll() is not None:
+                ended = _how_it_ended(child.process.returncode)
+                raise TensorFusionError(f"{child.name} {ended} before it was ready: {self._last_line(child)}")
+            if ready():
+                return
+            if time.monotonic() > deadline:
+                late = f"{child.name} is not ready after {_READY_TIMEOUT:.0f} s"
+                raise TensorFusionError(f"{late}: see {self._log(child)}: {self._last_line(child)}")
+            time.sleep(_POLL)
+
+    def _run_install(self) -> None:
+        if self._stopping:
+            return
+        done = subprocess.run(self._install, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["no output"]
+            raise TensorFusionError(f"installing the objects of tensorfusion failed: {lines[-1]}")
+
+    def _api_ready(self) -> bool:
+        try:
+            connection = _UnixConnection(self._folder.api_socket)
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except OSError:
+            return False
+
+    @property
+    def _control_file(self) -> Path:
+        return self._folder.run / "control.json"
+
+    def _control_ready(self) -> bool:
+        return self._control_file.exists()
+
+    def _stop_all(self) -> None:
+        self._folder.ready_file.unlink(missing_ok=True)
+        for child in (self._control, self._api):
+            if child.process is not None and child.process.poll() is None:
+                if not stop_process(child.process.pid, timeout=10.0, reap=child.process.poll):
+                    self._say(f"{child.name} did not end in 10 s and was killed")
+                child.process.wait()
+            self._folder.pid_file(child.name).unlink(missing_ok=True)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    @contextlib.contextmanager
+    def _only_one(self) -> Iterator[None]:
+        with (self._folder.run / "up.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(
+                    f"{self._folder.root}: a cluster runs from this folder already (pid {self._folder.pid('up')}): "
+                    f"stop it with `tensorfusion down --data {self._folder.root}`"
+                ) from error
+            own = self._folder.pid_file("up")
+            own.write_text(str(os.getpid()))
+            try:
+                yield
+            finally:
+                own.unlink(missing_ok=True)
+
+    def _log(self, child: Child) -> Path:
+        return self._folder.logs / f"{child.name}.log"
+
+    def _last_line(self, child: Child) -> str:
+        try:
+            lines = self._log(child).read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "its log is empty"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=5.0)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(5.0)
+        self.sock.connect(str(self._path))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _how_it_ended(status: int) -> str:
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,90 @@
+"""``tensorfusion up``: start the embedded cluster and watch over it, or leave that to a process in the background."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from tensorfusion.cli.folder import Folder, default_folder
+from tensorfusion.errors import ConfigError, TensorFusionError
+
+_PATIENCE = 180.0
+_QUIET_FOR = 2.0
+
+
+@click.command("up")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the cluster.  [default: ~/.tensorfusion]")
+@click.option("--fleet", type=click.Path(path_type=Path), help="YAML file of simulated nodes; kept for later starts.")
+@click.option("--port", default=6443, show_default=True, help="Port of the Kubernetes API; 0 lets the system choose.")
+@click.option(
+    "--http-port", default=8080, show_default=True, help="Port of /api/..., /metrics; 0 lets the system choose."
+)
+@click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
+def command(data: Path | None, fleet: Path | None, port: int, http_port: int, detach: bool) -> None:
+    """Start the embedded cluster: the Kubernetes API, webhook, scheduler, operator and simulated nodes.
+
+    Everything listens on 127.0.0.1 and lives in one folder. Without a fleet file the fleet is the demo's: one node
+    with 4 A100, one with 4 H100, one with 2 L4. Stop with Ctrl-C, or `tensorfusion down` after --detach.
+    """
+    folder = Folder((data or default_folder()).absolute())
+    folder.prepare()
+    _keep_fleet(folder, fleet)
+    if detach:
+        _detach(folder, port=port, http_port=http_port)
+        return
+    from tensorfusion.cli.supervisor import Supervisor
+
+    Supervisor(folder, port=port, http_port=http_port, say=click.echo).run()
+
+
+def _keep_fleet(folder: Folder, fleet: Path | None) -> None:
+    """Check the fleet file before anything starts, and keep a copy for later starts of this folder."""
+    if fleet is None:
+        return
+    from tensorfusion.embedded.fleet import load_fleet
+
+    load_fleet(fleet)
+    (folder.root / "fleet.yaml").write_bytes(fleet.read_bytes())
+
+
+def _detach(folder: Folder, *, port: int, http_port: int) -> None:
+    running = folder.pid("up")
+    if running is not None:
+        raise ConfigError(
+            f"{folder.root}: a cluster runs from this folder already (pid {running}): "
+            f"stop it with `tensorfusion down --data {folder.root}`"
+        )
+    folder.ready_file.unlink(missing_ok=True)
+    log_path = folder.logs / "up.log"
+    arguments = ["up", "--data", str(folder.root), "--port", str(port), "--http-port", str(http_port)]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tensorfusion", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    started = time.monotonic()
+    said = 0
+    while not folder.ready_file.exists():
+        if process.poll() is not None:
+            lines = log_path.read_text(errors="replace").strip().splitlines() or ["no output"]
+            raise TensorFusionError(lines[-1].removeprefix("error: "))
+        waited = time.monotonic() - started
+        if waited > _PATIENCE:
+            raise TensorFusionError(f"the cluster is not ready after {_PATIENCE:.0f} s: see {folder.logs}")
+        if waited > _QUIET_FOR * (said + 1):
+            said += 1
+            click.echo(f"starting ... {waited:.0f} s", err=True)
+        time.sleep(0.05)
+    ready = json.loads(folder.ready_file.read_text())
+    click.echo(
+        f"ready in {time.monotonic() - started:.1f} s: Kubernetes API {ready['server']}, HTTP API {ready['http']}"
+    )
+    click.echo(f"export KUBECONFIG={folder.kubeconfig}")

@@ -1,0 +1,11 @@
+"""``tensorfusion version``."""
+
+import click
+
+from tensorfusion import __version__
+
+
+@click.command("version")
+def command() -> None:
+    """Print the version of this program."""
+    click.echo(__version__)

@@ -1,0 +1,127 @@
+"""What ``make demo`` shows: a cluster of three simulated nodes, every example applied, and what became of each.
+
+Uses only the installed program and what it prints for programs, as a user's script would.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = [str(Path(sys.executable).with_name("tensorfusion"))]
+FOLDER = ROOT / ".demo"
+PATIENCE = 30.0
+GPU_IDS = "tensor-fusion.ai/gpu-ids"
+
+
+def run(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+    if check and done.returncode != 0:
+        sys.exit(f"demo: tensorfusion {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def items(kind: str) -> list[dict]:
+    return json.loads(run("get", kind, "-A", "-o", "json", "--data", str(FOLDER)))["items"]
+
+
+def condition(pod: dict) -> str:
+    for entry in pod["status"].get("conditions", []):
+        if entry["type"] == "PodScheduled" and entry["status"] == "False":
+            return entry.get("message", "")
+    return ""
+
+
+def settled(pods: list[dict]) -> bool:
+    return bool(pods) and all(pod["status"].get("phase") == "Running" or condition(pod) for pod in pods)
+
+
+def wait_for_pods(expected: int) -> list[dict]:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        pods = items("pods")
+        if len(pods) >= expected and settled(pods):
+            return pods
+        if time.monotonic() > deadline:
+            return pods
+        time.sleep(0.3)
+
+
+def wait_for_rollup(pods: list[dict]) -> None:
+    """The devices' own numbers follow the placements within about a second."""
+    held = {name for pod in pods for name in pod["metadata"].get("annotations", {}).get(GPU_IDS, "").split(",") if name}
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        busy = {gpu["metadata"]["name"] for gpu in items("gpus") if gpu["status"].get("runningApps")}
+        pool = items("gpupools")[0]["status"]
+        if busy == held and pool.get("totalGPUs"):
+            return
+        time.sleep(0.3)
+
+
+def report(pods: list[dict]) -> None:
+    devices = {gpu["metadata"]["name"]: gpu["status"] for gpu in items("gpus")}
+    running = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+    waiting = [pod for pod in pods if pod["status"].get("phase") != "Running"]
+    print(f"\nPlaced: {len(running)} pods")
+    for pod in sorted(running, key=lambda pod: (pod["metadata"]["namespace"], pod["metadata"]["name"])):
+        annotations = pod["metadata"].get("annotations", {})
+        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        ids = [device for device in annotations.get(GPU_IDS, "").split(",") if device]
+        if not ids:
+            print(f"  {name:<38} no GPU asked for                        on {pod['spec']['nodeName']}")
+            continue
+        prefix = "tensor-fusion.ai/"
+        compute = annotations.get(f"{prefix}tflops-request")
+        share = f"{compute} TFLOPS" if compute else f"{annotations.get(f'{prefix}compute-percent-request')} %"
+        places = ", ".join(f"device {devices[device]['index']} ({devices[device]['gpuModel']})" for device in ids)
+        print(
+        vram = annotations.get(f"{prefix}vram-request")
+        print(f"  {name:<38} {share} and {vram} of {places} on {pod['spec']['nodeName']}")
+        )
+    if waiting:
+        print(f"\nWaiting: {len(waiting)} pods")
+        for pod in waiting:
+            print(f"  {pod['metadata']['namespace']}/{pod['metadata']['name']}: {condition(pod) or 'no decision yet'}")
+            print("    more: tensorfusion explain pod", pod["metadata"]["name"], "-n", pod["metadata"]["namespace"])
+    print("\nDevices")
+    print(run("top", "--data", str(FOLDER)))
+    print("Pools")
+    print(run("status", "--data", str(FOLDER)).split("\n\n", 1)[-1])
+
+
+def main() -> None:
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    started = time.monotonic()
+    run("down", "--data", str(FOLDER))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    print("Starting a cluster of three simulated nodes: 4 x A100-80G, 4 x H100-80G, 2 x L4 ...", flush=True)
+    try:
+        print(run("up", "--detach", "--data", str(FOLDER), "--port", "0", "--http-port", "0").splitlines()[0])
+        print("\nApplying examples/ ...", flush=True)
+        print(run("apply", "-f", str(ROOT / "examples"), "--data", str(FOLDER)).rstrip())
+        pods = wait_for_pods(expected=11)
+        wait_for_rollup(pods)
+        report(pods)
+        print(f"Done in {time.monotonic() - started:.1f} s.")
+        ok = settled(pods)
+    finally:
+        if not keep:
+            run("down", "--data", str(FOLDER), check=False)
+            shutil.rmtree(FOLDER, ignore_errors=True)
+    if keep:
+        print(f"\nIt goes on running. Use it:\n  export KUBECONFIG={FOLDER}/kubeconfig\n  kubectl get pods -A -o wide")
+        print(f"Stop it:\n  {PROGRAM[0]} down --data {FOLDER}")
+    else:
+        print("\nNothing is left running. To go on with it: KEEP=1 make demo, or")
+        print("  tensorfusion up --detach && export KUBECONFIG=~/.tensorfusion/kubeconfig && kubectl get gpus")
+    if not ok:
+        sys.exit("demo: some pods were neither placed nor refused with a reason")
+
+
+if __name__ == "__main__":
+    main()
