@@ -41,7 +41,7 @@ lint: $(VENV)/.dev ## Format check, lint, strict types, import contracts, genera
 	$(BIN)/python tools/generate_crds.py --check
 
 test: lint ## Everything that has to hold before a commit
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }

@@ -79,10 +79,8 @@ def report(pods: list[dict]) -> None:
         compute = annotations.get(f"{prefix}tflops-request")
         share = f"{compute} TFLOPS" if compute else f"{annotations.get(f'{prefix}compute-percent-request')} %"
         places = ", ".join(f"device {devices[device]['index']} ({devices[device]['gpuModel']})" for device in ids)
-        print(
         vram = annotations.get(f"{prefix}vram-request")
         print(f"  {name:<38} {share} and {vram} of {places} on {pod['spec']['nodeName']}")
-        )
     if waiting:
         print(f"\nWaiting: {len(waiting)} pods")
         for pod in waiting:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -24,8 +24,7 @@ from tensorfusion.errors import ConfigError, TensorFusionError
 
 _POLL = 0.05
 _READY_TIMEOUT = 120.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
-_STEADY_AFTER = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _RENEW_EVERY = 24 * 3600.0
 
 
@@ -35,10 +34,11 @@ class Child:
 
     name: str
     command: list[str]
+    ready: Callable[[], bool]
     process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
     pause: float = _FIRST_PAUSE
-    restart_at: float = field(default=0.0)
+    restart_at: float = 0.0
+    was_ready: bool = False
 
 
 class Supervisor:
@@ -51,11 +51,10 @@ class Supervisor:
         data = str(folder.root.absolute())
         self._port = port or _free_port()
         python = [sys.executable, "-m"]
-        self._api = Child("api", [*python, "tensorfusion.embedded.api", "--data", data, "--port", str(self._port)])
-        self._control = Child(
-            "control",
-            [*python, "tensorfusion", "control", "--data", data, "--http-port", str(http_port or _free_port())],
-        )
+        api = [*python, "tensorfusion.embedded.api", "--data", data, "--port", str(self._port)]
+        self._api = Child("api", api, self._api_ready)
+        control = [*python, "tensorfusion", "control", "--data", data, "--http-port", str(http_port or _free_port())]
+        self._control = Child("control", control, self._control_ready)
         self._install = [*python, "tensorfusion.cli.install", "--data", data]
 
     def run(self) -> None:
@@ -76,10 +75,10 @@ class Supervisor:
 
     def _start_all(self) -> None:
         self._start(self._api)
-        self._await(self._api, self._api_ready)
+        self._await(self._api)
         self._run_install()
         self._start(self._control)
-        self._await(self._control, self._control_ready)
+        self._await(self._control)
         if self._stopping:
             return
         addresses = json.loads(self._control_file.read_text())
@@ -99,9 +98,9 @@ class Supervisor:
             time.sleep(_POLL)
 
     def _tend(self, child: Child, now: float) -> None:
-        """Restart a process that ended, pausing longer each time it ends early."""
+        """Restart a process that ended: soon when it had been ready, later each time when it had not."""
         if child.process is not None and child.process.poll() is not None:
-            child.pause = _FIRST_PAUSE if now - child.started > _STEADY_AFTER else min(child.pause * 2, _LONGEST_PAUSE)
+            child.pause = _FIRST_PAUSE if child.was_ready else min(child.pause * 2, _LONGEST_PAUSE)
             child.restart_at = now + child.pause
             self._say(
                 f"{child.name} (pid {child.process.pid}) {_how_it_ended(child.process.returncode)}: "
@@ -110,7 +109,9 @@ class Supervisor:
             child.process = None
         if child.process is None and now >= child.restart_at:
             self._start(child)
-            self._say(f"{child.name} restarted")
+        elif child.process is not None and not child.was_ready and child.ready():
+            child.was_ready = True
+            self._say(f"{child.name} is ready again")
 
     def _start(self, child: Child) -> None:
         if child is self._control:
@@ -119,17 +120,18 @@ class Supervisor:
             child.process = subprocess.Popen(  # the command is ours, no shell
                 child.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        child.started = time.monotonic()
+        child.was_ready = False
         self._folder.pid_file(child.name).write_text(str(child.process.pid))
         self._say(f"{child.name} has pid {child.process.pid}")
 
-    def _await(self, child: Child, ready: Callable[[], bool]) -> None:
+    def _await(self, child: Child) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT
         while not self._stopping:
             if child.process is not None and child.process.poll() is not None:
                 ended = _how_it_ended(child.process.returncode)
                 raise TensorFusionError(f"{child.name} {ended} before it was ready: {self._last_line(child)}")
-            if ready():
+            if child.ready():
+                child.was_ready = True
                 return
             if time.monotonic() > deadline:
                 late = f"{child.name} is not ready after {_READY_TIMEOUT:.0f} s"

@@ -1,0 +1,104 @@
+"""``tensorfusion control``: the components of a control plane in one process, put together.
+
+The only place that knows all of them. Each speaks to the Kubernetes API with the token of its own service account; the
+shared informers are those of the controllers' account.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tensorfusion.cli.bundle import WORKLOADS_ACCOUNT
+from tensorfusion.cli.folder import Folder
+from tensorfusion.errors import ConfigError
+from tensorfusion.model import keys
+
+if TYPE_CHECKING:
+    from tensorfusion.embedded.fleet import NodeSpec
+    from tensorfusion.kube.client import Client
+
+_COMPONENTS = ("webhook", "scheduler", "operator", "nodes", "workloads")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one control process is to be."""
+
+    accounts: Path
+    certificates: Path
+    state: Path
+    fleet: Path | None
+    http_port: int
+    webhook_port: int
+    components: frozenset[str]
+    scheduler_names: tuple[str, ...]
+    anonymous_read: bool
+    identity: str
+
+
+@click.command("control")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of an embedded cluster; gives the paths below.")
+@click.option("--accounts", type=click.Path(path_type=Path), help="Folder of the service accounts' kubeconfigs.")
+@click.option("--certificates", type=click.Path(path_type=Path), help="Folder for the webhook's certificate.")
+@click.option("--state", type=click.Path(path_type=Path), help="File to write the addresses to when ready.")
+@click.option("--fleet", type=click.Path(path_type=Path), help="YAML file of the nodes to simulate.")
+@click.option(
+    "--http-port", default=8080, show_default=True, help="Port of /api/..., /metrics; 0 lets the system choose."
+)
+@click.option("--webhook-port", default=0, help="Port of the admission webhook.  [default: the system chooses]")
+@click.option("--components", default=",".join(_COMPONENTS), show_default=True, help="Which components to run.")
+@click.option("--scheduler-name", "scheduler_names", multiple=True, help="Pods of which schedulers to place.")
+@click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
+def command(
+    data: Path | None,
+    accounts: Path | None,
+    certificates: Path | None,
+    state: Path | None,
+    fleet: Path | None,
+    http_port: int,
+    webhook_port: int,
+    components: str,
+    scheduler_names: tuple[str, ...],
+    identity: str | None,
+) -> None:
+    """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API."""
+    wanted = frozenset(part for part in components.split(",") if part)
+    unknown = wanted - set(_COMPONENTS)
+    if unknown:
+        raise ConfigError(f"--components: wanted some of {', '.join(_COMPONENTS)}, found {min(unknown)!r}")
+    if data is not None:
+        folder = Folder(data.absolute())
+        accounts = accounts or folder.run
+        certificates = certificates or folder.root / "pki" / "webhook"
+        state = state or folder.run / "control.json"
+        kept = folder.root / "fleet.yaml"
+        fleet = fleet or (kept if kept.exists() else None)
+    if accounts is None or certificates is None or state is None:
+        raise ConfigError("give --data, or all of --accounts, --certificates and --state")
+    settings = Settings(
+        accounts=accounts,
+        certificates=certificates,
+        state=state,
+        fleet=fleet,
+        http_port=http_port,
+        webhook_port=webhook_port,
+        components=wanted,
+        scheduler_names=scheduler_names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
+        anonymous_read=True,  # the two read-only routes, on the loopback address
+        identity=identity or f"{socket.gethostname()}-{os.getpid()}",
+    )
+    import uvloop
+
+    from tensorfusion.telemetry.logs import setup
+
+    setup(os.environ.get("TF_LOG_LEVEL", "info"), "control")
+    uvloop.run(run(settings))

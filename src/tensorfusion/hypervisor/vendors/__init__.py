@@ -1,0 +1,1 @@
+"""What the agent knows of one maker's devices. Each vendor is one module that satisfies ``base.Vendor``."""

@@ -1,0 +1,92 @@
+"""Our kinds as CustomResourceDefinitions (apiextensions.k8s.io/v1), generated from their types.
+
+``config/crds`` holds the same as YAML for real clusters; ``tools/generate_crds.py`` writes it and a test compares.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tensorfusion.model import gpu, gpu_node, gpu_pool, quota, template, workload
+from tensorfusion.model.meta import Object
+from tensorfusion.model.resources import (
+    GPU_NODES,
+    GPU_POOLS,
+    GPU_RESOURCE_QUOTAS,
+    GPUS,
+    SCHEDULING_CONFIG_TEMPLATES,
+    TENSOR_FUSION_WORKLOADS,
+    WORKLOAD_PROFILES,
+    Resource,
+)
+from tensorfusion.model.rules import Column
+from tensorfusion.model.schema import schema_of
+
+_ENVELOPE = {
+    "apiVersion": {"type": "string", "description": "Group and version of the object's form."},
+    "kind": {"type": "string", "description": "Kind of the object."},
+    "metadata": {"type": "object"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomKind:
+    """One kind of ours: where it lives, its type, and its columns in ``kubectl get``."""
+
+    resource: Resource
+    type: type[Object]
+    columns: tuple[Column, ...]
+
+
+KINDS: Mapping[str, CustomKind] = {
+    kind.resource.kind: kind
+    for kind in (
+        CustomKind(GPUS, gpu.GPU, gpu.COLUMNS),
+        CustomKind(GPU_NODES, gpu_node.GPUNode, gpu_node.COLUMNS),
+        CustomKind(GPU_POOLS, gpu_pool.GPUPool, gpu_pool.COLUMNS),
+        CustomKind(GPU_RESOURCE_QUOTAS, quota.GPUResourceQuota, quota.COLUMNS),
+        CustomKind(SCHEDULING_CONFIG_TEMPLATES, template.SchedulingConfigTemplate, template.COLUMNS),
+        CustomKind(TENSOR_FUSION_WORKLOADS, workload.TensorFusionWorkload, workload.WORKLOAD_COLUMNS),
+        CustomKind(WORKLOAD_PROFILES, workload.WorkloadProfile, workload.PROFILE_COLUMNS),
+    )
+}
+"""Our kinds by their name, such as ``GPUPool``."""
+
+
+def crd(kind: str) -> dict[str, Any]:  # Any: JSON
+    """The CustomResourceDefinition of one of our kinds, as JSON."""
+    custom = KINDS[kind]
+    resource = custom.resource
+    schema = schema_of(custom.type, skip=frozenset(_ENVELOPE))
+    schema["properties"] = _ENVELOPE | schema["properties"]
+    version: dict[str, Any] = {
+        "name": resource.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": column.name, "type": column.type, "jsonPath": column.path} for column in custom.columns
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": resource.id},
+        "spec": {
+            "group": resource.group,
+            "names": {
+                "kind": resource.kind,
+                "listKind": f"{resource.kind}List",
+                "plural": resource.plural,
+                "singular": resource.kind.lower(),
+            },
+            "scope": "Namespaced" if resource.namespaced else "Cluster",
+            "versions": [version],
+        },
+    }
+
+
+def all_crds() -> list[dict[str, Any]]:  # Any: JSON
+    """The CustomResourceDefinitions of all our kinds."""
+    return [crd(kind) for kind in KINDS]

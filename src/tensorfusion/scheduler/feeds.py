@@ -1,0 +1,191 @@
+"""Objects of the API as the facts that decisions are made of.
+
+Apart from the service because it is where strings end: quantities, annotations and labels are read here, once, and an
+object that cannot be read is refused here with one line, so that it never stops the objects around it. Requests are
+shared between the pods of one template: 50,000 pods carry a few dozen different ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tensorfusion.errors import InvalidRequest
+from tensorfusion.model import keys
+from tensorfusion.model.annotations import gpu_ids, request_of
+from tensorfusion.model.common import IsolationPolicy
+from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.pod_resources import pod_totals
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.template import SchedulingConfigTemplate
+from tensorfusion.scheduler.grants import container_counts
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.units import Rounding, to_bytes, to_milli
+
+_SHARED_REQUESTS = 16_384
+_READ_BY_REQUESTS = (
+    keys.GPU_POOL,
+    keys.TFLOPS_REQUEST,
+    keys.TFLOPS_LIMIT,
+    keys.COMPUTE_PERCENT_REQUEST,
+    keys.COMPUTE_PERCENT_LIMIT,
+    keys.VRAM_REQUEST,
+    keys.VRAM_LIMIT,
+    keys.GPU_COUNT,
+    keys.GPU_INDICES,
+    keys.GPU_MODEL,
+    keys.VENDOR,
+    keys.ISOLATION,
+    keys.PARTITION_ID,
+    keys.QOS,
+    keys.CONTAINER_GPU_COUNT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementDefaults:
+    """What the scheduler's configuration says where pools say nothing. Weights are shares of 1."""
+
+    vram_weight: float = 0.7
+    tflops_weight: float = 0.3
+    max_workers_per_node: int = 256
+
+
+class Requests:
+    """Requests parsed once for every distinct set of annotations."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, ...], GpuRequest | str] = {}
+
+    def of(self, pod: Pod) -> GpuRequest | None:
+        """What the pod asks of its devices; None when it takes none.
+
+        Raises:
+            InvalidRequest: an annotation cannot be understood.
+        """
+        labels = pod.metadata.labels
+        if labels.get(keys.COMPONENT) != "worker":
+            return None
+        annotations = pod.metadata.annotations
+        signature = (labels.get(keys.GPU_POOL), *map(annotations.get, _READ_BY_REQUESTS))
+        known = self._known.get(signature)
+        if known is None:
+            if len(self._known) >= _SHARED_REQUESTS:
+                self._known.clear()
+            known = self._known[signature] = _parsed(annotations, labels)
+        if isinstance(known, str):
+            raise InvalidRequest(known)
+        return known
+
+
+def _parsed(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuRequest | str:
+    """The request, or the line that says why there is none."""
+    try:
+        request = request_of(annotations, labels)
+        if request is None:
+            return f"label {keys.COMPONENT}: wanted worker"
+        container_counts(annotations, request.count)
+    except InvalidRequest as error:
+        return str(error)
+    return request
+
+
+def pod_facts(pod: Pod, request: GpuRequest | None, priority: int) -> PodFacts:
+    """What a decision needs to know of a pod.
+
+    Raises:
+        InvalidQuantity: a resource request of a container is not a quantity.
+    """
+    meta, spec = pod.metadata, pod.spec
+    totals = pod_totals(spec)
+    return PodFacts(
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        priority=priority,
+        created=meta.creation_timestamp or "",
+        request=request,
+        cpu=totals.cpu,
+        memory=totals.memory,
+        extended=totals.extended,
+        node_selector=spec.node_selector,
+        affinity=spec.affinity,
+        tolerations=spec.tolerations,
+    )
+
+
+def placement_of(pod: Pod) -> Placement:
+    """Where a bound pod is, as its annotations say; a pod without shares holds no devices.
+
+    Raises:
+        InvalidRequest: the list of devices is malformed.
+    """
+    devices = gpu_ids(pod.metadata.annotations) if pod.metadata.labels.get(keys.COMPONENT) == "worker" else ()
+    return Placement(node=pod.spec.node_name, devices=devices)
+
+
+def node_facts(node: Node) -> NodeFacts:
+    """What a decision needs to know of a node; capacity is what the node says pods may take.
+
+    Raises:
+        InvalidQuantity: an amount is not a quantity.
+    """
+    amounts = node.status.allocatable or node.status.capacity
+    return NodeFacts(
+        name=node.metadata.name,
+        labels=node.metadata.labels,
+        taints=node.spec.taints,
+        unschedulable=node.spec.unschedulable,
+        ready=node.ready,
+        cpu=to_milli(amounts.get("cpu", 0), Rounding.DOWN),
+        memory=to_bytes(str(amounts.get("memory", 0)), Rounding.DOWN),
+        pods=to_bytes(str(amounts.get("pods", DEFAULT_PODS)), Rounding.DOWN),
+        extended={
+            name: to_bytes(str(amount), Rounding.DOWN)
+            for name, amount in amounts.items()
+            if name not in ("cpu", "memory", "pods")
+        },
+    )
+
+
+def device_facts(gpu: GPU) -> DeviceFacts:
+    """What a decision needs to know of a device. Capacity rounds down.
+
+    Raises:
+        InvalidRequest: an amount is not a quantity, or the device does not say where it is.
+    """
+    meta, status = gpu.metadata, gpu.status
+    node = status.node_selector.get(keys.HOSTNAME_LABEL, "")
+    if not node:
+        raise InvalidRequest(f"GPU {meta.name}: nodeSelector has no {keys.HOSTNAME_LABEL}")
+    capacity = status.capacity
+    return DeviceFacts(
+        name=meta.name,
+        node=node,
+        pool=meta.labels.get(keys.GPU_POOL, ""),
+        vendor=status.vendor,
+        model=status.gpu_model,
+        index=status.index,
+        compute=(capacity.gflops(Rounding.DOWN) or 0) if capacity else 0,
+        vram=(capacity.vram_bytes(Rounding.DOWN) or 0) if capacity else 0,
+        phase=status.phase,
+        used_by=status.used_by,
+        isolation_mode=status.isolation_mode,
+        isolation_policy=status.isolation_policy or IsolationPolicy.STATIC,
+        capabilities=_capabilities(meta.annotations),
+        numa=status.numa_node,
+    )
+
+
+def pool_facts(pool: GPUPool, template: SchedulingConfigTemplate | None, defaults: PlacementDefaults) -> PoolFacts:
+    """The placement policy of a pool; without a template it is the CRD's default mode."""
+    return PoolFacts(
+        name=pool.metadata.name,
+        mode=template.spec.placement.mode if template is not None else PlacementMode.NODE_COMPACT_GPU_LOW_LOAD,
+        vram_weight=defaults.vram_weight,
+        tflops_weight=defaults.tflops_weight,
+        max_workers_per_node=defaults.max_workers_per_node,
+    )

@@ -1,0 +1,149 @@
+"""What was decided, for whom and why: a bounded ring of compact records, and the figures over all decisions.
+
+Apart from the service because nobody decides by it: ``tensorfusion explain pod`` and ``/api/decisions`` read it. A record
+keeps references and integers; it is put into words when somebody asks. One record per pod: the newest decision counts,
+and says how many went before.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tensorfusion.model.meta import Key
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.units import format_bytes, format_gflops, format_milli
+
+RECORDS = 20_000
+TIMES = 65_536
+
+
+class Result(StrEnum):
+    """What a decision said."""
+
+    PLACED = "placed"
+    UNSCHEDULABLE = "unschedulable"
+    QUOTA = "quota"
+    INVALID = "invalid"
+
+
+@dataclass(slots=True)
+class Record:
+    """One decision. ``counts`` maps a filter's name to what it removed; ``nanoseconds`` is the time it took."""
+
+    uid: str
+    key: Key
+    attempt: int
+    decided_at: float
+    nanoseconds: int
+    result: Result
+    request: GpuRequest | None
+    cpu: int
+    memory: int
+    mode: str = ""
+    node: str = ""
+    devices: tuple[str, ...] = ()
+    score: float | None = None
+    alternatives: tuple[tuple[str, float], ...] = ()
+    counts: Mapping[str, int] | None = None
+    reason: str = ""
+    binding: str = ""
+    """What became of the Binding: empty while it is on its way, or there is none."""
+
+
+class Records:
+    """The newest record of each pod, oldest forgotten first, and the times of the last 65,536 decisions."""
+
+    def __init__(self, limit: int = RECORDS) -> None:
+        self._limit = limit
+        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._uids: dict[Key, str] = {}
+        self._times = array("q")
+        self._count = 0
+        self._results = dict.fromkeys(Result, 0)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: Record) -> None:
+        if len(self._times) < TIMES:
+            self._times.append(record.nanoseconds)
+        else:
+            self._times[self._count % TIMES] = record.nanoseconds
+        self._count += 1
+        self._results[record.result] += 1
+        self._records.pop(record.uid, None)
+        self._records[record.uid] = record
+        self._uids[record.key] = record.uid
+        if len(self._records) > self._limit:
+            uid, oldest = self._records.popitem(last=False)
+            if self._uids.get(oldest.key) == uid:
+                del self._uids[oldest.key]
+
+    def get(self, uid: str) -> Record | None:
+        return self._records.get(uid)
+
+    def find(self, key: Key) -> Record | None:
+        """The newest record of the pod that had this name last."""
+        uid = self._uids.get(key)
+        return None if uid is None else self._records.get(uid)
+
+    def figures(self) -> dict[str, object]:
+        """The body of ``/api/decisions``."""
+        times = sorted(self._times)
+        return {
+            "count": self._count,
+            "p50Microseconds": _quantile(times, 0.50),
+            "p99Microseconds": _quantile(times, 0.99),
+            "results": {str(result): count for result, count in self._results.items() if count},
+        }
+
+
+def describe(record: Record) -> dict[str, object]:
+    """The record in words: the body of ``/api/explain``. Quantities are those of the wire."""
+    return {
+        "namespace": record.key.namespace,
+        "name": record.key.name,
+        "uid": record.uid,
+        "result": str(record.result),
+        "reason": record.reason,
+        "node": record.node,
+        "devices": list(record.devices),
+        "binding": record.binding,
+        "request": _request(record),
+        "mode": record.mode,
+        "score": record.score,
+        "alternatives": [{"node": node, "score": score} for node, score in record.alternatives],
+        "removed": dict(record.counts or {}),
+        "attempt": record.attempt,
+        "microseconds": round(record.nanoseconds / 1000, 1),
+    }
+
+
+def _request(record: Record) -> dict[str, object]:
+    words: dict[str, object] = {"cpu": format_milli(record.cpu), "memory": format_bytes(record.memory)}
+    request = record.request
+    if request is None:
+        return words
+    words |= {"pool": request.pool, "count": request.count, "vram": format_bytes(request.vram)}
+    if request.percent and not request.compute:
+        words["computePercent"] = format_milli(request.percent)
+    else:
+        words["tflops"] = format_gflops(request.compute)
+    words |= {"isolation": str(request.isolation), "qos": str(request.qos)}
+    if request.model:
+        words["model"] = request.model
+    if request.vendor:
+        words["vendor"] = request.vendor
+    if request.indices:
+        words["indices"] = list(request.indices)
+    return words
+
+
+def _quantile(ordered: list[int], share: float) -> float:
+    """Nearest-rank quantile in microseconds; 0 without any value."""
+    if not ordered:
+        return 0.0
+    rank = min(int(share * len(ordered)), len(ordered) - 1)
+    return round(ordered[rank] / 1000, 1)

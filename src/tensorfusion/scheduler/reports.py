@@ -1,0 +1,120 @@
+"""What users see of a decision: the pod's PodScheduled condition and its events.
+
+Apart from the service because it is best effort by design: conditions go through the coalescing writer and events
+through the aggregating recorder, both rate limited, so that a thousand pods that do not fit cost a bounded number of
+writes and never delay a Binding. A condition is composed when it is written, from the pod as it is then, and carries
+the resourceVersion it was composed from: it can never overwrite what a kubelet wrote in between.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from tensorfusion.clock import Clock, timestamp
+from tensorfusion.model import keys
+from tensorfusion.model.core import Pod
+from tensorfusion.model.meta import Condition, Key, Raw
+from tensorfusion.model.resources import PODS, Resource
+from tensorfusion.runtime.events import EventType, ObjectReference
+
+POD_SCHEDULED = "PodScheduled"
+UNSCHEDULABLE = "Unschedulable"
+SCHEDULING_GATED = "SchedulingGated"
+_KEPT = 20_000
+"""Pods whose last reason is remembered, so that an unchanged one is not written again."""
+
+
+class Recorder(Protocol):
+    """The part of the event recorder used here."""
+
+    def record(self, reference: ObjectReference, *, type_: EventType, reason: str, message: str) -> None: ...
+
+
+class Writer(Protocol):
+    """The part of the status writer used here."""
+
+    def submit(self, resource: Resource, key: Key, patch: Callable[[], Raw | None]) -> None: ...
+
+
+class Reports:
+    """Tells a pod's owner what happened, and only when it changes."""
+
+    def __init__(
+        self, recorder: Recorder, writer: Writer, *, clock: Clock, current: Callable[[Key], Pod | None]
+    ) -> None:
+        self._recorder = recorder
+        self._writer = writer
+        self._clock = clock
+        self._current = current
+        self._said: dict[str, str] = {}
+
+    def held_back(self, pod: Pod, *, event: str, message: str) -> None:
+        """The pod waits: its condition says why, and an event when the reason is a new one."""
+        uid = pod.metadata.uid
+        if self._said.get(uid) == message:
+            return
+        if len(self._said) >= _KEPT:
+            self._said.pop(next(iter(self._said)))
+        self._said[uid] = message
+        self._event(pod, EventType.WARNING, event, message)
+        self._writer.submit(PODS, pod.key, self._condition(pod.key, uid, message))
+
+    def placed(self, pod: Pod, node: str, devices: tuple[str, ...]) -> None:
+        """The pod is bound."""
+        self._said.pop(pod.metadata.uid, None)
+        if devices:
+            self._event(pod, EventType.NORMAL, "GPUDeviceAllocated", f"{', '.join(devices)} on {node}")
+        self._event(pod, EventType.NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    def dra_fallback(self, pod: Pod) -> None:
+        """The pod asks for Dynamic Resource Allocation and is placed the ordinary way."""
+        self._event(
+            pod,
+            EventType.NORMAL,
+            "DRAFallback",
+            f"{keys.DRA_ENABLED} is set: the share is placed by {keys.SCHEDULER_NAME} without a ResourceClaim",
+        )
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self._said.pop(uid, None)
+
+    def _event(self, pod: Pod, type_: EventType, reason: str, message: str) -> None:
+        reference = ObjectReference(
+            api_version="v1",
+            kind="Pod",
+            name=pod.metadata.name,
+            namespace=pod.metadata.namespace,
+            uid=pod.metadata.uid,
+        )
+        self._recorder.record(reference, type_=type_, reason=reason, message=message)
+
+    def _condition(self, key: Key, uid: str, message: str) -> Callable[[], Raw | None]:
+        def compose() -> Raw | None:
+            pod = self._current(key)
+            if pod is None or pod.metadata.uid != uid or pod.spec.node_name or pod.metadata.deleting:
+                return None
+            return condition_patch(pod, message, now=timestamp(self._clock.now()))
+
+        return compose
+
+
+def condition_patch(pod: Pod, message: str, *, now: str) -> Raw | None:
+    """A merge patch that sets PodScheduled to False beside the conditions of others; None where it says so already."""
+    others = []
+    since = now
+    for condition in pod.status.conditions:
+        if condition.type != POD_SCHEDULED:
+            others.append(condition)
+        elif condition.status == "False":
+            if condition.reason == UNSCHEDULABLE and condition.message == message:
+                return None
+            since = condition.last_transition_time or now
+    scheduled = Condition(
+        type=POD_SCHEDULED, status="False", reason=UNSCHEDULABLE, message=message, last_transition_time=since
+    )
+    return {
+        "metadata": {"resourceVersion": pod.metadata.resource_version},
+        "status": {"conditions": msgspec.to_builtins([*others, scheduled])},
+    }

@@ -1,0 +1,55 @@
+"""The data folder: which processes count as running, and paths that cannot work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tensorfusion.cli.folder import Folder, stop_process
+from tensorfusion.errors import ConfigError
+
+SLEEPER = "import sys, time; print('up', flush=True); time.sleep(60)"
+
+
+def test_a_pid_counts_only_while_its_command_names_the_folder(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.prepare()
+    folder.pid_file("other").write_text(str(os.getpid()))
+    folder.pid_file("gone").write_text("999999999")
+    folder.pid_file("broken").write_text("x")
+    with subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        folder.pid_file("ours").write_text(str(process.pid))
+        assert folder.processes() == {"ours": process.pid}
+        assert stop_process(process.pid, timeout=10, reap=process.poll)
+    assert folder.processes() == {}
+
+
+def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert not stop_process(process.pid, timeout=0.2, reap=process.poll)
+        assert process.wait(10) == -9
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(ConfigError, match=r"file.*cannot be written"):
+        Folder(blocked / "data").prepare()
+
+
+def test_a_path_too_long_for_a_socket_is_refused_early(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="too long for a Unix socket"):
+        Folder(tmp_path / ("x" * 120)).prepare()
+
+
+def test_secrets_folders_are_the_owners_alone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data")
+    folder.prepare()
+    assert (folder.run.stat().st_mode & 0o777) == 0o700

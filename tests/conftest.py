@@ -1,0 +1,20 @@
+"""Options and markers of the whole test suite."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real", action="store_true", help="end-to-end tests on a real control plane (KUBEBUILDER_ASSETS)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests run only when asked for by -m; whole-cluster tests share one worker and so one cluster."""
+    wanted = str(config.getoption("-m") or "")
+    for item in items:
+        if item.get_closest_marker("long") and "long" not in wanted:
+            item.add_marker(pytest.mark.skip(reason="long: run by make test-long"))
+        if "/e2e/" in item.path.as_posix():
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group("e2e"))

@@ -1,0 +1,188 @@
+"""A whole cluster under test, embedded or real, behind one face: what a user has, a kubeconfig and an HTTP address."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tensorfusion.kube.client import Client
+from tensorfusion.kube.config import load_kubeconfig
+
+from tensorfusion.cli.folder import Folder
+
+T = TypeVar("T")
+PATIENCE = 30.0
+
+FLEET = {
+    "nodes": [
+        {"name": "a100-0", "cpu": 64, "memory": "512Gi", "gpus": {"model": "A100_SXM_80G", "count": 8}},
+        {"name": "h100-0", "cpu": 64, "memory": "512Gi", "gpus": {"model": "H100_SXM", "count": 4}},
+        {"name": "l4-0", "cpu": 32, "memory": "128Gi", "gpus": {"model": "L4", "count": 2}},
+        {"name": "cpu-0", "cpu": 32, "memory": "128Gi"},
+    ]
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a user of the cluster has."""
+
+    kubeconfig: Path
+    http: str
+    folder: Folder
+    real: bool
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run a coroutine with an admin client."""
+
+        async def session() -> T:
+            async with Client(load_kubeconfig(self.kubeconfig)) as client:
+                return await work(client)
+
+        return asyncio.run(session())
+
+    def kubectl(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real kubectl."""
+        program = kubectl_program()
+        assert program is not None
+        done = subprocess.run(
+            [program, "--kubeconfig", str(self.kubeconfig), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+            env={**os.environ, "HOME": str(self.folder.root)},
+        )
+        if check:
+            assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}"
+        return done
+
+    def program(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``tensorfusion`` against this cluster."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tensorfusion", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+        )
+        if check:
+            assert done.returncode == 0, f"tensorfusion {' '.join(arguments)}: {done.stderr or done.stdout}"
+        return done
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.http}{path}", timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def post(self, path: str, body: str, content_type: str = "application/yaml") -> tuple[int, Any]:
+        request = urllib.request.Request(
+            f"{self.http}{path}", data=body.encode(), headers={"Content-Type": content_type}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+
+def kubectl_program() -> str | None:
+    """The kubectl built by ``make kube-assets``, else any on the PATH."""
+    built = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent")) / "kubectl"
+    return str(built) if built.exists() else shutil.which("kubectl")
+
+
+def eventually(check: Callable[[], T], *, patience: float = PATIENCE, until: Callable[[T], bool] = bool) -> T:
+    """Call ``check`` until its value satisfies ``until``; the last value is in the failure."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = check()
+        if until(value):
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {patience:.0f} s; last seen: {value!r}"[:4000])
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def embedded_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator[Cluster]:
+    """``tensorfusion up --detach`` in a folder of its own, stopped afterwards."""
+    fleet_file = root / "fleet.json"
+    fleet_file.write_text(json.dumps(fleet or FLEET))
+    folder = Folder(root / "data")
+    up = [sys.executable, "-m", "tensorfusion", "up", "--detach", "--data", str(folder.root)]
+    done = subprocess.run(
+        [*up, "--fleet", str(fleet_file), "--port", "0", "--http-port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    try:
+        assert done.returncode == 0, done.stderr or done.stdout
+        address = json.loads(folder.ready_file.read_text())["http"]
+        yield Cluster(folder.kubeconfig, address, folder, real=False)
+    finally:
+        down = [sys.executable, "-m", "tensorfusion", "down", "--data", str(folder.root)]
+        subprocess.run(down, capture_output=True, timeout=90, check=False)
+    assert folder.processes() == {}
+
+
+@contextlib.contextmanager
+def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator[Cluster]:
+    """A real control plane with our control process beside it, fed by the same fleet."""
+    from tensorfusion.testing.control_plane import control_plane
+
+    assets = Path(os.environ["KUBEBUILDER_ASSETS"])
+    fleet_file = root / "fleet.json"
+    fleet_file.write_text(json.dumps(fleet or FLEET))
+    accounts = root / "accounts"
+    with control_plane(assets, root / "kube", controller_manager=True) as plane:
+        install = [sys.executable, "-m", "tensorfusion.cli.install", "--kubeconfig", str(plane.kubeconfig)]
+        done = subprocess.run([*install, "--accounts", str(accounts)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        state = root / "control.json"
+        command = [
+            sys.executable,
+            "-m",
+            "tensorfusion",
+            "control",
+            "--accounts",
+            str(accounts),
+            "--fleet",
+            str(fleet_file),
+        ]
+        command += [
+            "--http-port",
+            "0",
+            "--state",
+            str(state),
+            "--certificates",
+            str(root / "pki"),
+            "--cluster",
+            "external",
+        ]
+        with (root / "control.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+            try:
+
+                def started() -> bool:
+                    assert process.poll() is None, (root / "control.log").read_text()[-3000:]
+                    return state.exists()
+
+                eventually(started, patience=60)
+                yield Cluster(plane.kubeconfig, json.loads(state.read_text())["http"], Folder(root), real=True)
+            finally:
+                process.terminate()
+                process.wait(20)

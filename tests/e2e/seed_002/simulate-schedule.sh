@@ -1,0 +1,19 @@
+curl -X POST http://localhost:8080/api/simulate-schedule \
+  -H "Content-Type: application/yaml" \
+  -d 'apiVersion: v1
+kind: Pod
+metadata:
+  name: test-pod
+  namespace: default
+  labels:
+    tensor-fusion.ai/enabled: "true"
+  annotations:
+    tensor-fusion.ai/tflops-request: "100"
+    tensor-fusion.ai/vram-request: "16Gi"
+    tensor-fusion.ai/tflops-limit: "100"
+    tensor-fusion.ai/vram-limit: "16Gi"
+spec:
+  schedulerName: tensor-fusion-scheduler
+  containers:
+  - name: test-container
+    image: nvidia/cuda'

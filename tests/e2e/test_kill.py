@@ -1,0 +1,178 @@
+"""``kill -9`` of each process and of all, under load: no acknowledged write is lost, no pod is bound twice.
+
+The journal of acknowledged writes is kept by this process, outside the cluster. The default run kills a few times, the
+long one a thousand.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checker import oversold
+from cluster import Cluster, embedded_cluster, eventually
+from tensorfusion.kube.client import Client
+from tensorfusion.kube.config import load_kubeconfig
+from test_road import gpu_pod
+
+from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, ServerError
+from tensorfusion.model.resources import CONFIG_MAPS, GPUS, NAMESPACES, PODS
+
+NAMESPACE = "kills"
+WRITERS = 8
+
+
+class Journal:
+    """What the server acknowledged, and every node a pod was ever seen on."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[str, int]] = {}
+        self.unknown: set[str] = set()
+        self.nodes: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self.acknowledged = 0
+
+
+async def write(client: Client, journal: Journal, writer: int, stop: asyncio.Event) -> None:
+    """Write config maps and pods and note what was acknowledged; a lost answer makes a value unknown."""
+    dice = random.Random(writer)
+    number = 0
+    while not stop.is_set():
+        number += 1
+        name, value = f"map-{writer}-{dice.randrange(200)}", f"{writer}-{number}"
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}}
+        try:
+            if name in journal.values:
+                answer = await client.patch(CONFIG_MAPS, name, {"data": {"value": value}}, namespace=NAMESPACE)
+            else:
+                answer = await client.create(CONFIG_MAPS, body, namespace=NAMESPACE)
+            journal.values[name] = (value, int(answer["metadata"]["resourceVersion"]))
+            journal.unknown.discard(name)
+            journal.acknowledged += 1
+            if number % 25 == 0:
+                pod = gpu_pod(f"pod-{writer}-{number}", tflops_request="5", vram_request="256Mi")
+                made = await client.create(PODS, pod, namespace=NAMESPACE)
+                journal.nodes[made["metadata"]["uid"]] = set()
+                journal.acknowledged += 1
+        except (ServerError, Conflict, AlreadyExists, NotFound):
+            journal.unknown.add(name)
+            await asyncio.sleep(0.02)
+
+
+async def follow(client: Client, journal: Journal, stop: asyncio.Event) -> None:
+    """Every placement of every pod, as a watch shows it."""
+    while not stop.is_set():
+        try:
+            listing = await client.list(PODS, dict, namespace=NAMESPACE)
+            for pod in listing.items:
+                note(journal, pod)
+            async for event in client.watch(PODS, dict, namespace=NAMESPACE, resource_version=listing.resource_version):
+                if event.type in ("ADDED", "MODIFIED"):
+                    note(journal, event.object)
+                if stop.is_set():
+                    return
+        except (ApiError, Gone):
+            await asyncio.sleep(0.05)
+
+
+def note(journal: Journal, pod: dict[str, Any]) -> None:
+    node = pod["spec"].get("nodeName")
+    if node:
+        devices = pod["metadata"]["annotations"].get("tensor-fusion.ai/gpu-ids", "")
+        journal.nodes[pod["metadata"]["uid"]].add((node, devices))
+
+
+async def kill_repeatedly(cluster: Cluster, victims: list[str], times: int) -> None:
+    dice = random.Random(7)
+    for round_number in range(times):
+        await asyncio.sleep(dice.uniform(0.0, 0.25))
+        names = ["api", "control"] if victims == ["all"] else victims
+        for name in names:
+            pid = cluster.folder.pid(name)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(wait_until_back, cluster, names, round_number)
+
+
+def wait_until_back(cluster: Cluster, names: list[str], round_number: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        alive = all(cluster.folder.pid(name) is not None for name in names)
+        if alive and (names == ["api"] or (cluster.folder.run / "control.json").exists()):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{names} did not come back after kill {round_number}")
+
+
+@pytest.fixture(scope="module")
+def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if request.config.getoption("--real"):
+        pytest.skip("kills the embedded cluster's processes")
+    fleet = {"nodes": [{"name": "big-{i}", "count": 4, "cpu": 999, "memory": "9Ti", "pods": 9999,
+                        "gpus": {"model": "A100_SXM_80G", "count": 8}}]}  # fmt: skip
+    root: Path = tmp_path_factory.mktemp("kill")
+    with embedded_cluster(root, fleet=fleet) as running:
+        running.run(
+            lambda client: client.create(
+                NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+            )
+        )
+        yield running
+
+
+def check(cluster: Cluster, journal: Journal) -> None:
+    async def collect(client: Client) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        maps = (await client.list(CONFIG_MAPS, dict, namespace=NAMESPACE)).items
+        pods = (await client.list(PODS, dict, namespace=NAMESPACE)).items
+        gpus = (await client.list(GPUS, dict)).items
+        return {entry["metadata"]["name"]: entry for entry in maps}, pods, gpus
+
+    maps, pods, gpus = cluster.run(collect)
+    lost = [
+        (name, value, maps.get(name, {}).get("data"))
+        for name, (value, version) in journal.values.items()
+        if name not in journal.unknown
+        and (name not in maps or maps[name]["data"]["value"] != value)
+        and int(maps.get(name, {"metadata": {"resourceVersion": "0"}})["metadata"]["resourceVersion"]) <= version
+    ]
+    assert lost == []
+    for pod in pods:
+        note(journal, pod)
+    known = {pod["metadata"]["uid"] for pod in pods}
+    assert set(journal.nodes) <= known, "acknowledged pods are gone"
+    assert [places for places in journal.nodes.values() if len(places) > 1] == []
+    assert oversold(gpus, pods) == []
+
+
+@pytest.mark.parametrize("victims", [["api"], ["control"], ["all"]], ids=lambda names: names[0])
+@pytest.mark.parametrize("times", [5, pytest.param(334, marks=pytest.mark.long)])
+def test_nothing_acknowledged_is_lost_by_kill_9(own: Cluster, victims: list[str], times: int) -> None:
+    journal = Journal()
+
+    async def storm() -> float:
+        stop = asyncio.Event()
+        started = time.monotonic()
+        async with Client(load_kubeconfig(own.kubeconfig)) as client, asyncio.TaskGroup() as group:
+            for writer in range(WRITERS):
+                group.create_task(write(client, journal, random.randrange(10**6) * 10 + writer, stop))
+            follower = group.create_task(follow(client, journal, stop))
+            await kill_repeatedly(own, victims, times)
+            stop.set()
+            await asyncio.sleep(0.5)
+            follower.cancel()
+        return time.monotonic() - started
+
+    seconds = asyncio.run(storm())
+    assert journal.acknowledged / seconds > 20, "too few writes were under way to prove anything"
+
+    def all_placed() -> bool:
+        pods = own.run(lambda client: client.list(PODS, dict, namespace=NAMESPACE)).items
+        return all(pod["status"].get("phase") == "Running" for pod in pods)
+
+    eventually(all_placed, patience=60)
+    check(own, journal)
