@@ -18,7 +18,8 @@ from tensorfusion.errors import InvalidQuantity
 
 KI, MI, GI, TI = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
-_QUANTITY = re.compile(r"^([+-]?)(\d+\.?\d*|\.\d+)(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d{1,3}))?$")
+_QUANTITY = re.compile(r"([+-]?)([0-9]+\.?[0-9]*|\.[0-9]+)(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?[0-9]{1,3}))?")
+_LONGEST = 64
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _MAX = (1 << 63) - 1
@@ -38,7 +39,7 @@ def parse_quantity(text: str) -> Fraction:
     Raises:
         InvalidQuantity: the text is not a Kubernetes quantity.
     """
-    match = _QUANTITY.match(text)
+    match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         raise InvalidQuantity(
             f"{text!r} is not a quantity: write a number with an optional suffix, such as 500m, 2 or 16Gi"
