@@ -35,7 +35,14 @@ def main() -> None:
     parameters = {"nodes": figures.nodes, "gpus": figures.gpus, "pods": figures.pods, "placed": figures.placed}
     report(
         [
-            Row("pods_per_second", figures.pods_per_second, "1/s", "kube-apiserver + etcd, writes alone", peer, parameters),
+            Row(
+                "pods_per_second",
+                figures.pods_per_second,
+                "1/s",
+                "kube-apiserver + etcd, writes alone",
+                peer,
+                parameters,
+            ),
             Row("peak_pss", figures.peak_pss_mib, "MiB", "goal", 600.0, parameters),
             Row("gpu_allocation", figures.gpu_allocation_percent, "%", "", None, parameters),
             Row("decision_p50", figures.decision_p50_us, "us", "", None, parameters),

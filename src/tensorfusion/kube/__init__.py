@@ -1,1 +1,1 @@
-"""TBD."""
+"""The Kubernetes API client: where the API is, typed calls, patches, watches."""

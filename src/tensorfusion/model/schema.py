@@ -37,7 +37,7 @@ _BUILT_IN: dict[type, dict[str, Rules]] = {
     NodeSelector: {"nodeSelectorTerms": Rules("Alternatives; one must hold.", required=True, atomic=True)},
     PreferredTerm: {
         "weight": Rules("Weight from 1 to 100.", required=True, defaulted=False, format="int32"),
-        "preference": Rules("What the node should match.", required=True),
+        "preference": Rules("What the node should match.", required=True, defaulted=False),
     },
     NodeAffinity: {
         "requiredDuringSchedulingIgnoredDuringExecution": Rules("What the node must match."),
@@ -114,7 +114,7 @@ def _field_schema(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo
     default = field.default
     if default is not msgspec.NODEFAULT and _published(default, rules):
         schema["default"] = default.value if isinstance(default, StrEnum) else default
-    elif field.default_factory is not msgspec.NODEFAULT and rules.required and isinstance(kind, type):
+    elif field.default_factory is not msgspec.NODEFAULT and rules.required and rules.defaulted is not False:
         made = field.default_factory()
         if isinstance(made, msgspec.Struct) and not schema.get("required"):
             schema["default"] = {}

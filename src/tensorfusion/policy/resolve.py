@@ -95,9 +95,7 @@ class _Amounts:
     vram_limit: int | None = None
 
     def asks_compute(self) -> bool:
-        return any(
-            value is not None for value in (self.compute, self.compute_limit, self.percent, self.percent_limit)
-        )
+        return any(value is not None for value in (self.compute, self.compute_limit, self.percent, self.percent_limit))
 
 
 def resolve(

@@ -1,1 +1,1 @@
-"""TBD."""
+"""What every component runs on: informers, queues, controllers, leadership, events, serving."""

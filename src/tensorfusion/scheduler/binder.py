@@ -11,7 +11,6 @@ would have been given to somebody else.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,8 +23,9 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
 from tensorfusion.runtime.queue import WorkQueue
+from tensorfusion.telemetry.logs import get_logger
 
-logger = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 IN_FLIGHT = 64
 BACKLOG = 256
@@ -155,7 +155,7 @@ class Binder:
             fenced = "epoch" in str(error)
             self._settled(binding, Outcome.FENCED if fenced else Outcome.REFUSED, str(error))
         except (ServerError, TimeoutError, OSError) as error:
-            logger.warning("binding unanswered pod=%s node=%s error=%s", binding.key, binding.node, error)
+            log.warning("binding unanswered", pod=binding.key, node=binding.node, error=error)
             self._question(binding, resend=True)
         except ApiError as error:
             self._settled(binding, Outcome.REFUSED, str(error))
@@ -205,7 +205,7 @@ class Binder:
             self._settled(binding, Outcome.GONE, str(error))
             return False
         except (ApiError, TimeoutError, OSError) as error:
-            logger.warning("pod unreadable pod=%s error=%s", binding.key, error)
+            log.warning("pod unreadable", pod=binding.key, error=error)
             return True
         if pod.metadata.uid != uid:
             self._settled(binding, Outcome.GONE, "another pod has its name now")

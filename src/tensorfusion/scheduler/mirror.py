@@ -5,7 +5,6 @@ decides nothing: it answers what changed (``Hint``) and which pods are pending, 
 are synchronous: a batch of events is applied without anybody looking in between.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,4 +21,4 @@ from tensorfusion.scheduler.feeds import PlacementDefaults, Requests
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.state import State
 
-logger = logging.getLogger(__name__)
+log = get_logger(__name__)

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Logs and metrics: a thin face on the libraries."""

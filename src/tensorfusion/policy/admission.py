@@ -1,0 +1,362 @@
+"""Decide about one new pod: leave it, refuse it, or say which changes make it a pod with a share of a GPU.
+
+Pure: a pod as JSON and a snapshot of what it refers to go in, a verdict comes out. Nothing but the pod is ever written;
+its workload object is made by the operator from the admitted pod. Admitting an admitted pod changes nothing.
+
+Source: TensorFusion's admission contract. Ours: mistakes of the user are 4xx denials (upstream answers 500); modes that
+this version does not have are refused instead of half carried out; ``dra-enabled`` also switches the pod on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tensorfusion.errors import InvalidRequest
+from tensorfusion.model import keys
+from tensorfusion.model import resources as r
+from tensorfusion.model.annotations import PodWishes, annotations_of, parse_wishes
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.request import GpuRequest, Isolation, QoS
+from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.policy.injection import USED_BY_TOLERATION, inject, soft_limiter, strip_native
+from tensorfusion.policy.names import deployment_of, label_value, short_id
+from tensorfusion.policy.patches import Json, Op, Patch, contains
+from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
+
+BAD_REQUEST = 400
+FORBIDDEN = 403
+
+_SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED)
+_PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
+
+
+class Snapshot(Capacities, Protocol):
+    """What a pod may refer to, as it is known now."""
+
+    def pool(self, name: str) -> GPUPool | None: ...
+
+    def default_pool(self) -> GPUPool | None: ...
+
+    def profile(self, namespace: str, name: str) -> WorkloadProfile | None: ...
+
+    def quota(self, namespace: str) -> GPUResourceQuota | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An object that the snapshot does not have: worth one look at the API before the pod is refused for it.
+
+    ``name`` is empty for "any pool that is the default".
+    """
+
+    resource: r.Resource
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a pod is refused: one line that names the annotation, the wanted and the found value."""
+
+    code: int
+    message: str
+    missing: Missing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``denial`` set: refused. Else allowed, with the JSON patch in ``ops`` (empty: unchanged).
+
+    ``admitted`` says that the pod takes a share; an allowed pod that takes none is not admitted.
+    """
+
+    ops: tuple[Op, ...] = ()
+    denial: Denial | None = None
+    warnings: tuple[str, ...] = ()
+    admitted: bool = False
+
+
+UNCHANGED = Verdict()
+
+
+class _Unknown(InvalidRequest):
+    def __init__(self, message: str, missing: Missing) -> None:
+        self.missing = missing
+        super().__init__(message)
+
+
+def is_enabled(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+    """Whether a pod wants a share: by its label, or by asking for DRA; the label "false" switches off."""
+    label = labels.get(keys.ENABLED)
+    return label == "true" or (label != "false" and annotations.get(keys.DRA_ENABLED) == "true")
+
+
+def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot) -> Verdict:
+    """The verdict about a pod that is being created.
+
+    ``namespace`` is where it is created (the object may leave it out); ``seed`` is the admission request's uid, from
+    which the workload name of a pod without a name is made.
+    """
+    metadata = _mapping(pod.get("metadata"))
+    labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
+    forged = keys.SYSTEM_WRITTEN.intersection(annotations)
+    if forged:
+        key = min(forged)
+        return _forbidden(f"annotation {key}: wanted it unset, found {annotations[key]!r}: only the system writes it")
+    verdict = UNCHANGED
+    if is_enabled(labels, annotations):
+        try:
+            verdict = _admit_enabled(pod, labels, annotations, namespace=namespace, seed=seed, snapshot=snapshot)
+        except _Unknown as error:
+            return Verdict(denial=Denial(BAD_REQUEST, str(error), error.missing))
+        except InvalidRequest as error:
+            return Verdict(denial=Denial(BAD_REQUEST, str(error)))
+    if not verdict.admitted and labels.get(keys.COMPONENT) == "worker":
+        # Everyone downstream takes the label as the word of admission.
+        return _forbidden(
+            f"label {keys.COMPONENT}: wanted it unset, found 'worker': set label {keys.ENABLED}: \"true\" and "
+            "annotations that ask for a GPU, and the system sets it"
+        )
+    return verdict
+
+
+def _forbidden(message: str) -> Verdict:
+    return Verdict(denial=Denial(FORBIDDEN, message))
+
+
+def _admit_enabled(
+    pod: Mapping[str, Json],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    *,
+    namespace: str,
+    seed: str,
+    snapshot: Snapshot,
+) -> Verdict:
+    spec = _mapping(pod.get("spec"))
+    containers = spec.get("containers")
+    if not isinstance(containers, list) or not containers or not all(isinstance(one, dict) for one in containers):
+        raise InvalidRequest("spec.containers: wanted at least one container, found none")
+    if spec.get("nodeName"):
+        raise InvalidRequest(
+            f"spec.nodeName: wanted it unset, found {spec['nodeName']!r}: a pod with a share of a GPU is placed by "
+            f"{keys.SCHEDULER_NAME}; use a node selector or affinity"
+        )
+    wishes = parse_wishes(annotations)
+    if wishes.enabled_replicas == 0:  # rollback: new pods are native again
+        return UNCHANGED
+    profile = _profile(wishes, namespace, snapshot)
+    pool = _pool(wishes, profile, snapshot)
+    _refuse_other_modes(wishes, profile, pool)
+    native = native_gpus(containers)
+    injected = _injected(wishes, containers, native)
+    request = resolve(
+        wishes,
+        pool=pool,
+        profile=profile,
+        quota=snapshot.quota(namespace),
+        native=native,
+        capacities=snapshot,
+    )
+    names = frozenset(str(container.get("name", "")) for container in containers)
+    if not names & injected:
+        known, asked = ", ".join(sorted(names)), ", ".join(sorted(injected))
+        warning = f"annotation {keys.INJECT_CONTAINER}: wanted one of {known}, found {asked}: the pod gets no GPU"
+        return Verdict(warnings=(warning,))
+    patch = Patch()
+    warnings = _unused(wishes, profile, labels, annotations)
+    limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or ())
+    _write_annotations(
+        patch, annotations, wishes=wishes, request=request, injected=injected, native=native, containers=containers
+    )
+    patch.merge(
+        "/metadata/labels",
+        labels,
+        {
+            keys.COMPONENT: "worker",
+            keys.WORKLOAD: labels.get(keys.WORKLOAD) or workload_name(_mapping(pod.get("metadata")), seed),
+            keys.GPU_POOL: label_value(request.pool),
+            keys.POD_TEMPLATE_HASH: limiter.hash,
+        },
+    )
+    _write_spec(patch, spec, request)
+    strip_native(patch, containers, names=injected)
+    if request.isolation is Isolation.SOFT:
+        warnings += inject(patch, spec, limiter=limiter, containers=injected)
+    return Verdict(ops=tuple(patch.ops), warnings=tuple(warnings), admitted=True)
+
+
+def workload_name(metadata: Mapping[str, Json], seed: str) -> str:
+    """The workload of a pod: the controller on top, else the pod itself. Fits a label."""
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            name = str(owner.get("name", ""))
+            if owner.get("kind") == "ReplicaSet":
+                name = deployment_of(name, str(_mapping(metadata.get("labels")).get("pod-template-hash", "")))
+            return label_value(name)
+    if metadata.get("name"):
+        return label_value(str(metadata["name"]))
+    head = str(metadata.get("generateName") or "pod").rstrip("-.")
+    return label_value(f"{head}-{short_id(seed)}")
+
+
+def _profile(wishes: PodWishes, namespace: str, snapshot: Snapshot) -> WorkloadProfile | None:
+    name = wishes.workload_profile
+    if name is None:
+        return None
+    profile = snapshot.profile(namespace, name)
+    if profile is None:
+        raise _Unknown(
+            f"annotation {keys.WORKLOAD_PROFILE}: wanted a WorkloadProfile of namespace {namespace}, found {name!r}, "
+            "which does not exist",
+            Missing(r.WORKLOAD_PROFILES, namespace, name),
+        )
+    return profile
+
+
+def _pool(wishes: PodWishes, profile: WorkloadProfile | None, snapshot: Snapshot) -> GPUPool:
+    name, source = wishes.pool or "", f"annotation {keys.GPU_POOL}"
+    if not name and profile is not None:
+        name, source = profile.spec.pool_name, f"WorkloadProfile {profile.key}: poolName"
+    if name:
+        pool = snapshot.pool(name)
+        if pool is None:
+            raise _Unknown(
+                f"{source}: wanted an existing GPUPool, found {name!r}: gpu pool({name}) does not exist",
+                Missing(r.GPU_POOLS, "", name),
+            )
+        return pool
+    pool = snapshot.default_pool()
+    if pool is None:
+        raise _Unknown(
+            f"annotation {keys.GPU_POOL}: wanted the name of a GPUPool, found none, and gpu pool not found that is "
+            f"annotated {keys.IS_DEFAULT_POOL}: name one of `kubectl get gpupools`",
+            Missing(r.GPU_POOLS, "", ""),
+        )
+    return pool
+
+
+def _refuse_other_modes(wishes: PodWishes, profile: WorkloadProfile | None, pool: GPUPool) -> None:
+    """One line for every mode of the contract that this version does not have."""
+    if wishes.isolation is not None and wishes.isolation not in _SUPPORTED_ISOLATION:
+        raise InvalidRequest(
+            f"annotation {keys.ISOLATION}: wanted soft or shared, found {wishes.isolation.value}: "
+            "this version has no other isolation"
+        )
+    spec = profile.spec if profile is not None else None
+    sidecar, where = wishes.sidecar_worker, f"annotation {keys.SIDECAR_WORKER}"
+    if sidecar is None and profile is not None and profile.spec.sidecar_worker:
+        sidecar, where = True, f"WorkloadProfile {profile.key}: sidecarWorker"
+    if sidecar:
+        raise InvalidRequest(
+            f"{where}: wanted false, found true: this version runs the limiter inside the pod's own containers"
+        )
+    local, where = wishes.is_local_gpu, f"annotation {keys.IS_LOCAL_GPU}"
+    if local is None and profile is not None and spec is not None and spec.is_local_gpu is not None:
+        local, where = spec.is_local_gpu, f"WorkloadProfile {profile.key}: isLocalGPU"
+    if local is None and pool.spec.default_using_local_gpu is not None:
+        local, where = (
+            pool.spec.default_using_local_gpu,
+            f"GPUPool {pool.metadata.name}: defaultUsingLocalGPU (set annotation {keys.IS_LOCAL_GPU} on the pod)",
+        )
+    if local is False:
+        raise InvalidRequest(f"{where}: wanted true, found false: this version has no remote GPUs")
+    if wishes.worker_pod_template is not None:
+        raise InvalidRequest(
+            f"annotation {keys.WORKER_POD_TEMPLATE}: wanted it unset, found a template: it is for remote GPUs, "
+            "and this pod's GPU is local"
+        )
+    if wishes.gang_enabled:
+        raise InvalidRequest(
+            f"annotation {keys.GANG_ENABLED}: wanted false, found true: this version has no gang scheduling"
+        )
+    if profile is not None and profile.spec.gang_scheduling is not None and wishes.gang_enabled is None:
+        raise InvalidRequest(
+            f"WorkloadProfile {profile.key}: gangScheduling: wanted it unset, found set: "
+            "this version has no gang scheduling"
+        )
+
+
+def _injected(wishes: PodWishes, containers: list[Mapping[str, Json]], native: NativeGpus) -> frozenset[str]:
+    if wishes.inject_containers is not None:
+        return frozenset(wishes.inject_containers)
+    if len(containers) == 1:
+        return frozenset((str(containers[0].get("name", "")),))
+    if native.by_container:
+        return frozenset(native.by_container)
+    names = ", ".join(str(container.get("name", "")) for container in containers)
+    raise InvalidRequest(
+        f"annotation {keys.INJECT_CONTAINER}: wanted the containers that use the GPU, found none: name some of {names}"
+    )
+
+
+def _unused(
+    wishes: PodWishes, profile: WorkloadProfile | None, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> list[str]:
+    """Warnings about parts of a wish that are kept on the pod but not carried out."""
+    warnings = []
+    if wishes.enabled_replicas is not None:
+        warnings.append(
+            f"annotation {keys.ENABLED_REPLICAS}: this version has no canary counter, every replica is admitted"
+        )
+    if wishes.dra_enabled:
+        warnings.append(
+            f"annotation {keys.DRA_ENABLED}: DRA fields are kept; the pod is placed by {keys.SCHEDULER_NAME}"
+        )
+    if wishes.partition is not None:
+        warnings.append(f"annotation {keys.PARTITION_ID}: it counts only with isolation partitioned")
+    if wishes.isolation is None and profile is not None and profile.spec.isolation is not Isolation.SOFT:
+        warnings.append(
+            f"WorkloadProfile {profile.key}: isolation {profile.spec.isolation.value} does not count, soft is used: "
+            f"set annotation {keys.ISOLATION}"
+        )
+    host_port = f"{keys.DOMAIN}/host-port"
+    if host_port in labels:
+        warnings.append(f"label {host_port}: this version allocates no host ports")
+    if not wishes.autoscale and keys.AUTOSCALE_TARGET in annotations:
+        warnings.append(f"annotation {keys.AUTOSCALE_TARGET}: it counts only with {keys.AUTOSCALE}")
+    return warnings
+
+
+def _write_annotations(
+    patch: Patch,
+    found: Mapping[str, str],
+    *,
+    wishes: PodWishes,
+    request: GpuRequest,
+    injected: frozenset[str],
+    native: NativeGpus,
+    containers: list[Mapping[str, Json]],
+) -> None:
+    """The effective values; a text of the user that means the same stays as it is, so that applying again is calm."""
+    written = canonical(wishes)
+    values = {key: value for key, value in annotations_of(request).items() if written.get(key) != value}
+    values[keys.IS_LOCAL_GPU] = "true"
+    values[keys.EMBEDDED_WORKER] = "true"
+    if wishes.inject_containers is None:
+        values[keys.INJECT_CONTAINER] = ",".join(
+            name for container in containers if (name := str(container.get("name", ""))) in injected
+        )
+    if native.by_container and wishes.gpu_count is None and not request.indices:
+        inner = ",".join(f'"{name}":{count}' for name, count in native.by_container.items())
+        values[keys.CONTAINER_GPU_COUNT] = f"{{{inner}}}"
+    patch.merge("/metadata/annotations", found, values)
+
+
+def _write_spec(patch: Patch, spec: Mapping[str, Json], request: GpuRequest) -> None:
+    patch.set("/spec/schedulerName", spec.get("schedulerName"), keys.SCHEDULER_NAME)
+    priority_class = _PRIORITY_CLASSES.get(request.qos)
+    if priority_class is not None and not spec.get("priorityClassName"):
+        patch.set("/spec/priorityClassName", None, priority_class)
+        if "priority" in spec:  # computed for the class that the pod had before: the API server computes it again
+            patch.remove("/spec/priority")
+    tolerations = spec.get("tolerations")
+    if not tolerations:
+        patch.set("/spec/tolerations", None, [USED_BY_TOLERATION])
+    elif not any(contains(one, USED_BY_TOLERATION) for one in tolerations):
+        patch.set("/spec/tolerations/-", None, USED_BY_TOLERATION)
+
+
+def _mapping(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}

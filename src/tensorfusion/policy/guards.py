@@ -1,0 +1,150 @@
+"""What tenants may not write: the annotations and labels of a pod are the truth of its placement.
+
+Two borders. On a pod that takes a share, the keys that the system writes, the request and the labels by which others
+find the pod change only by the hand of our own accounts. On ``pods/binding``, a pod of ours is bound by our scheduler
+alone, and only by its current leader: a Binding carries the leader's epoch (the transitions of its Lease), and one
+from an older epoch is refused, which fences a leader that was stalled between deciding and binding.
+
+The request is fixed from creation on, not only once the pod is bound: the scheduler charges what it read when it
+decided, and a change between that moment and the Binding would become a share nobody paid for.
+
+Source: the architecture's security posture ("Truth must not be writable by tenants").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tensorfusion.model import keys
+from tensorfusion.policy.admission import Denial
+
+FORBIDDEN = 403
+CONFLICT = 409
+
+_FIXED_ANNOTATIONS = keys.SYSTEM_WRITTEN | keys.REQUEST_KEYS
+_FIXED_LABELS = (keys.COMPONENT, keys.WORKLOAD, keys.GPU_POOL, keys.POD_TEMPLATE_HASH)
+
+
+def service_account(namespace: str, name: str) -> str:
+    """The user name of a service account."""
+    return f"system:serviceaccount:{namespace}:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """User names that may write what the system writes, and those that may bind pods of ours."""
+
+    system: frozenset[str] = frozenset(
+        service_account(keys.SYSTEM_NAMESPACE, account)
+        for account in (keys.CONTROLLER_ACCOUNT, keys.HYPERVISOR_ACCOUNT)
+    )
+    scheduler: frozenset[str] = frozenset((service_account(keys.SYSTEM_NAMESPACE, keys.CONTROLLER_ACCOUNT),))
+
+
+@dataclass(frozen=True, slots=True)
+class PodTruth:
+    """The part of a pod that a guard reads."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    scheduler_name: str = ""
+
+    @property
+    def takes_share(self) -> bool:
+        return self.labels.get(keys.COMPONENT) == "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class BindingTruth:
+    """The part of a Binding that a guard reads."""
+
+    pod: str
+    node: str
+    annotations: Mapping[str, str]
+
+
+def review_update(old: PodTruth, new: PodTruth, *, user: str, accounts: Accounts) -> Denial | None:
+    """Refuse a change of what only the system may change on an existing pod; None allows it."""
+    if user in accounts.system:
+        return None
+    fixed = _FIXED_ANNOTATIONS if old.takes_share else keys.SYSTEM_WRITTEN
+    for key in sorted(fixed):
+        before, after = old.annotations.get(key), new.annotations.get(key)
+        if before != after:
+            why = (
+                "only the system writes it"
+                if key in keys.SYSTEM_WRITTEN
+                else "a pod's GPU request is fixed; create a new pod"
+            )
+            return Denial(FORBIDDEN, f"annotation {key}: wanted {_shown(before)}, found {_shown(after)}: {why}")
+    labels = _FIXED_LABELS if old.takes_share else (keys.COMPONENT,)
+    for key in labels:
+        before, after = old.labels.get(key), new.labels.get(key)
+        if before != after and (old.takes_share or after == "worker"):
+            return Denial(
+                FORBIDDEN,
+                f"label {key}: wanted {_shown(before)}, found {_shown(after)}: only the system writes it",
+            )
+    return None
+
+
+def review_binding(binding: BindingTruth, *, user: str, accounts: Accounts, epoch: int | None) -> Denial | None:
+    """Refuse a Binding that its sender may not make, as far as the Binding itself tells; None allows it.
+
+    ``epoch`` is the highest one known: the Lease's, or that of a Binding seen before; None where there is no Lease.
+    The bound pod matters only for senders other than our scheduler: see ``review_foreign_binding``.
+    """
+    text = binding.annotations.get(keys.SCHEDULER_EPOCH)
+    if user not in accounts.scheduler:
+        forged = keys.SYSTEM_WRITTEN.intersection(binding.annotations)
+        if forged:
+            key = min(forged)
+            return Denial(
+                FORBIDDEN,
+                f"binding of pod {binding.pod}: annotation {key}: wanted it unset, found "
+                f"{_shown(binding.annotations[key])}: only {keys.SCHEDULER_NAME} gives devices to pods",
+            )
+        return None
+    if text is None:
+        if keys.GPU_IDS in binding.annotations:
+            return Denial(
+                FORBIDDEN,
+                f"binding of pod {binding.pod}: annotation {keys.SCHEDULER_EPOCH}: wanted the leader's epoch, "
+                "found none: a Binding that gives devices must carry it",
+            )
+        return None
+    found = epoch_of(binding.annotations)
+    if found is None:
+        return Denial(
+            FORBIDDEN,
+            f"binding of pod {binding.pod}: annotation {keys.SCHEDULER_EPOCH}: wanted a whole number, found {text!r}",
+        )
+    if epoch is not None and found < epoch:
+        return Denial(
+            CONFLICT,
+            f"binding of pod {binding.pod} to node {binding.node}: wanted epoch {epoch} or later, found {found}: "
+            "the sender is no longer the leader; decide again",
+        )
+    return None
+
+
+def review_foreign_binding(binding: BindingTruth, pod: PodTruth, *, user: str) -> Denial | None:
+    """Refuse anyone but our scheduler to bind a pod that is ours to place; None allows it."""
+    if pod.takes_share or pod.scheduler_name == keys.SCHEDULER_NAME:
+        return Denial(
+            FORBIDDEN,
+            f"binding of pod {binding.pod} to node {binding.node}: wanted user {keys.SCHEDULER_NAME}'s account, "
+            f"found {user!r}: the pod is placed by {keys.SCHEDULER_NAME}",
+        )
+    return None
+
+
+def epoch_of(annotations: Mapping[str, str]) -> int | None:
+    """The epoch that a Binding carries; None where it carries none or no number."""
+    text = annotations.get(keys.SCHEDULER_EPOCH, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "none"
+    return repr(value if len(value) <= 64 else value[:64] + "...")

@@ -1,0 +1,94 @@
+"""The status of a namespace's quota: what is used, what is left in percent, and whether that is alarming.
+
+Source: TensorFusion's quota contract (status and threshold).
+"""
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from tensorfusion.model.meta import Condition
+from tensorfusion.model.quantities import ComputeResource
+from tensorfusion.model.quota import (
+    AvailablePercent,
+    GPUResourceQuota,
+    GPUResourceQuotaStatus,
+    QuotaTotal,
+    QuotaUsage,
+)
+from tensorfusion.policy.usage import NamespaceUsage
+from tensorfusion.units import format_bytes, format_gflops
+
+_NO_CEILING = "100"
+
+
+def effective_quota(quotas: Iterable[GPUResourceQuota]) -> GPUResourceQuota | None:
+    """The one quota of a namespace that counts: the first by name."""
+    return min(quotas, key=lambda quota: quota.metadata.name, default=None)
+
+
+def available_percent(total: int | None, used: int) -> str:
+    """What is left of a ceiling, in percent with two decimals, never below zero; 100 where there is no ceiling."""
+    if not total or total < 0:
+        return _NO_CEILING
+    left = round(Fraction(max(0, total - used), total) * 10_000)
+    return f"{left // 100}.{left % 100:02d}"
+
+
+def alert_reached(available: AvailablePercent, threshold: int) -> bool:
+    """Whether any dimension has less left than ``100 - threshold`` percent; an empty value counts as nothing left."""
+    left = (
+        available.requests_tflops,
+        available.requests_vram,
+        available.limits_tflops,
+        available.limits_vram,
+        available.workers,
+    )
+    return any(Fraction(text or "0") < 100 - threshold for text in left)
+
+
+def quota_status(quota: GPUResourceQuota, usage: NamespaceUsage, *, now: str) -> GPUResourceQuotaStatus:
+    """The status that a quota should have; equal to the present one where nothing changed.
+
+    ``now`` stamps what did change.
+
+    Raises:
+        InvalidQuantity: the quota's own amounts cannot be read.
+    """
+    total = quota.spec.total or QuotaTotal()
+    requests, limits = total.requests or ComputeResource(), total.limits or ComputeResource()
+    available = AvailablePercent(
+        requests_tflops=available_percent(requests.gflops(), usage.compute),
+        requests_vram=available_percent(requests.vram_bytes(), usage.vram),
+        limits_tflops=available_percent(limits.gflops(), usage.compute_limit),
+        limits_vram=available_percent(limits.vram_bytes(), usage.vram_limit),
+        workers=available_percent(total.max_workers, usage.workers),
+    )
+    used = QuotaUsage(
+        requests=ComputeResource(tflops=format_gflops(usage.compute), vram=format_bytes(usage.vram)),
+        limits=ComputeResource(tflops=format_gflops(usage.compute_limit), vram=format_bytes(usage.vram_limit)),
+        workers=usage.workers,
+        gpu_count=usage.devices,
+    )
+    status = GPUResourceQuotaStatus(
+        used=used,
+        available_percent=available,
+        conditions=(_ready(quota.status, available, total.alert_threshold_percent, now=now),),
+        last_update_time=quota.status.last_update_time,
+    )
+    if status == quota.status:
+        return quota.status
+    return GPUResourceQuotaStatus(
+        used=used, available_percent=available, conditions=status.conditions, last_update_time=now
+    )
+
+
+def _ready(found: GPUResourceQuotaStatus, available: AvailablePercent, threshold: int, *, now: str) -> Condition:
+    if alert_reached(available, threshold):
+        status, reason = "False", "AlertThresholdReached"
+        message = f"more than {threshold} percent of a dimension is used"
+    else:
+        status, reason = "True", "CapacitySufficient"
+        message = "the quota is ready and its capacity is sufficient"
+    before = next((condition for condition in found.conditions if condition.type == "Ready"), None)
+    since = before.last_transition_time if before is not None and before.status == status else now
+    return Condition(type="Ready", status=status, reason=reason, message=message, last_transition_time=since)

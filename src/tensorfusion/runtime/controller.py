@@ -1,0 +1,79 @@
+"""Take keys from a queue, reconcile them, and back off where that fails.
+
+Source: the reconcile contract of controller-runtime: level-based, by key, terminal errors are not retried.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from tensorfusion.clock import Clock
+from tensorfusion.errors import Conflict, TensorFusionError
+from tensorfusion.model.meta import Key
+from tensorfusion.runtime.queue import WorkQueue
+from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.telemetry.metrics import RECONCILES
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a pass came to. ``requeue_after`` seconds asks for another pass; None leaves that to the next event."""
+
+    requeue_after: float | None = None
+
+
+DONE = Result()
+
+
+class Reconciler(Protocol):
+    """Makes the world say what it should for one key; may be run at any time, and twice."""
+
+    async def reconcile(self, key: Key) -> Result: ...
+
+
+class Controller:
+    """Runs a reconciler with a number of workers over one queue."""
+
+    def __init__(self, name: str, reconciler: Reconciler, *, clock: Clock, workers: int = 1) -> None:
+        self.name = name
+        self.queue: WorkQueue[Key] = WorkQueue(clock)
+        self._reconciler = reconciler
+        self._workers = workers
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._workers):
+                group.create_task(self._work(), name=f"{self.name}-{number}")
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                await self._once(key)
+            finally:
+                self.queue.done(key)
+
+    async def _once(self, key: Key) -> None:
+        try:
+            result = await self._reconciler.reconcile(key)
+        except TensorFusionError as error:
+            RECONCILES.labels(self.name, "error").inc()
+            if error.retryable:
+                delay = self.queue.retry(key)
+                if not isinstance(error, Conflict):
+                    log.warning("reconcile failed", controller=self.name, key=key, retry_seconds=delay, error=error)
+            else:
+                self.queue.forget(key)
+                log.warning("reconcile cannot succeed as things are", controller=self.name, key=key, error=error)
+        except Exception:  # the edge of the loop: one key's fault must not stop the others
+            RECONCILES.labels(self.name, "exception").inc()
+            self.queue.retry(key)
+            log.exception("reconcile failed unexpectedly", controller=self.name, key=key)
+        else:
+            RECONCILES.labels(self.name, "ok").inc()
+            self.queue.forget(key)
+            if result.requeue_after is not None:
+                self.queue.add(key, after=result.requeue_after)

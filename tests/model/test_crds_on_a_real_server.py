@@ -1,0 +1,212 @@
+"""The generated CustomResourceDefinitions on a real kube-apiserver: accepted, and behaving as written.
+
+Skipped where ``make kube-assets`` has not been run: the control plane is found through KUBEBUILDER_ASSETS.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tensorfusion.model.crd import all_crds
+from tensorfusion.model.resources import GROUP
+
+ASSETS = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"))
+pytestmark = [
+    pytest.mark.skipif(not (ASSETS / "kube-apiserver").exists(), reason="no control plane: run make kube-assets"),
+    pytest.mark.xdist_group("control-plane"),
+]
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    """kubectl against a fresh API server that has our definitions."""
+    from tensorfusion.testing.control_plane import control_plane
+
+    folder = tmp_path_factory.mktemp("plane")
+    with control_plane(ASSETS, folder) as plane:
+
+        def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [str(ASSETS / "kubectl"), "--kubeconfig", str(plane.kubeconfig), *arguments],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                env={**os.environ, "HOME": str(folder)},
+            )
+
+        applied = run("create", "-f", "-", stdin=yaml.safe_dump_all(all_crds()))
+        assert applied.returncode == 0, applied.stderr
+        waited = run("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+        assert waited.returncode == 0, waited.stderr
+        yield run
+
+
+def obj(kind: str, name: str = "x", **parts: Any) -> dict[str, Any]:
+    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": {"name": name}, **parts}
+
+
+def stored(kubectl: Kubectl, manifest: dict[str, Any]) -> dict[str, Any]:
+    done = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(manifest))
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_defaults_appear_where_their_parent_is_stated(kubectl: Kubectl) -> None:
+    pool = stored(
+        kubectl,
+        obj(
+            "GPUPool",
+            spec={
+                "capacityConfig": {"oversubscription": {}},
+                "nodeManagerConfig": {"nodeCompaction": {"defrag": {"timezone": "UTC"}}},
+                "componentConfig": {"hypervisor": {}},
+                "qosConfig": {"pricing": [{"qos": "high", "requests": {}}]},
+            },
+        ),
+    )["spec"]
+    assert pool["capacityConfig"]["oversubscription"] == {
+        "vramExpandToHostMem": 50,
+        "vramExpandToHostDisk": 70,
+        "tflopsOversellRatio": 500,
+    }
+    assert pool["nodeManagerConfig"]["provisioningMode"] == "AutoSelect"
+    assert pool["nodeManagerConfig"]["nodeCompaction"]["period"] == "5m"
+    assert pool["nodeManagerConfig"]["nodeCompaction"]["defrag"] == {
+        "enabled": False,
+        "evictedPodMarkerTTL": "never",
+        "maxDuration": "2h",
+        "schedule": "0 3 * * *",
+        "sourceNodeMarkerTTL": "30m",
+        "timezone": "UTC",
+        "utilizationThresholdPercent": 40,
+    }
+    assert pool["componentConfig"]["hypervisor"] == {"portNumber": 8000}
+    assert pool["qosConfig"]["pricing"][0]["requests"]["perFP16TFlopsPerHour"] == "$0.0069228"
+
+
+def test_an_empty_pool_stays_empty(kubectl: Kubectl) -> None:
+    assert stored(kubectl, obj("GPUPool", spec={}))["spec"] == {}
+
+
+def test_an_update_switch_that_is_not_set_stays_unset(kubectl: Kubectl) -> None:
+    policy = {"autoUpdate": True, "batchInterval": "5m", "batchPercentage": 20, "maxDuration": "10m"}
+    policy["maintenanceWindow"] = {"includes": ["1 1 * * *"]}
+    pool = stored(kubectl, obj("GPUPool", spec={"nodeManagerConfig": {"nodePoolRollingUpdatePolicy": policy}}))
+    assert pool["spec"]["nodeManagerConfig"]["nodePoolRollingUpdatePolicy"] == policy
+
+
+def test_quota_and_template_defaults(kubectl: Kubectl) -> None:
+    quota = stored(kubectl, obj("GPUResourceQuota", spec={"total": {"requests": {"tflops": 100}}}))
+    assert quota["spec"]["total"] == {
+        "alertThresholdPercent": 95,
+        "maxWorkers": 32768,
+        "requests": {"tflops": 100},
+    }
+    template = stored(
+        kubectl, obj("SchedulingConfigTemplate", spec={"dra": {"enable": True}, "placement": {"mode": "CompactFirst"}})
+    )
+    assert template["spec"] == {
+        "dra": {"enable": True, "resourceClaimTemplateName": "tensor-fusion-gpu-template"},
+        "placement": {"allowUsingLocalGPU": True, "mode": "CompactFirst"},
+    }
+    assert stored(kubectl, obj("WorkloadProfile", spec={}))["spec"] == {"isolation": "soft"}
+
+
+@pytest.mark.parametrize("value", [100, "100", "16Gi", "0.5", ".5", "500m", "1e3", "+1"])
+def test_quantities_are_numbers_or_strings(kubectl: Kubectl, value: object) -> None:
+    stored(kubectl, obj("GPUResourceQuota", spec={"total": {"requests": {"vram": value}}}))
+
+
+NODES = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}
+BOTH = {"tflops": "1", "compute": "50"}
+BROKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("GPUPool", {"capacityConfig": {"oversubscription": {"tflopsOversellRatio": 99}}}, "greater than or equal to 100"),
+    ("GPUPool", {"capacityConfig": {"oversubscription": {"vramExpandToHostMem": 101}}}, "less than or equal to 100"),
+    ("GPUPool", {"nodeManagerConfig": {"provisioningMode": "Magic"}}, "Unsupported value"),
+    ("GPUPool", {"nodeManagerConfig": {"nodeCompaction": {"defrag": {}}}}, "timezone"),
+    ("GPUPool", {"nodeManagerConfig": {"nodeSelector": NODES, "nodeProvisioner": {}}}, "exclude each other"),
+    ("GPUPool", {"nodeManagerConfig": {"nodeSelector": {}}}, "nodeSelectorTerms: Required"),
+    ("GPUPool", {"nodeManagerConfig": {"nodeProvisioner": {"gpuRequirements": [{"key": "color"}]}}}, "Unsupported"),
+    ("GPUPool", {"qosConfig": {"defaultQoS": "urgent"}}, "Unsupported value"),
+    ("GPUPool", {"wrong": 1}, 'unknown field "spec.wrong"'),
+    ("GPUResourceQuota", {"total": {"requests": {"vram": "16GiB"}}}, "should match"),
+    ("GPUResourceQuota", {"total": {"requests": {"vram": -1}}}, "greater than or equal to 0"),
+    ("GPUResourceQuota", {"total": {"requests": {"vram": 1.5}}}, "vram"),
+    ("GPUResourceQuota", {"total": {"alertThresholdPercent": 101}}, "less than or equal to 100"),
+    ("GPUResourceQuota", {"single": {"defaultRequests": BOTH}}, "exclude each other"),
+    ("SchedulingConfigTemplate", {"dra": {"enable": True}}, "spec.placement: Required"),
+    ("SchedulingConfigTemplate", {"placement": {"mode": "Random"}}, "Unsupported value"),
+    ("WorkloadProfile", {"gpuCount": 129}, "less than or equal to 128"),
+    ("WorkloadProfile", {"gpuCount": 0}, "greater than or equal to 1"),
+    ("WorkloadProfile", {"isolation": "none"}, "Unsupported value"),
+    ("WorkloadProfile", {"resources": {"requests": {"tflops": 1}}}, "limits: Required"),
+    ("WorkloadProfile", {"resources": {"requests": BOTH, "limits": {}}}, "exclude each other"),
+    ("WorkloadProfile", {"gangScheduling": {"minMembers": 1}}, "0 (all replicas) or at least 2"),
+    ("WorkloadProfile", {"replicas": 2, "gangScheduling": {"minMembers": 3}}, "must not exceed replicas"),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "message"), BROKEN, ids=[f"{kind}-{text}" for kind, _, text in BROKEN])
+def test_broken_specs_are_refused(kubectl: Kubectl, kind: str, spec: dict[str, Any], message: str) -> None:
+    done = kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(obj(kind, spec=spec)))
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_a_percentage_beside_a_zero_tflops_is_allowed(kubectl: Kubectl) -> None:
+    amounts = {"tflops": "0", "compute": "50", "vram": "1Gi"}
+    stored(
+        kubectl, obj("WorkloadProfile", spec={"resources": {"requests": amounts, "limits": {"tflops": 0} | amounts}})
+    )
+
+
+def test_a_device_is_created_bare_and_shown_by_its_columns(kubectl: Kubectl) -> None:
+    created = kubectl("create", "-f", "-", stdin=json.dumps(obj("GPU", "gpu-1", status={"phase": "Running"})))
+    assert created.returncode == 0, created.stderr
+    amount = {"tflops": "312", "vram": "80Gi"}
+    status = {
+        "phase": "Running",
+        "gpuModel": "NVIDIA A100-SXM4-80GB",
+        "uuid": "GPU-1",
+        "capacity": amount,
+        "available": amount,
+        "nodeSelector": {"kubernetes.io/hostname": "n"},
+        "message": "managed",
+    }
+    partial = {key: value for key, value in status.items() if key != "message"}
+    patch = ("patch", "gpu", "gpu-1", "--subresource=status", "--type=merge", "-p")
+    refused = kubectl(*patch, json.dumps({"status": partial}))
+    assert "status.message: Required" in refused.stderr
+    assert kubectl(*patch, json.dumps({"status": status})).returncode == 0
+    row = kubectl("get", "gpu", "gpu-1").stdout.splitlines()
+    assert row[0].split("   ")[0] == "NAME"
+    assert "NVIDIA A100-SXM4-80GB" in row[1]
+    assert "80Gi" in row[1]
+
+
+def test_a_pools_status_may_be_written_in_parts(kubectl: Kubectl) -> None:
+    assert kubectl("create", "-f", "-", stdin=json.dumps(obj("GPUPool", "p", spec={}))).returncode == 0
+    patch = ("patch", "gpupool", "p", "--subresource=status", "--type=merge", "-o", "json", "-p")
+    done = kubectl(*patch, json.dumps({"status": {"totalGPUs": 3, "virtualAvailableVRAM": "-1Gi"}}))
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)["status"]
+    assert status["phase"] == "Pending"
+    assert status["readyNodes"] == 0
+    assert status["componentStatus"] == {}
+
+
+def test_explain_speaks_of_every_part(kubectl: Kubectl) -> None:
+    told = kubectl("explain", "gpupool.spec.capacityConfig.oversubscription")
+    assert told.returncode == 0, told.stderr
+    assert "Virtual compute in percent of the physical compute." in told.stdout
