@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from cluster import Cluster
-from tensorfusion.kube.config import load_kubeconfig
 from test_road import gpu_pod
 
+from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import GPU_POOLS, GPU_RESOURCE_QUOTAS, PODS
 
 JSON = "application/json"

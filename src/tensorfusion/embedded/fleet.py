@@ -6,7 +6,7 @@ anything starts, and each mistake is one line that names the entry, the value wa
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from tensorfusion.units import Rounding, to_bytes, to_gflops, to_milli
 
 _NODE_KEYS = frozenset({"name", "count", "cpu", "memory", "labels", "taints", "gpus", "pods"})
 _GPU_KEYS = frozenset({"model", "count", "tflops", "vram", "vendor"})
-_NODE_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+_NODE_NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL_KEY = re.compile(r"([a-z0-9][-a-z0-9.]{0,251}[a-z0-9]/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _MAX_NODES, _MAX_GPUS_PER_NODE = 20_000, 64
 
 
@@ -76,11 +78,11 @@ def load_fleet(path: Path) -> list[NodeSpec]:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"fleet file {path}: is not YAML: {' '.join(str(error).split())}") from error
-    return parse_fleet(document, source=f"fleet file {path}")
+    return parse_fleet(document, source=f"fleet file {path}", text=text)
 
 
-def parse_fleet(document: object, *, source: str) -> list[NodeSpec]:
-    """The machines of a fleet document.
+def parse_fleet(document: object, *, source: str, text: str = "") -> list[NodeSpec]:
+    """The machines of a fleet document. ``text`` is what it was read from, for the line numbers of its mistakes.
 
     Raises:
         ConfigError: an entry is wrong; the message begins with ``source`` and names the entry.
@@ -90,7 +92,10 @@ def parse_fleet(document: object, *, source: str) -> list[NodeSpec]:
         raise ConfigError(f"{source}: wanted one key `nodes` with a list, found {found}")
     nodes: list[NodeSpec] = []
     for position, entry in enumerate(document["nodes"]):
-        nodes += _expand(entry, where=f"{source}: nodes[{position}]")
+        try:
+            nodes += _expand(entry, where=f"nodes[{position}]")
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {_line(text, position)}{error}") from error
         if len(nodes) > _MAX_NODES:
             raise ConfigError(f"{source}: wanted at most {_MAX_NODES} nodes, found more")
     seen: set[str] = set()
@@ -99,6 +104,15 @@ def parse_fleet(document: object, *, source: str) -> list[NodeSpec]:
             raise ConfigError(f"{source}: the node name {node.name!r} appears twice: give each entry its own pattern")
         seen.add(node.name)
     return nodes
+
+
+def _line(text: str, position: int) -> str:
+    """Where an entry stands in the text, as the start of a message; nothing when that cannot be told."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    if not isinstance(root, yaml.MappingNode):
+        return ""
+    entries = root.value[0][1].value
+    return f"line {entries[position].start_mark.line + 1}: "
 
 
 def _expand(entry: object, *, where: str) -> list[NodeSpec]:
@@ -110,8 +124,8 @@ def _expand(entry: object, *, where: str) -> list[NodeSpec]:
     where = f"{where} ({pattern})"
     if count > 1 and "{i}" not in pattern:
         raise ConfigError(f"{where}: name: wanted {{i}} in the name of {count} nodes, found {pattern!r}")
-    cpu = _quantity(fields.get("cpu"), to_milli, where=f"{where}: cpu")
-    memory = _quantity(fields.get("memory"), to_bytes, where=f"{where}: memory")
+    cpu = _positive(fields.get("cpu"), to_milli, where=f"{where}: cpu")
+    memory = _positive(fields.get("memory"), to_bytes, where=f"{where}: memory")
     pods = _count(fields.get("pods", 110), where=f"{where}: pods", most=10_000)
     labels = _labels(fields.get("labels") or {}, where=f"{where}: labels")
     taints = _taints(fields.get("taints") or [], where=f"{where}: taints")
@@ -119,8 +133,10 @@ def _expand(entry: object, *, where: str) -> list[NodeSpec]:
     nodes = []
     for index in range(count):
         name = pattern.replace("{i}", str(index))
-        if not _NODE_NAME.match(name):
-            raise ConfigError(f"{where}: name: wanted lower-case letters, digits, '-' and '.', found {name!r}")
+        if not _NODE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{where}: name: wanted at most 63 lower-case letters, digits, '-' and '.', found {name[:80]!r}"
+            )
         nodes.append(NodeSpec(name, cpu, memory, pods, labels, taints, devices))
     return nodes
 
@@ -140,13 +156,11 @@ def _devices(entry: object, *, where: str) -> DeviceSpec:
     compute = known.compute if known is not None else 0
     vram = known.vram if known is not None else 0
     if "tflops" in stated:
-        compute = _quantity(fields["tflops"], to_gflops, where=f"{where}: tflops")
+        compute = _positive(fields["tflops"], to_gflops, where=f"{where}: tflops")
     if "vram" in stated:
-        vram = _quantity(fields["vram"], to_bytes, where=f"{where}: vram")
-    if compute == 0 or vram == 0:
-        raise ConfigError(
-            f"{where}: {model!r}: wanted more than 0 tflops and vram, found {compute / 1000:g} and {vram}"
-        )
+        vram = _positive(fields["vram"], to_bytes, where=f"{where}: vram")
+    if vram == 0:
+        raise ConfigError(f"{where}: the catalogue does not know the memory of {model!r}: state its vram")
     vendor = fields.get("vendor") or (known.vendor if known is not None else "NVIDIA")
     if not isinstance(vendor, str):
         raise ConfigError(f"{where}: vendor: wanted a name such as NVIDIA, found {vendor!r}")
@@ -168,18 +182,24 @@ def _count(value: object, *, where: str, most: int) -> int:
     return value
 
 
-def _quantity(value: object, parse: Any, *, where: str) -> int:  # Any: one of the unit parsers
+def _positive(value: object, parse: Callable[[str, Rounding], int], *, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigError(f"{where}: wanted a quantity such as 64 or 512Gi, found {value!r}")
     try:
-        return int(parse(str(value), Rounding.DOWN))
+        amount = parse(str(value), Rounding.DOWN)
     except InvalidQuantity as error:
         raise ConfigError(f"{where}: {error}") from error
+    if amount == 0:
+        raise ConfigError(f"{where}: wanted more than 0, found {value!r}")
+    return amount
 
 
 def _labels(value: object, *, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
         raise ConfigError(f"{where}: wanted text keys and values (quote numbers and booleans), found {value!r}")
+    for key, text in value.items():
+        if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(text)):
+            raise ConfigError(f"{where}: wanted a Kubernetes label, found {key!r}: {text!r}")
     return value
 
 
@@ -189,7 +209,11 @@ def _taints(value: object, *, where: str) -> tuple[tuple[str, str, str], ...]:
     taints = []
     for taint in value:
         fields = _mapping(taint, frozenset({"key", "value", "effect"}), where=where)
-        if not fields.get("key") or fields.get("effect") not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
+        if not _LABEL_KEY.fullmatch(str(fields.get("key") or "")) or fields.get("effect") not in (
+            "NoSchedule",
+            "PreferNoSchedule",
+            "NoExecute",
+        ):
             raise ConfigError(
                 f"{where}: wanted a key and an effect of NoSchedule, PreferNoSchedule or NoExecute, found {taint!r}"
             )

@@ -1,43 +1,34 @@
 """Simulated kubelets: thousands of nodes in one task, that run pods by saying so.
 
-What a kubelet writes that others can see is written: the Node with its capacity and conditions, its Lease, ONE status
-patch that makes a bound pod Running, its end, and its removal after deletion. Containers do not exist. A pod may script
-its life with the annotations ``simulated.tensor-fusion.ai/run-for`` (seconds, such as ``30s``) and ``.../exit-code``.
+What a kubelet writes that others can see is written: ONE status patch that makes a bound pod Running, its end, and its
+removal after deletion; ``machines`` keeps the Nodes. Containers do not exist; ``pod_life`` says how a pod scripts its
+life. Pods of a Node that was deleted are removed after a while, as Kubernetes' pod garbage collection does.
 
 Level-based: what to do follows from the pod as the cache has it, so a restart goes on where the last process ended.
 """
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Protocol
 
-import msgspec
-
-from tensorfusion.clock import Clock, micro_timestamp, timestamp
+from tensorfusion.clock import Clock, timestamp
+from tensorfusion.embedded import pod_life
 from tensorfusion.embedded.fleet import NodeSpec
-from tensorfusion.errors import AlreadyExists, Conflict, NotFound
+from tensorfusion.embedded.machines import Ignored, SimulatedMachines
+from tensorfusion.errors import Conflict, InvalidRequest, NotFound
 from tensorfusion.kube.api import Api
-from tensorfusion.model import keys
-from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
-from tensorfusion.model.resources import LEASES, NODES, PODS
+from tensorfusion.model.resources import PODS
 from tensorfusion.runtime.controller import DONE, Controller, Result
-from tensorfusion.runtime.informer import Change, ChangeKind
+from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.logs import get_logger
-from tensorfusion.units import format_bytes, format_milli
 
-RUN_FOR = f"simulated.{keys.DOMAIN}/run-for"
-EXIT_CODE = f"simulated.{keys.DOMAIN}/exit-code"
-
-_POD_WORKERS = 48
-_NODE_WORKERS = 16
-_LEASES_PER_SECOND = 20.0
-_LEASE_EVERY = 10.0
-_NODE_LEASES = "kube-node-lease"
-_DURATION = re.compile(r"^(\d{1,7})(ms|s|m|h)?$")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_WORKERS = 24
+_ORPHANED_AFTER = 20.0
+_NODE_UNSEEN = 1.0
+_ADDRESSES = 1 << 22
+_ADDRESSES_PER_SECOND = 512
 
 log = get_logger(__name__)
 
@@ -58,111 +49,149 @@ class NoGate:
 
 
 class SimulatedKubelets:
-    """The kubelets of a fleet. ``install`` registers them with a manager."""
+    """The kubelets of a fleet. ``install`` registers them, and their machines, with a manager."""
 
     def __init__(self, client: Api, nodes: Sequence[NodeSpec], gate: DeviceGate, *, clock: Clock) -> None:
+        self.machines = SimulatedMachines(client, nodes, clock=clock)
         self._client = client
-        self._specs = {node.name: node for node in nodes}
-        self._addresses = {node.name: _address(number) for number, node in enumerate(nodes)}
         self._gate = gate
         self._clock = clock
-        self._pod_number = 0
-        self._started: dict[str, str] = {}
-        """Pods that were told to run and whose cached copy does not say so yet: uid -> resource version then."""
+        # Ahead of what an earlier process gave out, as long as that was under 512 a second.
+        self._addresses = int(clock.now().timestamp()) * _ADDRESSES_PER_SECOND
+        self._told: dict[str, str] = {}
+        """Pods that were told something the cache does not show yet: uid -> ``run`` or ``remove``."""
+        self._since: dict[str, float] = {}
+        """When a pod was first seen deleted, or without its node: uid -> monotonic seconds."""
 
     def install(self, manager: Manager) -> None:
-        """Register the controllers of pods and nodes, and the Leases."""
+        """Register the controller of the pods, and everything of the machines."""
         self._pods = manager.informer(PODS, Pod)
-        self._nodes = manager.informer(NODES, Node)
-        pods = Controller("simulated-kubelet", _PodReconciler(self), workers=_POD_WORKERS, clock=self._clock)
-        machines = Controller("simulated-node", _NodeReconciler(self), workers=_NODE_WORKERS, clock=self._clock)
-        self._pod_queue, self._node_queue = pods.queue, machines.queue
-        manager.add_controller(pods)
-        manager.add_controller(machines)
-        manager.add_task("node-leases", self._renew_leases)
-        self._pods.subscribe(self._on_pod)
-        self._nodes.subscribe(lambda change: self._on_node(change.key.name))
-        for name in self._specs:
-            self._node_queue.add(Key("", name))
+        controller = Controller("simulated-kubelet", self, workers=_WORKERS, clock=self._clock)
+        self._queue = controller.queue
+        manager.add_controller(controller)
+        self.machines.install(manager)
+        self.machines.on_change(self._on_machine)
+        self._pods.subscribe_batch(self._on_pods)
 
-    def _on_pod(self, change: Change[Pod]) -> None:
-        if change.kind is ChangeKind.DELETED:
-            if change.old is not None:
-                self._started.pop(change.old.metadata.uid, None)
-            return
-        pod = change.new
-        if pod is None or pod.spec.node_name not in self._specs:
-            return
-        if pod.status.phase == "Running":
-            self._started.pop(pod.metadata.uid, None)
-        if pod.metadata.deleting or (not pod.finished and (pod.status.phase != "Running" or _has_end(pod))):
-            self._pod_queue.add(change.key)
+    def _on_pods(self, changes: Sequence[Change[Pod]]) -> None:
+        for change in changes:
+            pod = change.new
+            if pod is None:
+                if change.old is not None:
+                    self._told.pop(change.old.metadata.uid, None)
+                    self._since.pop(change.old.metadata.uid, None)
+            elif pod.spec.node_name in self.machines and _has_next_step(pod):
+                self._queue.add(change.key)
 
-    def _on_node(self, name: str) -> None:
-        if name in self._specs:
-            self._node_queue.add(Key("", name))
+    def _on_machine(self, name: str) -> None:
+        for pod in self._pods.cache.all():
+            if pod.spec.node_name == name:
+                self._queue.add(pod.key)
 
-    async def reconcile_pod(self, key: Key) -> Result:
+    async def reconcile(self, key: Key) -> Result:
         """Take the next step of one pod's life."""
         pod = self._pods.cache.get(key)
-        if pod is None or pod.spec.node_name not in self._specs:
+        if pod is None or pod.spec.node_name not in self.machines:
             return DONE
+        if self.machines.gone(pod.spec.node_name):
+            return await self._remove_orphan(pod)
+        if not self.machines.alive(pod.spec.node_name):
+            return Result(requeue_after=_NODE_UNSEEN)  # cut off, or so new that the cache does not have it
         if pod.metadata.deleting:
-            await self._remove(pod)
-            return DONE
+            return await self._stop(pod)
         if pod.finished:
             return DONE
         if pod.status.phase != "Running":
-            if pod.metadata.uid not in self._started:
-                await self._start(pod)
-            return DONE
+            return await self._start(pod)
+        self._told.pop(pod.metadata.uid, None)
         return await self._end_if_due(pod)
 
-    async def _start(self, pod: Pod) -> None:
+    async def _start(self, pod: Pod) -> Result:
+        uid = pod.metadata.uid
+        if uid in self._told:
+            return DONE
+        now = timestamp(self._clock.now())
         refusal = self._gate.admit_share(pod)
         if refusal is not None:
-            log.warning("share refused", pod=str(pod.key), node=pod.spec.node_name, reason=refusal)
-            status: Raw = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": refusal}
+            log.warning("share refused", pod=pod.key, node=pod.spec.node_name, reason=refusal)
+            status = pod_life.refused(refusal, now=now)
         else:
-            status = self._running_status(pod)
-        self._started[pod.metadata.uid] = pod.metadata.resource_version
+            host = self.machines.address(pod.spec.node_name)
+            status = pod_life.running(pod, now=now, pod_ip=self._next_address(), host_ip=host)
+        self._told[uid] = "run"
         try:
             await self._patch_status(pod, status)
         except BaseException:
-            self._started.pop(pod.metadata.uid, None)
+            self._told.pop(uid, None)
             raise
-
-    async def _end_if_due(self, pod: Pod) -> Result:
-        seconds = _seconds(pod.metadata.annotations.get(RUN_FOR, ""))
-        if seconds is None:
-            return DONE
-        started = next((c.last_transition_time for c in pod.status.conditions if c.type == "Ready"), None)
-        since = _parse_time(started) if started else self._clock.now()
-        left = seconds - (self._clock.now() - since).total_seconds()
-        if left > 0:
-            return Result(requeue_after=left)
-        code = pod.metadata.annotations.get(EXIT_CODE, "0")
-        exit_code = int(code) if code.isdigit() and len(code) < 4 else 0
-        now = timestamp(self._clock.now())
-        terminated = {"exitCode": exit_code, "reason": "Error" if exit_code else "Completed", "finishedAt": now}
-        status: Raw = {
-            "phase": "Failed" if exit_code else "Succeeded",
-            "conditions": _conditions(pod, now, ready=False),
-            "containerStatuses": [
-                {**_container(container.name), "state": {"terminated": terminated}} for container in pod.spec.containers
-            ],
-        }
-        await self._patch_status(pod, status)
         return DONE
 
+    async def _end_if_due(self, pod: Pod) -> Result:
+        annotations = pod.metadata.annotations
+        if pod_life.RUN_FOR not in annotations:
+            return DONE
+        try:
+            seconds = pod_life.seconds_of(annotations, pod_life.RUN_FOR)
+            exit_code = pod_life.exit_code_of(annotations)
+        except InvalidRequest as error:
+            log.warning("the pod's script is ignored", pod=pod.key, error=error)
+            return DONE
+        now = self._clock.now()
+        since = pod_life.running_since(pod) or now
+        left = (seconds or 0.0) - (now - since).total_seconds()
+        if left > 0:
+            return Result(requeue_after=left)
+        await self._patch_status(pod, pod_life.ended(pod, now=timestamp(now), exit_code=exit_code))
+        return DONE
+
+    async def _stop(self, pod: Pod) -> Result:
+        """The containers of a deleted pod stop, at once or as scripted; then the object may go."""
+        left = self._left_to_stop(pod)
+        if left > 0:
+            return Result(requeue_after=left)
+        await self._remove(pod)
+        return DONE
+
+    def _left_to_stop(self, pod: Pod) -> float:
+        if pod_life.STOP_AFTER not in pod.metadata.annotations or pod.finished:
+            return 0.0
+        try:
+            wanted = pod_life.seconds_of(pod.metadata.annotations, pod_life.STOP_AFTER) or 0.0
+        except InvalidRequest as error:
+            log.warning("the pod's script is ignored", pod=pod.key, error=error)
+            return 0.0
+        left = wanted - self._seconds_since(pod.metadata.uid)
+        deadline = pod.metadata.deletion_timestamp  # the moment the grace period ends
+        if deadline is not None:
+            left = min(left, (pod_life.moment(deadline) - self._clock.now()).total_seconds())
+        return left
+
+    async def _remove_orphan(self, pod: Pod) -> Result:
+        left = _ORPHANED_AFTER - self._seconds_since(pod.metadata.uid)
+        if left > 0:
+            return Result(requeue_after=left)
+        await self._remove(pod)
+        return DONE
+
+    def _seconds_since(self, uid: str) -> float:
+        now = self._clock.monotonic()
+        return now - self._since.setdefault(uid, now)
+
     async def _remove(self, pod: Pod) -> None:
-        """The containers have stopped (at once, in a simulation): the object may go."""
+        """Delete without grace, once: a finalizer of somebody else may still hold the object."""
+        uid = pod.metadata.uid
+        if self._told.get(uid) == "remove":
+            return
+        self._told[uid] = "remove"
         try:
             await self._client.delete(
-                PODS, pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid, grace_seconds=0
+                PODS, pod.metadata.name, namespace=pod.metadata.namespace, uid=uid, grace_seconds=0
             )
         except (NotFound, Conflict):
-            return
+            return  # gone, or replaced by another pod of the same name
+        except BaseException:
+            self._told.pop(uid, None)
+            raise
 
     async def _patch_status(self, pod: Pod, status: Raw) -> None:
         patch = {"metadata": {"uid": pod.metadata.uid}, "status": status}
@@ -173,169 +202,17 @@ class SimulatedKubelets:
         except (NotFound, Conflict):
             return  # gone, or replaced by another pod of the same name
 
-    def _running_status(self, pod: Pod) -> Raw:
-        now = timestamp(self._clock.now())
-        self._pod_number += 1
-        address = f"10.{128 + (self._pod_number >> 16) % 64}.{(self._pod_number >> 8) % 256}.{self._pod_number % 256}"
-        host = self._addresses[pod.spec.node_name]
-        return {
-            "phase": "Running",
-            "startTime": now,
-            "podIP": address,
-            "podIPs": [{"ip": address}],
-            "hostIP": host,
-            "hostIPs": [{"ip": host}],
-            "conditions": _conditions(pod, now, ready=True),
-            "containerStatuses": [
-                {**_container(container.name), "ready": True, "started": True, "state": {"running": {"startedAt": now}}}
-                for container in pod.spec.containers
-            ],
-        }
-
-    async def reconcile_node(self, key: Key) -> Result:
-        """Register a machine that is missing, or make its status say that it is ready."""
-        spec = self._specs[key.name]
-        current = self._nodes.cache.get(key)
-        if current is None:
-            try:
-                await self._client.create(NODES, self._node_object(spec), type_=Ignored)
-            except AlreadyExists:
-                return Result(requeue_after=1.0)
-            return DONE
-        if not any(condition.type == "Ready" for condition in current.status.conditions):
-            patch = {"status": self._node_status(spec)}
-            await self._client.patch(NODES, key.name, patch, subresource="status", type_=Ignored)
-        return DONE
-
-    def _node_object(self, spec: NodeSpec) -> Raw:
-        labels = {
-            keys.HOSTNAME_LABEL: spec.name,
-            "kubernetes.io/arch": "amd64",
-            "kubernetes.io/os": "linux",
-            "node.kubernetes.io/instance-type": "simulated",
-        }
-        if spec.devices is not None:
-            labels["nvidia.com/gpu.present"] = "true"
-            labels["nvidia.com/gpu.product"] = re.sub(r"[^A-Za-z0-9_.-]", "-", spec.devices.full_name)[:63]
-            labels["nvidia.com/gpu.count"] = str(spec.devices.count)
-        taints = [{"key": key, "value": value, "effect": effect} for key, value, effect in spec.taints]
-        return {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": spec.name, "labels": {**labels, **spec.labels}},
-            "spec": {"taints": taints} if taints else {},
-            "status": self._node_status(spec),
-        }
-
-    def _node_status(self, spec: NodeSpec) -> Raw:
-        now = timestamp(self._clock.now())
-        amounts = {"cpu": format_milli(spec.cpu), "memory": format_bytes(spec.memory), "pods": str(spec.pods)}
-        return {
-            "capacity": amounts,
-            "allocatable": amounts,
-            "addresses": [
-                {"type": "InternalIP", "address": self._addresses[spec.name]},
-                {"type": "Hostname", "address": spec.name},
-            ],
-            "conditions": [
-                {
-                    "type": "Ready",
-                    "status": "True",
-                    "reason": "KubeletReady",
-                    "message": "simulated kubelet is ready",
-                    "lastHeartbeatTime": now,
-                    "lastTransitionTime": now,
-                }
-            ],
-            "nodeInfo": {
-                "architecture": "amd64",
-                "bootID": "",
-                "containerRuntimeVersion": "simulated://1",
-                "kernelVersion": "simulated",
-                "kubeProxyVersion": "",
-                "kubeletVersion": "v1.34.2-simulated",
-                "machineID": "",
-                "operatingSystem": "linux",
-                "osImage": "simulated",
-                "systemUUID": "",
-            },
-        }
-
-    async def _renew_leases(self) -> None:
-        """Each node's Lease every 10 s, or as slowly as keeps all of them under the budget of writes."""
-        period = max(_LEASE_EVERY, len(self._specs) / _LEASES_PER_SECOND)
-        step = period / max(1, len(self._specs))
-        duration = int(4 * period)
-        while self._specs:
-            for name in self._specs:
-                await self._renew(name, duration)
-                await self._clock.sleep(step)
-
-    async def _renew(self, name: str, duration: int) -> None:
-        now = micro_timestamp(self._clock.now())
-        spec = {"holderIdentity": name, "leaseDurationSeconds": duration, "renewTime": now}
-        try:
-            await self._client.patch(LEASES, name, {"spec": spec}, namespace=_NODE_LEASES, type_=Ignored)
-        except NotFound:
-            body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": {"name": name}, "spec": spec}
-            try:
-                await self._client.create(LEASES, body, namespace=_NODE_LEASES, type_=Ignored)
-            except AlreadyExists:
-                return
+    def _next_address(self) -> str:
+        """The next address of 10.128.0.0/10."""
+        self._addresses += 1
+        number = self._addresses % _ADDRESSES
+        return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-class _PodReconciler:
-    def __init__(self, kubelets: SimulatedKubelets) -> None:
-        self._kubelets = kubelets
-
-    async def reconcile(self, key: Key) -> Result:
-        return await self._kubelets.reconcile_pod(key)
-
-
-class _NodeReconciler:
-    def __init__(self, kubelets: SimulatedKubelets) -> None:
-        self._kubelets = kubelets
-
-    async def reconcile(self, key: Key) -> Result:
-        return await self._kubelets.reconcile_node(key)
-
-
-class Ignored(msgspec.Struct, frozen=True):
-    """An answer nobody reads: decoding it costs nothing."""
-
-
-def _container(name: str) -> Raw:
-    return {"name": name, "image": "", "imageID": "", "restartCount": 0, "ready": False}
-
-
-def _conditions(pod: Pod, now: str, *, ready: bool) -> list[Raw]:
-    """The conditions of a running or ended pod; PodScheduled keeps the time the scheduler gave it."""
-    scheduled = next((c.last_transition_time for c in pod.status.conditions if c.type == "PodScheduled"), None)
-    value = "True" if ready else "False"
-    reason = {} if ready else {"reason": "PodCompleted"}
-    return [
-        {"type": "PodReadyToStartContainers", "status": value, "lastTransitionTime": now},
-        {"type": "Initialized", "status": "True", "lastTransitionTime": now},
-        {"type": "Ready", "status": value, "lastTransitionTime": now, **reason},
-        {"type": "ContainersReady", "status": value, "lastTransitionTime": now, **reason},
-        {"type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled or now},
-    ]
-
-
-def _has_end(pod: Pod) -> bool:
-    return RUN_FOR in pod.metadata.annotations
-
-
-def _seconds(text: str) -> float | None:
-    """``30s``, ``500ms``, ``2m`` or a bare number of seconds; None where it is none of these."""
-    match = _DURATION.match(text)
-    return None if match is None else int(match.group(1)) * _SECONDS[match.group(2)]
-
-
-def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _address(number: int) -> str:
-    """A node's address: 10.0.0.0/9 in order."""
-    return f"10.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255}"
+def _has_next_step(pod: Pod) -> bool:
+    """Whether anything is left to do for a pod in this state; most events say no."""
+    if pod.metadata.deleting:
+        return True
+    if pod.finished:
+        return False
+    return pod.status.phase != "Running" or pod_life.RUN_FOR in pod.metadata.annotations

@@ -1,18 +1,20 @@
 """The node agent: publishes the devices of its nodes as GPU objects and guards them.
 
-One agent may serve many nodes (the embedded cluster's does). It writes a device's capacity, health and place; what is
-available is the operator's to write, after the first time. Heartbeat is one Lease per agent, not per device, so that an
-idle fleet costs next to nothing.
+One agent may serve many nodes (the embedded cluster's does). A device is published once its node has a GPUNode. One
+that vanishes is forgotten when idle; while pods hold shares of it, it stays, marked as missing, and takes no new work.
+The heartbeat is one Lease an agent, not a device, so that an idle fleet costs next to nothing.
 
 Source: GPU of tensor-fusion.ai/v1; life of a device as in the public description of the hypervisor's discovery.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+
+import msgspec
 
 from tensorfusion.clock import Clock, micro_timestamp, timestamp
-from tensorfusion.errors import AlreadyExists, ConfigError, NotFound
+from tensorfusion.errors import AlreadyExists, ApiError, NotFound
+from tensorfusion.hypervisor import gpu_objects
 from tensorfusion.hypervisor.books import DeviceBooks
 from tensorfusion.hypervisor.vendors.base import Device, Vendor
 from tensorfusion.kube.api import Api
@@ -20,22 +22,26 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU, GpuPhase
 from tensorfusion.model.gpu_node import GPUNode
+from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
-from tensorfusion.model.resources import GPU_NODES, GPUS, LEASES, NODES, PODS
+from tensorfusion.model.request import Isolation
+from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.logs import get_logger
-from tensorfusion.units import MI, format_bytes, format_gflops
-
-LOST_DEVICES = f"simulated.{keys.DOMAIN}/lost-devices"
-"""Annotation on a Node: comma list of device indices that a simulated vendor no longer finds."""
 
 _HEARTBEAT = 10.0
-_NODE_INDEX = "node"
+_HEARTBEAT_LASTS = 40
+_BY_NODE = "agent-node"
 _WORKERS = 32
+_STALE_CACHE = 0.2
 
 log = get_logger(__name__)
+
+
+class _Ignored(msgspec.Struct, frozen=True):
+    """An answer nobody reads."""
 
 
 class NodeAgent:
@@ -50,21 +56,26 @@ class NodeAgent:
         self._books = DeviceBooks()
 
     def install(self, manager: Manager) -> None:
-        """Register with a manager: the controller of nodes, the heartbeat, and the release of ended pods."""
+        """Register with a manager: the controller of nodes, the heartbeat, and the release of ended pods.
+
+        Call it before whatever starts pods: what already runs must be in the books first.
+        """
         self._gpus = manager.informer(GPUS, GPU)
-        self._gpus.add_index(_NODE_INDEX, lambda gpu: (gpu.metadata.labels.get(keys.MANAGED_BY, ""),))
+        self._gpus.add_index(_BY_NODE, lambda gpu: (gpu.metadata.labels.get(keys.MANAGED_BY, ""),))
         self._gpu_nodes = manager.informer(GPU_NODES, GPUNode)
+        self._pools = manager.informer(GPU_POOLS, GPUPool)
         self._machines = manager.informer(NODES, Node)
         self._pods = manager.informer(PODS, Pod)
         controller = Controller("node-agent", self, workers=_WORKERS, clock=self._clock)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("agent-heartbeat", self._beat)
-        self._gpu_nodes.subscribe(lambda change: self._enqueue(change.key.name))
+        self._gpu_nodes.subscribe(self._on_gpu_node)
+        self._pools.subscribe(self._on_pool)
         self._gpus.subscribe(self._on_gpu)
-        self._machines.subscribe(self._on_machine)
-        self._pods.subscribe(self._on_pod)
+        self._pods.subscribe_batch(self._on_pods)
         self._vendor.on_change(self._enqueue)
+        self._vendor.install(manager)
 
     def admit_share(self, pod: Pod) -> str | None:
         """None when the pod's devices hold its shares (they are then taken); else one line that says why not."""
@@ -72,36 +83,51 @@ class NodeAgent:
 
     async def reconcile(self, key: Key) -> Result:
         """Make the GPU objects of one node say what its devices are."""
-        gpu_node = self._gpu_nodes.cache.get(Key("", key.name))
+        gpu_node = self._gpu_nodes.cache.get(key)
         if gpu_node is None or gpu_node.metadata.deleting:
-            return DONE
-        published = {gpu.metadata.name: gpu for gpu in self._gpus.cache.by_index(_NODE_INDEX, key.name)}
+            return DONE  # its GPU objects go with it, by their owner reference
+        published = {gpu.metadata.name: gpu for gpu in self._gpus.cache.by_index(_BY_NODE, key.name)}
         present = self._present(key.name)
+        isolation = self._isolation(gpu_node)
+        behind = False
         for name, device in present.items():
-            await self._publish(device, gpu_node, published.get(name))
+            current = published.get(name)
+            if current is not None:
+                await self._update(current, device, gpu_node=gpu_node, isolation=isolation)
+            elif not await self._create(device, gpu_node=gpu_node, isolation=isolation):
+                behind = True
         for name, gpu in published.items():
             if name not in present:
                 await self._withdraw(gpu)
-        return DONE
+        return Result(requeue_after=_STALE_CACHE) if behind else DONE
 
-    async def _publish(self, device: Device, gpu_node: GPUNode, current: GPU | None) -> None:
-        if current is None:
-            with suppress(AlreadyExists):  # by us a moment ago, or before a restart: its status follows below
-                await self._client.create(GPUS, _gpu_object(device, gpu_node))
-        elif keys.GPU_MISSING_SINCE in current.metadata.annotations:
-            back = {"metadata": {"annotations": {keys.GPU_MISSING_SINCE: None}}}
-            await self._client.patch(GPUS, device.object_name, back)
-            log.info("device is back", gpu=device.object_name, node=device.node)
-        status = _status(device)
-        if current is None or current.status.capacity is None:
-            status["available"] = status["capacity"]
-        elif _says(current, device):
+    async def _create(self, device: Device, *, gpu_node: GPUNode, isolation: Isolation) -> bool:
+        """Publish a device that the cache does not have; False when the server has it and the cache is behind."""
+        try:
+            await self._client.create(GPUS, gpu_objects.new_object(device, gpu_node), type_=_Ignored)
+        except AlreadyExists:
+            return False
+        await self._patch_status(device.object_name, gpu_objects.status_patch(None, device, isolation=isolation))
+        return True
+
+    async def _update(self, current: GPU, device: Device, *, gpu_node: GPUNode, isolation: Isolation) -> None:
+        if current.metadata.deleting:
             return
-        await self._client.patch(GPUS, device.object_name, {"status": status}, subresource="status")
+        name = device.object_name
+        metadata = gpu_objects.metadata_patch(current, gpu_node)
+        if metadata is not None:
+            await self._client.patch(GPUS, name, metadata, type_=_Ignored)
+        status = gpu_objects.status_patch(current.status, device, isolation=isolation)
+        if status is not None:
+            await self._patch_status(name, status)
+            if current.status.capacity is not None:
+                log.info("device changed", gpu=name, node=device.node, message=device.fault or gpu_objects.MANAGED)
 
     async def _withdraw(self, gpu: GPU) -> None:
         """A device that no longer answers: forget it when idle, keep it as missing while pods hold shares of it."""
         name = gpu.metadata.name
+        if gpu.metadata.deleting:
+            return
         if not self._books.holders(name):
             with suppress(NotFound):
                 await self._client.delete(GPUS, name, uid=gpu.metadata.uid)
@@ -109,113 +135,87 @@ class NodeAgent:
             return
         if keys.GPU_MISSING_SINCE not in gpu.metadata.annotations:
             since = {keys.GPU_MISSING_SINCE: timestamp(self._clock.now())}
-            await self._client.patch(GPUS, name, {"metadata": {"annotations": since}})
+            await self._client.patch(GPUS, name, {"metadata": {"annotations": since}}, type_=_Ignored)
         if gpu.status.phase is not GpuPhase.UNKNOWN:
-            status = {"phase": GpuPhase.UNKNOWN.value, "message": "the device does not answer and is in use"}
-            await self._client.patch(GPUS, name, {"status": status}, subresource="status")
+            await self._patch_status(name, gpu_objects.missing_patch())
             log.info("device is missing", gpu=name)
+
+    async def _patch_status(self, name: str, patch: Raw | None) -> None:
+        if patch is not None:
+            await self._client.patch(GPUS, name, patch, subresource="status", type_=_Ignored)
 
     def _present(self, node: str) -> dict[str, Device]:
         return {device.object_name: device for device in self._vendor.devices(node)}
+
+    def _isolation(self, gpu_node: GPUNode) -> Isolation:
+        """The isolation mode that the node's pool gives it."""
+        pool = self._pools.cache.get(Key("", gpu_node.metadata.labels.get(keys.MANAGED_BY, "")))
+        if pool is None:
+            return Isolation.SOFT
+        machine = self._machines.cache.get(gpu_node.key)
+        return pool.spec.node_manager_config.isolation_of(machine.metadata.labels if machine else {})
 
     def _enqueue(self, node: str) -> None:
         if node in self._nodes:
             self._queue.add(Key("", node))
 
+    def _on_gpu_node(self, change: Change[GPUNode]) -> None:
+        """Status roll-ups are many and none of the agent's business."""
+        old, new = change.old, change.new
+        if new is not None and (
+            old is None or old.metadata.uid != new.metadata.uid or old.metadata.labels != new.metadata.labels
+        ):
+            self._enqueue(change.key.name)
+
+    def _on_pool(self, change: Change[GPUPool]) -> None:
+        old, new = change.old, change.new
+        if old is not None and new is not None and old.spec.node_manager_config == new.spec.node_manager_config:
+            return
+        for gpu_node in self._gpu_nodes.cache.all():
+            if gpu_node.metadata.labels.get(keys.MANAGED_BY) == change.key.name:
+                self._enqueue(gpu_node.metadata.name)
+
     def _on_gpu(self, change: Change[GPU]) -> None:
-        if change.kind is not ChangeKind.ADDED:
-            gpu = change.new or change.old
-            if gpu is not None:
-                self._enqueue(gpu.metadata.labels.get(keys.MANAGED_BY, ""))
+        """Whoever changes or deletes a GPU object: the agent puts its own part right."""
+        gpu = change.new or change.old
+        if gpu is not None:
+            self._enqueue(gpu.metadata.labels.get(keys.MANAGED_BY, ""))
 
-    def _on_machine(self, change: Change[Node]) -> None:
-        """The Node's annotation says which simulated devices are lost."""
-        lose = getattr(self._vendor, "lose", None)
-        if change.new is None or lose is None or change.key.name not in self._nodes:
-            return
-        text = change.new.metadata.annotations.get(LOST_DEVICES, "")
-        try:
-            lose(change.key.name, [int(part) for part in text.split(",") if part.strip()])
-        except (ValueError, ConfigError) as error:
-            log.warning("annotation is not a list of device indices", node=change.key.name, found=text, error=error)
+    def _on_pods(self, changes: Sequence[Change[Pod]]) -> None:
+        for change in changes:
+            pod = change.new or change.old
+            if pod is None or pod.spec.node_name not in self._nodes:
+                continue
+            if change.kind is ChangeKind.DELETED or pod.finished:
+                self._release(pod)
+            elif pod.status.phase == "Running" and not self._books.holds(pod.metadata.uid):
+                self._books.recover(pod, self._present(pod.spec.node_name))
 
-    def _on_pod(self, change: Change[Pod]) -> None:
-        pod = change.new or change.old
-        if pod is None or pod.spec.node_name not in self._nodes:
-            return
-        if change.kind is ChangeKind.DELETED or pod.finished:
-            for name in self._books.release(pod.metadata.uid):
-                gpu = self._gpus.cache.get(Key("", name))
-                if gpu is not None and gpu.status.phase is GpuPhase.UNKNOWN:
-                    self._enqueue(pod.spec.node_name)
-        elif pod.status.phase == "Running":
-            self._books.recover(pod, self._present(pod.spec.node_name))
+    def _release(self, pod: Pod) -> None:
+        for name in self._books.release(pod.metadata.uid):
+            gpu = self._gpus.cache.get(Key("", name))
+            if gpu is not None and keys.GPU_MISSING_SINCE in gpu.metadata.annotations:
+                self._enqueue(pod.spec.node_name)
 
     async def _beat(self) -> None:
         """Renew this agent's Lease: one small write, whatever the number of devices."""
-        name = f"tensor-fusion-agent-{self._identity}"
+        failing = False
         while True:
-            now = micro_timestamp(self._clock.now())
-            spec: Raw = {"holderIdentity": self._identity, "leaseDurationSeconds": 40, "renewTime": now}
             try:
-                await self._client.patch(LEASES, name, {"spec": spec}, namespace=keys.SYSTEM_NAMESPACE)
-            except NotFound:
-                lease = {"metadata": {"name": name}, "spec": {**spec, "acquireTime": now}}
-                body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, **lease}
-                await self._client.create(LEASES, body, namespace=keys.SYSTEM_NAMESPACE)
+                await self._renew()
+                failing = False
+            except ApiError as error:
+                if not failing:
+                    log.warning("heartbeat failed", agent=self._identity, error=error)
+                failing = True
             await self._clock.sleep(_HEARTBEAT)
 
-
-def _gpu_object(device: Device, gpu_node: GPUNode) -> Raw:
-    pool = gpu_node.metadata.labels.get(keys.MANAGED_BY, "")
-    return {
-        "apiVersion": GPUS.api_version,
-        "kind": GPUS.kind,
-        "metadata": {
-            "name": device.object_name,
-            "labels": {keys.MANAGED_BY: device.node, keys.GPU_POOL: pool},
-            "ownerReferences": [
-                {
-                    "apiVersion": GPU_NODES.api_version,
-                    "kind": GPU_NODES.kind,
-                    "name": gpu_node.metadata.name,
-                    "uid": gpu_node.metadata.uid,
-                    "controller": True,
-                }
-            ],
-        },
-    }
-
-
-def _capacity(device: Device) -> dict[str, str]:
-    return {"tflops": format_gflops(device.compute), "vram": format_bytes(device.vram // MI * MI)}
-
-
-def _status(device: Device) -> dict[str, Any]:  # Any: JSON
-    return {
-        "phase": GpuPhase.RUNNING.value,
-        "vendor": device.vendor,
-        "gpuModel": device.model,
-        "uuid": device.uuid,
-        "capacity": _capacity(device),
-        "index": device.index,
-        "numaNode": device.numa,
-        "nodeSelector": {keys.HOSTNAME_LABEL: device.node},
-        "usedBy": "tensor-fusion",
-        "isolationMode": "soft",
-        "message": "managed",
-    }
-
-
-def _says(current: GPU, device: Device) -> bool:
-    """Whether the object already says what the device is, as far as the agent owns it."""
-    status = current.status
-    capacity = status.capacity
-    return (
-        status.phase is GpuPhase.RUNNING
-        and capacity is not None
-        and {"tflops": str(capacity.tflops), "vram": str(capacity.vram)} == _capacity(device)
-        and (status.vendor, status.gpu_model, status.uuid) == (device.vendor, device.model, device.uuid)
-        and (status.index, status.numa_node, status.message) == (device.index, device.numa, "managed")
-        and status.node_selector == {keys.HOSTNAME_LABEL: device.node}
-    )
+    async def _renew(self) -> None:
+        name, now = f"tensor-fusion-agent-{self._identity}", micro_timestamp(self._clock.now())
+        spec: Raw = {"holderIdentity": self._identity, "leaseDurationSeconds": _HEARTBEAT_LASTS, "renewTime": now}
+        try:
+            await self._client.patch(LEASES, name, {"spec": spec}, namespace=keys.SYSTEM_NAMESPACE, type_=_Ignored)
+        except NotFound:
+            lease = {"metadata": {"name": name}, "spec": {**spec, "acquireTime": now}}
+            body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, **lease}
+            await self._client.create(LEASES, body, namespace=keys.SYSTEM_NAMESPACE, type_=_Ignored)

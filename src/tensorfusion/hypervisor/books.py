@@ -1,7 +1,7 @@
-"""What is held of each device on this node, by this node's own account: the last line of defence.
+"""What is held of each device on this agent's nodes, by the agent's own account: the last line of defence.
 
 Apart from the scheduler's ledger on purpose: it is filled only by pods that really arrived here, so a share that
-two leaders gave away twice is refused at the device. Pure bookkeeping, no I/O.
+two leaders gave away is refused at the device. Pure bookkeeping, no I/O. Units: GFLOPS and bytes.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,14 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.units import humanize_bytes, humanize_gflops
 
+_WHOLE_PERCENT = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class _Share:
     compute: int
     vram: int
+    whole: bool
 
 
 class DeviceBooks:
@@ -26,6 +29,7 @@ class DeviceBooks:
 
     def __init__(self) -> None:
         self._shares: dict[str, dict[str, _Share]] = {}
+        """GPU object name -> pod UID -> share."""
         self._devices_of: dict[str, tuple[str, ...]] = {}
 
     def holders(self, device: str) -> int:
@@ -33,12 +37,19 @@ class DeviceBooks:
         return len(self._shares.get(device, ()))
 
     def holds(self, uid: str) -> bool:
+        """Whether the pod holds any share."""
         return uid in self._devices_of
+
+    def held(self, device: str) -> tuple[int, int]:
+        """The compute and memory that are held of a device."""
+        shares = self._shares.get(device, {}).values()
+        return sum(share.compute for share in shares), sum(share.vram for share in shares)
 
     def charge(self, pod: Pod, present: Mapping[str, Device]) -> str | None:
         """Take the pod's shares, or say in one line why a device cannot hold its share. All of them or none.
 
-        ``present`` maps the GPU object names of the pod's node to the devices that answer now.
+        ``present`` maps the GPU object names of the pod's node to the devices that answer now. A pod that holds its
+        shares already holds them still.
         """
         uid = pod.metadata.uid
         if uid in self._devices_of:
@@ -47,28 +58,30 @@ class DeviceBooks:
             request = request_of(pod.metadata.annotations, pod.metadata.labels)
             names = gpu_ids(pod.metadata.annotations)
         except InvalidRequest as error:
-            return f"the pod's annotations do not describe a share: {error}"
+            return f"the pod does not describe its shares: {error}"
         if request is None:
-            return None
-        if not names:
-            return "the pod asks for GPU shares and carries no gpu-ids: it was not bound by the scheduler"
-        if len(names) != request.count or len(set(names)) != len(names):
-            return f"the pod asks for {request.count} devices and carries {len(names)} gpu-ids"
+            return f"a pod that is no GPU worker carries gpu-ids {','.join(names)}" if names else None
+        if len(names) != request.count:
+            return (
+                f"the pod asks for {request.count} devices and carries {len(names)} gpu-ids: "
+                "only the scheduler may bind it"
+            )
         shares: dict[str, _Share] = {}
         for name in names:
             device = present.get(name)
             if device is None:
                 return f"device {name} is not on node {pod.spec.node_name}, or does not answer"
-            share = _share_of(request, device)
+            if device.fault:
+                return f"device {name} does not work: {device.fault}"
+            shares[name] = share = _share_of(request, device)
             refusal = self._refusal(device, share)
             if refusal is not None:
                 return refusal
-            shares[name] = share
         self._take(uid, shares)
         return None
 
     def recover(self, pod: Pod, present: Mapping[str, Device]) -> None:
-        """Take the shares of a pod that already runs, whatever the books say."""
+        """Take the shares of a pod that already runs, whatever the books say, also of devices that do not answer."""
         uid = pod.metadata.uid
         if uid in self._devices_of:
             return
@@ -76,9 +89,9 @@ class DeviceBooks:
             request = request_of(pod.metadata.annotations, pod.metadata.labels)
             names = gpu_ids(pod.metadata.annotations)
         except InvalidRequest:
-            return
-        if request is not None:
-            self._take(uid, {name: _share_of(request, present[name]) for name in names if name in present})
+            return  # it runs: what it holds cannot be known, and nothing may be invented
+        if request is not None and names:
+            self._take(uid, {name: _share_of(request, present.get(name)) for name in names})
 
     def release(self, uid: str) -> tuple[str, ...]:
         """Give back the shares of a pod, once. Returns the devices it held."""
@@ -96,19 +109,23 @@ class DeviceBooks:
             self._shares.setdefault(name, {})[uid] = share
 
     def _refusal(self, device: Device, share: _Share) -> str | None:
-        held = self._shares.get(device.object_name, {}).values()
-        compute = device.compute - sum(other.compute for other in held)
-        vram = device.vram - sum(other.vram for other in held)
+        name = device.object_name
+        others = self._shares.get(name, {}).values()
+        if others and (share.whole or any(other.whole for other in others)):
+            return f"device {name} cannot be shared: one of {len(others) + 1} pods takes the whole device"
+        compute = device.compute - sum(other.compute for other in others)
+        vram = device.vram - sum(other.vram for other in others)
         if share.compute <= compute and share.vram <= vram:
             return None
         return (
-            f"device {device.object_name} cannot hold the share: wanted {humanize_gflops(share.compute)} TFLOPS and "
+            f"device {name} cannot hold the share: wanted {humanize_gflops(share.compute)} TFLOPS and "
             f"{humanize_bytes(share.vram)}, free are {humanize_gflops(compute)} TFLOPS and {humanize_bytes(vram)}"
         )
 
 
-def _share_of(request: GpuRequest, device: Device) -> _Share:
+def _share_of(request: GpuRequest, device: Device | None) -> _Share:
+    """What the request takes of the device; of an unknown device, what can be said without its capacity."""
     if request.isolation is Isolation.SHARED:
-        return _Share(device.compute, device.vram)
-    compute = request.compute or request.percent * device.compute // 100_000
-    return _Share(compute, request.vram)
+        return _Share(device.compute if device else 0, device.vram if device else 0, whole=True)
+    percent = request.percent * device.compute // _WHOLE_PERCENT if device else 0
+    return _Share(request.compute or percent, request.vram, whole=False)

@@ -6,12 +6,16 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
+from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import Resource
 
 T = TypeVar("T")
 
 Body = Mapping[str, Any] | Sequence[Any] | msgspec.Struct
 """What is sent: JSON. A struct is encoded by its wire names."""
+
+PAGE_SIZE = 500
+"""Objects a chunk of a list, unless the caller knows better: the figure of kubectl and client-go."""
 
 
 class PatchKind(StrEnum):
@@ -22,6 +26,14 @@ class PatchKind(StrEnum):
     STRATEGIC = "application/strategic-merge-patch+json"
 
 
+class Propagation(StrEnum):
+    """What becomes of the objects that a deleted one owns."""
+
+    BACKGROUND = "Background"
+    FOREGROUND = "Foreground"
+    ORPHAN = "Orphan"
+
+
 class Listing(msgspec.Struct, Generic[T], frozen=True):
     """A whole collection at one resource version."""
 
@@ -30,11 +42,16 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
 
 class WatchEvent(msgspec.Struct, Generic[T], frozen=True):
-    """One change. ``BOOKMARK`` carries only a resource version, in ``resource_version``; its object is None."""
+    """One change: type ADDED, MODIFIED, DELETED or BOOKMARK.
+
+    ``resource_version`` is where a later watch goes on. A BOOKMARK is nothing but that: its object is None. So is the
+    object of a DELETED event that does not have the form of the wanted type; ``key`` then says what was deleted.
+    """
 
     type: str
-    object: T
+    object: T | None
     resource_version: str
+    key: Key | None = None
 
 
 class Api(Protocol):
@@ -50,7 +67,7 @@ class Api(Protocol):
         namespace: str = "",
         labels: str = "",
         fields: str = "",
-        page_size: int = 500,
+        page_size: int = PAGE_SIZE,
     ) -> Listing[T]: ...
 
     @overload
@@ -88,6 +105,23 @@ class Api(Protocol):
         type_: type[T],
     ) -> T: ...
 
+    @overload
+    async def replace(
+        self, resource: Resource, name: str, body: Body, *, namespace: str = "", subresource: str = ""
+    ) -> dict[str, Any]: ...
+
+    @overload
+    async def replace(
+        self,
+        resource: Resource,
+        name: str,
+        body: Body,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        type_: type[T],
+    ) -> T: ...
+
     async def delete(
         self,
         resource: Resource,
@@ -100,7 +134,20 @@ class Api(Protocol):
         propagation: str | None = None,
     ) -> None: ...
 
+    async def delete_collection(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        grace_seconds: int | None = None,
+        propagation: str | None = None,
+    ) -> None: ...
+
     async def bind(self, namespace: str, name: str, *, uid: str, node: str, annotations: Mapping[str, str]) -> None: ...
+
+    async def token_request(self, namespace: str, account: str, *, seconds: int) -> str: ...
 
     def watch(
         self,

@@ -3,6 +3,7 @@
 Apart from ``gpu_pool`` because it is the largest part of the pool and has readers of its own.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -233,3 +234,10 @@ class NodeManagerConfig(Part, frozen=True):
     node_pool_rolling_update_policy: Annotated[
         RollingUpdatePolicy | None, Rules("How new versions reach the nodes.")
     ] = msgspec.field(default=None, name="nodePoolRollingUpdatePolicy")
+
+    def isolation_of(self, labels: Mapping[str, str]) -> Isolation:
+        """The isolation mode of a node with these labels: the first rule that matches, else the default."""
+        return next(
+            (rule.mode for rule in self.isolation_mode_rules if rule.selector.matches(labels)),
+            self.default_isolation_mode,
+        )

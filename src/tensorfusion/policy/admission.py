@@ -26,6 +26,7 @@ from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, nativ
 
 BAD_REQUEST = 400
 FORBIDDEN = 403
+_LONGEST_MESSAGE = 360
 
 _SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED)
 _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
@@ -86,6 +87,13 @@ class _Unknown(InvalidRequest):
         super().__init__(message)
 
 
+def one_line(message: str) -> str:
+    """A message as one printable line of bounded length, whatever the values in it hold."""
+    if not message.isprintable():
+        message = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
+
+
 def is_enabled(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
     """Whether a pod wants a share: by its label, or by asking for DRA; the label "false" switches off."""
     label = labels.get(keys.ENABLED)
@@ -109,9 +117,9 @@ def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snaps
         try:
             verdict = _admit_enabled(pod, labels, annotations, namespace=namespace, seed=seed, snapshot=snapshot)
         except _Unknown as error:
-            return Verdict(denial=Denial(BAD_REQUEST, str(error), error.missing))
+            return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error)), error.missing))
         except InvalidRequest as error:
-            return Verdict(denial=Denial(BAD_REQUEST, str(error)))
+            return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
     if not verdict.admitted and labels.get(keys.COMPONENT) == "worker":
         # Everyone downstream takes the label as the word of admission.
         return _forbidden(
@@ -122,7 +130,7 @@ def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snaps
 
 
 def _forbidden(message: str) -> Verdict:
-    return Verdict(denial=Denial(FORBIDDEN, message))
+    return Verdict(denial=Denial(FORBIDDEN, one_line(message)))
 
 
 def _admit_enabled(
@@ -163,7 +171,7 @@ def _admit_enabled(
     if not names & injected:
         known, asked = ", ".join(sorted(names)), ", ".join(sorted(injected))
         warning = f"annotation {keys.INJECT_CONTAINER}: wanted one of {known}, found {asked}: the pod gets no GPU"
-        return Verdict(warnings=(warning,))
+        return Verdict(warnings=(one_line(warning),))
     patch = Patch()
     warnings = _unused(wishes, profile, labels, annotations)
     limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or ())
@@ -184,7 +192,7 @@ def _admit_enabled(
     strip_native(patch, containers, names=injected)
     if request.isolation is Isolation.SOFT:
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
-    return Verdict(ops=tuple(patch.ops), warnings=tuple(warnings), admitted=True)
+    return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True)
 
 
 def workload_name(metadata: Mapping[str, Json], seed: str) -> str:

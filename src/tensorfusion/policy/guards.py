@@ -133,7 +133,7 @@ def review_foreign_binding(binding: BindingTruth, pod: PodTruth, *, user: str) -
         return Denial(
             FORBIDDEN,
             f"binding of pod {binding.pod} to node {binding.node}: wanted user {keys.SCHEDULER_NAME}'s account, "
-            f"found {user!r}: the pod is placed by {keys.SCHEDULER_NAME}",
+            f"found {_shown(user)}: the pod is placed by {keys.SCHEDULER_NAME}",
         )
     return None
 

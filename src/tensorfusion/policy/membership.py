@@ -1,6 +1,7 @@
 """Which pool a node belongs to.
 
-Pools are asked in name order, the built-in default pool last, so that a pool of the user's own always wins over it.
+Pools are asked in name order, the automatic default pool last, so that a pool of the user's own always wins over it. A
+pool without any selector takes every node that has GPUs.
 Membership is sticky: a node stays where its live shares are, whatever other selector comes to match it, because a
 share moved under another pool's policy was never admitted there.
 
@@ -19,9 +20,10 @@ from tensorfusion.model.pool_nodes import ProvisioningMode
 DEFAULT_POOL = "default"
 """Name of the pool over all nodes that exists while there is no pool of the user's own."""
 
-BUILT_IN = "app.kubernetes.io/managed-by"
-OPERATOR = "tensorfusion-operator"
-"""Label and value of the pool that the operator made."""
+AUTO_CREATED = f"{keys.DOMAIN}/auto-created"
+"""Annotation of the pool that the operator made."""
+
+_GPU_PRESENT = "nvidia.com/gpu.present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,14 @@ class Membership:
     vendor: str
 
 
-def is_built_in(pool: GPUPool) -> bool:
+def is_auto_created(pool: GPUPool) -> bool:
     """Whether the operator made the pool."""
-    return pool.metadata.labels.get(BUILT_IN) == OPERATOR
+    return pool.metadata.annotations.get(AUTO_CREATED) == "true"
+
+
+def has_gpu_label(labels: Mapping[str, str]) -> bool:
+    """Whether a node says that it has GPUs, as GPU feature discovery labels it."""
+    return labels.get(_GPU_PRESENT) == "true"
 
 
 def is_default(pool: GPUPool) -> bool:
@@ -89,7 +96,7 @@ def selects(selector: NodeSelector, *, name: str, labels: Mapping[str, str]) -> 
 
 
 def _order(pool: GPUPool) -> tuple[bool, str]:
-    return is_built_in(pool), pool.metadata.name
+    return is_auto_created(pool), pool.metadata.name
 
 
 def _default_vendor(pool: GPUPool) -> str:

@@ -193,17 +193,15 @@ def _base(profile: WorkloadProfile | None) -> _Amounts:
 
 
 def _apply_annotations(amounts: _Amounts, wishes: PodWishes) -> None:
-    """Annotations win; TFLOPS make the percentage of the same side count for nothing."""
+    """Annotations win; TFLOPS above zero make the percentage of the same side count for nothing."""
     if wishes.compute_limit is not None:
-        amounts.compute_limit, amounts.percent_limit = wishes.compute_limit, None
+        amounts.compute_limit = wishes.compute_limit
+        amounts.percent_limit = None if wishes.compute_limit else wishes.percent_limit
     elif wishes.percent_limit is not None:
         amounts.percent_limit = wishes.percent_limit
     if wishes.compute_request is not None:
         amounts.compute = wishes.compute_request
-        if wishes.compute_request or wishes.percent_request is None:
-            amounts.percent = None
-        else:
-            amounts.percent = wishes.percent_request  # "0" TFLOPS beside a percentage asks for the percentage
+        amounts.percent = None if wishes.compute_request else wishes.percent_request
     elif wishes.compute_limit:
         amounts.percent = None
     elif wishes.percent_request is not None:

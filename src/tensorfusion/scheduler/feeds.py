@@ -13,17 +13,21 @@ import msgspec
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import gpu_ids, request_of
-from tensorfusion.model.common import IsolationPolicy
+from tensorfusion.model.common import IsolationPolicy, PlacementMode
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.pod_resources import pod_totals
-from tensorfusion.model.quota import GPUResourceQuota
-from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
+from tensorfusion.model.quantities import ComputeResource
+from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.scheduler.grants import container_counts
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.units import Rounding, to_bytes, to_milli
+
+PODS_OF_A_NODE = 110
+"""What a node takes that does not say: the kubelet's default."""
 
 _SHARED_REQUESTS = 16_384
 _READ_BY_REQUESTS = (
@@ -142,7 +146,7 @@ def node_facts(node: Node) -> NodeFacts:
         ready=node.ready,
         cpu=to_milli(amounts.get("cpu", 0), Rounding.DOWN),
         memory=to_bytes(str(amounts.get("memory", 0)), Rounding.DOWN),
-        pods=to_bytes(str(amounts.get("pods", DEFAULT_PODS)), Rounding.DOWN),
+        pods=to_bytes(str(amounts.get("pods", PODS_OF_A_NODE)), Rounding.DOWN),
         extended={
             name: to_bytes(str(amount), Rounding.DOWN)
             for name, amount in amounts.items()
@@ -189,3 +193,66 @@ def pool_facts(pool: GPUPool, template: SchedulingConfigTemplate | None, default
         tflops_weight=defaults.tflops_weight,
         max_workers_per_node=defaults.max_workers_per_node,
     )
+
+
+def quota_facts(namespace: str, quotas: Sequence[GPUResourceQuota]) -> QuotaFacts | None:
+    """The ceilings of a namespace. Of several quotas the lowest ceiling of each dimension counts; None without any.
+
+    Raises:
+        InvalidQuantity: an amount is not a quantity.
+    """
+    if not quotas:
+        return None
+    ceilings: dict[str, int] = {}
+    for quota in quotas:
+        for name, value in _ceilings(quota).items():
+            ceilings[name] = min(value, ceilings.get(name, value))
+    return QuotaFacts(namespace=namespace, **ceilings)
+
+
+def _ceilings(quota: GPUResourceQuota) -> dict[str, int]:
+    """The dimensions that one quota sets. A zero in ``single`` is no ceiling."""
+    total = quota.spec.total or QuotaTotal()
+    single = quota.spec.single or QuotaSingle()
+    nothing = ComputeResource()
+    totals = {
+        "total_compute": (total.requests or nothing).gflops(),
+        "total_vram": (total.requests or nothing).vram_bytes(),
+        "total_compute_limit": (total.limits or nothing).gflops(),
+        "total_vram_limit": (total.limits or nothing).vram_bytes(),
+        "total_workers": total.max_workers,
+        "total_devices": total.max_gpu_count,
+    }
+    singles = {
+        "single_compute": (single.max_requests or nothing).gflops(),
+        "single_vram": (single.max_requests or nothing).vram_bytes(),
+        "single_compute_limit": (single.max_limits or nothing).gflops(),
+        "single_vram_limit": (single.max_limits or nothing).vram_bytes(),
+        "single_devices": single.max_gpu_count,
+    }
+    return {name: value for name, value in totals.items() if value is not None} | {
+        name: value for name, value in singles.items() if value
+    }
+
+
+class _Capabilities(msgspec.Struct, frozen=True):
+    soft: bool = msgspec.field(default=False, name="SupportsSoftIsolation")
+    hard: bool = msgspec.field(default=False, name="SupportsHardIsolation")
+    partitioned: bool = msgspec.field(default=False, name="SupportsPartitioning")
+
+
+_capabilities_of = msgspec.json.Decoder(_Capabilities).decode
+
+
+def _capabilities(annotations: Mapping[str, str]) -> frozenset[Isolation] | None:
+    """What the device can enforce; None where it does not say, or not in a way that can be read."""
+    text = annotations.get(keys.VIRTUALIZATION_CAPABILITIES)
+    if not text:
+        return None
+    try:
+        found = _capabilities_of(text)
+    except msgspec.DecodeError:
+        return None
+    modes = {Isolation.SHARED: True, Isolation.SOFT: found.soft, Isolation.HARD: found.hard}
+    modes[Isolation.PARTITIONED] = found.partitioned
+    return frozenset(mode for mode, supported in modes.items() if supported)

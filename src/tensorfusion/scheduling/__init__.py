@@ -1,1 +1,1 @@
-"""TBD."""
+"""Placement decisions: pure functions over numpy columns, and the ledger of who holds what."""

@@ -1,13 +1,21 @@
-"""The face of a vendor: which devices are there now."""
+"""The face of a vendor: which devices are there now, and how they are.
+
+The agent asks a vendor often and cheaply; a vendor that learns of a change by itself says so through ``on_change``.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tensorfusion.runtime.manager import Manager
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One physical device. ``compute`` GFLOPS, ``vram`` bytes; ``numa`` is -1 where unknown."""
+    """One physical device. ``compute`` GFLOPS, ``vram`` bytes; ``numa`` is -1 where unknown.
+
+    ``fault`` is empty while the device works, else one line on what is wrong with it.
+    """
 
     uuid: str
     node: str
@@ -17,6 +25,7 @@ class Device:
     compute: int
     vram: int
     numa: int = -1
+    fault: str = ""
 
     @property
     def object_name(self) -> str:
@@ -25,12 +34,16 @@ class Device:
 
 
 class Vendor(Protocol):
-    """Enumerates devices. Cheap to call: the agent asks whenever a node is reconciled."""
+    """Enumerates the devices of one maker. Cheap to call: the agent asks whenever a node is reconciled."""
+
+    def install(self, manager: Manager) -> None:
+        """Register whatever the vendor itself has to follow or run. Called once, by the agent."""
+        ...
 
     def devices(self, node: str) -> Sequence[Device]:
-        """The devices that answer now, in index order."""
+        """The devices that answer now, in index order, working or not."""
         ...
 
     def on_change(self, notify: Callable[[str], None]) -> None:
-        """``notify(node)`` is called when a device of the node comes or goes."""
+        """``notify(node)`` is called when a device of the node comes, goes, fails or recovers."""
         ...

@@ -1,21 +1,54 @@
-"""A simulated vendor: devices that a fleet describes, which can be lost and regained.
+"""A simulated vendor: devices that a fleet describes, which can be lost, break, and come back.
 
-Models how real devices fail as far as the rest of the product can see it: a device that falls off the bus is no longer
-enumerated, keeps its identity, and comes back with the same UUID.
+Models how real devices fail as far as the rest of the product can see it. A device that falls off the bus is no longer
+enumerated, keeps its identity, and comes back with the same UUID; a broken one is still there and says what is wrong.
+Both are asked for on the Node, by comma lists of device indices in ``simulated.tensor-fusion.ai/lost-devices`` and
+``.../faulty-devices``, so that ``kubectl annotate`` is all it takes.
 """
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from tensorfusion.errors import ConfigError
 from tensorfusion.hypervisor.vendors.base import Device
+from tensorfusion.model import keys
+from tensorfusion.model.core import Node
+from tensorfusion.model.resources import NODES
+from tensorfusion.runtime.informer import Change
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.telemetry.logs import get_logger
+
+LOST_DEVICES = f"simulated.{keys.DOMAIN}/lost-devices"
+FAULTY_DEVICES = f"simulated.{keys.DOMAIN}/faulty-devices"
+FAULT = "the device reports an uncorrectable error (simulated)"
 
 _NAMESPACE = uuid.UUID("6b1f3a52-0d4e-5f6a-9a3e-1f6f0c1c7d20")
+_NUMA_NODES = 2
+
+log = get_logger(__name__)
 
 
 def device_uuid(node: str, index: int) -> str:
     """The same UUID for the same place, every time."""
     return f"GPU-{uuid.uuid5(_NAMESPACE, f'{node}/{index}')}"
+
+
+def devices_of(node: str, *, count: int, vendor: str, model: str, compute: int, vram: int) -> list[Device]:
+    """The equal devices of one simulated node. ``compute`` GFLOPS, ``vram`` bytes."""
+    return [
+        Device(
+            uuid=device_uuid(node, index),
+            node=node,
+            index=index,
+            vendor=vendor,
+            model=model,
+            compute=compute,
+            vram=vram,
+            numa=index * _NUMA_NODES // count,
+        )
+        for index in range(count)
+    ]
 
 
 class SimulatedVendor:
@@ -26,6 +59,7 @@ class SimulatedVendor:
         for device in devices:
             self._by_node.setdefault(device.node, []).append(device)
         self._lost: dict[str, frozenset[int]] = {}
+        self._faulty: dict[str, frozenset[int]] = {}
         self._listeners: list[Callable[[str], None]] = []
 
     @property
@@ -33,9 +67,21 @@ class SimulatedVendor:
         """The nodes that have devices."""
         return frozenset(self._by_node)
 
+    def install(self, manager: Manager) -> None:
+        """Follow the annotations of the Nodes."""
+        manager.informer(NODES, Node).subscribe(self._on_node)
+
     def devices(self, node: str) -> Sequence[Device]:
-        lost = self._lost.get(node, frozenset())
-        return [device for device in self._by_node.get(node, ()) if device.index not in lost]
+        """The devices that are not lost, the faulty ones marked."""
+        lost, faulty = self._lost.get(node), self._faulty.get(node)
+        devices = self._by_node.get(node, [])
+        if not lost and not faulty:
+            return devices
+        return [
+            replace(device, fault=FAULT) if device.index in (faulty or ()) else device
+            for device in devices
+            if device.index not in (lost or ())
+        ]
 
     def on_change(self, notify: Callable[[str], None]) -> None:
         self._listeners.append(notify)
@@ -46,11 +92,41 @@ class SimulatedVendor:
         Raises:
             ConfigError: the node has no device of that index.
         """
+        self._set(self._lost, node, indices)
+
+    def fail(self, node: str, indices: Iterable[int]) -> None:
+        """From now on exactly these devices of the node are broken; an empty list repairs all of them.
+
+        Raises:
+            ConfigError: the node has no device of that index.
+        """
+        self._set(self._faulty, node, indices)
+
+    def _set(self, state: dict[str, frozenset[int]], node: str, indices: Iterable[int]) -> None:
         wanted = frozenset(indices)
         unknown = wanted - {device.index for device in self._by_node.get(node, ())}
         if unknown:
-            raise ConfigError(f"node {node} has no device {min(unknown)}: it has {len(self._by_node.get(node, ()))}")
-        if wanted != self._lost.get(node, frozenset()):
-            self._lost[node] = wanted
+            count = len(self._by_node.get(node, ()))
+            raise ConfigError(f"node {node}: wanted one of its {count} device indices from 0, found {min(unknown)}")
+        if wanted != state.get(node, frozenset()):
+            state[node] = wanted
             for notify in self._listeners:
                 notify(node)
+
+    def _on_node(self, change: Change[Node]) -> None:
+        node = change.new
+        if node is None or change.key.name not in self._by_node:
+            return
+        for annotation, apply in ((LOST_DEVICES, self.lose), (FAULTY_DEVICES, self.fail)):
+            text = node.metadata.annotations.get(annotation, "")
+            try:
+                apply(change.key.name, _indices(text))
+            except ConfigError as error:
+                log.warning("annotation is ignored", annotation=annotation, found=text[:64], error=error)
+
+
+def _indices(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isascii() and part.isdecimal() and len(part) <= len("9999") for part in parts):
+        raise ConfigError(f"wanted a comma list of device indices, found {text[:64]!r}")
+    return [int(part) for part in parts]

@@ -1,0 +1,242 @@
+"""The Node objects of a simulated fleet: registered once, ready, kept alive by Leases, lost on request.
+
+Apart from ``kubelet`` because machines and pods have different lives. A machine is lost in one of two ways. The
+annotation ``simulated.tensor-fusion.ai/lost: "true"`` cuts it off: its Node turns NotReady, its pods stay as they are
+and nothing on it moves until the annotation goes. Deleting the Node takes it out of service: as with a real kubelet,
+nobody registers it again before the process starts anew, or before somebody creates a Node of that name.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tensorfusion.clock import Clock, micro_timestamp, timestamp
+from tensorfusion.embedded.fleet import NodeSpec
+from tensorfusion.errors import AlreadyExists, ApiError, NotFound
+from tensorfusion.kube.api import Api
+from tensorfusion.model import keys
+from tensorfusion.model.core import Node
+from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.resources import LEASES, NODES
+from tensorfusion.runtime.controller import DONE, Controller, Result
+from tensorfusion.runtime.informer import Change
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.units import format_bytes, format_milli
+
+LOST = f"simulated.{keys.DOMAIN}/lost"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
+_WORKERS = 16
+_LEASES_PER_SECOND = 20.0
+_LEASE_EVERY = 10.0
+_NODE_LEASES = "kube-node-lease"
+_EPHEMERAL = "100Gi"
+
+log = get_logger(__name__)
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """An answer nobody reads: decoding it costs next to nothing."""
+
+
+class SimulatedMachines:
+    """Keeps one Node for each machine of the fleet. ``install`` registers the work with a manager."""
+
+    def __init__(self, client: Api, specs: Sequence[NodeSpec], *, clock: Clock) -> None:
+        self._client = client
+        self._specs = {spec.name: spec for spec in specs}
+        self._addresses = {spec.name: _address(number) for number, spec in enumerate(specs, start=1)}
+        self._clock = clock
+        self._registered: set[str] = set()
+        """Nodes that existed at some time of this process's life."""
+        self._deleted: set[str] = set()
+        self._listeners: list[Callable[[str], None]] = []
+
+    def install(self, manager: Manager) -> None:
+        """Register the controller of the Nodes and the task that renews their Leases."""
+        self._nodes = manager.informer(NODES, Node)
+        controller = Controller("simulated-node", self, workers=_WORKERS, clock=self._clock)
+        self._queue = controller.queue
+        manager.add_controller(controller)
+        manager.add_task("node-leases", self._renew_leases)
+        self._nodes.subscribe(self._on_node)
+        for name in self._specs:
+            self._queue.add(Key("", name))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._specs
+
+    def address(self, name: str) -> str:
+        """The machine's IP address."""
+        return self._addresses[name]
+
+    def alive(self, name: str) -> bool:
+        """The machine works: its Node exists and it is not cut off."""
+        node = self._nodes.cache.get(Key("", name))
+        return node is not None and not _cut_off(node)
+
+    def gone(self, name: str) -> bool:
+        """The Node was deleted: there is no machine any more."""
+        return name in self._deleted
+
+    def on_change(self, notify: Callable[[str], None]) -> None:
+        """``notify(node)`` is called when a machine is lost or comes back."""
+        self._listeners.append(notify)
+
+    async def lose(self, name: str) -> None:
+        """Cut a machine off, as the annotation does."""
+        await self._client.patch(NODES, name, {"metadata": {"annotations": {LOST: "true"}}}, type_=Ignored)
+
+    async def regain(self, name: str) -> None:
+        """Bring a machine that was cut off back."""
+        await self._client.patch(NODES, name, {"metadata": {"annotations": {LOST: None}}}, type_=Ignored)
+
+    async def reconcile(self, key: Key) -> Result:
+        """Register a machine that never was, and make its Node say whether it is ready."""
+        spec = self._specs[key.name]
+        node = self._nodes.cache.get(key)
+        if node is None:
+            if key.name not in self._registered:
+                await self._register(spec)
+            return DONE
+        wanted = "Unknown" if _cut_off(node) else "True"
+        ready = next((condition.status for condition in node.status.conditions if condition.type == "Ready"), "")
+        if ready != wanted:
+            status = {"conditions": [self._ready_condition(wanted)]} if ready else self._status(spec, wanted)
+            await self._client.patch(NODES, key.name, {"status": status}, subresource="status", type_=Ignored)
+            log.info("node changed", node=key.name, ready=wanted)
+        return DONE
+
+    async def _register(self, spec: NodeSpec) -> None:
+        try:
+            await self._client.create(NODES, self._object(spec), type_=Ignored)
+        except AlreadyExists:
+            return  # by this process before it was restarted: the cache will say so
+        self._registered.add(spec.name)
+
+    def _on_node(self, change: Change[Node]) -> None:
+        name = change.key.name
+        if name not in self._specs:
+            return
+        self._registered.add(name)
+        was_lost = name in self._deleted or (change.old is not None and _cut_off(change.old))
+        if change.new is None:
+            self._deleted.add(name)
+        else:
+            self._deleted.discard(name)
+            self._queue.add(change.key)
+        if was_lost != (change.new is None or _cut_off(change.new)):
+            for notify in self._listeners:
+                notify(name)
+
+    def _object(self, spec: NodeSpec) -> Raw:
+        taints = [{"key": key, "value": value, "effect": effect} for key, value, effect in spec.taints]
+        return {
+            "apiVersion": NODES.api_version,
+            "kind": NODES.kind,
+            "metadata": {"name": spec.name, "labels": _labels(spec)},
+            "spec": {"taints": taints} if taints else {},
+            "status": self._status(spec, "True"),
+        }
+
+    def _status(self, spec: NodeSpec, ready: str) -> Raw:
+        amounts = {
+            "cpu": format_milli(spec.cpu),
+            "memory": format_bytes(spec.memory),
+            "pods": str(spec.pods),
+            "ephemeral-storage": _EPHEMERAL,
+        }
+        return {
+            "capacity": amounts,
+            "allocatable": amounts,
+            "addresses": [
+                {"type": "InternalIP", "address": self._addresses[spec.name]},
+                {"type": "Hostname", "address": spec.name},
+            ],
+            "conditions": [self._ready_condition(ready)],
+            "nodeInfo": {
+                "architecture": "amd64",
+                "bootID": "",
+                "containerRuntimeVersion": "simulated://1",
+                "kernelVersion": "simulated",
+                "kubeProxyVersion": "",
+                "kubeletVersion": "v1.34.2-simulated",
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": "simulated",
+                "systemUUID": "",
+            },
+        }
+
+    def _ready_condition(self, status: str) -> Raw:
+        now = timestamp(self._clock.now())
+        known = status == "True"
+        return {
+            "type": "Ready",
+            "status": status,
+            "reason": "KubeletReady" if known else "NodeStatusUnknown",
+            "message": "simulated kubelet is ready" if known else "Kubelet stopped posting node status.",
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        }
+
+    async def _renew_leases(self) -> None:
+        """Each node's Lease every 10 s, or as slowly as keeps all of them under the budget of writes."""
+        period = max(_LEASE_EVERY, len(self._specs) / _LEASES_PER_SECOND)
+        step = period / max(1, len(self._specs))
+        failing = False
+        while True:
+            began = self._clock.monotonic()
+            for number, name in enumerate(self._specs):
+                await self._clock.sleep(began + number * step - self._clock.monotonic())
+                try:
+                    await self._renew(name, seconds=int(4 * period))
+                    failing = False
+                except ApiError as error:
+                    if not failing:
+                        log.warning("leases cannot be renewed", node=name, error=error)
+                    failing = True
+            await self._clock.sleep(max(step, began + period - self._clock.monotonic()))
+
+    async def _renew(self, name: str, *, seconds: int) -> None:
+        node = self._nodes.cache.get(Key("", name))
+        if node is None or _cut_off(node):
+            return
+        now = micro_timestamp(self._clock.now())
+        spec = {"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": now}
+        try:
+            await self._client.patch(LEASES, name, {"spec": spec}, namespace=_NODE_LEASES, type_=Ignored)
+        except NotFound:
+            owner = {"apiVersion": NODES.api_version, "kind": NODES.kind, "name": name, "uid": node.metadata.uid}
+            metadata = {"name": name, "ownerReferences": [owner]}
+            body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
+            await self._client.create(LEASES, body, namespace=_NODE_LEASES, type_=Ignored)
+
+
+def _cut_off(node: Node) -> bool:
+    return node.metadata.annotations.get(LOST) == "true"
+
+
+def _labels(spec: NodeSpec) -> dict[str, str]:
+    labels = {
+        keys.HOSTNAME_LABEL: spec.name,
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/os": "linux",
+        "node.kubernetes.io/instance-type": "simulated",
+        ZONE_LABEL: spec.labels.get("zone", "local"),
+    }
+    if spec.devices is not None and spec.devices.vendor == "NVIDIA":
+        product = re.sub(r"[^A-Za-z0-9_.-]+", "-", spec.devices.full_name)[:63].strip("-_.")
+        labels |= {
+            "nvidia.com/gpu.present": "true",
+            "nvidia.com/gpu.product": product,
+            "nvidia.com/gpu.count": str(spec.devices.count),
+        }
+    return labels | dict(spec.labels)
+
+
+def _address(number: int) -> str:
+    """A machine's address: 10.0.0.0/9 in order."""
+    return f"10.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255}"

@@ -1,0 +1,245 @@
+"""Label and field selectors of a query, compiled once to a predicate on stored records.
+
+Nothing here decodes an object: records carry their labels and their selectable fields beside the data.
+
+Source: apimachinery labels.Parse and fields.ParseSelector.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tensorfusion.embedded.store import Record
+from tensorfusion.errors import BadRequest
+from tensorfusion.model.meta import Raw
+
+Predicate = Callable[[Record], bool]
+
+_TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|<|>|[^\s=!,()<>]+)")
+_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_OPERATORS = "in, notin, =, ==, !=, gt, lt"
+_LONGEST = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One term of a label selector; ``operator`` is one of ``in``, ``notin``, ``exists``, ``!``, ``gt``, ``lt``."""
+
+    key: str
+    operator: str
+    values: frozenset[str] = frozenset()
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        value = labels.get(self.key)
+        match self.operator:
+            case "in":
+                return value is not None and value in self.values
+            case "notin":
+                return value is None or value not in self.values
+            case "exists":
+                return value is not None
+            case "!":
+                return value is None
+            case _:
+                return value is not None and _compare(value, next(iter(self.values)), self.operator)
+
+
+class LabelTerms:
+    """A parsed label selector: all requirements hold."""
+
+    __slots__ = ("requirements",)
+
+    def __init__(self, requirements: Sequence[Requirement]) -> None:
+        self.requirements = tuple(requirements)
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(requirement.holds(labels) for requirement in self.requirements)
+
+
+@lru_cache(maxsize=4096)
+def parse_labels(text: str) -> LabelTerms:
+    """``a=b,c in (d,e),!f`` as terms.
+
+    Raises:
+        BadRequest: it does not parse; the message names what was found and what was expected.
+    """
+    if len(text) > _LONGEST:
+        raise BadRequest(f"labelSelector: is {len(text)} characters long; at most {_LONGEST} are accepted")
+    tokens = _tokens(text)
+    requirements: list[Requirement] = []
+    at = 0
+    while at < len(tokens):
+        requirement, at = _requirement(tokens, at)
+        requirements.append(requirement)
+        if at < len(tokens):
+            if tokens[at] != ",":
+                raise BadRequest(f"unable to parse requirement: found '{tokens[at]}', expected: ',' or 'end of string'")
+            at += 1
+            if at == len(tokens):
+                raise BadRequest("unable to parse requirement: found '', expected: identifier after ','")
+    return LabelTerms(requirements)
+
+
+def from_object(selector: Raw | None) -> LabelTerms:
+    """A metav1.LabelSelector object as terms; None and ``{}`` match everything."""
+    if not selector:
+        return LabelTerms(())
+    requirements = [
+        Requirement(key, "in", frozenset((value,))) for key, value in (selector.get("matchLabels") or {}).items()
+    ]
+    words = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
+    requirements += [
+        Requirement(term["key"], words[term["operator"]], frozenset(term.get("values") or ()))
+        for term in selector.get("matchExpressions") or ()
+    ]
+    return LabelTerms(requirements)
+
+
+@lru_cache(maxsize=4096)
+def parse_fields(text: str) -> tuple[tuple[str, str, bool], ...]:
+    r"""``a=b,c!=d`` as (field, value, wanted equal) terms; ``\`` escapes ``,`` ``=`` and itself in values.
+
+    Raises:
+        BadRequest: a term has no operator or a bad escape.
+    """
+    if len(text) > _LONGEST:
+        raise BadRequest(f"fieldSelector: is {len(text)} characters long; at most {_LONGEST} are accepted")
+    terms = []
+    for part in re.split(r"(?<!\\),", text):
+        if not part:
+            continue
+        found = re.search(r"!=|==|=", part)
+        if found is None:
+            raise BadRequest(f"invalid selector: '{text}'; can't understand '{part}'")
+        value = re.sub(r"\\([\\,=])", r"\1", part[found.end() :])
+        terms.append((part[: found.start()], value, found.group() != "!="))
+    return tuple(terms)
+
+
+def predicate(labels: str, fields: str, known: frozenset[str]) -> Predicate | None:
+    """A test for records, None when everything matches.
+
+    ``known`` names the kind's selectable fields beyond ``metadata.name`` and ``metadata.namespace``.
+
+    Raises:
+        BadRequest: a selector does not parse or names a field that cannot be selected by.
+    """
+    terms = parse_labels(labels) if labels else None
+    tests = parse_fields(fields) if fields else ()
+    for field, _, _ in tests:
+        if field not in known and field not in ("metadata.name", "metadata.namespace"):
+            raise BadRequest(_unknown_field(field, known))
+    if terms is not None and not terms.requirements:
+        terms = None
+    if not tests:
+        return None if terms is None else (lambda record: terms.matches(record.labels))
+
+    def holds(record: Record) -> bool:
+        if terms is not None and not terms.matches(record.labels):
+            return False
+        return all((_field(record, field) == value) is equal for field, value, equal in tests)
+
+    return holds
+
+
+def _unknown_field(field: str, known: frozenset[str]) -> str:
+    if known:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+
+
+def _field(record: Record, field: str) -> str:
+    if field == "metadata.name":
+        return record.key.name
+    if field == "metadata.namespace":
+        return record.key.namespace
+    return record.fields.get(field, "")
+
+
+def _tokens(text: str) -> list[str]:
+    tokens, at = [], 0
+    text = text.rstrip()
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise BadRequest(f"unable to parse requirement: found '{text[at:]}', expected: identifier")
+        tokens.append(match.group(1))
+        at = match.end()
+    return tokens
+
+
+def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
+    if tokens[at] == "!":
+        return Requirement(_key(tokens, at + 1), "!"), at + 2
+    key = _key(tokens, at)
+    at += 1
+    if at == len(tokens) or tokens[at] == ",":
+        return Requirement(key, "exists"), at
+    operator = tokens[at]
+    if operator in ("=", "==", "!="):
+        value, at = _value(tokens, at + 1)
+        return Requirement(key, "notin" if operator == "!=" else "in", frozenset((value,))), at
+    if operator in ("<", ">"):
+        value, at = _value(tokens, at + 1)
+        if not re.fullmatch(r"-?[0-9]{1,18}", value):
+            raise BadRequest(f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer")
+        return Requirement(key, "gt" if operator == ">" else "lt", frozenset((value,))), at
+    if operator in ("in", "notin"):
+        values, at = _set(tokens, at + 1)
+        return Requirement(key, operator, values), at
+    raise BadRequest(f"unable to parse requirement: found '{operator}', expected: {_OPERATORS}")
+
+
+def _key(tokens: list[str], at: int) -> str:
+    found = tokens[at] if at < len(tokens) else ""
+    if not re.fullmatch(r"[^=!,()<>]+", found):
+        raise BadRequest(f"unable to parse requirement: found '{found}', expected: identifier")
+    if not _KEY.fullmatch(found):
+        raise BadRequest(
+            f'unable to parse requirement: <nil>: Invalid value: "{found}": name part must consist of alphanumeric '
+            "characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+        )
+    return found
+
+
+def _value(tokens: list[str], at: int) -> tuple[str, int]:
+    """The value at ``at``; a missing one is the empty string."""
+    if at == len(tokens) or tokens[at] == ",":
+        return "", at
+    value = tokens[at]
+    if value in ("(", ")", "=", "==", "!=", "!", "<", ">"):
+        raise BadRequest(f"unable to parse requirement: found '{value}', expected: identifier")
+    if not _VALUE.fullmatch(value):
+        raise BadRequest(
+            f'unable to parse requirement: values[0]: Invalid value: "{value}": a valid label must be an empty string or '
+            "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+        )
+    return value, at + 1
+
+
+def _set(tokens: list[str], at: int) -> tuple[frozenset[str], int]:
+    if at == len(tokens) or tokens[at] != "(":
+        found = tokens[at] if at < len(tokens) else ""
+        raise BadRequest(f"unable to parse requirement: found '{found}', expected: '('")
+    at += 1
+    values: set[str] = set()
+    while at < len(tokens) and tokens[at] != ")":
+        value, at = _value(tokens, at)
+        values.add(value)
+        if at < len(tokens) and tokens[at] == ",":
+            at += 1
+            if at < len(tokens) and tokens[at] == ")":
+                values.add("")
+        elif at < len(tokens) and tokens[at] != ")":
+            raise BadRequest(f"unable to parse requirement: found '{tokens[at]}', expected: ',' or ')'")
+    if at == len(tokens):
+        raise BadRequest("unable to parse requirement: found '', expected: ',' or ')'")
+    return frozenset(values or {""}), at + 1
+
+
+def _compare(found: str, bound: str, operator: str) -> bool:
+    if not re.fullmatch(r"-?[0-9]{1,18}", found):
+        return False
+    return int(found) > int(bound) if operator == "gt" else int(found) < int(bound)

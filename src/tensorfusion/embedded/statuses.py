@@ -1,0 +1,123 @@
+"""Status objects: how this API says that something went wrong, or that it went right without an object to show.
+
+The wordings are those of a real API server, because clients and people match on them.
+
+Source: metav1.Status; apimachinery api/errors.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    FieldCause,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+)
+from tensorfusion.model.resources import Resource
+
+
+def status_body(error: ApiError) -> JsonObject:
+    """The Status object of an error."""
+    body: JsonObject = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": str(error),
+        "reason": error.status_reason,
+    }
+    details: JsonObject = {}
+    for field, value in (("name", error.name), ("group", error.group), ("kind", error.kind)):
+        if value:
+            details[field] = value
+    if error.causes:
+        details["causes"] = [
+            {"reason": cause.reason, "message": cause.message, **({"field": cause.field} if cause.field else {})}
+            for cause in error.causes
+        ]
+    if error.retry_after is not None:
+        details["retryAfterSeconds"] = error.retry_after
+    if details:
+        body["details"] = details
+    body["code"] = error.status_code
+    return body
+
+
+def encode_status(error: ApiError) -> bytes:
+    return msgspec.json.encode(status_body(error)) + b"\n"
+
+
+def success(*, code: int | None = None, details: JsonObject | None = None) -> JsonObject:
+    """A Status that says yes."""
+    body: JsonObject = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    if details is not None:
+        body["details"] = details
+    if code is not None:
+        body["code"] = code
+    return body
+
+
+def not_found(resource: Resource, name: str) -> NotFound:
+    return NotFound(f'{resource.id} "{name}" not found', kind=resource.plural, group=resource.group, name=name)
+
+
+def no_such_resource() -> NotFound:
+    return NotFound("the server could not find the requested resource")
+
+
+def method_not_allowed() -> MethodNotAllowed:
+    return MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
+def already_exists(resource: Resource, name: str) -> AlreadyExists:
+    return AlreadyExists(f'{resource.id} "{name}" already exists', kind=resource.plural, group=resource.group, name=name)
+
+
+def conflict(resource: Resource, name: str, why: str, *, subresource: str = "") -> Conflict:
+    """``Operation cannot be fulfilled on pods "a": ...``."""
+    kind = f"{resource.plural}/{subresource}" if subresource else resource.plural
+    shown = f"{kind}.{resource.group}" if resource.group else kind
+    return Conflict(
+        f'Operation cannot be fulfilled on {shown} "{name}": {why}', kind=kind, group=resource.group, name=name
+    )
+
+
+def modified(resource: Resource, name: str) -> Conflict:
+    """Somebody else wrote first."""
+    return conflict(
+        resource,
+        name,
+        "the object has been modified; please apply your changes to the latest version and try again",
+    )
+
+
+def forbidden(resource: Resource, name: str, why: str, *, causes: Sequence[FieldCause] = ()) -> Forbidden:
+    """``pods "a" is forbidden: ...``, from the server's own admission."""
+    shown = f'{resource.id} "{name}"' if name else resource.id
+    return Forbidden(
+        f"{shown} is forbidden: {why}", kind=resource.plural, group=resource.group, name=name, causes=causes
+    )
+
+
+def invalid(kind: str, group: str, name: str, *, causes: Sequence[FieldCause]) -> Invalid:
+    """``Pod "a" is invalid: spec.x: Invalid value ...``; several causes are bracketed."""
+    lines = [f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes]
+    why = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    shown = f"{kind}.{group}" if group else kind
+    return Invalid(f'{shown} "{name}" is invalid: {why}', kind=kind, group=group, name=name, causes=causes)
+
+
+def invalid_object(resource: Resource, name: str, *causes: FieldCause) -> Invalid:
+    return invalid(resource.kind, resource.group, name, causes=causes)
+
+
+def invalid_options(kind: str, field: str, message: str, *, reason: str = "FieldValueNotSupported") -> Invalid:
+    """A query parameter or delete option that does not hold."""
+    return invalid(kind, "meta.k8s.io", "", causes=(FieldCause(field, message, reason),))

@@ -1,0 +1,113 @@
+"""Copying a store while it runs, and putting a copy back.
+
+Restoring is where revisions could come to be used twice: clients remember revisions that the backup never had. So a
+restored store goes on far behind both, and serves no watch from before; they list again.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from tensorfusion.embedded.store_lock import StoreLock
+from tensorfusion.embedded.store_sqlite import corrupt, is_store, raw_connection, refuse, sync
+from tensorfusion.errors import ConfigError, StoreCorrupt, StoreError
+
+RESTORE_SKIP: Final = 1_000_000
+"""How far a restored store's revisions start behind the newest one known."""
+
+_SIDE_FILES: Final = ("-wal", "-shm")
+
+
+def backup_file(path: Path, target: Path) -> None:
+    """Write a consistent, compact copy of an open store, beside its commits, on a connection of its own.
+
+    Raises:
+        StoreError: the copy could not be written; a half-written one is removed.
+    """
+    partial = _beside(target, ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        with closing(raw_connection(path)) as source:
+            source.execute("VACUUM INTO ?", (str(partial),))
+        sync(partial)
+        partial.replace(target)
+        sync(target.parent)
+    except (sqlite3.Error, OSError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StoreError(f"cannot write the backup {target}: {error}; choose a writable place with space") from error
+
+
+def restore_file(path: Path, backup: Path) -> None:
+    """Put a backup in the place of the store, which must not be open. The replaced file stays as ``.replaced``.
+
+    Raises:
+        StoreLocked, StoreTooNew, StoreCorrupt, ConfigError: the store is as it was.
+    """
+    if not backup.is_file():
+        raise ConfigError(f"no backup at {backup}; name the file that `backup` wrote")
+    lock = StoreLock.acquire(path)
+    partial = _beside(path, ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        _copy(backup, partial, newest_elsewhere=_fold(path))
+        _swap(path, partial)
+    except sqlite3.Error as error:
+        refuse(backup, error)
+    except OSError as error:
+        raise ConfigError(f"cannot restore {backup} to {path}: {error}; make the folder writable") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        lock.release()
+
+
+def _copy(backup: Path, partial: Path, *, newest_elsewhere: int) -> None:
+    """Copy and check the backup, and move its revisions on."""
+    with (
+        closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as source,
+        closing(raw_connection(partial)) as copy,
+    ):
+        if not is_store(backup, source):
+            raise StoreCorrupt(corrupt(backup, "it is empty"))
+        source.backup(copy)
+        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreCorrupt(corrupt(backup, str(verdict)))
+        (newest,) = copy.execute(
+            "SELECT max((SELECT coalesce(max(revision), 0) FROM objects), (SELECT max(value) FROM counters))"
+        ).fetchone()
+        copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+        copy.execute("UPDATE counters SET value = ?", (max(newest, newest_elsewhere) + RESTORE_SKIP,))
+    sync(partial)
+
+
+def _fold(path: Path) -> int:
+    """Fold the replaced store's WAL into its file and return its reservation; 0 where it cannot be read."""
+    if path.is_file():
+        with suppress(sqlite3.Error), closing(raw_connection(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (reserved,) = connection.execute("SELECT value FROM counters WHERE name = 'reserved'").fetchone()
+            return int(reserved)
+    return 0
+
+
+def _swap(path: Path, partial: Path) -> None:
+    """The old file's WAL must be gone before the new file takes the name: it would be replayed over it."""
+    kept = _beside(path, ".replaced")
+    if path.exists():
+        shutil.copyfile(path, kept)
+        sync(kept)
+    for suffix in _SIDE_FILES:
+        side_file = _beside(path, suffix)
+        if side_file.exists():
+            side_file.replace(_beside(kept, suffix))
+    sync(path.parent)
+    partial.replace(path)
+    sync(path.parent)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

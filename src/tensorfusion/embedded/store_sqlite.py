@@ -1,0 +1,120 @@
+"""Opening the store's SQLite file: its schema, what marks it as ours, and what each SQLite error means to a user.
+
+Apart from ``StoreFile`` because backup and restore need the same answers without an opened store.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, NoReturn
+
+from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreTooNew
+
+FORMAT: Final = 1
+
+_APPLICATION_ID: Final = 0x7466_7331  # "tfs1": tells our files from other SQLite files
+_OBJECTS: Final = """
+CREATE TABLE objects (
+    slot INTEGER PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    resource TEXT,
+    namespace TEXT,
+    name TEXT,
+    uid TEXT,
+    attributes BLOB,
+    data BLOB,
+    checksum INTEGER
+)"""
+_SCHEMA: Final = (
+    _OBJECTS,
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO counters VALUES ('reserved', 1), ('floor', 1)",
+    f"PRAGMA user_version = {FORMAT}",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+)
+_WRITING_FAILED: Final = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
+
+
+def raw_connection(path: Path) -> sqlite3.Connection:
+    """A connection without implicit transactions, for use from whichever thread is at work."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a store for writing, creating its tables in an empty file.
+
+    Raises:
+        StoreTooNew, StoreCorrupt, StoreLocked, ConfigError: the file is as it was.
+    """
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = raw_connection(path)
+        connection.execute("PRAGMA synchronous = FULL")
+        if not is_store(path, connection):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("PRAGMA wal_autocheckpoint = 2000")  # pages: about 8 MB, folded in by the commit thread
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        connection.execute("PRAGMA cache_size = -8192")
+        return connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            refuse(path, error)
+        raise
+
+
+def is_store(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether this is a store that this version reads; False for an empty file. Changes nothing.
+
+    Raises:
+        StoreTooNew, StoreCorrupt: it is something else.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == 0 and tables == 0:
+        return False
+    if application != _APPLICATION_ID:
+        raise StoreCorrupt(corrupt(path, "it is an SQLite file of some other program"))
+    if version > FORMAT:
+        raise StoreTooNew(
+            f"{path} has format {version}, this version reads up to {FORMAT}; "
+            "run the version that wrote it, or restore a backup made by this one"
+        )
+    return True
+
+
+def corrupt(path: Path, why: str) -> str:
+    """The message for a file that cannot be read as a store."""
+    return (
+        f"{path} is not a readable store: {why}; it was left as it is; "
+        "restore a backup over it, or move it away to start empty"
+    )
+
+
+def refuse(path: Path, error: sqlite3.Error) -> NoReturn:
+    """Say whether the folder, another program or the content is to blame."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_BUSY"):
+        raise StoreLocked(f"{path} is in use by another program ({error}); close it and retry") from error
+    if name.startswith(_WRITING_FAILED) and name != "SQLITE_IOERR_SHORT_READ":
+        raise ConfigError(
+            f"cannot write the store {path}: {error}; make the folder writable and free space, or choose another"
+        ) from error
+    raise StoreCorrupt(corrupt(path, str(error))) from error
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's entries, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""The GPU object of a device: what the agent writes, and whether it is written already. Pure.
+
+The agent owns a device's place, capacity and health; what is available is the operator's from the second write on.
+The phase says how the device is, not how its node is: whether a node takes work, its Node and GPUNode say.
+"""
+
+from tensorfusion.hypervisor.vendors.base import Device
+from tensorfusion.model import keys
+from tensorfusion.model.common import IsolationPolicy, UsedBy
+from tensorfusion.model.gpu import GPU, GpuPhase, GPUStatus
+from tensorfusion.model.gpu_node import GPUNode
+from tensorfusion.model.meta import OwnerReference, Raw
+from tensorfusion.model.request import Isolation
+from tensorfusion.model.resources import GPU_NODES, GPUS
+from tensorfusion.units import MI, format_bytes, format_gflops
+
+MANAGED = "managed"
+"""The message of a device that is as it should be."""
+
+
+def new_object(device: Device, gpu_node: GPUNode) -> Raw:
+    """The GPU object to create; its status is written apart."""
+    return {
+        "apiVersion": GPUS.api_version,
+        "kind": GPUS.kind,
+        "metadata": {"name": device.object_name, "labels": _labels(gpu_node), "ownerReferences": [_owner(gpu_node)]},
+    }
+
+
+def metadata_patch(current: GPU, gpu_node: GPUNode) -> Raw | None:
+    """What differs in the metadata of a device that is present: its pool, its owner, the mark of a missing device."""
+    metadata = current.metadata
+    patch: Raw = {}
+    wanted = _labels(gpu_node)
+    if any(metadata.labels.get(key) != value for key, value in wanted.items()):
+        patch["labels"] = wanted
+    if metadata.owner_references != (_reference(gpu_node),):
+        patch["ownerReferences"] = [_owner(gpu_node)]
+    if keys.GPU_MISSING_SINCE in metadata.annotations:
+        patch["annotations"] = {keys.GPU_MISSING_SINCE: None}
+    return {"metadata": patch} if patch else None
+
+
+def status_patch(current: GPUStatus | None, device: Device, *, isolation: Isolation) -> Raw | None:
+    """What differs in the status; None when it says everything already. A new object starts with all of it free."""
+    wanted = _status(device, isolation)
+    if current is None or current.capacity is None:
+        return {"status": wanted | {"available": wanted["capacity"]}}
+    return {"status": wanted} if not _says(current, wanted) else None
+
+
+def missing_patch() -> Raw:
+    """The status of a device that does not answer while pods hold shares of it."""
+    return {"status": {"phase": GpuPhase.UNKNOWN.value, "message": "the device does not answer and is in use"}}
+
+
+def _labels(gpu_node: GPUNode) -> dict[str, str]:
+    pool = gpu_node.metadata.labels.get(keys.MANAGED_BY, "")
+    return {keys.MANAGED_BY: gpu_node.metadata.name, keys.GPU_POOL: pool}
+
+
+def _reference(gpu_node: GPUNode) -> OwnerReference:
+    return OwnerReference(
+        api_version=GPU_NODES.api_version,
+        kind=GPU_NODES.kind,
+        name=gpu_node.metadata.name,
+        uid=gpu_node.metadata.uid,
+        controller=True,
+    )
+
+
+def _owner(gpu_node: GPUNode) -> Raw:
+    owner = _reference(gpu_node)
+    return {
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": owner.controller,
+    }
+
+
+def _status(device: Device, isolation: Isolation) -> Raw:
+    return {
+        "phase": (GpuPhase.UNKNOWN if device.fault else GpuPhase.RUNNING).value,
+        "vendor": device.vendor,
+        "gpuModel": device.model,
+        "uuid": device.uuid,
+        "capacity": {"tflops": format_gflops(device.compute), "vram": format_bytes(device.vram // MI * MI)},
+        "index": device.index,
+        "numaNode": device.numa,
+        "nodeSelector": {keys.HOSTNAME_LABEL: device.node},
+        "usedBy": UsedBy.TENSOR_FUSION.value,
+        "isolationMode": isolation.value,
+        "isolationPolicy": IsolationPolicy.STATIC.value,
+        "message": device.fault or MANAGED,
+    }
+
+
+def _says(current: GPUStatus, wanted: Raw) -> bool:
+    capacity = current.capacity
+    found: Raw = {
+        "phase": current.phase.value,
+        "vendor": current.vendor,
+        "gpuModel": current.gpu_model,
+        "uuid": current.uuid,
+        "capacity": {"tflops": str(capacity.tflops), "vram": str(capacity.vram)} if capacity else None,
+        "index": current.index,
+        "numaNode": current.numa_node,
+        "nodeSelector": current.node_selector,
+        "usedBy": current.used_by,
+        "isolationMode": current.isolation_mode.value,
+        "isolationPolicy": current.isolation_policy.value if current.isolation_policy else None,
+        "message": current.message,
+    }
+    return found == wanted

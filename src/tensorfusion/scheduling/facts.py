@@ -1,0 +1,113 @@
+"""What decisions are made of: devices, nodes, pools, quotas and pods as plain facts in integers.
+
+Apart from the columns because these are the seam: the service turns objects of the API into facts, and nothing behind
+this line knows a quantity string, an annotation or a watch event.
+
+Units: ``compute`` GFLOPS, ``vram`` and ``memory`` bytes, ``cpu`` milli-CPU, percent milli-percent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from tensorfusion.model.common import IsolationPolicy, PlacementMode
+from tensorfusion.model.core import Affinity, Taint, Toleration
+from tensorfusion.model.gpu import GpuPhase
+from tensorfusion.model.request import GpuRequest, Isolation
+
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """One device. ``capabilities`` are the isolation modes it can enforce; None where it does not say."""
+
+    name: str
+    node: str
+    pool: str
+    vendor: str = ""
+    model: str = ""
+    index: int = -1
+    compute: int = 0
+    vram: int = 0
+    phase: str = GpuPhase.RUNNING
+    used_by: str = ""
+    isolation_mode: str = ""
+    isolation_policy: str = IsolationPolicy.STATIC
+    capabilities: frozenset[Isolation] | None = None
+    numa: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node and what its pods may take in sum. ``extended`` holds the other named resources."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    ready: bool = True
+    cpu: int = 0
+    memory: int = 0
+    pods: int = 110
+    extended: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod. ``created`` is its RFC 3339 time; ``request`` is None for a pod that takes no share of a device."""
+
+    uid: str
+    namespace: str
+    name: str
+    priority: int = 0
+    created: str = ""
+    request: GpuRequest | None = None
+    cpu: int = 0
+    memory: int = 0
+    extended: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    node_selector: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    affinity: Affinity | None = None
+    tolerations: tuple[Toleration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """How a pool places. Weights are shares of 1; ``max_workers_per_node`` 0 is unlimited."""
+
+    name: str
+    mode: str = PlacementMode.NODE_COMPACT_GPU_LOW_LOAD
+    vram_weight: float = 0.7
+    tflops_weight: float = 0.3
+    max_workers_per_node: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaFacts:
+    """Ceilings of one namespace. None is unlimited; zero allows none in ``total_*`` and is unlimited in ``single_*``.
+
+    ``single_*`` bound one device's share (and one pod's device count), ``total_*`` the sums over the namespace.
+    """
+
+    namespace: str
+    total_compute: int | None = None
+    total_vram: int | None = None
+    total_compute_limit: int | None = None
+    total_vram_limit: int | None = None
+    total_workers: int | None = None
+    total_devices: int | None = None
+    single_compute: int | None = None
+    single_vram: int | None = None
+    single_compute_limit: int | None = None
+    single_vram_limit: int | None = None
+    single_devices: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A node and, in the order of the pod's ``gpu-ids``, devices of it; no devices for a plain pod."""
+
+    node: str
+    devices: tuple[str, ...] = ()

@@ -1,0 +1,192 @@
+"""What a namespace may hold and what it holds: the ceilings, the running sums, and the check.
+
+Apart from the ledger because it knows nothing of devices: it adds up what each share counts for. A share in percent
+counts as the compute of the device it lands on, so the check of such a request before a device is known is a ceiling per
+device (``room``), and the exact one follows when the devices are known (``check`` with amounts).
+
+Source: TensorFusion's quota check, single before total. Ours: only the dimensions that are set count, percent counts as
+the share it is, and ``total.maxGPUCount``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+from tensorfusion.errors import QuotaExceeded
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.facts import QuotaFacts
+from tensorfusion.units import format_bytes, format_gflops
+
+WHOLE = 100_000
+"""A whole device in milli-percent."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the live pods of a namespace hold, assumed ones included."""
+
+    compute: int = 0
+    vram: int = 0
+    compute_limit: int = 0
+    vram_limit: int = 0
+    workers: int = 0
+    devices: int = 0
+
+    def add(self, other: "Usage", sign: int = 1) -> None:
+        """Add, or with ``sign`` -1 take away."""
+        self.compute += sign * other.compute
+        self.vram += sign * other.vram
+        self.compute_limit += sign * other.compute_limit
+        self.vram_limit += sign * other.vram_limit
+        self.workers += sign * other.workers
+        self.devices += sign * other.devices
+
+    @property
+    def empty(self) -> bool:
+        return not any(getattr(self, part.name) for part in fields(self))
+
+
+def compute_on(request: GpuRequest, capacity: int) -> int:
+    """GFLOPS that one share takes of a device with this capacity; percent rounds down."""
+    return request.compute or capacity * request.percent // WHOLE
+
+
+def limit_on(request: GpuRequest, capacity: int) -> int:
+    """The share's compute limit on a device with this capacity."""
+    return request.compute_limit or capacity * request.percent_limit // WHOLE
+
+
+def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
+    """What the request counts for on devices with these compute capacities."""
+    count = len(capacities)
+    return Usage(
+        compute=sum(compute_on(request, capacity) for capacity in capacities),
+        vram=request.vram * count,
+        compute_limit=sum(limit_on(request, capacity) for capacity in capacities),
+        vram_limit=request.vram_limit * count,
+        workers=1,
+        devices=count,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one device's share may count for at most; None is unlimited."""
+
+    compute: int | None
+    compute_limit: int | None
+
+
+class QuotaBook:
+    """Ceilings and sums of every namespace."""
+
+    def __init__(self) -> None:
+        self._ceilings: dict[str, QuotaFacts] = {}
+        self._usage: dict[str, Usage] = {}
+
+    def ceiling(self, namespace: str) -> QuotaFacts | None:
+        return self._ceilings.get(namespace)
+
+    def usage(self, namespace: str) -> Usage:
+        """A copy of what the namespace holds."""
+        held = self._usage.get(namespace)
+        total = Usage()
+        if held is not None:
+            total.add(held)
+        return total
+
+    def namespaces(self) -> list[str]:
+        """Those that hold something or have a ceiling, sorted."""
+        return sorted(self._usage.keys() | self._ceilings.keys())
+
+    def set(self, quota: QuotaFacts) -> bool:
+        """Answers whether anything changed."""
+        changed = self._ceilings.get(quota.namespace) != quota
+        self._ceilings[quota.namespace] = quota
+        return changed
+
+    def remove(self, namespace: str) -> bool:
+        return self._ceilings.pop(namespace, None) is not None
+
+    def add(self, namespace: str, usage: Usage, sign: int = 1) -> None:
+        held = self._usage.get(namespace)
+        if held is None:
+            held = self._usage[namespace] = Usage()
+        held.add(usage, sign)
+        if held.empty:
+            del self._usage[namespace]
+
+    def check(self, namespace: str, request: GpuRequest, capacities: Sequence[int] | None = None) -> None:
+        """Refuse a request that the namespace has no room for; without ``capacities``, shares in percent pass.
+
+        Raises:
+            QuotaExceeded: the first ceiling that is passed, single ones before totals.
+        """
+        quota = self._ceilings.get(namespace)
+        if quota is None:
+            return
+        if capacities is None:
+            known = (0,) * request.count
+            usage = usage_of(request, known)
+            share, limit = request.compute, request.compute_limit
+        else:
+            usage = usage_of(request, capacities)
+            share = max((compute_on(request, capacity) for capacity in capacities), default=0)
+            limit = max((limit_on(request, capacity) for capacity in capacities), default=0)
+        for key, requested, ceiling, words in (
+            ("single.max.tflops.request", share, quota.single_compute, format_gflops),
+            ("single.max.vram.request", request.vram, quota.single_vram, format_bytes),
+            ("single.max.tflops.limit", limit, quota.single_compute_limit, format_gflops),
+            ("single.max.vram.limit", request.vram_limit, quota.single_vram_limit, format_bytes),
+            ("single.max.gpuCount.limit", request.count, quota.single_devices, str),
+        ):
+            if ceiling and requested > ceiling:
+                raise _exceeded(namespace, key, requested, ceiling=ceiling, words=words, resolvable=False)
+        self._check_total(namespace, quota, usage)
+
+    def _check_total(self, namespace: str, quota: QuotaFacts, usage: Usage) -> None:
+        held = self._usage.get(namespace) or Usage()
+        for key, now, more, ceiling, words in (
+            ("total.max.tflops.request", held.compute, usage.compute, quota.total_compute, format_gflops),
+            ("total.max.vram.request", held.vram, usage.vram, quota.total_vram, format_bytes),
+            (
+                "total.max.tflops.limit",
+                held.compute_limit,
+                usage.compute_limit,
+                quota.total_compute_limit,
+                format_gflops,
+            ),
+            ("total.max.vram.limit", held.vram_limit, usage.vram_limit, quota.total_vram_limit, format_bytes),
+            ("total.max.workers.limit", held.workers, usage.workers, quota.total_workers, str),
+            ("total.max.gpuCount.limit", held.devices, usage.devices, quota.total_devices, str),
+        ):
+            # A dimension that the pod takes nothing of cannot be what holds it back, however overdrawn it is.
+            if ceiling is not None and more and now + more > ceiling:
+                resolvable = more <= ceiling
+                raise _exceeded(namespace, key, now + more, ceiling=ceiling, words=words, resolvable=resolvable)
+
+    def room(self, namespace: str, request: GpuRequest) -> Room | None:
+        """How much compute each device's share may count for, where the request is in percent; None is no bound."""
+        quota = self._ceilings.get(namespace)
+        if quota is None:
+            return None
+        held = self._usage.get(namespace) or Usage()
+        compute = limit = None
+        if request.percent and not request.compute:
+            compute = _least(quota.single_compute, quota.total_compute, held.compute, count=request.count)
+        if request.percent_limit and not request.compute_limit:
+            limit = _least(quota.single_compute_limit, quota.total_compute_limit, held.compute_limit, count=request.count)
+        return None if compute is None and limit is None else Room(compute, limit)
+
+
+def _least(single: int | None, total: int | None, held: int, *, count: int) -> int | None:
+    """The tighter of both ceilings for each of ``count`` shares."""
+    bounds = [single] if single else []
+    if total is not None:
+        bounds.append((total - held) // count)
+    return min(bounds, default=None)
+
+
+def _exceeded(
+    namespace: str, key: str, requested: int, *, ceiling: int, words: Callable[[int], str], resolvable: bool
+) -> QuotaExceeded:
+    return QuotaExceeded(namespace, key, requested=words(requested), limit=words(ceiling), resolvable=resolvable)

@@ -1,0 +1,151 @@
+"""Which nodes a pod's own rules allow: readiness, cordon, taints, node selector and node affinity.
+
+Many pods share few shapes of rules, and labels change rarely, so the answer of each shape is kept as columns over the
+node rows and corrected row by row when a node changes. A decision then costs one lookup, never a loop over nodes.
+
+Source: Kubernetes' NodeUnschedulable, TaintToleration and NodeAffinity plugins.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.model.core import Affinity, NodeSelector, NodeSelectorTerm, Taint, Toleration
+from tensorfusion.model.meta import requirement_matches
+from tensorfusion.scheduling.facts import NodeFacts, PodFacts
+from tensorfusion.scheduling.reasons import NODE_ORDER, NodeReason
+
+Bools: TypeAlias = NDArray[np.bool_]
+Ints: TypeAlias = NDArray[np.int64]
+Codes: TypeAlias = NDArray[np.uint8]
+Rules: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None, tuple[Toleration, ...]]
+
+KEPT_SHAPES = 128
+ALLOWED = 255
+"""Code of a node that the rules allow; every other code is the place of a reason in ``NODE_REASONS``."""
+PREFERENCE = 64
+"""One point of score in units of preference: untolerated soft taints count below a point."""
+_CORDON = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+_HARD = ("NoSchedule", "NoExecute")
+_SOFT = "PreferNoSchedule"
+
+
+class Shape:
+    """The answer of one set of rules for every node row. ``preference`` is None while it is zero everywhere."""
+
+    __slots__ = ("allowed", "codes", "preference", "rules")
+
+    def __init__(self, rules: Rules, rows: int) -> None:
+        self.rules = rules
+        self.codes: Codes = np.full(rows, NODE_ORDER[NodeReason.ABSENT], np.uint8)
+        self.allowed: Bools = np.zeros(rows, np.bool_)
+        self.preference: Ints | None = None
+
+    def set(self, row: int, node: NodeFacts | None) -> None:
+        """Decide one row again; None is a node that does not exist."""
+        if node is None:
+            self._put(row, NODE_ORDER[NodeReason.ABSENT], 0)
+            return
+        reason = refusal(self.rules, node)
+        self._put(row, ALLOWED if reason is None else NODE_ORDER[reason], preference(self.rules, node))
+
+    def _put(self, row: int, code: int, points: int) -> None:
+        self.codes[row] = code
+        self.allowed[row] = code == ALLOWED
+        if self.preference is None:
+            if points == 0:
+                return
+            self.preference = np.zeros(len(self.codes), np.int64)
+        self.preference[row] = points
+
+
+class Shapes:
+    """The newest shapes seen, and their answers."""
+
+    def __init__(self, limit: int = KEPT_SHAPES) -> None:
+        self._limit = limit
+        self._shapes: dict[Rules, Shape] = {}
+
+    def of(self, pod: PodFacts, nodes: Sequence[NodeFacts | None], rows: int) -> Shape:
+        """The shape of a pod's rules. ``nodes`` holds each row's node; ``rows`` is the length of its columns."""
+        selector = pod.node_selector
+        rules: Rules = (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations)
+        shape = self._shapes.pop(rules, None)
+        if shape is None:
+            shape = Shape(rules, rows)
+            for row, node in enumerate(nodes):
+                if node is not None:
+                    shape.set(row, node)
+            if len(self._shapes) >= self._limit:
+                del self._shapes[next(iter(self._shapes))]
+        self._shapes[rules] = shape
+        return shape
+
+    def set(self, row: int, node: NodeFacts | None) -> None:
+        """A node changed: every kept shape decides its row again."""
+        for shape in self._shapes.values():
+            shape.set(row, node)
+
+    def clear(self) -> None:
+        """The rows were moved."""
+        self._shapes.clear()
+
+
+def refusal(rules: Rules, node: NodeFacts) -> NodeReason | None:
+    """The first rule that keeps the pod off the node."""
+    selector, affinity, tolerations = rules
+    if not node.ready:
+        return NodeReason.NOT_READY
+    if node.unschedulable and not tolerated(_CORDON, tolerations):
+        return NodeReason.CORDONED
+    if any(taint.effect in _HARD and not tolerated(taint, tolerations) for taint in _taints(node)):
+        return NodeReason.TAINT
+    if any(node.labels.get(key) != value for key, value in selector):
+        return NodeReason.SELECTOR
+    required = affinity.node_affinity.required if affinity is not None and affinity.node_affinity is not None else None
+    if required is not None and not selected(required, node):
+        return NodeReason.AFFINITY
+    return None
+
+
+def _taints(node: NodeFacts) -> Iterator[Taint]:
+    """A cordon's own taint is already counted as the cordon."""
+    return (taint for taint in node.taints if not (node.unschedulable and taint.key == _CORDON.key))
+
+
+def preference(rules: Rules, node: NodeFacts) -> int:
+    """Weights of the preferred terms that match, less a little for every soft taint that is not tolerated."""
+    _, affinity, tolerations = rules
+    soft = sum(taint.effect == _SOFT and not tolerated(taint, tolerations) for taint in node.taints)
+    points = -min(soft, PREFERENCE - 1)
+    if affinity is not None and affinity.node_affinity is not None:
+        preferred = affinity.node_affinity.preferred
+        points += PREFERENCE * sum(term.weight for term in preferred if term_matches(term.preference, node))
+    return points
+
+
+def tolerated(taint: Taint, tolerations: Sequence[Toleration]) -> bool:
+    """Whether one of the tolerations covers the taint."""
+    return any(
+        (not wish.effect or wish.effect == taint.effect)
+        and (not wish.key or wish.key == taint.key)
+        and (wish.operator == "Exists" or (bool(wish.key) and wish.value == taint.value))
+        for wish in tolerations
+    )
+
+
+def selected(selector: NodeSelector, node: NodeFacts) -> bool:
+    """Whether one of the terms holds."""
+    return any(term_matches(term, node) for term in selector.terms)
+
+
+def term_matches(term: NodeSelectorTerm, node: NodeFacts) -> bool:
+    """Whether every expression of the term holds; an empty term matches nothing."""
+    if not (term.match_expressions or term.match_fields):
+        return False
+    name = {"metadata.name": node.name}
+    return all(requirement_matches(wish, node.labels) for wish in term.match_expressions) and all(
+        wish.key in name and requirement_matches(wish, name) for wish in term.match_fields
+    )

@@ -1,0 +1,109 @@
+"""What admission decisions look up: pools, profiles, quotas and device capacities from informers, without waiting.
+
+Apart from the service because it is the whole of what a decision may know. An object that an informer has not seen yet
+is read from the API by the service and laid over this view for one decision.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tensorfusion.model.catalogue import CATALOGUE, lookup, model_matches
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.meta import Key
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.policy.admission import Snapshot
+from tensorfusion.policy.membership import default_pool
+from tensorfusion.policy.quota_status import effective_quota
+from tensorfusion.policy.resolve import DeviceCapacity, capacity_of
+from tensorfusion.runtime.informer import Change, Informer
+
+_NAMESPACE = "namespace"
+
+
+class LiveModels:
+    """Capacities of the devices that exist, by model; the catalogue answers for models that nobody has."""
+
+    def __init__(self, gpus: Informer[GPU]) -> None:
+        self._models: Counter[DeviceCapacity] = Counter()
+        gpus.subscribe(self._apply)
+
+    def capacities_of(self, model: str) -> Sequence[DeviceCapacity]:
+        """The distinct devices that a wished model may mean: the live ones, else the catalogue's."""
+        live = [known for known in self._models if model_matches(model, known.model)]
+        if live:
+            return live
+        facts = lookup(model)
+        named = [facts] if facts is not None else [entry for entry in CATALOGUE if entry.family == model]
+        return [DeviceCapacity(entry.model, entry.compute, entry.vram) for entry in named if entry.vram]
+
+    def _apply(self, change: Change[GPU]) -> None:
+        if change.old is not None and (before := _capacity(change.old)) is not None:
+            self._models[before] -= 1
+            if self._models[before] <= 0:
+                del self._models[before]
+        if change.new is not None and (after := _capacity(change.new)) is not None:
+            self._models[after] += 1
+
+
+class CachedObjects:
+    """The informers' view. Satisfies ``policy.admission.Snapshot``."""
+
+    def __init__(
+        self,
+        *,
+        pools: Informer[GPUPool],
+        profiles: Informer[WorkloadProfile],
+        quotas: Informer[GPUResourceQuota],
+        models: LiveModels,
+    ) -> None:
+        self._pools = pools.cache
+        self._profiles = profiles.cache
+        self._quotas = quotas.cache
+        self._models = models
+        quotas.add_index(_NAMESPACE, lambda quota: (quota.metadata.namespace,))
+
+    def pool(self, name: str) -> GPUPool | None:
+        return self._pools.get(Key("", name))
+
+    def default_pool(self) -> GPUPool | None:
+        return default_pool(self._pools.all())
+
+    def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
+        return self._profiles.get(Key(namespace, name))
+
+    def quota(self, namespace: str) -> GPUResourceQuota | None:
+        return effective_quota(self._quotas.by_index(_NAMESPACE, namespace))
+
+    def capacities_of(self, model: str) -> Sequence[DeviceCapacity]:
+        return self._models.capacities_of(model)
+
+
+class Overlay:
+    """A view with a few objects on top that were read from the API for one decision."""
+
+    def __init__(self, below: Snapshot) -> None:
+        self._below = below
+        self.pools: dict[str, GPUPool] = {}
+        self.profiles: dict[Key, WorkloadProfile] = {}
+
+    def pool(self, name: str) -> GPUPool | None:
+        return self.pools.get(name) or self._below.pool(name)
+
+    def default_pool(self) -> GPUPool | None:
+        return self._below.default_pool() or default_pool(self.pools.values())
+
+    def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
+        return self.profiles.get(Key(namespace, name)) or self._below.profile(namespace, name)
+
+    def quota(self, namespace: str) -> GPUResourceQuota | None:
+        return self._below.quota(namespace)
+
+    def capacities_of(self, model: str) -> Sequence[DeviceCapacity]:
+        return self._below.capacities_of(model)
+
+
+def _capacity(gpu: GPU) -> DeviceCapacity | None:
+    compute, vram = capacity_of(gpu.status.capacity)
+    return DeviceCapacity(gpu.status.gpu_model, compute, vram) if gpu.status.gpu_model and vram else None

@@ -1,0 +1,226 @@
+"""The admission service: routes that decide from caches, and read through to the API where a cache is behind.
+
+``kubectl apply`` of one file posts a pod within milliseconds of its pool, before any watch can have told us about the
+pool. An object that a decision misses is therefore read once before the pod is refused for it.
+
+The epoch fence knows the highest epoch from two sources: the leader's Lease as its informer sees it, and the Bindings
+that passed here, which may be ahead of the informer. A Lease that was made anew starts a new count.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from tensorfusion.errors import ApiError, NotFound
+from tensorfusion.kube.api import Api
+from tensorfusion.model import keys
+from tensorfusion.model import resources as r
+from tensorfusion.model.core import Lease, Pod
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.policy.admission import Denial, Missing, Snapshot, admit
+from tensorfusion.policy.guards import (
+    Accounts,
+    BindingTruth,
+    PodTruth,
+    epoch_of,
+    review_binding,
+    review_foreign_binding,
+    review_update,
+)
+from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
+from tensorfusion.runtime.informer import Change
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.telemetry.metrics import counter, histogram
+from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
+
+MUTATE_POD = "/mutate-v1-pod"
+VALIDATE_POD = "/validate-v1-pod"
+VALIDATE_BINDING = "/validate-v1-binding"
+
+_UNAVAILABLE = 503
+_READS = 3
+_ALLOWED = AdmissionResponse(allowed=True)
+
+ADMISSIONS = counter("tensorfusion_admissions_total", "Admission answers.", ("webhook", "result"))
+SECONDS = histogram(
+    "tensorfusion_admission_seconds",
+    "Time of one admission decision.",
+    ("webhook",),
+    buckets=(0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 1.0, 10.0),
+)
+
+Decide = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
+
+
+class Fence:
+    """The highest epoch of the scheduler's leadership that is known."""
+
+    def __init__(self) -> None:
+        self._lease_uid = ""
+        self._epoch: int | None = None
+
+    @property
+    def epoch(self) -> int | None:
+        return self._epoch
+
+    def saw_lease(self, change: Change[Lease]) -> None:
+        """Follow the Lease. A new object counts from its own beginning."""
+        lease = change.new
+        if lease is None:
+            return
+        transitions = lease.spec.lease_transitions or 0
+        if lease.metadata.uid != self._lease_uid:
+            self._lease_uid, self._epoch = lease.metadata.uid, transitions
+        else:
+            self.saw_epoch(transitions)
+
+    def saw_epoch(self, epoch: int) -> None:
+        """Follow an accepted Binding."""
+        self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
+
+
+class Webhook:
+    """Registers its informers with a manager; ``app`` is served by whoever composes the process.
+
+    ``lease`` names the scheduler's Lease, whose transitions are the epoch.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        *,
+        accounts: Accounts | None = None,
+        lease: Key = Key(keys.SYSTEM_NAMESPACE, keys.LEADER_LEASE),  # noqa: B008  (frozen)
+    ) -> None:
+        self._client: Api = manager.client
+        self._accounts = accounts or Accounts()
+        self._snapshot = CachedObjects(
+            pools=manager.informer(r.GPU_POOLS, GPUPool),
+            profiles=manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
+            quotas=manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
+            models=LiveModels(manager.informer(r.GPUS, GPU)),
+        )
+        self.fence = Fence()
+        leases = manager.informer(r.LEASES, Lease, namespace=lease.namespace, fields=f"metadata.name={lease.name}")
+        leases.subscribe(self.fence.saw_lease)
+        self.routes: list[Route] = [
+            admission_route(MUTATE_POD, _measured("mutate-pod", self.mutate_pod)),
+            admission_route(VALIDATE_POD, _measured("validate-pod", self.validate_pod)),
+            admission_route(VALIDATE_BINDING, _measured("validate-binding", self.validate_binding)),
+        ]
+        self.app = Starlette(routes=self.routes)
+
+    async def mutate_pod(self, request: AdmissionRequest) -> AdmissionResponse:
+        """Decide about a pod that is being created."""
+        pod = request.object or {}
+        snapshot: Snapshot = self._snapshot
+        overlay: Overlay | None = None
+        for _ in range(_READS):
+            verdict = admit(pod, namespace=request.namespace, seed=request.uid, snapshot=snapshot)
+            missing = verdict.denial.missing if verdict.denial is not None else None
+            if missing is None:
+                break
+            snapshot = overlay = overlay or Overlay(self._snapshot)
+            try:
+                if not await self._read(missing, overlay):
+                    break
+            except ApiError as error:
+                message = f"{missing.resource.kind} {missing.name or '(default)'} could not be read, try again: {error}"
+                return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=message)
+        if verdict.denial is not None:
+            return _denied(verdict.denial)
+        return AdmissionResponse(allowed=True, patch=verdict.ops, warnings=verdict.warnings)
+
+    async def validate_pod(self, request: AdmissionRequest) -> AdmissionResponse:
+        """Guard what only the system writes on an existing pod."""
+        denial = review_update(
+            _truth(request.old_object), _truth(request.object), user=request.user.username, accounts=self._accounts
+        )
+        return _ALLOWED if denial is None else _denied(denial)
+
+    async def validate_binding(self, request: AdmissionRequest) -> AdmissionResponse:
+        """Guard Bindings: who may bind which pod, and from which epoch."""
+        body = request.object or {}
+        metadata = _mapping(body.get("metadata"))
+        name = request.name or str(metadata.get("name", ""))
+        binding = BindingTruth(
+            pod=f"{request.namespace}/{name}",
+            node=str(_mapping(body.get("target")).get("name", "")),
+            annotations=_mapping(metadata.get("annotations")),
+        )
+        user = request.user.username
+        denial = review_binding(binding, user=user, accounts=self._accounts, epoch=self.fence.epoch)
+        if denial is not None:
+            return _denied(denial)
+        if user in self._accounts.scheduler:
+            epoch = epoch_of(binding.annotations)
+            if epoch is not None:
+                self.fence.saw_epoch(epoch)
+            return _ALLOWED
+        try:
+            pod = await self._client.get(r.PODS, Pod, name, namespace=request.namespace)
+        except NotFound:
+            return _ALLOWED  # the API server has the better words for it
+        except ApiError as error:
+            return AdmissionResponse(
+                allowed=False, code=_UNAVAILABLE, message=f"pod {binding.pod} could not be read, try again: {error}"
+            )
+        truth = PodTruth(pod.metadata.labels, pod.metadata.annotations, pod.spec.scheduler_name)
+        denial = review_foreign_binding(binding, truth, user=user)
+        return _ALLOWED if denial is None else _denied(denial)
+
+    async def _read(self, missing: Missing, overlay: Overlay) -> bool:
+        """Read a missing object from the API; False where it does not exist there either."""
+        try:
+            if missing.resource is r.WORKLOAD_PROFILES:
+                profile = await self._client.get(
+                    r.WORKLOAD_PROFILES, WorkloadProfile, missing.name, namespace=missing.namespace
+                )
+                overlay.profiles[profile.key] = profile
+                return True
+            if missing.name:
+                pool = await self._client.get(r.GPU_POOLS, GPUPool, missing.name)
+                overlay.pools[pool.metadata.name] = pool
+                return True
+        except NotFound:
+            return False
+        listing = await self._client.list(r.GPU_POOLS, GPUPool)
+        overlay.pools |= {pool.metadata.name: pool for pool in listing.items}
+        return overlay.default_pool() is not None
+
+
+def _measured(name: str, decide: Decide) -> Decide:
+    async def measured(request: AdmissionRequest) -> AdmissionResponse:
+        started = time.perf_counter()
+        result = "error"
+        try:
+            answer = await decide(request)
+            result = ("changed" if answer.patch else "allowed") if answer.allowed else "denied"
+            return answer
+        finally:
+            SECONDS.labels(name).observe(time.perf_counter() - started)
+            ADMISSIONS.labels(name, result).inc()
+
+    return measured
+
+
+def _denied(denial: Denial) -> AdmissionResponse:
+    return AdmissionResponse(allowed=False, code=denial.code, message=denial.message)
+
+
+def _mapping(value: object) -> Raw:
+    return value if isinstance(value, dict) else {}
+
+
+def _truth(pod: Raw | None) -> PodTruth:
+    metadata = _mapping((pod or {}).get("metadata"))
+    spec = _mapping((pod or {}).get("spec"))
+    return PodTruth(
+        _mapping(metadata.get("labels")), _mapping(metadata.get("annotations")), str(spec.get("schedulerName", ""))
+    )

@@ -1,0 +1,77 @@
+"""The program's own commands against a running cluster."""
+
+import json
+from pathlib import Path
+
+import yaml
+from cluster import Cluster, eventually
+from test_road import create, gpu_pod, running
+
+
+def test_get_prints_the_servers_columns_json_and_yaml(cluster: Cluster, namespace: str) -> None:
+    create(cluster, namespace, gpu_pod("seen", tflops_request="10", vram_request="1Gi"))
+    running(cluster, namespace, "seen")
+    table = cluster.program("get", "pods", "-n", namespace).stdout.splitlines()
+    assert table[0].split()[:3] == ["NAME", "READY", "STATUS"]
+    assert table[1].split()[:3] == ["seen", "1/1", "Running"]
+    listed = json.loads(cluster.program("get", "pods", "-n", namespace, "-o", "json").stdout)
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["seen"]
+    shown = yaml.safe_load(cluster.program("get", "pod", "seen", "-n", namespace, "-o", "yaml").stdout)
+    assert shown["metadata"]["name"] == "seen"
+
+
+def test_get_of_an_unknown_kind_names_the_known_ones(cluster: Cluster) -> None:
+    done = cluster.program("get", "unicorns", check=False)
+    assert done.returncode == 1
+    assert "no kind 'unicorns'" in done.stderr
+    assert "gpupools" in done.stderr
+
+
+def test_explain_says_where_and_how_it_was_decided(cluster: Cluster, namespace: str) -> None:
+    create(cluster, namespace, gpu_pod("placed", tflops_request="10", vram_request="1Gi", gpu_model="H100"))
+    running(cluster, namespace, "placed")
+    text = cluster.program("explain", "pod", "placed", "-n", namespace, "--address", cluster.http).stdout
+    assert "h100-0" in text
+
+
+def test_explain_of_an_unknown_pod_is_one_line(cluster: Cluster, namespace: str) -> None:
+    done = cluster.program("explain", "pod", "nobody", "-n", namespace, "--address", cluster.http, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_top_shows_who_holds_what(cluster: Cluster, namespace: str) -> None:
+    create(cluster, namespace, gpu_pod("heavy", tflops_request="500", vram_request="40Gi", gpu_model="H100"))
+    running(cluster, namespace, "heavy")
+    line = eventually(
+        lambda: next((row for row in cluster.program("top").stdout.splitlines() if f"{namespace}/heavy" in row), "")
+    )
+    assert line.startswith("h100-0")
+
+
+def test_status_counts_nodes_and_pools(cluster: Cluster) -> None:
+    def rolled_up() -> bool:
+        value = json.loads(cluster.program("status", "-o", "json").stdout)
+        return value["nodes"] == {"total": 4, "ready": 4} and any(pool["gpus"] == 14 for pool in value["pools"])
+
+    eventually(rolled_up)
+
+
+def test_apply_of_a_broken_file_names_it_and_goes_on(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    text = "kind: Pod\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: fine}\n---\napiVersion: x/v1\nkind: Nope\nmetadata: {name: a}\n"
+    file = tmp_path / "mixed.yaml"
+    file.write_text(text)
+    done = cluster.program("apply", "-f", str(file), "-n", namespace, check=False)
+    assert done.returncode == 1
+    assert "configmaps/fine created" in done.stdout
+    assert "document 1" in done.stderr
+    assert 'no kind "Nope"' in done.stderr
+
+
+def test_metrics_are_served(cluster: Cluster) -> None:
+    import urllib.request
+
+    with urllib.request.urlopen(f"{cluster.http}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    assert "tensorfusion_" in text

@@ -1,0 +1,80 @@
+"""What discovery, Tables and small probes say about each served resource."""
+
+import re
+from typing import Any
+
+from facts.schemas import document_path
+from facts.server import Server
+
+Json = dict[str, Any]
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+UNSERVED = frozenset({"attach", "exec", "portforward", "proxy", "log", "ephemeralcontainers", "resize", "eviction"})
+
+
+def describe_kinds(server: Server, served: list[str]) -> list[Json]:
+    """One entry per resource in ``served`` (``plural`` or ``plural.group``), in that order."""
+    discovered = {entry["plural"] + (f".{entry['group']}" if entry["group"] else ""): entry for entry in discover(server)}
+    entries = [discovered[name] for name in served]
+    for entry in entries:
+        entry["schema"] = schema_name(server, entry)
+        for sub in entry["subresources"].values():
+            sub["schema"] = schema_name(server, sub) if sub["kind"] != entry["kind"] else entry["schema"]
+        if "list" in entry["verbs"]:
+            table = server.get(collection(entry), accept=TABLE)
+            keep = ("name", "type", "format", "priority")
+            entry["columns"] = [{key: column[key] for key in keep} for column in table["columnDefinitions"]]
+    return entries
+
+
+def discover(server: Server) -> list[Json]:
+    entries = []
+    for root in ("/api", "/apis"):
+        for group in server.get(root, accept=AGGREGATED)["items"]:
+            version = group["versions"][0]
+            for resource in version["resources"]:
+                entries.append(discovered_entry(group["metadata"].get("name", ""), version["version"], resource))
+    return entries
+
+
+def discovered_entry(group: str, version: str, resource: Json) -> Json:
+    subresources = {
+        sub["subresource"]: {
+            "group": sub["responseKind"]["group"] or group,
+            "version": sub["responseKind"]["version"] or version,
+            "kind": sub["responseKind"]["kind"],
+            "verbs": sub["verbs"],
+        }
+        for sub in resource.get("subresources", ())
+        if sub["subresource"] not in UNSERVED
+    }
+    return {
+        "group": group,
+        "version": version,
+        "plural": resource["resource"],
+        "kind": resource["responseKind"]["kind"],
+        "singular": resource["singularResource"],
+        "shortNames": resource.get("shortNames", []),
+        "categories": resource.get("categories", []),
+        "namespaced": resource["scope"] == "Namespaced",
+        "verbs": resource["verbs"],
+        "subresources": subresources,
+    }
+
+
+def schema_name(server: Server, entry: Json) -> str:
+    """The definition whose group, version and kind are this entry's. Bodies of core subresources stand in the core document."""
+    wanted = {"group": entry["group"], "version": entry["version"], "kind": entry["kind"]}
+    schemas = dict(server.get("/openapi/v3/api/v1")["components"]["schemas"])
+    schemas |= server.get(f"/openapi/v3/{document_path(entry['group'], entry['version'])}")["components"]["schemas"]
+    names = [name for name, schema in schemas.items() if wanted in schema.get("x-kubernetes-group-version-kind", ())]
+    best = [name for name in names if re.search(rf"\.{entry['kind']}$", name)]
+    if not best:
+        raise SystemExit(f"no OpenAPI definition for {wanted}")
+    return sorted(best)[0]
+
+
+def collection(entry: Json, namespace: str = "") -> str:
+    root = f"/apis/{entry['group']}" if entry["group"] else "/api"
+    inside = f"/namespaces/{namespace}" if namespace and entry["namespaced"] else ""
+    return f"{root}/{entry['version']}{inside}/{entry['plural']}"
