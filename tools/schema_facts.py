@@ -38,14 +38,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, running_server(arguments.assets, Path(folder)) as server:
         resources = describe_kinds(server, SERVED)
         definitions = reachable_definitions(server, resources)
-        objects = samples(server)
+        objects = samples(server, resources)
         observe_defaults(server, resources, definitions, objects)
         observe_rules(server, resources, definitions, objects)
         facts = {"version": server.get("/version"), "resources": resources, "definitions": definitions}
     text = render(facts)
     if arguments.check:
         same = arguments.output.read_text() == text
-        print("facts are current" if same else f"{arguments.output} differs from what the server says: run without --check")
+        print("facts are current" if same else f"{arguments.output} differs from what the server says; run without --check")
         return 0 if same else 1
     arguments.output.write_text(text)
     print(f"{arguments.output}: {len(text)} bytes, {len(resources)} resources, {len(definitions)} definitions")

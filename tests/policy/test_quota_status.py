@@ -7,7 +7,7 @@ import pytest
 
 from tensorfusion.model.quota import AvailablePercent, GPUResourceQuota
 from tensorfusion.policy.quota_status import alert_reached, available_percent, effective_quota, quota_status
-from tensorfusion.policy.usage import NamespaceUsage
+from tensorfusion.scheduling.quota import Usage
 
 GIB = 1 << 30
 
@@ -48,7 +48,7 @@ def test_threshold_cases_of_the_reference(left: str, threshold: int, reached: bo
 
 def test_the_status_of_a_quota_in_use() -> None:
     found = quota(total={"requests": {"tflops": "100", "vram": "10Gi"}, "maxWorkers": 10})
-    usage = NamespaceUsage(compute=40_500, vram=4 * GIB, compute_limit=90_000, vram_limit=9 * GIB, workers=3, devices=4)
+    usage = Usage(compute=40_500, vram=4 * GIB, compute_limit=90_000, vram_limit=9 * GIB, workers=3, devices=4)
     status = quota_status(found, usage, now="2026-01-01T00:00:00Z")
     assert (status.used.requests.tflops, status.used.requests.vram) == ("40500m", "4Gi")
     assert (status.used.limits.tflops, status.used.workers, status.used.gpu_count) == ("90", 3, 4)
@@ -65,9 +65,9 @@ def test_the_status_of_a_quota_in_use() -> None:
 
 def test_the_alarm_and_the_time_of_its_change() -> None:
     found = quota(total={"maxWorkers": 10})
-    calm = quota_status(found, NamespaceUsage(workers=1), now="t1")
+    calm = quota_status(found, Usage(workers=1), now="t1")
     found = msgspec.structs.replace(found, status=calm)
-    alarmed = quota_status(found, NamespaceUsage(workers=10), now="t2")
+    alarmed = quota_status(found, Usage(workers=10), now="t2")
     (condition,) = alarmed.conditions
     assert (condition.status, condition.reason, condition.last_transition_time) == (
         "False",
@@ -75,8 +75,8 @@ def test_the_alarm_and_the_time_of_its_change() -> None:
         "t2",
     )
     found = msgspec.structs.replace(found, status=alarmed)
-    assert quota_status(found, NamespaceUsage(workers=10), now="t3") is alarmed
-    worse = quota_status(found, NamespaceUsage(workers=11), now="t4")
+    assert quota_status(found, Usage(workers=10), now="t3") is alarmed
+    worse = quota_status(found, Usage(workers=11), now="t4")
     assert (worse.last_update_time, worse.conditions[0].last_transition_time) == ("t4", "t2")
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.policy.capacity import Amount
-from tensorfusion.policy.usage import NamespaceUsage, Share, Usage, charge_of
+from tensorfusion.policy.usage import Share, UsageBook, charge_of
+from tensorfusion.scheduling.quota import Usage
 
 GPUS = ["gpu-0", "gpu-1", "gpu-2"]
 
@@ -30,13 +31,13 @@ def test_shared_holds_the_whole_device_and_asks_for_what_it_says() -> None:
 
 
 def test_several_devices_count_several_times_and_one_worker() -> None:
-    book = Usage()
+    book = UsageBook()
     book.set_share(share("a", ("gpu-0", "gpu-1"), compute=10, compute_limit=30, vram=5, vram_limit=6))
-    assert book.namespace("team") == NamespaceUsage(20, 10, 60, 12, workers=1, devices=2)
+    assert book.namespace("team") == Usage(20, 10, 60, 12, workers=1, devices=2)
 
 
 def test_what_is_released_is_what_was_charged_though_the_device_changed_meanwhile() -> None:
-    book = Usage()
+    book = UsageBook()
     book.set_device("gpu-0", Amount(1000, 100))
     book.set_share(share("a", ("gpu-0",), percent=50_000))
     assert book.device("gpu-0").available == Amount(500, 100)
@@ -45,18 +46,18 @@ def test_what_is_released_is_what_was_charged_though_the_device_changed_meanwhil
     assert book.namespace("team").compute == 1000
     assert book.drop_share("a") == {"gpu-0"}
     assert book.device("gpu-0").available == Amount(2000, 100)
-    assert book.namespace("team") == NamespaceUsage()
+    assert book.namespace("team") == Usage()
 
 
 def test_a_share_on_an_unknown_device_is_charged_when_the_device_appears() -> None:
-    book = Usage()
+    book = UsageBook()
     book.set_share(share("a", ("gpu-0",), percent=50_000, vram=10))
     book.set_device("gpu-0", Amount(1000, 100))
     assert book.device("gpu-0").available == Amount(500, 90)
 
 
 def test_available_is_never_negative() -> None:
-    book = Usage()
+    book = UsageBook()
     book.set_device("gpu-0", Amount(10, 10))
     book.set_share(share("a", ("gpu-0",), compute=50, vram=50))
     assert book.device("gpu-0").available == Amount(0, 0)
@@ -64,7 +65,7 @@ def test_available_is_never_negative() -> None:
 
 @pytest.mark.parametrize("again", [1, 3])
 def test_telling_the_same_twice_changes_nothing(again: int) -> None:
-    book = Usage()
+    book = UsageBook()
     held = share("a", ("gpu-0",), compute=50)
     assert book.set_share(held) == {"gpu-0"}
     for _ in range(again):
@@ -104,7 +105,7 @@ steps = st.one_of(
 @settings(deadline=None, max_examples=200)
 @given(st.lists(steps, max_size=40))
 def test_any_churn_leaves_what_a_fresh_count_finds(history) -> None:
-    book = Usage()
+    book = UsageBook()
     capacities: dict[str, Amount] = {}
     live: dict[str, Share] = {}
     for step in history:
@@ -122,7 +123,7 @@ def test_any_churn_leaves_what_a_fresh_count_finds(history) -> None:
                 book.remove_device(name)
                 capacities.pop(name, None)
     held: Counter[str] = Counter()
-    namespaces = {name: NamespaceUsage() for name in ("one", "two")}
+    namespaces = {name: Usage() for name in ("one", "two")}
     for one in live.values():
         usage = namespaces[one.namespace]
         usage.workers += 1

@@ -24,13 +24,21 @@ COMPUTED = frozenset(
         ("ServicePort", "targetPort"),
         ("NodeStatus", "allocatable"),
         ("PodSpec", "serviceAccount"),
-        ("PodStatus", "podIP"),
-        ("ImageVolumeSource", "pullPolicy"),
         ("CustomResourceDefinitionNames", "singular"),
         ("CustomResourceDefinitionNames", "listKind"),
     }
 )
-ALLOCATED = frozenset({("ServiceSpec", "clusterIP"), ("ServiceSpec", "clusterIPs"), ("ServicePort", "nodePort")})
+# Filled in by the registry when an object is created, not by defaulting.
+ALLOCATED = frozenset(
+    {
+        ("ServiceSpec", "clusterIP"),
+        ("ServiceSpec", "clusterIPs"),
+        ("ServicePort", "nodePort"),
+        ("Namespace", "spec"),
+        ("PodStatus", "qosClass"),
+        ("PodStatus", "podIP"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,9 @@ def descend(definitions: Json, schema: Json, root: str, sent: Any, returned: Any
         for field, inner in definitions[name].get("properties", {}).items():
             observe(definitions, inner, (name, field), root, sent, returned, seen)
     elif schema.get("type") == "array":
-        for before, after in zip(sent, returned, strict=False):
+        if len(sent) != len(returned):
+            raise SystemExit(f"the server changed the length of a list, so items cannot be compared: {sent}")
+        for before, after in zip(sent, returned, strict=True):
             descend(definitions, schema["items"], root, before, after, seen)
     elif isinstance(schema.get("additionalProperties"), dict):
         for key, before in sent.items():
@@ -101,6 +111,10 @@ def settle(schema: Json, definition: str, field: str, observations: list[Observa
         if value is not None:
             schema["properties"][field]["default"] = value
         return
+    members = set(schema["properties"]) - set(schema.get("required", ()))
+    if all((item.value is not ABSENT) == (not members & set(item.sent)) for item in observations):
+        schema.setdefault("defaultAlone", {})[field] = value
+        return
     roots = follows([(item.root, item.value) for item in observations])
     if roots is not None:
         schema.setdefault("defaultIn", {})[field] = roots
@@ -110,10 +124,6 @@ def settle(schema: Json, definition: str, field: str, observations: list[Observa
         if values is not None:
             schema.setdefault("defaultBy", {})[field] = {"field": sibling, "values": values}
             return
-    members = set(schema["properties"]) - set(schema.get("required", ()))
-    if all((item.value is not ABSENT) == (not members & set(item.sent)) for item in observations):
-        schema.setdefault("defaultAlone", {})[field] = value
-        return
     shown = "\n".join(f"  {item.sent} -> {'-' if item.value is ABSENT else item.value}" for item in observations[:8])
     raise SystemExit(f"{definition}.{field}: no rule explains its default, name it in COMPUTED:\n{shown}")
 
@@ -133,7 +143,7 @@ def first_status(entry: Json, objects: list[Sample]) -> None:
     own = [sample for sample in objects if sample.resource == name and sample.method == "POST" and "token" not in sample.path]
     bare = [sample.returned["status"] for sample in own if "status" not in sample.sent and "status" in sample.returned]
     if "status" in entry["subresources"] and bare:
-        same = {key: value for key, value in bare[0].items() if all(other.get(key) == value for other in bare)}
+        same = {key: value for key, value in bare[0].items() if value is not None and all(other.get(key) == value for other in bare)}
         entry["initialStatus"] = same
     sent = [sample for sample in own if "status" in sample.sent]
     entry["keepsStatus"] = any(sample.returned.get("status") for sample in sent)

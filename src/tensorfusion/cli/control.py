@@ -1,30 +1,18 @@
-"""``tensorfusion control``: the components of a control plane in one process, put together.
+"""``tensorfusion control``: the components of a control plane in one process.
 
-The only place that knows all of them. Each speaks to the Kubernetes API with the token of its own service account; the
-shared informers are those of the controllers' account.
+Parses what the process is to be; ``cli/composition.py`` puts it together.
 """
 
-import asyncio
-import json
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from tensorfusion.cli.bundle import WORKLOADS_ACCOUNT
 from tensorfusion.cli.folder import Folder
 from tensorfusion.errors import ConfigError
 from tensorfusion.model import keys
-
-if TYPE_CHECKING:
-    from tensorfusion.embedded.fleet import NodeSpec
-    from tensorfusion.kube.client import Client
 
 _COMPONENTS = ("webhook", "scheduler", "operator", "nodes", "workloads")
 
@@ -98,6 +86,7 @@ def command(
     )
     import uvloop
 
+    from tensorfusion.cli.composition import run
     from tensorfusion.telemetry.logs import setup
 
     setup(os.environ.get("TF_LOG_LEVEL", "info"), "control")

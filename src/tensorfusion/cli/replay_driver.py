@@ -233,8 +233,8 @@ async def _follow(client: Client, version: str, progress: _Progress) -> None:
     while True:
         try:
             async for event in client.watch(PODS, _PodState, namespace=NAMESPACE, resource_version=version):
-                version = event.object.metadata.resource_version
-                if event.type in ("ADDED", "MODIFIED"):
+                version = event.resource_version or version
+                if event.object is not None and event.type in ("ADDED", "MODIFIED"):
                     progress.see(event.object)
         except (Gone, ServerError):
             listing = await client.list(PODS, _PodState, namespace=NAMESPACE)

@@ -87,7 +87,7 @@ class NodeAgent:
         if gpu_node is None or gpu_node.metadata.deleting:
             return DONE  # its GPU objects go with it, by their owner reference
         published = {gpu.metadata.name: gpu for gpu in self._gpus.cache.by_index(_BY_NODE, key.name)}
-        present = self._present(key.name)
+        present = self._managed(gpu_node)
         isolation = self._isolation(gpu_node)
         behind = False
         for name, device in present.items():
@@ -147,6 +147,14 @@ class NodeAgent:
     def _present(self, node: str) -> dict[str, Device]:
         return {device.object_name: device for device in self._vendor.devices(node)}
 
+    def _managed(self, gpu_node: GPUNode) -> dict[str, Device]:
+        """The devices to publish: all that answer, or those that the GPUNode names and those still in use."""
+        present = self._present(gpu_node.metadata.name)
+        wanted = gpu_node.spec.gpu_card_indices
+        if not wanted:
+            return present
+        return {name: device for name, device in present.items() if device.index in wanted or self._books.holders(name)}
+
     def _isolation(self, gpu_node: GPUNode) -> Isolation:
         """The isolation mode that the node's pool gives it."""
         pool = self._pools.cache.get(Key("", gpu_node.metadata.labels.get(keys.MANAGED_BY, "")))
@@ -162,8 +170,12 @@ class NodeAgent:
     def _on_gpu_node(self, change: Change[GPUNode]) -> None:
         """Status roll-ups are many and none of the agent's business."""
         old, new = change.old, change.new
-        if new is not None and (
-            old is None or old.metadata.uid != new.metadata.uid or old.metadata.labels != new.metadata.labels
+        if new is None:
+            return
+        if old is None or (old.spec, old.metadata.uid, old.metadata.labels) != (
+            new.spec,
+            new.metadata.uid,
+            new.metadata.labels,
         ):
             self._enqueue(change.key.name)
 
@@ -176,10 +188,11 @@ class NodeAgent:
                 self._enqueue(gpu_node.metadata.name)
 
     def _on_gpu(self, change: Change[GPU]) -> None:
-        """Whoever changes or deletes a GPU object: the agent puts its own part right."""
-        gpu = change.new or change.old
-        if gpu is not None:
-            self._enqueue(gpu.metadata.labels.get(keys.MANAGED_BY, ""))
+        """Whoever changes the agent's part of a GPU object, or deletes it: the agent puts it right."""
+        old, new = change.old, change.new
+        if old is None or (new is not None and gpu_objects.same_part(old, new)):
+            return
+        self._enqueue(old.metadata.labels.get(keys.MANAGED_BY, ""))
 
     def _on_pods(self, changes: Sequence[Change[Pod]]) -> None:
         for change in changes:

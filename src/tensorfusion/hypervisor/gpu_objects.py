@@ -46,7 +46,20 @@ def status_patch(current: GPUStatus | None, device: Device, *, isolation: Isolat
     wanted = _status(device, isolation)
     if current is None or current.capacity is None:
         return {"status": wanted | {"available": wanted["capacity"]}}
-    return {"status": wanted} if not _says(current, wanted) else None
+    return {"status": wanted} if _part(current) != wanted else None
+
+
+def same_part(old: GPU, new: GPU) -> bool:
+    """Whether a change left the agent's part as it was, or is the agent's own first write of it."""
+    if old.status.capacity is None and new.status.capacity is not None:
+        return True
+    before, after = old.metadata, new.metadata
+    return (
+        _part(old.status) == _part(new.status)
+        and (before.labels, before.annotations, before.owner_references)
+        == (after.labels, after.annotations, after.owner_references)
+        and before.deleting == after.deleting
+    )
 
 
 def missing_patch() -> Raw:
@@ -97,9 +110,10 @@ def _status(device: Device, isolation: Isolation) -> Raw:
     }
 
 
-def _says(current: GPUStatus, wanted: Raw) -> bool:
+def _part(current: GPUStatus) -> Raw:
+    """The agent's part of a status, in the form in which it is written."""
     capacity = current.capacity
-    found: Raw = {
+    return {
         "phase": current.phase.value,
         "vendor": current.vendor,
         "gpuModel": current.gpu_model,
@@ -113,4 +127,3 @@ def _says(current: GPUStatus, wanted: Raw) -> bool:
         "isolationPolicy": current.isolation_policy.value if current.isolation_policy else None,
         "message": current.message,
     }
-    return found == wanted

@@ -15,7 +15,7 @@ from tensorfusion.model.quota import (
     QuotaTotal,
     QuotaUsage,
 )
-from tensorfusion.policy.usage import NamespaceUsage
+from tensorfusion.scheduling.quota import Usage
 from tensorfusion.units import format_bytes, format_gflops
 
 _NO_CEILING = "100"
@@ -46,7 +46,7 @@ def alert_reached(available: AvailablePercent, threshold: int) -> bool:
     return any(Fraction(text or "0") < 100 - threshold for text in left)
 
 
-def quota_status(quota: GPUResourceQuota, usage: NamespaceUsage, *, now: str) -> GPUResourceQuotaStatus:
+def quota_status(quota: GPUResourceQuota, usage: Usage, *, now: str) -> GPUResourceQuotaStatus:
     """The status that a quota should have; equal to the present one where nothing changed.
 
     ``now`` stamps what did change.

@@ -2,7 +2,8 @@
 
 Every change costs as much as the pod's own devices, never a scan of all pods: a share remembers what it was charged,
 and exactly that is taken back. A percentage is a part of the device it lies on, so a device that changes its capacity
-re-charges its own shares and nobody else's. The scheduler keeps its own ledger for decisions; this one serves status.
+re-charges its own shares and nobody else's. The scheduler keeps its own ledger for decisions; this one serves status,
+and counts a share with the same functions.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,7 @@ from dataclasses import dataclass, field
 
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.policy.capacity import Amount
-
-_WHOLE_DEVICE = 100_000  # milli-percent
+from tensorfusion.scheduling.quota import Usage, compute_on, limit_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +56,22 @@ class DeviceUsage:
         return Amount(self.limit_compute, self.limit_vram)
 
 
-@dataclass(slots=True)
-class NamespaceUsage:
-    """One namespace: sums over all shares, a share on n devices counting n times; ``workers`` counts pods."""
-
-    compute: int = 0
-    vram: int = 0
-    compute_limit: int = 0
-    vram_limit: int = 0
-    workers: int = 0
-    devices: int = 0
-
-
 def charge_of(request: GpuRequest, capacity: Amount) -> Charge:
     """What one share of a request takes of a device. Percentages round down; ``shared`` takes the whole device."""
-    compute = request.compute or capacity.compute * request.percent // _WHOLE_DEVICE
-    compute_limit = request.compute_limit or capacity.compute * request.percent_limit // _WHOLE_DEVICE
-    requests = Amount(compute, request.vram)
+    requests = Amount(compute_on(request, capacity.compute), request.vram)
     return Charge(
         held=capacity if request.isolation is Isolation.SHARED else requests,
         requests=requests,
-        limits=Amount(compute_limit, request.vram_limit),
+        limits=Amount(limit_on(request, capacity.compute), request.vram_limit),
     )
 
 
-class Usage:
+class UsageBook:
     """The book. One writer; reads are cheap and always consistent."""
 
     def __init__(self) -> None:
         self._devices: dict[str, DeviceUsage] = {}
-        self._namespaces: dict[str, NamespaceUsage] = {}
+        self._namespaces: dict[str, Usage] = {}
         self._shares: dict[str, Share] = {}
 
     def share(self, uid: str) -> Share | None:
@@ -95,8 +81,8 @@ class Usage:
         """The usage of a device; an empty one for a device that nobody has heard of."""
         return self._devices.get(name) or DeviceUsage()
 
-    def namespace(self, name: str) -> NamespaceUsage:
-        return self._namespaces.get(name) or NamespaceUsage()
+    def namespace(self, name: str) -> Usage:
+        return self._namespaces.get(name) or Usage()
 
     @property
     def shares(self) -> Mapping[str, Share]:
@@ -129,7 +115,7 @@ class Usage:
         self._shares[share.uid] = share
         for name in share.devices:
             self._charge(share, name)
-        self._namespaces.setdefault(share.namespace, NamespaceUsage()).workers += 1
+        self._namespaces.setdefault(share.namespace, Usage()).workers += 1
         return touched.union(share.devices)
 
     def drop_share(self, uid: str) -> frozenset[str]:
@@ -162,7 +148,7 @@ class Usage:
         usage.held_vram += sign * charge.held.vram
         usage.limit_compute += sign * charge.limits.compute
         usage.limit_vram += sign * charge.limits.vram
-        namespace = self._namespaces.setdefault(share.namespace, NamespaceUsage())
+        namespace = self._namespaces.setdefault(share.namespace, Usage())
         namespace.compute += sign * charge.requests.compute
         namespace.vram += sign * charge.requests.vram
         namespace.compute_limit += sign * charge.limits.compute

@@ -1,32 +1,41 @@
 """Serve admission reviews: decode, decide, answer, with one clear line for every mistake.
 
+A review that is none is refused with HTTP 400; a handler that fails answers a review that denies with 500, so that the
+API server shows one line, and the traceback stays in our log.
+
 Source: admission.k8s.io/v1 AdmissionReview.
 """
 
 import base64
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.meta import Raw
 from tensorfusion.telemetry.logs import get_logger
 
 _MAX_BODY = 8 << 20
+"""Bytes: the new and the old object, each at most 3 MiB, and what is around them."""
+_API_VERSION = "admission.k8s.io/v1"
 
 log = get_logger(__name__)
 
 
 class UserInfo(msgspec.Struct, frozen=True):
+    """Who makes the request that is reviewed."""
+
     username: str = ""
     uid: str = ""
     groups: tuple[str, ...] = ()
 
 
 class GroupResource(msgspec.Struct, frozen=True):
+    """What the request is about."""
+
     group: str = ""
     version: str = ""
     resource: str = ""
@@ -59,6 +68,7 @@ class AdmissionResponse(msgspec.Struct, frozen=True):
 
 class _Review(msgspec.Struct, frozen=True):
     request: AdmissionRequest
+    api_version: str = msgspec.field(default="", name="apiVersion")
 
 
 _REVIEW = msgspec.json.Decoder(_Review)
@@ -67,28 +77,40 @@ AdmissionHandler = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
 
 
 def admission_route(path: str, handler: AdmissionHandler) -> Route:
-    """A route that answers AdmissionReviews with ``handler``. Its unexpected errors deny with 500, without a traceback."""
+    """A route that answers AdmissionReviews with ``handler``."""
 
     async def endpoint(request: Request) -> Response:
-        body = await _body(request)
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            return PlainTextResponse("the request was broken off", 400)
         if body is None:
-            return Response(f"wanted an AdmissionReview of at most {_MAX_BODY} bytes", 413)
+            return PlainTextResponse(f"wanted an AdmissionReview of at most {_MAX_BODY} bytes", 413)
         try:
             review = _REVIEW.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
-            return Response(f"wanted an admission.k8s.io/v1 AdmissionReview: {error}", 400)
-        asked = review.request
-        try:
-            answer = await handler(asked)
-        except Exception:  # the edge of a request
-            log.exception("admission failed", path=path, namespace=asked.namespace, name=asked.name)
-            answer = AdmissionResponse(allowed=False, code=500, message="admission failed unexpectedly; see its log")
-        return Response(_encode(asked.uid, answer), media_type="application/json")
+            return PlainTextResponse(f"wanted an {_API_VERSION} AdmissionReview: {error}", 400)
+        if review.api_version != _API_VERSION:
+            return PlainTextResponse(f"wanted apiVersion {_API_VERSION}, found {review.api_version[:100]!r}", 400)
+        answer = await _answer(handler, review.request, path)
+        return Response(_encode(review.request.uid, answer), media_type="application/json")
 
     return Route(path, endpoint, methods=["POST"])
 
 
+async def _answer(handler: AdmissionHandler, asked: AdmissionRequest, path: str) -> AdmissionResponse:
+    try:
+        return await handler(asked)
+    except InvalidRequest as error:
+        return AdmissionResponse(allowed=False, code=400, message=str(error))
+    except Exception:  # the edge of a request
+        log.exception("admission failed", path=path, namespace=asked.namespace, name=asked.name, uid=asked.uid)
+        message = f"admission of {asked.namespace}/{asked.name} failed unexpectedly: see the webhook's log"
+        return AdmissionResponse(allowed=False, code=500, message=message)
+
+
 async def _body(request: Request) -> bytes | None:
+    """The body; None when it is larger than a review may be."""
     size = 0
     chunks = []
     async for chunk in request.stream():
@@ -100,7 +122,7 @@ async def _body(request: Request) -> bytes | None:
 
 
 def _encode(uid: str, answer: AdmissionResponse) -> bytes:
-    response: dict[str, Any] = {"uid": uid, "allowed": answer.allowed}  # Any: JSON
+    response: Raw = {"uid": uid, "allowed": answer.allowed}
     if answer.allowed and answer.patch:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(msgspec.json.encode(answer.patch)).decode()
@@ -108,4 +130,4 @@ def _encode(uid: str, answer: AdmissionResponse) -> bytes:
         response["status"] = {"code": answer.code, "message": answer.message}
     if answer.warnings:
         response["warnings"] = list(answer.warnings)
-    return msgspec.json.encode({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    return msgspec.json.encode({"apiVersion": _API_VERSION, "kind": "AdmissionReview", "response": response})

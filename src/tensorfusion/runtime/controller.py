@@ -34,13 +34,18 @@ class Reconciler(Protocol):
 
 
 class Controller:
-    """Runs a reconciler with a number of workers over one queue."""
+    """Runs a reconciler with a number of workers over one queue; the caller's handlers add keys to ``queue``.
+
+    A retryable error backs off; any other of our own errors is logged and waits for the next event of its key; an
+    unexpected exception is logged with its traceback and backs off.
+    """
 
     def __init__(self, name: str, reconciler: Reconciler, *, clock: Clock, workers: int = 1) -> None:
         self.name = name
         self.queue: WorkQueue[Key] = WorkQueue(clock)
         self._reconciler = reconciler
         self._workers = workers
+        self._counts = {result: RECONCILES.labels(name, result) for result in ("ok", "error", "terminal", "exception")}
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -52,28 +57,32 @@ class Controller:
         while True:
             key = await self.queue.get()
             try:
-                await self._once(key)
+                await self._pass(key)
             finally:
                 self.queue.done(key)
 
-    async def _once(self, key: Key) -> None:
+    async def _pass(self, key: Key) -> None:
         try:
             result = await self._reconciler.reconcile(key)
         except TensorFusionError as error:
-            RECONCILES.labels(self.name, "error").inc()
-            if error.retryable:
-                delay = self.queue.retry(key)
-                if not isinstance(error, Conflict):
-                    log.warning("reconcile failed", controller=self.name, key=key, retry_seconds=delay, error=error)
-            else:
-                self.queue.forget(key)
-                log.warning("reconcile cannot succeed as things are", controller=self.name, key=key, error=error)
+            self._failed(key, error)
         except Exception:  # the edge of the loop: one key's fault must not stop the others
-            RECONCILES.labels(self.name, "exception").inc()
-            self.queue.retry(key)
-            log.exception("reconcile failed unexpectedly", controller=self.name, key=key)
+            self._counts["exception"].inc()
+            delay = self.queue.retry(key)
+            log.exception("reconcile failed unexpectedly", controller=self.name, key=key, retry_seconds=delay)
         else:
-            RECONCILES.labels(self.name, "ok").inc()
+            self._counts["ok"].inc()
             self.queue.forget(key)
             if result.requeue_after is not None:
                 self.queue.add(key, after=result.requeue_after)
+
+    def _failed(self, key: Key, error: TensorFusionError) -> None:
+        if not error.retryable:
+            self._counts["terminal"].inc()
+            self.queue.forget(key)
+            log.warning("reconcile cannot succeed as things are", controller=self.name, key=key, error=error)
+            return
+        self._counts["error"].inc()
+        delay = self.queue.retry(key)
+        if not isinstance(error, Conflict):  # a conflict is the ordinary way to learn that a cache lags
+            log.warning("reconcile failed", controller=self.name, key=key, retry_seconds=delay, error=error)

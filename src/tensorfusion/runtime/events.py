@@ -1,7 +1,7 @@
 """Kubernetes events, aggregated: users learn what happened, and pods are not slowed down by being told.
 
-The same event of the same object is one object whose count grows. All writes of a process share one budget; what waits
-longer than the bounded queue allows is dropped and counted, warnings last.
+The events of one object with one reason are one Event whose count grows and whose message is the newest. All writes of
+a process share one budget; what does not fit into the bounded queue is dropped and counted, warnings last.
 
 Source: core/v1 Event.
 """
@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import AlreadyExists, ApiError, NotFound
@@ -20,15 +21,19 @@ from tensorfusion.runtime.budget import Budget
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import EVENTS_DROPPED
 
-NORMAL = "Normal"
-WARNING = "Warning"
-
 _QUEUE = 2048
 _REMEMBERED = 4096
 _RATE, _BURST = 20.0, 100.0
 _LONGEST_MESSAGE = 1024
 
 log = get_logger(__name__)
+
+
+class EventType(StrEnum):
+    """Wire values of Event.type."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,21 @@ def reference_to(resource: Resource, found: Object) -> ObjectReference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Subject:
     reference: ObjectReference
-    type: str
+    type: EventType
     reason: str
+
+    @property
+    def namespace(self) -> str:
+        """Events about cluster-scoped objects live in ``default``."""
+        return self.reference.namespace or "default"
+
+
+@dataclass(slots=True)
+class _Pending:
     message: str
+    count: int
 
 
 class EventRecorder:
@@ -66,77 +81,95 @@ class EventRecorder:
         self._component = component
         self._clock = clock
         self._budget = Budget(clock, rate=rate, burst=burst)
-        self._pending: OrderedDict[_Wanted, int] = OrderedDict()
+        self._pending: dict[EventType, OrderedDict[_Subject, _Pending]] = {
+            EventType.WARNING: OrderedDict(),
+            EventType.NORMAL: OrderedDict(),
+        }
         self._written: OrderedDict[str, int] = OrderedDict()
         """Event name -> count so far, of events that this process wrote."""
         self._wake = asyncio.Event()
 
-    def record(self, reference: ObjectReference, *, type_: str, reason: str, message: str) -> None:
-        """Note an event; equal ones that still wait become one with a higher count."""
-        wanted = _Wanted(reference, type_, reason, " ".join(message.split())[:_LONGEST_MESSAGE])
-        self._pending[wanted] = self._pending.get(wanted, 0) + 1
-        if len(self._pending) > _QUEUE:
-            normal = next((entry for entry in self._pending if entry.type == NORMAL), None)
-            self._pending.pop(normal if normal is not None else next(iter(self._pending)))
+    def __len__(self) -> int:
+        """Events that wait to be written."""
+        return sum(map(len, self._pending.values()))
+
+    def record(self, reference: ObjectReference, *, type_: EventType, reason: str, message: str) -> None:
+        """Note an event; those of the same object and reason that still wait become one with a higher count."""
+        subject = _Subject(reference, type_, reason)
+        text = " ".join(message.split())[:_LONGEST_MESSAGE]
+        waiting = self._pending[type_]
+        known = waiting.get(subject)
+        if known is not None:
+            known.message = text
+            known.count += 1
+            return
+        if len(self) >= _QUEUE:
+            (self._pending[EventType.NORMAL] or self._pending[EventType.WARNING]).popitem(last=False)
             EVENTS_DROPPED.labels("queue-full").inc()
+        waiting[subject] = _Pending(text, 1)
         self._wake.set()
 
     async def run(self) -> None:
-        """Write events until cancelled."""
+        """Write events until cancelled, warnings first: they are what somebody is waiting to read."""
         while True:
-            if not self._pending:
+            if not len(self):
                 self._wake.clear()
                 await self._wake.wait()
             await self._budget.wait()
-            if self._pending:
-                wanted, count = self._next()
-                try:
-                    await self._write(wanted, count)
-                except ApiError as error:
-                    EVENTS_DROPPED.labels("refused").inc()
-                    log.debug("event not written", reason=wanted.reason, error=error)
+            subject, pending = (self._pending[EventType.WARNING] or self._pending[EventType.NORMAL]).popitem(last=False)
+            try:
+                await self._write(subject, pending)
+            except ApiError as error:
+                EVENTS_DROPPED.labels("refused").inc()
+                log.debug("event not written", reason=subject.reason, error=error)
 
-    def _next(self) -> tuple[_Wanted, int]:
-        """Warnings first: they are what somebody is waiting to read."""
-        for wanted in self._pending:
-            if wanted.type == WARNING:
-                return wanted, self._pending.pop(wanted)
-        return self._pending.popitem(last=False)
-
-    async def _write(self, wanted: _Wanted, count: int) -> None:
-        reference = wanted.reference
-        namespace = reference.namespace or "default"
-        name = self._name(wanted)
-        now = timestamp(self._clock.now())
+    async def _write(self, subject: _Subject, pending: _Pending) -> None:
+        name = self._name(subject)
         before = self._written.pop(name, 0)
-        self._written[name] = before + count
+        if before:
+            try:
+                await self._count(name, subject, pending, before)
+            except NotFound:  # events expire
+                await self._create(name, subject, pending)
+        else:
+            await self._create(name, subject, pending)
+
+    async def _create(self, name: str, subject: _Subject, pending: _Pending) -> None:
+        body = self._object(name, subject, pending)
+        try:
+            await self._client.create(EVENTS, body, namespace=subject.namespace)
+        except AlreadyExists:  # of an earlier process, or the reply was lost: go on counting there
+            touched = await self._client.patch(EVENTS, name, {"message": pending.message}, namespace=subject.namespace)
+            await self._count(name, subject, pending, int(touched.get("count") or 1))
+        else:
+            self._remember(name, pending.count)
+
+    async def _count(self, name: str, subject: _Subject, pending: _Pending, before: int) -> None:
+        count = before + pending.count
+        now = timestamp(self._clock.now())
+        patch: Raw = {"count": count, "lastTimestamp": now, "message": pending.message}
+        await self._client.patch(EVENTS, name, patch, namespace=subject.namespace)
+        self._remember(name, count)
+
+    def _remember(self, name: str, count: int) -> None:
+        self._written[name] = count
         if len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
-        if before:
-            patch: Raw = {"count": before + count, "lastTimestamp": now, "message": wanted.message}
-            try:
-                await self._client.patch(EVENTS, name, patch, namespace=namespace)
-            except NotFound:
-                self._written[name] = count
-            else:
-                return
-        try:
-            await self._client.create(EVENTS, self._object(wanted, name, count, now), namespace=namespace)
-        except AlreadyExists:  # of an earlier process of ours: go on counting there
-            await self._client.patch(EVENTS, name, {"count": count + 1, "lastTimestamp": now}, namespace=namespace)
 
-    def _name(self, wanted: _Wanted) -> str:
-        """The same for the same object, reason and message, so that a restart goes on with the same event."""
-        reference = wanted.reference
-        seed = f"{reference.uid}/{wanted.type}/{wanted.reason}/{wanted.message}/{self._component}"
-        return f"{reference.name[:200]}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
+    def _name(self, subject: _Subject) -> str:
+        """The same for the same object and reason, so that a restarted process goes on with the same Event."""
+        reference = subject.reference
+        seed = "/".join((reference.kind, reference.uid, reference.name, subject.type, subject.reason, self._component))
+        stem = reference.name[:200].rstrip("-.")
+        return f"{stem}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
-    def _object(self, wanted: _Wanted, name: str, count: int, now: str) -> Raw:
-        reference = wanted.reference
+    def _object(self, name: str, subject: _Subject, pending: _Pending) -> Raw:
+        reference = subject.reference
+        now = timestamp(self._clock.now())
         return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": reference.namespace or "default"},
+            "apiVersion": EVENTS.api_version,
+            "kind": EVENTS.kind,
+            "metadata": {"name": name, "namespace": subject.namespace},
             "involvedObject": {
                 "apiVersion": reference.api_version,
                 "kind": reference.kind,
@@ -144,13 +177,13 @@ class EventRecorder:
                 "name": reference.name,
                 "uid": reference.uid,
             },
-            "type": wanted.type,
-            "reason": wanted.reason,
-            "message": wanted.message,
+            "type": subject.type.value,
+            "reason": subject.reason,
+            "message": pending.message,
             "source": {"component": self._component},
             "reportingComponent": self._component,
             "reportingInstance": "",
             "firstTimestamp": now,
             "lastTimestamp": now,
-            "count": count,
+            "count": pending.count,
         }

@@ -2,27 +2,38 @@
 
 Handlers are synchronous and run in the order of the server's changes; a batch is everything that arrived in one go.
 After a lost or expired watch the collection is listed again and compared, so deletions nobody saw are reported too.
-Nothing here decides anything: a handler usually puts a key into a queue.
+A long list is applied in slices with the event loop's other work in between: filling the cache with 50,000 pods must
+not cost the leadership. Nothing here decides anything: a handler usually puts a key into a queue.
+
+Source: the list-watch contract of Kubernetes API concepts ("Efficient detection of changes").
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, KeysView, Sequence, ValuesView
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, Gone
-from tensorfusion.kube.api import Api, WatchEvent
+from tensorfusion.kube.api import Api, Listing, WatchEvent
 from tensorfusion.model.meta import Key, Object
 from tensorfusion.model.resources import Resource
+from tensorfusion.runtime.cache import Cache, IndexFunction
 from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.telemetry.metrics import counter
 
 T = TypeVar("T", bound=Object)
 
+LISTS = counter("tensorfusion_informer_lists_total", "Whole lists fetched by informers.", ("resource",))
+FAILURES = counter("tensorfusion_informer_failures_total", "Lists and watches that failed.", ("resource",))
+HANDLER_ERRORS = counter("tensorfusion_informer_handler_errors_total", "Change handlers that raised.", ("resource",))
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_BATCH = 500
+_SHORT_WATCH = 1.0
+"""Seconds: a watch that brings nothing and ends sooner counts as a failure, or the loop would spin."""
+_SLICE = 500
 _PAGE = 2000
 
 log = get_logger(__name__)
@@ -44,69 +55,6 @@ class Change(Generic[T]):
     key: Key
     old: T | None
     new: T | None
-
-
-class Cache(Generic[T]):
-    """The objects by key, and by the values of its indexes. Read-only for everybody but its informer."""
-
-    def __init__(self) -> None:
-        self._objects: dict[Key, T] = {}
-        self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[Key, T]]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._objects)
-
-    def get(self, key: Key) -> T | None:
-        return self._objects.get(key)
-
-    def all(self) -> ValuesView[T]:
-        """All objects, in no particular order."""
-        return self._objects.values()
-
-    def by_index(self, name: str, value: str) -> Sequence[T]:
-        """The objects that an index files under a value."""
-        return list(self._indexes[name][1].get(value, {}).values())
-
-    def add_index(self, name: str, values: Callable[[T], Iterable[str]]) -> None:
-        if name in self._indexes:
-            return
-        entries: dict[str, dict[Key, T]] = {}
-        self._indexes[name] = (values, entries)
-        for key, found in self._objects.items():
-            for value in values(found):
-                entries.setdefault(value, {})[key] = found
-
-    def put(self, key: Key, new: T) -> T | None:
-        """Store and return what was there."""
-        old = self._objects.get(key)
-        self._objects[key] = new
-        for values, entries in self._indexes.values():
-            fresh = set(values(new))
-            if old is not None:
-                for value in set(values(old)) - fresh:
-                    _unfile(entries, value, key)
-            for value in fresh:
-                entries.setdefault(value, {})[key] = new
-        return old
-
-    def remove(self, key: Key) -> T | None:
-        old = self._objects.pop(key, None)
-        if old is not None:
-            for values, entries in self._indexes.values():
-                for value in values(old):
-                    _unfile(entries, value, key)
-        return old
-
-    def keys(self) -> KeysView[Key]:
-        return self._objects.keys()
-
-
-def _unfile(entries: dict[str, dict[Key, T]], value: str, key: Key) -> None:
-    filed = entries.get(value)
-    if filed is not None:
-        filed.pop(key, None)
-        if not filed:
-            del entries[value]
 
 
 Handler = Callable[[Change[T]], None]
@@ -136,7 +84,9 @@ class Informer(Generic[T]):
         self._fields = fields
         self._handlers: list[BatchHandler[T]] = []
         self._synced = asyncio.Event()
-        self._version = ""
+        self._version: str | None = None
+        """Where the next watch starts; None when a list has to come first."""
+        self._pause = _FIRST_PAUSE
         self.cache: Cache[T] = Cache()
 
     @property
@@ -145,9 +95,10 @@ class Informer(Generic[T]):
         return self._synced.is_set()
 
     async def synced(self) -> None:
+        """Return once ``has_synced``."""
         await self._synced.wait()
 
-    def add_index(self, name: str, values: Callable[[T], Iterable[str]]) -> None:
+    def add_index(self, name: str, values: IndexFunction[T]) -> None:
         """File objects under the values that a function gives; read with ``cache.by_index``."""
         self.cache.add_index(name, values)
 
@@ -156,37 +107,41 @@ class Informer(Generic[T]):
 
         def each(changes: Sequence[Change[T]]) -> None:
             for change in changes:
-                handler(change)
+                try:
+                    handler(change)
+                except Exception:  # one object's fault must not hide the changes after it
+                    self._handler_failed(change)
 
         self.subscribe_batch(each)
 
     def subscribe_batch(self, handler: BatchHandler[T]) -> None:
         """``handler`` is called with all changes that arrived together; first with what the cache already holds."""
         self._handlers.append(handler)
-        held = [Change(ChangeKind.ADDED, found.key, None, found) for found in self.cache.all()]
+        held = [Change(ChangeKind.ADDED, key, None, found) for key, found in self.cache.items()]
         if held:
             handler(held)
 
     async def run(self) -> None:
         """List and watch until cancelled. Errors of the API are waited out."""
-        pause = _FIRST_PAUSE
-        version = ""
         while True:
             try:
-                if not version:
-                    version = await self._list()
-                    pause = _FIRST_PAUSE
-                version = await self._watch(version)
-            except Gone:
-                log.info("listing again", resource=self._resource.id)
-                version = ""
+                if self._version is None:
+                    self._version = await self._list()
+                await self._watch(self._version)
+            except Gone as error:
+                self._version = None
+                await self._wait_out("the watch expired, listing again", error)
             except ApiError as error:
-                log.warning("list or watch failed", resource=self._resource.id, error=error)
-                version = self._version if self.has_synced else ""
-                await self._clock.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                FAILURES.labels(self._resource.id).inc()
+                await self._wait_out("list or watch failed", error)
+
+    async def _wait_out(self, event: str, error: ApiError) -> None:
+        log.warning(event, resource=self._resource.id, pause_seconds=round(self._pause, 2), error=error)
+        await self._clock.sleep(self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     async def _list(self) -> str:
+        LISTS.labels(self._resource.id).inc()
         listing = await self._client.list(
             self._resource,
             self._type,
@@ -195,32 +150,27 @@ class Informer(Generic[T]):
             fields=self._fields,
             page_size=_PAGE,
         )
-        changes: list[Change[T]] = []
-        present = set()
-        for found in listing.items:
-            key = found.key
-            present.add(key)
-            known = self.cache.get(key)
-            if known is not None and known.metadata.uid != found.metadata.uid:
-                self.cache.remove(key)
-                changes.append(Change(ChangeKind.DELETED, key, known, None))
-                known = None
-            if known is None or known.metadata.resource_version != found.metadata.resource_version:
-                self.cache.put(key, found)
-                kind = ChangeKind.ADDED if known is None else ChangeKind.UPDATED
-                changes.append(Change(kind, key, known, found))
-        gone = self.cache.keys() - present
-        changes += [Change(ChangeKind.DELETED, key, self.cache.remove(key), None) for key in sorted(gone)]
-        for start in range(0, len(changes), _BATCH):
-            self._tell(changes[start : start + _BATCH])
-            await asyncio.sleep(0)  # a long list must not hold up leadership and others
-        self._version = listing.resource_version
+        for changes in self._differences(listing):
+            self._tell(changes)
+            await asyncio.sleep(0)  # the loop's other work
         self._synced.set()
         return listing.resource_version
 
-    async def _watch(self, version: str) -> str:
-        """Follow changes until the server ends the watch; returns the last version seen."""
-        self._version = version
+    def _differences(self, listing: Listing[T]) -> Iterator[Sequence[Change[T]]]:
+        """Apply a list to the cache, slice by slice; what changed in each. Deletions come first: they free names."""
+        listed = {found.key: found.metadata.uid for found in listing.items}
+        gone = [key for key, known in self.cache.items() if listed.get(key) != known.metadata.uid]
+        for start in range(0, len(gone), _SLICE):
+            keys = gone[start : start + _SLICE]
+            yield [Change(ChangeKind.DELETED, key, self.cache.remove(key), None) for key in keys]
+        for start in range(0, len(listing.items), _SLICE):
+            changes = map(self._put, listing.items[start : start + _SLICE])
+            yield [change for change in changes if change is not None]
+
+    async def _watch(self, version: str) -> None:
+        """Follow changes until the server ends the watch."""
+        started = self._clock.monotonic()
+        brought = False
         batches = self._client.watch_batches(
             self._resource,
             self._type,
@@ -232,18 +182,21 @@ class Informer(Generic[T]):
         async for batch in batches:
             changes = [change for event in batch if (change := self._apply(event)) is not None]
             self._version = batch[-1].resource_version or self._version
-            if changes:
-                self._tell(changes)
-        return self._version
+            brought = True
+            self._pause = _FIRST_PAUSE
+            self._tell(changes)
+        if not brought and self._clock.monotonic() - started < _SHORT_WATCH:
+            raise ApiError("the server ended the watch at once", code=503, reason="WatchEnded")
 
     def _apply(self, event: WatchEvent[T]) -> Change[T] | None:
-        if event.type == "BOOKMARK":
-            return None
-        found = event.object
-        key = found.key
         if event.type == "DELETED":
-            old = self.cache.remove(key)
-            return Change(ChangeKind.DELETED, key, old or found, None)
+            key = event.key or (event.object.key if event.object is not None else None)
+            old = self.cache.remove(key) if key is not None else None
+            return None if key is None or old is None else Change(ChangeKind.DELETED, key, old, None)
+        return None if event.object is None else self._put(event.object)
+
+    def _put(self, found: T) -> Change[T] | None:
+        key = found.key
         old = self.cache.get(key)
         if old is not None and old.metadata.resource_version == found.metadata.resource_version:
             return None
@@ -251,8 +204,14 @@ class Informer(Generic[T]):
         return Change(ChangeKind.ADDED if old is None else ChangeKind.UPDATED, key, old, found)
 
     def _tell(self, changes: Sequence[Change[T]]) -> None:
+        if not changes:
+            return
         for handler in self._handlers:
             try:
                 handler(changes)
             except Exception:  # one subscriber's fault must not blind the others
-                log.exception("a change handler failed", resource=self._resource.id, first=changes[0].key)
+                self._handler_failed(changes[0])
+
+    def _handler_failed(self, change: Change[T]) -> None:
+        HANDLER_ERRORS.labels(self._resource.id).inc()
+        log.exception("a change handler failed", resource=self._resource.id, key=change.key)

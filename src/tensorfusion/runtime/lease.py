@@ -1,16 +1,24 @@
 """Leadership by a Lease: at most one replica acts, and it stops before another may start.
 
-The holder counts its time from the moment *before* its last successful renewal was sent, on the monotonic clock, so it
-considers itself deposed earlier than anybody else can take over. ``is_leader`` looks at the clock every time: a process
-that was stopped (SIGSTOP) and goes on finds out at its first look. The epoch is the Lease's number of transitions; what is
-written under an older epoch is refused by admission (the fence), whatever a stalled leader believes.
+The holder counts its time from the moment *before* its last successful renewal was sent, on the monotonic clock, and for
+two thirds of the Lease's duration only, so it takes itself for deposed well before anybody else can take over.
+``is_leader`` looks at the clock every time: a process that was stopped (SIGSTOP) and goes on finds out at its first
+look. The epoch is the Lease's number of transitions: whatever a stalled leader believes, what it writes under an older
+epoch is refused by admission (the fence). A process that lost the Lease to silence but finds it untouched goes on in the
+same epoch; one that was started anew never does, even under the same name.
 
-Renewal runs as its own task with one small request; the scheduler yields to the event loop between slices of work, so
-renewal is not starved. Rejected: a thread with its own loop, which would keep a hung process in office.
+Renewal is a task of its own with two small requests every few seconds, and the rest of the process yields to the event
+loop between slices of work (informers after 500 objects, the scheduler after each batch of events), so renewal is not
+starved. Rejected: a thread with its own loop. It would keep a hung process in office, and that is the one thing that
+a Lease is there to prevent.
 
-Source: coordination.k8s.io/v1 Lease as client-go's leader election uses it.
+Source: coordination.k8s.io/v1 Lease as client-go's leader election uses it (observed time on the own clock, optimistic
+concurrency by resourceVersion, transitions counted at every change of holder).
 """
 
+import asyncio
+import contextlib
+import math
 from collections.abc import Callable
 
 from tensorfusion.clock import Clock, micro_timestamp
@@ -22,11 +30,21 @@ from tensorfusion.model.resources import LEASES
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import LEADER
 
+_RELEASE_SECONDS = 3.0
+
 log = get_logger(__name__)
 
 
+def _nothing() -> None:
+    pass
+
+
 class LeaderElector:
-    """Tries to hold one Lease. ``run`` until cancelled; ask ``is_leader`` right before every act."""
+    """Tries to hold one Lease. ``run`` until cancelled; ask ``is_leader`` right before every act.
+
+    ``identity`` must differ between any two processes. Seconds: ``duration`` is how long others wait for a silent
+    holder; it acts at most two thirds of that after its last renewal.
+    """
 
     def __init__(
         self,
@@ -45,13 +63,17 @@ class LeaderElector:
         self._name = name
         self._identity = identity
         self._clock = clock
-        self._duration = duration
+        self._duration = max(1, math.ceil(duration))
         self._renew_every = renew_every
         self._retry_every = retry_every
-        self._valid_until = float("-inf")
+        self._valid_until = -math.inf
         self._epoch = -1
-        self._observed: tuple[str, float] | None = None
-        """What the Lease said last (holder and renewal), and when this process first saw it say so."""
+        self._claimed = -1
+        """The transitions of the last takeover that was sent, answered or not."""
+        self._seen: tuple[str, float] | None = None
+        """The resource version of somebody else's Lease, and when this process first saw it."""
+        self._told = False
+        self._held = asyncio.Event()
 
     @property
     def epoch(self) -> int:
@@ -62,42 +84,54 @@ class LeaderElector:
         """Whether this process may act now. Never true once another process could have taken over."""
         return self._clock.monotonic() < self._valid_until
 
-    async def run(
-        self, on_started: Callable[[], None] = lambda: None, on_stopped: Callable[[], None] = lambda: None
-    ) -> None:
-        """Try, hold, renew, try again. ``on_started`` and ``on_stopped`` tell of each change."""
-        leading = False
-        try:
-            while True:
-                try:
-                    await self._try()
-                except ApiError as error:
-                    log.warning("lease not renewed", lease=self._name, error=error)
-                if self.is_leader() != leading:
-                    leading = not leading
-                    LEADER.labels(self._name).set(int(leading))
-                    log.info("leading" if leading else "not leading", lease=self._name, epoch=self._epoch)
-                    (on_started if leading else on_stopped)()
-                await self._clock.sleep(self._renew_every if leading else self._retry_every)
-        finally:
-            self._valid_until = float("-inf")
-            if leading:
-                on_stopped()
+    async def run(self, on_started: Callable[[], None] = _nothing, on_stopped: Callable[[], None] = _nothing) -> None:
+        """Try, hold, renew, try again, until cancelled; then give the Lease up, so that a successor need not wait.
 
-    async def release(self) -> None:
-        """Give the Lease up, so that a successor need not wait for it to expire."""
-        if not self.is_leader():
+        ``on_started`` and ``on_stopped`` tell of each change, in turns.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew(on_started, on_stopped))
+                group.create_task(self._expire(on_started, on_stopped))
+        finally:
+            held = self.is_leader()
+            self._valid_until = -math.inf
+            self._tell(on_started, on_stopped)
+            if held:
+                await self._release()
+
+    async def _renew(self, on_started: Callable[[], None], on_stopped: Callable[[], None]) -> None:
+        while True:
+            try:
+                await self._try()
+            except ApiError as error:
+                log.warning("lease not renewed", lease=self._name, leading=self.is_leader(), error=error)
+            self._tell(on_started, on_stopped)
+            await self._clock.sleep(self._renew_every if self.is_leader() else self._retry_every)
+
+    async def _expire(self, on_started: Callable[[], None], on_stopped: Callable[[], None]) -> None:
+        """Tell of the end in time, also while a renewal waits for an answer that does not come."""
+        while True:
+            await self._held.wait()
+            await self._clock.sleep(max(0.0, self._valid_until - self._clock.monotonic()))
+            if not self.is_leader():
+                self._tell(on_started, on_stopped)
+
+    def _tell(self, on_started: Callable[[], None], on_stopped: Callable[[], None]) -> None:
+        leading = self.is_leader()
+        if leading:
+            self._held.set()
+        else:
+            self._held.clear()
+        if leading == self._told:
             return
-        self._valid_until = float("-inf")
-        lease = await self._client.get(LEASES, Lease, self._name, namespace=self._namespace)
-        if lease.spec.holder_identity == self._identity:
-            patch: Raw = {
-                "metadata": {"resourceVersion": lease.metadata.resource_version},
-                "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
-            }
-            await self._client.patch(LEASES, self._name, patch, namespace=self._namespace)
+        self._told = leading
+        LEADER.labels(self._name).set(int(leading))
+        log.info("leading" if leading else "not leading", lease=self._name, epoch=self._epoch)
+        (on_started if leading else on_stopped)()
 
     async def _try(self) -> None:
+        """One round: look, then create, renew or take over, or leave it to its holder."""
         asked = self._clock.monotonic()
         try:
             lease = await self._client.get(LEASES, Lease, self._name, namespace=self._namespace)
@@ -105,54 +139,65 @@ class LeaderElector:
             await self._create(asked)
             return
         spec = lease.spec
-        mine = spec.holder_identity == self._identity and self._epoch == (spec.lease_transitions or 0)
-        if not mine and spec.holder_identity and not self._expired(lease):
-            self._valid_until = float("-inf")
-            return
-        transitions = (spec.lease_transitions or 0) + (0 if mine else 1)
-        await self._take(lease, transitions, renewal=mine)
+        transitions = spec.lease_transitions or 0
+        if spec.holder_identity == self._identity and transitions in (self._epoch, self._claimed):
+            await self._write(lease, transitions, {})
+        elif not spec.holder_identity or self._expired(lease):
+            await self._write(lease, transitions + 1, {"acquireTime": micro_timestamp(self._clock.now())})
+        else:
+            self._valid_until = -math.inf
 
     async def _create(self, asked: float) -> None:
+        self._claimed = 0
         now = micro_timestamp(self._clock.now())
         body = {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
             "metadata": {"name": self._name, "namespace": self._namespace},
-            "spec": {**self._spec(now), "acquireTime": now, "leaseTransitions": 0},
+            "spec": {**self._spec(), "acquireTime": now, "leaseTransitions": 0},
         }
-        try:
+        with contextlib.suppress(AlreadyExists):  # somebody was faster; the next round sees who
             await self._client.create(LEASES, body, namespace=self._namespace)
-        except AlreadyExists:
-            return
-        self._hold(asked, 0)
+            self._hold(asked, 0)
 
-    async def _take(self, lease: Lease, transitions: int, *, renewal: bool) -> None:
+    async def _write(self, lease: Lease, transitions: int, extra: Raw) -> None:
+        self._claimed = transitions
         sent = self._clock.monotonic()
-        now = micro_timestamp(self._clock.now())
-        spec: Raw = {**self._spec(now), "leaseTransitions": transitions}
-        if not renewal:
-            spec["acquireTime"] = now
+        spec: Raw = {**self._spec(), "leaseTransitions": transitions, **extra}
         patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
-        try:
+        with contextlib.suppress(Conflict):  # somebody was faster; the next round sees who
             await self._client.patch(LEASES, self._name, patch, namespace=self._namespace)
-        except Conflict:
-            return  # somebody was faster; the next round sees who
-        self._hold(sent, transitions)
+            self._hold(sent, transitions)
 
-    def _spec(self, now: str) -> Raw:
-        return {"holderIdentity": self._identity, "leaseDurationSeconds": int(self._duration), "renewTime": now}
+    async def _release(self) -> None:
+        """Empty the Lease if it is still ours. Best effort: without it, a successor waits for the expiry."""
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                lease = await self._client.get(LEASES, Lease, self._name, namespace=self._namespace)
+                if (lease.spec.holder_identity, lease.spec.lease_transitions) != (self._identity, self._epoch):
+                    return
+                spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
+                patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
+                await self._client.patch(LEASES, self._name, patch, namespace=self._namespace)
+        except (ApiError, TimeoutError) as error:
+            log.warning("lease not released", lease=self._name, error=error)
+
+    def _spec(self) -> Raw:
+        return {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": self._duration,
+            "renewTime": micro_timestamp(self._clock.now()),
+        }
 
     def _hold(self, since: float, transitions: int) -> None:
         self._epoch = transitions
-        # two thirds of the duration: deposed in our own eyes well before the Lease expires for others
         self._valid_until = since + self._duration * 2 / 3
 
     def _expired(self, lease: Lease) -> bool:
-        """The Lease has said the same thing for its whole duration, on this process's own clock."""
-        spec = lease.spec
-        said = f"{spec.holder_identity}/{spec.renew_time}/{lease.metadata.resource_version}"
+        """The Lease has stayed unchanged for its whole duration, on this process's own clock."""
         now = self._clock.monotonic()
-        if self._observed is None or self._observed[0] != said:
-            self._observed = (said, now)
+        version = lease.metadata.resource_version
+        if self._seen is None or self._seen[0] != version:
+            self._seen = (version, now)
             return False
-        return now - self._observed[1] > float(spec.lease_duration_seconds or self._duration)
+        return now - self._seen[1] >= (lease.spec.lease_duration_seconds or self._duration)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import socket
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,16 @@ import uvicorn
 
 from tensorfusion.errors import ConfigError
 
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the process decides when to end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:  # Any: the base class is not typed
-        yield
+_BACKLOG = 1024
+_KEEP_ALIVE = 120
+_GRACE = 3
 
 
 class Listener:
-    """One address of one app. ``start`` returns the port; ``stop`` lets requests finish for a moment."""
+    """One address of one app. ``start`` returns the port; ``stop`` lets requests finish for a moment.
+
+    ``tls`` is certificate and key, both PEM files; ``client_ca`` asks clients for certificates that it has signed.
+    """
 
     def __init__(
         self,
@@ -35,11 +36,8 @@ class Listener:
         self._host = host
         self._port = port
         self._uds = uds
-        options: dict[str, Any] = {}  # Any: uvicorn's keyword arguments
-        if tls is not None:
-            options = {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1])}
-            if client_ca is not None:
-                options |= {"ssl_ca_certs": str(client_ca)}
+        self._tls = tls
+        self._server: _Server | None = None
         self._config = uvicorn.Config(
             app,
             loop="none",
@@ -50,46 +48,79 @@ class Listener:
             log_config=None,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=120,
-            timeout_graceful_shutdown=3,
-            backlog=1024,
-            **options,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_GRACE,
+            backlog=_BACKLOG,
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
+            ssl_ca_certs=str(client_ca) if client_ca else None,
+            ssl_cert_reqs=ssl.CERT_OPTIONAL if client_ca else ssl.CERT_NONE,
         )
 
     async def start(self) -> int:
         """Listen. Returns the port (0 for a Unix socket).
 
         Raises:
-            ConfigError: the address is in use or may not be used.
+            ConfigError: the address or the certificate cannot be used.
         """
-        if self._uds is not None:
-            self._uds.unlink(missing_ok=True)
-            listening = socket.socket(socket.AF_UNIX)
-            listening.bind(str(self._uds))
-            self._uds.chmod(0o600)
-            port = 0
-        else:
-            listening = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listening.bind((self._host, self._port))
-            except OSError as error:
-                listening.close()
-                raise ConfigError(
-                    f"port {self._port} of {self._host} cannot be used: {error.strerror}: choose another, or 0"
-                ) from error
-            port = int(listening.getsockname()[1])
-        listening.listen(1024)
+        try:
+            self._config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"certificate {self._tls}: cannot be used: {error}") from error
+        listening = self._unix_socket(self._uds) if self._uds is not None else self._tcp_socket()
+        port = 0 if self._uds is not None else int(listening.getsockname()[1])
         self._server = _Server(self._config)
-        self._task = asyncio.ensure_future(self._server.serve(sockets=[listening]))
+        # held here and awaited in stop: a listener outlives the call that started it
+        self._serving = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listening]))
         while not self._server.started:
-            if self._task.done():
-                await self._task
-                raise ConfigError(f"the listener on {self._uds or self._host} did not start")
-            await asyncio.sleep(0.005)
+            if self._serving.done():
+                await self._serving
+                raise ConfigError(f"the listener on {self._uds or self._host} ended before it was ready")
+            await asyncio.sleep(0.002)
         return port
 
     async def stop(self) -> None:
-        """Close, giving requests under way a moment."""
-        self._server.should_exit = True
-        await self._task
+        """Close, giving requests under way a moment. Safe to call when ``start`` did not succeed."""
+        if self._server is not None:
+            self._server.should_exit = True
+            await self._serving
+
+    def reload_certificate(self) -> None:
+        """Use the certificate files as they are now for connections to come."""
+        context = self._config.ssl
+        if context is not None and self._tls is not None:
+            context.load_cert_chain(*self._tls)
+
+    def _unix_socket(self, path: Path) -> socket.socket:
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            path.unlink(missing_ok=True)
+            listening.bind(str(path))
+            path.chmod(0o600)
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            listening.close()
+            raise ConfigError(f"socket {path}: cannot be used: {error}") from error
+        return listening
+
+    def _tcp_socket(self) -> socket.socket:
+        listening = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((self._host, self._port))
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            listening.close()
+            raise ConfigError(
+                f"port {self._port} of {self._host}: cannot be used: {error.strerror}: choose another, or 0"
+            ) from error
+        return listening
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process decides when to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -182,7 +182,7 @@ def _least(single: int | None, total: int | None, held: int, *, count: int) -> i
     """The tighter of both ceilings for each of ``count`` shares."""
     bounds = [single] if single else []
     if total is not None:
-        bounds.append((total - held) // count)
+        bounds.append(max(0, (total - held) // count))
     return min(bounds, default=None)
 
 

@@ -70,8 +70,7 @@ class Shapes:
 
     def of(self, pod: PodFacts, nodes: Sequence[NodeFacts | None], rows: int) -> Shape:
         """The shape of a pod's rules. ``nodes`` holds each row's node; ``rows`` is the length of its columns."""
-        selector = pod.node_selector
-        rules: Rules = (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations)
+        rules = rules_of(pod)
         shape = self._shapes.pop(rules, None)
         if shape is None:
             shape = Shape(rules, rows)
@@ -91,6 +90,12 @@ class Shapes:
     def clear(self) -> None:
         """The rows were moved."""
         self._shapes.clear()
+
+
+def rules_of(pod: PodFacts) -> Rules:
+    """The pod's rules as the key of its shape."""
+    selector = pod.node_selector
+    return (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations)
 
 
 def refusal(rules: Rules, node: NodeFacts) -> NodeReason | None:

@@ -1,31 +1,30 @@
 """Logs as events with fields, one line each, on standard error: ``time level component event key=value``.
 
 A thin face on the standard library. ``TF_LOG_LEVEL`` (trace, debug, info, warn, error) sets how much is said. Values
-are quoted where they hold spaces; a newline in a value can never start a line of its own.
+are quoted where they hold spaces; a newline in a value can never start a line of its own. Fields that are named like
+secrets are never written out, whoever logs them.
 """
 
 import logging
 import sys
-from typing import Any
+import time
+from collections.abc import Mapping
 
 from tensorfusion.errors import ConfigError
 
+TRACE = 5
+
 _LEVELS = {
-    "trace": logging.DEBUG,
+    "trace": TRACE,
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-
-
-class _Lines(logging.Formatter):
-    def __init__(self, component: str) -> None:
-        super().__init__(f"%(asctime)s %(levelname)s {component} %(message)s", "%Y-%m-%dT%H:%M:%S%z")
-
-    def format(self, record: logging.LogRecord) -> str:
-        return super().format(record)
+_NAMES = {TRACE: "trace", logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn"}
+_SECRET = ("token", "password", "secret", "authorization", "private_key")
+_NOISY = ("asyncio", "aiohttp.access", "uvicorn.access", "uvicorn.error")
 
 
 def setup(level: str, component: str) -> None:
@@ -35,13 +34,13 @@ def setup(level: str, component: str) -> None:
         ConfigError: the level is none of the known ones.
     """
     if level.lower() not in _LEVELS:
-        raise ConfigError(f"TF_LOG_LEVEL: wanted one of {', '.join(_LEVELS)}, found {level!r}")
+        raise ConfigError(f"TF_LOG_LEVEL: wanted one of trace, debug, info, warn, error, found {level!r}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(component))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level.lower()])
-    for noisy in ("asyncio", "aiohttp.access", "uvicorn.access", "uvicorn.error"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -50,6 +49,9 @@ class EventLogger:
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
+
+    def trace(self, event: str, **fields: object) -> None:
+        self._emit(TRACE, event, fields)
 
     def debug(self, event: str, **fields: object) -> None:
         self._emit(logging.DEBUG, event, fields)
@@ -67,7 +69,7 @@ class EventLogger:
         """An unexpected error, with its traceback: only at the edge of a loop or a request."""
         self._logger.log(logging.ERROR, _line(event, fields), exc_info=True)
 
-    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:  # Any: whatever is logged
+    def _emit(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, _line(event, fields))
 
@@ -77,12 +79,28 @@ def get_logger(name: str) -> EventLogger:
     return EventLogger(name)
 
 
-def _line(event: str, fields: dict[str, Any]) -> str:
-    return " ".join([event.replace("%", "%%"), *(f"{key}={_text(value)}" for key, value in fields.items())])
+class _Lines(logging.Formatter):
+    """UTC with milliseconds; the component is the process's."""
+
+    converter = time.gmtime
+
+    def __init__(self, component: str) -> None:
+        super().__init__(f"%(asctime)s.%(msecs)03dZ %(level)s {component} %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.level = _NAMES.get(record.levelno, "error")
+        return super().format(record)
 
 
-def _text(value: object) -> str:
-    text = str(value).replace("%", "%%")
-    if text and not any(character.isspace() or character == '"' for character in text):
+def _line(event: str, fields: Mapping[str, object]) -> str:
+    return " ".join([event, *(f"{key}={_text(key, value)}" for key, value in fields.items())])
+
+
+def _text(key: str, value: object) -> str:
+    if any(word in key.lower() for word in _SECRET):
+        return "[hidden]"
+    text = str(value)
+    if text and not any(character.isspace() or character in '"\\' for character in text) and text.isprintable():
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'

@@ -1,0 +1,243 @@
+"""Put the components of one control process together: the only place that knows all of them.
+
+Each component speaks to the Kubernetes API with the token of its own service account; informers are shared, with the
+controllers' account. Nothing here decides anything.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import signal
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tensorfusion.cli.access import Authorizer
+from tensorfusion.cli.bundle import WORKLOADS_ACCOUNT
+from tensorfusion.cli.control import Settings
+from tensorfusion.clock import SystemClock
+from tensorfusion.embedded.controllers.deployment import DeploymentController
+from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
+from tensorfusion.embedded.fleet import NodeSpec, demo_fleet, load_fleet
+from tensorfusion.embedded.kubelet import SimulatedKubelets
+from tensorfusion.embedded.patch import json_patch
+from tensorfusion.errors import InvalidRequest
+from tensorfusion.hypervisor.agent import NodeAgent
+from tensorfusion.hypervisor.vendors.base import Device
+from tensorfusion.hypervisor.vendors.simulated import SimulatedVendor, devices_of
+from tensorfusion.kube.client import Client
+from tensorfusion.kube.config import load_kubeconfig
+from tensorfusion.model import keys
+from tensorfusion.model import resources as r
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.meta import Raw
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.policy.admission import admit
+from tensorfusion.runtime.events import EventRecorder
+from tensorfusion.runtime.lease import LeaderElector
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.runtime.serving import Listener
+from tensorfusion.runtime.writer import StatusWriter
+from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.telemetry.metrics import metrics_response
+from tensorfusion.webhook.certificates import ensure_certificates
+from tensorfusion.webhook.lookup import CachedObjects, LiveModels
+from tensorfusion.webhook.registration import Address, register
+from tensorfusion.webhook.service import Webhook
+
+_HOST = "127.0.0.1"
+
+log = get_logger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: a kubeconfig, fleet or port that cannot be used.
+        ExceptionGroup: a component failed; the supervisor starts the process again.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        process = Process(settings, stack)
+        await process.prepare()
+        await process.run()
+
+
+class Process:
+    """One control process and its components."""
+
+    def __init__(self, settings: Settings, stack: contextlib.AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._clock = SystemClock()
+        self._routes: list[Route] = []
+        self._after_sync: list[Callable[[], Awaitable[None]]] = []
+
+    async def prepare(self) -> None:
+        """Connect, and let each wanted component register with the manager."""
+        settings = self._settings
+        self._client = await self._connect(keys.CONTROLLER_ACCOUNT)
+        self._manager = Manager(self._client, clock=self._clock)
+        self._elector = LeaderElector(
+            self._client,
+            namespace=keys.SYSTEM_NAMESPACE,
+            name=keys.LEADER_LEASE,
+            identity=settings.identity,
+            clock=self._clock,
+        )
+        self._writer = StatusWriter(self._client, clock=self._clock)
+        self._recorder = EventRecorder(self._client, component="tensorfusion", clock=self._clock)
+        for component, prepare in (
+            ("webhook", self._prepare_webhook),
+            ("scheduler", self._prepare_scheduler),
+            ("operator", self._prepare_operator),
+            ("nodes", self._prepare_nodes),
+            ("workloads", self._prepare_workloads),
+        ):
+            if component in settings.components:
+                await prepare()
+
+    async def run(self) -> None:
+        """Serve, fill the caches, say that it is ready, and run until told to stop."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        port = await self._serve_http()
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(self._manager.run(), name="manager")]
+            if self._settings.components & {"scheduler", "operator"}:
+                running.append(group.create_task(self._elector.run(), name="leader-election"))
+                running.append(group.create_task(self._writer.run(), name="status-writer"))
+                running.append(group.create_task(self._recorder.run(), name="events"))
+            await self._manager.synced.wait()
+            for step in self._after_sync:
+                await step()
+            # what is loaded now lives as long as the process: keep it out of later collections
+            gc.collect()
+            gc.freeze()
+            self._write_state(port)
+            await stop.wait()
+            log.info("stopping")
+            self._manager.stop()
+            for task in running[1:]:
+                task.cancel()
+
+    async def _connect(self, account: str) -> Client:
+        connection = load_kubeconfig(self._settings.accounts / f"{account}.kubeconfig")
+        return await self._stack.enter_async_context(Client(connection, user_agent=account))
+
+    async def _prepare_webhook(self) -> None:
+        webhook = Webhook(self._manager)
+        certificates = ensure_certificates(self._settings.certificates, [_HOST, "localhost"], now=self._clock.now())
+        listener = Listener(
+            webhook.app, host=_HOST, port=self._settings.webhook_port, tls=(certificates.certificate, certificates.key)
+        )
+
+        async def serve() -> None:
+            port = await listener.start()
+            self._stack.push_async_callback(listener.stop)
+            await register(self._client, Address(ca=certificates.ca, url=f"https://{_HOST}:{port}"))
+
+        self._after_sync.append(serve)
+
+    async def _prepare_scheduler(self) -> None:
+        from tensorfusion.scheduler.routes import routes
+        from tensorfusion.scheduler.service import SchedulerService
+
+        service = SchedulerService(
+            self._manager,
+            leadership=self._elector,
+            recorder=self._recorder,
+            writer=self._writer,
+            scheduler_names=self._settings.scheduler_names,
+        )
+        self._manager.add_task("scheduler", service.run)
+        authorizer = Authorizer(self._client)
+        snapshot = CachedObjects(
+            pools=self._manager.informer(r.GPU_POOLS, GPUPool),
+            profiles=self._manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
+            quotas=self._manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
+            models=LiveModels(self._manager.informer(r.GPUS, GPU)),
+        )
+        self._routes += routes(
+            service,
+            admission=lambda pod: _admitted(pod, snapshot),
+            authorize=authorizer.check,
+            anonymous_read=self._settings.anonymous_read,
+        )
+
+    async def _prepare_operator(self) -> None:
+        from tensorfusion.operator import install
+
+        install(self._manager, writer=self._writer, is_leader=self._elector.is_leader)
+
+    async def _prepare_nodes(self) -> None:
+        nodes = load_fleet(self._settings.fleet) if self._settings.fleet is not None else demo_fleet()
+        client = await self._connect(keys.HYPERVISOR_ACCOUNT)
+        vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
+        agent = NodeAgent(client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock)
+        kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock)
+        vendor.install(self._manager)
+        agent.install(self._manager)
+        kubelets.install(self._manager)
+
+    async def _prepare_workloads(self) -> None:
+        client = await self._connect(WORKLOADS_ACCOUNT)
+        ReplicaSetController(client, clock=self._clock).install(self._manager)
+        DeploymentController(client, clock=self._clock).install(self._manager)
+
+    async def _serve_http(self) -> int:
+        async def health(_: Request) -> Response:
+            return JSONResponse({"status": "ok"})
+
+        async def ready(_: Request) -> Response:
+            synced = self._manager.synced.is_set()
+            return JSONResponse({"status": "ok" if synced else "filling caches"}, 200 if synced else 503)
+
+        async def metrics(_: Request) -> Response:
+            body, content_type = metrics_response()
+            return Response(body, media_type=content_type)
+
+        own = [Route("/healthz", health), Route("/readyz", ready), Route("/metrics", metrics)]
+        listener = Listener(Starlette(routes=[*own, *self._routes]), host=_HOST, port=self._settings.http_port)
+        port = await listener.start()
+        self._stack.push_async_callback(listener.stop)
+        return port
+
+    def _write_state(self, port: int) -> None:
+        """Tell whoever started us that we are ready, and where."""
+        state = self._settings.state
+        fresh = state.with_suffix(".new")
+        fresh.write_text(json.dumps({"http": f"http://{_HOST}:{port}"}))
+        fresh.rename(state)
+
+
+def _admitted(pod: Raw, snapshot: CachedObjects) -> Raw:
+    """The pod as the webhook would admit it, without anything being written.
+
+    Raises:
+        InvalidRequest: the webhook would refuse it.
+    """
+    metadata = pod.get("metadata")
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    verdict = admit(pod, namespace=str(namespace or "default"), seed="simulation", snapshot=snapshot)
+    if verdict.denial is not None:
+        raise InvalidRequest(verdict.denial.message)
+    admitted: Raw = json_patch(pod, verdict.ops)
+    return admitted
+
+
+def _devices(node: NodeSpec) -> list[Device]:
+    spec = node.devices
+    if spec is None:
+        return []
+    return devices_of(
+        node.name, count=spec.count, vendor=spec.vendor, model=spec.full_name, compute=spec.compute, vram=spec.vram
+    )

@@ -1,0 +1,88 @@
+"""Why a pod could not be placed: counts per reason, and the one line that users read.
+
+Apart from the search because the search only counts; wording happens when somebody asks.
+"""
+
+from dataclasses import dataclass
+
+from tensorfusion.errors import NotFit
+from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.reasons import WORDS, DeviceReason, NodeReason
+from tensorfusion.units import format_milli, humanize_bytes, humanize_gflops
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Facts of one failed decision; a device or node is counted under the first filter that removed it.
+
+    ``nodes`` and ``devices`` are those of the whole fleet.
+    """
+
+    pod: PodFacts
+    nodes: int
+    devices: int
+    devices_removed: tuple[tuple[DeviceReason, int], ...] = ()
+    nodes_removed: tuple[tuple[NodeReason, int], ...] = ()
+    pool_devices: int = 0
+
+    @property
+    def message(self) -> str:
+        """One line for the pod's condition and event."""
+        return f"0/{self.nodes} nodes are available: {', '.join(self._causes())}. Requested: {requested(self.pod)}"
+
+    def _causes(self) -> list[str]:
+        request = self.pod.request
+        if self.nodes == 0:
+            return ["no node is registered"]
+        if request is not None and not request.pool:
+            return ["the pod names no pool"]
+        if request is not None and not self.pool_devices:
+            return [f"pool {request.pool} has no devices"]
+        causes = [_count(count, "device", reason) for reason, count in self.devices_removed]
+        causes += [_count(count, "node", reason) for reason, count in self.nodes_removed]
+        return causes
+
+
+class Unschedulable(NotFit):
+    """No node can hold the pod now. The message is put together when it is read."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+        super().__init__("", {**dict(diagnosis.devices_removed), **dict(diagnosis.nodes_removed)})
+
+    @property
+    def message(self) -> str:
+        return self.diagnosis.message
+
+    def __str__(self) -> str:
+        return self.diagnosis.message
+
+
+def requested(pod: PodFacts) -> str:
+    """What the pod asks for, in words: ``2 x (10 TFLOPS, 8Gi vram) of pool a, 500m cpu, 1Gi memory``."""
+    words = [] if pod.request is None else [_share(pod.request)]
+    if pod.cpu:
+        words.append(f"{format_milli(pod.cpu)} cpu")
+    if pod.memory:
+        words.append(f"{humanize_bytes(pod.memory)} memory")
+    words += [f"{amount} {name}" for name, amount in sorted(pod.extended.items())]
+    return ", ".join(words) or "nothing but a place"
+
+
+def _share(request: GpuRequest) -> str:
+    if request.compute:
+        compute = f"{humanize_gflops(request.compute)} TFLOPS"
+    else:
+        compute = f"{humanize_gflops(request.percent)}% compute"
+    amount = f"({compute}, {humanize_bytes(request.vram)} vram)"
+    share = amount if request.count == 1 else f"{request.count} x {amount}"
+    if request.isolation is Isolation.SHARED:
+        share += " whole"
+    wishes = [request.vendor, request.model, *(f"index {index}" for index in request.indices)]
+    named = " ".join(wish for wish in wishes if wish)
+    return f"{share}{' on ' + named if named else ''} of pool {request.pool or '(none)'}"
+
+
+def _count(count: int, what: str, reason: DeviceReason | NodeReason) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}: {WORDS[reason]}"

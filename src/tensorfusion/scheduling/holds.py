@@ -1,0 +1,102 @@
+"""Who holds what: one device with its holders, one pod with its devices.
+
+Apart from the columns because this is the truth that the columns are computed from, and it outlives them: a device that
+is gone keeps its holders, and what they hold counts again when it returns. Amounts follow the device's capacity as last
+seen: a share in percent, and a shared (whole) device, change with it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.facts import DeviceFacts, Placement, PodFacts
+from tensorfusion.scheduling.quota import Usage, compute_on, usage_of
+
+MODE_BIT: dict[Isolation, int] = {mode: 1 << place for place, mode in enumerate(Isolation)}
+
+
+@dataclass(slots=True, eq=False)
+class Device:
+    """One device and what is held of it; ``facts`` is None while it is absent but pods hold shares of it."""
+
+    name: str
+    facts: DeviceFacts | None = None
+    row: int = -1
+    slot: int = -1
+    compute: int = 0
+    """Capacity in GFLOPS as last seen."""
+    vram: int = 0
+    """Capacity in bytes as last seen."""
+    compute_held: int = 0
+    vram_held: int = 0
+    node_part: int = 0
+    """What the device adds to the sum of its node's score."""
+    holders: dict[str, GpuRequest] = field(default_factory=dict)
+    """Request of each pod that holds a share, by uid."""
+    modes: int = 0
+    """Bits of the isolation modes in use."""
+
+    @property
+    def compute_free(self) -> int:
+        return self.compute - self.compute_held
+
+    @property
+    def vram_free(self) -> int:
+        return self.vram - self.vram_held
+
+    @property
+    def overcommitted(self) -> bool:
+        return self.compute_held > self.compute or self.vram_held > self.vram
+
+    def amounts(self, request: GpuRequest) -> tuple[int, int]:
+        """GFLOPS and bytes that a share of this request takes here; shared takes all there is."""
+        if request.isolation is Isolation.SHARED:
+            return self.compute, self.vram
+        return compute_on(request, self.compute), request.vram
+
+    def hold(self, uid: str, request: GpuRequest) -> None:
+        """Give the pod its share."""
+        compute, vram = self.amounts(request)
+        self.compute_held += compute
+        self.vram_held += vram
+        self.holders[uid] = request
+        self.modes |= MODE_BIT[request.isolation]
+
+    def drop(self, uid: str) -> None:
+        """Take the pod's share back."""
+        request = self.holders.pop(uid)
+        compute, vram = self.amounts(request)
+        self.compute_held -= compute
+        self.vram_held -= vram
+        if all(other.isolation is not request.isolation for other in self.holders.values()):
+            self.modes &= ~MODE_BIT[request.isolation]
+
+    def resize(self, compute: int, vram: int) -> None:
+        """A new capacity: every holder's amounts follow."""
+        self.compute, self.vram = compute, vram
+        held = [self.amounts(request) for request in self.holders.values()]
+        self.compute_held = sum(amounts[0] for amounts in held)
+        self.vram_held = sum(amounts[1] for amounts in held)
+
+
+@dataclass(slots=True, eq=False)
+class Allocation:
+    """One live pod: where it is, and whether the API server has confirmed it."""
+
+    pod: PodFacts
+    placement: Placement
+    confirmed: bool
+    devices: tuple[Device, ...] = ()
+
+    @property
+    def usage(self) -> Usage:
+        """What the pod counts for in its namespace's quota."""
+        if self.pod.request is None:
+            return Usage()
+        return usage_of(self.pod.request, [device.compute for device in self.devices])
+
+    def amounts(self) -> Iterator[tuple[Device, int, int]]:
+        """GFLOPS and bytes that the pod holds of each of its devices."""
+        if self.pod.request is not None:
+            for device in self.devices:
+                yield device, *device.amounts(self.pod.request)

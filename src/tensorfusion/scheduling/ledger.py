@@ -1,0 +1,195 @@
+"""Who holds what: pods charged to devices, nodes and quotas, each exactly once, and the log that can undo it.
+
+Every charge and every release goes through two functions here, so that devices, node resources, worker counts and quota
+usage can never disagree. While a checkpoint is open each of them is written down and ``rollback`` plays the log
+backwards: that is how a gang or a preemption is tried out.
+
+Life of a pod: ``assume`` holds in memory what a decision chose, ``confirm`` follows the API server's word, ``forget``
+undoes an assumption, ``release`` ends a pod that finished or is gone. ``confirm`` of an unknown pod is recovery: truth
+is charged even where it overfills a device.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tensorfusion.errors import TensorFusionError
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.fleet import Fleet
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.quota import QuotaBook
+
+
+class NotHoldable(TensorFusionError):
+    """A placement that the ledger refuses to assume: decide again."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the log. ``depth`` counts the open checkpoints."""
+
+    position: int
+    depth: int
+
+
+class Ledger:
+    """Allocations by pod uid."""
+
+    def __init__(self, fleet: Fleet, quotas: QuotaBook) -> None:
+        self._fleet = fleet
+        self._quotas = quotas
+        self.allocations: dict[str, Allocation] = {}
+        self._undo: list[Callable[[], None]] = []
+        self._open = 0
+
+    def assume(self, pod: PodFacts, placement: Placement) -> None:
+        """Hold a decision's choice until the API server confirms it.
+
+        Raises:
+            NotHoldable: the pod is charged already, or the placement does not fit.
+            QuotaExceeded: the namespace has no room for it.
+        """
+        if pod.uid in self.allocations:
+            raise NotHoldable(f"pod {pod.namespace}/{pod.name} is already placed on {self._where(pod.uid)}")
+        self._require_room(pod, placement)
+        self._charge(Allocation(pod, placement, confirmed=False))
+
+    def confirm(self, pod: PodFacts, placement: Placement) -> bool:
+        """Take the API server's word for where a pod is; answers whether that was news to the ledger."""
+        known = self.allocations.get(pod.uid)
+        if known is None:
+            self._charge(Allocation(pod, placement, confirmed=True))
+            return True
+        if known.placement == placement and _same_charge(known.pod, pod):
+            if not known.confirmed:
+                known.confirmed = True
+                self._log(lambda: setattr(known, "confirmed", False))
+            return False
+        self._release(known)
+        self._charge(Allocation(pod, placement, confirmed=True))
+        return True
+
+    def forget(self, uid: str) -> Allocation | None:
+        """Undo an assumption; a confirmed pod is left alone. Answers what was given back."""
+        known = self.allocations.get(uid)
+        if known is None or known.confirmed:
+            return None
+        self._release(known)
+        return known
+
+    def release(self, uid: str) -> Allocation | None:
+        """The pod finished or is gone. Answers what was given back; None if it held nothing (any more)."""
+        known = self.allocations.get(uid)
+        if known is not None:
+            self._release(known)
+        return known
+
+    def checkpoint(self) -> Mark:
+        """Start writing a log. End it with ``rollback`` or ``keep``, innermost first."""
+        self._open += 1
+        return Mark(len(self._undo), self._open)
+
+    def rollback(self, mark: Mark) -> None:
+        """Undo everything since the mark.
+
+        Raises:
+            ValueError: the mark was ended before, or an inner one is still open.
+        """
+        self._close(mark)
+        undo, self._undo = self._undo[mark.position :], self._undo[: mark.position]
+        logging, self._open = self._open, 0
+        for step in reversed(undo):
+            step()
+        self._open = logging
+
+    def keep(self, mark: Mark) -> None:
+        """Accept everything since the mark; an outer checkpoint can still undo it.
+
+        Raises:
+            ValueError: the mark was ended before, or an inner one is still open.
+        """
+        self._close(mark)
+        if not self._open:
+            self._undo.clear()
+
+    def _close(self, mark: Mark) -> None:
+        if mark.depth != self._open or mark.position > len(self._undo):
+            raise ValueError(f"checkpoint {mark.depth} is not the innermost open one ({self._open})")
+        self._open -= 1
+
+    def _charge(self, allocation: Allocation) -> None:
+        pod, placement = allocation.pod, allocation.placement
+        self.allocations[pod.uid] = allocation
+        fleet = self._fleet
+        if pod.request is not None:
+            allocation.devices = tuple(fleet.device(name) for name in dict.fromkeys(placement.devices))
+            for device in allocation.devices:
+                fleet.hold(device, pod.uid, pod.request)
+            self._quotas.add(pod.namespace, allocation.usage)
+        fleet.nodes.charge(fleet.nodes.record(placement.node), pod)
+        self._log(lambda: self._release(allocation))
+
+    def _release(self, allocation: Allocation) -> None:
+        pod, placement = allocation.pod, allocation.placement
+        del self.allocations[pod.uid]
+        fleet = self._fleet
+        if pod.request is not None:
+            self._quotas.add(pod.namespace, allocation.usage, -1)
+            for device in allocation.devices:
+                fleet.drop(device, pod.uid)
+        fleet.nodes.charge(fleet.nodes.records[placement.node], pod, -1)
+        self._log(lambda: self._charge(allocation))
+
+    def _log(self, step: Callable[[], None]) -> None:
+        if self._open:
+            self._undo.append(step)
+
+    def _where(self, uid: str) -> str:
+        placement = self.allocations[uid].placement
+        return f"{placement.node} {', '.join(placement.devices)}".rstrip()
+
+    def _require_room(self, pod: PodFacts, placement: Placement) -> None:
+        """Refuse what a decision on these columns would not have chosen.
+
+        Raises:
+            NotHoldable: a device or the node lacks room.
+            QuotaExceeded: the namespace has no room.
+        """
+        fleet, request = self._fleet, pod.request
+        node = fleet.nodes.records.get(placement.node)
+        if node is None or node.facts is None:
+            raise NotHoldable(f"node {placement.node} is not registered")
+        if node.cpu_free < pod.cpu or node.memory_free < pod.memory or node.pods_free < 1:
+            raise NotHoldable(f"node {placement.node} has no room for pod {pod.namespace}/{pod.name}")
+        for name, amount in pod.extended.items():
+            if node.extended_free(name) < amount:
+                raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
+        if request is None:
+            return
+        devices = [fleet.devices.get(name) for name in placement.devices]
+        if len(set(placement.devices)) != request.count:
+            wanted = f"{request.count} different devices"
+            raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, {len(devices)} named")
+        capacities = []
+        for name, device in zip(placement.devices, devices, strict=True):
+            if device is None or device.facts is None or device.facts.node != placement.node:
+                raise NotHoldable(f"device {name} is not on node {placement.node}")
+            compute, vram = device.amounts(request)
+            if device.compute_free < compute or device.vram_free < vram:
+                raise NotHoldable(f"device {name} has no room for pod {pod.namespace}/{pod.name}")
+            capacities.append(device.compute)
+        pool = fleet.pools[devices[0].facts.pool] if devices and devices[0] and devices[0].facts else None
+        if pool is not None and 0 < pool.facts.max_workers_per_node <= node.workers:
+            raise NotHoldable(f"node {node.name} reached max workers per node {pool.facts.max_workers_per_node}")
+        self._quotas.check(pod.namespace, request, capacities)
+
+
+def _same_charge(one: PodFacts, other: PodFacts) -> bool:
+    """Whether both versions of a pod count for the same."""
+    return (one.request, one.cpu, one.memory, one.extended) == (
+        other.request,
+        other.cpu,
+        other.memory,
+        other.extended,
+    )

@@ -1,0 +1,325 @@
+"""The device columns of one pool: shape (slots, rows), one row a node of the pool, one slot a device of the node.
+
+Slots come first so that reductions over the devices of a node run over whole contiguous rows: with 500 nodes of 6
+devices they take 2 us instead of 12. A mask (``present``) covers the slots that a node does not have. Slots of a node are
+in the order of device index, then name; rows are in the order in which nodes joined the pool, a freed row goes to the
+next one, lowest first. Names are interned: models, vendors and modes are small integers here.
+
+Two kinds of columns. *Static* ones change with facts of devices, and what a kind of request makes of them is kept
+(``static``). *Live* ones (free amounts, scores, modes in use) change with every assumption, one element at a time.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.model.catalogue import model_matches
+from tensorfusion.model.common import IsolationPolicy, UsedBy
+from tensorfusion.model.gpu import GpuPhase
+from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
+from tensorfusion.scheduling.holds import MODE_BIT, Device
+from tensorfusion.scheduling.quota import WHOLE
+from tensorfusion.scheduling.reasons import DeviceReason
+from tensorfusion.scheduling.scoring import Policy, policy_of, scores
+
+Bools: TypeAlias = NDArray[np.bool_]
+Ints: TypeAlias = NDArray[np.int64]
+Small: TypeAlias = NDArray[np.uint8]
+Wish: TypeAlias = tuple[str, str, str, tuple[int, ...]]
+
+KEPT_WISHES = 64
+_GATED = (Isolation.SOFT, Isolation.HARD, Isolation.PARTITIONED)
+
+
+class Names:
+    """Strings as small integers, in the order of their first use."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def id(self, name: str) -> int:
+        return self._ids.setdefault(name, len(self._ids))
+
+    def table(self, test: Callable[[str], bool]) -> Bools:
+        """The test's answer for every name, at the name's integer."""
+        return np.array([test(name) for name in self._ids], np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """What the static filters leave for one kind of request, and how many devices each of them removed."""
+
+    passed: Bools
+    left: int
+    removed: tuple[tuple[DeviceReason, int], ...]
+
+
+class PoolColumns:
+    """The devices of one pool."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.facts = PoolFacts(name)
+        self.known = False
+        self.policy: Policy = policy_of(self.facts)
+        self.devices: list[list[Device]] = []
+        """The devices of each row in slot order."""
+        self.node_names: list[str] = []
+        self.count = 0
+        self.nodes = 0
+        self.models = Names()
+        self.vendors = Names()
+        self._rows: dict[str, int] = {}
+        self._spare: list[int] = []
+        self._node_sums: list[int] = []
+        self._statics: dict[Wish, Static] = {}
+        self._costs: dict[int, Ints] = {}
+        self._allocate(1, 16)
+
+    def _allocate(self, slots: int, rows: int) -> None:
+        """New columns; those who call fill them again."""
+        shape = (slots, rows)
+        self.present: Bools = np.zeros(shape, np.bool_)
+        self.running: Bools = np.zeros(shape, np.bool_)
+        self.ours: Bools = np.zeros(shape, np.bool_)
+        self.dynamic: Bools = np.zeros(shape, np.bool_)
+        self.index: Ints = np.full(shape, -1, np.int64)
+        self.model: NDArray[np.int32] = np.zeros(shape, np.int32)
+        self.vendor: NDArray[np.int32] = np.zeros(shape, np.int32)
+        self.offers: Small = np.zeros(shape, np.uint8)
+        """Bits of the isolation modes that the device accepts while idle."""
+        self.modes: Small = np.zeros(shape, np.uint8)
+        """Bits of the isolation modes in use."""
+        self.compute: Ints = np.zeros(shape, np.int64)
+        self.compute_free: Ints = np.zeros(shape, np.int64)
+        self.vram_free: Ints = np.zeros(shape, np.int64)
+        self.score: Ints = np.zeros(shape, np.int64)
+        """Score of the device when devices of its node are chosen."""
+        self.node_row: NDArray[np.intp] = np.zeros(rows, np.intp)
+        self.node_score: Ints = np.zeros(rows, np.int64)
+        self.dynamic_devices = 0
+        self.scratch = Scratch(slots, rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        slots, rows = self.present.shape
+        return slots, rows
+
+    def set_policy(self, facts: PoolFacts) -> bool:
+        """Take over the pool's way of placing; answers whether anything changed."""
+        changed = not self.known or facts != self.facts
+        self.facts, self.known = facts, True
+        policy = policy_of(facts)
+        if policy != self.policy:
+            self.policy = policy
+            for device in chain.from_iterable(self.devices):
+                self.refresh(device)
+        return changed
+
+    def attach(self, device: Device, facts: DeviceFacts, node_row: int) -> None:
+        """Give the device a slot in the row of its node."""
+        row = self._rows.get(facts.node)
+        if row is None:
+            row = self._new_row(facts.node)
+        devices = self.devices[row]
+        slots, rows = self.shape
+        if len(devices) == slots:
+            self._resize(slots + 1, rows)
+        device.facts, device.row, device.slot, device.node_part = facts, row, len(devices), 0
+        devices.append(device)
+        self.count += 1
+        self.node_row[row] = node_row
+        if len(devices) == 1 or _slot_order(devices[-2]) < _slot_order(device):
+            self._write(device)
+            self._forget()
+        else:
+            self._lay(row)
+
+    def detach(self, device: Device) -> None:
+        """Take the device out of its slot."""
+        row, node = device.row, self.node_names[device.row]
+        self.devices[row].remove(device)
+        self.count -= 1
+        device.facts, device.row, device.slot = None, -1, -1
+        self._lay(row)
+        if not self.devices[row]:
+            del self._rows[node]
+            heapq.heappush(self._spare, row)
+            self.node_names[row] = ""
+            self.nodes -= 1
+
+    def changed(self, device: Device, facts: DeviceFacts) -> None:
+        """A device of this pool and node has new facts."""
+        old = device.facts
+        device.facts = facts
+        if old is not None and old.index == facts.index:
+            self._write(device)
+            self._forget()
+        else:
+            self._lay(device.row)
+
+    def refresh(self, device: Device) -> None:
+        """What is held of the device changed: write its live columns and its node's score."""
+        slot, row = device.slot, device.row
+        self.compute_free[slot, row] = device.compute - device.compute_held
+        self.vram_free[slot, row] = device.vram - device.vram_held
+        self.modes[slot, row] = device.modes
+        part, own = self._scores(device)
+        self.score[slot, row] = own
+        self._node_sums[row] += part - device.node_part
+        device.node_part = part
+        self.node_score[row] = self._node_sums[row] // len(self.devices[row])
+
+    def row_of(self, node: str) -> int | None:
+        return self._rows.get(node)
+
+    def static(self, request: GpuRequest) -> Static:
+        """What the static filters leave for requests of this kind."""
+        wish: Wish = (request.isolation, request.vendor, request.model, request.indices)
+        known = self._statics.pop(wish, None)
+        if known is None:
+            if len(self._statics) >= KEPT_WISHES:
+                del self._statics[next(iter(self._statics))]
+            passed, left = self.present.copy(), self.count
+            removed = []
+            for reason, passes in self.static_stages(request):
+                passed &= passes
+                now = int(np.count_nonzero(passed))
+                if now != left:
+                    removed.append((reason, left - now))
+                left = now
+            known = Static(passed, left, tuple(removed))
+        self._statics[wish] = known
+        return known
+
+    def static_stages(self, request: GpuRequest) -> Iterator[tuple[DeviceReason, Bools]]:
+        """The filters that depend on facts of devices only, in order: reason, and who passes."""
+        yield DeviceReason.PHASE, self.running
+        yield DeviceReason.USED_BY, self.ours
+        if request.indices:
+            yield DeviceReason.INDEX, np.isin(self.index, request.indices)
+        yield DeviceReason.ISOLATION, (self.offers & MODE_BIT[request.isolation]) != 0
+        if request.vendor:
+            yield DeviceReason.VENDOR, self.vendors.table(lambda vendor: vendor == request.vendor)[self.vendor]
+        if request.model:
+            yield DeviceReason.MODEL, self.models.table(lambda model: model_matches(request.model, model))[self.model]
+
+    def cost(self, percent: int) -> Ints:
+        """GFLOPS of this share (milli-percent) of every device, rounded down. Shape (slots, rows)."""
+        known = self._costs.pop(percent, None)
+        if known is None:
+            if len(self._costs) >= KEPT_WISHES:
+                del self._costs[next(iter(self._costs))]
+            known = self.compute * percent // WHOLE
+        self._costs[percent] = known
+        return known
+
+    def _new_row(self, node: str) -> int:
+        row = heapq.heappop(self._spare) if self._spare else len(self.devices)
+        self._rows[node] = row
+        self.nodes += 1
+        if row == len(self.devices):
+            self.devices.append([])
+            self.node_names.append(node)
+            self._node_sums.append(0)
+            slots, rows = self.shape
+            if row == rows:
+                self._resize(slots, rows + rows // 2)
+        else:
+            self.node_names[row] = node
+        return row
+
+    def _resize(self, slots: int, rows: int) -> None:
+        node_rows = self.node_row
+        self._allocate(slots, rows)
+        self.node_row[: len(node_rows)] = node_rows
+        for row in range(len(self.devices)):
+            self._lay(row)
+
+    def _forget(self) -> None:
+        self._statics.clear()
+        self._costs.clear()
+
+    def _lay(self, row: int) -> None:
+        """Write a whole row again, its devices in the order of index and name."""
+        devices = self.devices[row]
+        devices.sort(key=_slot_order)
+        self._node_sums[row] = 0
+        for slot, device in enumerate(devices):
+            device.slot, device.node_part = slot, 0
+            self._write(device)
+        spare = slice(len(devices), None), row
+        self.dynamic_devices -= int(np.count_nonzero(self.dynamic[spare]))
+        self.present[spare] = False
+        self.dynamic[spare] = False
+        self._forget()
+
+    def _write(self, device: Device) -> None:
+        facts = device.facts
+        assert facts is not None
+        at = device.slot, device.row
+        dynamic = facts.isolation_policy == IsolationPolicy.DYNAMIC
+        self.dynamic_devices += dynamic - int(self.dynamic[at])
+        self.present[at] = True
+        self.running[at] = facts.phase == GpuPhase.RUNNING
+        self.ours[at] = facts.used_by in ("", UsedBy.TENSOR_FUSION)
+        self.dynamic[at] = dynamic
+        self.index[at] = facts.index
+        self.model[at] = self.models.id(facts.model)
+        self.vendor[at] = self.vendors.id(facts.vendor)
+        self.offers[at] = offered(facts)
+        self.compute[at] = facts.compute
+        self.refresh(device)
+
+    def _scores(self, device: Device) -> tuple[int, int]:
+        part, own = scores(
+            self.policy,
+            compute=device.compute,
+            vram=device.vram,
+            compute_held=device.compute_held,
+            vram_held=device.vram_held,
+        )
+        if device.facts is not None and device.facts.phase == GpuPhase.PENDING:
+            part //= 4
+        return part, own
+
+
+class Scratch:
+    """Arrays that a decision writes into, so that it allocates none of the fleet's size."""
+
+    def __init__(self, slots: int, rows: int) -> None:
+        self.fit: Bools = np.empty((slots, rows), np.bool_)
+        self.passes: Bools = np.empty((slots, rows), np.bool_)
+        self.fitting: Small | Ints = np.empty(rows, np.uint8 if slots < 256 else np.int64)
+        self.rows: Bools = np.empty(rows, np.bool_)
+        self.row_passes: Bools = np.empty(rows, np.bool_)
+        self.gathered: Ints = np.empty(rows, np.int64)
+        self.key: Ints = np.empty(rows, np.int64)
+
+
+def offered(facts: DeviceFacts) -> int:
+    """Bits of the isolation modes that a device accepts while idle: ``shared`` always, the others as it says.
+
+    Source: TensorFusion's isolation rules: a Static device has one mode or any, a Dynamic one any but partitioned;
+    capabilities gate where they are stated.
+    """
+    bits = MODE_BIT[Isolation.SHARED]
+    for mode in _GATED:
+        if facts.isolation_policy == IsolationPolicy.DYNAMIC:
+            accepted = mode is not Isolation.PARTITIONED
+        else:
+            accepted = facts.isolation_mode in ("", mode)
+        if accepted and (facts.capabilities is None or mode in facts.capabilities):
+            bits |= MODE_BIT[mode]
+    return bits
+
+
+def _slot_order(device: Device) -> tuple[int, str]:
+    facts = device.facts
+    return (facts.index if facts is not None else -1, device.name)

@@ -1,0 +1,154 @@
+"""The one owner of everything a decision looks at: fleet columns, ledger and quota usage.
+
+A thin face: facts go in (``upsert_*``), decisions are held (``assume``) and settled (``confirm``, ``forget``,
+``release``), and every method that may let a waiting pod fit answers with the changes that say so. Nothing here awaits,
+and one task at a time calls it.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.fleet import Fleet
+from tensorfusion.scheduling.hints import Change, ChangeKind
+from tensorfusion.scheduling.holds import Allocation, Device
+from tensorfusion.scheduling.ledger import Ledger, Mark
+from tensorfusion.scheduling.nodes import NodeRecord
+from tensorfusion.scheduling.quota import QuotaBook, Usage
+
+
+class State:
+    """Fleet, ledger and quotas. The same ordered calls give the same state and the same decisions, byte for byte."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet()
+        self.quotas = QuotaBook()
+        self._ledger = Ledger(self.fleet, self.quotas)
+
+    def upsert_node(self, facts: NodeFacts) -> tuple[Change, ...]:
+        if not self.fleet.nodes.upsert(facts):
+            return ()
+        return (self._node_change(self.fleet.nodes.records[facts.name]),)
+
+    def remove_node(self, name: str) -> tuple[Change, ...]:
+        """The node is gone; its pods stay charged until they are released, and count again when it returns."""
+        self.fleet.nodes.remove(name)
+        return ()
+
+    def upsert_device(self, facts: DeviceFacts) -> tuple[Change, ...]:
+        """A device appeared, returned (what pods hold of it counts again) or changed."""
+        known = self.fleet.devices.get(facts.name)
+        if known is not None and known.facts == facts:
+            return ()
+        holders = [self._ledger.allocations[uid] for uid in known.holders] if known is not None else []
+        for allocation in holders:  # a share in percent follows the capacity, and so does what it counts for
+            self.quotas.add(allocation.pod.namespace, allocation.usage, -1)
+        device = self.fleet.upsert_device(facts)
+        for allocation in holders:
+            self.quotas.add(allocation.pod.namespace, allocation.usage)
+        return (_device_change(device, facts),)
+
+    def remove_device(self, name: str) -> tuple[Change, ...]:
+        """The device is gone; its holders stay charged until they are released."""
+        self.fleet.remove_device(name)
+        return ()
+
+    def upsert_pool(self, facts: PoolFacts) -> tuple[Change, ...]:
+        return (Change(ChangeKind.POOL, facts.name),) if self.fleet.upsert_pool(facts) else ()
+
+    def remove_pool(self, name: str) -> tuple[Change, ...]:
+        """The pool's policy is gone; devices that still name it are placed under the default policy."""
+        self.fleet.remove_pool(name)
+        return ()
+
+    def set_quota(self, facts: QuotaFacts) -> tuple[Change, ...]:
+        return (Change(ChangeKind.QUOTA, facts.namespace),) if self.quotas.set(facts) else ()
+
+    def remove_quota(self, namespace: str) -> tuple[Change, ...]:
+        return (Change(ChangeKind.QUOTA, namespace),) if self.quotas.remove(namespace) else ()
+
+    def assume(self, pod: PodFacts, placement: Placement) -> None:
+        """Hold what a decision chose until the API server confirms it.
+
+        Raises:
+            NotHoldable: the pod is charged already, or the placement does not fit.
+            QuotaExceeded: the namespace has no room for it.
+        """
+        self._ledger.assume(pod, placement)
+
+    def confirm(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
+        """The API server says where a pod is: charged as said, even over capacity, and never twice."""
+        before = self._ledger.allocations.get(pod.uid)
+        news = self._ledger.confirm(pod, placement)
+        return self._freed(before) if news and before is not None else ()
+
+    def forget(self, uid: str) -> tuple[Change, ...]:
+        """Undo an assumption that the API server did not accept; a confirmed pod is left alone."""
+        return self._freed(self._ledger.forget(uid))
+
+    def release(self, uid: str) -> tuple[Change, ...]:
+        """The pod finished or is gone; nothing happens the second time."""
+        return self._freed(self._ledger.release(uid))
+
+    def checkpoint(self) -> Mark:
+        """Start a log of assume, confirm, forget and release; end it with ``rollback`` or ``keep``."""
+        return self._ledger.checkpoint()
+
+    def rollback(self, mark: Mark) -> None:
+        """Undo every charge and release since the mark. Facts of the fleet are not undone."""
+        self._ledger.rollback(mark)
+
+    def keep(self, mark: Mark) -> None:
+        """Accept everything since the mark."""
+        self._ledger.keep(mark)
+
+    @property
+    def allocations(self) -> Mapping[str, Allocation]:
+        """Live pods by uid, in the order in which they were charged."""
+        return MappingProxyType(self._ledger.allocations)
+
+    def devices(self) -> Iterator[Device]:
+        """The devices that are there, in the order in which they became known."""
+        return (device for device in self.fleet.devices.values() if device.facts is not None)
+
+    def nodes(self) -> Iterator[NodeRecord]:
+        """The registered nodes in row order, which is the order that breaks ties."""
+        return (record for record in self.fleet.nodes.rows if record is not None and record.facts is not None)
+
+    def usage(self, namespace: str) -> Usage:
+        """What the namespace's pods hold, assumed ones included."""
+        return self.quotas.usage(namespace)
+
+    def overcommitted(self) -> tuple[Device, ...]:
+        """Devices of which live pods hold more than there is: found on recovery or after a capacity change."""
+        return tuple(self.fleet.devices[name] for name in sorted(self.fleet.overcommitted))
+
+    def _freed(self, allocation: Allocation | None) -> tuple[Change, ...]:
+        """What a release may help: the pod's devices, its node, its namespace."""
+        if allocation is None:
+            return ()
+        changes = [
+            _device_change(device, device.facts) for device in allocation.devices if device.facts is not None
+        ]
+        node = self.fleet.nodes.records.get(allocation.placement.node)
+        if node is not None and node.facts is not None:
+            changes.append(self._node_change(node))
+        namespace = allocation.pod.namespace
+        if allocation.pod.request is not None and self.quotas.ceiling(namespace) is not None:
+            changes.append(Change(ChangeKind.USAGE, namespace))
+        return tuple(changes)
+
+    def _node_change(self, record: NodeRecord) -> Change:
+        return Change(
+            ChangeKind.NODE, node=record.facts, cpu_free=record.cpu_free, memory_free=record.memory_free
+        )
+
+
+def _device_change(device: Device, facts: DeviceFacts) -> Change:
+    return Change(
+        ChangeKind.DEVICE,
+        device=facts,
+        compute_free=device.compute_free,
+        vram_free=device.vram_free,
+        held=bool(device.holders),
+    )

@@ -1,0 +1,63 @@
+"""Simulated devices keep their identity, and fail as real ones do."""
+
+import pytest
+
+from tensorfusion.errors import ConfigError
+from tensorfusion.hypervisor.vendors.base import Device
+from tensorfusion.hypervisor.vendors.simulated import FAULT, SimulatedVendor, devices_of
+
+
+def fleet(node: str = "n", count: int = 4) -> list[Device]:
+    return devices_of(node, count=count, vendor="NVIDIA", model="A100", compute=312_000, vram=80 << 30)
+
+
+def indices(vendor: SimulatedVendor, node: str = "n") -> list[int]:
+    return [device.index for device in vendor.devices(node)]
+
+
+def test_the_same_place_has_the_same_uuid_every_time() -> None:
+    assert [device.uuid for device in fleet()] == [device.uuid for device in fleet()]
+    names = {device.object_name for node in ("n", "m") for device in fleet(node)}
+    assert len(names) == 8
+    assert all(name == name.lower() and name.startswith("gpu-") for name in names)
+
+
+def test_devices_are_spread_over_the_numa_nodes() -> None:
+    assert [device.numa for device in fleet(count=4)] == [0, 0, 1, 1]
+    assert [device.numa for device in fleet(count=1)] == [0]
+
+
+def test_a_lost_device_is_not_enumerated_and_comes_back_as_itself() -> None:
+    vendor = SimulatedVendor(fleet())
+    before = list(vendor.devices("n"))
+    vendor.lose("n", [1, 3])
+    assert indices(vendor) == [0, 2]
+    vendor.lose("n", [])
+    assert list(vendor.devices("n")) == before
+
+
+def test_a_broken_device_is_still_there_and_says_so() -> None:
+    vendor = SimulatedVendor(fleet())
+    vendor.fail("n", [2])
+    assert [device.fault for device in vendor.devices("n")] == ["", "", FAULT, ""]
+    vendor.fail("n", [])
+    assert not any(device.fault for device in vendor.devices("n"))
+
+
+def test_listeners_hear_of_changes_only() -> None:
+    vendor = SimulatedVendor(fleet())
+    heard: list[str] = []
+    vendor.on_change(heard.append)
+    vendor.lose("n", [])
+    vendor.lose("n", [0])
+    vendor.lose("n", [0])
+    vendor.lose("n", [])
+    assert heard == ["n", "n"]
+
+
+def test_an_unknown_index_is_refused_and_changes_nothing() -> None:
+    vendor = SimulatedVendor(fleet())
+    with pytest.raises(ConfigError, match="node n: wanted one of its 4 device indices from 0, found 4"):
+        vendor.lose("n", [0, 4])
+    assert indices(vendor) == [0, 1, 2, 3]
+    assert vendor.devices("elsewhere") == []

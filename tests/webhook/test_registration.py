@@ -1,0 +1,129 @@
+"""What the API server is told: when to ask, and that a missing answer is a refusal."""
+
+import base64
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "operator"))
+from memory_api import MemoryApi
+
+from tensorfusion.model import resources as r
+from tensorfusion.policy.guards import Accounts
+from tensorfusion.webhook.registration import (
+    Address,
+    ServiceAddress,
+    mutating_configuration,
+    register,
+    validating_configuration,
+)
+
+URL = Address(b"PEM", url="https://127.0.0.1:9443/")
+SERVICE = Address(b"PEM", service=ServiceAddress("tensor-fusion-sys", "hook"))
+
+
+def webhooks(address: Address = URL) -> list[dict[str, Any]]:
+    return [
+        *mutating_configuration(address, prefix="tf")["webhooks"],
+        *validating_configuration(address, prefix="tf", accounts=Accounts())["webhooks"],
+    ]
+
+
+def test_names_paths_and_failure_policy() -> None:
+    assert [(hook["name"], hook["clientConfig"]["url"]) for hook in webhooks()] == [
+        ("mpod.tensor-fusion.ai", "https://127.0.0.1:9443/mutate-v1-pod"),
+        ("vpod.tensor-fusion.ai", "https://127.0.0.1:9443/validate-v1-pod"),
+        ("vbinding.tensor-fusion.ai", "https://127.0.0.1:9443/validate-v1-binding"),
+    ]
+    for hook in webhooks():
+        assert (hook["failurePolicy"], hook["sideEffects"], hook["timeoutSeconds"]) == ("Fail", "None", 10)
+        assert base64.b64decode(hook["clientConfig"]["caBundle"]) == b"PEM"
+
+
+def test_a_service_may_stand_in_front() -> None:
+    assert webhooks(SERVICE)[0]["clientConfig"]["service"] == {
+        "namespace": "tensor-fusion-sys",
+        "name": "hook",
+        "port": 443,
+        "path": "/mutate-v1-pod",
+    }
+
+
+CELPY = pytest.importorskip("cel_expr_python")
+
+
+def holds(hook: dict[str, Any], **variables: Any) -> bool:
+    """All match conditions, as an API server evaluates them."""
+    from cel_expr_python import cel
+
+    environment = cel.NewEnv(variables=dict.fromkeys(("object", "oldObject", "request"), cel.Type.DYN))
+    return all(
+        environment.compile(condition["expression"]).eval(data=variables).value() is True
+        for condition in hook["matchConditions"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "asked"),
+    [
+        ({}, False),
+        ({"labels": {"app": "x"}, "annotations": {"note": "y"}}, False),
+        ({"labels": {"tensor-fusion.ai/enabled": "true"}}, True),
+        ({"annotations": {"tensor-fusion.ai/dra-enabled": "true"}}, True),
+        ({"labels": {"app": "x"}, "annotations": {"tensor-fusion.ai/gpu-ids": "gpu-1"}}, True),
+    ],
+)
+def test_creations_reach_us_only_with_a_key_of_ours(metadata: dict[str, Any], asked: bool) -> None:
+    assert holds(webhooks()[0], object={"metadata": metadata}, oldObject=None, request={}) is asked
+
+
+AGENT = {"username": "system:serviceaccount:tensor-fusion-sys:tensor-fusion-hypervisor-sa", "groups": ["a"]}
+KUBELET = {"username": "system:node:n", "groups": ["system:nodes"]}
+TENANT = {"username": "jo", "groups": ["system:authenticated"]}
+
+
+@pytest.mark.parametrize(
+    ("user", "old", "new", "asked"),
+    [
+        (TENANT, {"labels": {"a": "1"}}, {"labels": {"a": "1"}}, False),
+        (TENANT, {"labels": {"a": "1"}}, {"labels": {"a": "2"}}, True),
+        (TENANT, {}, {"annotations": {"a": "2"}}, True),
+        (TENANT, {"annotations": {"a": "2"}}, {}, True),
+        (TENANT, {}, {}, False),
+        (AGENT, {}, {"annotations": {"a": "2"}}, False),
+        (KUBELET, {}, {"annotations": {"a": "2"}}, False),
+    ],
+)
+def test_updates_reach_us_only_when_others_change_keys(user, old, new, asked: bool) -> None:
+    variables = {"object": {"metadata": new}, "oldObject": {"metadata": old}, "request": {"userInfo": user}}
+    assert holds(webhooks()[1], **variables) is asked
+
+
+@pytest.mark.parametrize(
+    ("username", "annotations", "asked"),
+    [
+        ("system:kube-scheduler", {}, False),
+        ("system:kube-scheduler", {"tensor-fusion.ai/gpu-ids": "x"}, True),
+        ("jo", {}, True),
+    ],
+)
+def test_every_binding_reaches_us_but_plain_ones_of_kube_scheduler(username, annotations, asked: bool) -> None:
+    variables = {
+        "object": {"metadata": {"annotations": annotations}},
+        "oldObject": None,
+        "request": {"userInfo": {"username": username}},
+    }
+    assert holds(webhooks()[2], **variables) is asked
+
+
+async def test_registering_again_brings_the_address_up_to_date() -> None:
+    api = MemoryApi()
+    await register(api, URL)
+    await register(api, Address(b"NEW", url="https://127.0.0.1:9444"))
+    for resource, name in ((r.MUTATING_WEBHOOKS, "mutating"), (r.VALIDATING_WEBHOOKS, "validating")):
+        found = api.find(resource, f"tensor-fusion-sys-{name}-webhook")
+        assert found is not None
+        assert found["webhooks"][0]["clientConfig"]["url"].startswith("https://127.0.0.1:9444/")
+        assert base64.b64decode(found["webhooks"][0]["clientConfig"]["caBundle"]) == b"NEW"
