@@ -59,7 +59,8 @@ def test_status_counts_nodes_and_pools(cluster: Cluster) -> None:
 
 
 def test_apply_of_a_broken_file_names_it_and_goes_on(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    text = "kind: Pod\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: fine}\n---\napiVersion: x/v1\nkind: Nope\nmetadata: {name: a}\n"
+    good = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: fine}\n"
+    text = f"kind: Pod\n---\n{good}---\napiVersion: x/v1\nkind: Nope\nmetadata: {{name: a}}\n"
     file = tmp_path / "mixed.yaml"
     file.write_text(text)
     done = cluster.program("apply", "-f", str(file), "-n", namespace, check=False)

@@ -90,6 +90,9 @@ class Process:
             name=keys.LEADER_LEASE,
             identity=settings.identity,
             clock=self._clock,
+            duration=settings.lease_seconds,
+            renew_every=settings.lease_seconds / 5,
+            retry_every=settings.lease_seconds / 7.5,
         )
         self._writer = StatusWriter(self._client, clock=self._clock)
         self._recorder = EventRecorder(self._client, component="tensorfusion", clock=self._clock)

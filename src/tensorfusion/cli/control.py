@@ -31,6 +31,7 @@ class Settings:
     scheduler_names: tuple[str, ...]
     anonymous_read: bool
     identity: str
+    lease_seconds: float
 
 
 @click.command("control")
@@ -46,6 +47,7 @@ class Settings:
 @click.option("--components", default=",".join(_COMPONENTS), show_default=True, help="Which components to run.")
 @click.option("--scheduler-name", "scheduler_names", multiple=True, help="Pods of which schedulers to place.")
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
+@click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
     data: Path | None,
     accounts: Path | None,
@@ -57,6 +59,7 @@ def command(
     components: str,
     scheduler_names: tuple[str, ...],
     identity: str | None,
+    lease_seconds: float,
 ) -> None:
     """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API."""
     wanted = frozenset(part for part in components.split(",") if part)
@@ -82,6 +85,7 @@ def command(
         components=wanted,
         scheduler_names=scheduler_names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
         anonymous_read=True,  # the two read-only routes, on the loopback address
+        lease_seconds=lease_seconds,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

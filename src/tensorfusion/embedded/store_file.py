@@ -2,7 +2,8 @@
 
 One row per slot. A live object owns a slot; deleting it leaves the row behind, empty, with the revision of the
 deletion, until another object takes the slot. So every commit is the same statement, the newest revision in the table
-is the last one committed, and the file holds the present only, whatever the churn.
+is the last one committed, and the file holds the present only, whatever the churn. Opening removes the rows of empty
+slots when there are many, and later commits give their pages back to the file system.
 
 That commit is *one* multi-row statement on purpose. Each call into SQLite gives up the interpreter lock and may wait
 up to a switch interval for a busy event loop to give it back; row by row, a batch of fifty would wait fifty times.
@@ -20,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -35,6 +36,7 @@ RESERVE: Final = 20_000
 
 _CHUNK: Final = 64
 _COLUMNS: Final = "slot, revision, resource, namespace, name, uid, attributes, data, checksum"
+_MANY_EMPTY: Final = 1_000
 _SHRINK_EVERY: Final = 256
 _SHRINK_PAGES: Final = 512
 
@@ -92,26 +94,26 @@ class StoreFile:
 
     def _load(self) -> Loaded:
         counters = dict(self._connection.execute("SELECT name, value FROM counters"))
+        if counters.keys() != {"reserved", "floor"}:
+            raise StoreCorrupt(corrupt(self.path, "its counters are missing"))
         records: list[Record] = []
         slots: dict[ObjectKey, int] = {}
-        newest, top = counters["floor"], 0
+        newest, top, empty = counters["floor"], 0, 0
         names: dict[str, str] = {}  # one string object per resource and namespace: less memory, faster comparison
-        for slot, revision, resource, namespace, name, uid, attributes, data, checksum in self._connection.execute(
-            f"SELECT {_COLUMNS} FROM objects"  # noqa: S608 - a constant
-        ):
-            newest, top = max(newest, revision), max(top, slot)
-            if data is None:
-                continue
-            key = ObjectKey(names.setdefault(resource, resource), names.setdefault(namespace, namespace), name)
-            if zlib.crc32(data) != checksum:
-                raise StoreCorrupt(corrupt(self.path, f"the data of {key} does not match its checksum"))
+        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM objects"):  # noqa: S608 - a constant
             try:
-                labels, fields, owners = _decoder.decode(attributes)
-            except msgspec.MsgspecError as error:
-                raise StoreCorrupt(corrupt(self.path, f"the attributes of {key} are unreadable")) from error
-            records.append(Record(key, revision, uid, data, labels, fields, owners))
-            slots[key] = slot
-        free = sorted(set(range(1, top + 1)).difference(slots.values()))
+                slot, revision, record = _read(row, names)
+            except (TypeError, ValueError, AttributeError) as error:  # MsgspecError is a ValueError
+                raise StoreCorrupt(corrupt(self.path, f"row {row[0]} is damaged ({error})")) from error
+            newest, top = max(newest, revision), max(top, slot)
+            if record is None:
+                empty += 1
+            else:
+                records.append(record)
+                slots[record.key] = slot
+        if empty > _MANY_EMPTY:
+            self._connection.execute("DELETE FROM objects WHERE data IS NULL AND revision < ?", (newest,))
+        free = sorted(set(range(1, top + 1)).difference(slots.values()), reverse=True)
         return Loaded(records, slots, free, max(newest, counters["reserved"]), newest)
 
     def commit(self, rows: Sequence[Row], last: int) -> None:
@@ -156,7 +158,8 @@ class StoreFile:
             (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
             (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
             if free * 4 > pages:
-                self._connection.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
+                # a script, because execute() would step it once and give back one page
+                self._connection.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
@@ -181,6 +184,22 @@ class StoreFile:
         self.abandon()
 
 
+def _read(row: tuple[Any, ...], names: dict[str, str]) -> tuple[int, int, Record | None]:
+    """Slot, revision and record of a row. Any: SQLite columns hold any type once the file is damaged."""
+    slot, revision, resource, namespace, name, uid, attributes, data, checksum = row
+    if data is None:
+        return slot, int(revision), None
+    key = ObjectKey(names.setdefault(resource, resource), names.setdefault(namespace, namespace), name)
+    if checksum != _checksum(key, revision, uid, attributes, data):
+        raise ValueError(f"{key} does not match its checksum")
+    labels, fields, owners = _decoder.decode(attributes)
+    return slot, revision, Record(key, revision, uid, data, labels, fields, owners)
+
+
+def _checksum(key: ObjectKey, revision: int, uid: str, attributes: bytes, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(attributes, zlib.crc32(f"{key} {revision} {uid}".encode())))
+
+
 @lru_cache(maxsize=_CHUNK)
 def _statement(rows: int) -> str:
     values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
@@ -195,6 +214,6 @@ def _parameters(rows: Sequence[Row]) -> _Parameters:
         else:
             resource, namespace, name = record.key
             attributes = _encoder.encode((record.labels, record.fields, record.owners))
-            checksum = zlib.crc32(record.data)
+            checksum = _checksum(record.key, revision, record.uid, attributes, record.data)
             parameters += (slot, revision, resource, namespace, name, record.uid, attributes, record.data, checksum)
     return tuple(parameters)

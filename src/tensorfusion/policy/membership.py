@@ -23,7 +23,7 @@ DEFAULT_POOL = "default"
 AUTO_CREATED = f"{keys.DOMAIN}/auto-created"
 """Annotation of the pool that the operator made."""
 
-_GPU_PRESENT = "nvidia.com/gpu.present"
+_GPU_PRESENT = "/gpu.present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ def is_auto_created(pool: GPUPool) -> bool:
 
 
 def has_gpu_label(labels: Mapping[str, str]) -> bool:
-    """Whether a node says that it has GPUs, as GPU feature discovery labels it."""
-    return labels.get(_GPU_PRESENT) == "true"
+    """Whether a node says that it has GPUs, as the vendors' feature discovery labels it (nvidia.com/gpu.present)."""
+    return any(value == "true" and key.endswith(_GPU_PRESENT) for key, value in labels.items())
 
 
 def is_default(pool: GPUPool) -> bool:

@@ -159,7 +159,7 @@ class EventRecorder:
     def _name(self, subject: _Subject) -> str:
         """The same for the same object and reason, so that a restarted process goes on with the same Event."""
         reference = subject.reference
-        seed = "/".join((reference.kind, reference.uid, reference.name, subject.type, subject.reason, self._component))
+        seed = f"{reference.kind}/{reference.uid}/{reference.name}/{subject.type}/{subject.reason}/{self._component}"
         stem = reference.name[:200].rstrip("-.")
         return f"{stem}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 

@@ -25,6 +25,7 @@ from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import counter
 
 T = TypeVar("T", bound=Object)
+C = TypeVar("C")
 
 LISTS = counter("tensorfusion_informer_lists_total", "Whole lists fetched by informers.", ("resource",))
 FAILURES = counter("tensorfusion_informer_failures_total", "Lists and watches that failed.", ("resource",))
@@ -107,10 +108,7 @@ class Informer(Generic[T]):
 
         def each(changes: Sequence[Change[T]]) -> None:
             for change in changes:
-                try:
-                    handler(change)
-                except Exception:  # one object's fault must not hide the changes after it
-                    self._handler_failed(change)
+                self._guard(handler, change, key=change.key)  # one object's fault must not hide the changes after it
 
         self.subscribe_batch(each)
 
@@ -207,11 +205,11 @@ class Informer(Generic[T]):
         if not changes:
             return
         for handler in self._handlers:
-            try:
-                handler(changes)
-            except Exception:  # one subscriber's fault must not blind the others
-                self._handler_failed(changes[0])
+            self._guard(handler, changes, key=changes[0].key)  # one subscriber's fault must not blind the others
 
-    def _handler_failed(self, change: Change[T]) -> None:
-        HANDLER_ERRORS.labels(self._resource.id).inc()
-        log.exception("a change handler failed", resource=self._resource.id, key=change.key)
+    def _guard(self, handler: Callable[[C], None], argument: C, *, key: Key) -> None:
+        try:
+            handler(argument)
+        except Exception:  # the edge of the watch loop
+            HANDLER_ERRORS.labels(self._resource.id).inc()
+            log.exception("a change handler failed", resource=self._resource.id, key=key)

@@ -1,11 +1,11 @@
 """Leadership by a Lease: at most one replica acts, and it stops before another may start.
 
-The holder counts its time from the moment *before* its last successful renewal was sent, on the monotonic clock, and for
-two thirds of the Lease's duration only, so it takes itself for deposed well before anybody else can take over.
+The holder counts its time from the moment *before* its last successful renewal was sent, on the monotonic clock, and
+for two thirds of the Lease's duration only, so it takes itself for deposed well before anybody else can take over.
 ``is_leader`` looks at the clock every time: a process that was stopped (SIGSTOP) and goes on finds out at its first
 look. The epoch is the Lease's number of transitions: whatever a stalled leader believes, what it writes under an older
-epoch is refused by admission (the fence). A process that lost the Lease to silence but finds it untouched goes on in the
-same epoch; one that was started anew never does, even under the same name.
+epoch is refused by admission (the fence). A process that lost the Lease to silence but finds it untouched goes on in
+the same epoch; one that was started anew never does, even under the same name.
 
 Renewal is a task of its own with two small requests every few seconds, and the rest of the process yields to the event
 loop between slices of work (informers after 500 objects, the scheduler after each batch of events), so renewal is not

@@ -1,8 +1,8 @@
 """A work queue of keys: each key once, highest priority first, never two workers on one key.
 
 A key that is added while it is being worked on comes back when that is done. Added twice, it keeps the higher priority
-and the earlier time. Failures back off per key, doubling up to a bound. Keys of one priority leave in the order in which
-they became ready, so a key that is added again and again does not overtake the others.
+and the earlier time. Failures back off per key, doubling up to a bound. Keys of one priority leave in the order in
+which they were added, so a key that comes again and again does not overtake the others.
 
 An added key wakes one waiting worker, not all of them, and all waiting workers share one timer: dozens of idle workers
 cost nothing.
@@ -88,7 +88,7 @@ class WorkQueue(Generic[K]):
             self.add(key, priority=again[0], after=again[1] - self._clock.monotonic())
 
     def retry(self, key: K) -> float:
-        """Add the key again after its backoff, which doubles each time; before or after ``done``. The delay in seconds."""
+        """Add the key again after its backoff, which doubles each time; before or after ``done``. Returns the delay."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(self._max_delay, self._base_delay * 2.0 ** min(failures, 40))

@@ -1,12 +1,12 @@
 """Everything but pods, as the API server tells it, applied to the columns: nodes, devices, pools and quotas.
 
 The one place that writes the fleet into ``scheduling.State``. Apart from the service because it decides nothing: it
-applies a change, and says what the change may have made possible (``signals``), which the service offers to waiting
-pods. Writes that change no fact (heartbeats, the roll-ups that the operator writes because of our own placements)
-end here, without touching a column or waking anybody.
+applies a change and passes on what the state says it may have made possible (``hints``). Writes that change no fact
+(heartbeats, the roll-ups that the operator writes because of our own placements) end here. An object that cannot be read
+is logged and leaves what was known of it as it is: one odd object must not stop the fleet.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from tensorfusion.errors import InvalidRequest
@@ -19,7 +19,7 @@ from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.runtime.informer import Change
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.feeds import PlacementDefaults
-from tensorfusion.scheduling.hints import Signal, SignalKind
+from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
 
@@ -30,28 +30,83 @@ FactsT = TypeVar("FactsT")
 
 
 class FleetMirror:
-    """Applies changes to ``state``; ``signals`` collects what they may have made possible."""
+    """Applies changes of objects to ``state``; what they may help is appended to ``hints``."""
 
-    def __init__(self, state: State, *, defaults: PlacementDefaults) -> None:
-        self.signals: list[Signal] = []
+    def __init__(self, state: State, hints: list[Hint], *, defaults: PlacementDefaults) -> None:
         self._state = state
+        self._hints = hints
         self._defaults = defaults
         self._templates: dict[str, SchedulingConfigTemplate] = {}
         self._pools: dict[str, GPUPool] = {}
         self._quotas: dict[str, dict[str, GPUResourceQuota]] = {}
 
     def node(self, change: Change[Node]) -> None:
-        facts = _changed(change, feeds.node_facts)
-        if facts is not None:
-            self._state.upsert_node(facts)
-            self.signals.append(Signal(SignalKind.NODE, node=facts.name))
-        elif change.new is None:
-            self._state.remove_node(change.key.name)
+        if change.new is None:
+            self._hints += self._state.remove_node(change.key.name)
+        elif (facts := _news(change, feeds.node_facts)) is not None:
+            self._hints += self._state.upsert_node(facts)
 
     def device(self, change: Change[GPU]) -> None:
-        facts = _changed(change, feeds.device_facts)
-        if facts is not None:
-            self._state.upsert_device(facts)
-            self.signals.append(Signal(SignalKind.DEVICE, node=facts.node, devices=(facts.name,), pool=facts.pool))
-        elif change.new is None:
-            self._state.remove_device(change.key.name)
+        if change.new is None:
+            self._hints += self._state.remove_device(change.key.name)
+        elif (facts := _news(change, feeds.device_facts)) is not None:
+            self._hints += self._state.upsert_device(facts)
+
+    def pool(self, change: Change[GPUPool]) -> None:
+        name = change.key.name
+        if change.new is None:
+            self._pools.pop(name, None)
+            self._hints += self._state.remove_pool(name)
+        else:
+            self._pools[name] = change.new
+            self._place(change.new)
+
+    def template(self, change: Change[SchedulingConfigTemplate]) -> None:
+        """The pools that name the template place differently from now on."""
+        name = change.key.name
+        if change.new is None:
+            self._templates.pop(name, None)
+        else:
+            self._templates[name] = change.new
+        for pool in self._pools.values():
+            if pool.spec.scheduling_config_template == name:
+                self._place(pool)
+
+    def quota(self, change: Change[GPUResourceQuota]) -> None:
+        """A namespace's ceilings are those of all its quotas together."""
+        namespace = change.key.namespace
+        quotas = self._quotas.setdefault(namespace, {})
+        if change.new is None:
+            quotas.pop(change.key.name, None)
+        else:
+            quotas[change.key.name] = change.new
+        try:
+            facts = feeds.quota_facts(namespace, tuple(quotas.values()))
+        except InvalidRequest as error:
+            log.warning("quota cannot be read: the namespace keeps its last ceilings", quota=change.key, error=error)
+            return
+        if facts is None:
+            del self._quotas[namespace]
+            self._hints += self._state.remove_quota(namespace)
+        else:
+            self._hints += self._state.set_quota(facts)
+
+    def _place(self, pool: GPUPool) -> None:
+        template = self._templates.get(pool.spec.scheduling_config_template)
+        self._hints += self._state.upsert_pool(feeds.pool_facts(pool, template, self._defaults))
+
+
+def _news(change: Change[ObjectT], facts_of: Callable[[ObjectT], FactsT]) -> FactsT | None:
+    """The facts of the new object; None when they are those of the old one, or cannot be read."""
+    if change.new is None:
+        return None
+    try:
+        facts = facts_of(change.new)
+    except InvalidRequest as error:
+        log.warning("object cannot be read: it keeps its last facts", object=change.key, error=error)
+        return None
+    try:
+        known = None if change.old is None else facts_of(change.old)
+    except InvalidRequest:
+        known = None
+    return None if facts == known else facts

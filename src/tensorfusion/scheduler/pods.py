@@ -1,7 +1,7 @@
 """Where every pod is in its life with the scheduler: pending, assumed, bound, or none of our business.
 
 The one writer of the queue and of the pods' part of ``scheduling.State``. Apart from the service because all truth about
-pods comes in through one door, whoever brings it: the watch, a list after a change of leaders, or a single read after
+pods comes in through one door, whoever brings it: the watch, the list after a change of leaders, or a single read after
 a lost reply. These may overtake each other, so ``observe`` only ever moves a pod forward: a pod seen bound is never
 taken for pending by an older view of it, and what a pod holds is given back exactly once.
 """
@@ -10,47 +10,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorfusion.clock import Clock
-from tensorfusion.errors import InvalidRequest
+from tensorfusion.errors import InvalidRequest, NotFit, QuotaExceeded
 from tensorfusion.model.core import Pod
-from tensorfusion.model.meta import Key
-from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduler import feeds
+from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.feeds import Requests
 from tensorfusion.scheduler.queue import Entry, PendingQueue
 from tensorfusion.scheduling.facts import Placement, PodFacts
-from tensorfusion.scheduling.hints import Signal, SignalKind
+from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a pod waits, and what the hints need to know to tell whether an event can help it."""
-
-    message: str
-    cause: Exception
-
-
+Failure = NotFit | QuotaExceeded
 Pending = Entry[PodFacts, Failure]
 
 
 @dataclass(slots=True)
 class Assumption:
-    """Devices held for a pod until the watch shows it bound. ``answered_at`` is when the Binding was answered."""
+    """A placement that is held until the watch shows the pod bound. ``answered_at``: when its Binding succeeded."""
 
-    facts: PodFacts
-    placement: Placement
+    binding: Binding
     answered_at: float | None = None
 
 
 class PodBook:
-    """All pods by uid. ``refused`` is told of pods whose annotations cannot be read."""
+    """All pods by uid. ``refused`` is told of pods whose wishes cannot be read."""
 
     def __init__(
         self,
         state: State,
+        hints: list[Hint],
         *,
         clock: Clock,
         scheduler_names: frozenset[str],
@@ -58,10 +49,10 @@ class PodBook:
         refused: Callable[[Pod, str], None],
     ) -> None:
         self.queue: PendingQueue[PodFacts, Failure] = PendingQueue()
-        self.signals: list[Signal] = []
         self.assumed: dict[str, Assumption] = {}
-        self._bound: dict[str, Placement] = {}
         self._state = state
+        self._held = state.allocations
+        self._hints = hints
         self._clock = clock
         self._names = scheduler_names
         self._priority_of = priority_of
@@ -69,92 +60,77 @@ class PodBook:
         self._requests = Requests()
 
     def is_bound(self, uid: str) -> bool:
-        return uid in self._bound
+        """The API server has told us where the pod is, and it is not over yet."""
+        allocation = self._held.get(uid)
+        return allocation is not None and allocation.confirmed
 
-    @property
-    def bound(self) -> int:
-        return len(self._bound)
-
-    def observe(self, pod: Pod) -> None:
-        """Take in one view of a pod."""
+    def observe(self, pod: Pod, old: Pod | None = None) -> None:
+        """Take in one view of a pod; ``old`` is the view before, where the watch knows it."""
         uid = pod.metadata.uid
         if pod.finished:
-            self._leave(uid)
+            self.left(uid)
         elif pod.spec.node_name:
-            if uid not in self._bound:
+            if not self.is_bound(uid) or (old is not None and old.metadata.annotations != pod.metadata.annotations):
                 self._settle(pod)
-        elif uid not in self._bound:
+        elif not self.is_bound(uid):
             self._wait(pod)
 
-    def vanished(self, pod: Pod) -> None:
-        """The pod was deleted."""
-        self._leave(pod.metadata.uid)
+    def left(self, uid: str) -> None:
+        """The pod ended or is gone: what it held is free again, once."""
+        self.queue.remove(uid)
+        self.assumed.pop(uid, None)
+        self._hints += self._state.release(uid)
 
-    def assume(self, entry: Pending, placement: Placement) -> None:
-        """Hold a placement until the watch confirms it."""
-        self._state.assume(entry.facts, placement)
-        self.assumed[entry.uid] = Assumption(entry.facts, placement)
+    def assume(self, pending: Pending, placement: Placement, binding: Binding) -> None:
+        """Hold a placement until the watch confirms it.
 
-    def forget(self, uid: str) -> bool:
-        """Give a hold back; the pod is tried again after its backoff. Answers whether there was one."""
-        assumption = self._unassume(uid)
-        if assumption is None:
-            return False
-        self.queue.retry(uid, now=self._clock.monotonic())
-        return True
+        Raises:
+            NotHoldable, QuotaExceeded: the state has no room for it.
+        """
+        self._state.assume(pending.facts, placement)
+        self.assumed[pending.uid] = Assumption(binding)
+
+    def forget(self, uid: str) -> None:
+        """The Binding did not happen: give the hold back, and try the pod again after its backoff."""
+        if self.assumed.pop(uid, None) is not None:
+            self._hints += self._state.forget(uid)
+            self.queue.retry(uid, now=self._clock.monotonic())
+
+    def facts(self, pod: Pod) -> PodFacts:
+        """What a decision needs to know of a pod.
+
+        Raises:
+            InvalidRequest: an annotation or a resource request cannot be understood.
+        """
+        return feeds.pod_facts(pod, self._requests.of(pod), self._priority_of(pod))
 
     def _settle(self, pod: Pod) -> None:
         """The pod is bound, by us or by somebody else: charge what its annotations say."""
         uid = pod.metadata.uid
         self.queue.remove(uid)
-        assumption = self.assumed.pop(uid, None)
+        self.assumed.pop(uid, None)
         try:
-            placement = feeds.placement_of(pod)
-            if assumption is not None and assumption.placement == placement:
-                facts = assumption.facts
-            else:
-                facts = feeds.pod_facts(pod, self._requests.of(pod), self._priority_of(pod))
+            facts, placement = self.facts(pod), feeds.placement_of(pod)
         except InvalidRequest as error:
-            log.warning("the bound pod holds nothing: its wishes cannot be read", pod=pod.key, error=error)
-            if assumption is not None:
-                self._state.forget(uid)
-                self._released(assumption.placement, pod.metadata.namespace)
-            self._bound[uid] = Placement(pod.spec.node_name, ())
-            return
-        self._state.confirm(facts, placement)
-        self._bound[uid] = placement
-        if assumption is not None and assumption.placement != placement:
-            self._released(assumption.placement, pod.metadata.namespace)
+            log.warning("bound pod counts for nothing: its wishes cannot be read", pod=pod.key, error=error)
+            facts = PodFacts(uid, pod.metadata.namespace, pod.metadata.name)
+            placement = Placement(pod.spec.node_name)
+        self._hints += self._state.confirm(facts, placement)
 
     def _wait(self, pod: Pod) -> None:
         """The pod is not bound: queue it if it is ours to place."""
         uid = pod.metadata.uid
         if pod.spec.scheduler_name not in self._names:
             return
-        if uid in self.assumed:
-            return  # its Binding is on its way; a change that matters comes again with the next event
         if pod.metadata.deleting or pod.spec.scheduling_gates:
-            self.queue.remove(uid)
+            if uid not in self.assumed:  # else its Binding is on its way, and the answer decides
+                self.queue.remove(uid)
             return
-        priority = self._priority_of(pod)
         try:
-            facts = feeds.pod_facts(pod, self._requests.of(pod), priority)
+            facts = self.facts(pod)
         except InvalidRequest as error:
-            self.queue.remove(uid)
+            if uid not in self.assumed:
+                self.queue.remove(uid)
             self._refused(pod, str(error))
             return
-        self.queue.put(uid, facts, priority=priority, now=self._clock.monotonic())
-
-    def _leave(self, uid: str) -> None:
-        """The pod ended or is gone: what it held is free again."""
-        self.queue.remove(uid)
-        placement = self._bound.pop(uid, None)
-        if placement is not None:
-            ...
-
-    def _unassume(self, uid: str) -> Assumption | None:
-        assumption = self.assumed.pop(uid, None)
-        if assumption is not None:
-            self._state.forget(uid)
-            self._released(assumption.placement, assumption.facts.namespace)
-        return assumption
+        self.queue.put(uid, facts, priority=facts.priority, now=self._clock.monotonic())

@@ -7,7 +7,7 @@ and says how many went before.
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,7 +30,7 @@ class Result(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """One decision. ``counts`` maps a filter's name to what it removed; ``nanoseconds`` is the time it took."""
+    """One decision. ``removed`` says what each filter removed; ``nanoseconds`` is the time it took."""
 
     uid: str
     key: Key
@@ -44,9 +44,10 @@ class Record:
     mode: str = ""
     node: str = ""
     devices: tuple[str, ...] = ()
-    score: float | None = None
-    alternatives: tuple[tuple[str, float], ...] = ()
-    counts: Mapping[str, int] | None = None
+    score: int | None = None
+    device_scores: tuple[int, ...] = ()
+    alternatives: tuple[tuple[str, int], ...] = ()
+    removed: tuple[tuple[str, int], ...] = ()
     reason: str = ""
     binding: str = ""
     """What became of the Binding: empty while it is on its way, or there is none."""
@@ -89,6 +90,10 @@ class Records:
         uid = self._uids.get(key)
         return None if uid is None else self._records.get(uid)
 
+    def __iter__(self) -> Iterator[Record]:
+        """Oldest decision first."""
+        return iter(self._records.values())
+
     def figures(self) -> dict[str, object]:
         """The body of ``/api/decisions``."""
         times = sorted(self._times)
@@ -114,8 +119,9 @@ def describe(record: Record) -> dict[str, object]:
         "request": _request(record),
         "mode": record.mode,
         "score": record.score,
+        "deviceScores": dict(zip(record.devices, record.device_scores, strict=False)),
         "alternatives": [{"node": node, "score": score} for node, score in record.alternatives],
-        "removed": dict(record.counts or {}),
+        "removed": dict(record.removed),
         "attempt": record.attempt,
         "microseconds": round(record.nanoseconds / 1000, 1),
     }

@@ -49,7 +49,7 @@ class Unschedulable(NotFit):
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis
-        super().__init__("", {**dict(diagnosis.devices_removed), **dict(diagnosis.nodes_removed)})
+        super().__init__(requested(diagnosis.pod), {**dict(diagnosis.devices_removed), **dict(diagnosis.nodes_removed)})
 
     @property
     def message(self) -> str:
@@ -60,7 +60,7 @@ class Unschedulable(NotFit):
 
 
 def requested(pod: PodFacts) -> str:
-    """What the pod asks for, in words: ``2 x (10 TFLOPS, 8Gi vram) of pool a, 500m cpu, 1Gi memory``."""
+    """What the pod asks for, in words: ``2 x (10 TFLOPS, 8Gi vram) of pool a, 1 cpu``."""
     words = [] if pod.request is None else [_share(pod.request)]
     if pod.cpu:
         words.append(f"{format_milli(pod.cpu)} cpu")
@@ -71,14 +71,16 @@ def requested(pod: PodFacts) -> str:
 
 
 def _share(request: GpuRequest) -> str:
+    amounts = []
     if request.compute:
-        compute = f"{humanize_gflops(request.compute)} TFLOPS"
-    else:
-        compute = f"{humanize_gflops(request.percent)}% compute"
-    amount = f"({compute}, {humanize_bytes(request.vram)} vram)"
-    share = amount if request.count == 1 else f"{request.count} x {amount}"
+        amounts.append(f"{humanize_gflops(request.compute)} TFLOPS")
+    elif request.percent:
+        amounts.append(f"{humanize_gflops(request.percent)}% compute")
+    if request.vram:
+        amounts.append(f"{humanize_bytes(request.vram)} vram")
+    share = f"{request.count} x ({', '.join(amounts) or 'any share'})"
     if request.isolation is Isolation.SHARED:
-        share += " whole"
+        share = f"{request.count} x whole device"
     wishes = [request.vendor, request.model, *(f"index {index}" for index in request.indices)]
     named = " ".join(wish for wish in wishes if wish)
     return f"{share}{' on ' + named if named else ''} of pool {request.pool or '(none)'}"

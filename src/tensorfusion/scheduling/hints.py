@@ -1,7 +1,7 @@
 """Which changes of the fleet can help which pod: what wakes a pod that could not be placed.
 
-Pure predicates that err on the side of waking: a pod woken in vain costs one decision, a pod never woken waits for ever.
-A change carries what is free *after* it, so that two releases of half a share each wake the pod that needs the whole.
+Pure predicates that err on the side of waking: a pod woken in vain costs one decision, one never woken waits for
+ever. A change carries what is free *after* it, so two releases of half a share each wake the pod that needs the whole.
 
 Source: TensorFusion's queue hints; ours looks at what is free rather than at how much it grew.
 """

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorfusion.errors import TensorFusionError
+from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.holds import Allocation
@@ -167,22 +168,29 @@ class Ledger:
                 raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
         if request is None:
             return
-        devices = [fleet.devices.get(name) for name in placement.devices]
-        if len(set(placement.devices)) != request.count:
+        if len(set(placement.devices)) != request.count or len(placement.devices) != request.count:
             wanted = f"{request.count} different devices"
-            raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, {len(devices)} named")
-        capacities = []
-        for name, device in zip(placement.devices, devices, strict=True):
-            if device is None or device.facts is None or device.facts.node != placement.node:
-                raise NotHoldable(f"device {name} is not on node {placement.node}")
-            compute, vram = device.amounts(request)
-            if device.compute_free < compute or device.vram_free < vram:
-                raise NotHoldable(f"device {name} has no room for pod {pod.namespace}/{pod.name}")
-            capacities.append(device.compute)
-        pool = fleet.pools[devices[0].facts.pool] if devices and devices[0] and devices[0].facts else None
-        if pool is not None and 0 < pool.facts.max_workers_per_node <= node.workers:
-            raise NotHoldable(f"node {node.name} reached max workers per node {pool.facts.max_workers_per_node}")
+            raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, found {list(placement.devices)}")
+        capacities = [self._require_share(pod, request, name, node=placement.node) for name in placement.devices]
+        most = fleet.pools[request.pool].facts.max_workers_per_node
+        if 0 < most <= node.workers:
+            raise NotHoldable(f"node {node.name} reached max workers per node {most}")
         self._quotas.check(pod.namespace, request, capacities)
+
+    def _require_share(self, pod: PodFacts, request: GpuRequest, name: str, *, node: str) -> int:
+        """Refuse a device that lacks room; answers its compute capacity.
+
+        Raises:
+            NotHoldable: another node or pool has the device, or it has no room.
+        """
+        device = self._fleet.devices.get(name)
+        facts = device.facts if device is not None else None
+        if device is None or facts is None or (facts.node, facts.pool) != (node, request.pool):
+            raise NotHoldable(f"device {name} is not on node {node} in pool {request.pool}")
+        compute, vram = device.amounts(request)
+        if device.compute_free < compute or device.vram_free < vram:
+            raise NotHoldable(f"device {name} has no room for pod {pod.namespace}/{pod.name}")
+        return device.compute
 
 
 def _same_charge(one: PodFacts, other: PodFacts) -> bool:

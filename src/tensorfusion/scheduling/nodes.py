@@ -71,6 +71,8 @@ class NodeColumns:
     def __init__(self) -> None:
         self.records: dict[str, NodeRecord] = {}
         self.rows: list[NodeRecord | None] = []
+        self.names: list[str] = []
+        """Name of each row's node, or of its last one."""
         self.registered = 0
         self.with_facts: list[NodeFacts | None] = []
         self.shapes = Shapes()
@@ -104,11 +106,12 @@ class NodeColumns:
             record = self.records[name] = NodeRecord(name, row)
             if row == len(self.rows):
                 self.rows.append(record)
+                self.names.append(name)
                 self.with_facts.append(None)
                 if row == self.size:
                     self._allocate(row + row // 2)
             else:
-                self.rows[row] = record
+                self.rows[row], self.names[row] = record, name
             self.refresh(record)
         return record
 

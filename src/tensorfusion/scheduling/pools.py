@@ -1,9 +1,9 @@
 """The device columns of one pool: shape (slots, rows), one row a node of the pool, one slot a device of the node.
 
 Slots come first so that reductions over the devices of a node run over whole contiguous rows: with 500 nodes of 6
-devices they take 2 us instead of 12. A mask (``present``) covers the slots that a node does not have. Slots of a node are
-in the order of device index, then name; rows are in the order in which nodes joined the pool, a freed row goes to the
-next one, lowest first. Names are interned: models, vendors and modes are small integers here.
+devices they take 2 us instead of 12. A mask (``present``) covers the slots that a node does not have. The slots of a
+node are in the order of device index, then name; rows are in the order in which nodes joined the pool, and a freed row
+goes to the next one, lowest first. Names are interned: models, vendors and modes are small integers here.
 
 Two kinds of columns. *Static* ones change with facts of devices, and what a kind of request makes of them is kept
 (``static``). *Live* ones (free amounts, scores, modes in use) change with every assumption, one element at a time.
@@ -136,7 +136,7 @@ class PoolColumns:
         self.count += 1
         self.node_row[row] = node_row
         if len(devices) == 1 or _slot_order(devices[-2]) < _slot_order(device):
-            self._write(device)
+            self._write(device, facts)
             self._forget()
         else:
             self._lay(row)
@@ -159,7 +159,7 @@ class PoolColumns:
         old = device.facts
         device.facts = facts
         if old is not None and old.index == facts.index:
-            self._write(device)
+            self._write(device, facts)
             self._forget()
         else:
             self._lay(device.row)
@@ -253,16 +253,15 @@ class PoolColumns:
         self._node_sums[row] = 0
         for slot, device in enumerate(devices):
             device.slot, device.node_part = slot, 0
-            self._write(device)
+            if device.facts is not None:
+                self._write(device, device.facts)
         spare = slice(len(devices), None), row
         self.dynamic_devices -= int(np.count_nonzero(self.dynamic[spare]))
         self.present[spare] = False
         self.dynamic[spare] = False
         self._forget()
 
-    def _write(self, device: Device) -> None:
-        facts = device.facts
-        assert facts is not None
+    def _write(self, device: Device, facts: DeviceFacts) -> None:
         at = device.slot, device.row
         dynamic = facts.isolation_policy == IsolationPolicy.DYNAMIC
         self.dynamic_devices += dynamic - int(self.dynamic[at])
@@ -296,7 +295,7 @@ class Scratch:
     def __init__(self, slots: int, rows: int) -> None:
         self.fit: Bools = np.empty((slots, rows), np.bool_)
         self.passes: Bools = np.empty((slots, rows), np.bool_)
-        self.fitting: Small | Ints = np.empty(rows, np.uint8 if slots < 256 else np.int64)
+        self.fitting: Small | Ints = np.empty(rows, np.uint8) if slots < 256 else np.empty(rows, np.int64)
         self.rows: Bools = np.empty(rows, np.bool_)
         self.row_passes: Bools = np.empty(rows, np.bool_)
         self.gathered: Ints = np.empty(rows, np.int64)

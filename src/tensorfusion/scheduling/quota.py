@@ -1,8 +1,8 @@
 """What a namespace may hold and what it holds: the ceilings, the running sums, and the check.
 
 Apart from the ledger because it knows nothing of devices: it adds up what each share counts for. A share in percent
-counts as the compute of the device it lands on, so the check of such a request before a device is known is a ceiling per
-device (``room``), and the exact one follows when the devices are known (``check`` with amounts).
+counts as the compute of the device it lands on: before the device is known such a request is bounded by a ceiling per
+device (``room``), and the exact check follows when the devices are known (``check`` with their capacities).
 
 Source: TensorFusion's quota check, single before total. Ours: only the dimensions that are set count, percent counts as
 the share it is, and ``total.maxGPUCount``.
@@ -174,7 +174,9 @@ class QuotaBook:
         if request.percent and not request.compute:
             compute = _least(quota.single_compute, quota.total_compute, held.compute, count=request.count)
         if request.percent_limit and not request.compute_limit:
-            limit = _least(quota.single_compute_limit, quota.total_compute_limit, held.compute_limit, count=request.count)
+            limit = _least(
+                quota.single_compute_limit, quota.total_compute_limit, held.compute_limit, count=request.count
+            )
         return None if compute is None and limit is None else Room(compute, limit)
 
 

@@ -127,9 +127,7 @@ class State:
         """What a release may help: the pod's devices, its node, its namespace."""
         if allocation is None:
             return ()
-        changes = [
-            _device_change(device, device.facts) for device in allocation.devices if device.facts is not None
-        ]
+        changes = [_device_change(device, device.facts) for device in allocation.devices if device.facts is not None]
         node = self.fleet.nodes.records.get(allocation.placement.node)
         if node is not None and node.facts is not None:
             changes.append(self._node_change(node))
@@ -139,9 +137,7 @@ class State:
         return tuple(changes)
 
     def _node_change(self, record: NodeRecord) -> Change:
-        return Change(
-            ChangeKind.NODE, node=record.facts, cpu_free=record.cpu_free, memory_free=record.memory_free
-        )
+        return Change(ChangeKind.NODE, node=record.facts, cpu_free=record.cpu_free, memory_free=record.memory_free)
 
 
 def _device_change(device: Device, facts: DeviceFacts) -> Change:

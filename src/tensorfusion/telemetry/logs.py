@@ -7,8 +7,8 @@ secrets are never written out, whoever logs them.
 
 import logging
 import sys
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from tensorfusion.errors import ConfigError
 
@@ -82,14 +82,15 @@ def get_logger(name: str) -> EventLogger:
 class _Lines(logging.Formatter):
     """UTC with milliseconds; the component is the process's."""
 
-    converter = time.gmtime
-
     def __init__(self, component: str) -> None:
-        super().__init__(f"%(asctime)s.%(msecs)03dZ %(level)s {component} %(message)s", "%Y-%m-%dT%H:%M:%S")
+        super().__init__(f"%(asctime)s %(level)s {component} %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         record.level = _NAMES.get(record.levelno, "error")
         return super().format(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the library's name
+        return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _line(event: str, fields: Mapping[str, object]) -> str:

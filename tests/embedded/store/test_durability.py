@@ -85,9 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
         failures=st.sampled_from([0, 0, 0, 1, 2]),
         wait_after=st.integers(0, 12),
     )
-    def write_many(
-        self, writes: list[tuple[ObjectKey, str, list[str], bool]], failures: int, wait_after: int
-    ) -> None:
+    def write_many(self, writes: list[tuple[ObjectKey, str, list[str], bool]], failures: int, wait_after: int) -> None:
         """Some writes go into one commit, the rest queue up behind it."""
 
         async def run() -> None:
@@ -183,4 +181,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestStore.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)

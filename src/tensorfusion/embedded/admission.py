@@ -1,0 +1,96 @@
+"""Admission: what happens to a write between its author and the store.
+
+First the server's own completions, then mutating webhooks; if a webhook changed the object, the completions run once more
+and webhooks that asked for it are called again. Later, when the object is final and valid, the server's own refusals and the
+validating webhooks. Nothing here writes.
+"""
+
+from tensorfusion.embedded.access.escalation import CHECKED, check_grant
+from tensorfusion.embedded.access.rbac import Rbac
+from tensorfusion.embedded.calls import Asked, Operation
+from tensorfusion.embedded.pod_admission import PodAdmission
+from tensorfusion.embedded.statuses import forbidden, not_found
+from tensorfusion.embedded.store import ObjectKey, Store
+from tensorfusion.embedded.webhooks import Webhooks
+from tensorfusion.errors import FieldCause
+from tensorfusion.model.resources import NAMESPACES, PODS
+
+PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+
+
+class Admission:
+    """The chain, in order."""
+
+    def __init__(self, store: Store, rbac: Rbac, webhooks: Webhooks) -> None:
+        self._store = store
+        self._rbac = rbac
+        self._webhooks = webhooks
+        self._pods = PodAdmission(store)
+
+    async def mutate(self, asked: Asked) -> None:
+        """Complete and mutate ``asked.obj``.
+
+        Raises:
+            ApiError: refused, or a webhook whose failure counts could not be called.
+        """
+        self._check_namespace(asked)
+        self._complete(asked)
+        hooks = self._webhooks.mutating(asked)
+        if not hooks:
+            return
+        again = await self._webhooks.mutate(asked, hooks)
+        if again.changed:
+            _prepare(asked)
+            self._complete(asked)
+            if again.hooks and (await self._webhooks.mutate(asked, again.hooks)).changed:
+                _prepare(asked)
+
+    async def validate(self, asked: Asked) -> None:
+        """Refuse what may not be written.
+
+        Raises:
+            ApiError: refused, or a webhook whose failure counts could not be called.
+        """
+        if asked.operation is Operation.DELETE:
+            _protect(asked)
+        elif asked.obj is not None and not asked.subresource and asked.kind.resource.id in CHECKED:
+            check_grant(self._rbac, asked.call.user, asked.kind.resource, asked.obj, old=asked.old)
+        hooks = self._webhooks.validating(asked)
+        if hooks:
+            await self._webhooks.validate(asked, hooks)
+
+    def _complete(self, asked: Asked) -> None:
+        if asked.kind.resource.id == PODS.id:
+            self._pods.admit(asked)
+
+    def _check_namespace(self, asked: Asked) -> None:
+        """Only a namespace that exists and stays takes new objects."""
+        if asked.operation is not Operation.CREATE or not asked.namespace or asked.subresource:
+            return
+        if asked.kind.resource.id == NAMESPACES.id:
+            return
+        found = self._store.latest(ObjectKey(NAMESPACES.id, "", asked.namespace))
+        if found is None:
+            raise not_found(NAMESPACES, asked.namespace)
+        if found.fields.get("status.phase") == "Terminating":
+            raise forbidden(
+                asked.kind.resource,
+                asked.name,
+                f"unable to create new content in namespace {asked.namespace} because it is being terminated",
+                causes=(
+                    FieldCause(
+                        "metadata.namespace", f"namespace {asked.namespace} is being terminated", "NamespaceTerminating"
+                    ),
+                ),
+            )
+
+
+def _prepare(asked: Asked) -> None:
+    """A webhook's patch is read like a client's object: unknown fields go, defaults come."""
+    if asked.obj is not None and asked.shape is None:
+        asked.kind.schema.prepare(asked.obj)
+
+
+def _protect(asked: Asked) -> None:
+    if asked.kind.resource.id == NAMESPACES.id and asked.name in PROTECTED_NAMESPACES:
+        raise forbidden(NAMESPACES, asked.name, "this namespace may not be deleted")

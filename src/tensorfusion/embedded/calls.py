@@ -1,0 +1,71 @@
+"""What travels with a request through the operations: who asks, how strictly, dry or not, and what is to be admitted."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tensorfusion.embedded.access.users import SYSTEM, User
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.schema import FieldValidation
+
+
+class Operation(StrEnum):
+    """Wire values of an admission request's operation."""
+
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+    CONNECT = "CONNECT"
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. ``warnings`` collects what becomes Warning headers."""
+
+    user: User
+    dry_run: bool = False
+    validation: FieldValidation = FieldValidation.WARN
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def system(cls) -> "Call":
+        """A request of the server itself."""
+        return cls(SYSTEM, validation=FieldValidation.IGNORE)
+
+
+class Propagation(StrEnum):
+    """Wire values of DeleteOptions.propagationPolicy."""
+
+    BACKGROUND = "Background"
+    FOREGROUND = "Foreground"
+    ORPHAN = "Orphan"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """What a deletion asks for. Empty strings and None mean not stated."""
+
+    uid: str = ""
+    resource_version: str = ""
+    grace_seconds: int | None = None
+    propagation: Propagation | None = None
+
+
+@dataclass(slots=True)
+class Asked:
+    """One write on its way through admission. Mutation replaces ``obj``.
+
+    ``shape`` names group, version and kind of ``obj`` where it is not an object of ``kind`` (a Binding, a Scale).
+    ``old_data`` is ``old`` as it is stored.
+    """
+
+    operation: Operation
+    kind: Kind
+    namespace: str
+    name: str
+    call: Call
+    obj: JsonObject | None = None
+    old: JsonObject | None = None
+    old_data: bytes | None = None
+    subresource: str = ""
+    shape: tuple[str, str, str] | None = None

@@ -1,0 +1,61 @@
+"""The texts of field errors, as a real API server writes them.
+
+Source: apimachinery util/validation/field; kube-openapi pkg/validation/errors.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from tensorfusion.embedded.schema.path import Problem, text_of
+from tensorfusion.errors import FieldCause, Invalid
+from tensorfusion.model.resources import Resource
+
+REQUIRED = "FieldValueRequired"
+INVALID = "FieldValueInvalid"
+NOT_SUPPORTED = "FieldValueNotSupported"
+DUPLICATE = "FieldValueDuplicate"
+FORBIDDEN = "FieldValueForbidden"
+TOO_LONG = "FieldValueTooLong"
+TOO_MANY = "FieldValueTooMany"
+TYPE_INVALID = "FieldValueTypeInvalid"
+IMMUTABLE = "field is immutable"
+SHOWN = 1000  # characters of a wrong value
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: strings in quotes, structures as compact JSON."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=isinstance(value, dict))
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def invalid_value(value: object, why: str) -> str:
+    return f"Invalid value: {shown(value)}: {why}"
+
+
+def required(why: str = "") -> str:
+    return f"Required value: {why}" if why else "Required value"
+
+
+def unsupported(value: object, supported: Iterable[object]) -> str:
+    return f"Unsupported value: {shown(value)}: supported values: {', '.join(shown(item) for item in supported)}"
+
+
+def duplicate(value: object) -> str:
+    return f"Duplicate value: {shown(value)}"
+
+
+def forbidden(why: str) -> str:
+    return f"Forbidden: {why}"
+
+
+def invalid(resource: Resource, name: str, problems: Sequence[Problem]) -> Invalid:
+    """The error for an object with problems, in one line, with a cause for each."""
+    causes = [
+        FieldCause(text_of(problem.path) if problem.field is None else problem.field, problem.message, problem.reason)
+        for problem in problems
+    ]
+    lines = [f"{cause.field}: {cause.message}" for cause in causes]
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    listed = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    message = f"{kind} {shown(name)} is invalid: {listed}".replace("\n", " ")
+    return Invalid(message, kind=resource.kind, group=resource.group, name=name, causes=causes)

@@ -1,0 +1,158 @@
+"""Put the reconcilers together: which change asks for which key, and how soon.
+
+Objects and their pools are acted on at once; status sums wait a moment, so that a burst of pods becomes one write.
+"""
+
+from collections.abc import Iterable
+
+from tensorfusion.model import resources as r
+from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_node import GPUNode
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.meta import Key
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.workload import TensorFusionWorkload
+from tensorfusion.operator.default_pool import THE_KEY, DefaultPoolReconciler
+from tensorfusion.operator.fleet import Fleet, node_of, pool_of
+from tensorfusion.operator.gpu import GpuReconciler
+from tensorfusion.operator.leadership import Asked, IsLeader, LeaderOnly, Leadership
+from tensorfusion.operator.node import NodeReconciler, NodeStatusReconciler
+from tensorfusion.operator.pool import PoolReconciler
+from tensorfusion.operator.quota import QuotaReconciler
+from tensorfusion.operator.rollup import RollUp
+from tensorfusion.operator.workers import Workers
+from tensorfusion.operator.workload import WorkloadReconciler
+from tensorfusion.runtime.controller import Controller, Reconciler
+from tensorfusion.runtime.informer import Change
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.runtime.writer import StatusWriter
+
+_COALESCE = 0.5
+_NODE_WORKERS = 16
+
+
+class Operator:
+    """The reconcilers of one process, registered with its manager."""
+
+    def __init__(self, manager: Manager, writer: StatusWriter, *, is_leader: IsLeader) -> None:
+        clock = manager.clock
+        self._manager = manager
+        self._leadership = Leadership(is_leader, clock=clock)
+        self.fleet = Fleet(manager)
+        self._workers = Workers()
+        rollup = RollUp(writer, clock=clock)
+        quotas = QuotaReconciler(self.fleet, manager, rollup, clock=clock)
+        workloads = WorkloadReconciler(self.fleet, self._workers, manager, rollup=rollup, clock=clock)
+        default_pool = DefaultPoolReconciler(self.fleet, manager.client)
+        nodes = NodeReconciler(self.fleet, manager.client)
+        self._default_pool = self._add("default-pool", default_pool)
+        self._nodes = self._add("gpunode", nodes, workers=_NODE_WORKERS)
+        self._pools = self._add("gpupool", PoolReconciler(self.fleet, manager.client, rollup), after=_COALESCE)
+        self._quotas = self._add("quota", quotas, after=_COALESCE)
+        self._gpus = self._add("gpu", GpuReconciler(self.fleet, rollup), after=_COALESCE)
+        self._node_status = self._add("gpunode-status", NodeStatusReconciler(self.fleet, rollup), after=_COALESCE)
+        self._workloads = self._add("workload", workloads, after=_COALESCE)
+        self._quota_source, self._workload_source = quotas, workloads
+        self._subscribe()
+        self._leadership.on_gain(self._start_over)
+        manager.add_task("operator-leadership", self._leadership.run)
+
+    def _add(self, name: str, reconciler: Reconciler, *, workers: int = 1, after: float = 0.0) -> Asked:
+        leader_only = LeaderOnly(self._leadership, reconciler)
+        controller = Controller(name, leader_only, workers=workers, clock=self._manager.clock)
+        self._manager.add_controller(controller)
+        return Asked(self._leadership, controller.queue, after=after)
+
+    def _subscribe(self) -> None:
+        manager = self._manager
+        self.fleet.on_device(lambda name: self._gpus.add(Key("", name)))
+        self.fleet.on_node(self._node_changed)
+        self.fleet.on_namespace(lambda name: self._quota_source.ask_about(name, self._quotas.add))
+        self._workers.on_change(self._workloads.add)
+        manager.informer(r.PODS, Pod).subscribe(self._workers.apply)
+        manager.informer(r.NODES, Node).subscribe(self._on_node)
+        manager.informer(r.GPUS, GPU).subscribe(self._on_gpu)
+        manager.informer(r.GPU_NODES, GPUNode).subscribe(self._on_gpu_node)
+        manager.informer(r.GPU_POOLS, GPUPool).subscribe(self._on_pool)
+        manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota).subscribe(lambda change: self._quotas.add(change.key))
+        manager.informer(r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload).subscribe(
+            lambda change: self._workloads.add(change.key)
+        )
+
+    def _node_changed(self, name: str) -> None:
+        """A node's sums changed: its own status, its pool's, and whether it may now move."""
+        self._node_status.add(Key("", name))
+        gpu_node = self.fleet.gpu_nodes.get(Key("", name))
+        if gpu_node is None:
+            return
+        pool = pool_of(gpu_node)
+        self._pools.add(Key("", pool))
+        if not self.fleet.holds_shares(name):
+            self._nodes.add(Key("", name))
+
+    def _on_node(self, change: Change[Node]) -> None:
+        old, new = change.old, change.new
+        if (
+            old is None
+            or new is None
+            or old.metadata.labels != new.metadata.labels
+            or old.spec.unschedulable != new.spec.unschedulable
+            or old.metadata.deleting != new.metadata.deleting
+        ):
+            self._nodes.add(change.key)
+
+    def _on_gpu(self, change: Change[GPU]) -> None:
+        """A new device may need the label of its pool."""
+        old, new = change.old, change.new
+        if new is not None and (old is None or old.metadata.labels != new.metadata.labels):
+            self._nodes.add(Key("", node_of(new)))
+
+    def _on_gpu_node(self, change: Change[GPUNode]) -> None:
+        old, new = change.old, change.new
+        pools = {pool_of(gpu_node) for gpu_node in (old, new) if gpu_node is not None}
+        for pool in pools:
+            self._pools.add(Key("", pool))
+        if old is None or new is None or old.metadata != new.metadata:
+            self._nodes.add(change.key)
+            self._default_pool.add(THE_KEY)
+
+    def _on_pool(self, change: Change[GPUPool]) -> None:
+        """Another selector, or a pool more or less, may move any node; a status moves none."""
+        self._pools.add(change.key)
+        old, new = change.old, change.new
+        if (
+            old is None
+            or new is None
+            or old.spec.node_manager_config != new.spec.node_manager_config
+            or old.metadata.deleting != new.metadata.deleting
+            or old.metadata.annotations != new.metadata.annotations
+        ):
+            self._default_pool.add(THE_KEY)
+            _ask(self._nodes, self.fleet.nodes.keys())
+
+    def _start_over(self) -> None:
+        """Leadership was won: everything may be out of date."""
+        self._default_pool.add(THE_KEY)
+        _ask(self._nodes, {*self.fleet.nodes.keys(), *self.fleet.gpu_nodes.keys()})
+        _ask(self._pools, self.fleet.pools.keys())
+        _ask(self._node_status, self.fleet.gpu_nodes.keys())
+        _ask(self._gpus, self.fleet.gpus.keys())
+        _ask(self._quotas, self._quota_source.quotas.keys())
+        _ask(self._workloads, {*self._workers.keys(), *self._workload_source.workloads.keys()})
+
+
+def install(manager: Manager, *, is_leader: IsLeader, writer: StatusWriter | None = None) -> Operator:
+    """Register every reconciler with a manager. Without a writer one is made and run as a task of the manager.
+
+    All of them keep their books always, and write only while ``is_leader`` says so.
+    """
+    if writer is None:
+        writer = StatusWriter(manager.client, clock=manager.clock)
+        manager.add_task("operator-writer", writer.run)
+    return Operator(manager, writer, is_leader=is_leader)
+
+
+def _ask(queue: Asked, names: Iterable[Key]) -> None:
+    for name in names:
+        queue.add(name)

@@ -1,0 +1,160 @@
+"""Simulated machines: registered once, ready, kept alive within a budget of writes, lost on request."""
+
+from typing import Any
+
+from tensorfusion.embedded.fleet import NodeSpec, parse_fleet
+from tensorfusion.embedded.machines import LOST, SimulatedMachines
+from tensorfusion.errors import ServerError
+from tensorfusion.model.resources import LEASES, NODES
+from tensorfusion.testing.node_world import NodeWorld
+
+
+def fleet(count: int = 2, **entry: Any) -> list[NodeSpec]:
+    node = {"name": "n-{i}", "count": count, "cpu": "7500m", "memory": "16Gi"} | entry
+    return parse_fleet({"nodes": [node]}, source="test")
+
+
+def machines(world: NodeWorld, specs: list[NodeSpec] | None = None) -> SimulatedMachines:
+    return SimulatedMachines(world.client, specs or fleet(), clock=world.clock)
+
+
+def node(world: NodeWorld, name: str = "n-0") -> dict[str, Any]:
+    found = world.api.object(NODES, name)
+    assert found is not None
+    return found
+
+
+def ready(world: NodeWorld, name: str = "n-0") -> str:
+    return next(str(each["status"]) for each in node(world, name)["status"]["conditions"] if each["type"] == "Ready")
+
+
+def node_writes(world: NodeWorld) -> int:
+    return sum(write.plural == "nodes" for write in world.api.writes)
+
+
+async def test_a_machine_becomes_a_ready_node_with_its_capacity(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    status = node(world)["status"]
+    assert status["capacity"] == status["allocatable"]
+    assert {key: status["capacity"][key] for key in ("cpu", "memory", "pods")} == {
+        "cpu": "7500m",
+        "memory": "16Gi",
+        "pods": "110",
+    }
+    assert ready(world) == "True"
+    assert status["addresses"][0] == {"type": "InternalIP", "address": "10.0.0.1"}
+    assert status["nodeInfo"]["operatingSystem"] == "linux"
+    assert node_writes(world) == 2
+
+
+async def test_labels_say_what_the_machine_is_and_the_users_labels_win(world: NodeWorld) -> None:
+    gpus = {"model": "A100_SXM_80G", "count": 4}
+    taint = {"key": "gpu", "value": "only", "effect": "NoSchedule"}
+    labels = {"zone": "a", "kubernetes.io/arch": "arm64"}
+    await world.start(machines(world, fleet(gpus=gpus, labels=labels, taints=[taint])))
+    assert node(world)["metadata"]["labels"] == {
+        "kubernetes.io/hostname": "n-0",
+        "kubernetes.io/arch": "arm64",
+        "kubernetes.io/os": "linux",
+        "node.kubernetes.io/instance-type": "simulated",
+        "topology.kubernetes.io/zone": "a",
+        "nvidia.com/gpu.present": "true",
+        "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB",
+        "nvidia.com/gpu.count": "4",
+        "zone": "a",
+    }
+    assert node(world)["spec"]["taints"] == [taint]
+
+
+async def test_devices_of_other_vendors_are_not_called_nvidias(world: NodeWorld) -> None:
+    await world.start(machines(world, fleet(gpus={"model": "RX7900XTX"})))
+    assert not any(label.startswith("nvidia.com/") for label in node(world)["metadata"]["labels"])
+
+
+async def test_a_restart_registers_nothing_twice(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    await world.stop()
+    await world.start(machines(world))
+    assert node_writes(world) == 2
+
+
+async def test_a_node_without_status_gets_it(world: NodeWorld) -> None:
+    await world.api.create(NODES, {"metadata": {"name": "n-0"}})
+    await world.start(machines(world))
+    assert ready(world) == "True"
+    assert node(world)["status"]["capacity"]["cpu"] == "7500m"
+
+
+async def test_registration_is_repeated_until_the_api_answers(world: NodeWorld) -> None:
+    failures = [ServerError("down")] * 3
+    world.api.failure = lambda write: failures.pop() if failures and write.plural == "nodes" else None
+    await world.start(machines(world))
+    await world.advance(5)
+    assert (ready(world, "n-0"), ready(world, "n-1")) == ("True", "True")
+
+
+async def test_a_machine_that_is_cut_off_is_not_ready_until_it_returns(world: NodeWorld) -> None:
+    fleet_of_two = machines(world)
+    await world.start(fleet_of_two)
+    await fleet_of_two.lose("n-0")
+    await world.settle()
+    assert (ready(world, "n-0"), ready(world, "n-1")) == ("Unknown", "True")
+    assert not fleet_of_two.alive("n-0")
+    await fleet_of_two.regain("n-0")
+    await world.settle()
+    assert ready(world) == "True"
+    assert fleet_of_two.alive("n-0")
+
+
+async def test_a_deleted_node_stays_away_until_the_process_starts_anew(world: NodeWorld) -> None:
+    first = machines(world)
+    await world.start(first)
+    await world.api.delete(NODES, "n-0")
+    await world.advance(60)
+    assert world.api.object(NODES, "n-0") is None
+    assert first.gone("n-0")
+    await world.stop()
+    await world.start(machines(world))
+    assert ready(world) == "True"
+
+
+async def test_every_node_has_a_lease_that_is_renewed_every_ten_seconds(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    await world.advance(61)
+    lease = world.api.object(LEASES, "n-1", "kube-node-lease")
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == "n-1"
+    assert lease["spec"]["leaseDurationSeconds"] == 40
+    assert lease["metadata"]["ownerReferences"][0]["name"] == "n-1"
+    renewals = [write for write in world.api.writes if write.plural == "leases" and write.name == "n-1"]
+    assert 6 <= len(renewals) <= 8
+
+
+async def test_the_leases_of_a_large_fleet_stay_within_their_budget(world: NodeWorld) -> None:
+    await world.start(machines(world, fleet(600)))
+    await world.advance(30)
+    before = len(world.api.writes)
+    await world.advance(60)
+    renewals = world.api.writes[before:]
+    assert len(renewals) <= 20 * 60 + 1
+    assert {write.name for write in renewals} == {f"n-{number}" for number in range(600)}
+
+
+async def test_a_lost_machine_renews_no_lease(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    await world.api.patch(NODES, "n-0", {"metadata": {"annotations": {LOST: "true"}}})
+    await world.settle()
+    before = len(world.api.writes)
+    await world.advance(60)
+    assert {write.name for write in world.api.writes[before:]} == {"n-1"}
+
+
+async def test_leases_outlive_an_api_that_is_down(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    world.api.failure = lambda write: ServerError("down") if write.plural == "leases" else None
+    await world.advance(60)
+    world.api.failure = lambda _: None
+    await world.advance(20)
+    lease = world.api.object(LEASES, "n-0", "kube-node-lease")
+    assert lease is not None
+    assert lease["spec"]["renewTime"] >= "2026-01-01T00:01:10"

@@ -1,0 +1,281 @@
+"""The node agent: GPU objects follow the devices, shares are checked once more, nothing is written twice."""
+
+from typing import Any
+
+from tensorfusion.errors import ServerError
+from tensorfusion.hypervisor.agent import NodeAgent
+from tensorfusion.hypervisor.vendors.simulated import FAULTY_DEVICES, LOST_DEVICES, SimulatedVendor, devices_of
+from tensorfusion.model import keys
+from tensorfusion.model.annotations import annotations_of
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
+from tensorfusion.testing.node_world import NodeWorld, Write
+
+VENDOR_MODEL = "NVIDIA A100-SXM4-80GB"
+WORKER = {keys.COMPONENT: "worker"}
+
+
+def vendor(*nodes: str, count: int = 2) -> SimulatedVendor:
+    return SimulatedVendor(
+        device
+        for node in nodes or ("n",)
+        for device in devices_of(node, count=count, vendor="NVIDIA", model=VENDOR_MODEL, compute=312_000, vram=80 << 30)
+    )
+
+
+def agent(world: NodeWorld, devices: SimulatedVendor | None = None) -> NodeAgent:
+    devices = devices or vendor()
+    return NodeAgent(world.client, devices, nodes=devices.nodes, identity="sim", clock=world.clock)
+
+
+async def started(world: NodeWorld, *, labels: dict[str, str] | None = None) -> NodeAgent:
+    """An agent for node ``n`` with two devices, published."""
+    await world.api.create(NODES, {"metadata": {"name": "n", "labels": labels or {}}, "status": {}})
+    serving = agent(world)
+    await world.start(serving)
+    await world.add_gpu_node("n")
+    return serving
+
+
+def names(world: NodeWorld) -> list[str]:
+    return [gpu["metadata"]["name"] for gpu in sorted(world.api.objects(GPUS), key=lambda g: g["status"]["index"])]
+
+
+def gpu(world: NodeWorld, name: str) -> dict[str, Any]:
+    found = world.api.object(GPUS, name)
+    assert found is not None
+    return found
+
+
+def gpu_writes(world: NodeWorld) -> list[Write]:
+    return [write for write in world.api.writes if write.plural == "gpus"]
+
+
+async def annotate(world: NodeWorld, key: str, value: str | None) -> None:
+    await world.api.patch(NODES, "n", {"metadata": {"annotations": {key: value}}})
+    await world.settle()
+
+
+async def hold(world: NodeWorld, name: str, device: str, **status: Any) -> None:
+    annotations = annotations_of(GpuRequest(pool="p", compute=1000, vram=1 << 30)) | {keys.GPU_IDS: device}
+    await world.add_pod(name, "n", annotations=annotations, labels=WORKER, status=status or {"phase": "Running"})
+
+
+async def test_devices_are_published_when_their_node_belongs_to_a_pool(world: NodeWorld) -> None:
+    await world.start(agent(world))
+    assert world.api.objects(GPUS) == []
+    await world.add_gpu_node("n", pool="shared")
+    first = gpu(world, names(world)[0])
+    assert first["metadata"]["labels"] == {keys.MANAGED_BY: "n", keys.GPU_POOL: "shared"}
+    assert [owner["kind"] for owner in first["metadata"]["ownerReferences"]] == ["GPUNode"]
+    amount = {"tflops": "312", "vram": "80Gi"}
+    assert first["status"] == {
+        "phase": "Running",
+        "vendor": "NVIDIA",
+        "gpuModel": VENDOR_MODEL,
+        "uuid": first["status"]["uuid"],
+        "capacity": amount,
+        "available": amount,
+        "index": 0,
+        "numaNode": 0,
+        "nodeSelector": {"kubernetes.io/hostname": "n"},
+        "usedBy": "tensor-fusion",
+        "isolationMode": "soft",
+        "isolationPolicy": "Static",
+        "message": "managed",
+    }
+    assert first["status"]["uuid"].lower() == first["metadata"]["name"]
+
+
+async def test_a_device_costs_two_writes_and_then_none(world: NodeWorld) -> None:
+    await started(world)
+    assert [(write.verb, write.subresource) for write in gpu_writes(world)] == [("create", ""), ("patch", "status")] * 2
+    for number in range(3):
+        await world.api.patch(GPU_NODES, "n", {"status": {"totalGPUs": number}}, subresource="status")
+        available = {"status": {"available": {"tflops": str(number)}}}
+        await world.api.patch(GPUS, names(world)[0], available, subresource="status")
+        await world.advance(60)
+    assert len(gpu_writes(world)) == 4 + 3
+
+
+async def test_a_restart_writes_nothing(world: NodeWorld) -> None:
+    await started(world)
+    await world.stop()
+    before = len(gpu_writes(world))
+    await world.start(agent(world))
+    await world.settle()
+    assert len(gpu_writes(world)) == before
+
+
+async def test_what_others_break_is_put_right_and_their_own_part_is_left(world: NodeWorld) -> None:
+    await started(world)
+    name = names(world)[0]
+    theirs = {"available": {"tflops": "1", "vram": "1Gi"}, "phase": "Pending", "message": "?"}
+    await world.api.patch(GPUS, name, {"status": theirs}, subresource="status")
+    await world.settle()
+    status = gpu(world, name)["status"]
+    assert (status["phase"], status["message"], status["available"]["tflops"]) == ("Running", "managed", "1")
+    await world.api.delete(GPUS, name)
+    await world.settle()
+    assert name in names(world)
+
+
+async def test_half_a_publication_is_completed_after_a_failure(world: NodeWorld) -> None:
+    failures = [ServerError("down"), ServerError("down")]
+    world.api.failure = lambda write: failures.pop() if failures and write.subresource == "status" else None
+    await started(world)
+    await world.advance(1)
+    assert {found["status"]["phase"] for found in world.api.objects(GPUS)} == {"Running"}
+    assert all(found["status"]["available"]["vram"] == "80Gi" for found in world.api.objects(GPUS))
+
+
+async def test_a_node_that_changes_its_pool_takes_its_devices_along(world: NodeWorld) -> None:
+    await started(world)
+    await world.api.patch(GPU_NODES, "n", {"metadata": {"labels": {keys.MANAGED_BY: "other"}}})
+    await world.settle()
+    assert {found["metadata"]["labels"][keys.GPU_POOL] for found in world.api.objects(GPUS)} == {"other"}
+
+
+async def test_the_pools_isolation_rules_decide_the_mode(world: NodeWorld) -> None:
+    rule = {"mode": "shared", "selector": {"matchLabels": {"tier": "whole"}}}
+    pool = {"metadata": {"name": "p"}, "spec": {"nodeManagerConfig": {"isolationModeRules": [rule]}}}
+    await world.api.create(GPU_POOLS, pool)
+    await started(world, labels={"tier": "whole"})
+    assert {found["status"]["isolationMode"] for found in world.api.objects(GPUS)} == {"shared"}
+    await world.api.patch(GPU_POOLS, "p", {"spec": {"nodeManagerConfig": {"isolationModeRules": None}}})
+    await world.settle()
+    assert {found["status"]["isolationMode"] for found in world.api.objects(GPUS)} == {"soft"}
+
+
+async def test_only_the_devices_that_the_node_names_are_used(world: NodeWorld) -> None:
+    await world.start(agent(world))
+    await world.add_gpu_node("n", gpuCardIndices=[1])
+    assert [found["status"]["index"] for found in world.api.objects(GPUS)] == [1]
+    await world.api.patch(GPU_NODES, "n", {"spec": {"gpuCardIndices": []}})
+    await world.settle()
+    assert len(world.api.objects(GPUS)) == 2
+
+
+async def test_an_idle_device_that_is_lost_goes_and_comes_back_as_itself(world: NodeWorld) -> None:
+    await started(world)
+    before = names(world)
+    await annotate(world, LOST_DEVICES, "1")
+    assert names(world) == before[:1]
+    await annotate(world, LOST_DEVICES, None)
+    assert names(world) == before
+
+
+async def test_a_busy_device_that_is_lost_stays_as_missing_until_it_is_idle(world: NodeWorld) -> None:
+    await started(world)
+    name = names(world)[0]
+    await hold(world, "holder", name)
+    await annotate(world, LOST_DEVICES, "0")
+    missing = gpu(world, name)
+    assert missing["status"]["phase"] == "Unknown"
+    assert missing["metadata"]["annotations"][keys.GPU_MISSING_SINCE] == "2026-01-01T00:00:00Z"
+    await world.advance(60)
+    assert gpu(world, name) == missing
+    await world.api.delete(PODS, "holder", namespace="default", grace_seconds=0)
+    await world.settle()
+    assert world.api.object(GPUS, name) is None
+
+
+async def test_a_missing_device_that_returns_is_running_again(world: NodeWorld) -> None:
+    await started(world)
+    name = names(world)[0]
+    await hold(world, "holder", name)
+    await annotate(world, LOST_DEVICES, "0")
+    await annotate(world, LOST_DEVICES, "")
+    back = gpu(world, name)
+    assert (back["status"]["phase"], back["status"]["message"]) == ("Running", "managed")
+    assert keys.GPU_MISSING_SINCE not in back["metadata"].get("annotations", {})
+
+
+async def test_who_holds_a_missing_device_is_known_after_a_restart(world: NodeWorld) -> None:
+    await started(world)
+    name = names(world)[0]
+    await hold(world, "holder", name)
+    await annotate(world, LOST_DEVICES, "0")
+    await world.stop()
+    await world.start(agent(world))
+    await world.settle()
+    assert gpu(world, name)["status"]["phase"] == "Unknown"
+
+
+async def test_a_broken_device_takes_no_work_and_says_why(world: NodeWorld) -> None:
+    serving = await started(world)
+    name = names(world)[0]
+    await annotate(world, FAULTY_DEVICES, "0")
+    broken = gpu(world, name)["status"]
+    assert broken["phase"] == "Unknown"
+    assert "uncorrectable error" in broken["message"]
+    await hold(world, "late", name, phase="Pending")
+    assert "does not work" in (serving.admit_share(await pod(world, "late")) or "")
+    await annotate(world, FAULTY_DEVICES, None)
+    assert gpu(world, name)["status"]["phase"] == "Running"
+    assert serving.admit_share(await pod(world, "late")) is None
+
+
+async def test_an_annotation_that_is_no_list_of_devices_changes_nothing(world: NodeWorld) -> None:
+    await started(world)
+    for text in ("a", "0,7", "-1", "0;1"):
+        await annotate(world, LOST_DEVICES, text)
+        assert len(names(world)) == 2
+
+
+async def test_shares_of_ended_pods_are_given_back(world: NodeWorld) -> None:
+    serving = await started(world)
+    name = names(world)[0]
+    whole = annotations_of(GpuRequest(pool="p", compute=312_000, vram=80 << 30)) | {keys.GPU_IDS: name}
+    for number in range(3):
+        await world.add_pod(f"pod-{number}", "n", annotations=whole, labels=WORKER)
+    first, second, third = [await pod(world, f"pod-{number}") for number in range(3)]
+    assert serving.admit_share(first) is None
+    assert "cannot hold the share" in (serving.admit_share(second) or "")
+    await world.api.patch(PODS, "pod-0", {"status": {"phase": "Succeeded"}}, namespace="default", subresource="status")
+    await world.settle()
+    assert serving.admit_share(second) is None
+    await world.api.delete(PODS, "pod-1", namespace="default", grace_seconds=0)
+    await world.settle()
+    assert serving.admit_share(third) is None
+
+
+async def test_running_pods_are_in_the_books_after_a_restart(world: NodeWorld) -> None:
+    await started(world)
+    name = names(world)[0]
+    whole = annotations_of(GpuRequest(pool="p", compute=312_000, vram=80 << 30)) | {keys.GPU_IDS: name}
+    await world.add_pod("old", "n", annotations=whole, labels=WORKER, status={"phase": "Running"})
+    await world.add_pod("late", "n", annotations=whole, labels=WORKER)
+    await world.stop()
+    successor = agent(world)
+    await world.start(successor)
+    assert "free are 0 TFLOPS and 0" in (successor.admit_share(await pod(world, "late")) or "")
+
+
+async def test_one_lease_is_the_heartbeat_of_all_devices(world: NodeWorld) -> None:
+    await world.start(agent(world, vendor(*(f"n{number}" for number in range(50)))))
+    first = world.api.object(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
+    assert first is not None
+    await world.advance(100)
+    beats = [write for write in world.api.writes if write.plural == "leases"]
+    assert len(beats) == 2 + 10
+    last = world.api.object(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
+    assert last is not None
+    assert last["spec"]["renewTime"] == "2026-01-01T00:01:40.000000Z"
+
+
+async def test_the_heartbeat_outlives_an_api_that_is_down(world: NodeWorld) -> None:
+    await world.start(agent(world))
+    world.api.failure = lambda write: ServerError("down") if write.plural == "leases" else None
+    await world.advance(30)
+    world.api.failure = lambda _: None
+    await world.advance(30)
+    lease = world.api.object(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
+    assert lease is not None
+    assert lease["spec"]["renewTime"] == "2026-01-01T00:01:00.000000Z"
+
+
+async def pod(world: NodeWorld, name: str) -> Any:
+    from tensorfusion.model.core import Pod
+
+    return await world.api.get(PODS, Pod, name, namespace="default")
