@@ -1,6 +1,6 @@
 """Write config/crds/<plural>.yaml from the types, or with --check say which files are not what the types say.
 
-    python -m tools.generate_crds [--check]
+python -m tools.generate_crds [--check]
 """
 
 import argparse

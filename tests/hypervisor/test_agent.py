@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from tensorfusion.errors import ServerError
 from tensorfusion.hypervisor.agent import NodeAgent
 from tensorfusion.hypervisor.vendors.simulated import FAULTY_DEVICES, LOST_DEVICES, SimulatedVendor, devices_of
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import annotations_of
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
-from tensorfusion.testing.node_world import NodeWorld, Write
+from tensorfusion.testing.api import Call
+from tensorfusion.testing.node_world import NodeWorld
 
 VENDOR_MODEL = "NVIDIA A100-SXM4-80GB"
 WORKER = {keys.COMPONENT: "worker"}
@@ -30,7 +30,7 @@ def agent(world: NodeWorld, devices: SimulatedVendor | None = None) -> NodeAgent
 
 async def started(world: NodeWorld, *, labels: dict[str, str] | None = None) -> NodeAgent:
     """An agent for node ``n`` with two devices, published."""
-    await world.api.create(NODES, {"metadata": {"name": "n", "labels": labels or {}}, "status": {}})
+    world.api.seed(NODES, {"metadata": {"name": "n", "labels": labels or {}}})
     serving = agent(world)
     await world.start(serving)
     await world.add_gpu_node("n")
@@ -42,23 +42,20 @@ def names(world: NodeWorld) -> list[str]:
 
 
 def gpu(world: NodeWorld, name: str) -> dict[str, Any]:
-    found = world.api.object(GPUS, name)
-    assert found is not None
-    return found
+    return world.api.object(GPUS, name)
 
 
-def gpu_writes(world: NodeWorld) -> list[Write]:
-    return [write for write in world.api.writes if write.plural == "gpus"]
+def writes(world: NodeWorld) -> list[Call]:
+    return world.writes(GPUS)
 
 
 async def annotate(world: NodeWorld, key: str, value: str | None) -> None:
-    await world.api.patch(NODES, "n", {"metadata": {"annotations": {key: value}}})
-    await world.settle()
+    await world.change(NODES, "n", {"metadata": {"annotations": {key: value}}})
 
 
-async def hold(world: NodeWorld, name: str, device: str, **status: Any) -> None:
+async def hold(world: NodeWorld, name: str, device: str, *, phase: str = "Running") -> None:
     annotations = annotations_of(GpuRequest(pool="p", compute=1000, vram=1 << 30)) | {keys.GPU_IDS: device}
-    await world.add_pod(name, "n", annotations=annotations, labels=WORKER, status=status or {"phase": "Running"})
+    await world.add_pod(name, "n", annotations=annotations, labels=WORKER, phase=phase)
 
 
 async def test_devices_are_published_when_their_node_belongs_to_a_pool(world: NodeWorld) -> None:
@@ -89,40 +86,37 @@ async def test_devices_are_published_when_their_node_belongs_to_a_pool(world: No
 
 async def test_a_device_costs_two_writes_and_then_none(world: NodeWorld) -> None:
     await started(world)
-    assert [(write.verb, write.subresource) for write in gpu_writes(world)] == [("create", ""), ("patch", "status")] * 2
+    assert [(write.verb, write.subresource) for write in writes(world)] == [("create", ""), ("patch", "status")] * 2
     for number in range(3):
-        await world.api.patch(GPU_NODES, "n", {"status": {"totalGPUs": number}}, subresource="status")
-        available = {"status": {"available": {"tflops": str(number)}}}
-        await world.api.patch(GPUS, names(world)[0], available, subresource="status")
+        await world.change(GPU_NODES, "n", {"status": {"totalGPUs": number}}, status=True)
+        await world.change(GPUS, names(world)[0], {"status": {"available": {"tflops": str(number)}}}, status=True)
         await world.advance(60)
-    assert len(gpu_writes(world)) == 4 + 3
+    assert len(writes(world)) == 4
 
 
 async def test_a_restart_writes_nothing(world: NodeWorld) -> None:
     await started(world)
     await world.stop()
-    before = len(gpu_writes(world))
+    before = len(writes(world))
     await world.start(agent(world))
     await world.settle()
-    assert len(gpu_writes(world)) == before
+    assert len(writes(world)) == before
 
 
 async def test_what_others_break_is_put_right_and_their_own_part_is_left(world: NodeWorld) -> None:
     await started(world)
     name = names(world)[0]
     theirs = {"available": {"tflops": "1", "vram": "1Gi"}, "phase": "Pending", "message": "?"}
-    await world.api.patch(GPUS, name, {"status": theirs}, subresource="status")
-    await world.settle()
+    await world.change(GPUS, name, {"status": theirs}, status=True)
     status = gpu(world, name)["status"]
     assert (status["phase"], status["message"], status["available"]["tflops"]) == ("Running", "managed", "1")
-    await world.api.delete(GPUS, name)
+    world.api.remove(GPUS, name)
     await world.settle()
     assert name in names(world)
 
 
 async def test_half_a_publication_is_completed_after_a_failure(world: NodeWorld) -> None:
-    failures = [ServerError("down"), ServerError("down")]
-    world.api.failure = lambda write: failures.pop() if failures and write.subresource == "status" else None
+    world.api.fail("patch", GPUS, times=2)
     await started(world)
     await world.advance(1)
     assert {found["status"]["phase"] for found in world.api.objects(GPUS)} == {"Running"}
@@ -131,19 +125,17 @@ async def test_half_a_publication_is_completed_after_a_failure(world: NodeWorld)
 
 async def test_a_node_that_changes_its_pool_takes_its_devices_along(world: NodeWorld) -> None:
     await started(world)
-    await world.api.patch(GPU_NODES, "n", {"metadata": {"labels": {keys.MANAGED_BY: "other"}}})
-    await world.settle()
+    await world.change(GPU_NODES, "n", {"metadata": {"labels": {keys.MANAGED_BY: "other"}}})
     assert {found["metadata"]["labels"][keys.GPU_POOL] for found in world.api.objects(GPUS)} == {"other"}
 
 
 async def test_the_pools_isolation_rules_decide_the_mode(world: NodeWorld) -> None:
     rule = {"mode": "shared", "selector": {"matchLabels": {"tier": "whole"}}}
     pool = {"metadata": {"name": "p"}, "spec": {"nodeManagerConfig": {"isolationModeRules": [rule]}}}
-    await world.api.create(GPU_POOLS, pool)
+    world.api.seed(GPU_POOLS, pool)
     await started(world, labels={"tier": "whole"})
     assert {found["status"]["isolationMode"] for found in world.api.objects(GPUS)} == {"shared"}
-    await world.api.patch(GPU_POOLS, "p", {"spec": {"nodeManagerConfig": {"isolationModeRules": None}}})
-    await world.settle()
+    await world.change(GPU_POOLS, "p", {"spec": {"nodeManagerConfig": {"isolationModeRules": None}}})
     assert {found["status"]["isolationMode"] for found in world.api.objects(GPUS)} == {"soft"}
 
 
@@ -151,8 +143,7 @@ async def test_only_the_devices_that_the_node_names_are_used(world: NodeWorld) -
     await world.start(agent(world))
     await world.add_gpu_node("n", gpuCardIndices=[1])
     assert [found["status"]["index"] for found in world.api.objects(GPUS)] == [1]
-    await world.api.patch(GPU_NODES, "n", {"spec": {"gpuCardIndices": []}})
-    await world.settle()
+    await world.change(GPU_NODES, "n", {"spec": {"gpuCardIndices": []}})
     assert len(world.api.objects(GPUS)) == 2
 
 
@@ -175,9 +166,8 @@ async def test_a_busy_device_that_is_lost_stays_as_missing_until_it_is_idle(worl
     assert missing["metadata"]["annotations"][keys.GPU_MISSING_SINCE] == "2026-01-01T00:00:00Z"
     await world.advance(60)
     assert gpu(world, name) == missing
-    await world.api.delete(PODS, "holder", namespace="default", grace_seconds=0)
-    await world.settle()
-    assert world.api.object(GPUS, name) is None
+    await world.delete_pod("holder", grace=0)
+    assert world.find(GPUS, name) is None
 
 
 async def test_a_missing_device_that_returns_is_running_again(world: NodeWorld) -> None:
@@ -232,11 +222,9 @@ async def test_shares_of_ended_pods_are_given_back(world: NodeWorld) -> None:
     first, second, third = [await pod(world, f"pod-{number}") for number in range(3)]
     assert serving.admit_share(first) is None
     assert "cannot hold the share" in (serving.admit_share(second) or "")
-    await world.api.patch(PODS, "pod-0", {"status": {"phase": "Succeeded"}}, namespace="default", subresource="status")
-    await world.settle()
+    await world.change(PODS, "pod-0", {"status": {"phase": "Succeeded"}}, status=True)
     assert serving.admit_share(second) is None
-    await world.api.delete(PODS, "pod-1", namespace="default", grace_seconds=0)
-    await world.settle()
+    await world.delete_pod("pod-1", grace=0)
     assert serving.admit_share(third) is None
 
 
@@ -244,7 +232,7 @@ async def test_running_pods_are_in_the_books_after_a_restart(world: NodeWorld) -
     await started(world)
     name = names(world)[0]
     whole = annotations_of(GpuRequest(pool="p", compute=312_000, vram=80 << 30)) | {keys.GPU_IDS: name}
-    await world.add_pod("old", "n", annotations=whole, labels=WORKER, status={"phase": "Running"})
+    await world.add_pod("old", "n", annotations=whole, labels=WORKER, phase="Running")
     await world.add_pod("late", "n", annotations=whole, labels=WORKER)
     await world.stop()
     successor = agent(world)
@@ -254,23 +242,22 @@ async def test_running_pods_are_in_the_books_after_a_restart(world: NodeWorld) -
 
 async def test_one_lease_is_the_heartbeat_of_all_devices(world: NodeWorld) -> None:
     await world.start(agent(world, vendor(*(f"n{number}" for number in range(50)))))
-    first = world.api.object(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
+    first = world.find(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
     assert first is not None
     await world.advance(100)
-    beats = [write for write in world.api.writes if write.plural == "leases"]
-    assert len(beats) == 2 + 10
-    last = world.api.object(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
+    assert len(world.writes(LEASES)) == 2 + 10
+    last = world.find(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
     assert last is not None
     assert last["spec"]["renewTime"] == "2026-01-01T00:01:40.000000Z"
 
 
 async def test_the_heartbeat_outlives_an_api_that_is_down(world: NodeWorld) -> None:
     await world.start(agent(world))
-    world.api.failure = lambda write: ServerError("down") if write.plural == "leases" else None
+    world.api.fail(resource=LEASES, times=-1)
     await world.advance(30)
-    world.api.failure = lambda _: None
+    world.api.recover()
     await world.advance(30)
-    lease = world.api.object(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
+    lease = world.find(LEASES, "tensor-fusion-agent-sim", keys.SYSTEM_NAMESPACE)
     assert lease is not None
     assert lease["spec"]["renewTime"] == "2026-01-01T00:01:00.000000Z"
 

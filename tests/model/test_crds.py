@@ -12,7 +12,7 @@ from tensorfusion.model.crd import KINDS, all_crds, crd
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
-import reference  # noqa: E402  the contract, typed apart from the code
+import crd_reference as reference  # noqa: E402  the contract, typed apart from the code
 
 _LINE = re.compile(
     r"^(?P<path>\S+) (?P<type>string|integer|boolean|array|object|map|raw|quantity|signed)(?P<required> R)?"

@@ -123,6 +123,42 @@ def test_quota_and_template_defaults(kubectl: Kubectl) -> None:
     assert stored(kubectl, obj("WorkloadProfile", spec={}))["spec"] == {"isolation": "soft"}
 
 
+SEED_002_PROVISIONER = {
+    "gpuNodeLabels": {"tensor-fusion.ai/arch": "Ampere", "tensor-fusion.ai/vendor": "nvidia"},
+    "gpuNodeAnnotations": {"tensor-fusion.ai/provisioned": "true"},
+    "gpuRequirements": [
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand", "spot"]},
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["g6.xlarge", "g6.12xlarge"]},
+        {"key": "topology.kubernetes.io/region", "operator": "In", "values": ["us-east-1"]},
+        {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+    ],
+    "gpuTaints": [{"effect": "NoSchedule", "key": "group", "value": "gpu"}],
+    "nodeClass": "tf-node-class",
+    "karpenterNodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "own", "version": "v1"},
+}
+
+
+def test_what_the_deployment_guide_writes_is_kept_as_it_is(kubectl: Kubectl) -> None:
+    wanted = {
+        "provisioningMode": "Provisioned",
+        "nodeProvisioner": SEED_002_PROVISIONER,
+        "nodeCompaction": {"period": "5m"},
+    }
+    ratios = {"tflopsOversellRatio": 300, "vramExpandToHostMem": 40, "vramExpandToHostDisk": 20}
+    spec = {"capacityConfig": {"oversubscription": ratios}, "nodeManagerConfig": wanted}
+    kept = stored(kubectl, obj("GPUPool", spec=spec))["spec"]
+    assert kept["capacityConfig"]["oversubscription"] == ratios
+    assert {key: kept["nodeManagerConfig"][key] for key in wanted} == wanted
+
+
+def test_a_kind_without_status_keeps_none(kubectl: Kubectl) -> None:
+    done = kubectl("create", "--validate=false", "-f", "-", stdin=json.dumps(obj("WorkloadProfile", "bare", spec={})))
+    assert done.returncode == 0, done.stderr
+    patch = ("patch", "workloadprofile", "bare", "--subresource=status", "--type=merge", "-o", "json", "-p")
+    patched = kubectl(*patch, json.dumps({"status": {"phase": "Running"}}))
+    assert json.loads(patched.stdout).get("status", {}) == {}
+
+
 @pytest.mark.parametrize("value", [100, "100", "16Gi", "0.5", ".5", "500m", "1e3", "+1"])
 def test_quantities_are_numbers_or_strings(kubectl: Kubectl, value: object) -> None:
     stored(kubectl, obj("GPUResourceQuota", spec={"total": {"requests": {"vram": value}}}))

@@ -1,22 +1,19 @@
 """A webhook over a dictionary of objects, and the requests an API server would send it."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "operator"))
-from memory_api import MemoryApi
-
+from tensorfusion.errors import NotFound
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.policy.guards import Accounts
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, UserInfo
 from tensorfusion.runtime.manager import Manager
+from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
 from tensorfusion.webhook.service import Webhook
 
@@ -27,7 +24,7 @@ ACCOUNTS = Accounts(system=frozenset({"controller", "agent"}), scheduler=frozens
 class Site:
     """The webhook, the objects it sees, and short ways to ask it."""
 
-    api: MemoryApi
+    api: FakeApi
     webhook: Webhook
     clock: VirtualClock
 
@@ -51,14 +48,25 @@ class Site:
             uid="5e1f", operation=operation, namespace="team", user=UserInfo(username=user), **parts
         )
 
-    def lease(self, transitions: int, *, uid: str = "lease-1") -> None:
-        self.api.put(
-            r.LEASES,
-            keys.LEADER_LEASE,
-            namespace=keys.SYSTEM_NAMESPACE,
-            metadata={"uid": uid},
-            spec={"leaseTransitions": transitions, "holderIdentity": "a"},
-        )
+    def put(self, resource: r.Resource, name: str, *, namespace: str = "", **parts: Any) -> None:
+        """Create an object, as somebody else would."""
+        metadata = {"name": name, **parts.pop("metadata", {})}
+        self.api.seed(resource, {"metadata": metadata, **parts}, namespace=namespace)
+
+    def lease(self, transitions: int) -> None:
+        """Let the leader's Lease say this epoch."""
+        name, namespace = keys.LEADER_LEASE, keys.SYSTEM_NAMESPACE
+        spec = {"leaseTransitions": transitions, "holderIdentity": "a"}
+        try:
+            self.api.change(r.LEASES, name, {"spec": spec}, namespace=namespace)
+        except NotFound:
+            self.put(r.LEASES, name, namespace=namespace, spec=spec)
+
+    def reads(self) -> list[tuple[str, str, str]]:
+        """What was read since the last time it was asked for."""
+        found = [(call.verb, call.resource, call.name) for call in self.api.calls if call.verb in ("get", "list")]
+        self.api.calls.clear()
+        return found
 
     async def settle(self) -> None:
         await self.clock.settle()
@@ -74,7 +82,8 @@ def pod(*, labels: dict[str, str] | None = None, **wishes: str) -> dict[str, Any
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    api, clock = MemoryApi(), VirtualClock()
+    clock = VirtualClock()
+    api = FakeApi(clock)
     manager = Manager(api, clock=clock)
     made = Site(api, Webhook(manager, accounts=ACCOUNTS), clock)
     running = asyncio.ensure_future(manager.run())

@@ -49,7 +49,7 @@ def pod(**annotations: str) -> dict[str, Any]:
 
 
 async def test_a_pod_is_changed(site: Any, post: Any) -> None:
-    site.api.put(r.GPU_POOLS, "main", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}})
+    site.put(r.GPU_POOLS, "main", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}})
     status, answer = await post("/mutate-v1-pod", review(object=pod(**{keys.TFLOPS_LIMIT: "5"})))
     assert status == 200
     response = answer["response"]
@@ -82,7 +82,7 @@ async def test_a_mistake_is_answered_with_its_own_code_and_line(post: Any) -> No
     ],
 )
 async def test_an_odd_pod_is_never_a_fault_of_ours(site: Any, post: Any, body: dict[str, Any]) -> None:
-    site.api.put(r.GPU_POOLS, "main", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}})
+    site.put(r.GPU_POOLS, "main", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}})
     if "spec" in body and body["spec"] and body["spec"]["containers"]:
         body["metadata"]["annotations"] = {keys.TFLOPS_LIMIT: "1"}
     status, answer = await post("/mutate-v1-pod", review(object=body))

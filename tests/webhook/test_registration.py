@@ -1,17 +1,14 @@
 """What the API server is told: when to ask, and that a missing answer is a refusal."""
 
 import base64
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "operator"))
-from memory_api import MemoryApi
+from cel_expr_python import cel
 
 from tensorfusion.model import resources as r
 from tensorfusion.policy.guards import Accounts
+from tensorfusion.testing.api import FakeApi
 from tensorfusion.webhook.registration import (
     Address,
     ServiceAddress,
@@ -51,13 +48,8 @@ def test_a_service_may_stand_in_front() -> None:
     }
 
 
-CELPY = pytest.importorskip("cel_expr_python")
-
-
 def holds(hook: dict[str, Any], **variables: Any) -> bool:
     """All match conditions, as an API server evaluates them."""
-    from cel_expr_python import cel
-
     environment = cel.NewEnv(variables=dict.fromkeys(("object", "oldObject", "request"), cel.Type.DYN))
     return all(
         environment.compile(condition["expression"]).eval(data=variables).value() is True
@@ -119,11 +111,10 @@ def test_every_binding_reaches_us_but_plain_ones_of_kube_scheduler(username, ann
 
 
 async def test_registering_again_brings_the_address_up_to_date() -> None:
-    api = MemoryApi()
+    api = FakeApi()
     await register(api, URL)
     await register(api, Address(b"NEW", url="https://127.0.0.1:9444"))
     for resource, name in ((r.MUTATING_WEBHOOKS, "mutating"), (r.VALIDATING_WEBHOOKS, "validating")):
-        found = api.find(resource, f"tensor-fusion-sys-{name}-webhook")
-        assert found is not None
+        found = api.object(resource, f"tensor-fusion-sys-{name}-webhook")
         assert found["webhooks"][0]["clientConfig"]["url"].startswith("https://127.0.0.1:9444/")
         assert base64.b64decode(found["webhooks"][0]["clientConfig"]["caBundle"]) == b"NEW"

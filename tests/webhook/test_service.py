@@ -20,70 +20,70 @@ def written(answer: Any, key: str) -> str | None:
 
 
 async def test_a_pod_is_decided_from_the_caches_alone(site: Any) -> None:
-    site.api.put(r.GPU_POOLS, "main", metadata=DEFAULT)
+    site.put(r.GPU_POOLS, "main", metadata=DEFAULT)
     await site.settle()
-    site.api.reads.clear()
+    site.reads()
     answer = await site.create(tflops_limit="10")
     assert answer.allowed
     assert written(answer, keys.GPU_POOL) == "main"
-    assert site.api.reads == []
+    assert site.reads() == []
 
 
 async def test_a_pool_that_is_not_in_the_cache_yet_is_read_once(site: Any) -> None:
-    site.api.put(r.GPU_POOLS, "new")
-    site.api.reads.clear()
+    site.put(r.GPU_POOLS, "new")
+    site.reads()
     answer = await site.create(tflops_limit="10", gpupool="new")
     assert answer.allowed
-    assert site.api.reads == [("get", "gpupools.tensor-fusion.ai", "new")]
+    assert site.reads() == [("get", "gpupools.tensor-fusion.ai", "new")]
 
 
 async def test_a_profile_and_its_pool_may_both_be_read(site: Any) -> None:
-    site.api.put(r.GPU_POOLS, "new")
-    site.api.put(r.WORKLOAD_PROFILES, "big", namespace="team", spec={"poolName": "new", "gpuCount": 2})
+    site.put(r.GPU_POOLS, "new")
+    site.put(r.WORKLOAD_PROFILES, "big", namespace="team", spec={"poolName": "new", "gpuCount": 2})
     answer = await site.create(tflops_limit="10", workload_profile="big")
     assert answer.allowed
     assert written(answer, keys.GPU_COUNT) == "2"
 
 
 async def test_a_default_pool_that_was_just_made_is_found(site: Any) -> None:
-    site.api.put(r.GPU_POOLS, "main", metadata=DEFAULT)
+    site.put(r.GPU_POOLS, "main", metadata=DEFAULT)
     answer = await site.create(tflops_limit="10")
     assert answer.allowed
     assert written(answer, keys.GPU_POOL) == "main"
 
 
 async def test_what_does_not_exist_is_refused_after_one_look(site: Any) -> None:
-    site.api.reads.clear()
+    site.reads()
     answer = await site.create(tflops_limit="10", gpupool="none")
     assert (answer.allowed, answer.code) == (False, 400)
     assert "gpu pool(none) does not exist" in answer.message
-    assert len(site.api.reads) == 1
+    assert len(site.reads()) == 1
 
 
 async def test_an_unreachable_api_is_said_to_be_that(site: Any) -> None:
-    site.api.failing = ServerError("connection refused")
+    site.api.fail("get", error=ServerError("connection refused"))
     answer = await site.create(tflops_limit="10", gpupool="none")
     assert (answer.allowed, answer.code) == (False, 503)
     assert "could not be read" in answer.message
 
 
 async def test_the_whole_of_a_live_device_or_of_the_catalogues(site: Any) -> None:
-    site.api.put(r.GPU_POOLS, "main", metadata=DEFAULT)
-    site.api.put(r.GPUS, "gpu-1", status=GPU_STATUS)
+    site.put(r.GPU_POOLS, "main", metadata=DEFAULT)
+    site.put(r.GPUS, "gpu-1", status=GPU_STATUS)
     await site.settle()
     live = await site.create(dedicated_gpu="true", gpu_model="L4")
     assert written(live, keys.TFLOPS_REQUEST) == "99"
     known = await site.create(dedicated_gpu="true", gpu_model="T4")
     assert written(known, keys.TFLOPS_REQUEST) == "65"
-    site.api.drop(r.GPUS, "gpu-1")
+    site.api.remove(r.GPUS, "gpu-1")
     await site.settle()
     assert written(await site.create(dedicated_gpu="true", gpu_model="L4"), keys.TFLOPS_REQUEST) == "121"
 
 
 async def test_quota_defaults_of_the_namespace_apply(site: Any) -> None:
-    site.api.put(r.GPU_POOLS, "main", metadata=DEFAULT)
+    site.put(r.GPU_POOLS, "main", metadata=DEFAULT)
     spec = {"single": {"defaultRequests": {"tflops": "7", "vram": "1Gi"}}}
-    site.api.put(r.GPU_RESOURCE_QUOTAS, "quota", namespace="team", spec=spec)
+    site.put(r.GPU_RESOURCE_QUOTAS, "quota", namespace="team", spec=spec)
     await site.settle()
     assert written(await site.create(), keys.TFLOPS_REQUEST) == "7"
 
@@ -120,23 +120,23 @@ async def test_the_successors_first_binding_fences_before_the_lease_is_seen(site
 async def test_a_lease_that_was_made_anew_counts_from_its_beginning(site: Any) -> None:
     site.lease(7)
     await site.settle()
-    site.api.drop(r.LEASES, keys.LEADER_LEASE, namespace=keys.SYSTEM_NAMESPACE)
+    site.api.remove(r.LEASES, keys.LEADER_LEASE, namespace=keys.SYSTEM_NAMESPACE)
     await site.settle()
     assert not (await site.bind("w", ids="gpu-1", epoch="0")).allowed
-    site.lease(0, uid="lease-2")
+    site.lease(0)
     await site.settle()
     assert (await site.bind("w", ids="gpu-1", epoch="0")).allowed
 
 
 async def test_bindings_of_the_scheduler_cost_no_read(site: Any) -> None:
-    site.api.reads.clear()
+    site.reads()
     await site.bind("w", ids="gpu-1", epoch="1")
-    assert site.api.reads == []
+    assert site.reads() == []
 
 
 async def test_others_may_bind_only_pods_that_are_not_ours(site: Any) -> None:
-    site.api.put(r.PODS, "ours", namespace="team", spec={"schedulerName": keys.SCHEDULER_NAME})
-    site.api.put(r.PODS, "plain", namespace="team", spec={"schedulerName": "default-scheduler"})
+    site.put(r.PODS, "ours", namespace="team", spec={"schedulerName": keys.SCHEDULER_NAME})
+    site.put(r.PODS, "plain", namespace="team", spec={"schedulerName": "default-scheduler"})
     assert (await site.bind("ours", user="tenant")).code == 403
     assert not (await site.bind("ours", user="tenant")).allowed
     assert (await site.bind("plain", user="tenant")).allowed

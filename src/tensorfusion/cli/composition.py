@@ -38,12 +38,15 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.operator.install import install as install_operator
 from tensorfusion.policy.admission import admit
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.lease import LeaderElector
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.serving import Listener
 from tensorfusion.runtime.writer import StatusWriter
+from tensorfusion.scheduler.routes import routes
+from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.webhook.certificates import ensure_certificates
@@ -52,6 +55,7 @@ from tensorfusion.webhook.registration import Address, register
 from tensorfusion.webhook.service import Webhook
 
 _HOST = "127.0.0.1"
+_OPERATOR_LEASE = f"operator.{keys.LEADER_LEASE}"
 
 log = get_logger(__name__)
 
@@ -78,22 +82,13 @@ class Process:
         self._clock = SystemClock()
         self._routes: list[Route] = []
         self._after_sync: list[Callable[[], Awaitable[None]]] = []
+        self._electors: list[LeaderElector] = []
 
     async def prepare(self) -> None:
         """Connect, and let each wanted component register with the manager."""
         settings = self._settings
         self._client = await self._connect(keys.CONTROLLER_ACCOUNT)
         self._manager = Manager(self._client, clock=self._clock)
-        self._elector = LeaderElector(
-            self._client,
-            namespace=keys.SYSTEM_NAMESPACE,
-            name=keys.LEADER_LEASE,
-            identity=settings.identity,
-            clock=self._clock,
-            duration=settings.lease_seconds,
-            renew_every=settings.lease_seconds / 5,
-            retry_every=settings.lease_seconds / 7.5,
-        )
         self._writer = StatusWriter(self._client, clock=self._clock)
         self._recorder = EventRecorder(self._client, component="tensorfusion", clock=self._clock)
         for component, prepare in (
@@ -115,10 +110,8 @@ class Process:
         port = await self._serve_http()
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(self._manager.run(), name="manager")]
-            if self._settings.components & {"scheduler", "operator"}:
-                running.append(group.create_task(self._elector.run(), name="leader-election"))
-                running.append(group.create_task(self._writer.run(), name="status-writer"))
-                running.append(group.create_task(self._recorder.run(), name="events"))
+            background = [self._writer.run(), self._recorder.run(), *(elector.run() for elector in self._electors)]
+            running += [group.create_task(task) for task in background]
             await self._manager.synced.wait()
             for step in self._after_sync:
                 await step()
@@ -136,6 +129,22 @@ class Process:
         connection = load_kubeconfig(self._settings.accounts / f"{account}.kubeconfig")
         return await self._stack.enter_async_context(Client(connection, user_agent=account))
 
+    def _elect(self, lease: str) -> LeaderElector:
+        """An election of its own for each component, so that each may run where the other does not."""
+        seconds = self._settings.lease_seconds
+        elector = LeaderElector(
+            self._client,
+            namespace=keys.SYSTEM_NAMESPACE,
+            name=lease,
+            identity=self._settings.identity,
+            clock=self._clock,
+            duration=seconds,
+            renew_every=seconds / 5,
+            retry_every=seconds / 7.5,
+        )
+        self._electors.append(elector)
+        return elector
+
     async def _prepare_webhook(self) -> None:
         webhook = Webhook(self._manager)
         certificates = ensure_certificates(self._settings.certificates, [_HOST, "localhost"], now=self._clock.now())
@@ -151,12 +160,9 @@ class Process:
         self._after_sync.append(serve)
 
     async def _prepare_scheduler(self) -> None:
-        from tensorfusion.scheduler.routes import routes
-        from tensorfusion.scheduler.service import SchedulerService
-
         service = SchedulerService(
             self._manager,
-            leadership=self._elector,
+            self._elect(keys.LEADER_LEASE),
             recorder=self._recorder,
             writer=self._writer,
             scheduler_names=self._settings.scheduler_names,
@@ -177,9 +183,7 @@ class Process:
         )
 
     async def _prepare_operator(self) -> None:
-        from tensorfusion.operator import install
-
-        install(self._manager, writer=self._writer, is_leader=self._elector.is_leader)
+        install_operator(self._manager, writer=self._writer, is_leader=self._elect(_OPERATOR_LEASE).is_leader)
 
     async def _prepare_nodes(self) -> None:
         nodes = load_fleet(self._settings.fleet) if self._settings.fleet is not None else demo_fleet()

@@ -106,7 +106,7 @@ def make_record(key: ObjectKey, obj: JsonObject, revision: int, fields: FieldsOf
         key,
         revision,
         metadata.get("uid", ""),
-        encode(obj),
+        encode_object(obj),
         metadata.get("labels") or {},
         fields(obj),
         tuple(owner["uid"] for owner in owners) if owners else (),

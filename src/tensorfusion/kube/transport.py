@@ -52,6 +52,8 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT)
         self._tokens = TokenSource(connection)
         self._base = "http://localhost" if connection.server.startswith(_UNIX) else connection.server
+        # watches hold a connection each for minutes, so the bound is on requests, not on connections
+        self._gate = asyncio.Semaphore(_POOL)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -60,8 +62,6 @@ class Transport:
         Raises:
             ConfigError: certificates that cannot be used.
         """
-        # watches hold a connection each for minutes, so the bound is on requests, not on connections
-        self._gate = asyncio.Semaphore(_POOL)
         self._session = aiohttp.ClientSession(
             connector=self._connector(),
             headers={"User-Agent": self._agent},

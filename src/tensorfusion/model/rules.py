@@ -69,6 +69,10 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cel: ClassVar[tuple[Cel, ...]] = ()
 
 
+class EmptyStatus(Part, frozen=True):
+    """The kind has no status."""
+
+
 _NUMBER = r"([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?$"
 
 Int32 = Annotated[int, Rules(format="int32")]

@@ -11,7 +11,7 @@ from tensorfusion.model.autoscaling import AutoScalingConfig
 from tensorfusion.model.common import PlacementMode
 from tensorfusion.model.meta import LabelSelector, Object, Raw
 from tensorfusion.model.request import QoS
-from tensorfusion.model.rules import Column, Part, Rules
+from tensorfusion.model.rules import Column, EmptyStatus, Part, Rules
 
 
 class GpuFilter(Part, frozen=True):
@@ -190,7 +190,7 @@ class SchedulingConfigTemplate(Object, frozen=True):
     spec: Annotated[SchedulingConfigTemplateSpec, Rules("How the pools schedule.")] = msgspec.field(
         default_factory=SchedulingConfigTemplateSpec
     )
-    status: Annotated[Raw, Rules("Empty.")] = msgspec.field(default_factory=dict)
+    status: Annotated[EmptyStatus, Rules("Empty.")] = msgspec.field(default_factory=EmptyStatus)
 
 
 COLUMNS = (

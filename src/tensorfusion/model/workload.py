@@ -13,7 +13,7 @@ from tensorfusion.model.core import NodeAffinity
 from tensorfusion.model.meta import Condition, Object, Raw
 from tensorfusion.model.quantities import ResourceBounds
 from tensorfusion.model.request import Isolation, QoS
-from tensorfusion.model.rules import Cel, Column, Count, Int32, Part, Rules, Time, UInt32
+from tensorfusion.model.rules import Cel, Column, Count, EmptyStatus, Int32, Part, Rules, Time, UInt32
 
 
 class WorkloadPhase(StrEnum):
@@ -168,7 +168,7 @@ class WorkloadProfile(Object, frozen=True):
     spec: Annotated[WorkloadProfileSpec, Rules("What each pod asks for.")] = msgspec.field(
         default_factory=WorkloadProfileSpec
     )
-    status: Annotated[Raw, Rules("Empty.")] = msgspec.field(default_factory=dict)
+    status: Annotated[EmptyStatus, Rules("Empty.")] = msgspec.field(default_factory=EmptyStatus)
 
 
 _SPEC_COLUMNS = (

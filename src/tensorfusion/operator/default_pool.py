@@ -1,7 +1,7 @@
 """A pool over all nodes, for as long as there is no pool of the user's own.
 
-It takes only nodes that no other pool wants (``policy.membership``). Once the user has pools it goes as soon as its last
-node has left it, and it comes back when the user's last pool is deleted.
+It takes only nodes that no other pool wants (``policy.membership``). Once the user has pools it goes as soon as its
+last node has left it, and it comes back when the user's last pool is deleted.
 """
 
 from contextlib import suppress
@@ -12,7 +12,7 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.operator.fleet import Fleet
-from tensorfusion.policy.membership import AUTO_CREATED, DEFAULT_POOL, is_auto_created
+from tensorfusion.policy.membership import AUTO_CREATED, DEFAULT_POOL, is_auto_created, membership
 from tensorfusion.runtime.controller import DONE, Result
 from tensorfusion.telemetry.logs import get_logger
 
@@ -53,11 +53,19 @@ class DefaultPoolReconciler:
         if not own:
             return await self._create() if not any(not pool.metadata.deleting for pool in automatic) else DONE
         for pool in automatic:
-            if not pool.metadata.deleting and not self._fleet.nodes_in(pool.metadata.name):
+            if not pool.metadata.deleting and not self._has_nodes(pool.metadata.name):
                 with suppress(NotFound):
                     await self._client.delete(r.GPU_POOLS, pool.metadata.name, uid=pool.metadata.uid)
                 log.info("the automatic pool has no nodes left and goes", pool=pool.metadata.name)
         return DONE
+
+    def _has_nodes(self, pool: str) -> bool:
+        """Whether the pool has nodes, or is about to get some that no other pool wants."""
+        if self._fleet.nodes_in(pool):
+            return True
+        pools = list(self._fleet.pools.all())
+        wanted = (membership(self._fleet.view(node), pools) for node in self._fleet.nodes.all())
+        return any(found is not None and found.pool == pool for found in wanted)
 
     async def _create(self) -> Result:
         try:

@@ -18,6 +18,7 @@ from tensorfusion.model.gpu_node import GPUNode, NodePhase
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key
 from tensorfusion.policy.capacity import Amount, DeviceFigures, Figures, HostMemory, node_figures
+from tensorfusion.policy.membership import NodeView, has_gpu_label
 from tensorfusion.policy.resolve import capacity_of
 from tensorfusion.policy.usage import DeviceUsage, Share, UsageBook
 from tensorfusion.runtime.informer import Change
@@ -121,6 +122,19 @@ class Fleet:
     def holds_shares(self, node: str) -> bool:
         """Whether any live pod holds a share on the node."""
         return any(self._book.device(gpu.metadata.name).charges for gpu in self.gpus.by_index(_NODE, node))
+
+    def view(self, node: Node) -> NodeView:
+        """What a node's membership depends on."""
+        name = node.metadata.name
+        gpu_node = self.gpu_nodes.get(Key("", name))
+        return NodeView(
+            name=name,
+            labels=node.metadata.labels,
+            has_gpus=has_gpu_label(node.metadata.labels) or bool(self.gpus.by_index(_NODE, name)),
+            cordoned=node.spec.unschedulable,
+            current=pool_of(gpu_node) if gpu_node is not None else "",
+            holds_shares=gpu_node is not None and self.holds_shares(name),
+        )
 
     def summary(self, node: str) -> NodeSummary:
         """The sums of a node, from what is known now."""

@@ -4,13 +4,14 @@ Objects and their pools are acted on at once; status sums wait a moment, so that
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from tensorfusion.model import resources as r
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_node import GPUNode
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.meta import Key
+from tensorfusion.model.meta import Key, Object
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload
 from tensorfusion.operator.default_pool import THE_KEY, DefaultPoolReconciler
@@ -24,9 +25,12 @@ from tensorfusion.operator.rollup import RollUp
 from tensorfusion.operator.workers import Workers
 from tensorfusion.operator.workload import WorkloadReconciler
 from tensorfusion.runtime.controller import Controller, Reconciler
+from tensorfusion.runtime.cache import Cache
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
+
+T = TypeVar("T", bound=Object)
 
 _COALESCE = 0.5
 _NODE_WORKERS = 16
@@ -113,7 +117,13 @@ class Operator:
         pools = {pool_of(gpu_node) for gpu_node in (old, new) if gpu_node is not None}
         for pool in pools:
             self._pools.add(Key("", pool))
-        if old is None or new is None or old.metadata != new.metadata:
+        if (
+            old is None
+            or new is None
+            or old.metadata.owner_references != new.metadata.owner_references
+            or old.metadata.labels != new.metadata.labels
+            or old.metadata.deleting != new.metadata.deleting
+        ):
             self._nodes.add(change.key)
             self._default_pool.add(THE_KEY)
 
@@ -129,17 +139,19 @@ class Operator:
             or old.metadata.annotations != new.metadata.annotations
         ):
             self._default_pool.add(THE_KEY)
-            _ask(self._nodes, self.fleet.nodes.keys())
+            _ask(self._nodes, _keys(self.fleet.nodes))
 
     def _start_over(self) -> None:
         """Leadership was won: everything may be out of date."""
         self._default_pool.add(THE_KEY)
-        _ask(self._nodes, {*self.fleet.nodes.keys(), *self.fleet.gpu_nodes.keys()})
-        _ask(self._pools, self.fleet.pools.keys())
-        _ask(self._node_status, self.fleet.gpu_nodes.keys())
-        _ask(self._gpus, self.fleet.gpus.keys())
-        _ask(self._quotas, self._quota_source.quotas.keys())
-        _ask(self._workloads, {*self._workers.keys(), *self._workload_source.workloads.keys()})
+        _ask(self._nodes, _keys(self.fleet.nodes))
+        _ask(self._nodes, _keys(self.fleet.gpu_nodes))
+        _ask(self._pools, _keys(self.fleet.pools))
+        _ask(self._node_status, _keys(self.fleet.gpu_nodes))
+        _ask(self._gpus, _keys(self.fleet.gpus))
+        _ask(self._quotas, _keys(self._quota_source.quotas))
+        _ask(self._workloads, self._workers.workloads())
+        _ask(self._workloads, _keys(self._workload_source.workloads))
 
 
 def install(manager: Manager, *, is_leader: IsLeader, writer: StatusWriter | None = None) -> Operator:
@@ -151,6 +163,10 @@ def install(manager: Manager, *, is_leader: IsLeader, writer: StatusWriter | Non
         writer = StatusWriter(manager.client, clock=manager.clock)
         manager.add_task("operator-writer", writer.run)
     return Operator(manager, writer, is_leader=is_leader)
+
+
+def _keys(cache: Cache[T]) -> list[Key]:
+    return [found.key for found in cache.all()]
 
 
 def _ask(queue: Asked, names: Iterable[Key]) -> None:

@@ -26,8 +26,15 @@ class Leadership:
         self._on_gain: list[Callable[[], None]] = []
 
     @property
-    def leading(self) -> bool:
-        return self._leading and self._is_leader()
+    def listening(self) -> bool:
+        """Keys are worth noting. True from the moment that everything was asked for until leadership is missed."""
+        return self._leading
+
+    def may_write(self) -> bool:
+        """Whether this process leads now. A no is remembered: what is dropped meanwhile is asked for again later."""
+        if not self._is_leader():
+            self._leading = False
+        return self._leading
 
     def on_gain(self, start_over: Callable[[], None]) -> None:
         """Call ``start_over`` each time leadership is won: it asks for every key there is."""
@@ -55,7 +62,7 @@ class Asked:
 
     def add(self, key: Key) -> None:
         """Ask for a key, after this queue's own delay."""
-        if self._leadership.leading:
+        if self._leadership.listening:
             self._queue.add(key, after=self._after)
 
 
@@ -67,6 +74,6 @@ class LeaderOnly:
         self._inner = inner
 
     async def reconcile(self, key: Key) -> Result:
-        if not self._leadership.leading:
+        if not self._leadership.may_write():
             return DONE
         return await self._inner.reconcile(key)

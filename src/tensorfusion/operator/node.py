@@ -18,7 +18,6 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.common import UsedBy
-from tensorfusion.model.core import Node
 from tensorfusion.model.gpu_node import GPUNode, GPUNodeStatus, NodeInfo
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
@@ -26,7 +25,7 @@ from tensorfusion.operator.fleet import Fleet, NodeSummary, pool_of
 from tensorfusion.operator.gpu import pods_on_device
 from tensorfusion.operator.rollup import RollUp
 from tensorfusion.policy.capacity import HostMemory
-from tensorfusion.policy.membership import Membership, NodeView, has_gpu_label, membership
+from tensorfusion.policy.membership import Membership, membership
 from tensorfusion.policy.names import label_value
 from tensorfusion.runtime.controller import DONE, Result
 from tensorfusion.telemetry.logs import get_logger
@@ -82,7 +81,7 @@ class NodeReconciler:
         if node is None or node.metadata.deleting:
             await self._delete(gpu_node, reason="its node is gone")
             return DONE
-        wanted = membership(self._view(node, gpu_node), self._fleet.pools.all())
+        wanted = membership(self._fleet.view(node), self._fleet.pools.all())
         if wanted is None:
             if not self._fleet.holds_shares(key.name):
                 await self._delete(gpu_node, reason="no pool selects it")
@@ -117,17 +116,6 @@ class NodeReconciler:
         with suppress(NotFound):
             await self._client.delete(r.GPU_NODES, gpu_node.metadata.name, uid=gpu_node.metadata.uid)
         log.info("node leaves", node=gpu_node.metadata.name, pool=pool_of(gpu_node), reason=reason)
-
-    def _view(self, node: Node, gpu_node: GPUNode | None) -> NodeView:
-        name = node.metadata.name
-        return NodeView(
-            name=name,
-            labels=node.metadata.labels,
-            has_gpus=has_gpu_label(node.metadata.labels) or bool(self._fleet.devices_of(name)),
-            cordoned=node.spec.unschedulable,
-            current=pool_of(gpu_node) if gpu_node is not None else "",
-            holds_shares=gpu_node is not None and self._fleet.holds_shares(name),
-        )
 
 
 def summarize(found: GPUNode, summary: NodeSummary, *, fleet: Fleet, host: HostMemory) -> GPUNodeStatus:

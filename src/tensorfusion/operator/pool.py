@@ -1,7 +1,7 @@
 """Keep a GPUPool's status equal to its nodes, and let it go only when its nodes have gone.
 
-A pool that is being deleted is Destroying: its nodes move to other pools as their last shares end (``policy.membership``
-never takes one away from live shares), and the finalizer is released when none is left.
+A pool that is being deleted is Destroying: its nodes move to other pools as their last shares end (never away from live
+ones, see ``policy.membership``), and the finalizer is released when none is left.
 
 Source: GPUPool of tensor-fusion.ai/v1 and its controller's contract.
 """

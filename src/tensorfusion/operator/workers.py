@@ -41,7 +41,7 @@ class Workers:
     def on_change(self, handler: Callable[[Key], None]) -> None:
         self._handlers.append(handler)
 
-    def keys(self) -> list[Key]:
+    def workloads(self) -> list[Key]:
         """Every workload that has pods."""
         return list(self._workloads)
 
@@ -74,7 +74,7 @@ class Workers:
             self._remove(before, old)
         if new is not None and after is not None:
             self._add(after, new)
-        for workload in {before, after} - {None}:
+        for workload in {workload for workload in (before, after) if workload is not None}:
             for handler in self._handlers:
                 handler(workload)
 

@@ -1,10 +1,11 @@
 """Send Bindings, and find out what became of those whose fate is unknown.
 
 Apart from the service because a Binding is the one write that must never be wrong: it is sent only while this replica
-leads, in the epoch in which it was decided, with the pod's uid as precondition. Three answers are certain (bound, gone,
-refused). Every other (a lost reply, a timeout, a conflict) is a *doubt*: the devices stay held, the pod is read, and the
-same Binding, never a different one, is sent again if the pod turns out to be unbound. Re-sending the same placement is
-what makes a lost request harmless: whether the first one lands late or not, the pod ends on the devices we hold for it.
+leads, in the epoch in which it was decided, with the pod's uid as precondition. Three answers are certain (bound,
+gone, refused). Every other (a lost reply, a timeout, a conflict) is a *doubt*: the devices stay held, the pod is
+read, and the same Binding, never a different one, is sent again if the pod turns out to be unbound. Re-sending the
+same placement is what makes a lost request harmless: whether the first one lands late or not, the pod ends on the
+devices we hold for it.
 
 Rejected: forgetting at a lost reply. The first request may still be on its way, and by the time it lands the devices
 would have been given to somebody else.
@@ -59,6 +60,8 @@ class Binding:
     devices: tuple[str, ...]
     annotations: dict[str, str]
     epoch: int
+    decided_at: float
+    """Seconds of the monotonic clock."""
 
 
 class Leadership(Protocol):
@@ -149,16 +152,16 @@ class Binder:
             )
         except NotFound as error:
             self._settled(binding, Outcome.GONE, str(error))
-        except Conflict:
-            self._question(binding, resend=False)
-        except Forbidden as error:
-            fenced = "epoch" in str(error)
-            self._settled(binding, Outcome.FENCED if fenced else Outcome.REFUSED, str(error))
         except (ServerError, TimeoutError, OSError) as error:
             log.warning("binding unanswered", pod=binding.key, node=binding.node, error=error)
             self._question(binding, resend=True)
         except ApiError as error:
-            self._settled(binding, Outcome.REFUSED, str(error))
+            if _is_fence(error):
+                self._declined(binding, Outcome.FENCED, str(error))
+            elif isinstance(error, Conflict):
+                self._question(binding, resend=False)
+            else:
+                self._declined(binding, Outcome.REFUSED, str(error))
         else:
             self._settled(binding, Outcome.BOUND, "")
         finally:
@@ -167,7 +170,13 @@ class Binder:
     def _leads(self, binding: Binding) -> bool:
         return self._leadership.is_leader() and self._leadership.epoch == binding.epoch
 
-    def _settled(self, binding: Binding, outcome: Outcome, why: str, pod: Pod | None = None) -> None:
+    def _declined(self, binding: Binding, outcome: Outcome, why: str) -> None:
+        """The server said no to this request; an earlier one that was never answered may have passed all the same."""
+        doubt = self._doubts.get(binding.uid)
+        if doubt is None or self._clock.monotonic() - doubt.last_sent >= CONCLUSIVE_AFTER:
+            self._settled(binding, outcome, why)
+
+    def _settled(self, binding: Binding, outcome: Outcome, why: str, *, pod: Pod | None = None) -> None:
         self._doubts.pop(binding.uid, None)
         self._reads.forget(binding.uid)
         self._settle(binding, outcome, pod, why)
@@ -210,7 +219,7 @@ class Binder:
         if pod.metadata.uid != uid:
             self._settled(binding, Outcome.GONE, "another pod has its name now")
         elif pod.spec.node_name:
-            self._settled(binding, Outcome.SEEN, "", pod)
+            self._settled(binding, Outcome.SEEN, "", pod=pod)
         elif not doubt.resend:
             self._settled(binding, Outcome.CONFLICT, "the pod is not bound")
         elif self._leads(binding):
@@ -221,3 +230,8 @@ class Binder:
         else:
             return True
         return False
+
+
+def _is_fence(error: ApiError) -> bool:
+    """Admission refused the Binding because a later leader exists. Webhooks cannot give their denials a reason."""
+    return isinstance(error, Conflict | Forbidden) and "no longer the leader" in str(error)

@@ -1,8 +1,8 @@
 """A pod from the body of an HTTP request, YAML or JSON, from somebody who may mean harm.
 
 Apart from the routes because of what it guards against: bodies without end, nesting that would exhaust the stack, and
-aliases that unfold to more than memory. All of them are a 4xx with one line. YAML is read as Kubernetes reads it: times
-stay strings.
+aliases that unfold to more than memory. All of them are a 4xx with one line. YAML is read as Kubernetes reads it:
+times stay strings.
 """
 
 import msgspec
@@ -22,10 +22,11 @@ _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 class _Loader(yaml.CSafeLoader):
     """YAML without its own idea of time."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 async def read_body(request: Request) -> bytes:
@@ -69,7 +70,7 @@ def _yaml(body: bytes) -> object:
     try:
         text = body.decode()
         _check_shape(text)
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]  # noqa: S506
+        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
         plain = [msgspec.json.decode(msgspec.json.encode(document)) for document in documents]
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise BadRequest(f"body: wanted a Pod as YAML or JSON: {' '.join(str(error).split())[:300]}") from error

@@ -1,8 +1,8 @@
 """Make sure that a new leader knows everything its predecessor did, before it decides anything.
 
-A replica that takes over follows the watch, but a watch may lag behind the predecessor's last Bindings, and a device that
-looks free may be taken. So the pods are listed once after the Lease was won, and the first decision waits until the
-watch has shown every pod of that list that has a node. Truth still comes in through the watch alone: nothing is
+A replica that takes over follows the watch, but a watch may lag behind the predecessor's last Bindings, and a device
+that looks free may be taken. So the pods are listed once after the Lease was won, and the first decision waits until
+the watch has shown every pod of that list that has a node. Truth still comes in through the watch alone: nothing is
 charged from the list, so nothing can be charged that the watch will never release.
 
 Bindings that the predecessor sends later still are the fence's business: admission refuses their epoch.

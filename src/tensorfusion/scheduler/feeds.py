@@ -18,8 +18,8 @@ from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.pod_resources import pod_totals
-from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.quantities import ComputeResource
+from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.scheduler.grants import container_counts

@@ -1,7 +1,7 @@
 """What a Binding writes into the pod's annotations: its devices, who of its containers gets which, and the epoch.
 
-Apart from the binder because it is pure, and because a wrong wish (counts that do not add up) must be known when the pod
-is read, not when it is bound.
+Apart from the binder because it is pure, and because a wrong wish (counts that do not add up) must be known when the
+pod is read, not when it is bound.
 
 Source: container-gpu-count and container-gpus of TensorFusion's annotation reference: containers in name order take
 consecutive parts of the list of devices.

@@ -2,8 +2,8 @@
 
 The one place that writes the fleet into ``scheduling.State``. Apart from the service because it decides nothing: it
 applies a change and passes on what the state says it may have made possible (``hints``). Writes that change no fact
-(heartbeats, the roll-ups that the operator writes because of our own placements) end here. An object that cannot be read
-is logged and leaves what was known of it as it is: one odd object must not stop the fleet.
+(heartbeats, the roll-ups that the operator writes because of our own placements) end here. An object that cannot be
+read is logged and leaves what was known of it as it is: one odd object must not stop the fleet.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """Where every pod is in its life with the scheduler: pending, assumed, bound, or none of our business.
 
-The one writer of the queue and of the pods' part of ``scheduling.State``. Apart from the service because all truth about
-pods comes in through one door, whoever brings it: the watch, the list after a change of leaders, or a single read after
-a lost reply. These may overtake each other, so ``observe`` only ever moves a pod forward: a pod seen bound is never
-taken for pending by an older view of it, and what a pod holds is given back exactly once.
+The one writer of the queue and of the pods' part of ``scheduling.State``. Apart from the service because all truth
+about pods comes in through one door, whoever brings it: the watch, the list after a change of leaders, or a single
+read after a lost reply. These may overtake each other, so ``observe`` only ever moves a pod forward: a pod seen bound
+is never taken for pending by an older view of it, and what a pod holds is given back exactly once.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Assumption:
 
 
 class PodBook:
-    """All pods by uid. ``refused`` is told of pods whose wishes cannot be read."""
+    """All pods by uid. ``refused`` is told of pods whose wishes cannot be read; ``unreadable`` keeps them."""
 
     def __init__(
         self,
@@ -50,6 +50,8 @@ class PodBook:
     ) -> None:
         self.queue: PendingQueue[PodFacts, Failure] = PendingQueue()
         self.assumed: dict[str, Assumption] = {}
+        self.unreadable: dict[str, str] = {}
+        """Pods of ours that wait for somebody to change them, and why."""
         self._state = state
         self._held = state.allocations
         self._hints = hints
@@ -79,6 +81,7 @@ class PodBook:
         """The pod ended or is gone: what it held is free again, once."""
         self.queue.remove(uid)
         self.assumed.pop(uid, None)
+        self.unreadable.pop(uid, None)
         self._hints += self._state.release(uid)
 
     def assume(self, pending: Pending, placement: Placement, binding: Binding) -> None:
@@ -122,6 +125,7 @@ class PodBook:
         uid = pod.metadata.uid
         if pod.spec.scheduler_name not in self._names:
             return
+        self.unreadable.pop(uid, None)
         if pod.metadata.deleting or pod.spec.scheduling_gates:
             if uid not in self.assumed:  # else its Binding is on its way, and the answer decides
                 self.queue.remove(uid)
@@ -131,6 +135,7 @@ class PodBook:
         except InvalidRequest as error:
             if uid not in self.assumed:
                 self.queue.remove(uid)
+            self.unreadable[uid] = str(error)
             self._refused(pod, str(error))
             return
         self.queue.put(uid, facts, priority=facts.priority, now=self._clock.monotonic())

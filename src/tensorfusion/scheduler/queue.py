@@ -1,9 +1,9 @@
 """Which pod is decided next: active by priority and arrival, backing off after a failure, or waiting for an event.
 
-Apart from the service because it is a plain data structure: no await, no clock of its own (``now`` is passed in), so its
-order can be stated in tests. A waiting pod is woken only by an event that can help it (the caller's predicate), by a
-change of the pod itself, or by the periodic flush that makes up for a hint we got wrong. A woken pod still serves the
-rest of its backoff: a pod that fails at every event must not take the loop away from the others.
+Apart from the service because it is a plain data structure: no await, no clock of its own (``now`` is passed in), so
+its order can be stated in tests. A waiting pod is woken only by an event that can help it (the caller's predicate),
+by a change of the pod itself, or by the periodic flush that makes up for a hint we got wrong. A woken pod still
+serves the rest of its backoff: a pod that fails at every event must not take the loop away from the others.
 
 Rejected: one heap with a due time for everything. Waiting pods are many and woken in bulk, so they live in a dict.
 """
@@ -179,4 +179,4 @@ class PendingQueue(Generic[FactsT, FailureT]):
     def _due(entry: Entry[FactsT, FailureT]) -> float:
         """When the backoff after the last failure ends: 1 s, 2 s, 4 s, 8 s, then 10 s."""
         doublings = min(max(entry.attempts - 1, 0), 8)
-        return entry.failed_at + min(FIRST_BACKOFF * 2**doublings, LONGEST_BACKOFF)
+        return entry.failed_at + min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)

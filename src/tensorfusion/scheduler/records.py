@@ -1,18 +1,23 @@
 """What was decided, for whom and why: a bounded ring of compact records, and the figures over all decisions.
 
-Apart from the service because nobody decides by it: ``tensorfusion explain pod`` and ``/api/decisions`` read it. A record
-keeps references and integers; it is put into words when somebody asks. One record per pod: the newest decision counts,
-and says how many went before.
+Apart from the service because nobody decides by it: ``tensorfusion explain pod`` and ``/api/decisions`` read it. A
+record keeps references and integers; it is put into words when somebody asks. One record per pod: the newest decision
+counts, and says how many went before.
 """
 
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
+from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.meta import Key
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.cycle import Decision
+from tensorfusion.scheduling.diagnosis import Unschedulable
+from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.units import format_bytes, format_gflops, format_milli
 
 RECORDS = 20_000
@@ -51,6 +56,43 @@ class Record:
     reason: str = ""
     binding: str = ""
     """What became of the Binding: empty while it is on its way, or there is none."""
+
+
+def record_of(
+    uid: str,
+    key: Key,
+    result: Result,
+    *,
+    now: datetime,
+    attempt: int = 0,
+    nanoseconds: int = 0,
+    facts: PodFacts | None = None,
+    decision: Decision | None = None,
+    failure: NotFit | QuotaExceeded | None = None,
+    reason: str = "",
+) -> Record:
+    """The record of a decision that was taken, or of a pod that cannot be decided (``reason``)."""
+    record = Record(
+        uid=uid,
+        key=key,
+        attempt=attempt,
+        decided_at=now.timestamp(),
+        nanoseconds=nanoseconds,
+        result=result,
+        request=facts.request if facts is not None else None,
+        cpu=facts.cpu if facts is not None else 0,
+        memory=facts.memory if facts is not None else 0,
+        reason=reason if failure is None else str(failure),
+    )
+    if decision is not None:
+        record.mode = decision.mode
+        record.node, record.devices = decision.placement.node, decision.placement.devices
+        record.score, record.device_scores = decision.score, decision.device_scores
+        record.alternatives = decision.alternatives
+        record.removed = decision.devices_removed + decision.nodes_removed
+    elif isinstance(failure, Unschedulable):
+        record.removed = failure.diagnosis.devices_removed + failure.diagnosis.nodes_removed
+    return record
 
 
 class Records:

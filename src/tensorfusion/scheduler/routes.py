@@ -1,10 +1,12 @@
 """The scheduler over HTTP: simulate, allocation, explain, decisions. Reads only; nothing here changes a placement.
 
-Apart from the service so that the entry point can put the routes of several components on one listener. Who may read is
-the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens these
-read-only routes without a token, as the deployment guide calls them; the embedded cluster sets it on its loopback address.
+Apart from the service so that the entry point can put the routes of several components on one listener. Who may read
+is the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens these
+read-only routes without a token, as the deployment guide calls them; the embedded cluster sets it on its loopback
+address.
 
-Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; /api/explain and /api/decisions are ours.
+Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; /api/explain and /api/decisions are
+ours.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from tensorfusion.errors import ApiError, BadRequest, InvalidRequest
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.scheduler.allocation import allocation
 from tensorfusion.scheduler.body import parse_pod, read_body
+from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduler.simulate import simulate
 
@@ -40,13 +43,13 @@ def routes(
         return simulate(service, admission(pod))
 
     async def show_allocation(_: Request) -> object:
-        return allocation(service)
+        return await allocation(service)
 
-    async def explain(request: Request) -> object:
+    async def explain_pod(request: Request) -> object:
         name = request.query_params.get("name")
         if not name:
             raise BadRequest("query parameter name: wanted the name of a pod, found nothing")
-        return service.explain(Key(request.query_params.get("namespace") or "default", name))
+        return explain(service, Key(request.query_params.get("namespace") or "default", name))
 
     async def decisions(_: Request) -> object:
         return service.records.figures()
@@ -68,7 +71,7 @@ def routes(
     return [
         route("/api/simulate-schedule", "POST", simulate_schedule),
         route("/api/allocation", "GET", show_allocation),
-        route("/api/explain", "GET", explain),
+        route("/api/explain", "GET", explain_pod),
         route("/api/decisions", "GET", decisions),
     ]
 

@@ -2,39 +2,24 @@
 
 One task owns the columns. A *step* of it is synchronous: a slice of watch events is applied, or, once none is left, a
 few pods are decided; between two steps it yields, so that a list of 50,000 pods never keeps the Lease from being
-renewed. Decisions are taken only while this replica leads and only after it has *caught up*: a new leader lists the pods
-once and takes in what its predecessor bound and the watch has not delivered yet. A replica that does not lead keeps
-following the watch and can take over at once.
+renewed. Decisions are taken only while this replica leads and only after it has *caught up* with its predecessor. A
+replica that does not lead keeps following the watch and can take over at once.
 
-Order is fixed: changes of the fleet go before changes of pods, both in the order of the watch; pods go by priority and
-arrival. The same events give the same decisions.
+Order is fixed: changes of the fleet go before changes of pods, both in the order of the watch; pods go by priority
+and arrival. The same events give the same decisions.
 """
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from tensorfusion.clock import Clock
-from tensorfusion.errors import ApiError, InvalidRequest, NotFit, NotFound, QuotaExceeded
+from tensorfusion.errors import ApiError, NotFit, QuotaExceeded, TensorFusionError
 from tensorfusion.model import keys
-from tensorfusion.model.core import Node, Pod, PriorityClass
+from tensorfusion.model.core import Pod, PriorityClass
 from tensorfusion.model.gpu import GPU
-from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.meta import Key, Object
-from tensorfusion.model.quota import GPUResourceQuota
-from tensorfusion.model.resources import (
-    GPU_POOLS,
-    GPU_RESOURCE_QUOTAS,
-    GPUS,
-    NODES,
-    PODS,
-    PRIORITY_CLASSES,
-    SCHEDULING_CONFIG_TEMPLATES,
-    Resource,
-)
-from tensorfusion.model.template import SchedulingConfigTemplate
+from tensorfusion.model.meta import Key
+from tensorfusion.model.resources import GPUS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import meters
@@ -42,10 +27,11 @@ from tensorfusion.scheduler.binder import Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
 from tensorfusion.scheduler.grants import binding_annotations
+from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.queue import Place
-from tensorfusion.scheduler.records import Record, Records, Result
+from tensorfusion.scheduler.records import Records, Result, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.hints import Change as Hint
@@ -67,11 +53,9 @@ FENCED_FOR = 15.0
 WAKES_COUNTED = 200_000
 """Hints times waiting pods beyond which all are woken instead of asking each."""
 
-QUOTA_EVENT = "GPUQuotaOrCapacityNotEnough"
-FAILED_EVENT = "FailedScheduling"
-
-ObjectT = TypeVar("ObjectT", bound=Object)
-Apply = Callable[[], None]
+_FAILED = "FailedScheduling"
+_QUOTA = "GPUQuotaOrCapacityNotEnough"
+_DEFAULTS = PlacementDefaults()
 
 
 class SchedulerService:
@@ -85,22 +69,23 @@ class SchedulerService:
         recorder: Recorder,
         writer: Writer,
         scheduler_names: Sequence[str] = (keys.SCHEDULER_NAME,),
-        defaults: PlacementDefaults = PlacementDefaults(),  # noqa: B008 - frozen
+        defaults: PlacementDefaults = _DEFAULTS,
     ) -> None:
         self.scheduler_names = frozenset(scheduler_names)
         self.state = State()
         self.records = Records()
+        self.pods = manager.informer(PODS, Pod).cache
+        self.gpus = manager.informer(GPUS, GPU).cache
+        self._classes = manager.informer(PRIORITY_CLASSES, PriorityClass).cache
         self._api = manager.client
         self._clock: Clock = manager.clock
         self._leadership = leadership
         self._ready_epoch: int | None = None
         self._fenced_until = float("-inf")
         self._kick = asyncio.Event()
-        self._fleet_inbox: deque[Apply] = deque()
-        self._pod_inbox: deque[Change[Pod]] = deque()
         self._hints: list[Hint] = []
-        self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
-        self._classes = manager.informer(PRIORITY_CLASSES, PriorityClass).cache
+        self._reports = Reports(recorder, writer, clock=self._clock, current=self.pods.get)
+        self._binder = Binder(self._api, leadership, clock=self._clock, settle=self._settle)
         self.book = PodBook(
             self.state,
             self._hints,
@@ -109,8 +94,258 @@ class SchedulerService:
             priority_of=self._priority_of,
             refused=self._refused,
         )
-        self._binder = Binder(self._api, leadership, clock=self._clock, settle=self._settle)
-        self.pods = manager.informer(PODS, Pod).cache
-        self.gpus = manager.informer(GPUS, GPU).cache
-        self._reports = Reports(recorder, writer, clock=self._clock)
-        self._subscribe(manager)
+        mirror = FleetMirror(self.state, self._hints, defaults=defaults)
+        self._inbox = Inbox(manager, mirror, pod=self._apply_pod, news=self._kick.set)
+
+    async def run(self) -> None:
+        """Schedule until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._binder.run(), name="binder")
+            group.create_task(self._lead(), name="leadership")
+            group.create_task(self._keep_house(), name="housekeeping")
+            group.create_task(self._loop(), name="scheduler")
+
+    @property
+    def synced(self) -> bool:
+        """Everything the watch brought so far is in the columns."""
+        return self._inbox.empty
+
+    @property
+    def deciding(self) -> bool:
+        """This replica leads, knows what its predecessor did, and has not been told that its time is over."""
+        return (
+            self._leadership.is_leader()
+            and self._ready_epoch == self._leadership.epoch
+            and self._clock.monotonic() >= self._fenced_until
+        )
+
+    # --- the loop ---
+
+    async def _loop(self) -> None:
+        while True:
+            self._kick.clear()
+            if self._step():
+                await asyncio.sleep(0)
+            else:
+                await self._kick.wait()
+
+    def _step(self) -> bool:
+        """Apply, or decide; answers whether there is more to do at once."""
+        if not self._inbox.empty:
+            self._inbox.apply(CHANGES_A_STEP)
+            self._wake_waiting()
+            return True
+        if not self.deciding:
+            return False
+        for _ in range(DECISIONS_A_STEP):
+            if not self._binder.has_room:
+                return False  # an answer to a Binding kicks
+            pending = self.book.queue.pop(self._clock.monotonic())
+            if pending is None:
+                return False
+            self._decide(pending)
+        return True
+
+    def _apply_pod(self, change: Change[Pod]) -> None:
+        old, new = change.old, change.new
+        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+            self.book.left(old.metadata.uid)
+            self._reports.forget(old.metadata.uid)
+        if new is not None:
+            self.book.observe(new, old)
+
+    def _wake_waiting(self) -> None:
+        """Offer what changed to the pods that wait; of several changes of one thing the last says what is free."""
+        if not self._hints:
+            return
+        waiting = self.book.queue.depth(Place.WAITING)
+        if waiting:
+            news = list({_subject(hint): hint for hint in self._hints}.values())
+            everybody = waiting * len(news) > WAKES_COUNTED
+
+            def helped(pending: Pending) -> bool:
+                failure = pending.failure
+                return everybody or failure is None or any(helps(failure, hint) for hint in news)
+
+            self.book.queue.wake(helped, now=self._clock.monotonic())
+        self._hints.clear()
+
+    def _priority_of(self, pod: Pod) -> int:
+        """What the API server resolved; where it left that to us, the class's own value."""
+        spec = pod.spec
+        if spec.priority or not spec.priority_class_name:
+            return spec.priority
+        found = self._classes.get(Key("", spec.priority_class_name))
+        return found.value if found is not None else keys.PRIORITY_VALUES.get(spec.priority_class_name, 0)
+
+    # --- decisions ---
+
+    def _decide(self, pending: Pending) -> None:
+        facts = pending.facts
+        key = Key(facts.namespace, facts.name)
+        pod = self.pods.get(key)
+        if pod is None or pod.metadata.uid != pending.uid:
+            self.book.left(pending.uid)  # deleted; the event is on its way
+            return
+        if pending.attempts == 1 and pod.metadata.annotations.get(keys.DRA_ENABLED) == "true":
+            self._reports.dra_fallback(pod)
+        started = time.perf_counter_ns()
+        try:
+            decision = decide(self.state, facts)
+            binding = self._binding(pod, key, decision)
+            self.book.assume(pending, decision.placement, binding)
+        except (NotFit, QuotaExceeded) as failure:
+            self._hold_back(pending, pod, failure, nanoseconds=time.perf_counter_ns() - started)
+        except TensorFusionError as error:
+            log.warning("decision cannot be held", pod=key, error=error)
+            self.book.queue.retry(pending.uid, now=self._clock.monotonic())
+        except Exception:  # the edge of the loop: one pod's fault must not stop the others
+            log.exception("decision failed unexpectedly", pod=key)
+            self.book.queue.retry(pending.uid, now=self._clock.monotonic())
+        else:
+            nanoseconds = time.perf_counter_ns() - started
+            self._note(pending, Result.PLACED, nanoseconds, decision=decision)
+            self._binder.submit(binding)
+
+    def _binding(self, pod: Pod, key: Key, decision: Decision) -> Binding:
+        epoch = self._leadership.epoch
+        devices = decision.placement.devices
+        containers = [container.name for container in pod.spec.containers]
+        return Binding(
+            uid=pod.metadata.uid,
+            key=key,
+            node=decision.placement.node,
+            devices=devices,
+            annotations=binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch),
+            epoch=epoch,
+            decided_at=self._clock.monotonic(),
+        )
+
+    def _hold_back(self, pending: Pending, pod: Pod, failure: Failure, *, nanoseconds: int) -> None:
+        failure.__traceback__ = None  # kept while the pod waits, and its frames with it
+        quota = isinstance(failure, QuotaExceeded)
+        self._note(pending, Result.QUOTA if quota else Result.UNSCHEDULABLE, nanoseconds, failure=failure)
+        self._reports.held_back(pod, event=_QUOTA if quota else _FAILED, message=str(failure))
+        self.book.queue.failed(pending, failure, now=self._clock.monotonic())
+
+    def _refused(self, pod: Pod, message: str) -> None:
+        """The pod's wishes cannot be read: it waits for somebody to change it."""
+        meters.DECISIONS.labels(Result.INVALID).inc()
+        self.records.add(record_of(pod.metadata.uid, pod.key, Result.INVALID, now=self._clock.now(), reason=message))
+        if self.deciding:
+            self._reports.held_back(pod, event=_FAILED, message=message)
+
+    def _note(
+        self,
+        pending: Pending,
+        result: Result,
+        nanoseconds: int,
+        *,
+        decision: Decision | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        facts = pending.facts
+        record = record_of(
+            pending.uid,
+            Key(facts.namespace, facts.name),
+            result,
+            now=self._clock.now(),
+            attempt=pending.attempts,
+            nanoseconds=nanoseconds,
+            facts=facts,
+            decision=decision,
+            failure=failure,
+        )
+        self.records.add(record)
+        meters.DECISIONS.labels(result).inc()
+        meters.DECISION_SECONDS.observe(nanoseconds / 1e9)
+
+    # --- what became of Bindings ---
+
+    def _settle(self, binding: Binding, outcome: Outcome, pod: Pod | None, why: str) -> None:
+        """The binder's answer. Where nothing was bound the hold is given back, and the pod looked at anew."""
+        meters.BINDINGS.labels(outcome).inc()
+        record = self.records.get(binding.uid)
+        if record is not None:
+            record.binding = str(outcome)
+        self._kick.set()
+        cached = self.pods.get(binding.key)
+        if cached is not None and cached.metadata.uid != binding.uid:
+            cached = None
+        assumption = self.book.assumed.get(binding.uid)
+        if outcome in (Outcome.BOUND, Outcome.SEEN):
+            meters.BIND_SECONDS.observe(self._clock.monotonic() - binding.decided_at)
+            if assumption is not None:
+                assumption.answered_at = self._clock.monotonic()
+            if cached is not None:
+                self._bound(binding, cached, pod)
+            return
+        if outcome is Outcome.FENCED:
+            self._fenced_until = self._clock.monotonic() + FENCED_FOR
+        log.info("not bound", pod=binding.key, node=binding.node, outcome=outcome, why=why)
+        if outcome is Outcome.GONE:
+            self.book.left(binding.uid)
+            return
+        self.book.forget(binding.uid)
+        if cached is not None:
+            self.book.observe(cached)
+
+    def _bound(self, binding: Binding, cached: Pod, read: Pod | None) -> None:
+        """Tell the pod's owner; where the pod was read, that view may be ahead of the watch."""
+        if read is not None and not cached.finished:
+            self.book.observe(read)
+        node = binding.node if read is None else read.spec.node_name
+        self._reports.placed(cached, node, binding.devices if node == binding.node else ())
+
+    # --- beside the loop ---
+
+    async def _lead(self) -> None:
+        """Follow the leadership, and catch up each time it was won; wake the loop for backoffs that ended."""
+        while True:
+            leadership = self._leadership
+            epoch = leadership.epoch
+            if leadership.is_leader() and self._ready_epoch != epoch:
+                try:
+                    await catch_up(self._api, clock=self._clock, is_bound=self.book.is_bound)
+                except ApiError as error:
+                    log.warning("pods cannot be listed: no decisions yet", epoch=epoch, error=error)
+                else:
+                    self._take_over(epoch)
+                    log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
+            self._kick.set()
+            due = self._clock.monotonic() + TICK
+            await self._clock.sleep(TICK)
+            meters.LOOP_LAG_SECONDS.set(max(0.0, self._clock.monotonic() - due))
+
+    def _take_over(self, epoch: int) -> None:
+        """From here on this replica decides; what it did not say while it only followed, it says now."""
+        self._ready_epoch = epoch
+        for pod in self.pods.all() if self.book.unreadable else ():
+            message = self.book.unreadable.get(pod.metadata.uid)
+            if message is not None:
+                self._reports.held_back(pod, event=_FAILED, message=message)
+
+    async def _keep_house(self) -> None:
+        """Flush what has waited too long, look for Bindings that the watch never showed, and measure."""
+        while True:
+            await self._clock.sleep(HOUSEKEEPING)
+            now = self._clock.monotonic()
+            self.book.queue.flush(now)
+            for assumption in self.book.assumed.values():
+                if assumption.answered_at is not None and now - assumption.answered_at >= UNCONFIRMED_AFTER:
+                    assumption.answered_at = now
+                    self._binder.doubt(assumption.binding)
+            for place in (Place.ACTIVE, Place.BACKOFF, Place.WAITING):
+                meters.PENDING.labels(place.name.lower()).set(self.book.queue.depth(place))
+            meters.ASSUMED.set(len(self.book.assumed))
+            meters.IN_DOUBT.set(self._binder.in_doubt)
+            meters.OVERCOMMITTED.set(len(self.state.overcommitted()))
+
+
+def _subject(hint: Hint) -> tuple[str, str]:
+    """What a hint is about: of two with the same subject the newer one counts."""
+    if hint.device is not None:
+        return hint.kind, hint.device.name
+    if hint.node is not None:
+        return hint.kind, hint.node.name
+    return hint.kind, hint.name

@@ -2,8 +2,8 @@
 
 ``FakeApi`` satisfies ``kube.api.Api``. Put objects in with ``seed``, look at them with ``objects`` and ``calls``. What
 can go wrong is scripted: ``fail`` (a call is refused, or carried out but its reply lost), ``hold`` (calls wait until
-released), ``lag`` and ``catch_up`` (watches fall behind), ``drop_watches`` (connections break), ``expire`` (410, history forgotten).
-Every call gives way to other tasks once before and once after it takes effect, as a network does.
+released), ``lag`` and ``catch_up`` (watches fall behind), ``drop_watches`` (connections break), ``expire`` (410). Every
+call gives way to other tasks once before and once after it takes effect, as a network does.
 """
 
 import asyncio

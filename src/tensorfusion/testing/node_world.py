@@ -1,41 +1,23 @@
-"""A world of simulated nodes for tests: an API in memory, a virtual clock, a manager, and what runs on it.
+"""A world of simulated nodes for tests: a fake API, a virtual clock, a manager, and what runs on it.
 
-The API keeps only the rules that nodes, devices and pods meet: optimistic creation, merge patches with a uid
-precondition, status apart from the rest, graceful deletion of bound pods, finalizers, watches. Every write is noted, so
-a test can state what was written and, as important, what was not.
+Apart from the tests because the node agent's and the kubelets' share it: both meet the same few objects.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-import msgspec
-
-from tensorfusion.clock import timestamp
-from tensorfusion.errors import AlreadyExists, ApiError, Conflict, NotFound
-from tensorfusion.kube.api import Api, Body, Listing, PatchKind, WatchEvent
+from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import GPU_NODES, PODS, Resource
 from tensorfusion.runtime.manager import Manager
+from tensorfusion.testing.api import Call, FakeApi
 from tensorfusion.testing.clock import VirtualClock
 
-T = TypeVar("T")
-
-_GRACE = 30
+_WRITES = frozenset({"create", "patch", "replace", "delete"})
 _ROUNDS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One request that changed something, or tried to."""
-
-    verb: str
-    plural: str
-    name: str
-    subresource: str = ""
+_NAMESPACE = "default"
 
 
 class Installable(Protocol):
@@ -44,201 +26,19 @@ class Installable(Protocol):
     def install(self, manager: Manager) -> None: ...
 
 
-class MemoryApi:
-    """Satisfies ``kube.api.Api`` as far as nodes need it."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._clock = clock
-        self._objects: dict[tuple[str, str, str], Raw] = {}
-        self._events: list[tuple[str, str, Raw]] = []
-        self._changed = asyncio.Condition()
-        self.writes: list[Write] = []
-        self.failure: Callable[[Write], ApiError | None] = lambda _: None
-        """Asked before each write; what it returns is raised."""
-
-    def object(self, resource: Resource, name: str, namespace: str = "") -> Raw | None:
-        """The object as it is stored."""
-        return self._objects.get((resource.id, namespace, name))
-
-    def objects(self, resource: Resource) -> list[Raw]:
-        """All objects of a resource, by name."""
-        return [found for key, found in sorted(self._objects.items()) if key[0] == resource.id]
-
-    async def get(self, resource: Resource, type_: type[T], name: str, *, namespace: str = "") -> T:
-        return msgspec.convert(self._found(resource, name, namespace), type_)
-
-    async def list(
-        self,
-        resource: Resource,
-        type_: type[T],
-        *,
-        namespace: str = "",
-        labels: str = "",
-        fields: str = "",
-        page_size: int = 500,
-    ) -> Listing[T]:
-        return Listing([msgspec.convert(found, type_) for found in self.objects(resource)], str(len(self._events)))
-
-    async def create(
-        self,
-        resource: Resource,
-        body: Body,
-        *,
-        namespace: str = "",
-        dry_run: bool = False,
-        type_: type[Any] = dict,  # Any: the protocol's overloads say what comes back
-    ) -> Any:
-        created: Raw = msgspec.json.decode(msgspec.json.encode(body))
-        name = created["metadata"]["name"]
-        self._note(Write("create", resource.plural, name))
-        if (resource.id, namespace, name) in self._objects:
-            raise AlreadyExists(f"{resource.plural} {name!r} already exists")
-        created["metadata"] |= {"namespace": namespace} if namespace else {}
-        created["metadata"].setdefault("uid", f"uid-{len(self._events)}")
-        created["metadata"].setdefault("creationTimestamp", timestamp(self._clock.now()))
-        await self._store(resource, created, "ADDED")
-        return msgspec.convert(created, type_)
-
-    async def patch(
-        self,
-        resource: Resource,
-        name: str,
-        patch: Body,
-        *,
-        namespace: str = "",
-        subresource: str = "",
-        kind: PatchKind = PatchKind.MERGE,
-        type_: type[Any] = dict,  # Any: the protocol's overloads say what comes back
-    ) -> Any:
-        self._note(Write("patch", resource.plural, name, subresource))
-        current = self._found(resource, name, namespace)
-        wanted = cast("Raw", msgspec.json.decode(msgspec.json.encode(patch)))
-        uid = wanted.get("metadata", {}).get("uid")
-        if uid not in (None, current["metadata"]["uid"]):
-            raise Conflict(f"{resource.plural} {name!r}: the uid is {current['metadata']['uid']}, not {uid}")
-        if subresource:
-            wanted = {subresource: wanted.get(subresource, {})}
-        merged = _merged(current, wanted)
-        if merged != current:
-            await self._store(resource, merged, "MODIFIED")
-        return msgspec.convert(merged, type_)
-
-    async def delete(
-        self,
-        resource: Resource,
-        name: str,
-        *,
-        namespace: str = "",
-        uid: str | None = None,
-        resource_version: str | None = None,
-        grace_seconds: int | None = None,
-        propagation: str | None = None,
-    ) -> None:
-        self._note(Write("delete", resource.plural, name))
-        current = self._found(resource, name, namespace)
-        metadata = current["metadata"]
-        if uid not in (None, metadata["uid"]):
-            raise Conflict(f"{resource.plural} {name!r}: the uid is {metadata['uid']}, not {uid}")
-        bound = resource == PODS and current.get("spec", {}).get("nodeName")
-        grace = (_GRACE if grace_seconds is None else grace_seconds) if bound else 0
-        if grace or metadata.get("finalizers"):
-            when = timestamp(self._clock.now() + timedelta(seconds=grace))
-            marks = {"deletionTimestamp": when, "deletionGracePeriodSeconds": grace}
-            if any(metadata.get(mark) != value for mark, value in marks.items()):
-                await self._store(resource, _merged(current, {"metadata": marks}), "MODIFIED")
-            return
-        await self._drop(resource, current)
-
-    async def bind(self, namespace: str, name: str, *, uid: str, node: str, annotations: Mapping[str, str]) -> None:
-        patch = {"metadata": {"annotations": dict(annotations)}, "spec": {"nodeName": node}}
-        await self._store(PODS, _merged(self._found(PODS, name, namespace), patch), "MODIFIED")
-
-    async def watch(
-        self,
-        resource: Resource,
-        type_: type[T],
-        *,
-        namespace: str = "",
-        resource_version: str,
-        labels: str = "",
-        fields: str = "",
-        bookmarks: bool = True,
-    ) -> AsyncIterator[WatchEvent[T]]:
-        async for batch in self.watch_batches(resource, type_, resource_version=resource_version):
-            for event in batch:
-                yield event
-
-    async def watch_batches(
-        self,
-        resource: Resource,
-        type_: type[T],
-        *,
-        namespace: str = "",
-        resource_version: str,
-        labels: str = "",
-        fields: str = "",
-        bookmarks: bool = True,
-    ) -> AsyncIterator[Sequence[WatchEvent[T]]]:
-        seen = int(resource_version)
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: len(self._events) > seen)  # noqa: B023 - read at each wake
-            fresh, seen = self._events[seen:], len(self._events)
-            batch = [
-                WatchEvent(kind, msgspec.convert(found, type_), found["metadata"]["resourceVersion"])
-                for where, kind, found in fresh
-                if where == resource.id
-            ]
-            if batch:
-                yield batch
-
-    def _found(self, resource: Resource, name: str, namespace: str) -> Raw:
-        found = self._objects.get((resource.id, namespace, name))
-        if found is None:
-            raise NotFound(f"{resource.plural} {name!r} not found")
-        return found
-
-    def _note(self, write: Write) -> None:
-        self.writes.append(write)
-        error = self.failure(write)
-        if error is not None:
-            raise error
-
-    async def _store(self, resource: Resource, found: Raw, kind: str) -> None:
-        metadata = found["metadata"]
-        if metadata.get("deletionGracePeriodSeconds") == 0 and not metadata.get("finalizers"):
-            await self._drop(resource, found)
-            return
-        told = await self._tell(resource, found, kind)
-        self._objects[(resource.id, metadata.get("namespace", ""), metadata["name"])] = told
-
-    async def _drop(self, resource: Resource, found: Raw) -> None:
-        metadata = found["metadata"]
-        del self._objects[(resource.id, metadata.get("namespace", ""), metadata["name"])]
-        await self._tell(resource, found, "DELETED")
-
-    async def _tell(self, resource: Resource, found: Raw, kind: str) -> Raw:
-        version = str(len(self._events) + 1)
-        told = {**found, "metadata": {**found["metadata"], "resourceVersion": version}}
-        self._events.append((resource.id, kind, told))
-        async with self._changed:
-            self._changed.notify_all()
-        return told
-
-
 class NodeWorld:
     """``start`` what is to be tested, act through ``api``, ``settle``, and look."""
 
-    def __init__(self, api: MemoryApi, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.api = api
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.api = FakeApi(self.clock)
         self._running: asyncio.Task[None] | None = None
         self._manager: Manager | None = None
 
     @property
     def client(self) -> Api:
         """The API as components see it."""
-        return cast("Api", self.api)  # its loose signatures are those of the protocol's overloads
+        return self.api
 
     async def start(self, *parts: Installable) -> None:
         """Run the parts in a manager of their own, as one process would."""
@@ -266,10 +66,15 @@ class NodeWorld:
         await self.clock.advance(seconds)
         await self.settle()
 
+    async def change(self, resource: Resource, name: str, patch: Raw, *, status: bool = False) -> None:
+        """Merge-patch an object as somebody else would, and let everybody react."""
+        namespace = _NAMESPACE if resource.namespaced else ""
+        self.api.change(resource, name, patch, namespace=namespace, subresource="status" if status else "")
+        await self.settle()
+
     async def add_gpu_node(self, name: str, *, pool: str = "p", **spec: Any) -> None:  # Any: JSON
         """The GPUNode that the operator would make."""
-        body = {"metadata": {"name": name, "labels": {keys.MANAGED_BY: pool}}, "spec": spec, "status": {}}
-        await self.api.create(GPU_NODES, body)
+        self.api.seed(GPU_NODES, {"metadata": {"name": name, "labels": {keys.MANAGED_BY: pool}}, "spec": spec})
         await self.settle()
 
     async def add_pod(
@@ -279,40 +84,45 @@ class NodeWorld:
         *,
         annotations: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        status: Raw | None = None,
+        phase: str = "Pending",
         finalizers: Sequence[str] = (),
     ) -> None:
         """A pod that is bound to a node."""
-        body = {
-            "metadata": {
-                "name": name,
-                "annotations": dict(annotations or {}),
-                "labels": dict(labels or {}),
-                "finalizers": list(finalizers),
-            },
-            "spec": {"nodeName": node, "containers": [{"name": "main"}], "terminationGracePeriodSeconds": _GRACE},
-            "status": status or {"phase": "Pending"},
-        }
-        await self.api.create(PODS, body, namespace="default")
+        metadata: Raw = {"name": name, "annotations": dict(annotations or {}), "labels": dict(labels or {})}
+        if finalizers:
+            metadata["finalizers"] = list(finalizers)
+        spec = {"containers": [{"name": "main"}]} | ({"nodeName": node} if node else {})
+        body = {"metadata": metadata, "spec": spec, "status": {"phase": phase}}
+        self.api.seed(PODS, body, namespace=_NAMESPACE)
         await self.settle()
 
-    def pod(self, name: str) -> Raw | None:
-        """A pod as it is stored."""
-        return self.api.object(PODS, name, "default")
+    async def delete_pod(self, name: str, *, grace: int | None = None) -> None:
+        """Delete a pod as a user would."""
+        await self.api.delete(PODS, name, namespace=_NAMESPACE, grace_seconds=grace)
+        self.api.calls.pop()
+        await self.settle()
+
+    def find(self, resource: Resource, name: str, namespace: str = "") -> Raw | None:
+        """An object as it is stored, None when it is not."""
+        namespace = namespace or (_NAMESPACE if resource.namespaced else "")
+        for found in self.api.objects(resource, namespace=namespace):
+            if found["metadata"]["name"] == name:
+                return found
+        return None
 
     def phase(self, name: str) -> str:
         """The phase of a pod; empty when it does not exist."""
-        found = self.pod(name)
+        found = self.find(PODS, name)
         return "" if found is None else str(found["status"].get("phase", ""))
 
+    def writes(self, resource: Resource, name: str = "") -> list[Call]:
+        """What the components wrote, or tried to, to a resource or one object of it."""
+        return [
+            call
+            for call in self.api.calls
+            if call.verb in _WRITES and call.resource == resource.id and name in ("", _name_of(call))
+        ]
 
-def _merged(target: Any, patch: Any) -> Any:  # Any: JSON
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merged(result.get(key), value)
-    return result
+
+def _name_of(call: Call) -> str:
+    return call.name or str(call.body["metadata"]["name"])

@@ -4,13 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tensorfusion.testing.clock import VirtualClock
-from tensorfusion.testing.node_world import MemoryApi, NodeWorld
+from tensorfusion.testing.node_world import NodeWorld
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[NodeWorld]:
-    clock = VirtualClock()
-    made = NodeWorld(MemoryApi(clock), clock)
+    made = NodeWorld()
     yield made
     await made.stop()

@@ -8,10 +8,10 @@ from tensorfusion.embedded.fleet import parse_fleet
 from tensorfusion.embedded.kubelet import NoGate, SimulatedKubelets
 from tensorfusion.embedded.machines import LOST
 from tensorfusion.embedded.pod_life import EXIT_CODE, RUN_FOR, STOP_AFTER
-from tensorfusion.errors import Conflict, ServerError
+from tensorfusion.errors import Conflict
 from tensorfusion.model.core import Pod
 from tensorfusion.model.resources import NODES, PODS
-from tensorfusion.testing.node_world import NodeWorld, Write
+from tensorfusion.testing.node_world import NodeWorld
 
 FLEET = parse_fleet({"nodes": [{"name": "n-{i}", "count": 2, "cpu": 8, "memory": "16Gi"}]}, source="test")
 
@@ -33,23 +33,16 @@ def kubelets(world: NodeWorld, gate: Gate | NoGate | None = None) -> SimulatedKu
 
 
 def pod_writes(world: NodeWorld, name: str) -> list[tuple[str, str]]:
-    return [
-        (write.verb, write.subresource)
-        for write in world.api.writes
-        if write.plural == "pods" and write.name == name and write.verb != "create"
-    ]
+    return [(call.verb, call.subresource) for call in world.writes(PODS, name)]
 
 
 def status(world: NodeWorld, name: str) -> dict[str, Any]:
-    found = world.pod(name)
-    assert found is not None
-    result: dict[str, Any] = found["status"]
+    result: dict[str, Any] = world.api.object(PODS, name, namespace="default")["status"]
     return result
 
 
 async def annotate(world: NodeWorld, node: str, value: str | None) -> None:
-    await world.api.patch(NODES, node, {"metadata": {"annotations": {LOST: value}}})
-    await world.settle()
+    await world.change(NODES, node, {"metadata": {"annotations": {LOST: value}}})
 
 
 async def test_a_bound_pod_runs_after_one_write(world: NodeWorld) -> None:
@@ -72,7 +65,8 @@ async def test_pods_of_other_nodes_and_unbound_ones_are_left_alone(world: NodeWo
 async def test_a_pod_runs_as_soon_as_it_is_bound(world: NodeWorld) -> None:
     await world.start(kubelets(world))
     await world.add_pod("p", "")
-    await world.api.bind("default", "p", uid="", node="n-0", annotations={})
+    uid = world.api.object(PODS, "p", namespace="default")["metadata"]["uid"]
+    await world.api.bind("default", "p", uid=uid, node="n-0", annotations={})
     await world.settle()
     assert world.phase("p") == "Running"
 
@@ -97,20 +91,31 @@ async def test_what_the_gate_refuses_fails_with_its_words(world: NodeWorld) -> N
 
 
 async def test_a_pod_is_started_again_after_a_failed_write(world: NodeWorld) -> None:
-    failures = [ServerError("down"), ServerError("down")]
     await world.start(kubelets(world))
-    world.api.failure = lambda write: (
-        failures.pop() if failures and write.plural == "pods" and write.subresource else None
-    )
+    world.api.fail("patch", PODS, times=2)
     await world.add_pod("p", "n-0")
     await world.advance(1)
     assert world.phase("p") == "Running"
-    assert failures == []
+    assert pod_writes(world, "p") == [("patch", "status")] * 3
+
+
+async def test_a_pod_is_started_once_although_the_cache_is_behind(world: NodeWorld) -> None:
+    await world.start(kubelets(world))
+    held = world.api.hold("patch")
+    await world.add_pod("p", "n-0")
+    await world.change(PODS, "p", {"metadata": {"annotations": {"user": "writes"}}})
+    world.api.lag()
+    held.set()
+    await world.settle()
+    world.api.catch_up()
+    await world.settle()
+    assert world.phase("p") == "Running"
+    assert pod_writes(world, "p") == [("patch", "status")]
 
 
 async def test_a_pod_that_was_replaced_meanwhile_is_not_written(world: NodeWorld) -> None:
     await world.start(kubelets(world))
-    world.api.failure = lambda write: Conflict("other uid") if write.subresource == "status" else None
+    world.api.fail("patch", PODS, error=Conflict("other uid"), times=-1)
     await world.add_pod("p", "n-0")
     await world.advance(60)
     assert len(pod_writes(world, "p")) == 1
@@ -162,9 +167,8 @@ async def test_a_script_that_cannot_be_understood_is_ignored(world: NodeWorld) -
 async def test_a_deleted_pod_goes_at_once(world: NodeWorld) -> None:
     await world.start(kubelets(world))
     await world.add_pod("p", "n-0")
-    await world.api.delete(PODS, "p", namespace="default")
-    await world.settle()
-    assert world.pod("p") is None
+    await world.delete_pod("p")
+    assert world.find(PODS, "p") is None
 
 
 async def test_a_pod_may_take_its_time_to_stop_but_not_longer_than_its_grace(world: NodeWorld) -> None:
@@ -172,27 +176,26 @@ async def test_a_pod_may_take_its_time_to_stop_but_not_longer_than_its_grace(wor
     await world.add_pod("slow", "n-0", annotations={STOP_AFTER: "5s"})
     await world.add_pod("never", "n-0", annotations={STOP_AFTER: "1h"})
     for name in ("slow", "never"):
-        await world.api.delete(PODS, name, namespace="default")
+        await world.delete_pod(name)
     await world.advance(4.9)
-    assert world.pod("slow") is not None
+    assert world.find(PODS, "slow") is not None
     await world.advance(0.2)
-    assert world.pod("slow") is None
+    assert world.find(PODS, "slow") is None
     await world.advance(24)
-    assert world.pod("never") is not None
+    assert world.find(PODS, "never") is not None
     await world.advance(2)
-    assert world.pod("never") is None
+    assert world.find(PODS, "never") is None
 
 
 async def test_a_finalizer_of_somebody_else_is_waited_for_without_asking_again(world: NodeWorld) -> None:
     await world.start(kubelets(world))
     await world.add_pod("p", "n-0", finalizers=["example.com/keep"])
-    await world.api.delete(PODS, "p", namespace="default")
+    await world.delete_pod("p")
     await world.advance(120)
-    assert world.pod("p") is not None
-    assert pod_writes(world, "p").count(("delete", "")) == 2  # the user's and the kubelet's
-    await world.api.patch(PODS, "p", {"metadata": {"finalizers": None}}, namespace="default")
-    await world.settle()
-    assert world.pod("p") is None
+    assert world.find(PODS, "p") is not None
+    assert pod_writes(world, "p").count(("delete", "")) == 1
+    await world.change(PODS, "p", {"metadata": {"finalizers": None}})
+    assert world.find(PODS, "p") is None
 
 
 async def test_nothing_moves_on_a_machine_that_is_cut_off(world: NodeWorld) -> None:
@@ -201,33 +204,33 @@ async def test_nothing_moves_on_a_machine_that_is_cut_off(world: NodeWorld) -> N
     await annotate(world, "n-0", "true")
     await world.add_pod("late", "n-0")
     await world.add_pod("other", "n-1")
-    await world.api.delete(PODS, "runs", namespace="default")
+    await world.delete_pod("runs")
     await world.advance(60)
     assert (world.phase("late"), world.phase("other")) == ("Pending", "Running")
-    assert world.pod("runs") is not None
+    assert world.find(PODS, "runs") is not None
     await annotate(world, "n-0", None)
     assert world.phase("late") == "Running"
-    assert world.pod("runs") is None
+    assert world.find(PODS, "runs") is None
 
 
 async def test_pods_of_a_deleted_node_are_collected_after_a_while(world: NodeWorld) -> None:
     await world.start(kubelets(world))
     await world.add_pod("p", "n-0")
     await world.add_pod("q", "n-1")
-    await world.api.delete(NODES, "n-0")
+    world.api.remove(NODES, "n-0")
     await world.advance(19)
-    assert world.pod("p") is not None
+    assert world.find(PODS, "p") is not None
     await world.advance(2)
-    assert world.pod("p") is None
+    assert world.find(PODS, "p") is None
     assert world.phase("q") == "Running"
 
 
 async def test_a_node_that_is_made_anew_in_time_keeps_its_pods(world: NodeWorld) -> None:
     await world.start(kubelets(world))
     await world.add_pod("p", "n-0")
-    await world.api.delete(NODES, "n-0")
+    world.api.remove(NODES, "n-0")
     await world.advance(10)
-    await world.api.create(NODES, {"metadata": {"name": "n-0"}})
+    world.api.seed(NODES, {"metadata": {"name": "n-0"}})
     await world.advance(60)
     assert world.phase("p") == "Running"
 
@@ -235,16 +238,10 @@ async def test_a_node_that_is_made_anew_in_time_keeps_its_pods(world: NodeWorld)
 async def test_thousands_of_pods_cost_one_write_each(world: NodeWorld) -> None:
     await world.start(kubelets(world))
     for number in range(300):
-        body = {
-            "metadata": {"name": f"p{number}"},
-            "spec": {"nodeName": f"n-{number % 2}"},
-            "status": {"phase": "Pending"},
-        }
-        await world.api.create(PODS, body, namespace="default")
+        body = {"metadata": {"name": f"p{number}"}, "spec": {"nodeName": f"n-{number % 2}"}}
+        world.api.seed(PODS, body, namespace="default")
     for _ in range(40):
         await world.settle()
     running = [found for found in world.api.objects(PODS) if found["status"]["phase"] == "Running"]
     assert len(running) == 300
-    writes = [write for write in world.api.writes if write.plural == "pods" and write.verb != "create"]
-    assert writes == [Write("patch", "pods", write.name, "status") for write in writes]
-    assert len(writes) == 300
+    assert [(call.verb, call.subresource) for call in world.writes(PODS)] == [("patch", "status")] * 300

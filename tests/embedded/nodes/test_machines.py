@@ -4,7 +4,6 @@ from typing import Any
 
 from tensorfusion.embedded.fleet import NodeSpec, parse_fleet
 from tensorfusion.embedded.machines import LOST, SimulatedMachines
-from tensorfusion.errors import ServerError
 from tensorfusion.model.resources import LEASES, NODES
 from tensorfusion.testing.node_world import NodeWorld
 
@@ -19,9 +18,7 @@ def machines(world: NodeWorld, specs: list[NodeSpec] | None = None) -> Simulated
 
 
 def node(world: NodeWorld, name: str = "n-0") -> dict[str, Any]:
-    found = world.api.object(NODES, name)
-    assert found is not None
-    return found
+    return world.api.object(NODES, name)
 
 
 def ready(world: NodeWorld, name: str = "n-0") -> str:
@@ -29,7 +26,7 @@ def ready(world: NodeWorld, name: str = "n-0") -> str:
 
 
 def node_writes(world: NodeWorld) -> int:
-    return sum(write.plural == "nodes" for write in world.api.writes)
+    return len(world.writes(NODES))
 
 
 async def test_a_machine_becomes_a_ready_node_with_its_capacity(world: NodeWorld) -> None:
@@ -79,15 +76,14 @@ async def test_a_restart_registers_nothing_twice(world: NodeWorld) -> None:
 
 
 async def test_a_node_without_status_gets_it(world: NodeWorld) -> None:
-    await world.api.create(NODES, {"metadata": {"name": "n-0"}})
+    world.api.seed(NODES, {"metadata": {"name": "n-0"}})
     await world.start(machines(world))
     assert ready(world) == "True"
     assert node(world)["status"]["capacity"]["cpu"] == "7500m"
 
 
 async def test_registration_is_repeated_until_the_api_answers(world: NodeWorld) -> None:
-    failures = [ServerError("down")] * 3
-    world.api.failure = lambda write: failures.pop() if failures and write.plural == "nodes" else None
+    world.api.fail("create", NODES, times=3)
     await world.start(machines(world))
     await world.advance(5)
     assert (ready(world, "n-0"), ready(world, "n-1")) == ("True", "True")
@@ -109,52 +105,59 @@ async def test_a_machine_that_is_cut_off_is_not_ready_until_it_returns(world: No
 async def test_a_deleted_node_stays_away_until_the_process_starts_anew(world: NodeWorld) -> None:
     first = machines(world)
     await world.start(first)
-    await world.api.delete(NODES, "n-0")
+    world.api.remove(NODES, "n-0")
     await world.advance(60)
-    assert world.api.object(NODES, "n-0") is None
+    assert world.find(NODES, "n-0") is None
     assert first.gone("n-0")
     await world.stop()
     await world.start(machines(world))
     assert ready(world) == "True"
 
 
+async def test_a_node_that_is_deleted_right_after_a_change_is_not_made_again(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    world.api.change(NODES, "n-0", {"metadata": {"labels": {"a": "b"}}})
+    world.api.remove(NODES, "n-0")
+    await world.advance(60)
+    assert world.find(NODES, "n-0") is None
+
+
 async def test_every_node_has_a_lease_that_is_renewed_every_ten_seconds(world: NodeWorld) -> None:
     await world.start(machines(world))
     await world.advance(61)
-    lease = world.api.object(LEASES, "n-1", "kube-node-lease")
+    lease = world.find(LEASES, "n-1", "kube-node-lease")
     assert lease is not None
     assert lease["spec"]["holderIdentity"] == "n-1"
     assert lease["spec"]["leaseDurationSeconds"] == 40
     assert lease["metadata"]["ownerReferences"][0]["name"] == "n-1"
-    renewals = [write for write in world.api.writes if write.plural == "leases" and write.name == "n-1"]
-    assert 6 <= len(renewals) <= 8
+    assert 6 <= len(world.writes(LEASES, "n-1")) <= 8
 
 
 async def test_the_leases_of_a_large_fleet_stay_within_their_budget(world: NodeWorld) -> None:
     await world.start(machines(world, fleet(600)))
     await world.advance(30)
-    before = len(world.api.writes)
+    world.api.calls.clear()
     await world.advance(60)
-    renewals = world.api.writes[before:]
-    assert len(renewals) <= 20 * 60 + 1
-    assert {write.name for write in renewals} == {f"n-{number}" for number in range(600)}
+    renewals = world.writes(LEASES)
+    assert len(renewals) <= 20.1 * 60
+    assert {call.name for call in renewals if call.name} == {f"n-{number}" for number in range(600)}
 
 
 async def test_a_lost_machine_renews_no_lease(world: NodeWorld) -> None:
     await world.start(machines(world))
-    await world.api.patch(NODES, "n-0", {"metadata": {"annotations": {LOST: "true"}}})
-    await world.settle()
-    before = len(world.api.writes)
+    await world.change(NODES, "n-0", {"metadata": {"annotations": {LOST: "true"}}})
+    world.api.calls.clear()
     await world.advance(60)
-    assert {write.name for write in world.api.writes[before:]} == {"n-1"}
+    assert world.writes(LEASES, "n-1")
+    assert not world.writes(LEASES, "n-0")
 
 
 async def test_leases_outlive_an_api_that_is_down(world: NodeWorld) -> None:
     await world.start(machines(world))
-    world.api.failure = lambda write: ServerError("down") if write.plural == "leases" else None
+    world.api.fail(resource=LEASES, times=-1)
     await world.advance(60)
-    world.api.failure = lambda _: None
+    world.api.recover()
     await world.advance(20)
-    lease = world.api.object(LEASES, "n-0", "kube-node-lease")
+    lease = world.find(LEASES, "n-0", "kube-node-lease")
     assert lease is not None
     assert lease["spec"]["renewTime"] >= "2026-01-01T00:01:10"

@@ -44,6 +44,11 @@ def text_of(path: Path) -> str:
     ).removeprefix(".")
 
 
+def plain_text_of(path: Path) -> str:
+    """As ``text_of``, with keys of maps written like fields: how unknown fields are named."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps_of(path)).removeprefix(".")
+
+
 def dotted(path: Path) -> str:
     """The path as Go's JSON decoder names it: fields only, no indexes and no keys of maps."""
     return ".".join(step for step in steps_of(path) if isinstance(step, str) and not isinstance(step, Member))

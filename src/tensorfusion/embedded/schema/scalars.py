@@ -25,6 +25,7 @@ _QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)(
 _BINARY = ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki")
 _DECIMAL = ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"), (0, ""), (-3, "m"), (-6, "u"), (-9, "n"))
 _RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII).fullmatch
+_MICRO = re.compile(r".{19}\.\d{6}(Z|[+-]\d{2}:\d{2})", re.ASCII).fullmatch
 _GO_LAYOUT = "2006-01-02T15:04:05Z07:00"
 
 
@@ -144,6 +145,19 @@ def time(value: Any) -> Any:  # Any: JSON
         raise Mismatch(json_word(value))
     if not is_time(value):
         raise Mismatch(text=f'parsing time "{value[:80]}" as "{_GO_LAYOUT}": cannot parse "{value[:80]}" as "2006"')
+    return value
+
+
+def micro_time(value: Any) -> Any:  # Any: JSON
+    """An RFC 3339 time with exactly six digits of a second.
+
+    Raises:
+        Mismatch: not such a time, with the text of the real server.
+    """
+    if type(value) is not str:
+        raise Mismatch(json_word(value))
+    if not _MICRO(value) or not is_time(value):
+        raise Mismatch(text=f'parsing time "{value[:80]}" as "2006-01-02T15:04:05.000000Z07:00": write six digits of a second')
     return value
 
 

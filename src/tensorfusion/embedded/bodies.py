@@ -1,0 +1,223 @@
+"""Request bodies: bytes off the wire, as JSON values, with a limit on everything that could be too much.
+
+Nothing here knows what the value should be; that is the schema's business.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import msgspec
+import yaml
+
+from tensorfusion.embedded.objects import JsonObject, decode
+from tensorfusion.embedded.schema import FieldValidation
+from tensorfusion.errors import BadRequest, TooLarge, UnsupportedMediaType
+
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]  # Any: an ASGI message
+
+MOST_BYTES = 3 << 20
+_DEEPEST = 128
+_LARGE_YAML = 64 << 10
+_JSON = frozenset({"", "application/json"})
+_YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_ACCEPTED = "application/json, application/yaml"
+
+
+class Disconnected(Exception):
+    """The client went away before its request was read."""
+
+
+async def read_body(receive: Receive, stated_length: bytes | None) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: more than 3 MiB.
+        Disconnected: the client went away.
+    """
+    if stated_length is not None and stated_length.isdigit() and int(stated_length) > MOST_BYTES:
+        raise _too_large()
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > MOST_BYTES:
+            raise _too_large()
+        return body
+    chunks, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MOST_BYTES:
+            raise _too_large()
+    return b"".join(chunks)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"Request entity too large: limit is {MOST_BYTES}")
+
+
+def media_type_of(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
+
+
+async def decode_body(body: bytes, content_type: str, wanted: str, validation: FieldValidation) -> tuple[Any, list[str]]:
+    """The JSON value of a body, and warnings about keys that it holds twice. ``wanted`` names the kind, for messages.
+
+    Raises:
+        UnsupportedMediaType: neither JSON nor YAML.
+        BadRequest: it does not parse, is nested too deeply, or holds a key twice under strict validation.
+    """
+    media_type = media_type_of(content_type)
+    if media_type in _JSON:
+        value = decode_json(body, wanted)
+        twice = [] if validation is FieldValidation.IGNORE else repeated_keys(body, validation)
+    elif media_type in _YAML:
+        if len(body) > _LARGE_YAML:
+            value = await asyncio.to_thread(_decode_yaml, body, wanted)
+        else:
+            value = _decode_yaml(body, wanted)
+        twice = []
+    else:
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
+        )
+    if twice and validation is FieldValidation.STRICT:
+        raise BadRequest(f"strict decoding error: {', '.join(twice)}")
+    return value, twice
+
+
+def decode_json(body: bytes, wanted: str) -> Any:  # Any: JSON
+    """Raises:
+    BadRequest: it does not parse or is nested too deeply.
+    """
+    try:
+        value = decode(body)
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"{_unrecognized(wanted)}: json parse error: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise BadRequest(f"{_unrecognized(wanted)}: nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{_unrecognized(wanted)}: not UTF-8: {error.reason}") from error
+    if body.count(b"{") + body.count(b"[") > _DEEPEST:
+        check_depth(value, wanted)
+    return value
+
+
+def check_depth(value: Any, wanted: str) -> None:  # Any: JSON
+    """Refuse values nested deeper than anything that is meant."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise BadRequest(f"{_unrecognized(wanted)}: nested deeper than {_DEEPEST} levels")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += [child for child in item.values() if isinstance(child, dict | list)]
+            elif isinstance(item, list):
+                below += [child for child in item if isinstance(child, dict | list)]
+        level = below
+
+
+def as_object(value: Any, wanted: str) -> JsonObject:  # Any: JSON
+    """Raises:
+    BadRequest: the value is no object.
+    """
+    if not isinstance(value, dict):
+        raise BadRequest(f"{_unrecognized(wanted)}: wanted a JSON object")
+    return value
+
+
+def repeated_keys(body: bytes, validation: FieldValidation) -> list[str]:
+    """Which keys a JSON document holds twice in one object: the price is a second, slower parse."""
+    if validation is FieldValidation.WARN:
+        return []  # the default of every client that states nothing: not worth the price
+    found: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in items:
+            if key in seen and len(found) < 10:
+                found.append(f'duplicate field "{key}"')
+            seen.add(key)
+
+    try:
+        json.loads(body, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        return []
+    return found
+
+
+def _unrecognized(wanted: str) -> str:
+    return f"the object provided is unrecognized (must be of type {wanted})" if wanted else "the body is unrecognized"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+# --- YAML ---
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as JSON: dates stay strings, aliases are refused, a key may not come twice."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way of configuring a loader
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> JsonObject:
+    found: JsonObject = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, bool):
+            key = "true" if key else "false"
+        elif isinstance(key, int | float):
+            key = str(key)
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(None, None, "keys must be strings", key_node.start_mark)
+        if key in found:
+            raise yaml.constructor.ConstructorError(None, None, f'key "{key}" is there twice', key_node.start_mark)
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _decode_yaml(body: bytes, wanted: str) -> Any:  # Any: JSON
+    try:
+        _check_events(body, wanted)
+        value = yaml.load(body, _Loader)  # noqa: S506  # the loader is a safe one
+        msgspec.json.encode(value)
+    except yaml.YAMLError as error:
+        raise BadRequest(f"{_unrecognized(wanted)}: yaml: {_one_line(error)}") from error
+    except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:
+        raise BadRequest(f"{_unrecognized(wanted)}: yaml: cannot be written as JSON: {_one_line(error)}") from error
+    return decode(msgspec.json.encode(value))
+
+
+def _check_events(body: bytes, wanted: str) -> None:
+    """Refuse aliases, which let a small text stand for a huge value, and deep nesting, before anything is built."""
+    depth = documents = 0
+    for event in yaml.parse(body, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise BadRequest(f"{_unrecognized(wanted)}: yaml: aliases are not accepted; write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise BadRequest(f"{_unrecognized(wanted)}: nested deeper than {_DEEPEST} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise BadRequest(f"{_unrecognized(wanted)}: yaml: wanted one document, found several")

@@ -1,0 +1,284 @@
+"""Create, update and patch: every write of an object, in the order of a real API server.
+
+Read the newest accepted version, compute the next, admit, validate, write on condition that nobody was faster; a patch
+starts over when somebody was. Between reading ``latest`` and ``put`` there may be awaits (webhooks), and that condition is what
+makes them safe. Deletion is in ``deletion``, Bindings and scales in ``subresources``; all of them share this class.
+"""
+
+from collections.abc import Callable
+
+from tensorfusion.clock import Clock, timestamp
+from tensorfusion.embedded.admission import Admission
+from tensorfusion.embedded.calls import Asked, Call, Operation
+from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.objects import (
+    JsonObject,
+    decode_object,
+    encode_object,
+    generate_name,
+    in_order,
+    make_record,
+    metadata_of,
+    new_uid,
+    text_of,
+    wipe_managed,
+)
+from tensorfusion.embedded.statuses import already_exists, conflict, invalid_object, modified, not_found
+from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
+from tensorfusion.embedded.strategies import begin, carry, stamp_labels
+from tensorfusion.errors import BadRequest, FieldCause
+from tensorfusion.model.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    LEASES,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    VALIDATING_WEBHOOKS,
+)
+
+Change = Callable[[JsonObject], JsonObject]
+"""Makes the wanted object of a current one that it may change."""
+Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
+"""Completes an object of one kind in place, given its old version (None for a new one)."""
+
+_ATTEMPTS = 8
+_VERSION_NEEDED = frozenset(
+    resource.id for resource in (LEASES, CUSTOM_RESOURCE_DEFINITIONS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
+)
+"""Built-in kinds that cannot be replaced without saying which version of them is meant."""
+
+
+class Operations:
+    """The verbs that write objects. ``refine`` maps a resource id to what completes its objects after admission."""
+
+    def __init__(self, store: Store, kinds: Kinds, admission: Admission, *, clock: Clock) -> None:
+        self.store = store
+        self.kinds = kinds
+        self.admission = admission
+        self.clock = clock
+        self.refine: dict[str, Refine] = {}
+
+    def now(self) -> str:
+        return timestamp(self.clock.now())
+
+    # --- create ---
+
+    async def create(self, kind: Kind, namespace: str, obj: JsonObject, call: Call) -> Record:
+        """Store a new object and return it as stored; ``obj`` is used up.
+
+        Raises:
+            ApiError: malformed, invalid, refused, already there, or the namespace is missing or terminating.
+        """
+        call.warnings += kind.schema.prepare(obj, strict=call.validation)
+        metadata = metadata_of(obj)
+        check_place(metadata, namespace if kind.namespaced else "", "")
+        if text_of(metadata, "resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        wipe_managed(metadata)
+        obj = in_order(obj, kind.resource)
+        begin(kind, obj)
+        asked = Asked(Operation.CREATE, kind, namespace, text_of(metadata, "name"), call, obj)
+        await self.admission.mutate(asked)
+        assert asked.obj is not None
+        obj = in_order(asked.obj, kind.resource)
+        return await self._insert(kind, namespace, obj, asked)
+
+    async def _insert(self, kind: Kind, namespace: str, obj: JsonObject, asked: Asked) -> Record:
+        metadata = metadata_of(obj)
+        check_place(metadata, namespace if kind.namespaced else "", "")
+        prefix = "" if text_of(metadata, "name") else text_of(metadata, "generateName")
+        for attempt in range(_ATTEMPTS):
+            if prefix:
+                metadata["name"] = generate_name(prefix)
+            stamp_labels(kind, obj)
+            metadata["uid"] = new_uid()
+            metadata["creationTimestamp"] = self.now()
+            refine = self.refine.get(kind.resource.id)
+            if refine is not None:
+                refine(kind, obj, None)
+            kind.schema.validate(obj)
+            asked.obj, asked.name = obj, metadata["name"]
+            await self.admission.validate(asked)
+            key = ObjectKey(kind.resource.id, namespace, metadata["name"])
+            if asked.call.dry_run:
+                if self.store.latest(key) is not None:
+                    raise already_exists(kind.resource, key.name)
+                return dry_record(key, obj)
+            try:
+                return await self.store.put(key, expected=0, make=_maker(kind, key, obj))
+            except RevisionMismatch as error:
+                if not prefix or attempt == _ATTEMPTS - 1:
+                    raise already_exists(kind.resource, key.name) from error
+        raise already_exists(kind.resource, metadata["name"])
+
+    # --- change ---
+
+    async def update(
+        self, kind: Kind, namespace: str, name: str, obj: JsonObject, call: Call, *, subresource: str = ""
+    ) -> Record:
+        """Replace an object, or its status.
+
+        Raises:
+            ApiError: as ``create``; Conflict when ``metadata.resourceVersion`` or ``uid`` is not the current one.
+        """
+        call.warnings += kind.schema.prepare(obj, strict=call.validation)
+        metadata = metadata_of(obj)
+        check_place(metadata, namespace if kind.namespaced else "", name)
+        stated = text_of(metadata, "resourceVersion")
+        uid = text_of(metadata, "uid")
+        if not stated and (kind.is_custom or kind.resource.id in _VERSION_NEEDED):
+            cause = FieldCause("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
+            raise invalid_object(kind.resource, name, cause)
+        encoded = encode_object(obj)
+
+        def change(current: JsonObject) -> JsonObject:
+            if uid and uid != current["metadata"]["uid"]:
+                found = current["metadata"]["uid"]
+                why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+                raise conflict(kind.resource, name, why)
+            return decode_object(encoded)
+
+        return await self.modify(
+            kind, namespace, name, change, call, subresource=subresource, retry=not stated, prepared=True
+        )
+
+    async def modify(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        change: Change,
+        call: Call,
+        *,
+        subresource: str = "",
+        retry: bool = True,
+        prepared: bool = False,
+    ) -> Record:
+        """Write what ``change`` makes of the current object; start over when somebody else was faster, if ``retry``.
+
+        Raises:
+            ApiError: not there, or what became of it is malformed, invalid or refused.
+        """
+        key = ObjectKey(kind.resource.id, namespace, name)
+        warned = len(call.warnings)
+        for attempt in range(_ATTEMPTS):
+            record = self.store.latest(key)
+            if record is None:
+                raise not_found(kind.resource, name)
+            del call.warnings[warned:]
+            try:
+                return await self._attempt(kind, record, change, call, subresource=subresource, prepared=prepared)
+            except RevisionMismatch as error:
+                if not retry or attempt == _ATTEMPTS - 1:
+                    raise modified(kind.resource, name) from error
+        raise modified(kind.resource, name)
+
+    async def _attempt(
+        self, kind: Kind, record: Record, change: Change, call: Call, *, subresource: str, prepared: bool
+    ) -> Record:
+        key, resource = record.key, kind.resource
+        old = decode_object(record.data)
+        new = change(decode_object(record.data))
+        if not prepared:
+            call.warnings += kind.schema.prepare(new, strict=call.validation)
+        self._check_identity(kind, key, new, old)
+        new = carry(kind, in_order(new, resource), old, subresource=subresource)
+        asked = Asked(
+            Operation.UPDATE, kind, key.namespace, key.name, call, new, old, record.data, subresource=subresource
+        )
+        await self.admission.mutate(asked)
+        if asked.obj is not new:
+            assert asked.obj is not None
+            self._check_identity(kind, key, asked.obj, old)
+            new = carry(kind, in_order(asked.obj, resource), old, subresource=subresource)
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        refine = self.refine.get(resource.id)
+        if refine is not None:
+            refine(kind, new, old)
+        kind.schema.validate(new, old, subresource=subresource)
+        asked.obj = new
+        await self.admission.validate(asked)
+        if new == old:
+            return record
+        return await self.write(kind, record, new, call)
+
+    async def write(self, kind: Kind, record: Record, new: JsonObject, call: Call) -> Record:
+        """Replace a record, or remove it when nothing holds an object that is being deleted any more.
+
+        Raises:
+            RevisionMismatch: the record is no longer the newest.
+        """
+        if call.dry_run:
+            return dry_record(record.key, new)
+        make = _maker(kind, record.key, new)
+        if is_finished(kind, new):
+            return await self.store.remove(record.key, expected=record.revision, make=make)
+        return await self.store.put(record.key, expected=record.revision, make=make)
+
+    def _check_identity(self, kind: Kind, key: ObjectKey, new: JsonObject, old: JsonObject) -> None:
+        """A change must speak of the object it changes, and of its current version if it names one."""
+        metadata, before = metadata_of(new), old["metadata"]
+        check_place(metadata, key.namespace, key.name)
+        stated = text_of(metadata, "resourceVersion")
+        if stated and stated != before["resourceVersion"]:
+            if not stated.isascii() or not stated.isdigit():
+                cause = FieldCause("metadata.resourceVersion", f'Invalid value: "{stated}": must be a number')
+                raise invalid_object(kind.resource, key.name, cause)
+            raise modified(kind.resource, key.name)
+        uid = text_of(metadata, "uid")
+        if uid and uid != before["uid"]:
+            cause = FieldCause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
+            raise invalid_object(kind.resource, key.name, cause)
+        if before.get("deletionTimestamp"):
+            _check_finalizers(kind, metadata, before)
+
+
+def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
+    """Object and URL must name the same place; what the object leaves out is filled in.
+
+    Raises:
+        BadRequest: in the words of a real API server.
+    """
+    stated = text_of(metadata, "namespace")
+    if stated and stated != namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    if namespace:
+        metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
+    if name:
+        found = text_of(metadata, "name")
+        if found and found != name:
+            raise BadRequest(f"the name of the object ({found}) does not match the name on the URL ({name})")
+        metadata["name"] = name
+
+
+def is_finished(kind: Kind, obj: JsonObject) -> bool:
+    """Whether an object that is being deleted is held by nothing: no finalizers, no grace period."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return kind.resource.id != NAMESPACES.id or not (obj.get("spec") or {}).get("finalizers")
+
+
+def dry_record(key: ObjectKey, obj: JsonObject) -> Record:
+    """What a dry run answers with: nothing of it is stored."""
+    return Record(key, 0, obj["metadata"].get("uid", ""), encode_object(obj), {}, {}, ())
+
+
+def _maker(kind: Kind, key: ObjectKey, obj: JsonObject) -> Callable[[int], Record]:
+    return lambda revision: make_record(key, obj, revision, kind.fields)
+
+
+def _check_finalizers(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:
+    wanted, had = metadata.get("finalizers"), before.get("finalizers") or []
+    if not isinstance(wanted, list):
+        return
+    added = [item for item in wanted if item not in had]
+    if added:
+        listed = ", ".join(f'"{item}"' for item in added)
+        why = (
+            "Forbidden: no new finalizers can be added if the object is being deleted, "
+            f"found new finalizers []string{{{listed}}}"
+        )
+        cause = FieldCause("metadata.finalizers", why, "FieldValueForbidden")
+        raise invalid_object(kind.resource, before["name"], cause)

@@ -1,0 +1,248 @@
+"""Query parameters and DeleteOptions bodies as typed options, refused in the words of a real API server.
+
+Source: metav1 ListOptions, CreateOptions, UpdateOptions, PatchOptions, DeleteOptions and their validation.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from tensorfusion.embedded.calls import DeleteOptions, Propagation
+from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.schema import FieldValidation
+from tensorfusion.embedded.statuses import invalid_options
+from tensorfusion.embedded.store import ObjectKey
+from tensorfusion.embedded.targets import is_true
+from tensorfusion.errors import BadRequest, FieldCause, ServerError
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_REVISION = re.compile(r"[0-9]{1,18}")
+_MOST_MANAGER = 128
+_TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105  # the format of a continue token, no secret
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """What a list or watch asks for. ``revision`` is None where the query states none."""
+
+    labels: str = ""
+    fields: str = ""
+    limit: int = 0
+    continue_: str = ""
+    revision: int | None = None
+    exact: bool = False
+    bookmarks: bool = False
+    initial_events: bool | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    dry_run: bool
+    validation: FieldValidation
+
+
+def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
+    """Raises:
+    BadRequest, Invalid: a parameter is malformed, or does not go with another.
+    """
+    stated = query.get("resourceVersion", "")
+    match = query.get("resourceVersionMatch", "")
+    initial = query.get("sendInitialEvents")
+    _check_match(stated, match, initial, watch=watch, continues=bool(query.get("continue")))
+    if query.get("continue") and stated not in ("", "0"):
+        raise BadRequest("specifying resource version is not allowed when using continue")
+    timeout = _number(query, "timeoutSeconds")
+    return ListOptions(
+        labels=query.get("labelSelector", ""),
+        fields=query.get("fieldSelector", ""),
+        limit=max(0, _number(query, "limit") or 0),
+        continue_=query.get("continue", ""),
+        revision=parse_revision(stated),
+        exact=match == "Exact",
+        bookmarks=is_true(query.get("allowWatchBookmarks")),
+        initial_events=None if initial is None else is_true(initial),
+        timeout=float(timeout) if timeout is not None and timeout > 0 else None,
+    )
+
+
+def _check_match(stated: str, match: str, initial: str | None, *, watch: bool, continues: bool) -> None:
+    def refuse(field: str, message: str, reason: str = "FieldValueForbidden") -> Exception:
+        return invalid_options("ListOptions", field, message, reason=reason)
+
+    if match not in ("", "Exact", "NotOlderThan"):
+        raise refuse(
+            "resourceVersionMatch",
+            f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
+            "FieldValueNotSupported",
+        )
+    if watch:
+        if initial is not None and match != "NotOlderThan":
+            raise refuse(
+                "resourceVersionMatch",
+                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )
+        if initial is None and match:
+            raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+        return
+    if initial is not None:
+        raise refuse("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list")
+    if match and not stated:
+        raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match and continues:
+        raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided")
+    if match == "Exact" and stated == "0":
+        raise refuse("resourceVersionMatch", 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def parse_revision(stated: str) -> int | None:
+    """Raises:
+    BadRequest: a resource version that is no number.
+    """
+    if not stated:
+        return None
+    if not _REVISION.fullmatch(stated):
+        raise BadRequest(
+            f'invalid resource version: resourceVersion: Invalid value: "{stated}": '
+            f'strconv.ParseUint: parsing "{stated}": invalid syntax'
+        )
+    return int(stated)
+
+
+def check_reached(wanted: int | None, current: int) -> None:
+    """Refuse a version that this server has not reached: the client has spoken to another one, or guesses."""
+    if wanted is not None and wanted > current:
+        cause = FieldCause("", "Too large resource version", "ResourceVersionTooLarge")
+        raise ServerError(
+            f"Timeout: Too large resource version: {wanted}, current: {current}",
+            code=504,
+            reason="Timeout",
+            causes=(cause,),
+            retry_after=1,
+        )
+
+
+def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
+    """``kind`` is CreateOptions, UpdateOptions or PatchOptions, for messages.
+
+    Raises:
+        Invalid: dryRun, fieldValidation or fieldManager has a value that is not one.
+    """
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        raise invalid_options(kind, "dryRun", f'Unsupported value: ["{dry_run}"]: supported values: "All"')
+    stated = query.get("fieldValidation", "")
+    if stated not in ("", "Ignore", "Warn", "Strict"):
+        raise invalid_options(
+            kind,
+            "fieldValidation",
+            f'Unsupported value: "{stated}": supported values: "", "Ignore", "Strict", "Warn"',
+        )
+    manager = query.get("fieldManager", "")
+    if len(manager) > _MOST_MANAGER or not manager.isprintable():
+        raise invalid_options(
+            kind,
+            "fieldManager",
+            f"Invalid value: must be at most {_MOST_MANAGER} printable characters",
+            reason="FieldValueInvalid",
+        )
+    return WriteOptions(dry_run == "All", FieldValidation(stated or "Warn"))
+
+
+def delete_options(query: Mapping[str, str], body: JsonObject | None) -> tuple[DeleteOptions, bool]:
+    """The options, and whether it is a dry run. The body, where there is one, wins over the query.
+
+    Raises:
+        BadRequest, Invalid: a value is malformed.
+    """
+    found = DeleteOptions(
+        grace_seconds=_number(query, "gracePeriodSeconds"), propagation=_propagation(query.get("propagationPolicy"))
+    )
+    if "orphanDependents" in query and found.propagation is None:
+        found = replace(
+            found, propagation=Propagation.ORPHAN if is_true(query["orphanDependents"]) else Propagation.BACKGROUND
+        )
+    dry_run = write_options(query, "DeleteOptions").dry_run
+    if body is None:
+        return found, dry_run
+    for field, wanted in (("gracePeriodSeconds", int), ("preconditions", dict), ("propagationPolicy", str)):
+        value = body.get(field)
+        if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+            raise BadRequest(f"DeleteOptions.{field}: wanted {_WORDS[wanted]}, found {value!r}")
+    if body.get("gracePeriodSeconds") is not None:
+        found = replace(found, grace_seconds=body["gracePeriodSeconds"])
+    if body.get("propagationPolicy") is not None:
+        found = replace(found, propagation=_propagation(body["propagationPolicy"]))
+    elif isinstance(body.get("orphanDependents"), bool):
+        found = replace(found, propagation=Propagation.ORPHAN if body["orphanDependents"] else Propagation.BACKGROUND)
+    preconditions = body.get("preconditions") or {}
+    for field in ("uid", "resourceVersion"):
+        if not isinstance(preconditions.get(field) or "", str):
+            raise BadRequest(f"DeleteOptions.preconditions.{field}: wanted a string")
+    dry_runs = body.get("dryRun") or []
+    if dry_runs not in ([], ["All"]):
+        raise invalid_options("DeleteOptions", "dryRun", f'Unsupported value: {dry_runs}: supported values: "All"')
+    found = replace(
+        found,
+        uid=preconditions.get("uid") or "",
+        resource_version=preconditions.get("resourceVersion") or "",
+    )
+    return found, dry_run or bool(dry_runs)
+
+
+_WORDS: dict[type, str] = {int: "a whole number", dict: "an object", str: "a string"}
+
+
+def _propagation(stated: str | None) -> Propagation | None:
+    if not stated:
+        return None
+    try:
+        return Propagation(stated)
+    except ValueError as error:
+        supported = '"Foreground", "Background", "Orphan", "nil"'
+        raise invalid_options(
+            "DeleteOptions", "propagationPolicy", f'Unsupported value: "{stated}": supported values: {supported}'
+        ) from error
+
+
+def _number(query: Mapping[str, str], name: str) -> int | None:
+    stated = query.get(name, "")
+    if not stated:
+        return None
+    if not _NUMBER.fullmatch(stated):
+        raise BadRequest(f'{name}: strconv.ParseInt: parsing "{stated}": invalid syntax')
+    return int(stated)
+
+
+class _Continue(msgspec.Struct, frozen=True):
+    v: str
+    rv: int
+    start: str
+
+
+_CONTINUE = msgspec.json.Decoder(_Continue)
+
+
+def encode_continue(revision: int, last: ObjectKey) -> str:
+    """The token that goes on behind ``last`` in the list of ``revision``."""
+    token = _Continue(_TOKEN_VERSION, revision, f"{last.namespace}/{last.name}\0")
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).rstrip(b"=").decode()
+
+
+def decode_continue(text: str, resource: str) -> tuple[int, ObjectKey]:
+    """Raises:
+    BadRequest: the token is none of ours.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        token = _CONTINUE.decode(raw)
+        namespace, slash, name = token.start.removesuffix("\0").partition("/")
+        if token.v != _TOKEN_VERSION or not slash or token.rv < 1:
+            raise ValueError("not of this version")
+    except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"invalid continue token: continue key is not valid: {error}") from error
+    return token.rv, ObjectKey(resource, namespace, name)

@@ -1,0 +1,117 @@
+"""The rules of ``metadata``, the same for every kind.
+
+Source: apimachinery api/validation/objectmeta.go, texts seen through a real server.
+"""
+
+from typing import Any
+
+from tensorfusion.embedded.schema.names import Rule, label_value, qualified_name
+from tensorfusion.embedded.schema.path import Member, Path, Problem
+from tensorfusion.embedded.schema.words import FORBIDDEN, IMMUTABLE, REQUIRED, TOO_LONG, forbidden, invalid_value, required
+from tensorfusion.model.meta import Raw
+
+ANNOTATIONS_BYTES = 256 * 1024
+_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+_AT: Path = (None, "metadata")
+_FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+def check_metadata(metadata: Raw, rule: Rule, *, namespaced: bool, problems: list[Problem]) -> None:
+    """Name, labels, annotations, finalizers and owner references. ``rule`` is the kind's name rule."""
+    name = metadata.get("name")
+    generated = metadata.get("generateName")
+    if generated:
+        for complaint in rule(generated[:-1] + "a" if generated.endswith("-") else generated):
+            problems.append(Problem((_AT, "generateName"), invalid_value(generated, complaint)))
+    if not name:
+        problems.append(Problem((_AT, "name"), required("name or generateName is required"), REQUIRED, blocking=True))
+    else:
+        for complaint in rule(name):
+            problems.append(Problem((_AT, "name"), invalid_value(name, complaint)))
+    if namespaced and not metadata.get("namespace"):
+        problems.append(Problem((_AT, "namespace"), required(), REQUIRED))
+    elif not namespaced and metadata.get("namespace"):
+        problems.append(Problem((_AT, "namespace"), forbidden("not allowed on this type"), FORBIDDEN))
+    labels = metadata.get("labels")
+    if labels:
+        check_labels(labels, (_AT, "labels"), problems)
+    annotations = metadata.get("annotations")
+    if annotations:
+        check_annotations(annotations, (_AT, "annotations"), problems)
+    if metadata.get("finalizers"):
+        _check_finalizers(metadata["finalizers"], problems)
+    if metadata.get("ownerReferences"):
+        _check_owners(metadata["ownerReferences"], problems)
+
+
+def check_metadata_update(metadata: Raw, old: Raw, problems: list[Problem]) -> None:
+    """What nobody may change, and finalizers, which may only go while an object is being deleted."""
+    for field in _FIXED:
+        before, after = old.get(field), metadata.get(field)
+        if before != after and (before is not None or after is not None):
+            problems.append(Problem((_AT, field), invalid_value(after, IMMUTABLE)))
+    if old.get("deletionTimestamp"):
+        added = sorted(set(metadata.get("finalizers", ())) - set(old.get("finalizers", ())))
+        if added:
+            names = ", ".join(f'"{name}"' for name in added)
+            text = f"no new finalizers can be added if the object is being deleted, found new finalizers [{names}]"
+            problems.append(Problem((_AT, "finalizers"), forbidden(text), FORBIDDEN))
+
+
+def check_labels(labels: Raw, path: Path, problems: list[Problem]) -> None:
+    """Labels, or any map that selects by them (node selectors, service selectors)."""
+    for key, value in labels.items():
+        for complaint in qualified_name(key):
+            problems.append(Problem(path, invalid_value(key, complaint)))
+        for complaint in label_value(value):
+            problems.append(Problem(path, invalid_value(value, complaint)))
+
+
+def check_annotations(annotations: Raw, path: Path, problems: list[Problem]) -> None:
+    size = 0
+    for key, value in annotations.items():
+        size += len(key) + len(value)
+        for complaint in qualified_name(key.lower()):
+            problems.append(Problem(path, invalid_value(key, complaint)))
+    if size * 4 > ANNOTATIONS_BYTES:  # only then can it be too much in UTF-8
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+        if size > ANNOTATIONS_BYTES:
+            problems.append(Problem(path, f"Too long: may not be more than {ANNOTATIONS_BYTES} bytes", TOO_LONG))
+
+
+def _check_finalizers(finalizers: list[str], problems: list[Problem]) -> None:
+    path: Path = (_AT, "finalizers")
+    for index, name in enumerate(finalizers):
+        for complaint in qualified_name(name):
+            problems.append(Problem(path, invalid_value(name, complaint)))
+        if "/" not in name and name not in _STANDARD_FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            problems.append(Problem((path, index), invalid_value(name, text)))
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        problems.append(Problem(path, invalid_value(finalizers, text)))
+
+
+def _check_owners(owners: list[Raw], problems: list[Problem]) -> None:
+    path: Path = (_AT, "ownerReferences")
+    controllers = [owner for owner in owners if owner.get("controller")]
+    for owner in owners:
+        version: Any = owner.get("apiVersion", "")
+        if not version:
+            problems.append(Problem((path, "apiVersion"), invalid_value(version, "version must not be empty")))
+        for field in ("kind", "name", "uid"):
+            if not owner.get(field):
+                problems.append(Problem((path, field), invalid_value(owner.get(field, ""), "must not be empty")))
+        if version == "v1" and owner.get("kind") == "Event":
+            problems.append(Problem(path, invalid_value(owner, "/v1, Kind=Event is disallowed from being an owner")))
+    if len(controllers) > 1:
+        first, second = (f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
+        text = f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}'
+        problems.append(Problem(path, invalid_value(owners, text)))
+
+
+def check_data_keys(data: Raw, path: Path, rule: Rule, problems: list[Problem]) -> None:
+    """Keys of a map that are names of their own kind, such as a ConfigMap's."""
+    for key in data:
+        for complaint in rule(key):
+            problems.append(Problem((path, Member(key)), invalid_value(key, complaint)))

@@ -1,0 +1,125 @@
+"""Prune and default custom resources by their structural schema, compiled into closures.
+
+Unlike built-in objects nothing is refused here but broken ``metadata``: a value of the wrong type is left for validation,
+which says so with 422. Nulls that a field does not allow are dropped, or replaced by the field's default.
+
+Source: apiextensions-apiserver pkg/apiserver/schema/{pruning,defaulting,objectmeta}.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorfusion.embedded.schema.decode import Decoder, fresh, limit_depth
+from tensorfusion.embedded.schema.path import Member, Path, plain_text_of
+from tensorfusion.model.meta import Raw
+
+# Any: a JSON value. Changes it in place; the list collects the paths of unknown fields.
+Pruner = Callable[[Any, Path, list[str]], None]
+
+OBJECT_FIELDS = ("apiVersion", "kind", "metadata")
+_NOTHING = object()
+
+
+def compile_structural(schema: Raw, decode_metadata: Decoder) -> Pruner:
+    """Prune and default whole objects of one version of a custom resource."""
+    return _Compiler(decode_metadata).object(schema, top=True)
+
+
+def default_of(schema: Raw) -> Any:
+    """A schema's default with the defaults inside it applied; ``_NOTHING`` when it has none."""
+    if schema.get("default") is None:
+        return _NOTHING
+    value = fresh(schema["default"])
+    pruner = _Compiler(_keep).node(schema)
+    if pruner is not None:
+        pruner(value, None, [])
+    return value
+
+
+def _keep(value: Any, path: Path, unknown: list[str]) -> Any:
+    return value
+
+
+class _Compiler:
+    def __init__(self, decode_metadata: Decoder) -> None:
+        self._decode_metadata = decode_metadata
+
+    def node(self, schema: Raw) -> Pruner | None:
+        """The pruner of a value; None for leaves."""
+        if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
+            item = self.node(schema["items"])
+            return _array(item) if item is not None else None
+        if schema.get("type") == "object" or "properties" in schema or "additionalProperties" in schema:
+            return self.object(schema)
+        if schema.get("x-kubernetes-preserve-unknown-fields") or not schema.get("type"):
+            return _free
+        return None
+
+    def object(self, schema: Raw, *, top: bool = False) -> Pruner:
+        properties: Raw = schema.get("properties", {})
+        known: dict[str, tuple[Pruner | None, bool]] = {
+            name: (self.node(inner), bool(inner.get("nullable"))) for name, inner in properties.items()
+        }
+        embedded = top or bool(schema.get("x-kubernetes-embedded-resource"))
+        if embedded:
+            known |= {name: (None, False) for name in OBJECT_FIELDS}
+        additional = schema.get("additionalProperties")
+        members: tuple[Pruner | None, bool] | None = None
+        if isinstance(additional, dict):
+            members = (self.node(additional), bool(additional.get("nullable")))
+        elif additional or schema.get("x-kubernetes-preserve-unknown-fields"):
+            members = (_free, True)
+        defaults = {name: default_of(inner) for name, inner in properties.items()}
+        return _object(
+            known,
+            members,
+            tuple((name, value) for name, value in defaults.items() if value is not _NOTHING),
+            self._decode_metadata if embedded else None,
+        )
+
+
+def _object(
+    known: Mapping[str, tuple[Pruner | None, bool]],
+    members: tuple[Pruner | None, bool] | None,
+    defaults: tuple[tuple[str, Any], ...],
+    decode_metadata: Decoder | None,
+) -> Pruner:
+    def prune(obj: Any, path: Path, unknown: list[str]) -> None:
+        if type(obj) is not dict:
+            return
+        dropped: list[str] = []
+        for name, value in obj.items():
+            entry = known.get(name, members)
+            if entry is None:
+                unknown.append(plain_text_of((path, name)))
+                dropped.append(name)
+                continue
+            pruner, nullable = entry
+            if value is None:
+                if not nullable:
+                    dropped.append(name)
+            elif pruner is not None:
+                pruner(value, (path, name if name in known else Member(name)), unknown)
+        for name in dropped:
+            del obj[name]
+        if decode_metadata is not None and obj.get("metadata") is not None:
+            obj["metadata"] = decode_metadata(obj["metadata"], (path, "metadata"), unknown)
+        for name, value in defaults:
+            if name not in obj:
+                obj[name] = fresh(value)
+
+    return prune
+
+
+def _array(item: Pruner) -> Pruner:
+    def prune(values: Any, path: Path, unknown: list[str]) -> None:
+        if type(values) is list:
+            for index, value in enumerate(values):
+                item(value, (path, index), unknown)
+
+    return prune
+
+
+def _free(value: Any, path: Path, unknown: list[str]) -> None:
+    if type(value) is dict or type(value) is list:
+        limit_depth(value, path)

@@ -1,0 +1,275 @@
+"""The writes that are not of a whole object: Binding, scale, the finalizers of a namespace, eviction.
+
+Binding is the hot one: placement is one write, node and annotations together, and it is refused once a pod has a node.
+
+Source: pods/binding, scale, namespaces/finalize and pods/eviction of Kubernetes 1.34, by behaviour.
+"""
+
+import re
+from typing import Any
+
+from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation
+from tensorfusion.embedded.deletion import Deleted, delete
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of, text_of
+from tensorfusion.embedded.operations import Change, Operations, check_place
+from tensorfusion.embedded.statuses import conflict, invalid, modified, not_found
+from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
+from tensorfusion.errors import BadRequest, FieldCause, Invalid
+from tensorfusion.model.resources import NAMESPACES, Resource
+
+_ATTEMPTS = 8
+_ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_MOST_ANNOTATIONS = 256 << 10
+_SCALE = ("autoscaling", "v1", "Scale")
+_MOST_REPLICAS = (1 << 31) - 1
+
+
+async def bind(operations: Operations, kind: Kind, namespace: str, name: str, binding: JsonObject, call: Call) -> None:
+    """Put a pod on a node and merge the Binding's annotations into it, in one write.
+
+    Raises:
+        Conflict: the pod has a node, is being deleted, waits for gates, or is not the one the preconditions name.
+        ApiError: malformed, refused, or there is no such pod.
+    """
+    metadata = metadata_of(binding)
+    stated = text_of(metadata, "name")
+    if stated and stated != name:
+        raise BadRequest("name in URL does not match name in Binding object")
+    check_place(metadata, namespace, name)
+    asked = Asked(
+        Operation.CREATE, kind, namespace, name, call, binding, subresource="binding", shape=("", "v1", "Binding")
+    )
+    await operations.admission.mutate(asked)
+    assert asked.obj is not None
+    binding = asked.obj
+    _check_binding(binding)
+    await operations.admission.validate(asked)
+    key = ObjectKey(kind.resource.id, namespace, name)
+    for attempt in range(_ATTEMPTS):
+        record = operations.store.latest(key)
+        if record is None:
+            raise not_found(kind.resource, name)
+        pod = _bound(operations, kind, decode_object(record.data), binding)
+        try:
+            await operations.write(kind, record, pod, call)
+            return
+        except RevisionMismatch as error:
+            if attempt == _ATTEMPTS - 1:
+                raise modified(kind.resource, name) from error
+
+
+def _check_binding(binding: JsonObject) -> None:
+    """Raises:
+    BadRequest, Invalid: the target is no node, or an annotation is not one.
+    """
+    target = binding.get("target")
+    if not isinstance(target, dict) or not isinstance(target.get("name"), str) or not target["name"]:
+        raise _bad_binding("target.name", "Required value", "FieldValueRequired")
+    if target.get("kind") not in (None, "", "Node"):
+        raise _bad_binding(
+            "target.kind",
+            f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"',
+            "FieldValueNotSupported",
+        )
+    annotations = metadata_of(binding).get("annotations")
+    if annotations is None:
+        return
+    if not isinstance(annotations, dict):
+        raise BadRequest("metadata.annotations: wanted an object of strings")
+    size = 0
+    for key, value in annotations.items():
+        if not isinstance(value, str) or not _ANNOTATION.fullmatch(key):
+            raise _bad_binding(
+                "metadata.annotations", f'Invalid value: "{key}": wanted a qualified name with a string as its value'
+            )
+        size += len(key) + len(value)
+    if size > _MOST_ANNOTATIONS:
+        raise _bad_binding(
+            "metadata.annotations", f"Too long: may not be more than {_MOST_ANNOTATIONS} bytes", "FieldValueTooLong"
+        )
+
+
+def _bad_binding(field: str, message: str, reason: str = "FieldValueInvalid") -> Invalid:
+    return invalid("Binding", "", "", causes=(FieldCause(field, message, reason),))
+
+
+def _bound(operations: Operations, kind: Kind, pod: JsonObject, binding: JsonObject) -> JsonObject:
+    """The pod as the Binding makes it."""
+    metadata, wanted = pod["metadata"], binding["metadata"]
+    resource, name = kind.resource, metadata["name"]
+    for field, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        stated = text_of(wanted, field)
+        if stated and stated != metadata[field]:
+            found = metadata[field]
+            raise conflict(
+                resource, name, f"Precondition failed: {shown} in precondition: {stated}, {shown} in object meta: {found}"
+            )
+    spec, status = pod["spec"], pod.setdefault("status", {})
+    if metadata.get("deletionTimestamp"):
+        why = f"pod {name} is being deleted, cannot be assigned to a host"
+        raise conflict(resource, name, why, subresource="binding")
+    if spec.get("nodeName"):
+        why = f'pod {name} is already assigned to node "{spec["nodeName"]}"'
+        raise conflict(resource, name, why, subresource="binding")
+    if spec.get("schedulingGates"):
+        raise conflict(resource, name, f"pod {name} has non-empty .spec.schedulingGates", subresource="binding")
+    spec["nodeName"] = binding["target"]["name"]
+    if wanted.get("annotations"):
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **wanted["annotations"]}
+    _set_scheduled(status, operations.now())
+    return pod
+
+
+def _set_scheduled(status: JsonObject, now: str) -> None:
+    condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    conditions = status.get("conditions") or []
+    status["conditions"] = [found for found in conditions if found.get("type") != "PodScheduled"] + [condition]
+
+
+# --- scale ---
+
+
+def scale_of(kind: Kind, obj: JsonObject) -> JsonObject:
+    """The Scale of an object."""
+    assert kind.scale is not None
+    metadata = obj["metadata"]
+    shown = {
+        field: metadata[field]
+        for field in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+        if field in metadata
+    }
+    status: JsonObject = {"replicas": _at(obj, kind.scale.status_path) or 0}
+    selector = _at(obj, kind.scale.selector_path) if kind.scale.selector_path else None
+    if selector is not None:
+        status["selector"] = selector if isinstance(selector, str) else _selector_text(selector)
+    replicas = _at(obj, kind.scale.spec_path)
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": shown,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
+    }
+
+
+async def change_scale(
+    operations: Operations, kind: Kind, namespace: str, name: str, change: Change, call: Call
+) -> Record:
+    """Set the replicas of an object; returns the object.
+
+    Raises:
+        ApiError: as any write; Invalid for a negative or absent number.
+    """
+    key = ObjectKey(kind.resource.id, namespace, name)
+    found = operations.store.latest(key)
+    if found is None:
+        raise not_found(kind.resource, name)
+    asked = Asked(Operation.UPDATE, kind, namespace, name, call, subresource="scale", shape=_SCALE)
+    asked.old = scale_of(kind, decode_object(found.data))
+    asked.obj = change(scale_of(kind, decode_object(found.data)))
+    await operations.admission.mutate(asked)
+
+    def rescale(current: JsonObject) -> JsonObject:
+        scale = asked.obj if asked.obj is not None else {}
+        _check_scale(kind.resource, name, scale, scale_of(kind, current))
+        assert kind.scale is not None
+        target = current
+        for part in kind.scale.spec_path[:-1]:
+            target = target.setdefault(part, {})
+        target[kind.scale.spec_path[-1]] = scale["spec"].get("replicas", 0)
+        return current
+
+    if isinstance(asked.obj, dict):
+        _check_scale(kind.resource, name, asked.obj, asked.old)
+    await operations.admission.validate(asked)
+    return await operations.modify(kind, namespace, name, rescale, call)
+
+
+def _check_scale(resource: Resource, name: str, scale: JsonObject, current: JsonObject) -> None:
+    metadata = metadata_of(scale)
+    check_place(metadata, current["metadata"].get("namespace", ""), name)
+    stated = text_of(metadata, "resourceVersion")
+    if stated and stated != current["metadata"]["resourceVersion"]:
+        raise modified(resource, name)
+    spec = scale.get("spec")
+    if not isinstance(spec, dict):
+        raise BadRequest("spec: wanted an object with replicas")
+    replicas = spec.get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas > _MOST_REPLICAS:
+        raise BadRequest(f"spec.replicas: wanted a whole number of 32 bits, found {replicas!r}")
+    if replicas < 0:
+        cause = FieldCause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0")
+        raise invalid("Scale", "autoscaling", name, causes=(cause,))
+
+
+def _at(obj: JsonObject, path: tuple[str, ...]) -> Any:  # Any: JSON
+    found: Any = obj
+    for part in path:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found
+
+
+def _selector_text(selector: JsonObject) -> str:
+    """A label selector object as a query writes it."""
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for term in selector.get("matchExpressions") or ():
+        key, operator = term["key"], term["operator"]
+        values = ",".join(sorted(term.get("values") or ()))
+        shown = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key, "DoesNotExist": f"!{key}"}
+        parts.append(shown.get(operator, key))
+    return ",".join(parts)
+
+
+# --- namespaces/finalize ---
+
+
+async def finalize(operations: Operations, kind: Kind, name: str, wanted: JsonObject, call: Call) -> Record:
+    """Set a namespace's own finalizers; it goes when it is terminating and none is left."""
+    check_place(metadata_of(wanted), "", name)
+    finalizers = (wanted.get("spec") or {}).get("finalizers") or []
+    if not isinstance(finalizers, list) or not all(isinstance(item, str) for item in finalizers):
+        raise BadRequest("spec.finalizers: wanted a list of strings")
+    stated = text_of(wanted["metadata"], "resourceVersion")
+    key = ObjectKey(NAMESPACES.id, "", name)
+    for attempt in range(_ATTEMPTS):
+        record = operations.store.latest(key)
+        if record is None:
+            raise not_found(kind.resource, name)
+        if stated and stated != str(record.revision):
+            raise modified(kind.resource, name)
+        namespace = in_order(decode_object(record.data), kind.resource)
+        namespace["spec"] = {**(namespace.get("spec") or {}), "finalizers": finalizers}
+        if not finalizers:
+            del namespace["spec"]["finalizers"]
+        try:
+            return await operations.write(kind, record, namespace, call)
+        except RevisionMismatch as error:
+            if attempt == _ATTEMPTS - 1:
+                raise modified(kind.resource, name) from error
+    raise modified(kind.resource, name)
+
+
+# --- eviction ---
+
+
+async def evict(
+    operations: Operations,
+    kind: Kind,
+    namespace: str,
+    name: str,
+    eviction: JsonObject,
+    options: DeleteOptions,
+    call: Call,
+) -> Deleted:
+    """Delete a pod as an eviction asks. No disruption budget is consulted: that kind is not served yet."""
+    check_place(metadata_of(eviction), namespace, name)
+    asked = Asked(
+        Operation.CREATE, kind, namespace, name, call, eviction, subresource="eviction", shape=("policy", "v1", "Eviction")
+    )
+    await operations.admission.mutate(asked)
+    await operations.admission.validate(asked)
+    return await delete(operations, kind, namespace, name, options, call)
+

@@ -1,0 +1,95 @@
+"""What a request is about, from its method, path and query: the resource, or a path that is none.
+
+Source: Kubernetes API concepts, resource URIs; the request info of a real API server.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from tensorfusion.embedded.access.rules import Attributes
+from tensorfusion.errors import BadRequest
+
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_OF_NAMESPACE = frozenset({"status", "finalize"})
+_MOST_PARAMETERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a resource URL points. ``verb`` is the API verb; ``deep`` holds what follows a subresource."""
+
+    verb: str
+    group: str
+    version: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    deep: str = ""
+
+    def attributes(self, *, selected_name: str = "") -> Attributes:
+        """What RBAC is asked. A list of one name, by field selector, is a question about that name."""
+        namespace = self.name if self.resource == "namespaces" and not self.group else self.namespace
+        return Attributes(
+            self.verb, self.group, self.resource, self.subresource, self.name or selected_name, namespace
+        )
+
+
+def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | None:
+    """The resource that a URL names, None for every other path.
+
+    Raises:
+        BadRequest: the method is none that the API knows.
+    """
+    parts = path.split("/")
+    if len(parts) < 4 or parts[0] or parts[1] not in ("api", "apis"):
+        return None
+    group, rest = ("", parts[2:]) if parts[1] == "api" else (parts[2], parts[3:])
+    if rest and rest[-1] == "":
+        rest = rest[:-1]
+    if len(rest) < 2 or not all(rest):
+        return None
+    version, rest = rest[0], rest[1:]
+    if rest[0] == "watch":
+        return None
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _OF_NAMESPACE:
+        namespace, rest = rest[1], rest[2:]
+    resource, name, subresource = (rest + ["", ""])[:3]
+    verb = _VERBS.get(method)
+    if verb is None:
+        raise BadRequest(f"method {method} is not supported: use GET, POST, PUT, PATCH or DELETE")
+    if not name:
+        if verb == "get":
+            verb = "watch" if is_true(query.get("watch")) else "list"
+        elif verb == "delete":
+            verb = "deletecollection"
+    elif verb == "get" and is_true(query.get("watch")) and not subresource:
+        verb = "watch"
+    return Target(verb, group, version, resource, namespace, name, subresource, "/".join(rest[3:]))
+
+
+def parse_query(query: bytes) -> dict[str, str]:
+    """Parameters of a query, the first of each name.
+
+    Raises:
+        BadRequest: too many, or not UTF-8.
+    """
+    if not query:
+        return {}
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
+        )
+    except ValueError as error:
+        raise BadRequest(f"the query does not parse: {error}") from error
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        found.setdefault(name, value)
+    return found
+
+
+def is_true(value: str | None) -> bool:
+    """A boolean parameter: present and not false."""
+    return value is not None and value not in ("false", "0")

@@ -1,0 +1,65 @@
+"""Why a pod is where it is, or why it waits: the body of ``/api/explain``.
+
+Apart from the records because a pod without a record has a story too: it was bound before this process started, it is
+held by a gate, or it is somebody else's to place.
+"""
+
+from tensorfusion.errors import InvalidRequest, NotFound
+from tensorfusion.model.annotations import gpu_ids
+from tensorfusion.model.core import Pod
+from tensorfusion.model.meta import Key, Raw
+from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduler.records import describe
+from tensorfusion.scheduler.service import SchedulerService
+
+_PLACES = {
+    Place.ACTIVE: "to be decided next",
+    Place.BACKOFF: "backing off after a failure",
+    Place.WAITING: "until something changes that can help",
+    Place.TAKEN: "being bound",
+}
+
+
+def explain(service: SchedulerService, key: Key) -> Raw:
+    """The newest decision on the pod, and where the pod stands now.
+
+    Raises:
+        NotFound: there is no such pod, and no record of one.
+    """
+    pod = service.pods.get(key)
+    if pod is None:
+        record = service.records.find(key)
+        if record is None:
+            raise NotFound(f"pod {key}: there is none, and none is remembered: check the name and the namespace")
+        return {**describe(record), "now": "deleted"}
+    uid = pod.metadata.uid
+    record = service.records.get(uid)
+    if record is not None:
+        told = describe(record)
+    else:
+        told = {"namespace": key.namespace, "name": key.name, "uid": uid, **_without_record(service, pod)}
+    entry = service.book.queue.get(uid)
+    if entry is not None:
+        told["waits"] = _PLACES[entry.place]
+    return told
+
+
+def _without_record(service: SchedulerService, pod: Pod) -> Raw:
+    spec = pod.spec
+    if spec.node_name:
+        try:
+            devices = list(gpu_ids(pod.metadata.annotations))
+        except InvalidRequest:
+            devices = []
+        reason = "bound by another scheduler, or before this one started"
+        return {"result": "placed", "node": spec.node_name, "devices": devices, "reason": reason}
+    if spec.scheduler_name not in service.scheduler_names:
+        reason = f"its schedulerName is {spec.scheduler_name}: that scheduler places it"
+        return {"result": "not-ours", "reason": reason}
+    if pod.metadata.deleting:
+        return {"result": "deleting", "reason": "it is being deleted"}
+    if spec.scheduling_gates:
+        gates = ", ".join(gate.name for gate in spec.scheduling_gates)
+        return {"result": "gated", "reason": f"its scheduling gates hold it back: {gates}"}
+    leading = "" if service.deciding else ": this scheduler is not the leader, or still catching up"
+    return {"result": "queued", "reason": f"not decided yet{leading}"}
