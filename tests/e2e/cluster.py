@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
+from tensorfusion.model.resources import GPUS, NODES
 
 from tensorfusion.cli.folder import Folder
 
@@ -116,6 +117,19 @@ def eventually(check: Callable[[], T], *, patience: float = PATIENCE, until: Cal
         time.sleep(0.1)
 
 
+def await_fleet(cluster: Cluster, fleet: dict[str, Any]) -> None:
+    """Every node is registered and every device takes work."""
+    nodes = sum(entry.get("count", 1) for entry in fleet["nodes"])
+    gpus = sum(entry.get("count", 1) * entry.get("gpus", {}).get("count", 0) for entry in fleet["nodes"])
+
+    def found() -> tuple[int, int]:
+        devices = cluster.run(lambda client: client.list(GPUS, dict)).items
+        machines = cluster.run(lambda client: client.list(NODES, dict)).items
+        return len(machines), sum(gpu.get("status", {}).get("phase") == "Running" for gpu in devices)
+
+    eventually(found, until=lambda seen: seen == (nodes, gpus))
+
+
 @contextlib.contextmanager
 def embedded_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator[Cluster]:
     """``tensorfusion up --detach`` in a folder of its own, stopped afterwards."""
@@ -133,7 +147,9 @@ def embedded_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iter
     try:
         assert done.returncode == 0, done.stderr or done.stdout
         address = json.loads(folder.ready_file.read_text())["http"]
-        yield Cluster(folder.kubeconfig, address, folder, real=False)
+        running = Cluster(folder.kubeconfig, address, folder, real=False)
+        await_fleet(running, fleet or FLEET)
+        yield running
     finally:
         down = [sys.executable, "-m", "tensorfusion", "down", "--data", str(folder.root)]
         subprocess.run(down, capture_output=True, timeout=90, check=False)
@@ -171,8 +187,8 @@ def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator
             str(state),
             "--certificates",
             str(root / "pki"),
-            "--cluster",
-            "external",
+            "--components",
+            "webhook,scheduler,operator,nodes",
         ]
         with (root / "control.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
             try:
@@ -182,7 +198,9 @@ def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator
                     return state.exists()
 
                 eventually(started, patience=60)
-                yield Cluster(plane.kubeconfig, json.loads(state.read_text())["http"], Folder(root), real=True)
+                running = Cluster(plane.kubeconfig, json.loads(state.read_text())["http"], Folder(root), real=True)
+                await_fleet(running, fleet or FLEET)
+                yield running
             finally:
                 process.terminate()
                 process.wait(20)

@@ -147,11 +147,14 @@ async def test_a_cancelled_worker_hands_its_key_on(queue: WorkQueue[str], clock:
         assert second.result() == "a"
 
 
-async def test_a_worker_that_is_cancelled_while_it_waits_leaves_nothing_behind(queue: WorkQueue[str]) -> None:
+async def test_a_worker_that_is_cancelled_while_it_waits_leaves_nothing_behind(
+    queue: WorkQueue[str], clock: VirtualClock
+) -> None:
     queue.add("a", after=100)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await queue.get()
+    await clock.settle()
     assert len(asyncio.all_tasks()) == 1
 
 

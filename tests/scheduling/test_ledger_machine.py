@@ -5,7 +5,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from naive_placement import NaiveWorld
 from plain_checker import check
 from worlds import node, preferred, required, requirement, term
@@ -132,7 +132,7 @@ def fingerprint(state: State) -> object:
     return (
         sorted((uid, a.placement, a.confirmed) for uid, a in state.allocations.items()),
         sorted((d.name, d.compute_held, d.vram_held, d.modes, sorted(d.holders)) for d in state.fleet.devices.values()),
-        {name: (r.row, r.cpu, r.memory, r.pods, r.workers, r.extended) for name, r in state.fleet.nodes.records.items()},
+        {name: (r.row, r.cpu, r.memory, r.pods, r.workers, {**r.extended}) for name, r in state.fleet.nodes.records.items()},
         {name: state.usage(name) for name in state.quotas.namespaces()},
         {
             name: (p.compute_free[p.present], p.vram_free[p.present], p.score[p.present], p.node_score.tolist())
@@ -147,6 +147,17 @@ class LedgerMachine(RuleBasedStateMachine):
         self.state = State()
         self.naive = NaiveWorld()
         self.assumed: set[str] = set()
+
+    @initialize(
+        sizes=st.lists(st.sampled_from((4, 16, 60)), min_size=3, max_size=3), per_node=st.integers(1, 3)
+    )
+    def a_sound_fleet_exists(self, sizes: list[int], per_node: int) -> None:
+        for i, size in enumerate(sizes):
+            self.a_node_appears_or_changes(NodeFacts(f"n{i}", {"zone": "xyz"[i]}, cpu=size, memory=size))
+            for j in range(per_node):
+                name, pool = f"g{3 * i + j}", POOLS[i // 2]
+                facts = DeviceFacts(name, f"n{i}", pool, "NVIDIA", MODELS[0], j, compute=100, vram=4 * size)
+                self.a_device_appears_or_changes(facts)
 
     @rule(facts=node_facts)
     def a_node_appears_or_changes(self, facts: NodeFacts) -> None:
@@ -307,7 +318,7 @@ TestLedger = LedgerMachine.TestCase
 
 @pytest.mark.long
 class TestLedgerAtLength(LedgerMachine.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(max_examples=3000, stateful_step_count=80, deadline=None)
+    settings = settings(max_examples=2000, stateful_step_count=60, deadline=None)
 
 
 def test_the_machine_starts_from_an_empty_world() -> None:

@@ -55,6 +55,7 @@ from tensorfusion.webhook.registration import Address, register
 from tensorfusion.webhook.service import Webhook
 
 _HOST = "127.0.0.1"
+_FIRST_POOL_SECONDS = 10.0
 _OPERATOR_LEASE = f"operator.{keys.LEADER_LEASE}"
 
 log = get_logger(__name__)
@@ -184,6 +185,16 @@ class Process:
 
     async def _prepare_operator(self) -> None:
         install_operator(self._manager, writer=self._writer, is_leader=self._elect(_OPERATOR_LEASE).is_leader)
+        pools = self._manager.informer(r.GPU_POOLS, GPUPool).cache
+
+        async def first_pool() -> None:
+            """Ready means that a first pod can be created, and a pod needs a pool."""
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_POOL_SECONDS):
+                    while not len(pools):
+                        await self._clock.sleep(0.02)
+
+        self._after_sync.append(first_pool)
 
     async def _prepare_nodes(self) -> None:
         nodes = load_fleet(self._settings.fleet) if self._settings.fleet is not None else demo_fleet()

@@ -66,8 +66,10 @@ def media_type_of(header: str) -> str:
     return header.partition(";")[0].strip().lower()
 
 
-async def decode_body(body: bytes, content_type: str, wanted: str, validation: FieldValidation) -> tuple[Any, list[str]]:
-    """The JSON value of a body, and warnings about keys that it holds twice. ``wanted`` names the kind, for messages.
+async def decode_body(body: bytes, content_type: str, *, wanted: str, validation: FieldValidation) -> JsonObject:
+    """The JSON object in a body. ``wanted`` names its kind, for messages.
+
+    Keys that come twice in one object are looked for under strict validation only: it takes a second, slower parse.
 
     Raises:
         UnsupportedMediaType: neither JSON nor YAML.
@@ -76,7 +78,7 @@ async def decode_body(body: bytes, content_type: str, wanted: str, validation: F
     media_type = media_type_of(content_type)
     if media_type in _JSON:
         value = decode_json(body, wanted)
-        twice = [] if validation is FieldValidation.IGNORE else repeated_keys(body, validation)
+        twice = repeated_keys(body) if validation is FieldValidation.STRICT else []
     elif media_type in _YAML:
         if len(body) > _LARGE_YAML:
             value = await asyncio.to_thread(_decode_yaml, body, wanted)
@@ -87,9 +89,9 @@ async def decode_body(body: bytes, content_type: str, wanted: str, validation: F
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
         )
-    if twice and validation is FieldValidation.STRICT:
+    if twice:
         raise BadRequest(f"strict decoding error: {', '.join(twice)}")
-    return value, twice
+    return as_object(value, wanted)
 
 
 def decode_json(body: bytes, wanted: str) -> Any:  # Any: JSON
@@ -134,10 +136,8 @@ def as_object(value: Any, wanted: str) -> JsonObject:  # Any: JSON
     return value
 
 
-def repeated_keys(body: bytes, validation: FieldValidation) -> list[str]:
-    """Which keys a JSON document holds twice in one object: the price is a second, slower parse."""
-    if validation is FieldValidation.WARN:
-        return []  # the default of every client that states nothing: not worth the price
+def repeated_keys(body: bytes) -> list[str]:
+    """Which keys a JSON document holds twice in one object."""
     found: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> None:

@@ -156,15 +156,11 @@ class SimulatedKubelets:
         if pod_life.STOP_AFTER not in pod.metadata.annotations or pod.finished:
             return 0.0
         try:
-            wanted = pod_life.seconds_of(pod.metadata.annotations, pod_life.STOP_AFTER) or 0.0
+            waited = self._seconds_since(pod.metadata.uid)
+            return pod_life.seconds_to_stop(pod, waited=waited, now=self._clock.now())
         except InvalidRequest as error:
             log.warning("the pod's script is ignored", pod=pod.key, error=error)
             return 0.0
-        left = wanted - self._seconds_since(pod.metadata.uid)
-        deadline = pod.metadata.deletion_timestamp  # the moment the grace period ends
-        if deadline is not None:
-            left = min(left, (pod_life.moment(deadline) - self._clock.now()).total_seconds())
-        return left
 
     async def _remove_orphan(self, pod: Pod) -> Result:
         left = _ORPHANED_AFTER - self._seconds_since(pod.metadata.uid)

@@ -53,6 +53,17 @@ def exit_code_of(annotations: Mapping[str, str]) -> int:
     return int(text)
 
 
+def seconds_to_stop(pod: Pod, *, waited: float, now: datetime) -> float:
+    """How long a deleted pod still takes to stop, as scripted; never beyond its grace period.
+
+    Raises:
+        InvalidRequest: the script is no duration.
+    """
+    left = (seconds_of(pod.metadata.annotations, STOP_AFTER) or 0.0) - waited
+    deadline = pod.metadata.deletion_timestamp  # the API writes there when the grace period ends
+    return left if deadline is None else min(left, (moment(deadline) - now).total_seconds())
+
+
 def running_since(pod: Pod) -> datetime | None:
     """When the pod became ready, as its status says."""
     ready = next((condition for condition in pod.status.conditions if condition.type == "Ready"), None)

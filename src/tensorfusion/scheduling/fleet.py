@@ -69,7 +69,7 @@ class Fleet:
             return False
         self._detach(device)
         self._note(device)
-        self._forget_unheld(device)
+        self.forget_unheld(device)
         return True
 
     def device(self, name: str) -> Device:
@@ -85,10 +85,14 @@ class Fleet:
         self._refresh(device)
 
     def drop(self, device: Device, uid: str) -> None:
-        """Give a share of the device back."""
+        """Give a share of the device back; ``forget_unheld`` may then be due."""
         device.drop(uid)
         self._refresh(device)
-        self._forget_unheld(device)
+
+    def forget_unheld(self, device: Device) -> None:
+        """An absent device of which nobody holds a share is not remembered."""
+        if device.facts is None and not device.holders and self.devices.get(device.name) is device:
+            del self.devices[device.name]
 
     def _refresh(self, device: Device) -> None:
         if device.facts is not None:
@@ -114,7 +118,3 @@ class Fleet:
         pool = self.pools[name]
         if not pool.known and not pool.count:
             del self.pools[name]
-
-    def _forget_unheld(self, device: Device) -> None:
-        if device.facts is None and not device.holders:
-            self.devices.pop(device.name, None)

@@ -43,6 +43,9 @@ class Ledger:
         self.allocations: dict[str, Allocation] = {}
         self._undo: list[Callable[[], None]] = []
         self._open = 0
+        self._undoing = False
+        self._settle_later: list[Allocation] = []
+        """Released while a checkpoint was open: what nobody refers to any more may be referred to again by undoing."""
 
     def assume(self, pod: PodFacts, placement: Placement) -> None:
         """Hold a decision's choice until the API server confirms it.
@@ -97,12 +100,12 @@ class Ledger:
         Raises:
             ValueError: the mark was ended before, or an inner one is still open.
         """
-        self._close(mark)
-        undo, self._undo = self._undo[mark.position :], self._undo[: mark.position]
-        logging, self._open = self._open, 0
-        for step in reversed(undo):
-            step()
-        self._open = logging
+        self._require_innermost(mark)
+        self._undoing = True
+        while len(self._undo) > mark.position:
+            self._undo.pop()()
+        self._undoing = False
+        self._close()
 
     def keep(self, mark: Mark) -> None:
         """Accept everything since the mark; an outer checkpoint can still undo it.
@@ -110,14 +113,20 @@ class Ledger:
         Raises:
             ValueError: the mark was ended before, or an inner one is still open.
         """
-        self._close(mark)
+        self._require_innermost(mark)
+        self._close()
+
+    def _require_innermost(self, mark: Mark) -> None:
+        if not self._open or mark.depth != self._open or mark.position > len(self._undo):
+            raise ValueError(f"checkpoint {mark.depth} is not the innermost open one ({self._open})")
+
+    def _close(self) -> None:
+        self._open -= 1
         if not self._open:
             self._undo.clear()
-
-    def _close(self, mark: Mark) -> None:
-        if mark.depth != self._open or mark.position > len(self._undo):
-            raise ValueError(f"checkpoint {mark.depth} is not the innermost open one ({self._open})")
-        self._open -= 1
+            for allocation in self._settle_later:
+                self._settle(allocation)
+            self._settle_later.clear()
 
     def _charge(self, allocation: Allocation) -> None:
         pod, placement = allocation.pod, allocation.placement
@@ -129,7 +138,8 @@ class Ledger:
                 fleet.hold(device, pod.uid, pod.request)
             self._quotas.add(pod.namespace, allocation.usage)
         fleet.nodes.charge(fleet.nodes.record(placement.node), pod)
-        self._log(lambda: self._release(allocation))
+        if self._open:
+            self._log(lambda: self._release(allocation))
 
     def _release(self, allocation: Allocation) -> None:
         pod, placement = allocation.pod, allocation.placement
@@ -140,10 +150,22 @@ class Ledger:
             for device in allocation.devices:
                 fleet.drop(device, pod.uid)
         fleet.nodes.charge(fleet.nodes.records[placement.node], pod, -1)
-        self._log(lambda: self._charge(allocation))
+        if self._open:
+            self._settle_later.append(allocation)
+            self._log(lambda: self._charge(allocation))
+        else:
+            self._settle(allocation)
+
+    def _settle(self, allocation: Allocation) -> None:
+        """Forget absent devices and nodes that only this pod referred to."""
+        for device in allocation.devices:
+            self._fleet.forget_unheld(device)
+        node = self._fleet.nodes.records.get(allocation.placement.node)
+        if node is not None:
+            self._fleet.nodes.settle(node)
 
     def _log(self, step: Callable[[], None]) -> None:
-        if self._open:
+        if self._open and not self._undoing:
             self._undo.append(step)
 
     def _where(self, uid: str) -> str:

@@ -149,7 +149,7 @@ class NodeColumns:
         return True
 
     def charge(self, record: NodeRecord, pod: PodFacts, sign: int = 1) -> None:
-        """Take the pod's share of the node, or with ``sign`` -1 give it back."""
+        """Take the pod's share of the node, or with ``sign`` -1 give it back; ``settle`` may then be due."""
         record.cpu += sign * pod.cpu
         record.memory += sign * pod.memory
         record.pods += sign
@@ -157,10 +157,7 @@ class NodeColumns:
             record.workers += sign
         if pod.extended:
             self._charge_extended(record, pod.extended, sign)
-        if sign > 0:
-            self.refresh(record)
-        else:
-            self.settle(record)
+        self.refresh(record)
 
     def _charge_extended(self, record: NodeRecord, amounts: Mapping[str, int], sign: int) -> None:
         for name, amount in amounts.items():
@@ -169,7 +166,7 @@ class NodeColumns:
                 record.extended[name] = left
             else:
                 record.extended.pop(name, None)
-            self._column(name)[record.row] = record.extended_free(name)
+            self._column(name)
 
     def add_devices(self, record: NodeRecord, count: int) -> None:
         """The node gained (or lost) devices."""

@@ -7,7 +7,7 @@ import pytest
 from tensorfusion.embedded.fleet import parse_fleet
 from tensorfusion.embedded.kubelet import NoGate, SimulatedKubelets
 from tensorfusion.embedded.machines import LOST
-from tensorfusion.embedded.pod_life import EXIT_CODE, RUN_FOR, STOP_AFTER
+from tensorfusion.embedded.pod_life import EXIT_CODE, RUN_FOR
 from tensorfusion.errors import Conflict
 from tensorfusion.model.core import Pod
 from tensorfusion.model.resources import NODES, PODS
@@ -169,22 +169,6 @@ async def test_a_deleted_pod_goes_at_once(world: NodeWorld) -> None:
     await world.add_pod("p", "n-0")
     await world.delete_pod("p")
     assert world.find(PODS, "p") is None
-
-
-async def test_a_pod_may_take_its_time_to_stop_but_not_longer_than_its_grace(world: NodeWorld) -> None:
-    await world.start(kubelets(world))
-    await world.add_pod("slow", "n-0", annotations={STOP_AFTER: "5s"})
-    await world.add_pod("never", "n-0", annotations={STOP_AFTER: "1h"})
-    for name in ("slow", "never"):
-        await world.delete_pod(name)
-    await world.advance(4.9)
-    assert world.find(PODS, "slow") is not None
-    await world.advance(0.2)
-    assert world.find(PODS, "slow") is None
-    await world.advance(24)
-    assert world.find(PODS, "never") is not None
-    await world.advance(2)
-    assert world.find(PODS, "never") is None
 
 
 async def test_a_finalizer_of_somebody_else_is_waited_for_without_asking_again(world: NodeWorld) -> None:

@@ -83,6 +83,15 @@ def test_scripted_times_are_durations_or_seconds(text: str, seconds: float) -> N
     assert pod_life.seconds_of({}, pod_life.RUN_FOR) is None
 
 
+@pytest.mark.parametrize(
+    ("takes", "waited", "left"), [("5s", 0.0, 5.0), ("5s", 4.5, 0.5), ("5s", 6.0, -1.0), ("1h", 10.0, 30.0)]
+)
+def test_a_deleted_pod_stops_as_scripted_but_not_after_its_grace(takes: str, waited: float, left: float) -> None:
+    metadata = {"annotations": {pod_life.STOP_AFTER: takes}, "deletionTimestamp": "2026-01-01T00:00:30Z"}
+    deleted = msgspec.convert({"metadata": metadata}, Pod)
+    assert pod_life.seconds_to_stop(deleted, waited=waited, now=pod_life.moment(NOW)) == left
+
+
 @given(st.text(max_size=10))
 def test_a_script_is_understood_or_refused(text: str) -> None:
     for read in (

@@ -1,0 +1,122 @@
+"""The questions about access that clients ask by creating an object: it is answered, never stored.
+
+Source: authentication.k8s.io/v1 and authorization.k8s.io/v1.
+"""
+
+from collections.abc import Callable
+
+from tensorfusion.embedded.access.rbac import Rbac
+from tensorfusion.embedded.access.rules import Attributes, rule_json
+from tensorfusion.embedded.access.tokens import AUDIENCES, TokenError, Tokens
+from tensorfusion.embedded.access.users import User
+from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.statuses import invalid
+from tensorfusion.errors import BadRequest, FieldCause, Invalid
+
+_AUTHORIZATION = "authorization.k8s.io"
+_AUTHENTICATION = "authentication.k8s.io"
+
+
+class Reviews:
+    """Answers reviews. ``answers`` maps a resource id to the answer's maker: of the asker, the review and the namespace."""
+
+    def __init__(self, rbac: Rbac, tokens: Tokens) -> None:
+        self._rbac = rbac
+        self._tokens = tokens
+        self.answers: dict[str, Callable[[User, JsonObject, str], JsonObject]] = {
+            f"selfsubjectaccessreviews.{_AUTHORIZATION}": self._self_access,
+            f"subjectaccessreviews.{_AUTHORIZATION}": self._access,
+            f"localsubjectaccessreviews.{_AUTHORIZATION}": self._local_access,
+            f"selfsubjectrulesreviews.{_AUTHORIZATION}": self._self_rules,
+            f"selfsubjectreviews.{_AUTHENTICATION}": self._self,
+            f"tokenreviews.{_AUTHENTICATION}": self._token,
+        }
+
+    def _self_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        asked = _attributes(review, "SelfSubjectAccessReview")
+        return _answered(review, {"allowed": self._rbac.allows(user, asked)})
+
+    def _access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        kind = "SubjectAccessReview"
+        spec = _spec(review)
+        groups = spec.get("groups") or []
+        if not spec.get("user") and not groups:
+            raise _bad(kind, "spec.user", "Invalid value: \"\": at least one of user or group must be specified")
+        subject = User(spec.get("user") or "", tuple(groups), spec.get("uid") or "")
+        return _answered(review, {"allowed": self._rbac.allows(subject, _attributes(review, kind))})
+
+    def _local_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        asked = _attributes(review, "LocalSubjectAccessReview")
+        if asked.path or asked.namespace != namespace:
+            raise BadRequest("spec.resourceAttributes.namespace must match the namespace of the request")
+        return self._access(user, review, namespace)
+
+    def _self_rules(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        wanted = _spec(review).get("namespace") or ""
+        if not wanted:
+            raise BadRequest("no namespace on request: set spec.namespace")
+        rules = list(dict.fromkeys(self._rbac.rules_of(user, wanted)))
+        return _answered(
+            review,
+            {
+                "resourceRules": [rule_json(rule) for rule in rules if not rule.urls],
+                "nonResourceRules": [rule_json(rule) for rule in rules if rule.urls],
+                "incomplete": False,
+            },
+        )
+
+    def _self(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        return _answered(review, {"userInfo": user_json(user)})
+
+    def _token(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        spec = _spec(review)
+        token = spec.get("token")
+        if not isinstance(token, str) or not token:
+            raise BadRequest("spec.token: a token is required for TokenReview in authentication")
+        try:
+            verified = self._tokens.verify(token, tuple(spec.get("audiences") or AUDIENCES))
+        except TokenError as error:
+            return _answered(review, {"user": {}, "error": str(error)})
+        return _answered(
+            review,
+            {"authenticated": True, "user": user_json(verified.user), "audiences": list(verified.audiences[:1])},
+        )
+
+
+def user_json(user: User) -> JsonObject:
+    """authentication.k8s.io/v1 UserInfo."""
+    shown: JsonObject = {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        shown["uid"] = user.uid
+    if user.extra:
+        shown["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return shown
+
+
+def _answered(review: JsonObject, status: JsonObject) -> JsonObject:
+    return {**review, "metadata": review.get("metadata") or {}, "status": status}
+
+
+def _spec(review: JsonObject) -> JsonObject:
+    found = review.get("spec")
+    return found if isinstance(found, dict) else {}
+
+
+def _attributes(review: JsonObject, kind: str) -> Attributes:
+    spec = _spec(review)
+    of_resource, of_path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if (of_resource is None) == (of_path is None):
+        raise _bad(
+            kind,
+            "spec.resourceAttributes",
+            "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )
+    if of_path is not None:
+        return Attributes(of_path.get("verb") or "", path=of_path.get("path") or "/")
+    return Attributes(
+        *((of_resource or {}).get(field) or "" for field in ("verb", "group", "resource", "subresource", "name", "namespace"))
+    )
+
+
+def _bad(kind: str, field: str, message: str) -> Invalid:
+    return invalid(kind, _AUTHORIZATION, "", causes=(FieldCause(field, message),))

@@ -1,0 +1,87 @@
+"""Get and list: stored bytes in, response bytes out. Nothing is decoded unless the client wants a Table or metadata only."""
+
+from datetime import datetime
+
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.negotiation import Form, Representation
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode, in_version, prefix_of
+from tensorfusion.embedded.options import ListOptions, check_reached, decode_continue, encode_continue
+from tensorfusion.embedded.selectors import Predicate, predicate
+from tensorfusion.embedded.store import Page, Record, Store
+from tensorfusion.embedded.tables import IncludeObject, partial, partial_list, table
+
+_PLAIN_METADATA = frozenset({"metadata.name", "metadata.namespace"})
+
+
+def keep_of(kind: Kind, options: ListOptions, *, name: str = "") -> Predicate | None:
+    """The selectors of a query, and the one name of a single-object watch, as a predicate."""
+    known = frozenset(kind.selectable) - _PLAIN_METADATA
+    keep = predicate(options.labels, options.fields, known)
+    if not name:
+        return keep
+    if keep is None:
+        return lambda record: record.key.name == name
+    return lambda record: record.key.name == name and keep(record)
+
+
+def read_page(store: Store, kind: Kind, namespace: str, options: ListOptions) -> Page:
+    """The records that a list asks for.
+
+    Raises:
+        BadRequest: a selector or the continue token does not parse.
+        Gone: the token or version is older than the window of history.
+        ServerError: the version has not been reached (504).
+    """
+    keep = keep_of(kind, options)
+    resource = kind.resource.id
+    if options.continue_:
+        revision, after = decode_continue(options.continue_, resource)
+        check_reached(revision, store.revision)
+        return store.page(
+            resource, namespace=namespace, limit=options.limit, after_key=after, at_revision=revision, keep=keep
+        )
+    check_reached(options.revision, store.revision)
+    at = options.revision if options.exact and options.revision else 0
+    return store.page(resource, namespace=namespace, limit=options.limit, at_revision=at, keep=keep)
+
+
+def list_metadata(page: Page) -> JsonObject:
+    """The ListMeta of a page."""
+    metadata: JsonObject = {"resourceVersion": str(page.revision)}
+    if page.last is not None:
+        metadata["continue"] = encode_continue(page.revision, page.last)
+        if page.remaining is not None:
+            metadata["remainingItemCount"] = page.remaining
+    return metadata
+
+
+def list_body(
+    kind: Kind, page: Page, representation: Representation, *, include: IncludeObject, now: datetime
+) -> bytes:
+    """The JSON of a page in the form that was asked for."""
+    metadata = list_metadata(page)
+    if representation.form is Form.TABLE:
+        objects = [decode_object(record.data) for record in page.records]
+        return encode(table(kind, objects, include=include, now=now, list_meta=metadata))
+    if representation.partial:
+        objects = [decode_object(record.data) for record in page.records]
+        return encode(partial_list(kind, objects, metadata))
+    resource = kind.resource
+    prefix = prefix_of(resource)
+    head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
+    items = b",".join([in_version(record.data, resource, prefix) for record in page.records])
+    return b"".join((head[:-1], b',"items":[', items, b"]}\n"))
+
+
+def object_body(
+    kind: Kind, record: Record, representation: Representation, *, include: IncludeObject, now: datetime
+) -> bytes:
+    """The JSON of one object in the form that was asked for."""
+    if representation.form is Form.OBJECT:
+        resource = kind.resource
+        return in_version(record.data, resource, prefix_of(resource))
+    obj = decode_object(record.data)
+    if representation.form is Form.TABLE:
+        metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        return encode(table(kind, [obj], include=include, now=now, list_meta=metadata))
+    return encode(partial(kind, obj))
