@@ -155,9 +155,9 @@ class HoldingProxy:
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as self._session:
             application = web.Application(client_max_size=8 << 20)
             application.router.add_route("*", "/{path:.*}", self._forward)
-            runner = web.AppRunner(application, handle_signals=False)
+            runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=0.1)
             await runner.setup()
-            await web.UnixSite(runner, str(self._listen), shutdown_timeout=0.1).start()
+            await web.UnixSite(runner, str(self._listen)).start()
             ready.set()
             await self._stop.wait()
             await runner.cleanup()

@@ -3,7 +3,8 @@
 import json
 
 from tensorfusion.model import keys
-from tensorfusion.model.resources import GPUS, NODES, PODS
+from tensorfusion.model.resources import GPUS, NODES, PODS, SCHEDULING_CONFIG_TEMPLATES
+from tensorfusion.scheduler.records import describe
 
 
 async def test_a_share_is_bound_with_devices_containers_and_epoch_in_one_request(world) -> None:
@@ -81,7 +82,7 @@ async def test_pods_of_other_schedulers_are_left_alone_and_their_use_is_counted(
 async def test_higher_priority_is_placed_first_and_equals_in_order_of_arrival(world) -> None:
     world.fleet(tflops="100")
     world.priority_class("urgent", 1000)
-    await world.start(world_office := None)
+    await world.start()
     world.office.leading = False
     world.worker("late", tflops="40")
     world.worker("second", tflops="40")
@@ -91,7 +92,6 @@ async def test_higher_priority_is_placed_first_and_equals_in_order_of_arrival(wo
     world.office.leading = True
     await world.settle()
     assert [name for name, *_ in world.bindings()] == ["by-class", "first"]
-    assert world_office is None
 
 
 async def test_a_gated_pod_waits_for_its_gate(world) -> None:
@@ -196,8 +196,6 @@ async def test_a_pools_template_decides_the_placement_and_its_change_counts_at_o
         world.worker(name)
         await world.settle()
     assert [world.devices_of(name) for name in ("a", "b")] == [["g0"], ["g0"]]
-    from tensorfusion.model.resources import SCHEDULING_CONFIG_TEMPLATES
-
     world.api.change(SCHEDULING_CONFIG_TEMPLATES, "policy", {"spec": {"placement": {"mode": "LowLoadFirst"}}})
     await world.settle()
     world.worker("c")
@@ -232,8 +230,6 @@ async def test_a_lost_node_takes_no_pods(world) -> None:
 
 
 async def test_the_same_events_give_byte_identical_decisions(make_world) -> None:
-    from tensorfusion.scheduler.records import describe
-
     logs = []
     for _ in range(2):
         world = make_world()

@@ -32,6 +32,7 @@ from tensorfusion.embedded.ownership import (
     may_be_deleting,
     metadata_of,
 )
+from tensorfusion.embedded.pace import Pace
 from tensorfusion.embedded.store import EventKind, ObjectKey, Record, StoreEvent
 from tensorfusion.errors import Conflict, Gone, NotFound, TensorFusionError
 from tensorfusion.model.meta import OwnerReference
@@ -42,9 +43,6 @@ from tensorfusion.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _WORKERS = 4
-_SLICE = 256
-"""Objects that are looked at in one turn of the event loop: some milliseconds."""
-
 _IGNORED = frozenset({EVENTS.id, "events.events.k8s.io"})
 _FINALIZERS = (FOREGROUND.encode(), ORPHAN.encode())
 
@@ -64,18 +62,6 @@ class _Owners:
         return None if kind is None else kind.resource
 
 
-class _Pace:
-    """Gives way to everybody else on the event loop once in a while."""
-
-    def __init__(self) -> None:
-        self._steps = 0
-
-    async def step(self) -> None:
-        self._steps += 1
-        if self._steps % _SLICE == 0:
-            await asyncio.sleep(0)
-
-
 class GarbageCollector:
     """Runs beside the API in the same process. ``run`` works until cancelled or the store is closed."""
 
@@ -87,7 +73,7 @@ class GarbageCollector:
         self._waiting: dict[str, ObjectKey] = {}  # owners in foreground deletion, by uid
         self._blocked: set[ObjectKey] = set()  # dependents of a kind that is not served
         self._owners = _Owners(operations)
-        self._pace = _Pace()
+        self._pace = Pace()
         self._kinds.on_change(self._look_again)
 
     async def run(self) -> None:

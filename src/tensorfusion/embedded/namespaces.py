@@ -10,7 +10,6 @@ namespace ended is found the same way.
 Source: the namespace, service account and root CA controllers of kube-controller-manager 1.34, by behaviour.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from tensorfusion.embedded.calls import Call, DeleteOptions, Propagation
@@ -19,7 +18,8 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.namespace_conditions import Remains, update_conditions
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
-from tensorfusion.embedded.ownership import metadata_of
+from tensorfusion.embedded.ownership import may_be_deleting, metadata_of
+from tensorfusion.embedded.pace import Pace
 from tensorfusion.embedded.store import EventKind, ObjectKey, Record, RevisionMismatch, StoreEvent
 from tensorfusion.embedded.strategies import NAMESPACE_FINALIZER
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
@@ -33,6 +33,9 @@ ROOT_CA = "kube-root-ca.crt"
 
 _WORKERS = 4
 _RETRY = 5.0
+_SETTLE = 0.02
+"""Seconds in which the deletions inside a terminating namespace gather, so that each does not cost a look at the rest."""
+
 _DESCRIPTION = "kubernetes.io/description"
 _ROOT_CA_DESCRIPTION = (
     "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
@@ -54,6 +57,7 @@ class Namespaces:
         self._kinds = operations.kinds
         self._root_ca = root_ca
         self._controller = Controller("namespaces", self, clock=operations.clock, workers=_WORKERS)
+        self._pace = Pace()
         self._terminating: set[str] = set()
         self._store.on_commit(self._committed)
 
@@ -79,10 +83,10 @@ class Namespaces:
             if not namespace:
                 if resource == NAMESPACES.id:
                     self._controller.queue.add(Key("", name))
-            elif (
-                namespace in self._terminating
-                or (resource, name) in _COMPANIONS
-                or (event.kind is EventKind.ADDED and self._store.get(_namespace_key(namespace)) is None)
+            elif namespace in self._terminating:
+                self._controller.queue.add(Key("", namespace), after=_SETTLE)
+            elif (resource, name) in _COMPANIONS or (
+                event.kind is EventKind.ADDED and self._store.get(_namespace_key(namespace)) is None
             ):
                 self._controller.queue.add(Key("", namespace))
 
@@ -93,9 +97,8 @@ class Namespaces:
             self._terminating.discard(key.name)
             if key.name in SYSTEM_NAMESPACES:
                 await self._ensure(key.name)
-                await self._furnish(key.name)
             else:
-                await self._empty(key.name)  # written while the namespace was about to end
+                await self._empty(key.name)  # what was let in just before the namespace ended
             return DONE
         if metadata_of(record).deleting:
             self._terminating.add(key.name)
@@ -114,16 +117,21 @@ class Namespaces:
         if self._store.get(ObjectKey(SERVICE_ACCOUNTS.id, namespace, DEFAULT_ACCOUNT)) is None:
             account: JsonObject = {"metadata": {"name": DEFAULT_ACCOUNT}}
             await self._create(self._kinds.by_id(SERVICE_ACCOUNTS.id), namespace, account)
-        wanted: JsonObject = {"ca.crt": self._root_ca}
         kind = self._kinds.by_id(CONFIG_MAPS.id)
         record = self._store.get(ObjectKey(CONFIG_MAPS.id, namespace, ROOT_CA))
         if record is None:
-            metadata = {"name": ROOT_CA, "annotations": {_DESCRIPTION: _ROOT_CA_DESCRIPTION}}
-            await self._create(kind, namespace, {"metadata": metadata, "data": wanted})
-        elif decode_object(record.data).get("data") != wanted:
-            await self._operations.modify(
-                kind, namespace, ROOT_CA, lambda current: {**current, "data": wanted}, Call.system()
-            )
+            await self._create(kind, namespace, self._certificate({"metadata": {"name": ROOT_CA}}))
+            return
+        current = decode_object(record.data)
+        if self._certificate(current) != current:
+            await self._operations.modify(kind, namespace, ROOT_CA, self._certificate, Call.system())
+
+    def _certificate(self, current: JsonObject) -> JsonObject:
+        """The ConfigMap with what it must hold; labels and other annotations are its owner's."""
+        metadata = current["metadata"]
+        annotations = metadata.get("annotations") or {}
+        described = {**annotations, _DESCRIPTION: annotations.get(_DESCRIPTION) or _ROOT_CA_DESCRIPTION}
+        return {**current, "metadata": {**metadata, "annotations": described}, "data": {"ca.crt": self._root_ca}}
 
     async def _create(self, kind: Kind, namespace: str, obj: JsonObject) -> None:
         obj = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind, **obj}
@@ -148,7 +156,10 @@ class Namespaces:
             return DONE
         name = record.key.name
         remains = await self._empty(name)
-        await self._say(name, record.uid, remains)
+        try:
+            await self._say(name, record.uid, remains)
+        except NotFound:
+            return DONE  # finalized by somebody else
         if remains.failures:
             return Result(requeue_after=_RETRY)
         if not remains.counts:
@@ -173,7 +184,8 @@ class Namespaces:
             return
         options = DeleteOptions(propagation=Propagation.BACKGROUND)
         for record in self._store.scan(resource, namespace):
-            if metadata_of(record).deleting:
+            await self._pace.step()
+            if may_be_deleting(record) and metadata_of(record).deleting:
                 continue
             try:
                 await delete(self._operations, kind, namespace, record.key.name, options, Call.system())
@@ -181,11 +193,10 @@ class Namespaces:
                 continue
             except ApiError as error:
                 remains.failures.append(str(error))
-        left = Counter[str]()
         for record in self._store.scan(resource, namespace):
-            left.update(metadata_of(record).finalizers)
+            await self._pace.step()
+            remains.finalizers.update(metadata_of(record).finalizers)
             remains.counts[kind.resource.plural, kind.resource.group] += 1
-        remains.finalizers.update(left)
 
     async def _say(self, name: str, uid: str, remains: Remains) -> None:
         """Write what is in the way into the namespace's conditions, if it is news."""

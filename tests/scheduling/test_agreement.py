@@ -1,0 +1,111 @@
+"""Every decision is the one that naive loops over the same world come to: node, devices and counts per filter."""
+
+import random
+
+import pytest
+from naive_placement import NaiveWorld
+from worlds import GIB, device, node, preferred, required, requirement, term
+
+from tensorfusion.errors import QuotaExceeded
+from tensorfusion.model.core import Taint, Toleration
+from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.cycle import decide
+from tensorfusion.scheduling.diagnosis import Unschedulable
+from tensorfusion.scheduling.facts import PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.state import State
+
+MODELS = ("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "NVIDIA L4")
+MODES = ("CompactFirst", "LowLoadFirst", "NodeCompactGPULowLoad")
+SOFT_TAINT = Taint("tensor-fusion.ai/used-by", "tensor-fusion", "PreferNoSchedule")
+AFFINITIES = (
+    None,
+    None,
+    None,
+    required(term(requirement("zone", "In", "a", "b")), term(requirement("rank", "Gt", "7"))),
+    preferred((20, term(requirement("zone", "In", "b"))), (3, term(requirement("rank", "Lt", "4")))),
+)
+
+
+def random_fleet(rng: random.Random, *worlds: State | NaiveWorld) -> None:
+    for pool in ("a", "b"):
+        facts = PoolFacts(pool, rng.choice(MODES), max_workers_per_node=rng.choice((0, 3, 256)))
+        for world in worlds:
+            world.pools.__setitem__(pool, facts) if isinstance(world, NaiveWorld) else world.upsert_pool(facts)
+    quota = QuotaFacts("team", total_compute=400_000, total_vram=300 * GIB, total_workers=25, single_devices=3)
+    for world in worlds:
+        world.quotas.__setitem__("team", quota) if isinstance(world, NaiveWorld) else world.set_quota(quota)
+    for i in range(rng.randint(2, 9)):
+        labels = {"zone": rng.choice("abc"), "rank": str(i)}
+        taints = rng.choice(((), (), (), (SOFT_TAINT,), (Taint("team", "x", "NoExecute"),)))
+        one = node(f"n{i}", labels=labels, taints=taints, cpu=rng.choice((8_000, 64_000)), ready=rng.random() > 0.05)
+        for world in worlds:
+            world.upsert_node(one)
+        for j in rng.sample(range(8), rng.choice((0, 1, 2, 4, 6))):
+            gpu = device(
+                f"n{i}-{j}",
+                f"n{i}",
+                pool="ab"[i % 2] if rng.random() > 0.1 else "a",
+                model=rng.choice(MODELS),
+                phase=rng.choice(("Running",) * 9 + ("Pending",)),
+                compute=rng.choice((100_000, 120_000)),
+                vram=rng.choice((40 * GIB, 80 * GIB)),
+            )
+            for world in worlds:
+                world.upsert_device(gpu)
+
+
+def random_pod(rng: random.Random, number: int) -> PodFacts:
+    request = None
+    namespace = rng.choice(("team", "free", "free"))
+    if rng.random() > 0.15:
+        by_percent = namespace == "free" and rng.random() < 0.2
+        request = GpuRequest(
+            rng.choice("ab"),
+            count=rng.choice((1, 1, 1, 1, 2, 4)),
+            compute=0 if by_percent else rng.randint(1, 40) * 1000,
+            percent=rng.randint(1, 60_000) if by_percent else 0,
+            vram=rng.randint(1, 20) * GIB,
+            model=rng.choice(("", "", "", "A100", "NVIDIA L4")),
+            indices=rng.choice(((), (), (), (), (0, 1, 4))),
+            isolation=rng.choice((Isolation.SOFT,) * 9 + (Isolation.SHARED,)),
+        )
+    return PodFacts(
+        f"u{number}",
+        namespace,
+        f"pod{number}",
+        request=request,
+        cpu=rng.choice((0, 500, 2000)),
+        memory=rng.choice((0, GIB)),
+        node_selector=rng.choice(({}, {}, {}, {"zone": "a"})),
+        affinity=rng.choice(AFFINITIES),
+        tolerations=rng.choice(((), (Toleration("team", "Exists"),))),
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_columns_decide_as_loops_over_objects_do(seed: int) -> None:
+    rng = random.Random(seed)
+    state, naive = State(), NaiveWorld()
+    random_fleet(rng, state, naive)
+    placed = 0
+    for number in range(50):
+        if naive.live and rng.random() < 0.2:
+            uid = rng.choice(sorted(naive.live))
+            state.release(uid)
+            naive.release(uid)
+        pod = random_pod(rng, number)
+        answer = naive.decide(pod)
+        try:
+            decision = decide(state, pod)
+        except QuotaExceeded as error:
+            assert error.key == answer.quota
+            continue
+        except Unschedulable as error:
+            assert (error.reasons, "", "") == (answer.removed, answer.node, answer.quota)
+            continue
+        assert (decision.placement.node, decision.placement.devices) == (answer.node, answer.devices)
+        assert decision.counts == answer.removed
+        state.assume(pod, decision.placement)
+        naive.place(pod, decision.placement)
+        placed += 1
+    assert placed >= 5
