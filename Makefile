@@ -45,7 +45,7 @@ test: lint ## Everything that has to hold before a commit
 
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
-	$(BIN)/pytest tests/e2e tests/kube --real -m 'not long'
+	$(BIN)/pytest tests/e2e tests/kube tests/model --real -m 'not long'
 
 test-long: $(VENV)/.dev ## A thousand kills, long fuzzing
 	$(BIN)/pytest -m long

@@ -335,3 +335,41 @@ async def test_pods_that_cannot_be_listed_put_the_first_decision_off(world) -> N
     assert world.bindings() == []
     await world.settle(5)
     assert world.node_of("a") == "n0"
+
+
+async def test_an_older_view_that_the_watch_brings_late_does_not_make_a_bound_pod_pending(world) -> None:
+    world.fleet()
+    await world.start()
+    gate = world.api.hold("bind")
+    world.worker("a", tflops="40")
+    await world.settle(0.1)
+    world.api.lag()
+    world.api.change(PODS, "a", {"metadata": {"annotations": {keys.TFLOPS_REQUEST: "30"}}}, namespace="default")
+    world.api.fail("bind", reply_lost=True)
+    gate.set()
+    await world.settle(5)
+    (allocation,) = world.service.state.allocations.values()
+    assert allocation.confirmed
+    world.api.catch_up()
+    await world.settle(30)
+    assert len(world.service.book.queue) == 0
+    assert len(world.bindings()) == 1
+    world.check_books()
+
+
+async def test_a_refused_second_sending_does_not_free_what_the_first_may_still_take(world) -> None:
+    world.fleet()
+    await world.start()
+    world.api.fail("bind")
+    world.api.fail("bind", error=Forbidden("no"), times=-1)
+    body = world.worker("a", tflops="60")
+    await world.settle(3)
+    world.worker("b", tflops="60")
+    await world.settle(3)
+    assert {name for name, *_ in world.bindings()} == {"a"}
+    world.api.recover()
+    await world.api.bind("default", "a", uid=body["metadata"]["uid"], node="n0", annotations={keys.GPU_IDS: "g0-0"})
+    await world.settle(30)
+    assert world.node_of("b") == ""
+    world.check()
+    world.check_books()

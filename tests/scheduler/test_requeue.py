@@ -81,15 +81,16 @@ async def test_a_device_that_starts_running_helps(world) -> None:
     world.gpu("new", "n0", index=1, phase="Pending")
     await world.settle(20)
     assert attempts(world, "waiting") == 1
-    world.api.change(GPUS, "new", {"status": {"phase": "Running"}})
+    world.api.change(GPUS, "new", {"status": {"phase": "Running"}}, subresource="status")
     await world.settle(0.1)
     assert world.devices_of("waiting") == ["new"]
 
 
 async def test_roll_ups_labels_and_plain_pods_do_not(world) -> None:
     await full(world)
-    world.api.change(GPUS, "g0-0", {"status": {"available": {"tflops": "20", "vram": "8Gi"}, "message": "managed"}})
-    world.api.change(NODES, "n0", {"status": {"images": []}})
+    rolled_up = {"status": {"available": {"tflops": "20", "vram": "8Gi"}}}
+    world.api.change(GPUS, "g0-0", rolled_up, subresource="status")
+    world.api.change(NODES, "n0", {"status": {"images": [{"names": ["x"]}]}}, subresource="status")
     world.api.change(PODS, "waiting", {"metadata": {"labels": {"app": "x"}}}, namespace="default")
     world.plain("plain", cpu="1")
     await world.settle(20)

@@ -1,8 +1,8 @@
 """Admission: what happens to a write between its author and the store.
 
-First the server's own completions, then mutating webhooks; if a webhook changed the object, the completions run once more
-and webhooks that asked for it are called again. Later, when the object is final and valid, the server's own refusals and the
-validating webhooks. Nothing here writes.
+First the server's own completions, then mutating webhooks; if a webhook changed the object, the completions run once
+more and webhooks that asked for it are called again. Later, when the object is final and valid, the server's own
+refusals and the validating webhooks. Nothing here writes.
 """
 
 from tensorfusion.embedded.access.escalation import CHECKED, check_grant

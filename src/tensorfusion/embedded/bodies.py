@@ -12,7 +12,7 @@ import msgspec
 import yaml
 
 from tensorfusion.embedded.objects import JsonObject, decode
-from tensorfusion.embedded.schema import FieldValidation
+from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.errors import BadRequest, TooLarge, UnsupportedMediaType
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]  # Any: an ASGI message

@@ -1,4 +1,4 @@
-"""What travels with a request through the operations: who asks, how strictly, dry or not, and what is to be admitted."""
+"""What travels with a request through the operations: who asks, how strictly, and what is to be admitted."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,7 +6,7 @@ from enum import StrEnum
 from tensorfusion.embedded.access.users import SYSTEM, User
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
-from tensorfusion.embedded.schema import FieldValidation
+from tensorfusion.embedded.schema.schema import FieldValidation
 
 
 class Operation(StrEnum):
@@ -69,3 +69,10 @@ class Asked:
     old_data: bytes | None = None
     subresource: str = ""
     shape: tuple[str, str, str] | None = None
+
+    @property
+    def wanted(self) -> JsonObject:
+        """``obj`` of a write that has one: everything but deletions."""
+        if self.obj is None:
+            raise TypeError(f"{self.operation} of {self.kind.resource.id} carries no object")
+        return self.obj

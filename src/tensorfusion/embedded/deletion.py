@@ -89,9 +89,7 @@ async def delete_collection(
     return records
 
 
-async def _attempt(
-    operations: Operations, kind: Kind, record: Record, options: DeleteOptions, call: Call
-) -> Deleted:
+async def _attempt(operations: Operations, kind: Kind, record: Record, options: DeleteOptions, call: Call) -> Deleted:
     key = record.key
     obj = in_order(decode_object(record.data), kind.resource)
     before = decode_object(record.data)

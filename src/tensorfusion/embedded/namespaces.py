@@ -34,7 +34,7 @@ ROOT_CA = "kube-root-ca.crt"
 _WORKERS = 4
 _RETRY = 5.0
 _SETTLE = 0.02
-"""Seconds in which the deletions inside a terminating namespace gather, so that each does not cost a look at the rest."""
+"""Seconds in which the deletions inside a terminating namespace gather: not each is worth a look at the rest."""
 
 _DESCRIPTION = "kubernetes.io/description"
 _ROOT_CA_DESCRIPTION = (

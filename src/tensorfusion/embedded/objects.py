@@ -1,7 +1,8 @@
 """What the API server itself reads and writes of every object, whatever its kind.
 
-Objects travel as plain JSON dicts and are stored encoded, always with ``apiVersion``, ``kind`` and ``metadata`` first: then a
-stored object can be handed out in another version of its kind by exchanging a prefix, without decoding it.
+Objects travel as plain JSON dicts and are stored encoded, always with ``apiVersion``, ``kind`` and ``metadata``
+first: then a stored object can be handed out in another version of its kind by exchanging a prefix, without decoding
+it.
 """
 
 import secrets
@@ -21,8 +22,16 @@ FieldsOf = Callable[[JsonObject], Mapping[str, str]]
 
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _LONGEST_PREFIX = 58
-_MANAGED = ("resourceVersion", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-            "generation", "selfLink", "managedFields")
+_MANAGED = (
+    "resourceVersion",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+    "managedFields",
+)
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
@@ -45,7 +54,9 @@ def encode_object(obj: JsonObject) -> bytes:
     try:
         return encode(obj)
     except (OverflowError, UnicodeEncodeError, ValueError) as error:
-        raise BadRequest(f"the object cannot be written as JSON: {error}: use numbers of 64 bits and valid UTF-8") from error
+        raise BadRequest(
+            f"the object cannot be written as JSON: {error}: use numbers of 64 bits and valid UTF-8"
+        ) from error
 
 
 def metadata_of(obj: JsonObject) -> JsonObject:

@@ -1,8 +1,9 @@
 """Create, update and patch: every write of an object, in the order of a real API server.
 
-Read the newest accepted version, compute the next, admit, validate, write on condition that nobody was faster; a patch
-starts over when somebody was. Between reading ``latest`` and ``put`` there may be awaits (webhooks), and that condition is what
-makes them safe. Deletion is in ``deletion``, Bindings and scales in ``subresources``; all of them share this class.
+Read the newest accepted version, compute the next, admit, validate, write on condition that nobody was faster; a
+patch starts over when somebody was. Between reading ``latest`` and ``put`` there may be awaits (webhooks), and that
+condition is what makes them safe. Deletion is in ``deletion``, Bindings and scales in ``subresources``; all of them
+share this class.
 """
 
 from collections.abc import Callable
@@ -78,8 +79,7 @@ class Operations:
         begin(kind, obj)
         asked = Asked(Operation.CREATE, kind, namespace, text_of(metadata, "name"), call, obj)
         await self.admission.mutate(asked)
-        assert asked.obj is not None
-        obj = in_order(asked.obj, kind.resource)
+        obj = in_order(asked.wanted, kind.resource)
         return await self._insert(kind, namespace, obj, asked)
 
     async def _insert(self, kind: Kind, namespace: str, obj: JsonObject, asked: Asked) -> Record:
@@ -187,9 +187,8 @@ class Operations:
         )
         await self.admission.mutate(asked)
         if asked.obj is not new:
-            assert asked.obj is not None
-            self._check_identity(kind, key, asked.obj, old)
-            new = carry(kind, in_order(asked.obj, resource), old, subresource=subresource)
+            self._check_identity(kind, key, asked.wanted, old)
+            new = carry(kind, in_order(asked.wanted, resource), old, subresource=subresource)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         refine = self.refine.get(resource.id)
         if refine is not None:
@@ -255,7 +254,11 @@ def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
 def is_finished(kind: Kind, obj: JsonObject) -> bool:
     """Whether an object that is being deleted is held by nothing: no finalizers, no grace period."""
     metadata = obj["metadata"]
-    if not metadata.get("deletionTimestamp") or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+    if (
+        not metadata.get("deletionTimestamp")
+        or metadata.get("finalizers")
+        or metadata.get("deletionGracePeriodSeconds")
+    ):
         return False
     return kind.resource.id != NAMESPACES.id or not (obj.get("spec") or {}).get("finalizers")
 

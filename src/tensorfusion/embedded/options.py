@@ -13,7 +13,7 @@ import msgspec
 
 from tensorfusion.embedded.calls import DeleteOptions, Propagation
 from tensorfusion.embedded.objects import JsonObject
-from tensorfusion.embedded.schema import FieldValidation
+from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.statuses import invalid_options
 from tensorfusion.embedded.store import ObjectKey
 from tensorfusion.embedded.targets import is_true
@@ -87,16 +87,23 @@ def _check_match(stated: str, match: str, initial: str | None, *, watch: bool, c
                 "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             )
         if initial is None and match:
-            raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            raise refuse(
+                "resourceVersionMatch",
+                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
         return
     if initial is not None:
         raise refuse("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list")
     if match and not stated:
-        raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
+        raise refuse(
+            "resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        )
     if match and continues:
         raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided")
     if match == "Exact" and stated == "0":
-        raise refuse("resourceVersionMatch", 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+        raise refuse(
+            "resourceVersionMatch", 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        )
 
 
 def parse_revision(stated: str) -> int | None:
@@ -240,9 +247,9 @@ def decode_continue(text: str, resource: str) -> tuple[int, ObjectKey]:
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         token = _CONTINUE.decode(raw)
-        namespace, slash, name = token.start.removesuffix("\0").partition("/")
-        if token.v != _TOKEN_VERSION or not slash or token.rv < 1:
-            raise ValueError("not of this version")
     except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"invalid continue token: continue key is not valid: {error}") from error
+    namespace, slash, name = token.start.removesuffix("\0").partition("/")
+    if token.v != _TOKEN_VERSION or not slash or token.rv < 1:
+        raise BadRequest("invalid continue token: continue key is not valid: it is of another version")
     return token.rv, ObjectKey(resource, namespace, name)

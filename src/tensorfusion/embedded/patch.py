@@ -174,4 +174,6 @@ def _remove(target: Any, number: int, path: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _refuse(number: int, why: str) -> Invalid:
-    return Invalid(f"the server rejected our request due to an error in our request: JSON patch operation {number}: {why}")
+    return Invalid(
+        f"the server rejected our request due to an error in our request: JSON patch operation {number}: {why}"
+    )

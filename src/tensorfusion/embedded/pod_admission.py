@@ -1,8 +1,8 @@
 """What a real API server's own admission fills into a pod: its priority, its service account, its tolerations.
 
-No token volume is mounted: simulated and process nodes have no use for one, and a pod that wants a token asks for it through
-``serviceaccounts/token``. The ``default`` account may be missing, because a namespace gets it a moment after it was made;
-any other account must exist.
+No token volume is mounted: simulated and process nodes have no use for one, and a pod that wants a token asks for it
+through ``serviceaccounts/token``. The ``default`` account may be missing, because a namespace gets it a moment after
+it was made; any other account must exist.
 
 Source: the admission plugins Priority, ServiceAccount and DefaultTolerationSeconds.
 """

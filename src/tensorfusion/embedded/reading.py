@@ -1,4 +1,6 @@
-"""Get and list: stored bytes in, response bytes out. Nothing is decoded unless the client wants a Table or metadata only."""
+"""Get and list: stored bytes in, response bytes out. Nothing is decoded unless the client wants a Table or metadata
+only.
+"""
 
 from datetime import datetime
 

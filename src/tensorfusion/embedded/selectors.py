@@ -184,7 +184,9 @@ def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
     if operator in ("<", ">"):
         value, at = _value(tokens, at + 1)
         if not re.fullmatch(r"-?[0-9]{1,18}", value):
-            raise BadRequest(f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer")
+            raise BadRequest(
+                f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
+            )
         return Requirement(key, "gt" if operator == ">" else "lt", frozenset((value,))), at
     if operator in ("in", "notin"):
         values, at = _set(tokens, at + 1)
@@ -213,8 +215,9 @@ def _value(tokens: list[str], at: int) -> tuple[str, int]:
         raise BadRequest(f"unable to parse requirement: found '{value}', expected: identifier")
     if not _VALUE.fullmatch(value):
         raise BadRequest(
-            f'unable to parse requirement: values[0]: Invalid value: "{value}": a valid label must be an empty string or '
-            "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+            f'unable to parse requirement: values[0]: Invalid value: "{value}": a valid label must be an empty '
+            "string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+            "alphanumeric character"
         )
     return value, at + 1
 

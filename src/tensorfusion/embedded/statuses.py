@@ -77,7 +77,9 @@ def method_not_allowed() -> MethodNotAllowed:
 
 
 def already_exists(resource: Resource, name: str) -> AlreadyExists:
-    return AlreadyExists(f'{resource.id} "{name}" already exists', kind=resource.plural, group=resource.group, name=name)
+    return AlreadyExists(
+        f'{resource.id} "{name}" already exists', kind=resource.plural, group=resource.group, name=name
+    )
 
 
 def conflict(resource: Resource, name: str, why: str, *, subresource: str = "") -> Conflict:

@@ -1,8 +1,8 @@
 """The committed state in memory: records by key, keys in order, dependents by owner.
 
 A write only touches dicts. Order is restored when somebody reads in order: few changes are put in place one by one,
-many by sorting again (nearly sorted input, so close to linear). Keeping a tree in order on every write was rejected:
-most resources are written far more often than they are listed.
+many by one merge. Keeping a tree in order on every write was rejected: most resources are written far more often than
+they are listed.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -41,7 +41,10 @@ class Table:
             if len(self._moved) <= _FEW:
                 self._place(self._moved)
             else:
-                self._order = sorted(self.records)
+                moved, records = self._moved, self.records
+                self._order = [key for key in self._order if key not in moved]
+                self._order += sorted(key for key in moved if key in records)
+                self._order.sort()  # two sorted runs: one merge
             self._moved = {}
         return self._order
 

@@ -1,9 +1,9 @@
 """Strategic merge patch: merge patch that knows which lists are merged by key.
 
-kubectl sends it for built-in kinds (``apply``, ``edit``), and does not fall back on anything else. Which lists merge, and by
-which key, is schema knowledge and comes in as a ``PatchShape``. Pure. Behaves as the reference implementation does, including
-the order of merged lists: what the patch names comes in the patch's order, the server's own items stay where they are
-relative to it.
+kubectl sends it for built-in kinds (``apply``, ``edit``), and does not fall back on anything else. Which lists
+merge, and by which key, is schema knowledge and comes in as a ``PatchShape``. Pure. Behaves as the reference
+implementation does, including the order of merged lists: what the patch names comes in the patch's order, the
+server's own items stay where they are relative to it.
 
 Source: apimachinery strategicpatch (behaviour); "Strategic Merge Patch" in the Kubernetes API conventions.
 """
@@ -96,8 +96,8 @@ def _retain_keys(target: dict[str, Any], patch: dict[str, Any], *, path: str) ->
         return
     if not isinstance(keys, list):
         raise BadRequest(f"{path}/{_RETAIN}: wanted a list of field names")
-    for key in patch:
-        if not key.startswith("$") and key not in keys and patch[key] is not None:
+    for key, value in patch.items():
+        if not key.startswith("$") and key not in keys and value is not None:
             raise BadRequest(f"{path}/{_RETAIN}: {key} is set by the patch but not in the list")
     for key in [key for key in target if key not in keys]:
         del target[key]
@@ -135,7 +135,9 @@ def _set_orders(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape
 
 def _merge_list(target: list[Any], patch: list[Any], shape: PatchShape, *, path: str) -> list[Any]:
     if not any(isinstance(item, dict) for item in (*target, *patch)):
-        merged = list(target) + [item for number, item in enumerate(patch) if item not in target and item not in patch[:number]]
+        merged = list(target) + [
+            item for number, item in enumerate(patch) if item not in target and item not in patch[:number]
+        ]
         return _in_order(merged, patch, target, key="", path=path)
     key = shape.merge_key
     if not key:
@@ -237,6 +239,8 @@ def _plain(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [
-            _plain(item) for item in value if not (isinstance(item, dict) and item.get(_DIRECTIVE) in ("delete", "replace"))
+            _plain(item)
+            for item in value
+            if not (isinstance(item, dict) and item.get(_DIRECTIVE) in ("delete", "replace"))
         ]
     return value

@@ -1,7 +1,8 @@
-"""What each kind's own rules do to a write before it is validated: what a client may not say is replaced by what the server says.
+"""What each kind's own rules do to a write before it is validated: what a client may not say is replaced by what the
+server says.
 
-``begin`` is for new objects, ``carry`` for changed ones: which part of the object an endpoint writes (the object itself or its
-status), and when the generation grows. Kept apart from validation, which only refuses.
+``begin`` is for new objects, ``carry`` for changed ones: which part of the object an endpoint writes (the object
+itself or its status), and when the generation grows. Kept apart from validation, which only refuses.
 
 Source: the registry strategies of Kubernetes 1.34, by their behaviour.
 """
@@ -46,7 +47,7 @@ def stamp_labels(kind: Kind, obj: JsonObject) -> None:
 
 
 def carry(kind: Kind, new: JsonObject, old: JsonObject, *, subresource: str = "") -> JsonObject:
-    """The object that a write through an endpoint makes of ``old``: parts that the endpoint may not write are ``old``'s."""
+    """What a write through an endpoint makes of ``old``: parts that the endpoint may not write stay ``old``'s."""
     metadata, before = new["metadata"], old["metadata"]
     for field in _SYSTEM_FIELDS:
         if field in before:

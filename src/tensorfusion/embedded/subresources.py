@@ -10,10 +10,10 @@ from typing import Any
 
 from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation
 from tensorfusion.embedded.deletion import Deleted, delete
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of, text_of
 from tensorfusion.embedded.operations import Change, Operations, check_place
-from tensorfusion.embedded.statuses import conflict, invalid, modified, not_found
+from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
 from tensorfusion.errors import BadRequest, FieldCause, Invalid
 from tensorfusion.model.resources import NAMESPACES, Resource
@@ -41,8 +41,7 @@ async def bind(operations: Operations, kind: Kind, namespace: str, name: str, bi
         Operation.CREATE, kind, namespace, name, call, binding, subresource="binding", shape=("", "v1", "Binding")
     )
     await operations.admission.mutate(asked)
-    assert asked.obj is not None
-    binding = asked.obj
+    binding = asked.wanted
     _check_binding(binding)
     await operations.admission.validate(asked)
     key = ObjectKey(kind.resource.id, namespace, name)
@@ -103,7 +102,9 @@ def _bound(operations: Operations, kind: Kind, pod: JsonObject, binding: JsonObj
         if stated and stated != metadata[field]:
             found = metadata[field]
             raise conflict(
-                resource, name, f"Precondition failed: {shown} in precondition: {stated}, {shown} in object meta: {found}"
+                resource,
+                name,
+                f"Precondition failed: {shown} in precondition: {stated}, {shown} in object meta: {found}",
             )
     spec, status = pod["spec"], pod.setdefault("status", {})
     if metadata.get("deletionTimestamp"):
@@ -132,18 +133,18 @@ def _set_scheduled(status: JsonObject, now: str) -> None:
 
 def scale_of(kind: Kind, obj: JsonObject) -> JsonObject:
     """The Scale of an object."""
-    assert kind.scale is not None
+    paths = _paths(kind)
     metadata = obj["metadata"]
     shown = {
         field: metadata[field]
         for field in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
         if field in metadata
     }
-    status: JsonObject = {"replicas": _at(obj, kind.scale.status_path) or 0}
-    selector = _at(obj, kind.scale.selector_path) if kind.scale.selector_path else None
+    status: JsonObject = {"replicas": _at(obj, paths.status_path) or 0}
+    selector = _at(obj, paths.selector_path) if paths.selector_path else None
     if selector is not None:
         status["selector"] = selector if isinstance(selector, str) else _selector_text(selector)
-    replicas = _at(obj, kind.scale.spec_path)
+    replicas = _at(obj, paths.spec_path)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -171,19 +172,23 @@ async def change_scale(
     await operations.admission.mutate(asked)
 
     def rescale(current: JsonObject) -> JsonObject:
-        scale = asked.obj if asked.obj is not None else {}
+        scale, paths = asked.wanted, _paths(kind)
         _check_scale(kind.resource, name, scale, scale_of(kind, current))
-        assert kind.scale is not None
         target = current
-        for part in kind.scale.spec_path[:-1]:
+        for part in paths.spec_path[:-1]:
             target = target.setdefault(part, {})
-        target[kind.scale.spec_path[-1]] = scale["spec"].get("replicas", 0)
+        target[paths.spec_path[-1]] = scale["spec"].get("replicas", 0)
         return current
 
-    if isinstance(asked.obj, dict):
-        _check_scale(kind.resource, name, asked.obj, asked.old)
+    _check_scale(kind.resource, name, asked.wanted, asked.old)
     await operations.admission.validate(asked)
     return await operations.modify(kind, namespace, name, rescale, call)
+
+
+def _paths(kind: Kind) -> ScalePaths:
+    if kind.scale is None:
+        raise no_such_resource()
+    return kind.scale
 
 
 def _check_scale(resource: Resource, name: str, scale: JsonObject, current: JsonObject) -> None:
@@ -218,7 +223,12 @@ def _selector_text(selector: JsonObject) -> str:
     for term in selector.get("matchExpressions") or ():
         key, operator = term["key"], term["operator"]
         values = ",".join(sorted(term.get("values") or ()))
-        shown = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key, "DoesNotExist": f"!{key}"}
+        shown = {
+            "In": f"{key} in ({values})",
+            "NotIn": f"{key} notin ({values})",
+            "Exists": key,
+            "DoesNotExist": f"!{key}",
+        }
         parts.append(shown.get(operator, key))
     return ",".join(parts)
 
@@ -267,9 +277,15 @@ async def evict(
     """Delete a pod as an eviction asks. No disruption budget is consulted: that kind is not served yet."""
     check_place(metadata_of(eviction), namespace, name)
     asked = Asked(
-        Operation.CREATE, kind, namespace, name, call, eviction, subresource="eviction", shape=("policy", "v1", "Eviction")
+        Operation.CREATE,
+        kind,
+        namespace,
+        name,
+        call,
+        eviction,
+        subresource="eviction",
+        shape=("policy", "v1", "Eviction"),
     )
     await operations.admission.mutate(asked)
     await operations.admission.validate(asked)
     return await delete(operations, kind, namespace, name, options, call)
-

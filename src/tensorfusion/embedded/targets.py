@@ -31,9 +31,7 @@ class Target:
     def attributes(self, *, selected_name: str = "") -> Attributes:
         """What RBAC is asked. A list of one name, by field selector, is a question about that name."""
         namespace = self.name if self.resource == "namespaces" and not self.group else self.namespace
-        return Attributes(
-            self.verb, self.group, self.resource, self.subresource, self.name or selected_name, namespace
-        )
+        return Attributes(self.verb, self.group, self.resource, self.subresource, self.name or selected_name, namespace)
 
 
 def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | None:
@@ -56,7 +54,7 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _OF_NAMESPACE:
         namespace, rest = rest[1], rest[2:]
-    resource, name, subresource = (rest + ["", ""])[:3]
+    resource, name, subresource = [*rest, "", ""][:3]
     verb = _VERBS.get(method)
     if verb is None:
         raise BadRequest(f"method {method} is not supported: use GET, POST, PUT, PATCH or DELETE")

@@ -1,7 +1,8 @@
 """Watches: the events of a resource as one endless response, selected and shaped for one client.
 
-An event is the stored bytes between two constant pieces; nothing is encoded again for it, and a batch that was committed
-together goes out as one chunk. What a selector no longer matches is DELETED for its watcher, what it comes to match is ADDED.
+An event is the stored bytes between two constant pieces; nothing is encoded again for it, and a batch that was
+committed together goes out as one chunk. What a selector no longer matches is DELETED for its watcher, what it comes
+to match is ADDED.
 
 Source: Kubernetes API concepts, "Efficient detection of changes", "Streaming lists", "Watch bookmarks".
 """
@@ -66,9 +67,8 @@ class Watch:
         resource = self._kind.resource.id
         fresh = options.revision in (None, 0)
         with_state = options.initial_events if options.initial_events is not None else fresh
-        if not fresh:
-            if options.initial_events is not None:
-                check_reached(options.revision, store.revision)
+        if not fresh and options.initial_events is not None:
+            check_reached(options.revision, store.revision)
         since = store.revision
         if with_state:
             keep = self._keep

@@ -102,7 +102,7 @@ def decode_review(name: str, uid: str, body: bytes, *, mutating: bool) -> Verdic
     """What a webhook's answer says.
 
     Raises:
-        ReviewError: it is no AdmissionReview v1 for this uid, or carries a patch that it may not or that does not parse.
+        ReviewError: it is no AdmissionReview v1 for this uid, or carries a patch that is not allowed or malformed.
     """
     try:
         review = _REVIEW.decode(body)
@@ -113,7 +113,8 @@ def decode_review(name: str, uid: str, body: bytes, *, mutating: bool) -> Verdic
         raise ReviewError("the response has no field response")
     if review.kind != "AdmissionReview" or review.api_version != "admission.k8s.io/v1":
         raise ReviewError(
-            f"expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {review.api_version}, Kind={review.kind}"
+            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, "
+            f"got {review.api_version}, Kind={review.kind}"
         )
     if answer.uid != uid:
         raise ReviewError(f'expected response.uid="{uid}", got "{answer.uid}"')
@@ -150,4 +151,3 @@ def _denial(name: str, status: _Status | None) -> ApiError:
 
 def _one_line(warning: str) -> str:
     return " ".join(warning.split())[:_LONGEST_WARNING]
-

@@ -1,7 +1,8 @@
 """Calling admission webhooks over HTTPS, and what a failure of one means.
 
-Connections are kept alive, one pool for all webhooks; TLS contexts are made once per CA bundle. Mutating webhooks are called
-one after the other, each seeing what the one before made; validating webhooks are called at the same time.
+Connections are kept alive, one pool for all webhooks; TLS contexts are made once per CA bundle. Mutating webhooks
+are called one after the other, each seeing what the one before made; validating webhooks are called at the same
+time.
 
 Source: Kubernetes, "Dynamic Admission Control".
 """
@@ -142,9 +143,7 @@ class Webhooks:
             if hook.failure_policy is FailurePolicy.IGNORE:
                 log.warning("webhook failed, ignored", webhook=hook.name, error=str(error))
                 return None
-            raise ServerError(
-                f"Internal error occurred: {message}", causes=(FieldCause("", message, ""),)
-            ) from error
+            raise ServerError(f"Internal error occurred: {message}", causes=(FieldCause("", message, ""),)) from error
         asked.call.warnings.extend(verdict.warnings)
         if verdict.denial is not None:
             raise verdict.denial
@@ -189,7 +188,9 @@ class Webhooks:
                 pem = base64.b64decode(ca_bundle).decode("ascii") if ca_bundle else None
                 context = ssl.create_default_context(cadata=pem)
             except (ssl.SSLError, binascii.Error, ValueError) as error:
-                raise _CallFailed(f"unable to load root certificates: unable to parse bytes as PEM block: {error}") from error
+                raise _CallFailed(
+                    f"unable to load root certificates: unable to parse bytes as PEM block: {error}"
+                ) from error
             self._contexts[ca_bundle] = context
         return context
 
@@ -255,7 +256,7 @@ def _patch(hook: Hook, asked: Asked, verdict: Verdict) -> bool:
     """Apply a webhook's patch; whether it changed anything.
 
     Raises:
-        ServerError: the patch does not apply, whatever the failure policy: half of it may be what makes the object safe.
+        ServerError: the patch does not apply, whatever the failure policy: it may be what makes the object safe.
     """
     if asked.obj is None:
         raise ServerError(

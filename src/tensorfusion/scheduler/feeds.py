@@ -155,16 +155,16 @@ def node_facts(node: Node) -> NodeFacts:
     )
 
 
-def device_facts(gpu: GPU) -> DeviceFacts:
-    """What a decision needs to know of a device. Capacity rounds down.
+def device_facts(gpu: GPU) -> DeviceFacts | None:
+    """What a decision needs to know of a device; None before its hypervisor says where it is. Capacity rounds down.
 
     Raises:
-        InvalidRequest: an amount is not a quantity, or the device does not say where it is.
+        InvalidQuantity: an amount is not a quantity.
     """
     meta, status = gpu.metadata, gpu.status
     node = status.node_selector.get(keys.HOSTNAME_LABEL, "")
     if not node:
-        raise InvalidRequest(f"GPU {meta.name}: nodeSelector has no {keys.HOSTNAME_LABEL}")
+        return None
     capacity = status.capacity
     return DeviceFacts(
         name=meta.name,

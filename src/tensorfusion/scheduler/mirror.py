@@ -96,7 +96,7 @@ class FleetMirror:
         self._hints += self._state.upsert_pool(feeds.pool_facts(pool, template, self._defaults))
 
 
-def _news(change: Change[ObjectT], facts_of: Callable[[ObjectT], FactsT]) -> FactsT | None:
+def _news(change: Change[ObjectT], facts_of: Callable[[ObjectT], FactsT | None]) -> FactsT | None:
     """The facts of the new object; None when they are those of the old one, or cannot be read."""
     if change.new is None:
         return None

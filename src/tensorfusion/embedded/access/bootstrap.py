@@ -1,7 +1,7 @@
 """The roles that every cluster starts with, and what makes them exist.
 
-``admin``, ``edit`` and ``view`` gather every ClusterRole with their aggregation label, as in a real cluster, so that kinds
-that come later can join them. Objects that exist are left alone: an administrator may have changed them.
+``admin``, ``edit`` and ``view`` gather every ClusterRole with their aggregation label, as in a real cluster, so that
+kinds that come later can join them. Objects that exist are left alone: an administrator may have changed them.
 
 Source: Kubernetes, "Default roles and role bindings".
 """
@@ -23,22 +23,29 @@ _OURS = "tensor-fusion.ai"
 _PROBES = ("/healthz", "/livez", "/readyz", "/version", "/version/")
 _DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", *_PROBES, "/openapi", "/openapi/*")
 
-_SEEN = (
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_SEEN = _words(
     "bindings configmaps endpoints events limitranges namespaces namespaces/status persistentvolumeclaims "
     "persistentvolumeclaims/status pods pods/log pods/status replicationcontrollers replicationcontrollers/scale "
     "replicationcontrollers/status resourcequotas resourcequotas/status serviceaccounts services services/status"
-).split()
-_WRITTEN = (
-    "configmaps endpoints events persistentvolumeclaims pods pods/attach pods/eviction pods/exec pods/portforward pods/proxy "
-    "replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy"
-).split()
-_APPS_SEEN = (
-    "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets "
-    "replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"
-).split()
-_APPS_WRITTEN = (
-    "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale"
-).split()
+)
+_WRITTEN = _words(
+    "configmaps endpoints events persistentvolumeclaims pods pods/attach pods/eviction pods/exec pods/portforward "
+    "pods/proxy replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services "
+    "services/proxy"
+)
+_APPS_SEEN = _words(
+    "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
+    "replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"
+)
+_APPS_WRITTEN = _words(
+    "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets "
+    "statefulsets/scale"
+)
 
 
 def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str]) -> JsonObject:
@@ -75,9 +82,7 @@ def cluster_roles() -> list[JsonObject]:
         _role("system:monitoring", _urls(("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz"))),
         _role(
             "system:basic-user",
-            _rule(
-                ["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]
-            ),
+            _rule(["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
             _rule(["authentication.k8s.io"], ["selfsubjectreviews"], ["create"]),
         ),
         _role(
@@ -151,8 +156,16 @@ def priority_classes() -> list[JsonObject]:
             "description": description,
         }
         for name, value, description in (
-            ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-            ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+            (
+                "system-node-critical",
+                2_000_001_000,
+                "Used for system critical pods that must not be moved from their current node.",
+            ),
+            (
+                "system-cluster-critical",
+                2_000_000_000,
+                "Used for system critical pods that must run in the cluster, but can be moved to another node.",
+            ),
         )
     ]
 

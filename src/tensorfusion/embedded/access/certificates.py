@@ -3,7 +3,7 @@
 Also reads who a client certificate stands for: common name is the user, organizations are the groups.
 """
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from pathlib import Path
@@ -19,8 +19,14 @@ from tensorfusion.errors import ConfigError
 
 _CA_DAYS = 3650
 _LEAF_DAYS = 3650
-_EARLIER = datetime.timedelta(minutes=5)
-_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+_EARLIER = dt.timedelta(minutes=5)
+_NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -45,7 +51,7 @@ class Authority:
         self._key = key
 
     @classmethod
-    def open(cls, folder: Path, now: datetime.datetime) -> "Authority":
+    def open(cls, folder: Path, now: dt.datetime) -> "Authority":
         """Load the authority, making it if the folder has none.
 
         Raises:
@@ -70,7 +76,9 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
             loaded = serialization.load_pem_private_key(key_path.read_bytes(), None)
         except ValueError as error:
-            raise ConfigError(f"{folder}: ca.crt or ca.key is not readable: {error}: delete both to make new ones") from error
+            raise ConfigError(
+                f"{folder}: ca.crt or ca.key is not readable: {error}: delete both to make new ones"
+            ) from error
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise ConfigError(f"{key_path}: wanted an elliptic curve key: delete ca.crt and ca.key to make new ones")
         return cls(folder, certificate, loaded)
@@ -82,7 +90,7 @@ class Authority:
     def pem(self) -> bytes:
         return _pem(self._certificate)
 
-    def serving(self, bind: str, now: datetime.datetime) -> tuple[Path, Path]:
+    def serving(self, bind: str, now: dt.datetime) -> tuple[Path, Path]:
         """Certificate and key of the server, for loopback, the in-cluster names and the address it binds to."""
         addresses = {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")}
         names = list(_NAMES)
@@ -95,7 +103,7 @@ class Authority:
         )
         return self._leaf("apiserver", [x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")], now, alternatives)
 
-    def client(self, file: str, user: str, groups: tuple[str, ...], now: datetime.datetime) -> tuple[Path, Path]:
+    def client(self, file: str, user: str, groups: tuple[str, ...], now: dt.datetime) -> tuple[Path, Path]:
         """Certificate and key of a user."""
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         return self._leaf(file, [*attributes, x509.NameAttribute(NameOID.COMMON_NAME, user)], now, None)
@@ -104,7 +112,7 @@ class Authority:
         self,
         file: str,
         subject: list[x509.NameAttribute],
-        now: datetime.datetime,
+        now: dt.datetime,
         alternatives: x509.SubjectAlternativeName | None,
     ) -> tuple[Path, Path]:
         certificate_path, key_path = self.folder / f"{file}.crt", self.folder / f"{file}.key"
@@ -119,7 +127,8 @@ class Authority:
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._certificate.public_key()), critical=False  # type: ignore[arg-type]  # ours is always an elliptic curve key
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._certificate.public_key()),
+                critical=False,  # type: ignore[arg-type]  # ours is always an elliptic curve key
             )
         )
         if alternatives is not None:
@@ -128,16 +137,14 @@ class Authority:
         write_private(certificate_path, _pem(builder.sign(self._key, hashes.SHA256())))
         return certificate_path, key_path
 
-    def _still_good(
-        self, path: Path, now: datetime.datetime, alternatives: x509.SubjectAlternativeName | None
-    ) -> bool:
+    def _still_good(self, path: Path, now: dt.datetime, alternatives: x509.SubjectAlternativeName | None) -> bool:
         """Whether a certificate made earlier is this authority's, lasts, and has the names that are wanted."""
         try:
             found = x509.load_pem_x509_certificate(path.read_bytes())
             found.verify_directly_issued_by(self._certificate)
         except Exception:  # noqa: BLE001  # missing, damaged or foreign: a new one is made
             return False
-        if found.not_valid_after_utc < now + datetime.timedelta(days=30):
+        if found.not_valid_after_utc < now + dt.timedelta(days=30):
             return False
         if alternatives is None:
             return True
@@ -158,14 +165,14 @@ def user_of(certificate: bytes) -> User | None:
     return User(str(names[0].value), (*groups, AUTHENTICATED))
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, now: datetime.datetime, *, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, now: dt.datetime, *, days: int) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLIER)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(now + dt.timedelta(days=days))
     )
 
 

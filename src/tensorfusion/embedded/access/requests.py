@@ -68,11 +68,18 @@ def _bound(store: Store, namespace: str, reference: object) -> JsonObject:
         raise BadRequest(f"spec.boundObjectRef: wanted kind {', '.join(_KINDS)} with a name")
     resource = _KINDS[reference["kind"]]
     name = reference.get("name") or ""
-    found = store.get(ObjectKey(resource.id, namespace if resource.namespaced else "", name)) if isinstance(name, str) else None
+    found = (
+        store.get(ObjectKey(resource.id, namespace if resource.namespaced else "", name))
+        if isinstance(name, str)
+        else None
+    )
     if found is None:
         raise not_found(resource, str(name))
     uid = reference.get("uid")
     if uid and uid != found.uid:
-        why = f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        why = (
+            f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
         raise conflict(resource, str(name), why)
     return {resource.kind.lower(): {"name": name, "uid": found.uid}}

@@ -18,7 +18,7 @@ _AUTHENTICATION = "authentication.k8s.io"
 
 
 class Reviews:
-    """Answers reviews. ``answers`` maps a resource id to the answer's maker: of the asker, the review and the namespace."""
+    """Answers reviews. ``answers`` maps a resource id to what makes the answer of asker, review and namespace."""
 
     def __init__(self, rbac: Rbac, tokens: Tokens) -> None:
         self._rbac = rbac
@@ -41,7 +41,7 @@ class Reviews:
         spec = _spec(review)
         groups = spec.get("groups") or []
         if not spec.get("user") and not groups:
-            raise _bad(kind, "spec.user", "Invalid value: \"\": at least one of user or group must be specified")
+            raise _bad(kind, "spec.user", 'Invalid value: "": at least one of user or group must be specified')
         subject = User(spec.get("user") or "", tuple(groups), spec.get("uid") or "")
         return _answered(review, {"allowed": self._rbac.allows(subject, _attributes(review, kind))})
 
@@ -114,7 +114,10 @@ def _attributes(review: JsonObject, kind: str) -> Attributes:
     if of_path is not None:
         return Attributes(of_path.get("verb") or "", path=of_path.get("path") or "/")
     return Attributes(
-        *((of_resource or {}).get(field) or "" for field in ("verb", "group", "resource", "subresource", "name", "namespace"))
+        *(
+            (of_resource or {}).get(field) or ""
+            for field in ("verb", "group", "resource", "subresource", "name", "namespace")
+        )
     )
 
 

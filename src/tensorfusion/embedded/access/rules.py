@@ -99,7 +99,9 @@ def _covers(own: Rule, part: Rule) -> bool:
         return own.covers_path(verb, part.urls[0])
     (group,) = part.groups
     (resource,) = part.resources
-    return own.covers_resource(verb, group, resource) and (not own.names or (bool(part.names) and part.names <= own.names))
+    return own.covers_resource(verb, group, resource) and (
+        not own.names or (bool(part.names) and part.names <= own.names)
+    )
 
 
 def shown(rule: Rule) -> str:

@@ -111,9 +111,7 @@ class AccountTokens:
         self._clock = clock
         self._key = _load_or_make(key_path)
         self._public = self._key.public_key()
-        public = self._public.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        public = self._public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self._key_id = _b64(hashlib.sha256(public).digest())
         self._checked: dict[str, _Checked] = {}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorfusion.embedded.schema.names import RULES, Rule
 from tensorfusion.embedded.schema.path import Member, Path, Problem
-from tensorfusion.embedded.schema.words import NOT_SUPPORTED, REQUIRED, invalid_value, required, unsupported
+from tensorfusion.embedded.schema.words import NOT_SUPPORTED, REQUIRED, complain, invalid_value, required, unsupported
 from tensorfusion.model.meta import Raw
 
 # Any: a JSON value that has been decoded. Problems are added to the list.
@@ -125,8 +125,7 @@ def _name(field: str, rule: Rule) -> FieldCheck:
     def check(obj: Raw, path: Path, problems: list[Problem]) -> None:
         value = obj.get(field)
         if value:
-            for complaint in rule(value):
-                problems.append(Problem((path, field), invalid_value(value, complaint)))
+            complain(problems, (path, field), value, rule(value))
 
     return check
 

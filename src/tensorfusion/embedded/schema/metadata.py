@@ -7,7 +7,16 @@ from typing import Any
 
 from tensorfusion.embedded.schema.names import Rule, label_value, qualified_name
 from tensorfusion.embedded.schema.path import Member, Path, Problem
-from tensorfusion.embedded.schema.words import FORBIDDEN, IMMUTABLE, REQUIRED, TOO_LONG, forbidden, invalid_value, required
+from tensorfusion.embedded.schema.words import (
+    FORBIDDEN,
+    IMMUTABLE,
+    REQUIRED,
+    TOO_LONG,
+    complain,
+    forbidden,
+    invalid_value,
+    required,
+)
 from tensorfusion.model.meta import Raw
 
 ANNOTATIONS_BYTES = 256 * 1024
@@ -21,13 +30,12 @@ def check_metadata(metadata: Raw, rule: Rule, *, namespaced: bool, problems: lis
     name = metadata.get("name")
     generated = metadata.get("generateName")
     if generated:
-        for complaint in rule(generated[:-1] + "a" if generated.endswith("-") else generated):
-            problems.append(Problem((_AT, "generateName"), invalid_value(generated, complaint)))
+        masked = generated[:-1] + "a" if generated.endswith("-") else generated
+        complain(problems, (_AT, "generateName"), generated, rule(masked))
     if not name:
         problems.append(Problem((_AT, "name"), required("name or generateName is required"), REQUIRED, blocking=True))
     else:
-        for complaint in rule(name):
-            problems.append(Problem((_AT, "name"), invalid_value(name, complaint)))
+        complain(problems, (_AT, "name"), name, rule(name))
     if namespaced and not metadata.get("namespace"):
         problems.append(Problem((_AT, "namespace"), required(), REQUIRED))
     elif not namespaced and metadata.get("namespace"):
@@ -61,18 +69,18 @@ def check_metadata_update(metadata: Raw, old: Raw, problems: list[Problem]) -> N
 def check_labels(labels: Raw, path: Path, problems: list[Problem]) -> None:
     """Labels, or any map that selects by them (node selectors, service selectors)."""
     for key, value in labels.items():
-        for complaint in qualified_name(key):
-            problems.append(Problem(path, invalid_value(key, complaint)))
-        for complaint in label_value(value):
-            problems.append(Problem(path, invalid_value(value, complaint)))
+        if found := qualified_name(key):
+            complain(problems, path, key, found)
+        if found := label_value(value):
+            complain(problems, path, value, found)
 
 
 def check_annotations(annotations: Raw, path: Path, problems: list[Problem]) -> None:
     size = 0
     for key, value in annotations.items():
         size += len(key) + len(value)
-        for complaint in qualified_name(key.lower()):
-            problems.append(Problem(path, invalid_value(key, complaint)))
+        if found := qualified_name(key.lower()):
+            complain(problems, path, key, found)
     if size * 4 > ANNOTATIONS_BYTES:  # only then can it be too much in UTF-8
         size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
         if size > ANNOTATIONS_BYTES:
@@ -82,8 +90,7 @@ def check_annotations(annotations: Raw, path: Path, problems: list[Problem]) -> 
 def _check_finalizers(finalizers: list[str], problems: list[Problem]) -> None:
     path: Path = (_AT, "finalizers")
     for index, name in enumerate(finalizers):
-        for complaint in qualified_name(name):
-            problems.append(Problem(path, invalid_value(name, complaint)))
+        complain(problems, path, name, qualified_name(name))
         if "/" not in name and name not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
             problems.append(Problem((path, index), invalid_value(name, text)))
@@ -101,17 +108,17 @@ def _check_owners(owners: list[Raw], problems: list[Problem]) -> None:
             problems.append(Problem((path, "apiVersion"), invalid_value(version, "version must not be empty")))
         for field in ("kind", "name", "uid"):
             if not owner.get(field):
-                problems.append(Problem((path, field), invalid_value(owner.get(field, ""), "must not be empty")))
+                complain(problems, (path, field), owner.get(field, ""), ["must not be empty"])
         if version == "v1" and owner.get("kind") == "Event":
             problems.append(Problem(path, invalid_value(owner, "/v1, Kind=Event is disallowed from being an owner")))
     if len(controllers) > 1:
         first, second = (f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
-        text = f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}'
+        found = f'Found "true" in references for {first} and {second}'
+        text = f"Only one reference can have Controller set to true. {found}"
         problems.append(Problem(path, invalid_value(owners, text)))
 
 
 def check_data_keys(data: Raw, path: Path, rule: Rule, problems: list[Problem]) -> None:
     """Keys of a map that are names of their own kind, such as a ConfigMap's."""
     for key in data:
-        for complaint in rule(key):
-            problems.append(Problem((path, Member(key)), invalid_value(key, complaint)))
+        complain(problems, (path, Member(key)), key, rule(key))

@@ -6,7 +6,7 @@ Source: apimachinery util/validation/field; kube-openapi pkg/validation/errors.
 import json
 from collections.abc import Iterable, Sequence
 
-from tensorfusion.embedded.schema.path import Problem, text_of
+from tensorfusion.embedded.schema.path import Path, Problem, text_of
 from tensorfusion.errors import FieldCause, Invalid
 from tensorfusion.model.resources import Resource
 
@@ -18,6 +18,7 @@ FORBIDDEN = "FieldValueForbidden"
 TOO_LONG = "FieldValueTooLong"
 TOO_MANY = "FieldValueTooMany"
 TYPE_INVALID = "FieldValueTypeInvalid"
+NOT_FOUND = "FieldValueNotFound"
 IMMUTABLE = "field is immutable"
 SHOWN = 1000  # characters of a wrong value
 
@@ -46,6 +47,11 @@ def duplicate(value: object) -> str:
 
 def forbidden(why: str) -> str:
     return f"Forbidden: {why}"
+
+
+def complain(problems: list[Problem], path: Path, value: object, complaints: Iterable[str]) -> None:
+    """Add what a name rule has against a value."""
+    problems.extend(Problem(path, invalid_value(value, complaint)) for complaint in complaints)
 
 
 def invalid(resource: Resource, name: str, problems: Sequence[Problem]) -> Invalid:

@@ -1,0 +1,108 @@
+"""CustomResourceDefinitions at work: their kinds are served from the commit that makes them, and cleaned up when they
+go.
+
+A definition that is deleted waits, by its finalizer, until the last of its objects is gone; only then does its kind
+stop being served.
+
+Source: apiextensions-apiserver's establishing and finalizing controllers, by behaviour.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from tensorfusion.embedded.calls import Call, DeleteOptions
+from tensorfusion.embedded.deletion import CRD_CLEANUP, delete_collection
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.objects import JsonObject, decode_object
+from tensorfusion.embedded.operations import Operations
+from tensorfusion.embedded.store import EventKind, Record, StoreEvent
+from tensorfusion.errors import ApiError, NotFound, TensorFusionError
+from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS
+from tensorfusion.telemetry.logs import get_logger
+
+_RESOURCE = CUSTOM_RESOURCE_DEFINITIONS.id
+_RETRY_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+class Definitions:
+    """Keeps the registry of kinds equal to the stored definitions. ``run`` removes those that are being deleted."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._store = operations.store
+        self._kinds = operations.kinds
+        self._terminating: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        operations.refine[_RESOURCE] = self._refine
+        for record in self._store.scan(_RESOURCE):
+            self._take(record)
+        self._store.on_commit(self._committed)
+
+    def _refine(self, kind: Kind, crd: JsonObject, old: JsonObject | None) -> None:
+        """A definition says at once what a controller would say of it a moment later: it is served.
+
+        Raises:
+            Invalid: its schema or names cannot be served.
+        """
+        self._kinds.check_crd(crd, old)
+        crd["status"] = self._kinds.crd_status(crd, self._operations.now())
+
+    def _committed(self, events: Sequence[StoreEvent]) -> None:
+        for event in events:
+            if event.record.key.resource == _RESOURCE:
+                if event.kind is EventKind.DELETED:
+                    self._terminating.pop(event.record.key.name, None)
+                    self._kinds.remove_crd(event.record.key.name)
+                else:
+                    self._take(event.record)
+        if self._terminating:
+            self._wake.set()
+
+    def _take(self, record: Record) -> None:
+        crd = decode_object(record.data)
+        try:
+            self._kinds.install_crd(crd)
+        except TensorFusionError as error:
+            log.warning("definition cannot be served", crd=record.key.name, error=str(error))
+            return
+        if crd["metadata"].get("deletionTimestamp"):
+            self._terminating[record.key.name] = None
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Finish deletions until cancelled."""
+        while True:
+            self._wake.clear()
+            for name in list(self._terminating):
+                try:
+                    await self._clean(name)
+                except ApiError as error:
+                    log.warning("definition is still in use", crd=name, error=str(error))
+            if self._terminating:
+                await self._operations.clock.sleep(_RETRY_SECONDS)
+            else:
+                await self._wake.wait()
+
+    async def _clean(self, name: str) -> None:
+        """Delete the objects of a definition, and let it go when there are none left."""
+        try:
+            kind = self._kinds.by_id(name)
+        except NotFound:
+            kind = None
+        if kind is not None:
+            await delete_collection(self._operations, kind, "", DeleteOptions(), Call.system())
+            if self._store.count(name):
+                return
+        definition = self._kinds.by_id(_RESOURCE)
+        try:
+            await self._operations.modify(definition, "", name, _release, Call.system())
+        except NotFound:
+            self._terminating.pop(name, None)
+
+
+def _release(crd: JsonObject) -> JsonObject:
+    metadata = crd["metadata"]
+    metadata["finalizers"] = [item for item in metadata.get("finalizers") or () if item != CRD_CLEANUP]
+    return crd

@@ -1,0 +1,169 @@
+"""The ASGI application: authenticate, authorize, route, answer; and turn every error into a Status.
+
+A plain ASGI callable without a framework: on the hot path a request costs two dict lookups for its user and its
+right, and one for its kind.
+"""
+
+import asyncio
+from typing import Any
+
+from tensorfusion.embedded.access.authentication import Authenticator
+from tensorfusion.embedded.access.rbac import Rbac
+from tensorfusion.embedded.access.rules import Attributes
+from tensorfusion.embedded.access.users import User
+from tensorfusion.embedded.bodies import Disconnected, Receive
+from tensorfusion.embedded.documents import Documents
+from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.responses import Response, Send, error_response, send_response, send_stream
+from tensorfusion.embedded.routes import Request, Routes
+from tensorfusion.embedded.selectors import parse_fields
+from tensorfusion.embedded.statuses import method_not_allowed
+from tensorfusion.embedded.targets import Target, parse_query, parse_target
+from tensorfusion.embedded.watching import Watch
+from tensorfusion.errors import (
+    ApiError,
+    BadRequest,
+    Invalid,
+    InvalidObject,
+    InvalidRequest,
+    ServerError,
+    StoreError,
+)
+from tensorfusion.telemetry.logs import get_logger
+
+_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_OK = Response(b"ok", media_type="text/plain; charset=utf-8")
+_NOT_READY = Response(b"not ready\n", 503, media_type="text/plain; charset=utf-8")
+_NOT_FOUND = Response(b"404 page not found\n", 404, media_type="text/plain; charset=utf-8")
+
+log = get_logger(__name__)
+
+
+class App:
+    """The whole API as one ASGI callable. ``ready`` is set when start-up is done; ``drain`` ends all watches."""
+
+    def __init__(
+        self, authenticator: Authenticator, rbac: Rbac, kinds: Kinds, routes: Routes, documents: Documents
+    ) -> None:
+        self._authenticator = authenticator
+        self._rbac = rbac
+        self._kinds = kinds
+        self._routes = routes
+        self._documents = documents
+        self._watches: set[Watch] = set()
+        self.ready = False
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # Any: an ASGI scope
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        if path in _HEALTH or path.startswith(("/readyz/", "/livez/")):
+            health = _OK if self.ready or not path.startswith("/readyz") else _NOT_READY
+            await send_response(send, health, gzipped=False)
+            return
+        gzipped = False
+        try:
+            headers = scope["headers"]
+            found = dict(headers)
+            gzipped = b"gzip" in found.get(b"accept-encoding", b"")
+            user = self._user(scope, found)
+            answer = await self._answer(scope, receive, user, found)
+        except Disconnected:
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the edge of a request: every error becomes a Status
+            answer = error_response(_as_api_error(error, scope))
+        if isinstance(answer, Watch):
+            await self._stream(answer, receive, send)
+        else:
+            await send_response(send, answer, gzipped=gzipped)
+
+    def drain(self) -> None:
+        """End all watches, so that connections can close."""
+        self.ready = False
+        for watch in tuple(self._watches):
+            watch.close()
+
+    def _user(self, scope: dict[str, Any], headers: dict[bytes, bytes]) -> User:
+        user = self._authenticator.user(headers.get(b"authorization"), scope["state"].get("certificate"))
+        if any(name.startswith(b"impersonate-") for name in headers):
+            return self._authenticator.impersonated(user, scope["headers"])
+        return user
+
+    async def _answer(
+        self, scope: dict[str, Any], receive: Receive, user: User, headers: dict[bytes, bytes]
+    ) -> Response | Watch:
+        method, path = scope["method"], scope["path"]
+        query = parse_query(scope["query_string"])
+        target = parse_target(method, path, query)
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        if target is None:
+            return self._document(method, path, user, accept)
+        self._rbac.check(user, target.attributes(selected_name=_selected_name(target, query)))
+        kind = self._kinds.find(target.group, target.version, target.resource)
+        request = Request(
+            target,
+            query,
+            user,
+            receive,
+            accept,
+            headers.get(b"content-type", b"").decode("latin-1"),
+            headers.get(b"content-length"),
+        )
+        return await self._routes.answer(request, kind)
+
+    def _document(self, method: str, path: str, user: User, accept: str) -> Response:
+        self._rbac.check(user, Attributes(method.lower(), path=path))
+        if method not in ("GET", "HEAD"):
+            raise method_not_allowed()
+        return self._documents.answer(path, accept) or _NOT_FOUND
+
+    async def _stream(self, watch: Watch, receive: Receive, send: Send) -> None:
+        """Send a watch until it ends or the client goes away."""
+        self._watches.add(watch)
+        try:
+            async with asyncio.TaskGroup() as group:
+                listener = group.create_task(_until_disconnect(receive, watch))
+                await send_stream(send, watch.chunks(), ())
+                listener.cancel()
+        finally:
+            self._watches.discard(watch)
+            watch.close()
+
+
+async def _until_disconnect(receive: Receive, watch: Watch) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    watch.close()
+
+
+def _selected_name(target: Target, query: dict[str, str]) -> str:
+    """The one name that a field selector restricts a collection request to: RBAC may allow just that."""
+    if target.name or "fieldSelector" not in query or "metadata.name" not in query["fieldSelector"]:
+        return ""
+    for field, value, equal in parse_fields(query["fieldSelector"]):
+        if field == "metadata.name" and equal:
+            return value
+    return ""
+
+
+def _as_api_error(error: Exception, scope: dict[str, Any]) -> ApiError:
+    """Every exception as something that can be sent. Only what nobody foresaw is logged, without what was sent."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, InvalidObject):
+        return Invalid(_one_line(error), causes=error.causes)
+    if isinstance(error, InvalidRequest):
+        return BadRequest(_one_line(error))
+    if isinstance(error, RecursionError):
+        return BadRequest("the request is nested too deeply")
+    if isinstance(error, StoreError):
+        log.error("the store refused", error=str(error))
+        return ServerError(f"Internal error occurred: {_one_line(error)}", retry_after=1)
+    log.exception("request failed unexpectedly", method=scope["method"], path=scope["path"])  # noqa: LOG004  # inside the handler
+    return ServerError("Internal error occurred: the request failed unexpectedly; the server's log says why")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,414 @@
+"""Which kinds the API serves: the built-in ones from the facts, custom ones as their definitions come and go.
+
+Everything that differs between kinds is data in ``Kind``; adding a built-in kind means adding it to the samples of
+``tools/schema_facts.py``. The registry is changed by one task (the API process's event loop) and read by all.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from tensorfusion.clock import timestamp
+from tensorfusion.embedded.facts import Facts, load_facts
+from tensorfusion.embedded.schema.decode import compile_decoder
+from tensorfusion.embedded.schema.definitions import check_definition, storage_version
+from tensorfusion.embedded.schema.path import Problem
+from tensorfusion.embedded.schema.schema import OBJECT_META, BuiltinSchema, CustomSchema, Schema
+from tensorfusion.embedded.schema.words import invalid
+from tensorfusion.errors import NotFound
+from tensorfusion.model.meta import Raw
+from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
+
+STATUS_VERBS = ("get", "patch", "update")
+CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+_NAME = "metadata.name"
+_NAMESPACE = "metadata.namespace"
+_VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?").fullmatch
+_STAGES = {"": 2, "beta": 1, "alpha": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where an object keeps what the scale subresource shows. ``selector`` may be missing."""
+
+    spec: tuple[str, ...]
+    status: tuple[str, ...]
+    selector: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """One subresource: what it takes and gives. ``schema`` is None when that is the object itself."""
+
+    name: str
+    group: str
+    version: str
+    kind: str
+    verbs: tuple[str, ...]
+    schema: Schema | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. ``json_path`` is only set for columns of custom kinds."""
+
+    name: str
+    type: str
+    format: str = ""
+    priority: int = 0
+    description: str = ""
+    json_path: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """One served version of a kind."""
+
+    resource: Resource
+    singular: str
+    list_kind: str
+    short_names: tuple[str, ...]
+    categories: tuple[str, ...]
+    verbs: tuple[str, ...]
+    subresources: Mapping[str, Subresource]
+    schema: Schema
+    columns: tuple[Column, ...]
+    selectable: tuple[str, ...]
+    scale: ScalePaths | None = None
+    is_custom: bool = False
+    storage: bool = True
+    generation: bool = False
+    initial_status: Raw | None = None
+    keeps_status: bool = False
+    definition: str = ""  # the name of the schema in OpenAPI
+    deprecation: str = ""
+    _selectors: tuple[tuple[str, tuple[str, ...], str], ...] = field(default=(), repr=False)
+
+    @property
+    def has_status(self) -> bool:
+        return "status" in self.subresources
+
+    @property
+    def namespaced(self) -> bool:
+        return self.resource.namespaced
+
+    def fields(self, obj: Raw) -> dict[str, str]:
+        """The values of the selectable fields, as a Record keeps them."""
+        metadata = obj["metadata"]
+        found = {_NAME: metadata.get("name", ""), _NAMESPACE: metadata.get("namespace", "")}
+        for path, steps, missing in self._selectors:
+            value: Any = obj
+            for step in steps:
+                value = value.get(step)
+                if value is None:
+                    break
+            found[path] = missing if value is None else value if type(value) is str else _shown(value)
+        return found
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Kinds:
+    """The registry of served kinds."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._decode_metadata = compile_decoder(facts.definitions, OBJECT_META)
+        self._by_address: dict[tuple[str, str, str], Kind] = {}
+        self._by_id: dict[str, Kind] = {}
+        self._by_kind: dict[tuple[str, str], Kind] = {}
+        self._definitions: dict[str, list[Kind]] = {}
+        self._listeners: list[Callable[[], None]] = []
+        for entry in facts.resources:
+            self._add(_builtin(facts, entry))
+
+    @classmethod
+    def builtin(cls) -> "Kinds":
+        """The registry with the built-in kinds only."""
+        return cls(load_facts())
+
+    def find(self, group: str, version: str, plural: str) -> Kind:
+        """The kind at an address of the API.
+
+        Raises:
+            NotFound: no such resource is served.
+        """
+        kind = self._by_address.get((group, version, plural))
+        if kind is None:
+            raise NotFound("the server could not find the requested resource", group=group, kind=plural)
+        return kind
+
+    def by_id(self, resource_id: str) -> Kind:
+        """The kind in the version that is stored.
+
+        Raises:
+            NotFound: no such resource is served.
+        """
+        kind = self._by_id.get(resource_id)
+        if kind is None:
+            raise NotFound(f"the server does not serve {resource_id}", kind=resource_id)
+        return kind
+
+    def of_kind(self, api_version: str, kind: str) -> Kind | None:
+        """The kind that an object or an owner reference names, None when it is not served."""
+        return self._by_kind.get((api_version, kind))
+
+    def all(self) -> Sequence[Kind]:
+        """Every served version of every kind, in order of registration."""
+        return tuple(self._by_address.values())
+
+    def stored(self) -> Sequence[Kind]:
+        """Every kind that has stored objects, once."""
+        return tuple(kind for kind in self._by_id.values() if "list" in kind.verbs)
+
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """The groups and their versions, the preferred one first."""
+        found: dict[str, list[str]] = {}
+        for group, version, _ in self._by_address:
+            versions = found.setdefault(group, [])
+            if version not in versions:
+                versions.append(version)
+        return {group: sorted(versions, key=version_rank, reverse=True) for group, versions in found.items()}
+
+    def in_group(self, group: str, version: str) -> Sequence[Kind]:
+        return tuple(kind for kind in self._by_address.values() if kind.resource.group == group and kind.resource.version == version)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after every change of the registry."""
+        self._listeners.append(listener)
+
+    def install_crd(self, crd: Raw) -> None:
+        """Serve a custom kind, or replace what is served of it. Conflicting names are not served (see ``crd_status``).
+
+        Raises:
+            Invalid: the definition breaks the rules; nothing is changed.
+        """
+        problems: list[Problem] = []
+        check_definition(crd, None, problems)
+        name = crd["metadata"]["name"]
+        if problems:
+            raise invalid(CUSTOM_RESOURCE_DEFINITIONS, name, problems)
+        kinds = [self._custom(crd, version) for version in crd["spec"]["versions"] if version.get("served")]
+        self._drop(name)
+        if not self._conflict(crd):
+            self._definitions[name] = kinds
+            for kind in kinds:
+                self._add(kind)
+            stored = self._custom(crd, storage_version(crd))
+            self._by_id[stored.resource.id] = stored
+        self._changed()
+
+    def remove_crd(self, name: str) -> None:
+        """Stop serving a custom kind. Unknown names are ignored."""
+        if name in self._definitions:
+            self._drop(name)
+            self._changed()
+
+    def crd_status(self, crd: Raw, now: datetime) -> Raw:
+        """The status of a definition: accepted names, conditions, stored versions. Keeps what has not changed."""
+        old: Raw = crd.get("status") or {}
+        conflict = self._conflict(crd)
+        names = {key: value for key, value in crd["spec"]["names"].items() if value}
+        accepted = old.get("acceptedNames") or {"plural": "", "kind": ""} if conflict else names
+        conditions = (
+            ("NamesAccepted", conflict[0] if conflict else "NoConflicts", conflict[1] if conflict else "no conflicts found"),
+            (
+                "Established",
+                "NotAccepted" if conflict else "InitialNamesAccepted",
+                "not all names are accepted" if conflict else "the initial names have been accepted",
+            ),
+        )
+        stored = [version for version in old.get("storedVersions") or () if version]
+        if storage_version(crd)["name"] not in stored:
+            stored.append(storage_version(crd)["name"])
+        return {
+            "conditions": [
+                _condition(old, type_, reason, message, status="False" if conflict else "True", now=now)
+                for type_, reason, message in conditions
+            ],
+            "acceptedNames": accepted,
+            "storedVersions": stored,
+        }
+
+    def _conflict(self, crd: Raw) -> tuple[str, str] | None:
+        """Reason and message when another kind of the group has one of the names."""
+        spec, own = crd["spec"], crd["metadata"]["name"]
+        names = spec["names"]
+        wanted = {names["plural"], names.get("singular", ""), *(names.get("shortNames") or ())} - {""}
+        for other in self._by_address.values():
+            if other.resource.group != spec["group"] or f"{other.resource.plural}.{other.resource.group}" == own:
+                continue
+            taken = {other.resource.plural, other.singular, *other.short_names} & wanted
+            if taken:
+                return "NameConflict", f'"{min(taken)}" is already in use'
+            if {names["kind"], names.get("listKind")} & {other.resource.kind, other.list_kind}:
+                return "KindConflict", f'"{names["kind"]}" is already in use'
+        return None
+
+    def _add(self, kind: Kind) -> None:
+        resource = kind.resource
+        self._by_address[resource.group, resource.version, resource.plural] = kind
+        self._by_kind.setdefault((resource.api_version, resource.kind), kind)
+        if kind.storage:
+            self._by_id[resource.id] = kind
+
+    def _drop(self, name: str) -> None:
+        for kind in self._definitions.pop(name, ()):
+            resource = kind.resource
+            self._by_address.pop((resource.group, resource.version, resource.plural), None)
+            self._by_kind.pop((resource.api_version, resource.kind), None)
+            self._by_id.pop(resource.id, None)
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _custom(self, crd: Raw, version: Raw) -> Kind:
+        spec, names = crd["spec"], crd["spec"]["names"]
+        resource = Resource(
+            spec["group"], version["name"], names["plural"], names["kind"], namespaced=spec["scope"] == "Namespaced"
+        )
+        schema: Raw = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
+        if spec.get("preserveUnknownFields"):
+            schema = {**schema, "x-kubernetes-preserve-unknown-fields": True}
+        selectable = tuple(entry["jsonPath"].removeprefix(".") for entry in version.get("selectableFields") or ())
+        return Kind(
+            resource,
+            singular=names.get("singular") or names["kind"].lower(),
+            list_kind=names.get("listKind") or f"{names['kind']}List",
+            short_names=tuple(names.get("shortNames") or ()),
+            categories=tuple(names.get("categories") or ()),
+            verbs=CUSTOM_VERBS,
+            subresources=_custom_subresources(resource, version, self.facts),
+            schema=CustomSchema(resource, schema, self._decode_metadata),
+            columns=_custom_columns(version),
+            selectable=(_NAME, *((_NAMESPACE,) if resource.namespaced else ()), *selectable),
+            scale=_scale_paths(version),
+            is_custom=True,
+            storage=bool(version.get("storage")),
+            generation=True,
+            definition=".".join((*reversed(spec["group"].split(".")), version["name"], names["kind"])),
+            deprecation=_deprecation(resource, version),
+            _selectors=tuple((path, tuple(path.split(".")), "") for path in selectable),
+        )
+
+
+def version_rank(version: str) -> tuple[int, int, int, str]:
+    """Which version of a group is preferred: v2 over v1 over v1beta2 over v1alpha1 over anything else."""
+    match = _VERSION(version)
+    if match is None:
+        return (-1, 0, 0, version)
+    return (_STAGES[match[2] or ""], int(match[1]), int(match[3] or 0), version)
+
+
+def _builtin(facts: Facts, entry: Raw) -> Kind:
+    resource = Resource(entry["group"], entry["version"], entry["plural"], entry["kind"], namespaced=entry["namespaced"])
+    stored = "list" in entry["verbs"]
+    selectable = tuple(entry.get("selectable", ()))
+    return Kind(
+        resource,
+        singular=entry["singular"],
+        list_kind=f"{entry['kind']}List",
+        short_names=tuple(entry["shortNames"]),
+        categories=tuple(entry["categories"]),
+        verbs=tuple(entry["verbs"]),
+        subresources=MappingProxyType(
+            {name: _builtin_subresource(facts, entry, name, raw) for name, raw in entry["subresources"].items()}
+        ),
+        schema=BuiltinSchema(facts, resource, entry["schema"], name_rule=entry.get("nameRule", ""), named=stored),
+        columns=tuple(Column(**column) for column in entry.get("columns", ())),
+        selectable=selectable,
+        scale=ScalePaths(("spec", "replicas"), ("status", "replicas"), ("spec", "selector"))
+        if "scale" in entry["subresources"]
+        else None,
+        storage=stored,
+        generation=entry["generation"],
+        initial_status=entry.get("initialStatus"),
+        keeps_status=entry["keepsStatus"],
+        definition=entry["schema"],
+        _selectors=tuple(
+            (path, tuple(path.split(".")), _missing(facts, entry["schema"], path))
+            for path in selectable
+            if path not in (_NAME, _NAMESPACE)
+        ),
+    )
+
+
+def _builtin_subresource(facts: Facts, entry: Raw, name: str, raw: Raw) -> Subresource:
+    schema: Schema | None = None
+    if raw["schema"] != entry["schema"]:
+        body = Resource(raw["group"], raw["version"], entry["plural"], raw["kind"], namespaced=entry["namespaced"])
+        schema = BuiltinSchema(facts, body, raw["schema"], named=False)
+    return Subresource(name, raw["group"], raw["version"], raw["kind"], tuple(raw["verbs"]), schema)
+
+
+def _missing(facts: Facts, definition: str, path: str) -> str:
+    """What a selectable field counts as when it is not there: false for flags."""
+    schema = facts.definitions[definition]
+    for step in path.split("."):
+        schema = schema["properties"][step]
+        schema = facts.definitions[schema["$ref"]] if "$ref" in schema else schema
+    return "false" if schema.get("type") == "boolean" else ""
+
+
+def _custom_subresources(resource: Resource, version: Raw, facts: Facts) -> Mapping[str, Subresource]:
+    wanted: Raw = version.get("subresources") or {}
+    found: dict[str, Subresource] = {}
+    if wanted.get("status") is not None:
+        found["status"] = Subresource("status", resource.group, resource.version, resource.kind, STATUS_VERBS)
+    if wanted.get("scale"):
+        body = Resource("autoscaling", "v1", resource.plural, "Scale", namespaced=resource.namespaced)
+        schema = BuiltinSchema(facts, body, "io.k8s.api.autoscaling.v1.Scale", named=False)
+        found["scale"] = Subresource("scale", "autoscaling", "v1", "Scale", STATUS_VERBS, schema)
+    return MappingProxyType(found)
+
+
+def _scale_paths(version: Raw) -> ScalePaths | None:
+    scale = (version.get("subresources") or {}).get("scale")
+    if not scale:
+        return None
+
+    def steps(path: str | None) -> tuple[str, ...]:
+        return tuple(part for part in (path or "").split(".") if part)
+
+    return ScalePaths(
+        steps(scale["specReplicasPath"]), steps(scale["statusReplicasPath"]), steps(scale.get("labelSelectorPath"))
+    )
+
+
+def _custom_columns(version: Raw) -> tuple[Column, ...]:
+    """Name, the columns of the definition, and the age unless it has columns of its own."""
+    name = Column("Name", "string", "name")
+    own = version.get("additionalPrinterColumns")
+    if not own:
+        return name, Column("Age", "date", json_path=".metadata.creationTimestamp")
+    columns = (
+        Column(
+            column["name"],
+            column["type"],
+            column.get("format", ""),
+            column.get("priority", 0),
+            column.get("description", ""),
+            column["jsonPath"],
+        )
+        for column in own
+    )
+    return name, *columns
+
+
+def _deprecation(resource: Resource, version: Raw) -> str:
+    if not version.get("deprecated"):
+        return ""
+    return str(version.get("deprecationWarning") or f"{resource.api_version} {resource.kind} is deprecated")
+
+
+def _condition(old: Raw, type_: str, reason: str, message: str, *, status: str, now: datetime) -> Raw:
+    """A condition whose transition time moves only with its status."""
+    before = next((item for item in old.get("conditions") or () if item.get("type") == type_), None)
+    since = before["lastTransitionTime"] if before is not None and before.get("status") == status else timestamp(now)
+    return {"type": type_, "status": status, "lastTransitionTime": since, "reason": reason, "message": message}

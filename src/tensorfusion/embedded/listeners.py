@@ -1,0 +1,123 @@
+"""The API's two doors: TLS on an address for users, a Unix socket without TLS for the control process of the same
+machine.
+
+uvicorn's protocol is extended in one point: the client's certificate, which TLS has verified against the cluster's
+authority, travels in the request's state, because ASGI has no place of its own for it.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tensorfusion.embedded.http import App
+from tensorfusion.errors import ConfigError
+
+_BACKLOG = 1024
+_KEEP_ALIVE_SECONDS = 600
+_GRACEFUL_SECONDS = 3
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 that knows its client's certificate."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        self.app_state = {"certificate": certificate}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process decides when to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a narrower generator
+        yield
+
+
+class Listener:
+    """One door. ``start`` listens and returns the port; ``serve`` goes on until ``stop``."""
+
+    def __init__(self, app: App, listening: socket.socket, context: ssl.SSLContext | None) -> None:
+        self._socket = listening
+        factory = None if context is None else lambda config, default: context
+        self._server = _Server(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]  # an ASGI callable in our own words
+                http=_Protocol,
+                loop="none",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+                backlog=_BACKLOG,
+                ssl_context_factory=factory,
+            )
+        )
+
+    @property
+    def port(self) -> int:
+        """The port, 0 of a Unix socket."""
+        name = self._socket.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    async def serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Stop listening; requests under way get a moment."""
+        self._server.should_exit = True
+
+
+def bind_address(host: str, port: int) -> socket.socket:
+    """Raises:
+    ConfigError: the address is in use, or is none of this machine's.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"port {port} of {host} cannot be used: {error.strerror}: choose another, or 0") from error
+    return listening
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A socket that only its owner can connect to. What a killed process left there is replaced.
+
+    Raises:
+        ConfigError: the path cannot be used.
+    """
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"{path}: cannot be used as a socket: {error}: choose a shorter --data") from error
+    return listening
+
+
+def tls_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
+    """A server's context that takes client certificates of our own authority, and clients without one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,64 @@
+"""A PATCH request's body as a change of an object. Which patch types are served is decided here."""
+
+from enum import StrEnum
+
+from tensorfusion.embedded.bodies import decode_json, media_type_of
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.operations import Change
+from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
+from tensorfusion.embedded.strategic import strategic_patch
+from tensorfusion.errors import BadRequest, UnsupportedMediaType
+
+
+class PatchType(StrEnum):
+    """Media types of patches that are served."""
+
+    JSON = "application/json-patch+json"
+    MERGE = "application/merge-patch+json"
+    STRATEGIC = "application/strategic-merge-patch+json"
+
+
+_APPLY = frozenset({"application/apply-patch+yaml", "application/apply-patch+cbor"})
+
+
+def parse_patch(kind: Kind, content_type: str, body: bytes, *, whole: bool = True) -> Change:
+    """What a patch does to an object. It is decoded anew for each use: what is patched may keep parts of it.
+
+    ``whole`` is False for patches of something other than the kind's own object (a Scale): no strategic merge then.
+
+    Raises:
+        UnsupportedMediaType: server-side apply, strategic merge of a custom kind, or no patch type at all.
+        BadRequest, Invalid: the patch does not parse.
+    """
+    patch_type = _patch_type(kind, content_type, whole=whole)
+    if patch_type is PatchType.JSON:
+        parse_json_patch(decode_json(body, ""))
+        return lambda current: _object(json_patch(current, decode_json(body, "")))
+    if not isinstance(decode_json(body, ""), dict):
+        raise BadRequest(f"error decoding patch: wanted a JSON object for {patch_type}")
+    if patch_type is PatchType.MERGE:
+        return lambda current: _object(merge_patch(current, decode_json(body, "")))
+    shape = kind.schema.patch_shape
+    return lambda current: _object(strategic_patch(current, decode_json(body, ""), shape))
+
+
+def _patch_type(kind: Kind, content_type: str, *, whole: bool) -> PatchType:
+    media_type = media_type_of(content_type)
+    served = [PatchType.JSON, PatchType.MERGE]
+    if whole and not kind.is_custom:
+        served.append(PatchType.STRATEGIC)
+    if media_type in served:
+        return PatchType(media_type)
+    why = (
+        "server-side apply is not served"
+        if media_type in _APPLY
+        else "the body of the request was in an unknown format"
+    )
+    raise UnsupportedMediaType(f"{why} - accepted media types include: {', '.join(served)}")
+
+
+def _object(value: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise BadRequest("the patch makes something that is no object")
+    return value

@@ -1,0 +1,349 @@
+"""Resource requests: from a parsed target to the operation, and from its result to an answer."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tensorfusion.clock import Clock
+from tensorfusion.embedded.access.requests import request_token
+from tensorfusion.embedded.access.reviews import Reviews
+from tensorfusion.embedded.access.tokens import AccountTokens
+from tensorfusion.embedded.access.users import User
+from tensorfusion.embedded.bodies import Receive, as_object, decode_body, read_body
+from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.negotiation import Representation, negotiate
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode
+from tensorfusion.embedded.operations import Operations
+from tensorfusion.embedded.options import (
+    WriteOptions,
+    check_reached,
+    delete_options,
+    list_options,
+    parse_revision,
+    write_options,
+)
+from tensorfusion.embedded.patching import parse_patch
+from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
+from tensorfusion.embedded.responses import Response
+from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
+from tensorfusion.embedded.store import ObjectKey, Page, Record
+from tensorfusion.embedded.subresources import bind, change_scale, evict, finalize, scale_of
+from tensorfusion.embedded.tables import IncludeObject
+from tensorfusion.embedded.targets import Target
+from tensorfusion.embedded.watching import Watch
+from tensorfusion.errors import BadRequest
+from tensorfusion.model.resources import PODS, SERVICE_ACCOUNTS
+
+_WATCH_SECONDS = 2400.0
+_BOOKMARK_EVERY = 50.0
+_RETURNED = frozenset({PODS.id, SERVICE_ACCOUNTS.id})
+"""Kinds whose deletion answers with the object, as a real API server does."""
+
+Answer: TypeAlias = Response | Watch
+
+
+@dataclass(slots=True)
+class Request:
+    """One request for a resource, its body not read yet."""
+
+    target: Target
+    query: dict[str, str]
+    user: User
+    receive: Receive
+    accept: str = ""
+    content_type: str = ""
+    content_length: bytes | None = None
+
+    async def body(self) -> bytes:
+        return await read_body(self.receive, self.content_length)
+
+
+class Routes:
+    """Serves resources. One instance per server."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        reviews: Reviews,
+        accounts: AccountTokens,
+        *,
+        clock: Clock,
+        bookmark_every: float = _BOOKMARK_EVERY,
+    ) -> None:
+        self._operations = operations
+        self._store = operations.store
+        self._reviews = reviews
+        self._accounts = accounts
+        self._clock = clock
+        self._bookmark_every = bookmark_every
+        self._subresources = {
+            "status": self._status,
+            "scale": self._scale,
+            "binding": self._binding,
+            "eviction": self._eviction,
+            "token": self._token,
+            "finalize": self._finalize,
+        }
+
+    async def answer(self, request: Request, kind: Kind) -> Answer:
+        """Carry a request out.
+
+        Raises:
+            ApiError: anything that went wrong, ready to be sent.
+        """
+        target = request.target
+        if target.deep or (target.namespace and not kind.namespaced):
+            raise no_such_resource()
+        answers = self._reviews.answers.get(kind.resource.id)
+        if answers is not None:
+            return await self._review(request, kind)
+        if target.subresource:
+            serve = self._subresources.get(target.subresource)
+            if serve is None or target.subresource not in kind.subresources:
+                raise no_such_resource()
+            return await serve(request, kind)
+        if target.verb not in kind.verbs:
+            raise method_not_allowed()
+        everywhere = kind.namespaced and not target.namespace
+        if everywhere and target.verb not in ("list", "watch"):
+            raise method_not_allowed()
+        match target.verb:
+            case "get":
+                return self._get(request, kind)
+            case "list":
+                return self._list(request, kind)
+            case "watch":
+                return self._watch(request, kind)
+            case "create":
+                return await self._create(request, kind)
+            case "update":
+                return await self._update(request, kind)
+            case "patch":
+                return await self._patch(request, kind)
+            case "delete":
+                return await self._delete(request, kind)
+            case _:
+                return await self._delete_collection(request, kind)
+
+    # --- reading ---
+
+    def _get(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        check_reached(parse_revision(request.query.get("resourceVersion", "")), self._store.revision)
+        record = self._store.get(ObjectKey(kind.resource.id, target.namespace, target.name))
+        if record is None:
+            raise not_found(kind.resource, target.name)
+        return self._object(request, kind, record)
+
+    def _list(self, request: Request, kind: Kind) -> Response:
+        options = list_options(request.query, watch=False)
+        representation = negotiate(request.accept)
+        page = read_page(self._store, kind, request.target.namespace, options)
+        return self._page(request, kind, page, representation)
+
+    def _watch(self, request: Request, kind: Kind) -> Watch:
+        options = list_options(request.query, watch=True)
+        return Watch(
+            self._store,
+            kind,
+            request.target.namespace,
+            options,
+            name=request.target.name,
+            representation=negotiate(request.accept),
+            include=_include(request),
+            bookmark_every=self._bookmark_every,
+            timeout=_WATCH_SECONDS,
+            clock=self._clock,
+        )
+
+    # --- writing ---
+
+    async def _create(self, request: Request, kind: Kind) -> Response:
+        options = write_options(request.query, "CreateOptions")
+        obj = await self._decoded(request, kind.resource.kind, options)
+        call = _call(request, options)
+        record = await self._operations.create(kind, request.target.namespace, obj, call)
+        return self._object(request, kind, record, status=201, call=call)
+
+    async def _update(self, request: Request, kind: Kind) -> Response:
+        options = write_options(request.query, "UpdateOptions")
+        target = request.target
+        obj = await self._decoded(request, kind.resource.kind, options)
+        call = _call(request, options)
+        record = await self._operations.update(
+            kind, target.namespace, target.name, obj, call, subresource=target.subresource
+        )
+        return self._object(request, kind, record, call=call)
+
+    async def _patch(self, request: Request, kind: Kind) -> Response:
+        options = write_options(request.query, "PatchOptions")
+        target = request.target
+        body = await request.body()
+        change = parse_patch(kind, request.content_type, body)
+        call = _call(request, options)
+        record = await self._operations.modify(
+            kind, target.namespace, target.name, change, call, subresource=target.subresource
+        )
+        return self._object(request, kind, record, call=call)
+
+    async def _delete(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        options, dry_run = delete_options(request.query, await self._delete_body(request))
+        call = Call(request.user, dry_run)
+        deleted = await delete(self._operations, kind, target.namespace, target.name, options, call)
+        return self._deleted(request, kind, deleted, call)
+
+    def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call) -> Response:
+        if not deleted.gone or kind.resource.id in _RETURNED:
+            return self._object(request, kind, deleted.record, call=call)
+        resource = kind.resource
+        details = {"name": deleted.record.key.name, "kind": resource.plural, "uid": deleted.record.uid}
+        if resource.group:
+            details["group"] = resource.group
+        return self._plain(request, success(details=details), call=call)
+
+    async def _delete_collection(self, request: Request, kind: Kind) -> Response:
+        selection = list_options(request.query, watch=False)
+        options, dry_run = delete_options(request.query, await self._delete_body(request))
+        call = Call(request.user, dry_run)
+        records = await delete_collection(
+            self._operations, kind, request.target.namespace, options, call, keep=keep_of(kind, selection)
+        )
+        return self._page(request, kind, Page(records, self._store.revision), negotiate(request.accept), call=call)
+
+    async def _delete_body(self, request: Request) -> JsonObject | None:
+        body = await request.body()
+        if not body.strip():
+            return None
+        options = WriteOptions(dry_run=False, validation=write_options({}, "DeleteOptions").validation)
+        return await decode_body(body, request.content_type, wanted="DeleteOptions", validation=options.validation)
+
+    # --- subresources ---
+
+    async def _status(self, request: Request, kind: Kind) -> Response:
+        match request.target.verb:
+            case "get":
+                return self._get(request, kind)
+            case "update":
+                return await self._update(request, kind)
+            case "patch":
+                return await self._patch(request, kind)
+            case _:
+                raise method_not_allowed()
+
+    async def _scale(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        call: Call | None = None
+        if target.verb == "get":
+            found = self._store.get(ObjectKey(kind.resource.id, target.namespace, target.name))
+            if found is None:
+                raise not_found(kind.resource, target.name)
+            return self._plain(request, scale_of(kind, decode_object(found.data)))
+        if target.verb == "update":
+            options = write_options(request.query, "UpdateOptions")
+            wanted = await self._decoded(request, "Scale", options)
+            call = _call(request, options)
+            record = await change_scale(
+                self._operations, kind, target.namespace, target.name, lambda current: wanted, call
+            )
+        elif target.verb == "patch":
+            options = write_options(request.query, "PatchOptions")
+            change = parse_patch(kind, request.content_type, await request.body(), whole=False)
+            call = _call(request, options)
+            record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
+        else:
+            raise method_not_allowed()
+        return self._plain(request, scale_of(kind, decode_object(record.data)), call=call)
+
+    async def _binding(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        if target.verb != "create":
+            raise method_not_allowed()
+        options = write_options(request.query, "CreateOptions")
+        binding = await self._decoded(request, "Binding", options)
+        call = _call(request, options)
+        await bind(self._operations, kind, target.namespace, target.name, binding, call)
+        return self._plain(request, success(code=201), status=201, call=call)
+
+    async def _eviction(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        if target.verb != "create":
+            raise method_not_allowed()
+        stated = write_options(request.query, "CreateOptions")
+        eviction = await self._decoded(request, "Eviction", stated)
+        inner = eviction.get("deleteOptions")
+        options, dry_run = delete_options({}, None if inner is None else as_object(inner, "DeleteOptions"))
+        call = Call(request.user, stated.dry_run or dry_run, stated.validation)
+        await evict(self._operations, kind, target.namespace, target.name, eviction, options, call)
+        return self._plain(request, success(code=201), status=201, call=call)
+
+    async def _token(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        if target.verb != "create":
+            raise method_not_allowed()
+        options = write_options(request.query, "CreateOptions")
+        wanted = await self._decoded(request, "TokenRequest", options)
+        answer = request_token(self._store, self._accounts, target.namespace, target.name, wanted, clock=self._clock)
+        return self._plain(request, answer, status=201)
+
+    async def _finalize(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        if target.verb != "update":
+            raise method_not_allowed()
+        options = write_options(request.query, "UpdateOptions")
+        wanted = await self._decoded(request, kind.resource.kind, options)
+        call = _call(request, options)
+        record = await finalize(self._operations, kind, target.name, wanted, call)
+        return self._object(request, kind, record, call=call)
+
+    async def _review(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        if target.verb != "create" or target.name:
+            raise method_not_allowed()
+        options = write_options(request.query, "CreateOptions")
+        review = await self._decoded(request, kind.resource.kind, options)
+        call = _call(request, options)
+        call.warnings += kind.schema.prepare(review, strict=options.validation)
+        answer = self._reviews.answers[kind.resource.id](request.user, review, target.namespace)
+        return self._plain(request, answer, status=201, call=call)
+
+    # --- answers ---
+
+    async def _decoded(self, request: Request, wanted: str, options: WriteOptions) -> JsonObject:
+        body = await request.body()
+        if not body:
+            raise BadRequest(f"the object provided is unrecognized (must be of type {wanted}): the body is empty")
+        return await decode_body(body, request.content_type, wanted=wanted, validation=options.validation)
+
+    def _object(
+        self, request: Request, kind: Kind, record: Record, *, status: int = 200, call: Call | None = None
+    ) -> Response:
+        representation = negotiate(request.accept)
+        body = object_body(kind, record, representation, include=_include(request), now=self._clock.now())
+        warnings = call.warnings if call is not None else ()
+        return Response(body, status, wanted=representation.media_type, warnings=warnings)
+
+    def _page(
+        self, request: Request, kind: Kind, page: Page, representation: Representation, *, call: Call | None = None
+    ) -> Response:
+        body = list_body(kind, page, representation, include=_include(request), now=self._clock.now())
+        warnings = call.warnings if call is not None else ()
+        return Response(body, wanted=representation.media_type, warnings=warnings)
+
+    def _plain(self, request: Request, obj: JsonObject, *, status: int = 200, call: Call | None = None) -> Response:
+        """An object that is no stored one: always itself, whatever form was asked for."""
+        warnings = call.warnings if call is not None else ()
+        return Response(encode(obj) + b"\n", status, wanted=negotiate(request.accept).media_type, warnings=warnings)
+
+
+def _call(request: Request, options: WriteOptions) -> Call:
+    return Call(request.user, options.dry_run, options.validation)
+
+
+def _include(request: Request) -> IncludeObject:
+    stated = request.query.get("includeObject", "")
+    try:
+        return IncludeObject(stated or "Metadata")
+    except ValueError as error:
+        raise BadRequest(f'includeObject: wanted None, Metadata or Object, found "{stated}"') from error

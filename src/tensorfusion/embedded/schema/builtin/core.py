@@ -1,0 +1,148 @@
+"""Rules of the small core kinds: configuration, secrets, nodes, events, priority classes and RBAC bindings.
+
+Source: kubernetes pkg/apis/{core,scheduling,rbac}/validation, texts seen through a real server.
+"""
+
+import re
+
+from tensorfusion.embedded.schema.metadata import check_data_keys
+from tensorfusion.embedded.schema.names import config_key, label_value, qualified_name
+from tensorfusion.embedded.schema.path import Member, Path, Problem
+from tensorfusion.embedded.schema.words import (
+    DUPLICATE,
+    FORBIDDEN,
+    IMMUTABLE,
+    NOT_SUPPORTED,
+    REQUIRED,
+    TOO_LONG,
+    complain,
+    duplicate,
+    forbidden,
+    required,
+    unsupported,
+)
+from tensorfusion.model.meta import Raw
+
+DATA_BYTES = 1 << 20
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_SECRET_KEYS = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
+_ACCOUNT = "kubernetes.io/service-account.name"
+_PERCENT_NAMED = re.compile(r"[/%]").search
+
+
+def check_config_map(config_map: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_data(config_map, ("data", "binaryData"), problems)
+    for key in (config_map.get("data") or {}).keys() & (config_map.get("binaryData") or {}).keys():
+        at: Path = ((None, "data"), Member(key))
+        complain(problems, at, key, ["duplicate of key present in binaryData"])
+    if old is not None:
+        _check_frozen(config_map, old, ("data", "binaryData"), problems)
+
+
+def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_data(secret, ("data",), problems)
+    kind, data = secret.get("type", ""), secret.get("data") or {}
+    for key in _SECRET_KEYS.get(kind, ()):
+        if key not in data:
+            problems.append(Problem(((None, "data"), Member(key)), required(), REQUIRED))
+    metadata = secret.get("metadata") or {}
+    if kind == "kubernetes.io/service-account-token" and not (metadata.get("annotations") or {}).get(_ACCOUNT):
+        at: Path = (((None, "metadata"), "annotations"), Member(_ACCOUNT))
+        problems.append(Problem(at, required(), REQUIRED))
+    if old is not None:
+        if kind != old.get("type", ""):
+            complain(problems, (None, "type"), kind, [IMMUTABLE])
+        _check_frozen(secret, old, ("data",), problems)
+
+
+def _check_data(obj: Raw, fields: tuple[str, ...], problems: list[Problem]) -> None:
+    size = 0
+    for field in fields:
+        data = obj.get(field)
+        if data:
+            check_data_keys(data, (None, field), config_key, problems)
+            size += sum(len(value) if field == "data" else len(value) * 3 // 4 for value in data.values())
+    if size > DATA_BYTES:
+        problems.append(Problem((None, "data"), f"Too long: may not be more than {DATA_BYTES} bytes", TOO_LONG))
+
+
+def _check_frozen(obj: Raw, old: Raw, fields: tuple[str, ...], problems: list[Problem]) -> None:
+    if not old.get("immutable"):
+        return
+    text = forbidden("field is immutable when `immutable` is set")
+    if not obj.get("immutable"):
+        problems.append(Problem((None, "immutable"), text, FORBIDDEN))
+    for field in fields:
+        if (obj.get(field) or {}) != (old.get(field) or {}):
+            problems.append(Problem((None, field), text, FORBIDDEN, stands=False))
+
+
+def check_node(node: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    spec = node.get("spec") or {}
+    at: Path = ((None, "metadata"), "taints")
+    seen: set[tuple[object, object]] = set()
+    for index, taint in enumerate(spec.get("taints") or ()):
+        key, effect = taint.get("key", ""), taint.get("effect")
+        complain(problems, ((at, index), "key"), key, qualified_name(key))
+        complain(problems, ((at, index), "value"), taint.get("value", ""), label_value(taint.get("value", "")))
+        if not effect:
+            problems.append(Problem(((at, index), "effect"), required(), REQUIRED))
+        elif effect not in _EFFECTS:
+            problems.append(Problem(((at, index), "effect"), unsupported(effect, _EFFECTS), NOT_SUPPORTED))
+        if (key, effect) in seen:
+            text = f"{duplicate(taint)}: taints must be unique by key and effect pair"
+            problems.append(Problem((at, index), text, DUPLICATE))
+        seen.add((key, effect))
+    if old is not None:
+        _check_node_update(spec, old.get("spec") or {}, problems)
+
+
+def _check_node_update(spec: Raw, old: Raw, problems: list[Problem]) -> None:
+    if old.get("podCIDRs") and spec.get("podCIDRs") != old["podCIDRs"]:
+        text = forbidden('node updates may not change podCIDR except from "" to valid')
+        problems.append(Problem(((None, "spec"), "podCIDRs"), text, FORBIDDEN))
+    if old.get("providerID") and spec.get("providerID") != old["providerID"]:
+        text = forbidden('node updates may not change providerID except from "" to valid')
+        problems.append(Problem(((None, "spec"), "providerID"), text, FORBIDDEN))
+
+
+def check_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    involved = (event.get("involvedObject") or event.get("regarding") or {}).get("namespace") or "default"
+    namespace = (event.get("metadata") or {}).get("namespace")
+    if old is None and namespace and involved != namespace:
+        field = "regarding" if "regarding" in event else "involvedObject"
+        complain(problems, ((None, field), "namespace"), involved, ["does not match event.namespace"])
+
+
+def check_priority_class(priority_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    if old is None:
+        return
+    if priority_class.get("value") != old.get("value"):
+        problems.append(Problem((None, "value"), forbidden("may not be changed in an update."), FORBIDDEN))
+    policy = priority_class.get("preemptionPolicy")
+    if policy != old.get("preemptionPolicy"):
+        complain(problems, (None, "preemptionPolicy"), policy, [IMMUTABLE])
+
+
+def check_role_binding(binding: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_role_reference(binding, ("Role", "ClusterRole"), old, problems)
+
+
+def check_cluster_role_binding(binding: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_role_reference(binding, ("ClusterRole",), old, problems)
+
+
+def _check_role_reference(binding: Raw, kinds: tuple[str, ...], old: Raw | None, problems: list[Problem]) -> None:
+    reference = binding.get("roleRef") or {}
+    kind, name = reference.get("kind"), reference.get("name", "")
+    if kind not in kinds:
+        problems.append(Problem(((None, "roleRef"), "kind"), unsupported(kind or "", kinds), NOT_SUPPORTED))
+    if _PERCENT_NAMED(name):
+        complain(problems, ((None, "roleRef"), "name"), name, [f"may not contain '{'/' if '/' in name else '%'}'"])
+    if old is not None and reference != old.get("roleRef"):
+        complain(problems, (None, "roleRef"), reference, ["cannot change roleRef"])

@@ -1,0 +1,97 @@
+"""Rules of webhook configurations: where they are called, what they match, and that their conditions compile.
+
+Source: kubernetes pkg/apis/admissionregistration/validation, texts seen through a real server.
+"""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from tensorfusion.embedded.cel import CONDITION_VARIABLES, CelError, compile_expression
+from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
+from tensorfusion.embedded.schema.path import Path, Problem
+from tensorfusion.embedded.schema.words import (
+    DUPLICATE,
+    NOT_SUPPORTED,
+    REQUIRED,
+    complain,
+    duplicate,
+    required,
+    unsupported,
+)
+from tensorfusion.model.meta import Raw
+
+_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_REVIEW_VERSIONS = ("v1", "v1beta1")
+_WILD = {"apiGroups": "API groups", "apiVersions": "API versions", "operations": "operations"}
+_URL_TEXT = "desired format: https://host[/path]"
+
+
+def check_webhooks(configuration: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    names: set[str] = set()
+    for index, webhook in enumerate(configuration.get("webhooks") or ()):
+        at: Path = ((None, "webhooks"), index)
+        name = webhook.get("name", "")
+        if name.count(".") < 2:
+            text = "should be a domain with at least three segments separated by dots"
+            complain(problems, (at, "name"), name, [text])
+        if name in names:
+            problems.append(Problem((at, "name"), duplicate(name), DUPLICATE))
+        names.add(name)
+        versions = webhook.get("admissionReviewVersions") or ()
+        if versions and not set(versions) & set(_REVIEW_VERSIONS):
+            text = f"must include at least one of {', '.join(_REVIEW_VERSIONS)}"
+            complain(problems, (at, "admissionReviewVersions"), versions, [text])
+        _check_client(webhook.get("clientConfig") or {}, (at, "clientConfig"), problems)
+        for field in ("namespaceSelector", "objectSelector"):
+            check_label_selector(webhook.get(field), (at, field), problems)
+        for number, rule in enumerate(webhook.get("rules") or ()):
+            _check_rule(rule, ((at, "rules"), number), problems)
+        _check_conditions(webhook.get("matchConditions") or (), (at, "matchConditions"), problems)
+
+
+def _check_client(client: Raw, path: Path, problems: list[Problem]) -> None:
+    url, service = client.get("url"), client.get("service")
+    if (url is None) == (service is None):
+        problems.append(Problem(path, required("exactly one of url or service is required"), REQUIRED))
+    elif url is not None:
+        parts = urlsplit(url)
+        if parts.scheme != "https":
+            complain(problems, (path, "url"), parts.scheme, [f"'https' is the only allowed URL scheme; {_URL_TEXT}"])
+        if not parts.netloc:
+            complain(problems, (path, "url"), "", [f"host must be specified; {_URL_TEXT}"])
+    elif service is not None:
+        for field in ("name", "namespace"):
+            if not service.get(field):
+                problems.append(Problem(((path, "service"), field), required(), REQUIRED))
+        target = service.get("path")
+        if target is not None and not target.startswith("/"):
+            complain(problems, ((path, "service"), "path"), target, ["must start with a '/'"])
+
+
+def _check_rule(rule: Mapping[str, Sequence[str]], path: Path, problems: list[Problem]) -> None:
+    for index, operation in enumerate(rule.get("operations") or ()):
+        if operation not in _OPERATIONS:
+            at: Path = ((path, "operations"), index)
+            problems.append(Problem(at, unsupported(operation, _OPERATIONS), NOT_SUPPORTED))
+    for field, named in _WILD.items():
+        values = rule.get(field) or ()
+        if "*" in values and len(values) > 1:
+            complain(problems, (path, field), values, [f"if '*' is present, must not specify other {named}"])
+    resources = rule.get("resources") or ()
+    if "*/*" in resources and len(resources) > 1:
+        complain(problems, (path, "resources"), resources, ["if '*/*' is present, must not specify other resources"])
+
+
+def _check_conditions(conditions: Sequence[Raw], path: Path, problems: list[Problem]) -> None:
+    names: set[str] = set()
+    for index, condition in enumerate(conditions):
+        name, expression = condition.get("name"), condition.get("expression", "")
+        if name in names:
+            problems.append(Problem(((path, index), "name"), duplicate(name), DUPLICATE))
+        if name:
+            names.add(name)
+        if expression.strip():
+            try:
+                compile_expression(expression, CONDITION_VARIABLES)
+            except CelError as error:
+                complain(problems, ((path, index), "expression"), expression, [str(error)])

@@ -1,0 +1,201 @@
+"""What one version of a kind accepts: ``prepare`` decodes and defaults, ``validate`` refuses.
+
+Two steps because admission stands between them. Built-in kinds follow the facts, custom kinds their structural schema; both
+answer in the words of a real API server.
+"""
+
+from enum import StrEnum
+from typing import NoReturn, Protocol
+
+from tensorfusion.embedded.facts import Facts
+from tensorfusion.embedded.schema.builtin import CHECKS
+from tensorfusion.embedded.schema.checks import compile_checks
+from tensorfusion.embedded.schema.constraints import compile_constraints
+from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
+from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata_update
+from tensorfusion.embedded.schema.names import RULES, subdomain
+from tensorfusion.embedded.schema.patch_shape import PatchShape
+from tensorfusion.embedded.schema.path import Path, Problem, value_at
+from tensorfusion.embedded.schema.rules import MISSING, compile_rules
+from tensorfusion.embedded.schema.structural import compile_structural
+from tensorfusion.embedded.schema.words import invalid, invalid_value
+from tensorfusion.errors import BadRequest
+from tensorfusion.model.meta import Raw
+from tensorfusion.model.resources import Resource
+
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+
+
+class FieldValidation(StrEnum):
+    """What happens to fields that the schema does not know: they are always dropped."""
+
+    IGNORE = "Ignore"
+    WARN = "Warn"
+    STRICT = "Strict"
+
+
+class Schema(Protocol):
+    """What one version of a kind accepts."""
+
+    document: Raw
+    patch_shape: PatchShape | None
+
+    def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+        """Decode in place: drop unknown fields, apply defaults. Returns warnings.
+
+        Raises:
+            BadRequest: another kind, wrong JSON types, too deep, or unknown fields with ``STRICT``.
+        """
+        ...
+
+    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
+        """Check a prepared object; ``old`` is what it replaces.
+
+        Raises:
+            Invalid: with a cause for each broken field.
+        """
+        ...
+
+
+class BuiltinSchema:
+    """A built-in kind, or the body of a subresource (``named`` is false: it has no name of its own)."""
+
+    def __init__(self, facts: Facts, resource: Resource, definition: str, *, name_rule: str = "", named: bool = True) -> None:
+        self.document: Raw = facts.definitions[definition]
+        self.patch_shape: PatchShape | None = PatchShape(facts.definitions, self.document)
+        self._resource = resource
+        self._decode = compile_decoder(facts.definitions, definition)
+        self._check = compile_checks(facts.definitions, definition)
+        self._semantics = CHECKS.get(resource.id)
+        self._rule = RULES.get(name_rule, subdomain)
+        self._named = named
+
+    def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+        resource = self._resource
+        kind, version = obj.setdefault("kind", resource.kind), obj.setdefault("apiVersion", resource.api_version)
+        if not kind or not version:
+            obj["kind"], obj["apiVersion"] = kind or resource.kind, version or resource.api_version
+        elif kind != resource.kind or version != resource.api_version:
+            _refuse_kind(obj, resource)
+        unknown: list[str] = []
+        try:
+            self._decode(obj, None, unknown)
+        except BadRequest as error:
+            raise BadRequest(f"{_handled(resource)}: {error}") from None
+        return _unknown_fields(unknown, strict, resource)
+
+    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
+        problems: list[Problem] = []
+        metadata = obj.get("metadata") or {}
+        if self._named:
+            check_metadata(metadata, self._rule, namespaced=self._resource.namespaced, problems=problems)
+            if old is not None:
+                check_metadata_update(metadata, old["metadata"], problems)
+        if subresource != "status":
+            self._check(obj, None, problems)
+            if self._semantics is not None:
+                self._semantics(obj, old, problems)
+        if problems:
+            raise invalid(self._resource, metadata.get("name", ""), problems)
+
+
+class CustomSchema:
+    """One version of a custom resource. The definition has been checked before (``definitions``)."""
+
+    patch_shape: PatchShape | None = None
+
+    def __init__(self, resource: Resource, schema: Raw, decode_metadata: Decoder) -> None:
+        self.document = schema
+        self._resource = resource
+        self._prune = compile_structural(schema, decode_metadata)
+        inner = {key: value for key, value in schema.items() if key != "properties"}
+        inner["properties"] = {
+            name: value for name, value in schema.get("properties", {}).items() if name not in _IMPLIED
+        }
+        self._check = compile_constraints(inner)
+        status = schema.get("properties", {}).get("status")
+        self._check_status = compile_constraints(status) if status is not None else None
+        self._rules = compile_rules(schema, None, [])
+
+    def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+        resource = self._resource
+        kind, version = obj.get("kind"), obj.get("apiVersion")
+        if not kind or not isinstance(kind, str):
+            raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing")
+        if version != resource.api_version:
+            raise BadRequest(
+                f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+            )
+        unknown: list[str] = []
+        try:
+            self._prune(obj, None, unknown)
+        except BadRequest as error:
+            raise BadRequest(f"{_handled(resource)}: {error}") from None
+        return _unknown_fields(unknown, strict, resource)
+
+    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
+        problems: list[Problem] = []
+        metadata = obj.get("metadata") or {}
+        check_metadata(metadata, subdomain, namespaced=self._resource.namespaced, problems=problems)
+        if old is not None:
+            check_metadata_update(metadata, old["metadata"], problems)
+        if obj.get("kind") != self._resource.kind:
+            text = invalid_value(obj.get("kind"), f"must be {self._resource.kind}")
+            problems.append(Problem((None, "kind"), text))
+        self._check_values(obj, subresource, problems)
+        if self._rules is not None:
+            if any(problem.blocking for problem in problems):
+                text = invalid_value(None, _UNCHECKED)
+                problems.append(Problem(None, text, field="<nil>", stands=False))
+            else:
+                self._rules.check(obj, MISSING if old is None else old, None, problems)
+        if problems and old is not None:
+            problems = _not_standing(problems, obj, old)
+        if problems:
+            raise invalid(self._resource, metadata.get("name", ""), problems)
+
+    def _check_values(self, obj: Raw, subresource: str, problems: list[Problem]) -> None:
+        if subresource == "status":
+            if self._check_status is not None and "status" in obj:
+                at: Path = (None, "status")
+                self._check_status(obj["status"], at, problems)
+        elif self._check is not None:
+            self._check(obj, None, problems)
+
+
+_IMPLIED = frozenset({"apiVersion", "kind", "metadata"})
+
+
+def _not_standing(problems: list[Problem], obj: Raw, old: Raw) -> list[Problem]:
+    """Without the problems of values that the update leaves as they were (ratcheting of Kubernetes 1.30 and later)."""
+    left = [
+        problem
+        for problem in problems
+        if not problem.stands or problem.path is None or value_at(obj, problem.path) != value_at(old, problem.path)
+    ]
+    return [] if all(problem.field == "<nil>" for problem in left) and len(left) < len(problems) else left
+
+
+def _handled(resource: Resource) -> str:
+    return f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+
+
+def _unknown_fields(unknown: list[str], strict: FieldValidation, resource: Resource) -> list[str]:
+    if not unknown or strict is FieldValidation.IGNORE:
+        return []
+    texts = [f'unknown field "{field}"' for field in unknown]
+    if strict is FieldValidation.STRICT:
+        raise BadRequest(f"{_handled(resource)}: strict decoding error: {', '.join(texts)}")
+    return texts
+
+
+def _refuse_kind(obj: Raw, resource: Resource) -> NoReturn:
+    kind, api_version = obj["kind"], obj["apiVersion"]
+    if not isinstance(kind, str) or not isinstance(api_version, str):
+        raise BadRequest("apiVersion and kind must be strings")
+    version = api_version.rpartition("/")[2]
+    raise BadRequest(
+        f'{kind} in version "{version}" cannot be handled as a {resource.kind}: no kind "{kind}" is registered for version '
+        f'"{api_version}" here: send {resource.kind} of {resource.api_version}'
+    )

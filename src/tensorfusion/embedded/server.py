@@ -1,0 +1,189 @@
+"""The parts of the API process put together, from an empty folder to a served API and back.
+
+Everything that the server writes is in one folder: the store, keys and certificates (``pki``), the token file, the
+admin's kubeconfig and the Unix socket.
+"""
+
+import asyncio
+import base64
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from tensorfusion.clock import Clock
+from tensorfusion.embedded.access.authentication import Authenticator
+from tensorfusion.embedded.access.bootstrap import bootstrap_objects
+from tensorfusion.embedded.access.certificates import Authority, write_private
+from tensorfusion.embedded.access.rbac import Rbac
+from tensorfusion.embedded.access.reviews import Reviews
+from tensorfusion.embedded.access.tokens import AccountTokens, Tokens, read_token_file
+from tensorfusion.embedded.access.users import MASTERS
+from tensorfusion.embedded.admission import Admission
+from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.definitions import Definitions
+from tensorfusion.embedded.discovery import Discovery
+from tensorfusion.embedded.documents import Documents
+from tensorfusion.embedded.garbage import GarbageCollector
+from tensorfusion.embedded.http import App
+from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
+from tensorfusion.embedded.namespaces import Namespaces
+from tensorfusion.embedded.operations import Operations
+from tensorfusion.embedded.routes import Routes
+from tensorfusion.embedded.services import ServiceAddresses
+from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
+from tensorfusion.embedded.webhooks import Webhooks
+from tensorfusion.errors import AlreadyExists
+from tensorfusion.model.resources import SERVICES
+from tensorfusion.telemetry.logs import get_logger
+
+ADMIN = "admin"
+VERSION = "v1.34.2"
+"""The Kubernetes version whose API this server behaves like; clients decide by it what to ask for."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one server is set up. ``services`` maps ``namespace/name`` of webhook services to URLs."""
+
+    data: Path
+    port: int = 0
+    bind: str = "127.0.0.1"
+    services: dict[str, str] = field(default_factory=dict)
+    bookmark_every: float = 50.0
+    history: HistoryLimits | None = None
+
+
+class Server:
+    """One API server. ``run`` serves until ``stop``."""
+
+    def __init__(self, settings: Settings, *, clock: Clock) -> None:
+        """Open the folder.
+
+        Raises:
+            ConfigError, StoreError: the folder, its keys, its store or the address cannot be used; one line says why.
+        """
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        data = settings.data
+        for folder in (data, data / "run", data / "pki"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        now = clock.now()
+        authority = Authority.open(data / "pki", now)
+        certificate, key = authority.serving(settings.bind, now)
+        authority.client(ADMIN, ADMIN, (MASTERS,), now)
+        self._authority = authority
+        self._admin_token = _admin_token(data / "tokens.csv")
+        self.store = Store.open(data / "store.db", history=settings.history)
+        self.kinds = Kinds.builtin()
+        rbac = Rbac(self.store)
+        accounts = AccountTokens(data / "pki" / "sa.key", self.store, clock=clock)
+        tokens = Tokens(read_token_file(data / "tokens.csv"), accounts)
+        self._webhooks = Webhooks(self.store, services=settings.services)
+        self.operations = Operations(self.store, self.kinds, Admission(self.store, rbac, self._webhooks), clock=clock)
+        self._definitions = Definitions(self.operations)
+        self.operations.refine[SERVICES.id] = ServiceAddresses(self.store).refine
+        self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
+        self._garbage = GarbageCollector(self.operations)
+        routes = Routes(
+            self.operations, Reviews(rbac, tokens), accounts, clock=clock, bookmark_every=settings.bookmark_every
+        )
+        self.app = App(Authenticator(tokens, rbac), rbac, self.kinds, routes, Documents(Discovery(self.kinds, VERSION)))
+        self._tls = tls_context(certificate, key, authority.path)
+        self.port = settings.port
+
+    def stop(self) -> None:
+        """End gracefully: no new connections, watches end, requests under way are answered."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until stopped; the store is closed when this returns.
+
+        Raises:
+            ConfigError: the address cannot be used.
+        """
+        try:
+            await self._bootstrap()
+            await self._namespaces.prepare()
+            doors = self._open_doors()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    workers = [
+                        group.create_task(work(), name=name)
+                        for name, work in (
+                            ("garbage", self._garbage.run),
+                            ("namespaces", self._namespaces.run),
+                            ("definitions", self._definitions.run),
+                        )
+                    ]
+                    serving = [group.create_task(door.serve(), name="listener") for door in doors]
+                    self.app.ready = True
+                    log.info("serving", port=self.port, data=str(self._settings.data))
+                    await self._stopping.wait()
+                    self.app.drain()
+                    for door in doors:
+                        door.stop()
+                    await asyncio.wait(serving)
+                    for worker in workers:
+                        worker.cancel()
+            finally:
+                (self._settings.data / "run" / "api.sock").unlink(missing_ok=True)
+        finally:
+            await self._webhooks.close()
+            await self.store.close()
+            log.info("stopped")
+
+    def _open_doors(self) -> tuple[Listener, Listener]:
+        listening = bind_address(self._settings.bind, self._settings.port)
+        self.port = int(listening.getsockname()[1])
+        self._write_kubeconfig()
+        local = bind_unix(self._settings.data / "run" / "api.sock")
+        return Listener(self.app, listening, self._tls), Listener(self.app, local, None)
+
+    async def _bootstrap(self) -> None:
+        """Make what every cluster starts with; what exists is left alone."""
+        for obj in bootstrap_objects():
+            kind = self.kinds.of_kind(obj["apiVersion"], obj["kind"])
+            if kind is None or self.store.get(ObjectKey(kind.resource.id, "", obj["metadata"]["name"])) is not None:
+                continue
+            try:
+                await self.operations.create(kind, "", obj, Call.system())
+            except AlreadyExists:
+                continue
+
+    def _write_kubeconfig(self) -> None:
+        bind = self._settings.bind
+        host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # compared, not bound to
+        host = f"[{host}]" if ":" in host else host
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "tensorfusion",
+                    "cluster": {
+                        "server": f"https://{host}:{self.port}",
+                        "certificate-authority-data": base64.b64encode(self._authority.pem()).decode(),
+                    },
+                }
+            ],
+            "users": [{"name": ADMIN, "user": {"token": self._admin_token}}],
+            "contexts": [{"name": "tensorfusion", "context": {"cluster": "tensorfusion", "user": ADMIN}}],
+            "current-context": "tensorfusion",
+        }
+        write_private(self._settings.data / "kubeconfig", yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def _admin_token(path: Path) -> str:
+    """The admin's token, from the token file, which is made if it is missing."""
+    if not path.exists():
+        write_private(path, f'{secrets.token_urlsafe(32)},{ADMIN},{ADMIN},"{MASTERS}"\n'.encode())
+    for line in path.read_text("utf-8").splitlines():
+        columns = line.split(",")
+        if len(columns) > 1 and columns[1].strip() == ADMIN:
+            return columns[0].strip().strip('"')
+    return ""

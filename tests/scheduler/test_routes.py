@@ -1,0 +1,277 @@
+"""The scheduler over HTTP: simulate, allocation, explain, decisions."""
+
+import json
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from tensorfusion.errors import InvalidRequest, Unauthorized
+from tensorfusion.model import keys
+from tensorfusion.model.resources import PODS
+from tensorfusion.scheduler.routes import routes
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: test-pod
+  namespace: default
+  labels:
+    tensor-fusion.ai/component: worker
+  annotations:
+    tensor-fusion.ai/gpupool: main
+    tensor-fusion.ai/tflops-request: "{tflops}"
+    tensor-fusion.ai/vram-request: "1Gi"
+spec:
+  schedulerName: {scheduler}
+  containers:
+  - name: test-container
+    image: nvidia/cuda
+"""
+
+
+def pod(tflops: str = "10", scheduler: str = keys.SCHEDULER_NAME) -> str:
+    return POD.format(tflops=tflops, scheduler=scheduler)
+
+
+class Http:
+    """Calls an ASGI application without a server."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+
+    async def call(self, method: str, path: str, body: bytes | str = b"", kind: str = "") -> tuple[int, Any]:
+        sent = body.encode() if isinstance(body, str) else body
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(b"content-type", kind.encode())],
+        }
+        parts = iter([sent[i : i + 65536] for i in range(0, len(sent), 65536)] or [b""])
+        answer: dict[str, Any] = {"body": b""}
+
+        async def receive() -> dict[str, Any]:
+            part = next(parts, None)
+            return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                answer["status"] = message["status"]
+            else:
+                answer["body"] += message.get("body", b"")
+
+        await self._app(scope, receive, send)
+        return answer["status"], json.loads(answer["body"])
+
+
+def unchanged(body: dict[str, Any]) -> dict[str, Any]:
+    return body
+
+
+async def nobody(_: Request) -> None:
+    raise Unauthorized("no token: send Authorization: Bearer TOKEN")
+
+
+@pytest.fixture
+async def http(world) -> Http:
+    world.fleet(nodes=2, devices=2, tflops="100")
+    await world.start()
+    return Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=nobody, anonymous_read=True)))
+
+
+async def test_a_pod_that_fits_is_told_where_and_why_and_nothing_changes(world, http) -> None:
+    status, answer = await http.call("POST", "/api/simulate-schedule", pod(), "application/yaml")
+    assert status == 200
+    assert answer["error"] is None
+    assert answer["scheduleResult"] == {"SuggestedHost": "n0", "EvaluatedNodes": 2, "FeasibleNodes": 2}
+    stages = answer["filterDetail"]["FilterStageDetails"]
+    assert stages[0]["FilterName"]
+    assert set(stages[-1]["After"]) == {"g0-0", "g0-1", "g1-0", "g1-1"}
+    assert all(stage["Diff"] == len(stage["Before"]) - len(stage["After"]) for stage in stages)
+    gpus = answer["gpuSchedulerState"]
+    assert gpus["FinalGPUs"] == ["g0-0"]
+    assert [gpu["metadata"]["name"] for gpu in gpus["NodeGPUs"]["n1"]] == ["g1-0", "g1-1"]
+    assert set(gpus["ValidNodeGPUScore"]["n0"]) == {"g0-0", "g0-1"}
+    assert gpus["IsPreemption"] is False
+    assert answer["progressiveNodeNames"] is None
+    await world.settle(5)
+    assert not world.service.state.allocations
+    assert world.bindings() == []
+    assert len(world.service.book.queue) == 0
+
+
+async def test_the_content_type_is_not_looked_at(http) -> None:
+    as_json = json.dumps(
+        {"metadata": {"name": "a"}, "spec": {"schedulerName": "default-scheduler", "containers": [{}]}}
+    )
+    for body, kind in ((as_json, "application/yaml"), (pod(), "application/json"), (pod(), "")):
+        status, answer = await http.call("POST", "/api/simulate-schedule", body, kind)
+        assert (status, answer["error"]) == (200, None)
+
+
+async def test_a_pod_that_does_not_fit_is_an_answer_with_an_error_inside(http) -> None:
+    status, answer = await http.call("POST", "/api/simulate-schedule", pod(tflops="200"))
+    assert status == 200
+    error = answer["error"]
+    assert answer["scheduleResult"]["SuggestedHost"] == ""
+    assert error["type"] == "FitError"
+    assert "4 devices: not enough compute" in error["message"]
+    assert error["numAllNodes"] == 2
+    diagnosis = error["diagnosis"]
+    assert diagnosis["unschedulablePlugins"] == ["GPUResourcesFit"]
+    assert diagnosis["nodeToStatus"]["nodes"]["n1"]["reasons"] == ["not enough compute"]
+
+
+async def test_a_quota_stands_in_the_way_of_a_simulation_too(world, http) -> None:
+    world.quota("default", {"total": {"requests": {"tflops": "5"}}})
+    await world.settle()
+    _, answer = await http.call("POST", "/api/simulate-schedule", pod())
+    assert answer["error"]["type"] == "QuotaExceeded"
+    assert "total.max.tflops.request" in answer["error"]["diagnosis"]["preFilterMsg"]
+
+
+async def test_an_unknown_scheduler_is_not_found(http) -> None:
+    status, answer = await http.call("POST", "/api/simulate-schedule", pod(scheduler="volcano"))
+    assert (status, answer) == (500, {"error": "scheduler framework not found"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[",
+        "{}",
+        "kind: Pod",
+        "just text",
+        "- 1",
+        "kind: Node",
+        "a: &a [*a]",
+        "\x00",
+        b"\xff\xfe",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "---\n{}\n---\n{}",
+        "spec: 5",
+        "spec: {containers: [{name: 5}], priority: many}",
+        "!!python/object/apply:os.system [ls]",
+        pod(tflops="many"),
+        pod(tflops="-1"),
+    ],
+)
+async def test_a_bad_body_is_a_400_with_one_line(http, body: str | bytes) -> None:
+    status, answer = await http.call("POST", "/api/simulate-schedule", body)
+    assert status in (400, 413)
+    assert set(answer) == {"error"}
+    assert answer["error"]
+    assert "\n" not in answer["error"]
+    assert "Traceback" not in answer["error"]
+
+
+async def test_a_body_without_end_is_not_read_to_the_end(http) -> None:
+    status, answer = await http.call("POST", "/api/simulate-schedule", b" " * (4 << 20))
+    assert status == 413
+    assert "3145728" in answer["error"]
+
+
+async def test_admission_goes_first_and_its_refusal_is_the_answer(world, http) -> None:
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        raise InvalidRequest("annotation tensor-fusion.ai/gpu-count: wanted 1..128, found '200'")
+
+    refusing = Http(Starlette(routes=routes(world.service, admission=refuse, authorize=nobody, anonymous_read=True)))
+    status, answer = await refusing.call("POST", "/api/simulate-schedule", pod())
+    assert (status, answer["error"][:10]) == (400, "annotation")
+
+
+@pytest.mark.parametrize("path", ["/api/allocation", "/api/explain?name=a", "/api/decisions"])
+async def test_without_anonymous_reading_a_token_is_asked_for(world, path: str) -> None:
+    await world.start()
+    closed = Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=nobody)))
+    status, answer = await closed.call("GET", path)
+    assert (status, "token" in answer["error"]) == (401, True)
+    status, answer = await closed.call("POST", "/api/simulate-schedule", pod())
+    assert status == 401
+
+
+async def test_allocation_shows_devices_workers_and_shares(world, http) -> None:
+    made = world.worker("a", tflops="30", vram="2Gi", count=2)
+    await world.settle()
+    _, answer = await http.call("GET", "/api/allocation")
+    uid = made["metadata"]["uid"]
+    devices = world.devices_of("a")
+    assert answer["gpuStore"][f"/{devices[0]}"]["status"]["available"] == {"tflops": "70", "vram": "14Gi"}
+    assert answer["nodeWorkerStore"] == {"n0": {"default/a": True}}
+    share = answer["allocation"][uid]
+    assert share["GPUNames"] == devices
+    assert (share["PoolName"], share["Count"], share["Request"]) == ("main", 2, {"tflops": "30", "vram": "2Gi"})
+    assert share["PodMeta"]["name"] == "a"
+    for device in devices:
+        (worker,) = answer["gpuToWorkerMap"][device]
+        assert (worker["podName"], worker["podUID"], worker["namespace"]) == ("a", uid, "default")
+
+
+async def test_explain_tells_of_a_placed_pod(world, http) -> None:
+    world.worker("a", tflops="30")
+    await world.settle()
+    status, answer = await http.call("GET", "/api/explain?namespace=default&name=a")
+    assert status == 200
+    assert (answer["result"], answer["node"], answer["devices"]) == ("placed", "n0", ["g0-0"])
+    assert answer["request"]["tflops"] == "30"
+    assert answer["mode"] == "NodeCompactGPULowLoad"
+    assert answer["alternatives"] == [{"node": "n1", "score": 0}]
+    assert answer["binding"] == "bound"
+    assert answer["attempt"] == 1
+
+
+async def test_explain_tells_why_a_pod_waits(world, http) -> None:
+    world.worker("big", tflops="200")
+    await world.settle()
+    _, answer = await http.call("GET", "/api/explain?name=big")
+    assert answer["result"] == "unschedulable"
+    assert "4 devices: not enough compute" in answer["reason"]
+    assert answer["removed"] == {"compute": 4}
+    assert answer["waits"] == "until something changes that can help"
+
+
+async def test_explain_tells_of_pods_that_were_never_decided(world, http) -> None:
+    world.worker("gated", schedulingGates=[{"name": "example.com/g"}])
+    world.plain("theirs", schedulerName="volcano")
+    world.worker("broken", tflops="many")
+    world.worker("before")
+    patch = {"spec": {"nodeName": "n0"}, "metadata": {"annotations": {keys.GPU_IDS: "g0-0"}}}
+    world.api.change(PODS, "before", patch, namespace="default")
+    await world.settle()
+    results = {}
+    for name in ("gated", "theirs", "broken", "before"):
+        _, answer = await http.call("GET", f"/api/explain?name={name}")
+        results[name] = answer["result"]
+        assert answer["reason"]
+    assert results == {"gated": "gated", "theirs": "not-ours", "broken": "invalid", "before": "placed"}
+
+
+async def test_explain_remembers_a_deleted_pod_and_knows_no_others(world, http) -> None:
+    world.worker("a")
+    await world.settle()
+    world.delete("a")
+    await world.settle()
+    _, answer = await http.call("GET", "/api/explain?name=a")
+    assert (answer["now"], answer["node"]) == ("deleted", "n0")
+    status, answer = await http.call("GET", "/api/explain?name=nobody")
+    assert (status, "default/nobody" in answer["error"]) == (404, True)
+    status, answer = await http.call("GET", "/api/explain")
+    assert (status, "name" in answer["error"]) == (400, True)
+
+
+async def test_decisions_are_counted_and_timed(world, http) -> None:
+    world.worker("a")
+    world.worker("b", tflops="200")
+    await world.settle()
+    _, answer = await http.call("GET", "/api/decisions")
+    assert answer["count"] == 2
+    assert answer["results"] == {"placed": 1, "unschedulable": 1}
+    assert 0 < answer["p50Microseconds"] <= answer["p99Microseconds"]
