@@ -45,7 +45,7 @@ def main() -> int:
     text = render(facts)
     if arguments.check:
         same = arguments.output.read_text() == text
-        print("facts are current" if same else f"{arguments.output} differs from what the server says; run without --check")
+        print("facts are current" if same else f"{arguments.output} is not what the server says: run without --check")
         return 0 if same else 1
     arguments.output.write_text(text)
     print(f"{arguments.output}: {len(text)} bytes, {len(resources)} resources, {len(definitions)} definitions")

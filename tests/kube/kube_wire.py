@@ -76,7 +76,7 @@ async def serving(script: Answer, *, tls: ssl.SSLContext | None = None, path: st
     async def handle(request: web.Request) -> web.StreamResponse:
         return await script(request)
 
-    application = web.Application()
+    application = web.Application(client_max_size=16 << 20)
     application.router.add_route("*", "/{tail:.*}", handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()

@@ -149,6 +149,13 @@ async def test_a_struct_is_sent_by_its_wire_names() -> None:
     assert (script.seen[0][0], script.seen[0][3]) == ("PUT", b'{"someField":1}')
 
 
+async def test_a_large_body_arrives_whole() -> None:
+    script = Script(reply({}))
+    async with client_of(script) as client:
+        await client.create(NODES, {"data": "x" * (2 << 20)})
+    assert len(script.seen[0][3]) == (2 << 20) + len('{"data":""}')
+
+
 async def test_deletion_carries_its_preconditions() -> None:
     script = Script(reply({}))
     async with client_of(script) as client:

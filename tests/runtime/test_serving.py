@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import logging
 import socket
@@ -132,7 +133,8 @@ class Webhook:
     async def post(self, body: bytes | str | dict[str, Any]) -> tuple[int, str]:
         listener = Listener(Starlette(routes=[admission_route("/mutate", self.handle)]))
         port = await listener.start()
-        data = json.dumps(body) if isinstance(body, dict) else body
+        text = json.dumps(body) if isinstance(body, dict) else body
+        data = io.BytesIO(text.encode() if isinstance(text, str) else text)
         try:
             async with aiohttp.ClientSession() as session:
                 async with session.post(f"http://127.0.0.1:{port}/mutate", data=data) as answer:

@@ -249,3 +249,35 @@ async def test_the_same_events_give_byte_identical_decisions(make_world) -> None
         await world.stop()
     assert logs[0] == logs[1]
     assert len(json.loads(logs[0])[1]) >= 50
+
+
+async def test_numbers_that_change_all_the_time_are_told_from_time_to_time(world) -> None:
+    world.fleet(vram="8Gi")
+    world.worker("big", vram="10Gi")
+    await world.start()
+    first = world.reason_of("big")
+    assert "1 device: not enough vram" in first
+    for index in (1, 2):
+        world.gpu(f"g0-{index}", "n0", index=index, vram="12Gi", phase="Pending")
+        world.api.change(PODS, "big", {"spec": {"priority": index}}, namespace="default")
+        await world.settle(3)
+    assert world.reason_of("big") != first  # another reason is told at once
+    second = world.reason_of("big")
+    world.gpu("g0-3", "n0", index=3, phase="Pending")
+    world.api.change(PODS, "big", {"spec": {"priority": 9}}, namespace="default")
+    await world.settle(11)
+    assert world.reason_of("big") == second
+    await world.settle(40)
+    assert "3 devices: not running" in world.reason_of("big")
+
+
+async def test_a_reason_that_was_not_told_while_following_is_told_on_taking_over(world) -> None:
+    world.fleet()
+    await world.start()
+    world.office.leading = False
+    world.worker("broken", tflops="many")
+    await world.settle()
+    assert world.reason_of("broken") == ""
+    world.office.leading, world.office.epoch = True, 2
+    await world.settle(1)
+    assert "tflops-request" in world.reason_of("broken")

@@ -2,6 +2,7 @@
 
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPUS, PODS
+from tensorfusion.scheduler import feeds
 
 
 async def test_a_restart_knows_every_share_and_decides_nothing_twice(world) -> None:
@@ -142,3 +143,19 @@ async def test_a_follower_keeps_its_books_and_binds_nothing(world, office) -> No
     assert len(world.bindings()) == 5
     assert set(leader.state.allocations) == set(follower.state.allocations)
     world.check_books()
+
+
+async def test_a_fault_in_applying_one_object_does_not_stop_the_others(world, monkeypatch) -> None:
+    world.fleet()
+    world.node("odd")
+    real = feeds.node_facts
+
+    def faulty(node):
+        if node.metadata.name == "odd":
+            raise RuntimeError("a defect")
+        return real(node)
+
+    monkeypatch.setattr(feeds, "node_facts", faulty)
+    world.worker("a")
+    await world.start()
+    assert world.node_of("a") == "n0"

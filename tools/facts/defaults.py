@@ -1,9 +1,10 @@
 """Learn defaults by comparing what was sent with what came back.
 
 Each place where a structure stood without one of its fields is an observation. A field that always came back with the
-same value has a default. One whose value follows the kind of the whole object, or a sibling (``type``, ``kind``), has a
-conditional default. ``alone`` is a member of a union that is filled in when no other member is there. The few that are functions of other fields are
-named in ``COMPUTED``: the facts say that they exist, the program says how. Anything else ends the run.
+same value has a default. One whose value follows the kind of the whole object, or a sibling (``type``, ``kind``), has
+a conditional default. ``alone`` is a member of a union that is filled in when no other member is there. The few that
+are functions of other fields are named in ``COMPUTED``: the facts say that they exist, the program says how. Anything
+else ends the run.
 """
 
 from collections import defaultdict
@@ -55,7 +56,10 @@ Seen = dict[tuple[str, str], list[Observation]]
 
 
 def observe_defaults(server: Server, resources: list[Json], definitions: Json, objects: list[Sample]) -> None:
-    """Write ``default``, ``defaultIn``, ``defaultBy``, ``defaultAlone`` and ``computed`` into the definitions, and kinds' first status."""
+    """Write ``default``, ``defaultIn``, ``defaultBy``, ``defaultAlone`` and ``computed`` into the definitions.
+
+    The first status of new objects goes into the resources.
+    """
     seen: Seen = defaultdict(list)
     for sample in objects:
         root = sample.definition.rsplit(".", 1)[-1]
@@ -139,12 +143,14 @@ def follows(pairs: list[tuple[Any, Any]]) -> Json | None:
 
 def first_status(entry: Json, objects: list[Sample]) -> None:
     """The status that a barely filled new object has, and whether a client's own status survives creation."""
-    name = entry["plural"] + (f".{entry['group']}" if entry["group"] else "")
-    own = [sample for sample in objects if sample.resource == name and sample.method == "POST" and "token" not in sample.path]
+    own = [sample for sample in objects if sample.definition == entry["schema"] and sample.method == "POST"]
     bare = [sample.returned["status"] for sample in own if "status" not in sample.sent and "status" in sample.returned]
     if "status" in entry["subresources"] and bare:
-        same = {key: value for key, value in bare[0].items() if value is not None and all(other.get(key) == value for other in bare)}
-        entry["initialStatus"] = same
+        entry["initialStatus"] = {
+            key: value
+            for key, value in bare[0].items()
+            if value is not None and all(other.get(key) == value for other in bare)
+        }
     sent = [sample for sample in own if "status" in sample.sent]
     entry["keepsStatus"] = any(sample.returned.get("status") for sample in sent)
     entry["generation"] = any(sample.returned["metadata"].get("generation") for sample in own)

@@ -14,7 +14,7 @@ UNSERVED = frozenset({"attach", "exec", "portforward", "proxy", "log", "ephemera
 
 def describe_kinds(server: Server, served: list[str]) -> list[Json]:
     """One entry per resource in ``served`` (``plural`` or ``plural.group``), in that order."""
-    discovered = {entry["plural"] + (f".{entry['group']}" if entry["group"] else ""): entry for entry in discover(server)}
+    discovered = {resource_id(entry): entry for entry in discover(server)}
     entries = [discovered[name] for name in served]
     for entry in entries:
         entry["schema"] = schema_name(server, entry)
@@ -27,13 +27,17 @@ def describe_kinds(server: Server, served: list[str]) -> list[Json]:
     return entries
 
 
+def resource_id(entry: Json) -> str:
+    return f"{entry['plural']}.{entry['group']}" if entry["group"] else str(entry["plural"])
+
+
 def discover(server: Server) -> list[Json]:
     entries = []
     for root in ("/api", "/apis"):
         for group in server.get(root, accept=AGGREGATED)["items"]:
             version = group["versions"][0]
-            for resource in version["resources"]:
-                entries.append(discovered_entry(group["metadata"].get("name", ""), version["version"], resource))
+            name = group["metadata"].get("name", "")
+            entries += [discovered_entry(name, version["version"], resource) for resource in version["resources"]]
     return entries
 
 
@@ -63,7 +67,7 @@ def discovered_entry(group: str, version: str, resource: Json) -> Json:
 
 
 def schema_name(server: Server, entry: Json) -> str:
-    """The definition whose group, version and kind are this entry's. Bodies of core subresources stand in the core document."""
+    """The definition of this entry's group, version and kind. Bodies of core subresources stand in the core document."""
     wanted = {"group": entry["group"], "version": entry["version"], "kind": entry["kind"]}
     schemas = dict(server.get("/openapi/v3/api/v1")["components"]["schemas"])
     schemas |= server.get(f"/openapi/v3/{document_path(entry['group'], entry['version'])}")["components"]["schemas"]
@@ -71,7 +75,7 @@ def schema_name(server: Server, entry: Json) -> str:
     best = [name for name in names if re.search(rf"\.{entry['kind']}$", name)]
     if not best:
         raise SystemExit(f"no OpenAPI definition for {wanted}")
-    return sorted(best)[0]
+    return min(best)
 
 
 def collection(entry: Json, namespace: str = "") -> str:

@@ -43,7 +43,8 @@ def observe_rules(server: Server, resources: list[Json], definitions: Json, obje
     for (definition, field), occurrences in sorted(tried.items(), key=lambda item: item[0]):
         schema = definitions[definition]["properties"][field]
         outcomes = [field_rules(server, schema, sample, place) for sample, place in occurrences[:PLACES]]
-        agreed = {key: value for key, value in outcomes[0].items() if all(other.get(key) == value for other in outcomes)}
+        first, *others = outcomes
+        agreed = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
         if not all(field in fields for fields in stood[definition]):
             agreed.pop("required", None)  # it was accepted without
         if agreed:
@@ -97,7 +98,9 @@ def field_rules(server: Server, schema: Json, sample: Sample, place: Place) -> J
                 rules["enum"] = values
         elif wrong and wrong["reason"] == "FieldValueInvalid":
             text = wrong["message"].split(": ", 2)[-1]
-            rules |= {"name": rule for start, rule in NAME_RULES.items() if text.startswith(start)}
+            for start, rule in NAME_RULES.items():
+                if text.startswith(start):
+                    rules["name"] = rule
     elif schema.get("type") == "integer":
         for key, beyond in BEYOND.items():
             bound = number_bound(server, sample, place, beyond[schema["format"]])

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from facts.kinds import collection
+from facts.kinds import collection, resource_id
 from facts.server import Server
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ class Sample:
 
 def samples(server: Server, resources: list[Json]) -> list[Sample]:
     """Every sample, tried once. A sample that the server refuses ends the run: it teaches nothing."""
-    by_name = {entry["plural"] + (f".{entry['group']}" if entry["group"] else ""): entry for entry in resources}
+    by_name = {resource_id(entry): entry for entry in resources}
     server.request("POST", collection(by_name["serviceaccounts"], "default"), {"metadata": {"name": "default"}})
     return [tried(server, by_name[item["resource"]], item) for item in _FILE["samples"]]
 

@@ -59,12 +59,9 @@ class Server:
 def running_server(assets: Path, folder: Path) -> Iterator[Server]:
     """A fresh API server whose state lives in ``folder``; both processes are ended by their own handles."""
     key, certificate = folder / "tls.key", folder / "tls.crt"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
+    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    openssl += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(openssl, check=True, capture_output=True)
     (folder / "tokens.csv").write_text(f'{TOKEN},facts,facts,"system:masters"\n')
     etcd_port, peer_port, api_port = free_ports(3)
     etcd_url = f"http://127.0.0.1:{etcd_port}"

@@ -202,7 +202,6 @@ class Process:
         vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
         agent = NodeAgent(client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock)
         kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock)
-        vendor.install(self._manager)
         agent.install(self._manager)
         kubelets.install(self._manager)
 

@@ -16,7 +16,7 @@ import uvloop
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.server import Server, Settings
-from tensorfusion.errors import ConfigError, StoreError
+from tensorfusion.errors import ConfigError, TensorFusionError
 from tensorfusion.telemetry import logs
 
 _SWITCH_SECONDS = 0.0005
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.setswitchinterval(_SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
-    except (ConfigError, StoreError) as error:
+    except TensorFusionError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the process's last word
         return 2
     return 0

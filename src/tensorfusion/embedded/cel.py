@@ -1,8 +1,8 @@
 """CEL as Kubernetes uses it: rules of custom resources and match conditions of webhooks.
 
-A thin face on cel-cpp (``cel_expr_python``): compile once, with type check and a cache; evaluate on plain JSON dicts, which
-the library reads lazily (about 15 us on a fresh pod). Objects are dynamic to the library; ``cel_fields`` adds the check of
-field names against a schema. Missing against Kubernetes: cost limits, the url, ip, cidr, format and semver
+A thin face on cel-cpp (``cel_expr_python``): compile once, with type check and a cache; evaluate on plain JSON dicts,
+which the library reads lazily (about 15 us on a fresh pod). Objects are dynamic to the library; ``cel_fields`` adds the
+check of field names against a schema. Missing against Kubernetes: cost limits, the url, ip, cidr, format and semver
 libraries, and strings of format date-time or duration as their own types (wrap them: ``timestamp(self.at)``).
 
 Source: kubernetes.io "Common Expression Language in Kubernetes".
@@ -57,7 +57,9 @@ class Program:
             raise CelError(_reworded(str(error))) from None
         if kind not in _KINDS:
             wanted = "a boolean or a string"
-            raise CelError(_reworded(str(value)) if kind == "ERROR" else f"the expression gave {kind.lower()}, wanted {wanted}")
+            raise CelError(
+                _reworded(str(value)) if kind == "ERROR" else f"the expression gave {kind.lower()}, wanted {wanted}"
+            )
         found: bool | str = value
         return found
 
@@ -111,7 +113,7 @@ class Condition:
 @lru_cache(maxsize=8)
 def _environment(variables: tuple[str, ...]) -> cel.Env:
     return cel.NewEnv(
-        variables={name: cel.Type.DYN for name in variables},
+        variables=dict.fromkeys(variables, cel.Type.DYN),
         extensions=[
             ext_strings.ExtStrings(),
             ext_optional.ExtOptional(),

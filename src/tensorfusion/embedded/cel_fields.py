@@ -24,10 +24,8 @@ _IMPLIED: Raw = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "
 _STRING: Raw = {"type": "string"}
 # Names that cannot follow a dot in CEL; Kubernetes writes them __name__.
 RESERVED = frozenset(
-    (
-        "true false null in as break const continue else for function if import let loop package namespace return var "
-        "void while"
-    ).split()
+    {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"}
+    | {"let", "loop", "package", "namespace", "return", "var", "void", "while"}
 )
 
 

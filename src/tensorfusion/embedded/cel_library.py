@@ -1,4 +1,4 @@
-"""The functions that Kubernetes adds to CEL, as far as they are offered here: quantities, lists and regular expressions.
+"""The functions that Kubernetes adds to CEL, as far as they are offered here: quantities, lists, regular expressions.
 
 A quantity is a list of one byte string inside CEL (the library takes no types of ours): ``quantity(a) < quantity(b)``
 is still refused at compile time, and equal amounts are equal.
@@ -24,7 +24,7 @@ _Amount = Sequence[bytes]
 
 def kubernetes_functions() -> cel.CelExtension:
     """All functions, as one extension of a CEL environment."""
-    member = [
+    member: list[tuple[str, cel.Type, list[cel.Type], Callable[..., Any]]] = [
         ("sign", _T.INT, [_QUANTITY], lambda q: _sign(_value(q))),
         ("isInteger", _T.BOOL, [_QUANTITY], lambda q: _value(q).denominator == 1),
         ("asInteger", _T.INT, [_QUANTITY], _as_integer),

@@ -35,19 +35,14 @@ class Definitions:
         self._kinds = operations.kinds
         self._terminating: dict[str, None] = {}
         self._wake = asyncio.Event()
-        operations.refine[_RESOURCE] = self._refine
+        operations.finish[_RESOURCE] = self._finish
         for record in self._store.scan(_RESOURCE):
             self._take(record)
         self._store.on_commit(self._committed)
 
-    def _refine(self, kind: Kind, crd: JsonObject, old: JsonObject | None) -> None:
-        """A definition says at once what a controller would say of it a moment later: it is served.
-
-        Raises:
-            Invalid: its schema or names cannot be served.
-        """
-        self._kinds.check_crd(crd, old)
-        crd["status"] = self._kinds.crd_status(crd, self._operations.now())
+    def _finish(self, kind: Kind, crd: JsonObject, old: JsonObject | None) -> None:
+        """A definition says at once what a controller would say of it a moment later: whether it is served."""
+        crd["status"] = self._kinds.crd_status(crd, self._operations.clock.now())
 
     def _committed(self, events: Sequence[StoreEvent]) -> None:
         for event in events:

@@ -1,18 +1,18 @@
-"""What the API says about itself: discovery, OpenAPI, the version. Answers paths that are no resources."""
+"""What the API says about itself, by path: discovery, OpenAPI, the version."""
 
-from tensorfusion.embedded.discovery import Discovery
+from tensorfusion.embedded.discovery import AGGREGATED_TYPE, Discovery
 from tensorfusion.embedded.negotiation import JSON, clauses
 from tensorfusion.embedded.responses import Response
 
-_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-_VERSIONS = ("v2", "v2beta1")
+_VARY = ((b"vary", b"Accept"),)
 
 
 class Documents:
-    """The documents of one server."""
+    """The documents of one server. ``address`` is set when it is known where the server listens."""
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
+        self.address = ""
 
     def answer(self, path: str, accept: str) -> Response | None:
         """The document at a path, None where there is none.
@@ -20,12 +20,15 @@ class Documents:
         Raises:
             NotFound: a group or version that is not served.
         """
-        parts = [part for part in path.split("/") if part]
-        match parts:
+        match [part for part in path.split("/") if part]:
             case ["api"]:
-                return self._groups(accept, core=True)
+                if _wants_aggregated(accept):
+                    return Response(self._discovery.aggregated_core(), media_type=AGGREGATED_TYPE, headers=_VARY)
+                return Response(self._discovery.core_versions(self.address))
             case ["apis"]:
-                return self._groups(accept, core=False)
+                if _wants_aggregated(accept):
+                    return Response(self._discovery.aggregated_groups(), media_type=AGGREGATED_TYPE, headers=_VARY)
+                return Response(self._discovery.groups())
             case ["api", version]:
                 return Response(self._discovery.resources("", version))
             case ["apis", group]:
@@ -34,29 +37,31 @@ class Documents:
                 return Response(self._discovery.resources(group, version))
             case ["version"]:
                 return Response(self._discovery.version())
-            case ["openapi", "v2"]:
-                return Response(self._discovery.openapi_v2())
-            case ["openapi", "v3"]:
-                return Response(self._discovery.openapi_index())
-            case ["openapi", "v3", *rest]:
-                return Response(self._discovery.openapi_v3("/".join(rest)))
+            case ["openapi", *rest]:
+                return self._openapi(rest)
             case _:
                 return None
 
-    def _groups(self, accept: str, *, core: bool) -> Response:
-        version = _aggregated(accept)
-        if version:
-            body = self._discovery.aggregated_core() if core else self._discovery.aggregated_groups()
-            return Response(body, media_type=_AGGREGATED.format(version), headers=((b"vary", b"Accept"),))
-        return Response(self._discovery.legacy_core() if core else self._discovery.legacy_groups())
+    def _openapi(self, parts: list[str]) -> Response | None:
+        match parts:
+            case ["v2"]:
+                return Response(self._discovery.openapi_v2())
+            case ["v3"]:
+                return Response(self._discovery.openapi_v3_index())
+            case ["v3", "api", version]:
+                return Response(self._discovery.openapi_v3("", version))
+            case ["v3", "apis", group, version]:
+                return Response(self._discovery.openapi_v3(group, version))
+            case _:
+                return None
 
 
-def _aggregated(accept: str) -> str:
-    """The version of aggregated discovery that the client prefers to the legacy form, ``""`` for none."""
+def _wants_aggregated(accept: str) -> bool:
+    """Whether the client prefers aggregated discovery to the older form."""
     for media_type, parameters in clauses(accept):
         if media_type in (JSON, "*/*", "application/*"):
             if not parameters:
-                return ""
-            if parameters.get("as") == "APIGroupDiscoveryList" and parameters.get("v") in _VERSIONS:
-                return parameters["v"]
-    return ""
+                return False
+            if parameters.get("as") == "APIGroupDiscoveryList" and parameters.get("v") == "v2":
+                return True
+    return False

@@ -176,7 +176,11 @@ class Kinds:
         return {group: sorted(versions, key=version_rank, reverse=True) for group, versions in found.items()}
 
     def in_group(self, group: str, version: str) -> Sequence[Kind]:
-        return tuple(kind for kind in self._by_address.values() if kind.resource.group == group and kind.resource.version == version)
+        return tuple(
+            kind
+            for kind in self._by_address.values()
+            if kind.resource.group == group and kind.resource.version == version
+        )
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after every change of the registry."""
@@ -216,7 +220,11 @@ class Kinds:
         names = {key: value for key, value in crd["spec"]["names"].items() if value}
         accepted = old.get("acceptedNames") or {"plural": "", "kind": ""} if conflict else names
         conditions = (
-            ("NamesAccepted", conflict[0] if conflict else "NoConflicts", conflict[1] if conflict else "no conflicts found"),
+            (
+                "NamesAccepted",
+                conflict[0] if conflict else "NoConflicts",
+                conflict[1] if conflict else "no conflicts found",
+            ),
             (
                 "Established",
                 "NotAccepted" if conflict else "InitialNamesAccepted",
@@ -307,7 +315,9 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
 
 
 def _builtin(facts: Facts, entry: Raw) -> Kind:
-    resource = Resource(entry["group"], entry["version"], entry["plural"], entry["kind"], namespaced=entry["namespaced"])
+    resource = Resource(
+        entry["group"], entry["version"], entry["plural"], entry["kind"], namespaced=entry["namespaced"]
+    )
     stored = "list" in entry["verbs"]
     selectable = tuple(entry.get("selectable", ()))
     return Kind(

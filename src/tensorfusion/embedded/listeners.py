@@ -26,7 +26,7 @@ _GRACEFUL_SECONDS = 3
 class _Protocol(HttpToolsProtocol):
     """HTTP/1.1 that knows its client's certificate."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the process decides when to end."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a narrower generator
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
@@ -49,7 +49,7 @@ class Listener:
         factory = None if context is None else lambda config, default: context
         self._server = _Server(
             uvicorn.Config(
-                app,  # type: ignore[arg-type]  # an ASGI callable in our own words
+                app,
                 http=_Protocol,
                 loop="none",
                 ws="none",

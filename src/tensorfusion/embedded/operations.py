@@ -39,7 +39,7 @@ from tensorfusion.model.resources import (
 Change = Callable[[JsonObject], JsonObject]
 """Makes the wanted object of a current one that it may change."""
 Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
-"""Completes an object of one kind in place, given its old version (None for a new one)."""
+"""Completes an object in place, given its old version (None for a new one)."""
 
 _ATTEMPTS = 8
 _VERSION_NEEDED = frozenset(
@@ -49,14 +49,19 @@ _VERSION_NEEDED = frozenset(
 
 
 class Operations:
-    """The verbs that write objects. ``refine`` maps a resource id to what completes its objects after admission."""
+    """The verbs that write objects.
+
+    ``complete`` maps a resource id to what fills its objects in after admission and before validation, ``finish`` to
+    what the server says of them once they are valid.
+    """
 
     def __init__(self, store: Store, kinds: Kinds, admission: Admission, *, clock: Clock) -> None:
         self.store = store
         self.kinds = kinds
         self.admission = admission
         self.clock = clock
-        self.refine: dict[str, Refine] = {}
+        self.complete: dict[str, Refine] = {}
+        self.finish: dict[str, Refine] = {}
 
     def now(self) -> str:
         return timestamp(self.clock.now())
@@ -92,10 +97,7 @@ class Operations:
             stamp_labels(kind, obj)
             metadata["uid"] = new_uid()
             metadata["creationTimestamp"] = self.now()
-            refine = self.refine.get(kind.resource.id)
-            if refine is not None:
-                refine(kind, obj, None)
-            kind.schema.validate(obj)
+            self._validate(kind, obj, None)
             asked.obj, asked.name = obj, metadata["name"]
             await self.admission.validate(asked)
             key = ObjectKey(kind.resource.id, namespace, metadata["name"])
@@ -190,10 +192,7 @@ class Operations:
             self._check_identity(kind, key, asked.wanted, old)
             new = carry(kind, in_order(asked.wanted, resource), old, subresource=subresource)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        refine = self.refine.get(resource.id)
-        if refine is not None:
-            refine(kind, new, old)
-        kind.schema.validate(new, old, subresource=subresource)
+        self._validate(kind, new, old, subresource=subresource)
         asked.obj = new
         await self.admission.validate(asked)
         if new == old:
@@ -212,6 +211,14 @@ class Operations:
         if is_finished(kind, new):
             return await self.store.remove(record.key, expected=record.revision, make=make)
         return await self.store.put(record.key, expected=record.revision, make=make)
+
+    def _validate(self, kind: Kind, new: JsonObject, old: JsonObject | None, *, subresource: str = "") -> None:
+        complete, finish = self.complete.get(kind.resource.id), self.finish.get(kind.resource.id)
+        if complete is not None:
+            complete(kind, new, old)
+        kind.schema.validate(new, old, subresource=subresource)
+        if finish is not None:
+            finish(kind, new, old)
 
     def _check_identity(self, kind: Kind, key: ObjectKey, new: JsonObject, old: JsonObject) -> None:
         """A change must speak of the object it changes, and of its current version if it names one."""

@@ -1,7 +1,10 @@
 """JSON patch and JSON merge patch, on plain JSON values.
 
-Both are pure; a patch never changes the value it is applied to in a way that shows when it fails: JSON patch works on a
-copy of the containers along its paths only where it must, so callers hand in a value of their own.
+A real API server is more generous than the RFC in two points, and so are we: ``replace`` of a field that an object
+does not have sets it, and a missing ``value`` is null.
+
+Both are pure; a patch never changes the value it is applied to in a way that shows when it fails: JSON patch works
+on a copy of the containers along its paths only where it must, so callers hand in a value of their own.
 
 Source: RFC 6902, RFC 6901, RFC 7386.
 """
@@ -53,8 +56,8 @@ def parse_json_patch(body: Any) -> list[Raw]:
             raise _refuse(number, "path: wanted a JSON pointer such as /metadata/labels/a")
         if word in ("move", "copy") and not isinstance(operation.get("from"), str):
             raise _refuse(number, "from: wanted a JSON pointer such as /metadata/labels/a")
-        if word in ("add", "replace", "test") and "value" not in operation:
-            raise _refuse(number, f"value: is required for {word}")
+        if word == "test" and "value" not in operation:
+            raise _refuse(number, "value: is required for test")
     return body
 
 
@@ -73,16 +76,11 @@ def _apply(target: Any, number: int, operation: Raw) -> Any:
     path = _pointer(number, operation["path"])
     match operation["op"]:
         case "add":
-            return _add(target, number, path, value=operation["value"])
+            return _add(target, number, path, value=operation.get("value"))
         case "remove":
             return _remove(target, number, path)[0]
         case "replace":
-            if not path:
-                return operation["value"]
-            container, key = _parent(target, number, path)
-            _read(container, number, key)
-            container[_position(container, number, key)] = operation["value"]
-            return target
+            return _replace(target, number, path, value=operation.get("value"))
         case "move":
             source = _pointer(number, operation["from"])
             if path[: len(source)] == source and path != source:
@@ -161,6 +159,16 @@ def _add(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
         container.insert(position, value)
     else:
         raise _refuse(number, f"path {key!r} is not in an object or a list")
+    return target
+
+
+def _replace(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
+    if not path:
+        return value
+    container, key = _parent(target, number, path)
+    if not isinstance(container, dict):
+        _read(container, number, key)
+    container[_position(container, number, key)] = value
     return target
 
 

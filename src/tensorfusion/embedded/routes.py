@@ -1,5 +1,6 @@
 """Resource requests: from a parsed target to the operation, and from its result to an answer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,12 +9,12 @@ from tensorfusion.embedded.access.requests import request_token
 from tensorfusion.embedded.access.reviews import Reviews
 from tensorfusion.embedded.access.tokens import AccountTokens
 from tensorfusion.embedded.access.users import User
-from tensorfusion.embedded.bodies import Receive, as_object, decode_body, read_body
+from tensorfusion.embedded.bodies import Receive, decode_body, read_body
 from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Representation, negotiate
-from tensorfusion.embedded.objects import JsonObject, decode_object, encode
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.options import (
     WriteOptions,
@@ -28,7 +29,7 @@ from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_
 from tensorfusion.embedded.responses import Response
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
-from tensorfusion.embedded.subresources import bind, change_scale, evict, finalize, scale_of
+from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
 from tensorfusion.embedded.tables import IncludeObject
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.watching import Watch
@@ -37,6 +38,8 @@ from tensorfusion.model.resources import PODS, SERVICE_ACCOUNTS
 
 _WATCH_SECONDS = 2400.0
 _BOOKMARK_EVERY = 50.0
+_BINDINGS = "bindings"
+_OF_COLLECTION = frozenset({"list", "create", "deletecollection", "watch"})
 _RETURNED = frozenset({PODS.id, SERVICE_ACCOUNTS.id})
 """Kinds whose deletion answers with the object, as a real API server does."""
 
@@ -77,11 +80,22 @@ class Routes:
         self._accounts = accounts
         self._clock = clock
         self._bookmark_every = bookmark_every
+        self._reads: dict[str, Callable[[Request, Kind], Answer]] = {
+            "get": self._get,
+            "list": self._list,
+            "watch": self._watch,
+        }
+        self._writes = {
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }
         self._subresources = {
             "status": self._status,
             "scale": self._scale,
             "binding": self._binding,
-            "eviction": self._eviction,
             "token": self._token,
             "finalize": self._finalize,
         }
@@ -103,28 +117,17 @@ class Routes:
             if serve is None or target.subresource not in kind.subresources:
                 raise no_such_resource()
             return await serve(request, kind)
+        if kind.resource.id == _BINDINGS and not target.name:
+            return await self._binding(request, kind)
         if target.verb not in kind.verbs:
+            raise method_not_allowed()
+        if bool(target.name) is (target.verb in _OF_COLLECTION) and target.verb != "watch":
             raise method_not_allowed()
         everywhere = kind.namespaced and not target.namespace
         if everywhere and target.verb not in ("list", "watch"):
             raise method_not_allowed()
-        match target.verb:
-            case "get":
-                return self._get(request, kind)
-            case "list":
-                return self._list(request, kind)
-            case "watch":
-                return self._watch(request, kind)
-            case "create":
-                return await self._create(request, kind)
-            case "update":
-                return await self._update(request, kind)
-            case "patch":
-                return await self._patch(request, kind)
-            case "delete":
-                return await self._delete(request, kind)
-            case _:
-                return await self._delete_collection(request, kind)
+        read = self._reads.get(target.verb)
+        return read(request, kind) if read is not None else await self._writes[target.verb](request, kind)
 
     # --- reading ---
 
@@ -257,25 +260,16 @@ class Routes:
         return self._plain(request, scale_of(kind, decode_object(record.data)), call=call)
 
     async def _binding(self, request: Request, kind: Kind) -> Response:
+        """``pods/NAME/binding``, and the older ``bindings`` whose body alone names the pod."""
         target = request.target
-        if target.verb != "create":
+        if target.verb != "create" or not target.namespace:
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
         binding = await self._decoded(request, "Binding", options)
         call = _call(request, options)
-        await bind(self._operations, kind, target.namespace, target.name, binding, call)
-        return self._plain(request, success(code=201), status=201, call=call)
-
-    async def _eviction(self, request: Request, kind: Kind) -> Response:
-        target = request.target
-        if target.verb != "create":
-            raise method_not_allowed()
-        stated = write_options(request.query, "CreateOptions")
-        eviction = await self._decoded(request, "Eviction", stated)
-        inner = eviction.get("deleteOptions")
-        options, dry_run = delete_options({}, None if inner is None else as_object(inner, "DeleteOptions"))
-        call = Call(request.user, stated.dry_run or dry_run, stated.validation)
-        await evict(self._operations, kind, target.namespace, target.name, eviction, options, call)
+        pods = self._operations.kinds.by_id(PODS.id)
+        name = target.name or text_of(metadata_of(binding), "name")
+        await bind(self._operations, pods, target.namespace, name, binding, call)
         return self._plain(request, success(code=201), status=201, call=call)
 
     async def _token(self, request: Request, kind: Kind) -> Response:
@@ -284,6 +278,9 @@ class Routes:
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
         wanted = await self._decoded(request, "TokenRequest", options)
+        schema = kind.subresources["token"].schema
+        if schema is not None:
+            schema.prepare(wanted, strict=options.validation)
         answer = request_token(self._store, self._accounts, target.namespace, target.name, wanted, clock=self._clock)
         return self._plain(request, answer, status=201)
 

@@ -40,8 +40,6 @@ from tensorfusion.model.resources import SERVICES
 from tensorfusion.telemetry.logs import get_logger
 
 ADMIN = "admin"
-VERSION = "v1.34.2"
-"""The Kubernetes version whose API this server behaves like; clients decide by it what to ask for."""
 
 log = get_logger(__name__)
 
@@ -86,13 +84,14 @@ class Server:
         self._webhooks = Webhooks(self.store, services=settings.services)
         self.operations = Operations(self.store, self.kinds, Admission(self.store, rbac, self._webhooks), clock=clock)
         self._definitions = Definitions(self.operations)
-        self.operations.refine[SERVICES.id] = ServiceAddresses(self.store).refine
+        self.operations.complete[SERVICES.id] = ServiceAddresses(self.store).complete
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
         routes = Routes(
             self.operations, Reviews(rbac, tokens), accounts, clock=clock, bookmark_every=settings.bookmark_every
         )
-        self.app = App(Authenticator(tokens, rbac), rbac, self.kinds, routes, Documents(Discovery(self.kinds, VERSION)))
+        self._documents = Documents(Discovery(self.kinds))
+        self.app = App(Authenticator(tokens, rbac), rbac, self.kinds, routes, self._documents)
         self._tls = tls_context(certificate, key, authority.path)
         self.port = settings.port
 
@@ -140,6 +139,7 @@ class Server:
     def _open_doors(self) -> tuple[Listener, Listener]:
         listening = bind_address(self._settings.bind, self._settings.port)
         self.port = int(listening.getsockname()[1])
+        self._documents.address = f"{_reached_at(self._settings.bind)}:{self.port}"
         self._write_kubeconfig()
         local = bind_unix(self._settings.data / "run" / "api.sock")
         return Listener(self.app, listening, self._tls), Listener(self.app, local, None)
@@ -156,9 +156,6 @@ class Server:
                 continue
 
     def _write_kubeconfig(self) -> None:
-        bind = self._settings.bind
-        host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # compared, not bound to
-        host = f"[{host}]" if ":" in host else host
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -166,7 +163,7 @@ class Server:
                 {
                     "name": "tensorfusion",
                     "cluster": {
-                        "server": f"https://{host}:{self.port}",
+                        "server": f"https://{self._documents.address}",
                         "certificate-authority-data": base64.b64encode(self._authority.pem()).decode(),
                     },
                 }
@@ -176,6 +173,12 @@ class Server:
             "current-context": "tensorfusion",
         }
         write_private(self._settings.data / "kubeconfig", yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def _reached_at(bind: str) -> str:
+    """The host that clients on this machine use for a server that binds to an address."""
+    host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # compared, not bound to
+    return f"[{host}]" if ":" in host else host
 
 
 def _admin_token(path: Path) -> str:

@@ -28,7 +28,7 @@ class ServiceAddresses:
             self._put(record)
         store.on_commit(self._follow)
 
-    def refine(self, kind: Kind, service: JsonObject, old: JsonObject | None) -> None:
+    def complete(self, kind: Kind, service: JsonObject, old: JsonObject | None) -> None:
         """Give a Service its address, or keep the one it has.
 
         Raises:

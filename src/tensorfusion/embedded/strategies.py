@@ -11,7 +11,7 @@ from copy import deepcopy
 
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
-from tensorfusion.embedded.schema.pods import qos_class
+from tensorfusion.embedded.schema.builtin.pods import qos_class
 from tensorfusion.model.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"

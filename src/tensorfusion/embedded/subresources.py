@@ -1,18 +1,18 @@
-"""The writes that are not of a whole object: Binding, scale, the finalizers of a namespace, eviction.
+"""The writes that are not of a whole object: Binding, scale, the finalizers of a namespace.
 
 Binding is the hot one: placement is one write, node and annotations together, and it is refused once a pod has a node.
 
-Source: pods/binding, scale, namespaces/finalize and pods/eviction of Kubernetes 1.34, by behaviour.
+Source: pods/binding, scale and namespaces/finalize of Kubernetes 1.34, by behaviour.
 """
 
 import re
 from typing import Any
 
-from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation
-from tensorfusion.embedded.deletion import Deleted, delete
+from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of, text_of
 from tensorfusion.embedded.operations import Change, Operations, check_place
+from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
 from tensorfusion.errors import BadRequest, FieldCause, Invalid
@@ -22,7 +22,6 @@ _ATTEMPTS = 8
 _ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _MOST_ANNOTATIONS = 256 << 10
 _SCALE = ("autoscaling", "v1", "Scale")
-_MOST_REPLICAS = (1 << 31) - 1
 
 
 async def bind(operations: Operations, kind: Kind, namespace: str, name: str, binding: JsonObject, call: Call) -> None:
@@ -32,6 +31,7 @@ async def bind(operations: Operations, kind: Kind, namespace: str, name: str, bi
         Conflict: the pod has a node, is being deleted, waits for gates, or is not the one the preconditions name.
         ApiError: malformed, refused, or there is no such pod.
     """
+    call.warnings += _body_schema(kind, "binding").prepare(binding, strict=call.validation)
     metadata = metadata_of(binding)
     stated = text_of(metadata, "name")
     if stated and stated != name:
@@ -42,6 +42,7 @@ async def bind(operations: Operations, kind: Kind, namespace: str, name: str, bi
     )
     await operations.admission.mutate(asked)
     binding = asked.wanted
+    _body_schema(kind, "binding").prepare(binding)
     _check_binding(binding)
     await operations.admission.validate(asked)
     key = ObjectKey(kind.resource.id, namespace, name)
@@ -58,12 +59,20 @@ async def bind(operations: Operations, kind: Kind, namespace: str, name: str, bi
                 raise modified(kind.resource, name) from error
 
 
+def _body_schema(kind: Kind, subresource: str) -> Schema:
+    """What the body of a subresource must look like."""
+    schema = kind.subresources[subresource].schema
+    if schema is None:
+        raise no_such_resource()
+    return schema
+
+
 def _check_binding(binding: JsonObject) -> None:
     """Raises:
     BadRequest, Invalid: the target is no node, or an annotation is not one.
     """
-    target = binding.get("target")
-    if not isinstance(target, dict) or not isinstance(target.get("name"), str) or not target["name"]:
+    target = binding.get("target") or {}
+    if not target.get("name"):
         raise _bad_binding("target.name", "Required value", "FieldValueRequired")
     if target.get("kind") not in (None, "", "Node"):
         raise _bad_binding(
@@ -71,19 +80,11 @@ def _check_binding(binding: JsonObject) -> None:
             f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"',
             "FieldValueNotSupported",
         )
-    annotations = metadata_of(binding).get("annotations")
-    if annotations is None:
-        return
-    if not isinstance(annotations, dict):
-        raise BadRequest("metadata.annotations: wanted an object of strings")
-    size = 0
-    for key, value in annotations.items():
-        if not isinstance(value, str) or not _ANNOTATION.fullmatch(key):
-            raise _bad_binding(
-                "metadata.annotations", f'Invalid value: "{key}": wanted a qualified name with a string as its value'
-            )
-        size += len(key) + len(value)
-    if size > _MOST_ANNOTATIONS:
+    annotations = binding["metadata"].get("annotations") or {}
+    for key in annotations:
+        if not _ANNOTATION.fullmatch(key):
+            raise _bad_binding("metadata.annotations", f'Invalid value: "{key}": wanted a qualified name')
+    if sum(len(key) + len(value) for key, value in annotations.items()) > _MOST_ANNOTATIONS:
         raise _bad_binding(
             "metadata.annotations", f"Too long: may not be more than {_MOST_ANNOTATIONS} bytes", "FieldValueTooLong"
         )
@@ -140,11 +141,11 @@ def scale_of(kind: Kind, obj: JsonObject) -> JsonObject:
         for field in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
         if field in metadata
     }
-    status: JsonObject = {"replicas": _at(obj, paths.status_path) or 0}
-    selector = _at(obj, paths.selector_path) if paths.selector_path else None
+    status: JsonObject = {"replicas": _at(obj, paths.status) or 0}
+    selector = _at(obj, paths.selector) if paths.selector else None
     if selector is not None:
         status["selector"] = selector if isinstance(selector, str) else _selector_text(selector)
-    replicas = _at(obj, paths.spec_path)
+    replicas = _at(obj, paths.spec)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -169,15 +170,16 @@ async def change_scale(
     asked = Asked(Operation.UPDATE, kind, namespace, name, call, subresource="scale", shape=_SCALE)
     asked.old = scale_of(kind, decode_object(found.data))
     asked.obj = change(scale_of(kind, decode_object(found.data)))
+    call.warnings += _body_schema(kind, "scale").prepare(asked.obj, strict=call.validation)
     await operations.admission.mutate(asked)
 
     def rescale(current: JsonObject) -> JsonObject:
         scale, paths = asked.wanted, _paths(kind)
         _check_scale(kind.resource, name, scale, scale_of(kind, current))
         target = current
-        for part in paths.spec_path[:-1]:
+        for part in paths.spec[:-1]:
             target = target.setdefault(part, {})
-        target[paths.spec_path[-1]] = scale["spec"].get("replicas", 0)
+        target[paths.spec[-1]] = (scale.get("spec") or {}).get("replicas", 0)
         return current
 
     _check_scale(kind.resource, name, asked.wanted, asked.old)
@@ -197,12 +199,7 @@ def _check_scale(resource: Resource, name: str, scale: JsonObject, current: Json
     stated = text_of(metadata, "resourceVersion")
     if stated and stated != current["metadata"]["resourceVersion"]:
         raise modified(resource, name)
-    spec = scale.get("spec")
-    if not isinstance(spec, dict):
-        raise BadRequest("spec: wanted an object with replicas")
-    replicas = spec.get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas > _MOST_REPLICAS:
-        raise BadRequest(f"spec.replicas: wanted a whole number of 32 bits, found {replicas!r}")
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
     if replicas < 0:
         cause = FieldCause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0")
         raise invalid("Scale", "autoscaling", name, causes=(cause,))
@@ -260,32 +257,3 @@ async def finalize(operations: Operations, kind: Kind, name: str, wanted: JsonOb
             if attempt == _ATTEMPTS - 1:
                 raise modified(kind.resource, name) from error
     raise modified(kind.resource, name)
-
-
-# --- eviction ---
-
-
-async def evict(
-    operations: Operations,
-    kind: Kind,
-    namespace: str,
-    name: str,
-    eviction: JsonObject,
-    options: DeleteOptions,
-    call: Call,
-) -> Deleted:
-    """Delete a pod as an eviction asks. No disruption budget is consulted: that kind is not served yet."""
-    check_place(metadata_of(eviction), namespace, name)
-    asked = Asked(
-        Operation.CREATE,
-        kind,
-        namespace,
-        name,
-        call,
-        eviction,
-        subresource="eviction",
-        shape=("policy", "v1", "Eviction"),
-    )
-    await operations.admission.mutate(asked)
-    await operations.admission.validate(asked)
-    return await delete(operations, kind, namespace, name, options, call)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tensorfusion.embedded.calls import Asked
-from tensorfusion.embedded.cel import CelError, Condition, compile_condition
+from tensorfusion.embedded.cel import CelError, Condition
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.selectors import LabelTerms, from_object
 from tensorfusion.embedded.store import EventKind, Store, StoreEvent
@@ -173,7 +173,7 @@ def _rule(rule: JsonObject) -> _RuleMatch:
 def _condition(condition: JsonObject, hook: str) -> tuple[str, Condition | CelError]:
     """A condition that does not compile fails when it is asked: the webhook's failure policy decides then."""
     try:
-        return condition["name"], compile_condition(condition["expression"])
+        return condition["name"], Condition(condition["name"], condition["expression"])
     except CelError as error:
         log.warning("match condition does not compile", webhook=hook, condition=condition["name"], error=str(error))
         return condition["name"], error

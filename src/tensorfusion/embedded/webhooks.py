@@ -217,7 +217,7 @@ def _conditions_hold(hook: Hook, asked: Asked) -> bool:
         try:
             if isinstance(condition, CelError):
                 raise condition
-            if not condition.test(object=asked.obj, oldObject=asked.old, request=_request_of(asked)):
+            if not condition.test(object=asked.obj, old_object=asked.old, request=_request_of(asked)):
                 return False
         except CelError as error:
             failure = failure or f"{name}: {error}"

@@ -126,7 +126,8 @@ class Client:
 
         Raises:
             NotFound: there is none of that name.
-            Conflict: a uid or resourceVersion inside the patch does not hold.
+            Conflict: the resourceVersion inside the patch does not hold.
+            Invalid: the uid inside the patch is not the object's, among other reasons.
         """
         path = _path(resource, namespace, name, subresource)
         return decode(await self._write("PATCH", path, patch, content_type=kind.value), type_)

@@ -9,6 +9,7 @@ Answers are asked for without compression: next to the server, decompressing cos
 """
 
 import asyncio
+import io
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -40,6 +41,8 @@ _READ_BUFFER = 1 << 18
 _ATTEMPTS = 3
 _FIRST_PAUSE = 0.1
 _LONGEST_PUT_OFF = 5
+_LARGE_BODY = 1 << 19
+"""Bytes beyond which a body is handed to the library as a file, which it sends in parts."""
 _UNIX = "unix://"
 
 
@@ -159,7 +162,7 @@ class Transport:
         return self._session.request(
             method,
             URL(self._base + path, encoded=True),
-            data=body,
+            data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
             headers=headers,
             timeout=timeout or self._timeout,
             allow_redirects=False,

@@ -2,6 +2,9 @@
 
 from tensorfusion.clock import Clock
 
+_WHOLE = 1.0 - 1e-9
+"""A token, short of what adding up fractions loses: or the wait for the rest would be too short to pass."""
+
 
 class Budget:
     """``rate`` tokens a second, up to ``burst`` saved."""
@@ -18,7 +21,7 @@ class Budget:
         now = self._clock.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens >= 1.0:
+        if self._tokens >= _WHOLE:
             self._tokens -= 1.0
             return 0.0
         return (1.0 - self._tokens) / self._rate

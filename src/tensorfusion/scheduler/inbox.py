@@ -29,6 +29,9 @@ from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler.mirror import FleetMirror
+from tensorfusion.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 ObjectT = TypeVar("ObjectT", bound=Object)
 
@@ -39,7 +42,7 @@ class Inbox:
     def __init__(
         self, manager: Manager, mirror: FleetMirror, *, pod: Callable[[Change[Pod]], None], news: Callable[[], None]
     ) -> None:
-        self._fleet: deque[Callable[[], None]] = deque()
+        self._fleet: deque[partial[None]] = deque()
         self._pods: deque[Change[Pod]] = deque()
         self._pod = pod
         self._news = news
@@ -58,11 +61,15 @@ class Inbox:
         """Apply the oldest changes, at most ``limit`` of them."""
         for _ in range(limit):
             if self._fleet:
-                self._fleet.popleft()()
+                apply = self._fleet.popleft()
             elif self._pods:
-                self._pod(self._pods.popleft())
+                apply = partial(self._pod, self._pods.popleft())
             else:
                 break
+            try:
+                apply()
+            except Exception:  # the edge of the loop: one object's fault must not stop the others
+                log.exception("a change could not be applied", object=apply.args[0].key)
 
     def _follow(
         self, manager: Manager, resource: Resource, type_: type[ObjectT], *, apply: Callable[[Change[ObjectT]], None]

@@ -6,7 +6,9 @@ writes and never delay a Binding. A condition is composed when it is written, fr
 the resourceVersion it was composed from: it can never overwrite what a kubelet wrote in between.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -20,9 +22,21 @@ from tensorfusion.runtime.events import EventType, ObjectReference
 
 POD_SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
-SCHEDULING_GATED = "SchedulingGated"
+NUMBERS_EVERY = 30.0
+"""Seconds between two writes of a reason that differs from the last one in its numbers only."""
 _KEPT = 20_000
 """Pods whose last reason is remembered, so that an unchanged one is not written again."""
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(slots=True)
+class _Said:
+    """What a pod's owner was told last, and what there is to add once it is time."""
+
+    message: str
+    at: float
+    newer: tuple[Pod, str, str] | None = None
+    """Pod, event reason and message."""
 
 
 class Recorder(Protocol):
@@ -47,16 +61,42 @@ class Reports:
         self._writer = writer
         self._clock = clock
         self._current = current
-        self._said: dict[str, str] = {}
+        self._said: dict[str, _Said] = {}
+        self._newer: set[str] = set()
 
     def held_back(self, pod: Pod, *, event: str, message: str) -> None:
-        """The pod waits: its condition says why, and an event when the reason is a new one."""
+        """The pod waits: its condition and an event say why, when the reason is a new one.
+
+        A full fleet changes the counts in every reason all the time; those are told from time to time.
+        """
         uid = pod.metadata.uid
-        if self._said.get(uid) == message:
-            return
-        if len(self._said) >= _KEPT:
+        said = self._said.get(uid)
+        now = self._clock.monotonic()
+        if said is not None and said.message == message:
+            said.newer = None
+        elif said is None or now - said.at >= NUMBERS_EVERY or _shape(said.message) != _shape(message):
+            self._tell(pod, event, message, now=now)
+        else:
+            said.newer = (pod, event, message)
+            self._newer.add(uid)
+
+    def tell_newer(self) -> None:
+        """Tell the numbers that were put off and are due now."""
+        now = self._clock.monotonic()
+        for uid in sorted(self._newer):
+            said = self._said.get(uid)
+            if said is None or said.newer is None:
+                self._newer.discard(uid)
+            elif now - said.at >= NUMBERS_EVERY:
+                self._newer.discard(uid)
+                pod, event, message = said.newer
+                self._tell(pod, event, message, now=now)
+
+    def _tell(self, pod: Pod, event: str, message: str, *, now: float) -> None:
+        uid = pod.metadata.uid
+        if uid not in self._said and len(self._said) >= _KEPT:
             self._said.pop(next(iter(self._said)))
-        self._said[uid] = message
+        self._said[uid] = _Said(message, now)
         self._event(pod, EventType.WARNING, event, message)
         self._writer.submit(PODS, pod.key, self._condition(pod.key, uid, message))
 
@@ -98,6 +138,11 @@ class Reports:
             return condition_patch(pod, message, now=timestamp(self._clock.now()))
 
         return compose
+
+
+def _shape(message: str) -> str:
+    """The reason without its numbers."""
+    return _NUMBER.sub("#", message)
 
 
 def condition_patch(pod: Pod, message: str, *, now: str) -> Raw | None:

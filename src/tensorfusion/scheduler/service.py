@@ -41,7 +41,7 @@ from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-CHANGES_A_STEP = 500
+CHANGES_A_STEP = 250
 DECISIONS_A_STEP = 32
 TICK = 0.25
 """Seconds between two looks at backoffs and at the leadership."""
@@ -331,6 +331,7 @@ class SchedulerService:
             await self._clock.sleep(HOUSEKEEPING)
             now = self._clock.monotonic()
             self.book.queue.flush(now)
+            self._reports.tell_newer()
             for assumption in self.book.assumed.values():
                 if assumption.answered_at is not None and now - assumption.answered_at >= UNCONFIRMED_AFTER:
                     assumption.answered_at = now

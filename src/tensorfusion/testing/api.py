@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tensorfusion.clock import Clock
-from tensorfusion.errors import ApiError, Gone, ServerError
+from tensorfusion.errors import ApiError, Gone, Invalid, ServerError
 from tensorfusion.kube.api import PAGE_SIZE, Body, Listing, PatchKind, WatchEvent
 from tensorfusion.kube.codec import WatchDecoder, decode, decode_page
 from tensorfusion.model.meta import Raw
@@ -220,6 +220,8 @@ class FakeApi:
         fault = await self._enter(Call("patch", resource.id, namespace, name, subresource, sent))
         old = self._world.get(resource, name, namespace)
         new = json_patch(old, sent) if kind is PatchKind.JSON else merge_patch(old, sent)
+        if new["metadata"].get("uid") != old["metadata"]["uid"]:  # a conflict only in replacements and deletions
+            raise Invalid(f'{resource.kind} "{name}" is invalid: metadata.uid: Invalid value: field is immutable')
         return await self._leave(fault, self._world.write(resource, old, new, subresource=subresource), type_)
 
     async def replace(

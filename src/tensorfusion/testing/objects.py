@@ -129,7 +129,7 @@ class Objects:
         """Store a changed object, as far as the subresource may change it; nothing happens where nothing changes.
 
         Raises:
-            Conflict: the uid or the resource version in the new object is not the stored one.
+            Conflict: the resource version, or the uid, in the new object is not the stored one.
         """
         _check_identity(resource, old, new["metadata"])
         merged = _allowed_change(resource, old, new, subresource)

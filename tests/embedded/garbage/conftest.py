@@ -1,19 +1,19 @@
 """The writing half of the API server over a real store, without HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorfusion.embedded.kinds import Kinds
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.admission import Admission
 from tensorfusion.embedded.calls import Call, DeleteOptions, Propagation
 from tensorfusion.embedded.deletion import Deleted, delete
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.objects import decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.store import ObjectKey, Record, Store
@@ -102,7 +102,3 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         for name in ("default", "other"):
             await made.create("namespaces", name)
         yield made
-
-
-def held_by(obj: JsonObject | None) -> Sequence[str]:
-    return () if obj is None else obj["metadata"].get("finalizers", ())

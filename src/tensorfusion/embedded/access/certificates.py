@@ -11,7 +11,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tensorfusion.embedded.access.users import AUTHENTICATED, User
@@ -45,7 +44,7 @@ def write_private(path: Path, data: bytes) -> None:
 class Authority:
     """A certificate authority in a folder: ``ca.crt`` and ``ca.key``."""
 
-    def __init__(self, folder: Path, certificate: x509.Certificate, key: CertificateIssuerPrivateKeyTypes) -> None:
+    def __init__(self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self.folder = folder
         self._certificate = certificate
         self._key = key
@@ -111,7 +110,7 @@ class Authority:
     def _leaf(
         self,
         file: str,
-        subject: list[x509.NameAttribute],
+        subject: list[x509.NameAttribute[str]],
         now: dt.datetime,
         alternatives: x509.SubjectAlternativeName | None,
     ) -> tuple[Path, Path]:
@@ -126,10 +125,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._certificate.public_key()),
-                critical=False,  # type: ignore[arg-type]  # ours is always an elliptic curve key
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if alternatives is not None:
             builder = builder.add_extension(alternatives, critical=False)

@@ -38,6 +38,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
 }
+_INT_OR_STRING: tuple[type, ...] = (int, str)
 _NOWHERE = "<nil>"
 _INT_64 = 1 << 63
 
@@ -87,7 +88,7 @@ def _type_step(schema: Raw) -> Callable[[Any, Path, list[Problem]], bool] | None
     """Says (and returns) whether the value is of a wrong type; enums are still compared, as the real server does."""
     named = schema.get("type")
     if schema.get("x-kubernetes-int-or-string"):
-        types, wanted = (int, str), "integer,string"
+        types, wanted = _INT_OR_STRING, "integer,string"
     elif named in _PYTHON_TYPES:
         types, wanted = _PYTHON_TYPES[named], named
     else:
@@ -253,9 +254,9 @@ def _object_step(schema: Raw) -> Check:
                 inner = member
             if inner is not None:
                 inner(item, (path, name), problems)
-        for name in wanted:
-            if name not in value:
-                problems.append(Problem((path, name), required(), REQUIRED, blocking=True))
+        problems.extend(
+            Problem((path, name), required(), REQUIRED, blocking=True) for name in wanted if name not in value
+        )
         if low is not None and len(value) < low:
             text = f"{plain_text_of(path)} in body should have at least {low} properties"
             problems.append(Problem(path, invalid_value(len(value), text)))
@@ -266,10 +267,11 @@ def _object_step(schema: Raw) -> Check:
 
 
 def _combination_steps(schema: Raw) -> list[Check]:
-    steps: list[Check] = []
-    for keyword in ("allOf", "anyOf", "oneOf"):
-        if schema.get(keyword):
-            steps.append(_combination(keyword, [_node(inner) for inner in schema[keyword]]))
+    steps = [
+        _combination(keyword, [_node(inner) for inner in schema[keyword]])
+        for keyword in ("allOf", "anyOf", "oneOf")
+        if schema.get(keyword)
+    ]
     if schema.get("not") is not None:
         steps.append(_negation(_node(schema["not"])))
     return steps
@@ -291,15 +293,20 @@ def _combination(keyword: str, checks: Sequence[Check | None]) -> Check:
             problems.extend(problem for found in failures for problem in found)
         elif keyword == "anyOf" and not matched:
             problems.append(_nowhere(f'"{name}" must validate at least one schema (anyOf)'))
-            problems.extend(min(failures, key=len))
+            problems.extend(_fewest(failures))
         elif keyword == "oneOf" and not matched:
             problems.append(_nowhere(f'"{name}" must validate one and only one schema (oneOf). Found none valid'))
-            problems.extend(min(failures, key=len))
+            problems.extend(_fewest(failures))
         elif keyword == "oneOf" and matched > 1:
             text = f'"{name}" must validate one and only one schema (oneOf). Found {matched} valid alternatives'
             problems.append(_nowhere(text))
 
     return check
+
+
+def _fewest(failures: Sequence[list[Problem]]) -> list[Problem]:
+    """What the branch that came closest has to say."""
+    return sorted(failures, key=len)[0]
 
 
 def _negation(inner: Check | None) -> Check:

@@ -1,8 +1,8 @@
 """Decode built-in objects: what Go's typed decoder and the defaulting functions do, compiled from the facts.
 
-One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls are dropped, quantities
-become canonical, and structures get their defaults. Compiled into closures once per kind: a structure is one dict of
-``field -> (plain type, decoder)``, and a field whose value already has the plain type it wants costs one lookup.
+One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls are dropped,
+quantities become canonical, and structures get their defaults. Compiled into closures once per kind: a structure is one
+dict of ``field -> (plain type, decoder)``, and a field whose value already has the plain type it wants costs one lookup.
 Custom resources are decoded by ``structural``: there wrong types are a matter of validation.
 """
 
@@ -333,4 +333,6 @@ def _free(value: Any, path: Path, unknown: list[str]) -> Any:
 def _mismatch(mismatch: Mismatch, path: Path, owner: str, go_name: str) -> NoReturn:
     if mismatch.text:
         raise BadRequest(mismatch.text)
-    raise BadRequest(f"json: cannot unmarshal {mismatch.found} into Go struct field {owner}.{dotted(path)} of type {go_name}")
+    raise BadRequest(
+        f"json: cannot unmarshal {mismatch.found} into Go struct field {owner}.{dotted(path)} of type {go_name}"
+    )

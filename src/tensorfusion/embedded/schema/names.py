@@ -43,8 +43,8 @@ def _remembered(rule: Rule) -> Rule:
 
 _ALNUM = "alphanumeric characters"
 _LABEL_TEXT = (
-    f"a lowercase RFC 1123 label must consist of lower case {_ALNUM} or '-', and must start and end with an alphanumeric "
-    f"character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+    f"a lowercase RFC 1123 label must consist of lower case {_ALNUM} or '-', and must start and end with an "
+    f"alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
 )
 _SUBDOMAIN_TEXT = (
     f"a lowercase RFC 1123 subdomain must consist of lower case {_ALNUM}, '-' or '.', and must start and end with an "
@@ -58,9 +58,15 @@ _QUALIFIED_TEXT = (
     f"name part must consist of {_ALNUM}, '-', '_' or '.', and must start and end with an alphanumeric character "
     f"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}')"
 )
+_TOO_MANY_SLASHES = (
+    f"a qualified name must consist of {_ALNUM}, '-', '_' or '.', and must start and end with an alphanumeric "
+    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}') with an "
+    "optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+)
 _LABEL_VALUE_TEXT = (
     f"a valid label must be an empty string or consist of {_ALNUM}, '-', '_' or '.', and must start and end with an "
-    f"alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '{_LABEL_VALUE}')"
+    "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    f"'{_LABEL_VALUE}')"
 )
 _CONFIG_KEY_TEXT = (
     f"a valid config key must consist of {_ALNUM}, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', "
@@ -108,11 +114,7 @@ def qualified_name(text: str) -> tuple[str, ...]:
         if not prefix:
             found.append("prefix part must be non-empty")
         elif "/" in prefix:
-            return (
-                f"a qualified name must consist of {_ALNUM}, '-', '_' or '.', and must start and end with an "
-                f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-                f"'{_QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
-            )
+            return (_TOO_MANY_SLASHES,)
         else:
             found += [f"prefix part {complaint}" for complaint in subdomain(prefix)]
     if not name:

@@ -1,7 +1,8 @@
 """The CEL rules of a custom resource's schema: compiled when it is installed, evaluated on every write.
 
-A rule sees the value at its place as ``self`` and, on updates, the value it replaces as ``oldSelf``. List items are matched
-with their predecessors by map keys; items of other lists have none, so transition rules do not apply inside them.
+A rule sees the value at its place as ``self`` and, on updates, the value it replaces as ``oldSelf``. List items are
+matched with their predecessors by map keys; items of other lists have none, so transition rules do not apply inside
+them.
 
 Source: apiextensions-apiserver pkg/apiserver/schema/cel.
 """
@@ -15,13 +16,24 @@ from tensorfusion.embedded.cel import RULE_VARIABLES, CelError, Program, compile
 from tensorfusion.embedded.cel_fields import escaped, wrong_fields
 from tensorfusion.embedded.schema.constraints import json_type
 from tensorfusion.embedded.schema.path import Member, Path, Problem, Step
-from tensorfusion.embedded.schema.words import DUPLICATE, FORBIDDEN, INVALID, REQUIRED, forbidden, invalid_value, required
+from tensorfusion.embedded.schema.words import (
+    DUPLICATE,
+    FORBIDDEN,
+    INVALID,
+    NOT_SUPPORTED,
+    REQUIRED,
+    complain,
+    forbidden,
+    invalid_value,
+    required,
+    unsupported,
+)
 from tensorfusion.model.meta import Raw
 
 REASONS = (INVALID, FORBIDDEN, REQUIRED, DUPLICATE)
 _OLD_SELF = re.compile(r"\boldSelf\b")
 _MISSING = object()
-# With optionalOldSelf a rule sees an optional. It arrives as a list of none or one: values cannot be passed as optionals.
+# With optionalOldSelf a rule sees an optional. It arrives as a list of none or one: optionals cannot be passed in.
 _OPTIONAL_VARIABLES = ("self", "oldSelves")
 _OPTIONAL_RULE = "cel.bind(oldSelf, size(oldSelves) == 0 ? optional.none() : optional.of(oldSelves[0]), {})"
 _FIELD_PATH = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\['((?:[^'\\]|\\.)*)'\]")
@@ -129,11 +141,18 @@ def _rules_at(schema: Raw, where: Path, problems: list[Problem]) -> Iterator[Rul
         message_program = None
         if raw.get("messageExpression"):
             message_program = _compiled(
-                raw["messageExpression"], schema, (here, "messageExpression"), problems, optional=optional, wanted="string"
+                raw["messageExpression"],
+                schema,
+                (here, "messageExpression"),
+                problems,
+                optional=optional,
+                wanted="string",
             )
         reason = raw.get("reason") or INVALID
         if reason not in REASONS:
-            problems.append(Problem((here, "reason"), invalid_value(reason, f"must be one of {', '.join(REASONS)}")))
+            problems.append(Problem((here, "reason"), unsupported(reason, sorted(REASONS)), NOT_SUPPORTED))
+        if "\n" in (raw.get("message") or ""):
+            complain(problems, (here, "message"), raw["message"], ["must not contain line breaks"])
         field_path = _field_path(raw.get("fieldPath") or "", schema, (here, "fieldPath"), problems)
         if program is not None:
             yield Rule(
@@ -160,7 +179,7 @@ def _compiled(
         return None
     complaints = wrong_fields(program.serialized(), {"self": schema, "oldSelf": schema})
     for complaint in dict.fromkeys(complaints):
-        problems.append(Problem(path, invalid_value(source, f"compilation failed: ERROR: {complaint}")))
+        complain(problems, path, source, [f"compilation failed: ERROR: {complaint}"])
     return program
 
 
@@ -228,7 +247,7 @@ def _key_of(item: Any, keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def converter(schema: Raw) -> Convert | None:
-    """Makes JSON what rules expect: whole numbers in number fields as floats, odd field names escaped. None: no need."""
+    """Makes JSON what rules expect: whole numbers in number fields as floats, odd names escaped. None: no need."""
     if schema.get("type") == "number":
         return lambda value: float(value) if type(value) is int else value
     if isinstance(schema.get("items"), dict):

@@ -131,7 +131,9 @@ def canonical_quantity(text: str) -> str:
     for power, suffix in _DECIMAL:
         unit = 10 ** (power + 9)
         if nanos % unit == 0:
-            return f"{sign}{nanos // unit}" + (f"e{power}" if exponent_form and power else "" if exponent_form else suffix)
+            return f"{sign}{nanos // unit}" + (
+                f"e{power}" if exponent_form and power else "" if exponent_form else suffix
+            )
     return f"{sign}{Decimal(nanos)}n"
 
 
@@ -157,7 +159,9 @@ def micro_time(value: Any) -> Any:  # Any: JSON
     if type(value) is not str:
         raise Mismatch(json_word(value))
     if not _MICRO(value) or not is_time(value):
-        raise Mismatch(text=f'parsing time "{value[:80]}" as "2006-01-02T15:04:05.000000Z07:00": write six digits of a second')
+        raise Mismatch(
+            text=f'parsing time "{value[:80]}" as "2006-01-02T15:04:05.000000Z07:00": write six digits of a second'
+        )
     return value
 
 

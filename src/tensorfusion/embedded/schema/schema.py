@@ -1,7 +1,7 @@
 """What one version of a kind accepts: ``prepare`` decodes and defaults, ``validate`` refuses.
 
-Two steps because admission stands between them. Built-in kinds follow the facts, custom kinds their structural schema; both
-answer in the words of a real API server.
+Two steps because admission stands between them. Built-in kinds follow the facts, custom kinds their structural schema;
+both answer in the words of a real API server.
 """
 
 from enum import StrEnum
@@ -24,7 +24,10 @@ from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import Resource
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
 
 
 class FieldValidation(StrEnum):
@@ -61,7 +64,9 @@ class Schema(Protocol):
 class BuiltinSchema:
     """A built-in kind, or the body of a subresource (``named`` is false: it has no name of its own)."""
 
-    def __init__(self, facts: Facts, resource: Resource, definition: str, *, name_rule: str = "", named: bool = True) -> None:
+    def __init__(
+        self, facts: Facts, resource: Resource, definition: str, *, name_rule: str = "", named: bool = True
+    ) -> None:
         self.document: Raw = facts.definitions[definition]
         self.patch_shape: PatchShape | None = PatchShape(facts.definitions, self.document)
         self._resource = resource
@@ -122,7 +127,9 @@ class CustomSchema:
         resource = self._resource
         kind, version = obj.get("kind"), obj.get("apiVersion")
         if not kind or not isinstance(kind, str):
-            raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing")
+            raise BadRequest(
+                f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
+            )
         if version != resource.api_version:
             raise BadRequest(
                 f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"

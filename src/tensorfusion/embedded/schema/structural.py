@@ -1,7 +1,7 @@
 """Prune and default custom resources by their structural schema, compiled into closures.
 
-Unlike built-in objects nothing is refused here but broken ``metadata``: a value of the wrong type is left for validation,
-which says so with 422. Nulls that a field does not allow are dropped, or replaced by the field's default.
+Unlike built-in objects nothing is refused here but broken ``metadata``: a value of the wrong type is left for
+validation, which says so with 422. Nulls that a field does not allow are dropped, or replaced by the field's default.
 
 Source: apiextensions-apiserver pkg/apiserver/schema/{pruning,defaulting,objectmeta}.
 """
@@ -62,7 +62,7 @@ class _Compiler:
         }
         embedded = top or bool(schema.get("x-kubernetes-embedded-resource"))
         if embedded:
-            known |= {name: (None, False) for name in OBJECT_FIELDS}
+            known |= dict.fromkeys(OBJECT_FIELDS, (None, False))
         additional = schema.get("additionalProperties")
         members: tuple[Pruner | None, bool] | None = None
         if isinstance(additional, dict):

@@ -37,9 +37,8 @@ _PERCENT_NAMED = re.compile(r"[/%]").search
 
 def check_config_map(config_map: Raw, old: Raw | None, problems: list[Problem]) -> None:
     _check_data(config_map, ("data", "binaryData"), problems)
-    for key in (config_map.get("data") or {}).keys() & (config_map.get("binaryData") or {}).keys():
-        at: Path = ((None, "data"), Member(key))
-        complain(problems, at, key, ["duplicate of key present in binaryData"])
+    for key in sorted((config_map.get("data") or {}).keys() & (config_map.get("binaryData") or {}).keys()):
+        complain(problems, ((None, "data"), Member(key)), key, ["duplicate of key present in binaryData"])
     if old is not None:
         _check_frozen(config_map, old, ("data", "binaryData"), problems)
 
@@ -47,9 +46,8 @@ def check_config_map(config_map: Raw, old: Raw | None, problems: list[Problem]) 
 def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
     _check_data(secret, ("data",), problems)
     kind, data = secret.get("type", ""), secret.get("data") or {}
-    for key in _SECRET_KEYS.get(kind, ()):
-        if key not in data:
-            problems.append(Problem(((None, "data"), Member(key)), required(), REQUIRED))
+    missing = [key for key in _SECRET_KEYS.get(kind, ()) if key not in data]
+    problems.extend(Problem(((None, "data"), Member(key)), required(), REQUIRED) for key in missing)
     metadata = secret.get("metadata") or {}
     if kind == "kubernetes.io/service-account-token" and not (metadata.get("annotations") or {}).get(_ACCOUNT):
         at: Path = (((None, "metadata"), "annotations"), Member(_ACCOUNT))
@@ -77,9 +75,8 @@ def _check_frozen(obj: Raw, old: Raw, fields: tuple[str, ...], problems: list[Pr
     text = forbidden("field is immutable when `immutable` is set")
     if not obj.get("immutable"):
         problems.append(Problem((None, "immutable"), text, FORBIDDEN))
-    for field in fields:
-        if (obj.get(field) or {}) != (old.get(field) or {}):
-            problems.append(Problem((None, field), text, FORBIDDEN, stands=False))
+    changed = [field for field in fields if (obj.get(field) or {}) != (old.get(field) or {})]
+    problems.extend(Problem((None, field), text, FORBIDDEN) for field in changed)
 
 
 def check_node(node: Raw, old: Raw | None, problems: list[Problem]) -> None:
@@ -112,11 +109,10 @@ def _check_node_update(spec: Raw, old: Raw, problems: list[Problem]) -> None:
 
 
 def check_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    involved = (event.get("involvedObject") or event.get("regarding") or {}).get("namespace") or "default"
+    involved = (event.get("involvedObject") or {}).get("namespace") or "default"
     namespace = (event.get("metadata") or {}).get("namespace")
     if old is None and namespace and involved != namespace:
-        field = "regarding" if "regarding" in event else "involvedObject"
-        complain(problems, ((None, field), "namespace"), involved, ["does not match event.namespace"])
+        complain(problems, ((None, "involvedObject"), "namespace"), involved, ["does not match event.namespace"])
 
 
 def check_priority_class(priority_class: Raw, old: Raw | None, problems: list[Problem]) -> None:

@@ -60,9 +60,8 @@ def _check_client(client: Raw, path: Path, problems: list[Problem]) -> None:
         if not parts.netloc:
             complain(problems, (path, "url"), "", [f"host must be specified; {_URL_TEXT}"])
     elif service is not None:
-        for field in ("name", "namespace"):
-            if not service.get(field):
-                problems.append(Problem(((path, "service"), field), required(), REQUIRED))
+        missing = [field for field in ("name", "namespace") if not service.get(field)]
+        problems.extend(Problem(((path, "service"), field), required(), REQUIRED) for field in missing)
         target = service.get("path")
         if target is not None and not target.startswith("/"):
             complain(problems, ((path, "service"), "path"), target, ["must start with a '/'"])

@@ -1,0 +1,111 @@
+"""Objects of the API as facts: what is read, what is refused, and what is shared."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tensorfusion.errors import InvalidRequest
+from tensorfusion.model import keys
+from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.request import Isolation
+from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, quota_facts
+from tensorfusion.scheduler.grants import binding_annotations
+
+
+def pod(annotations: dict[str, str], **labels: str) -> Pod:
+    metadata = {"name": "a", "labels": {keys.COMPONENT: "worker", **labels}, "annotations": annotations}
+    return msgspec.convert({"metadata": metadata, "spec": {"nodeName": "n0"}}, Pod)
+
+
+def gpu(status: dict[str, Any], **annotations: str) -> GPU:
+    metadata = {"name": "g", "labels": {keys.GPU_POOL: "main"}, "annotations": annotations}
+    where = {"nodeSelector": {keys.HOSTNAME_LABEL: "n0"}}
+    return msgspec.convert({"metadata": metadata, "status": {**where, **status}}, GPU)
+
+
+def quota(spec: dict[str, Any]) -> GPUResourceQuota:
+    return msgspec.convert({"spec": spec}, GPUResourceQuota)
+
+
+WISHES = {keys.GPU_POOL: "main", keys.TFLOPS_REQUEST: "10", keys.VRAM_REQUEST: "1Gi"}
+
+
+def test_pods_of_one_template_share_one_request() -> None:
+    requests = Requests()
+    first = requests.of(pod({**WISHES, "example.com/own": "1"}))
+    second = requests.of(pod({**WISHES, "example.com/own": "2"}))
+    assert first is second
+    assert requests.of(pod({**WISHES, keys.TFLOPS_REQUEST: "11"})) is not first
+
+
+def test_a_wish_that_cannot_be_read_is_refused_every_time() -> None:
+    requests = Requests()
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match="tflops-request"):
+            requests.of(pod({**WISHES, keys.TFLOPS_REQUEST: "many"}))
+
+
+@pytest.mark.parametrize("counts", ["nonsense", "[1]", '{"main": -1, "other": 2}', '{"main": 2}', '{"main": "1"}'])
+def test_container_counts_must_be_counts_that_add_up(counts: str) -> None:
+    with pytest.raises(InvalidRequest, match="container-gpu-count"):
+        Requests().of(pod({**WISHES, keys.CONTAINER_GPU_COUNT: counts}))
+
+
+def test_a_plain_pods_device_ids_mean_nothing() -> None:
+    plain = msgspec.convert(
+        {"metadata": {"annotations": {keys.GPU_IDS: "g0"}}, "spec": {"nodeName": "n0", "containers": []}}, Pod
+    )
+    assert placement_of(plain).devices == ()
+
+
+def test_without_counts_every_injected_container_gets_all_devices() -> None:
+    written = binding_annotations({keys.INJECT_CONTAINER: "b, a"}, ["a", "b", "c"], ("g0", "g1"), epoch=7)
+    assert written[keys.CONTAINER_GPUS] == '{"a":["g0","g1"],"b":["g0","g1"]}'
+    assert written[keys.GPU_IDS] == "g0,g1"
+    assert written[keys.SCHEDULER_EPOCH] == "7"
+
+
+def test_a_devices_capacity_rounds_down() -> None:
+    facts = device_facts(gpu({"capacity": {"tflops": "312.9999", "vram": "1.5"}}))
+    assert (facts.compute, facts.vram) == (312_999, 1)
+
+
+def test_a_device_that_nobody_placed_yet_has_no_facts() -> None:
+    assert device_facts(gpu({"nodeSelector": {}})) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "modes"),
+    [
+        ("", None),
+        ("nonsense", None),
+        ('{"SupportsSoftIsolation": true}', {Isolation.SHARED, Isolation.SOFT}),
+        ('{"SupportsHardIsolation": true, "SupportsPartitioning": true}', {"shared", "hard", "partitioned"}),
+    ],
+)
+def test_capabilities_gate_where_they_can_be_read(text: str, modes: set[str] | None) -> None:
+    found = device_facts(gpu({}, **{keys.VIRTUALIZATION_CAPABILITIES: text})).capabilities
+    assert found == (None if modes is None else frozenset(modes))
+
+
+def test_a_node_without_amounts_takes_the_usual_number_of_pods_and_nothing_else() -> None:
+    facts = node_facts(msgspec.convert({"metadata": {"name": "n"}}, Node))
+    assert (facts.cpu, facts.memory, facts.pods, facts.ready) == (0, 0, 110, True)
+
+
+def test_allocatable_counts_and_extended_resources_are_whole_numbers() -> None:
+    amounts = {"cpu": "1500m", "memory": "1Gi", "pods": "5", "example.com/nic": "3"}
+    status = {"allocatable": amounts, "capacity": {"cpu": "2"}}
+    facts = node_facts(msgspec.convert({"metadata": {"name": "n"}, "status": status}, Node))
+    assert (facts.cpu, facts.memory, facts.pods, facts.extended) == (1500, 1 << 30, 5, {"example.com/nic": 3})
+
+
+def test_only_dimensions_that_are_set_have_a_ceiling_and_a_single_zero_is_none() -> None:
+    facts = quota_facts(
+        "a", [quota({"total": {"requests": {"tflops": "0"}}, "single": {"maxRequests": {"vram": "0", "tflops": "5"}}})]
+    )
+    assert (facts.total_compute, facts.total_vram, facts.single_vram, facts.single_compute) == (0, None, None, 5000)
+    assert quota_facts("a", []) is None
