@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from kube_wire import Script, client_of, cut_off, reply, serving, status, stream
+
 from tensorfusion.errors import (
     AlreadyExists,
     ConfigError,
@@ -103,7 +103,9 @@ async def test_a_list_is_fetched_in_pages_at_one_version() -> None:
     async with client_of(script) as client:
         listing = await client.list(PODS, Pod, labels="app in (a,b)", fields="spec.nodeName=x", page_size=1)
     assert (len(listing.items), listing.resource_version) == (3, "9")
-    assert script.seen[0][1] == "/api/v1/pods?labelSelector=app%20in%20%28a%2Cb%29&fieldSelector=spec.nodeName%3Dx&limit=1"
+    assert (
+        script.seen[0][1] == "/api/v1/pods?labelSelector=app%20in%20%28a%2Cb%29&fieldSelector=spec.nodeName%3Dx&limit=1"
+    )
     assert script.seen[1][1].endswith("&limit=1&continue=a%2Fb%3D")
 
 
@@ -159,7 +161,9 @@ async def test_a_large_body_arrives_whole() -> None:
 async def test_deletion_carries_its_preconditions() -> None:
     script = Script(reply({}))
     async with client_of(script) as client:
-        await client.delete(PODS, "a", namespace="n", uid="u", resource_version="7", grace_seconds=0, propagation="Orphan")
+        await client.delete(
+            PODS, "a", namespace="n", uid="u", resource_version="7", grace_seconds=0, propagation="Orphan"
+        )
         await client.delete(PODS, "a", namespace="n")
     assert json.loads(script.seen[0][3]) == {
         "apiVersion": "v1",
@@ -279,7 +283,10 @@ async def test_a_refused_token_is_read_again_once(tmp_path: Path) -> None:
 
 
 async def test_a_unix_socket_is_spoken_to_without_tls(tmp_path: Path) -> None:
-    async with serving(Script(reply(POD)), path=str(tmp_path / "api.sock")) as address, Client(Connection(address)) as client:
+    async with (
+        serving(Script(reply(POD)), path=str(tmp_path / "api.sock")) as address,
+        Client(Connection(address)) as client,
+    ):
         assert (await client.get(PODS, Pod, "a")).metadata.name == "a"
 
 

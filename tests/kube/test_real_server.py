@@ -88,7 +88,7 @@ async def test_an_object_is_created_read_changed_and_deleted(client: Client) -> 
         await client.replace(CONFIG_MAPS, "life", {"metadata": {"name": "life", "uid": "another"}}, namespace=NAMESPACE)
     with pytest.raises(Conflict):
         await client.patch(CONFIG_MAPS, "life", {"metadata": {"resourceVersion": "1"}, "data": {}}, namespace=NAMESPACE)
-    with pytest.raises(Invalid, match="metadata.uid: Invalid value"):
+    with pytest.raises(Invalid, match=r"metadata\.uid: Invalid value"):
         await client.patch(CONFIG_MAPS, "life", {"metadata": {"uid": "another"}}, namespace=NAMESPACE)
     await client.delete(CONFIG_MAPS, "life", namespace=NAMESPACE, uid=made["metadata"]["uid"])
     with pytest.raises(NotFound) as caught:
@@ -154,7 +154,7 @@ async def test_status_is_written_apart_and_guarded_by_uid(client: Client) -> Non
     node = await client.get(NODES, Node, "status-node")
     assert [condition.type for condition in node.status.conditions] == ["Ready"]
     stale = {"metadata": {"uid": "another"}, "status": {"conditions": []}}
-    with pytest.raises(Invalid, match="metadata.uid: Invalid value"):
+    with pytest.raises(Invalid, match=r"metadata\.uid: Invalid value"):
         await client.patch(NODES, "status-node", stale, subresource="status")
     await client.delete(NODES, "status-node")
 

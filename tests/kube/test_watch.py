@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-
 from kube_wire import Script, client_of, reply, status, stream
+
 from tensorfusion.errors import ApiError, Forbidden, Gone, ServerError
 from tensorfusion.kube.api import WatchEvent
 from tensorfusion.kube.client import Client
@@ -39,7 +39,11 @@ async def test_events_arrive_typed_and_in_order_however_they_are_cut() -> None:
     async with client_of(script) as client:
         events, error = await collect(client)
     assert error is None
-    assert [(event.type, event.resource_version) for event in events] == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "3")]
+    assert [(event.type, event.resource_version) for event in events] == [
+        ("ADDED", "1"),
+        ("MODIFIED", "2"),
+        ("DELETED", "3"),
+    ]
     assert isinstance(events[0].object, Pod)
     path = script.seen[0][1]
     assert "watch=1" in path and "resourceVersion=1" in path and "allowWatchBookmarks=true" in path

@@ -251,7 +251,10 @@ steps = st.lists(
         st.tuples(st.just("seed"), st.sampled_from("abcd")),
         st.tuples(st.just("bind"), st.sampled_from("abcd")),
         st.tuples(st.just("remove"), st.sampled_from("abcd")),
-        st.tuples(st.sampled_from(["drop", "expire", "close", "lag", "catch up", "bookmark", "fail", "turn", "wait"]), st.just("")),
+        st.tuples(
+            st.sampled_from(["drop", "expire", "close", "lag", "catch up", "bookmark", "fail", "turn", "wait"]),
+            st.just(""),
+        ),
     ),
     max_size=40,
 )

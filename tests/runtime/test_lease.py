@@ -191,7 +191,9 @@ async def test_of_two_that_start_together_one_leads(world: World) -> None:
 actions = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.sampled_from([0.4, 1.0, 3.0, 7.0])),
-        st.tuples(st.sampled_from(["fail", "lose", "stall 0", "stall 1", "stall 2"]), st.sampled_from([1.0, 4.0, 12.0])),
+        st.tuples(
+            st.sampled_from(["fail", "lose", "stall 0", "stall 1", "stall 2"]), st.sampled_from([1.0, 4.0, 12.0])
+        ),
     ),
     max_size=25,
 )

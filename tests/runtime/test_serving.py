@@ -59,9 +59,9 @@ async def test_a_unix_socket_replaces_an_old_one_and_is_private(tmp_path: Path) 
     listener = Listener(HELLO, uds=path)
     assert await listener.start() == 0
     assert path.stat().st_mode & 0o777 == 0o600
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
-        async with session.get("http://localhost/") as answer:
-            assert await answer.text() == "hello"
+    connector = aiohttp.UnixConnector(str(path))
+    async with aiohttp.ClientSession(connector=connector) as session, session.get("http://localhost/") as answer:
+        assert await answer.text() == "hello"
     await listener.stop()
 
 
@@ -79,9 +79,9 @@ async def test_tls_and_a_renewed_certificate(tmp_path: Path) -> None:
     async def ask(trust: Authority) -> str:
         context = ssl.create_default_context(cadata=trust.certificate_pem.decode())
         connector = aiohttp.TCPConnector(ssl=context)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            async with session.get(f"https://127.0.0.1:{port}/") as answer:
-                return await answer.text()
+        url = f"https://127.0.0.1:{port}/"
+        async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as answer:
+            return await answer.text()
 
     assert await ask(authority) == "hello"
     later.issue_files(tmp_path, name="server", hosts=["127.0.0.1"])
@@ -136,9 +136,9 @@ class Webhook:
         text = json.dumps(body) if isinstance(body, dict) else body
         data = io.BytesIO(text.encode() if isinstance(text, str) else text)
         try:
-            async with aiohttp.ClientSession() as session:
-                async with session.post(f"http://127.0.0.1:{port}/mutate", data=data) as answer:
-                    return answer.status, await answer.text()
+            url = f"http://127.0.0.1:{port}/mutate"
+            async with aiohttp.ClientSession() as session, session.post(url, data=data) as answer:
+                return answer.status, await answer.text()
         finally:
             await listener.stop()
 
@@ -148,7 +148,12 @@ async def test_a_review_is_decoded_and_its_patch_encoded() -> None:
     webhook = Webhook(AdmissionResponse(allowed=True, patch=patch, warnings=["careful"]))
     status, text = await webhook.post(REVIEW)
     (asked,) = webhook.asked
-    assert (asked.uid, asked.user.username, asked.user.groups, asked.sub_resource) == ("r-1", "joe", ("dev",), "binding")
+    assert (asked.uid, asked.user.username, asked.user.groups, asked.sub_resource) == (
+        "r-1",
+        "joe",
+        ("dev",),
+        "binding",
+    )
     assert (asked.object, asked.old_object, asked.dry_run) == ({"metadata": {"name": "a"}}, None, False)
     response = json.loads(text)["response"]
     assert (status, response["uid"], response["allowed"], response["patchType"]) == (200, "r-1", True, "JSONPatch")

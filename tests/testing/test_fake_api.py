@@ -56,7 +56,9 @@ async def test_status_and_the_rest_are_written_apart(api: FakeApi) -> None:
     api.seed(GPUS, {"metadata": {"name": "a"}})
     both = {"metadata": {"labels": {"x": "y"}}, "status": {"phase": "Running"}}
     assert (await api.patch(GPUS, "a", both))["status"] == {}
-    stored = await api.patch(GPUS, "a", {"metadata": {"labels": {"x": "z"}}, "status": {"phase": "Running"}}, subresource="status")
+    stored = await api.patch(
+        GPUS, "a", {"metadata": {"labels": {"x": "z"}}, "status": {"phase": "Running"}}, subresource="status"
+    )
     assert (stored["status"], stored["metadata"]["labels"]) == ({"phase": "Running"}, {"x": "y"})
 
 

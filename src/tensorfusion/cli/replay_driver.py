@@ -252,5 +252,6 @@ def _decision_times(folder: Folder) -> tuple[float, float]:
 
 
 def _short(reason: str) -> str:
-    """A reason without its numbers, so that equal causes count together."""
-    return "".join("#" if character.isdigit() else character for character in reason)[:160]
+    """A reason without its numbers and what was requested, so that equal causes count together."""
+    why = reason.partition("available: ")[2].partition(". Requested")[0] or reason
+    return ", ".join(dict.fromkeys(part.lstrip("0123456789 ") for part in why.split(", ")))

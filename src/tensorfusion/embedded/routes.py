@@ -14,7 +14,7 @@ from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Representation, negotiate
-from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.options import (
     WriteOptions,
@@ -38,7 +38,6 @@ from tensorfusion.model.resources import PODS, SERVICE_ACCOUNTS
 
 _WATCH_SECONDS = 2400.0
 _BOOKMARK_EVERY = 50.0
-_BINDINGS = "bindings"
 _OF_COLLECTION = frozenset({"list", "create", "deletecollection", "watch"})
 _RETURNED = frozenset({PODS.id, SERVICE_ACCOUNTS.id})
 """Kinds whose deletion answers with the object, as a real API server does."""
@@ -117,8 +116,6 @@ class Routes:
             if serve is None or target.subresource not in kind.subresources:
                 raise no_such_resource()
             return await serve(request, kind)
-        if kind.resource.id == _BINDINGS and not target.name:
-            return await self._binding(request, kind)
         if target.verb not in kind.verbs:
             raise method_not_allowed()
         if bool(target.name) is (target.verb in _OF_COLLECTION) and target.verb != "watch":
@@ -260,16 +257,13 @@ class Routes:
         return self._plain(request, scale_of(kind, decode_object(record.data)), call=call)
 
     async def _binding(self, request: Request, kind: Kind) -> Response:
-        """``pods/NAME/binding``, and the older ``bindings`` whose body alone names the pod."""
         target = request.target
-        if target.verb != "create" or not target.namespace:
+        if target.verb != "create":
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
         binding = await self._decoded(request, "Binding", options)
         call = _call(request, options)
-        pods = self._operations.kinds.by_id(PODS.id)
-        name = target.name or text_of(metadata_of(binding), "name")
-        await bind(self._operations, pods, target.namespace, name, binding, call)
+        await bind(self._operations, kind, target.namespace, target.name, binding, call)
         return self._plain(request, success(code=201), status=201, call=call)
 
     async def _token(self, request: Request, kind: Kind) -> Response:

@@ -13,6 +13,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from tensorfusion.clock import Clock
@@ -139,7 +140,7 @@ class WorkQueue(Generic[K]):
                 return
 
     def _leave(self, getter: asyncio.Future[None]) -> None:
-        if not getter.done() or getter.cancelled():
+        with suppress(ValueError):  # an add may have taken it out between the cancellation and now
             self._getters.remove(getter)
         if not self._getters and self._timer is not None:
             self._timer.cancel()

@@ -117,7 +117,6 @@ def cluster_roles() -> list[JsonObject]:
         ),
         _role(
             "system:aggregate-to-admin",
-            _rule(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"]),
             _rule([_GROUP], ["rolebindings", "roles"], _EVERY),
             into="admin",
         ),

@@ -26,7 +26,6 @@ class Reviews:
         self.answers: dict[str, Callable[[User, JsonObject, str], JsonObject]] = {
             f"selfsubjectaccessreviews.{_AUTHORIZATION}": self._self_access,
             f"subjectaccessreviews.{_AUTHORIZATION}": self._access,
-            f"localsubjectaccessreviews.{_AUTHORIZATION}": self._local_access,
             f"selfsubjectrulesreviews.{_AUTHORIZATION}": self._self_rules,
             f"selfsubjectreviews.{_AUTHENTICATION}": self._self,
             f"tokenreviews.{_AUTHENTICATION}": self._token,
@@ -44,12 +43,6 @@ class Reviews:
             raise _bad(kind, "spec.user", 'Invalid value: "": at least one of user or group must be specified')
         subject = User(spec.get("user") or "", tuple(groups), spec.get("uid") or "")
         return _answered(review, {"allowed": self._rbac.allows(subject, _attributes(review, kind))})
-
-    def _local_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        asked = _attributes(review, "LocalSubjectAccessReview")
-        if asked.path or asked.namespace != namespace:
-            raise BadRequest("spec.resourceAttributes.namespace must match the namespace of the request")
-        return self._access(user, review, namespace)
 
     def _self_rules(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
         wanted = _spec(review).get("namespace") or ""
