@@ -67,7 +67,7 @@ def list_body(
         return encode(table(kind, objects, include=include, now=now, list_meta=metadata))
     if representation.partial:
         objects = [decode_object(record.data) for record in page.records]
-        return encode(partial_list(kind, objects, metadata))
+        return encode(partial_list(objects, metadata))
     resource = kind.resource
     prefix = prefix_of(resource)
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
@@ -86,4 +86,4 @@ def object_body(
     if representation.form is Form.TABLE:
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         return encode(table(kind, [obj], include=include, now=now, list_meta=metadata))
-    return encode(partial(kind, obj))
+    return encode(partial(obj))

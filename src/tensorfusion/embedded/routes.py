@@ -30,7 +30,7 @@ from tensorfusion.embedded.responses import Response
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
-from tensorfusion.embedded.tables import IncludeObject
+from tensorfusion.embedded.tables import IncludeObject, include_object
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import BadRequest
@@ -333,8 +333,4 @@ def _call(request: Request, options: WriteOptions) -> Call:
 
 
 def _include(request: Request) -> IncludeObject:
-    stated = request.query.get("includeObject", "")
-    try:
-        return IncludeObject(stated or "Metadata")
-    except ValueError as error:
-        raise BadRequest(f'includeObject: wanted None, Metadata or Object, found "{stated}"') from error
+    return include_object(request.query.get("includeObject", ""))

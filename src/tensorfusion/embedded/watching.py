@@ -148,7 +148,7 @@ class Watch:
 
     def _shaped(self, obj: JsonObject) -> JsonObject:
         if self._form is not Form.TABLE:
-            return partial(self._kind, obj)
+            return partial(obj)
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         shown = table(self._kind, [obj], include=self._include, now=self._clock.now(), list_meta=metadata)
         if self._columns_sent:
@@ -166,7 +166,7 @@ class Watch:
             obj = table(self._kind, [], include=self._include, now=self._clock.now(), list_meta=metadata)
             obj["columnDefinitions"] = None
         elif self._form is not Form.OBJECT:
-            obj = partial(self._kind, obj)
+            obj = partial(obj)
         return b'{"type":"BOOKMARK","object":' + encode(obj) + b"}\n"
 
     def _failure(self, error: Gone) -> bytes:

@@ -256,3 +256,18 @@ def make_pod() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def make_config_map() -> Callable[..., dict[str, Any]]:
     return config_map
+
+
+def deployment(name: str = "d", **spec: Any) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template, **spec},
+    }
+
+
+@pytest.fixture
+def make_deployment() -> Callable[..., dict[str, Any]]:
+    return deployment
