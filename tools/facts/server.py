@@ -27,6 +27,7 @@ class Server:
 
     def __init__(self, port: int, certificate: Path) -> None:
         tls = ssl.create_default_context(cafile=str(certificate))
+        self.warnings: list[str] = []  # of the last request
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=30)
 
     def request(self, method: str, path: str, body: object = None, accept: str = "application/json") -> tuple[int, Any]:
@@ -36,6 +37,7 @@ class Server:
             self._connection.request(method, path, body=data, headers=headers)
             response = self._connection.getresponse()
             raw = response.read()
+            self.warnings = response.headers.get_all("Warning") or []
         except http.client.RemoteDisconnected:  # some wrong objects make the real server panic
             self._connection.close()
             return 500, {"message": "the server closed the connection"}

@@ -12,6 +12,8 @@ import msgspec
 import yaml
 
 from tensorfusion.embedded.objects import JsonObject, decode
+from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
+from tensorfusion.embedded.protobuf import decode_protobuf
 from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.errors import BadRequest, TooLarge, UnsupportedMediaType
 
@@ -22,7 +24,7 @@ _DEEPEST = 128
 _LARGE_YAML = 64 << 10
 _JSON = frozenset({"", "application/json"})
 _YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
-_ACCEPTED = "application/json, application/yaml"
+_ACCEPTED = f"application/json, application/yaml, {PROTOBUF}"
 
 
 class Disconnected(Exception):
@@ -72,7 +74,7 @@ async def decode_body(body: bytes, content_type: str, *, wanted: str, validation
     Keys that come twice in one object are looked for under strict validation only: it takes a second, slower parse.
 
     Raises:
-        UnsupportedMediaType: neither JSON nor YAML.
+        UnsupportedMediaType: neither JSON, YAML nor protobuf.
         BadRequest: it does not parse, is nested too deeply, or holds a key twice under strict validation.
     """
     media_type = media_type_of(content_type)
@@ -85,6 +87,8 @@ async def decode_body(body: bytes, content_type: str, *, wanted: str, validation
         else:
             value = _decode_yaml(body, wanted)
         twice = []
+    elif media_type == PROTOBUF:
+        return decode_protobuf(body)
     else:
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 import msgspec
 
 from tensorfusion.model.core import Pod
-from tensorfusion.model.meta import Condition, LabelSelector, Meta, Object, Raw
+from tensorfusion.model.meta import Condition, LabelSelector, Meta, Object, OwnerReference, Raw
 from tensorfusion.model.resources import Resource
 
 TEMPLATE_HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+REPLICA_FAILURE = "ReplicaFailure"
+"""Condition type: pods cannot be created or deleted, and why."""
+OWNER_INDEX = "owner"
+"""Index of pods and ReplicaSets by the uid of their controller."""
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -28,6 +32,7 @@ class ReplicaSetStatus(msgspec.Struct, frozen=True):
     ready_replicas: int = msgspec.field(default=0, name="readyReplicas")
     available_replicas: int = msgspec.field(default=0, name="availableReplicas")
     observed_generation: int = msgspec.field(default=0, name="observedGeneration")
+    conditions: tuple[Condition, ...] = ()
 
 
 class ReplicaSet(Object, frozen=True):
@@ -96,9 +101,30 @@ def owner_reference(resource: Resource, owner: Meta) -> Raw:
 
 
 def adoption_patch(resource: Resource, owner: Meta, orphan: Meta) -> Raw:
-    """Become the controller of an orphan; the uid makes sure that it is still the same object."""
-    references = [msgspec.to_builtins(reference) for reference in orphan.owner_references]
-    return {"metadata": {"uid": orphan.uid, "ownerReferences": [*references, owner_reference(resource, owner)]}}
+    """Become the controller of an orphan, if it is still as we know it."""
+    return _owners_patch(orphan, [*orphan.owner_references], owner_reference(resource, owner))
+
+
+def release_patch(owner: Meta, owned: Meta) -> Raw:
+    """Stop being an owner of an object, if it is still as we know it."""
+    return _owners_patch(owned, [found for found in owned.owner_references if found.uid != owner.uid])
+
+
+def _owners_patch(meta: Meta, kept: list[OwnerReference], *more: Raw) -> Raw:
+    """The list of owners is written as a whole, so the patch carries the version it was read at."""
+    references = [*(msgspec.to_builtins(reference) for reference in kept), *more]
+    guard = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+    return {"metadata": {**guard, "ownerReferences": references or None}}
+
+
+def is_orphan(meta: Meta) -> bool:
+    """No controller manages the object, so one whose selector matches may adopt it."""
+    return meta.controller is None and not meta.deleting and bool(meta.labels)
+
+
+def written_counts(status: Raw, *, always: frozenset[str]) -> Raw:
+    """A status as the API writes it: counts of 0 are left out, but for those that are always there."""
+    return {name: value if value or name in always else None for name, value in status.items()}
 
 
 def pod_ready_since(pod: Pod) -> str | None:

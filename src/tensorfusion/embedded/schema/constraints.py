@@ -306,7 +306,11 @@ def _combination(keyword: str, checks: Sequence[Check | None]) -> Check:
 
 def _fewest(failures: Sequence[list[Problem]]) -> list[Problem]:
     """What the branch that came closest has to say."""
-    return sorted(failures, key=len)[0]
+    return min(failures, key=_size)
+
+
+def _size(found: list[Problem]) -> int:
+    return len(found)
 
 
 def _negation(inner: Check | None) -> Check:

@@ -1,8 +1,8 @@
 """Decode built-in objects: what Go's typed decoder and the defaulting functions do, compiled from the facts.
 
 One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls are dropped,
-quantities become canonical, and structures get their defaults. Compiled into closures once per kind: a structure is one
-dict of ``field -> (plain type, decoder)``, and a field whose value already has the plain type it wants costs one lookup.
+quantities become canonical, and structures get their defaults. Compiled into closures once per kind: a structure is
+one dict of ``field -> (plain type, decoder)``, and a field whose value already has the plain type costs one lookup.
 Custom resources are decoded by ``structural``: there wrong types are a matter of validation.
 """
 

@@ -132,13 +132,15 @@ class CustomSchema:
             )
         if version != resource.api_version:
             raise BadRequest(
-                f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+                f"the API version in the data ({version}) does not match the expected API version "
+                f"({resource.api_version})"
             )
         unknown: list[str] = []
         try:
             self._prune(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
+        unknown.sort()
         return _unknown_fields(unknown, strict, resource)
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
@@ -203,6 +205,6 @@ def _refuse_kind(obj: Raw, resource: Resource) -> NoReturn:
         raise BadRequest("apiVersion and kind must be strings")
     version = api_version.rpartition("/")[2]
     raise BadRequest(
-        f'{kind} in version "{version}" cannot be handled as a {resource.kind}: no kind "{kind}" is registered for version '
-        f'"{api_version}" here: send {resource.kind} of {resource.api_version}'
+        f'{kind} in version "{version}" cannot be handled as a {resource.kind}: no kind "{kind}" is registered for '
+        f'version "{api_version}" here: send {resource.kind} of {resource.api_version}'
     )

@@ -126,7 +126,10 @@ def _check_keywords(schema: Raw, path: Path, problems: list[Problem]) -> None:
                 ["must be object if x-kubernetes-embedded-resource is true"],
             )
         if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            text = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+            text = (
+                "must not be empty if x-kubernetes-embedded-resource is true without "
+                "x-kubernetes-preserve-unknown-fields"
+            )
             problems.append(Problem((path, "properties"), required(text), REQUIRED))
     _check_pattern(schema, path, problems)
     for name, inner in (schema.get("properties") or {}).items():

@@ -1,0 +1,110 @@
+"""Derive the field numbers of the built-in kinds' protobuf form from Kubernetes' own ``generated.proto`` files.
+
+kubectl sends protobuf where it uses typed clients (``create configmap``, ``auth can-i``). The numbers are facts of the
+Go modules that ``make kube-assets`` downloads; nothing is typed in by hand. Usage: python tools/protobuf_facts.py
+"""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FACTS = ROOT / "src/tensorfusion/embedded/facts"
+VERSION = "v0.34.2"
+FILES = [
+    "api@{v}/admissionregistration/v1/generated.proto",
+    "api@{v}/apps/v1/generated.proto",
+    "api@{v}/authentication/v1/generated.proto",
+    "api@{v}/authorization/v1/generated.proto",
+    "api@{v}/autoscaling/v1/generated.proto",
+    "api@{v}/coordination/v1/generated.proto",
+    "api@{v}/core/v1/generated.proto",
+    "api@{v}/rbac/v1/generated.proto",
+    "api@{v}/scheduling/v1/generated.proto",
+    "apiextensions-apiserver@{v}/pkg/apis/apiextensions/v1/generated.proto",
+    "apimachinery@{v}/pkg/api/resource/generated.proto",
+    "apimachinery@{v}/pkg/apis/meta/v1/generated.proto",
+    "apimachinery@{v}/pkg/runtime/generated.proto",
+    "apimachinery@{v}/pkg/util/intstr/generated.proto",
+]
+SCALARS = {"string", "bytes", "bool", "int32", "int64", "uint32", "uint64", "double"}
+EXTRA_KINDS = {
+    "v1/Binding": "k8s.io.api.core.v1.Binding",
+    "v1/DeleteOptions": "k8s.io.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    "autoscaling/v1/Scale": "k8s.io.api.autoscaling.v1.Scale",
+    "authentication.k8s.io/v1/TokenRequest": "k8s.io.api.authentication.v1.TokenRequest",
+    "authorization.k8s.io/v1/LocalSubjectAccessReview": "k8s.io.api.authorization.v1.LocalSubjectAccessReview",
+}
+FIELD = re.compile(r"^\s*(optional|repeated)\s+([.\w]+)\s+(\w+)\s*=\s*(\d+);")
+MAP = re.compile(r"^\s*map<(\w+),\s*([.\w]+)>\s+(\w+)\s*=\s*(\d+);")
+
+
+def parse(text: str) -> dict[str, dict[str, list[str]]]:
+    """Messages of one file: full name -> field number -> [JSON name, label, type]."""
+    package = re.search(r"^package ([\w.]+);", text, re.MULTILINE).group(1)
+    messages: dict[str, dict[str, list[str]]] = {}
+    current: dict[str, list[str]] | None = None
+
+    def full(name: str) -> str:
+        return name if name in SCALARS else name.lstrip(".") if "." in name else f"{package}.{name}"
+
+    for line in text.splitlines():
+        if line.startswith("message "):
+            current = messages.setdefault(f"{package}.{line.split()[1]}", {})
+        elif current is not None and (found := FIELD.match(line)):
+            label, kind, name, number = found.groups()
+            current[number] = [name, label, full(kind)]
+        elif current is not None and (found := MAP.match(line)):
+            key, kind, name, number = found.groups()
+            current[number] = [name, "map", full(kind)] if key == "string" else [name, "map", "?"]
+    return messages
+
+
+def openapi_name(message: str) -> str:
+    name = re.sub(r"^k8s\.io\.apiextensions_apiserver", "k8s.io.apiextensions-apiserver", message)
+    return re.sub(r"^k8s\.io", "io.k8s", name)
+
+
+def mark_inlined(messages: dict[str, dict[str, list[str]]], definitions: dict[str, dict]) -> None:
+    """A message field that the JSON form does not have is embedded there: its fields stand one level higher."""
+    for message, fields in messages.items():
+        properties = definitions.get(openapi_name(message), {}).get("properties")
+        if properties is None:
+            continue
+        for entry in fields.values():
+            if entry[0] not in properties and entry[1] == "optional" and entry[2] not in SCALARS:
+                entry[1] = "inline"
+
+
+def main() -> None:
+    cache = Path(subprocess.run(["go", "env", "GOMODCACHE"], capture_output=True, text=True, check=True).stdout.strip())
+    messages: dict[str, dict[str, list[str]]] = {}
+    for name in FILES:
+        messages |= parse((cache / "k8s.io" / name.format(v=VERSION)).read_text())
+    facts = json.loads((FACTS / "kubernetes-1.34.json").read_text())
+    mark_inlined(messages, facts["definitions"])
+    kinds = dict(EXTRA_KINDS)
+    for resource in facts["resources"]:
+        api_version = f"{resource['group']}/{resource['version']}" if resource["group"] else resource["version"]
+        group = resource["group"].split(".")[0] or "core"
+        for message in messages:
+            parts = message.split(".")
+            if parts[-1] == resource["kind"] and parts[-2] == resource["version"] and parts[-3] == group:
+                kinds[f"{api_version}/{resource['kind']}"] = message
+    reachable: set[str] = set()
+    pending = list(kinds.values())
+    while pending:
+        message = pending.pop()
+        if message in reachable or message not in messages:
+            continue
+        reachable.add(message)
+        pending += [entry[2] for entry in messages[message].values() if entry[2] not in SCALARS]
+    document = {"kinds": kinds, "messages": {name: messages[name] for name in sorted(reachable)}}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    (FACTS / "protobuf-1.34.json").write_text(text.replace('},"k8s', '},\n"k8s') + "\n")
+    print(f"{len(kinds)} kinds, {len(reachable)} messages")
+
+
+if __name__ == "__main__":
+    main()
