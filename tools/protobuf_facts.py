@@ -37,6 +37,8 @@ EXTRA_KINDS = {
     "authorization.k8s.io/v1/LocalSubjectAccessReview": "k8s.io.api.authorization.v1.LocalSubjectAccessReview",
 }
 FIELD = re.compile(r"^\s*(optional|repeated)\s+([.\w]+)\s+(\w+)\s*=\s*(\d+);")
+STRUCT = re.compile(r"^type (\w+) struct \{")
+TAG = re.compile(r'^\t(?:\w+[ \t]+)?(\S+)[ \t]+`json:"([^",]*)([^"]*)"[^`]* protobuf:"\w+,(\d+),')
 MAP = re.compile(r"^\s*map<(\w+),\s*([.\w]+)>\s+(\w+)\s*=\s*(\d+);")
 
 
@@ -61,29 +63,38 @@ def parse(text: str) -> dict[str, dict[str, list[str]]]:
     return messages
 
 
-def openapi_name(message: str) -> str:
-    name = re.sub(r"^k8s\.io\.apiextensions_apiserver", "k8s.io.apiextensions-apiserver", message)
-    return re.sub(r"^k8s\.io", "io.k8s", name)
+def apply_go_tags(messages: dict[str, dict[str, list[str]]], package: str, folder: Path) -> None:
+    """Correct what only the Go types say: JSON names, which structs are inlined, and which scalars are pointers.
 
-
-def mark_inlined(messages: dict[str, dict[str, list[str]]], definitions: dict[str, dict]) -> None:
-    """A message field that the JSON form does not have is embedded there: its fields stand one level higher."""
-    for message, fields in messages.items():
-        properties = definitions.get(openapi_name(message), {}).get("properties")
-        if properties is None:
-            continue
-        for entry in fields.values():
-            if entry[0] not in properties and entry[1] == "optional" and entry[2] not in SCALARS:
-                entry[1] = "inline"
+    A typed client writes unset scalars as zero; only a pointer's zero is meant.
+    """
+    for path in sorted(folder.glob("*.go")):
+        struct = ""
+        for line in path.read_text().splitlines():
+            if found := STRUCT.match(line):
+                struct = found.group(1)
+            elif struct and (tag := TAG.match(line)):
+                kind, name, options, number = tag.groups()
+                entry = messages.get(f"{package}.{struct}", {}).get(number)
+                if entry is None:
+                    continue
+                if ",inline" in options and not name:
+                    entry[1] = "inline"
+                elif name:
+                    entry[0] = name
+                if kind.startswith("*") and entry[1] == "optional":
+                    entry[1] = "pointer"
 
 
 def main() -> None:
     cache = Path(subprocess.run(["go", "env", "GOMODCACHE"], capture_output=True, text=True, check=True).stdout.strip())
     messages: dict[str, dict[str, list[str]]] = {}
     for name in FILES:
-        messages |= parse((cache / "k8s.io" / name.format(v=VERSION)).read_text())
+        path = cache / "k8s.io" / name.format(v=VERSION)
+        found = parse(path.read_text())
+        apply_go_tags(found, next(iter(found)).rpartition(".")[0], path.parent)
+        messages |= found
     facts = json.loads((FACTS / "kubernetes-1.34.json").read_text())
-    mark_inlined(messages, facts["definitions"])
     kinds = dict(EXTRA_KINDS)
     for resource in facts["resources"]:
         api_version = f"{resource['group']}/{resource['version']}" if resource["group"] else resource["version"]

@@ -31,12 +31,16 @@ def document_path(group: str, version: str) -> str:
 
 
 def compact(schema: Any) -> Any:
-    """The schema without texts, with plain references, and without the zero values that Go would write anyway."""
+    """The schema without texts, with plain references, and without the zero values that Go would write anyway.
+
+    A structure that Go always has (its zero value is the default) is marked ``inline``: what is required inside it is
+    required without it, too.
+    """
     if not isinstance(schema, dict):
         return schema
     if len(schema.get("allOf", ())) == 1 and "$ref" in schema["allOf"][0]:
         schema = {**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}}
-    result: Json = {}
+    result: Json = {"inline": True} if "$ref" in schema and schema.get("default") == {} else {}
     for key, value in schema.items():
         if key in DROPPED or (key == "default" and value in ZERO):
             continue

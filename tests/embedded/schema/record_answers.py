@@ -57,7 +57,7 @@ def asked(server: Server, case: dict[str, Any]) -> dict[str, Any]:
 def answer(server: Server, status: int, body: dict[str, Any]) -> dict[str, Any]:
     if status >= 400:
         causes = (body.get("details") or {}).get("causes") or []
-        listed = sorted([cause["field"], cause["reason"], cause["message"]] for cause in causes)
+        listed = sorted({(cause["field"], cause["reason"], cause["message"]) for cause in causes})
         return {"status": status, "message": body["message"], "causes": listed}
     return {"status": 200, "object": comparable(body), "warnings": warnings_of(server)}
 
@@ -65,7 +65,7 @@ def answer(server: Server, status: int, body: dict[str, Any]) -> dict[str, Any]:
 def warnings_of(server: Server) -> list[str]:
     """The texts of the Warning headers, without their code and quotes."""
     quoted = (header.split(" ", 2)[2] for header in server.warnings)
-    return sorted(text.strip('"').replace('\\"', '"') for text in quoted)
+    return sorted(text[1:-1].replace('\\"', '"') for text in quoted)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ def answer_of(kinds: Kinds, case: dict[str, Any]) -> dict[str, Any]:
             kind.schema.validate(new, obj)
             obj = new
     except ApiError as error:
-        causes = sorted([cause.field, cause.reason, cause.message] for cause in error.causes)
-        return {"status": error.status_code, "message": str(error), "causes": causes}
+        causes = sorted({(cause.field, cause.reason, cause.message) for cause in error.causes})
+        return {"status": error.status_code, "message": str(error), "causes": [list(cause) for cause in causes]}
     return {"status": 200, "object": comparable(obj), "warnings": sorted(warnings)}
 
 

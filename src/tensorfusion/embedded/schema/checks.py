@@ -38,11 +38,11 @@ class _Compiler:
         definition = self._definitions[name]
         rules = definition.get("checks", {})
         steps: list[FieldCheck] = [step for field, rule in rules.items() for step in _field_checks(field, rule)]
-        inner: list[tuple[str, Check]] = []
+        inner: list[tuple[str, Check, bool]] = []
         for field, schema in definition.get("properties", {}).items():
             check = None if field in skip else self._value(schema)
             if check is not None:
-                inner.append((field, check))
+                inner.append((field, check, bool(schema.get("inline"))))
         self._structs[name] = found = _struct_check(steps, inner) if steps or inner else None
         return found
 
@@ -58,12 +58,14 @@ class _Compiler:
         return None
 
 
-def _struct_check(steps: Sequence[FieldCheck], inner: Sequence[tuple[str, Check]]) -> Check:
+def _struct_check(steps: Sequence[FieldCheck], inner: Sequence[tuple[str, Check, bool]]) -> Check:
     def check(obj: Any, path: Path, problems: list[Problem]) -> None:
         for step in steps:
             step(obj, path, problems)
-        for field, inside in inner:
+        for field, inside, always in inner:
             value = obj.get(field)
+            if value is None and always:
+                value = {}
             if value is not None:
                 inside(value, (path, field), problems)
 
@@ -99,12 +101,15 @@ def _field_checks(field: str, rule: Raw) -> list[FieldCheck]:
     return checks
 
 
+_UNSET = (0, "", [])  # Go's zero values
+
+
 def _required(field: str, why: str) -> FieldCheck:
     message = required(why)
 
     def check(obj: Raw, path: Path, problems: list[Problem]) -> None:
         value = obj.get(field)
-        if not value and value is not False:  # 0, "", [] and {} are Go's "not set"
+        if value is None or value in _UNSET:
             problems.append(Problem((path, field), message, REQUIRED))
 
     return check

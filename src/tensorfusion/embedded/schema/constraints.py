@@ -67,7 +67,8 @@ def json_type(value: object) -> str:
 
 
 def _node(schema: Raw) -> Check | None:
-    steps = [*_value_steps(schema), *_combination_steps(schema)]
+    combinations = _combination_steps(schema)
+    steps = [*_value_steps(schema), *combinations]
     type_check = _type_step(schema)
     if type_check is None and not steps:
         return None
@@ -76,9 +77,8 @@ def _node(schema: Raw) -> Check | None:
     def check(value: Any, path: Path, problems: list[Problem]) -> None:
         if value is None and nullable:
             return
-        if type_check is not None and type_check(value, path, problems):
-            return
-        for step in steps:
+        wrong_type = type_check is not None and type_check(value, path, problems)
+        for step in combinations if wrong_type else steps:
             step(value, path, problems)
 
     return check

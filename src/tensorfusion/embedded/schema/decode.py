@@ -187,7 +187,7 @@ class _Fillers:
     def fill(self, obj: Raw) -> None:
         for field, value in self._constants:
             if type(value) is str:
-                if not obj.get(field):  # Go: the empty string is "not set"
+                if obj.get(field, "") == "":  # Go: the empty string is "not set"
                     obj[field] = value
             elif field not in obj:
                 obj[field] = fresh(value) if type(value) is dict or type(value) is list else value

@@ -147,7 +147,7 @@ def environment_name(text: str) -> tuple[str, ...]:
     """An environment variable: any printable ASCII character except ``=``."""
     if text and all(" " <= letter <= "~" and letter != "=" for letter in text):
         return ()
-    return ('a valid environment variable name must consist only of printable ASCII characters other than "="',)
+    return ("a valid environment variable name must consist only of printable ASCII characters other than '='",)
 
 
 RULES: Mapping[str, Rule] = {

@@ -11,6 +11,8 @@ from typing import Any
 
 from tensorfusion.embedded.schema.decode import Decoder, fresh, limit_depth
 from tensorfusion.embedded.schema.path import Member, Path, plain_text_of
+from tensorfusion.embedded.schema.scalars import json_word
+from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
 
 # Any: a JSON value. Changes it in place; the list collects the paths of unknown fields.
@@ -103,12 +105,21 @@ def _object(
         for name in dropped:
             del obj[name]
         if decode_metadata is not None and obj.get("metadata") is not None:
-            obj["metadata"] = decode_metadata(obj["metadata"], (path, "metadata"), unknown)
+            _decode_metadata(obj["metadata"], (path, "metadata"), unknown, decode_metadata)
         for name, value in defaults:
             if name not in obj:
                 obj[name] = fresh(value)
 
     return prune
+
+
+def _decode_metadata(metadata: Any, path: Path, unknown: list[str], decode: Decoder) -> None:
+    """Metadata is decoded as built-in objects are, apart from the object around it."""
+    if type(metadata) is not dict:
+        raise BadRequest(f"json: cannot unmarshal {json_word(metadata)} into Go value of type v1.ObjectMeta")
+    inside: list[str] = []
+    decode(metadata, None, inside)
+    unknown += [f"{plain_text_of(path)}.{field}" for field in inside]
 
 
 def _array(item: Pruner) -> Pruner:

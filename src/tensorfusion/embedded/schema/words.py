@@ -25,7 +25,7 @@ SHOWN = 1000  # characters of a wrong value
 
 def shown(value: object) -> str:
     """A value as an error quotes it: strings in quotes, structures as compact JSON."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=isinstance(value, dict))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 

@@ -32,6 +32,8 @@ _SECRET_KEYS = {
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
 }
 _ACCOUNT = "kubernetes.io/service-account.name"
+_RBAC_GROUP = "rbac.authorization.k8s.io"
+_SUBJECTS = ("User", "Group", "ServiceAccount")
 _PERCENT_NAMED = re.compile(r"[/%]").search
 
 
@@ -140,5 +142,10 @@ def _check_role_reference(binding: Raw, kinds: tuple[str, ...], old: Raw | None,
         problems.append(Problem(((None, "roleRef"), "kind"), unsupported(kind or "", kinds), NOT_SUPPORTED))
     if _PERCENT_NAMED(name):
         complain(problems, ((None, "roleRef"), "name"), name, [f"may not contain '{'/' if '/' in name else '%'}'"])
+    for index, subject in enumerate(binding.get("subjects") or ()):
+        wanted = "" if subject.get("kind") == "ServiceAccount" else _RBAC_GROUP
+        if subject.get("apiGroup", "") != wanted and subject.get("kind") in _SUBJECTS:
+            text = unsupported(subject.get("apiGroup", ""), (wanted,))
+            problems.append(Problem((((None, "subjects"), index), "apiGroup"), text, NOT_SUPPORTED))
     if old is not None and reference != old.get("roleRef"):
         complain(problems, (None, "roleRef"), reference, ["cannot change roleRef"])
