@@ -1,7 +1,9 @@
 """Narrow read-only projections of the built-in kinds that this project reads.
 
 A projection names only the fields some decision uses; msgspec skips the rest while parsing. Adding a field here costs
-memory for every pod of the cluster, so add it only with its reader. Never written back: all writes are patches.
+memory for every pod of the cluster, so add it only with its reader. Never written back: all writes are patches. None
+can be part of a reference cycle, so the collector need not look at them (``gc=False``): that halves the time of a large
+list.
 """
 
 import msgspec
@@ -9,58 +11,58 @@ import msgspec
 from tensorfusion.model.meta import Condition, Object, SelectorRequirement
 
 
-class ContainerResources(msgspec.Struct, frozen=True, omit_defaults=True):
+class ContainerResources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Quantities stay strings here; ``model.pod_resources`` adds them up in integers."""
 
     requests: dict[str, str | int | float] = {}
     limits: dict[str, str | int | float] = {}
 
 
-class Container(msgspec.Struct, frozen=True, omit_defaults=True):
+class Container(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     name: str = ""
     resources: ContainerResources = msgspec.field(default_factory=ContainerResources)
     restart_policy: str | None = msgspec.field(default=None, name="restartPolicy")
 
 
-class Toleration(msgspec.Struct, frozen=True, omit_defaults=True):
+class Toleration(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     key: str = ""
     operator: str = "Equal"
     value: str = ""
     effect: str = ""
 
 
-class NodeSelectorTerm(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeSelectorTerm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     match_expressions: tuple[SelectorRequirement, ...] = msgspec.field(default=(), name="matchExpressions")
     match_fields: tuple[SelectorRequirement, ...] = msgspec.field(default=(), name="matchFields")
 
 
-class NodeSelector(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeSelector(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Terms are alternatives; the expressions inside one term must all hold. No term matches nothing."""
 
     terms: tuple[NodeSelectorTerm, ...] = msgspec.field(default=(), name="nodeSelectorTerms")
 
 
-class PreferredTerm(msgspec.Struct, frozen=True, omit_defaults=True):
+class PreferredTerm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     weight: int = 1
     preference: NodeSelectorTerm = msgspec.field(default_factory=NodeSelectorTerm)
 
 
-class NodeAffinity(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeAffinity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     required: NodeSelector | None = msgspec.field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
     preferred: tuple[PreferredTerm, ...] = msgspec.field(
         default=(), name="preferredDuringSchedulingIgnoredDuringExecution"
     )
 
 
-class Affinity(msgspec.Struct, frozen=True, omit_defaults=True):
+class Affinity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_affinity: NodeAffinity | None = msgspec.field(default=None, name="nodeAffinity")
 
 
-class SchedulingGate(msgspec.Struct, frozen=True, omit_defaults=True):
+class SchedulingGate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     name: str = ""
 
 
-class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_name: str = msgspec.field(default="", name="nodeName")
     scheduler_name: str = msgspec.field(default="default-scheduler", name="schedulerName")
     priority: int = 0
@@ -76,7 +78,7 @@ class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     restart_policy: str = msgspec.field(default="Always", name="restartPolicy")
 
 
-class PodStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+class PodStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     phase: str = ""
     reason: str = ""
     nominated_node_name: str = msgspec.field(default="", name="nominatedNodeName")
@@ -95,18 +97,18 @@ class Pod(Object, frozen=True):
         return self.status.phase in ("Succeeded", "Failed")
 
 
-class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
+class Taint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     key: str = ""
     value: str = ""
     effect: str = ""
 
 
-class NodeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
 
 
-class NodeStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     capacity: dict[str, str | int | float] = {}
     allocatable: dict[str, str | int | float] = {}
     conditions: tuple[Condition, ...] = ()
@@ -122,7 +124,7 @@ class Node(Object, frozen=True):
         return all(condition.status == "True" for condition in self.status.conditions if condition.type == "Ready")
 
 
-class NamespaceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+class NamespaceStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     phase: str = ""
 
 
@@ -130,7 +132,7 @@ class Namespace(Object, frozen=True):
     status: NamespaceStatus = msgspec.field(default_factory=NamespaceStatus)
 
 
-class LeaseSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+class LeaseSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     holder_identity: str | None = msgspec.field(default=None, name="holderIdentity")
     lease_duration_seconds: int | None = msgspec.field(default=None, name="leaseDurationSeconds")
     acquire_time: str | None = msgspec.field(default=None, name="acquireTime")

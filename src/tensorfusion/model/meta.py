@@ -22,7 +22,7 @@ class Key:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class OwnerReference(msgspec.Struct, frozen=True, omit_defaults=True):
+class OwnerReference(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """metav1.OwnerReference."""
 
     api_version: str = msgspec.field(default="", name="apiVersion")
@@ -33,7 +33,7 @@ class OwnerReference(msgspec.Struct, frozen=True, omit_defaults=True):
     block_owner_deletion: bool = msgspec.field(default=False, name="blockOwnerDeletion")
 
 
-class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+class Meta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The metadata that reconcilers and the scheduler read. Timestamps stay RFC 3339 strings; ``""`` means unset."""
 
     name: str = ""
@@ -64,7 +64,7 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
         return next((owner for owner in self.owner_references if owner.controller), None)
 
 
-class Object(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Object(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Base of every typed object: enough for caches and queues. Subclasses add ``spec`` and ``status``."""
 
     api_version: str = msgspec.field(default="", name="apiVersion")
@@ -76,7 +76,7 @@ class Object(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.metadata.key
 
 
-class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """metav1.Condition, also a pod's condition."""
 
     type: str
@@ -87,7 +87,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     observed_generation: int = msgspec.field(default=0, name="observedGeneration")
 
 
-class SelectorRequirement(msgspec.Struct, frozen=True, omit_defaults=True):
+class SelectorRequirement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One expression of a label selector, a node selector or a field match. ``Gt`` and ``Lt`` only on nodes."""
 
     key: str
@@ -95,7 +95,7 @@ class SelectorRequirement(msgspec.Struct, frozen=True, omit_defaults=True):
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(msgspec.Struct, frozen=True, omit_defaults=True):
+class LabelSelector(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """metav1.LabelSelector: all parts must hold; an empty selector matches everything."""
 
     match_labels: dict[str, str] = msgspec.field(default_factory=dict, name="matchLabels")

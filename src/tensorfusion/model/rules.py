@@ -63,7 +63,7 @@ class Column:
     type: str = "string"
 
 
-class Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Base of the parts of our own objects. ``cel`` holds the rules that span several fields of the part."""
 
     cel: ClassVar[tuple[Cel, ...]] = ()

@@ -1,8 +1,8 @@
 """What one ReplicaSet's controller has asked for and its cache does not show yet. Plain state, no I/O.
 
-A pod's name is chosen before it is created, and remembered until the cache shows the pod: so neither a lagging cache nor
-a lost reply makes a second one. An entry is *confirmed* (the server said yes, the watch has not yet) or *in doubt* (no
-answer came). A doubt is settled by asking again for the same thing: the same name cannot be created twice, and a
+A pod's name is chosen before it is created, and remembered until the cache shows the pod: so neither a lagging cache
+nor a lost reply makes a second one. An entry is *confirmed* (the server said yes, the watch has not yet) or *in doubt*
+(no answer came). A doubt is settled by asking again for the same thing: the same name cannot be created twice, and a
 deletion by uid cannot hit another pod. A confirmation that the cache does not show for long falls back to a doubt.
 
 Rejected: counting expected events, as kube-controller-manager does. A count cannot tell which reply was lost, so after

@@ -147,9 +147,8 @@ class ReplicaSetController:
         orphans = self._pods.cache.by_index(_ORPHAN_INDEX, current.metadata.namespace)
         wanted = [pod for pod in orphans if not pod.finished and _selects(current, pod)]
         if wanted and await self._still_lives(current):
-            for pod in wanted:
-                if await self._patch_pod(pod, adoption_patch(REPLICA_SETS, current.metadata, pod.metadata)):
-                    owned.append(pod)
+            adopt = [(pod, adoption_patch(REPLICA_SETS, current.metadata, pod.metadata)) for pod in wanted]
+            owned += [pod for pod, patch in adopt if await self._patch_pod(pod, patch)]
         return owned
 
     async def _still_lives(self, current: ReplicaSet) -> bool:

@@ -1,5 +1,9 @@
 """How far a rollout may go now: pure numbers, from what a Deployment wants and what its ReplicaSets have.
 
+The numbers come from caches, and a ReplicaSet's status follows its spec with a delay. So a ReplicaSet never counts for
+more available pods than it is meant to keep: what it was just told to give up is as good as gone, and is not given up
+a second time.
+
 Source: apps/v1 Deployment, RollingUpdate with maxSurge (rounded up) and maxUnavailable (rounded down).
 """
 
@@ -7,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorfusion.embedded.controllers.objects import Deployment, RollingUpdate
+
+RECREATE = "Recreate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,11 @@ class SetSize:
     name: str
     wanted: int
     available: int
+
+    @property
+    def lasting(self) -> int:
+        """Available pods that are meant to stay."""
+        return min(self.wanted, self.available)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +38,10 @@ class Bounds:
 
 
 def bounds(deployment: Deployment) -> Bounds:
-    """The room of a rolling update. When both allowances come to 0, one pod may be unavailable."""
+    """The room of a rollout. When both allowances of a rolling update come to 0, one pod may be unavailable."""
     replicas = deployment.spec.replicas
+    if deployment.spec.strategy.type == RECREATE:
+        return Bounds(replicas, replicas)
     rolling = deployment.spec.strategy.rolling_update or RollingUpdate()
     surge = _resolve(rolling.max_surge, replicas, up=True)
     unavailable = min(_resolve(rolling.max_unavailable, replicas, up=False), replicas)
@@ -38,9 +51,13 @@ def bounds(deployment: Deployment) -> Bounds:
 
 
 def _resolve(value: int | str, replicas: int, *, up: bool) -> int:
+    """A count as it is, a percentage of the replicas rounded up or down; anything else is 0."""
     if isinstance(value, int):
         return max(0, value)
-    percent = int(value.rstrip("%") or 0) if value.rstrip("%").isdigit() else 0
+    digits = value.removesuffix("%")
+    if digits == value or not (digits.isascii() and digits.isdigit()):
+        return 0
+    percent = int(digits)
     return -(-replicas * percent // 100) if up else replicas * percent // 100
 
 
@@ -55,13 +72,14 @@ def rolling_step(replicas: int, limits: Bounds, new: SetSize, old: Sequence[SetS
         changes[new.name] = replicas
     elif new.wanted < replicas and total < limits.most:
         changes[new.name] = min(replicas, new.wanted + limits.most - total)
-    spare = new.available + sum(entry.available for entry in old) - limits.least
-    unready_new = max(0, new.wanted - new.available)
-    unhealthy_budget = max(0, total - limits.least - unready_new)
+    staying = min(new.wanted, replicas)
+    budget = staying + sum(entry.wanted for entry in old) - limits.least - max(0, staying - new.available)
+    spare = min(new.lasting, staying) + sum(entry.lasting for entry in old) - limits.least
     for entry in old:
-        unhealthy = min(max(0, entry.wanted - entry.available), unhealthy_budget)
-        unhealthy_budget -= unhealthy
-        healthy = min(entry.available, max(0, spare))
+        unhealthy = max(0, min(entry.wanted - entry.lasting, budget))
+        budget -= unhealthy
+        healthy = max(0, min(entry.lasting, spare, budget))
+        budget -= healthy
         spare -= healthy
         if unhealthy + healthy:
             changes[entry.name] = entry.wanted - unhealthy - healthy
@@ -69,8 +87,9 @@ def rolling_step(replicas: int, limits: Bounds, new: SetSize, old: Sequence[SetS
 
 
 def recreate_step(replicas: int, new: SetSize, old: Sequence[SetSize], *, old_pods: int) -> dict[str, int]:
-    """Old ones to nothing; the new one only when no old pod is left."""
+    """Old ones to nothing; the new one only when no old pod is left, not even one that is shutting down."""
     changes = {entry.name: 0 for entry in old if entry.wanted}
-    if not changes and old_pods == 0 and new.wanted != replicas:
+    free = not changes and old_pods == 0
+    if new.wanted > replicas or (free and new.wanted != replicas):
         changes[new.name] = replicas
     return changes

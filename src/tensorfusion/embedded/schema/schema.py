@@ -79,10 +79,11 @@ class BuiltinSchema:
     def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
         resource = self._resource
         kind, version = obj.setdefault("kind", resource.kind), obj.setdefault("apiVersion", resource.api_version)
-        if not kind or not version:
-            obj["kind"], obj["apiVersion"] = kind or resource.kind, version or resource.api_version
-        elif kind != resource.kind or version != resource.api_version:
-            _refuse_kind(obj, resource)
+        if kind != resource.kind or version != resource.api_version:
+            obj["kind"] = resource.kind if kind in (None, "") else kind
+            obj["apiVersion"] = resource.api_version if version in (None, "") else version
+            if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
+                _refuse_kind(obj, resource)
         unknown: list[str] = []
         try:
             self._decode(obj, None, unknown)

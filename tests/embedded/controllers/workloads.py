@@ -1,0 +1,153 @@
+"""A world for the workload controllers: the fake API, both controllers, and a kubelet that runs what it sees."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tensorfusion.clock import timestamp
+from tensorfusion.embedded.controllers.deployment import DeploymentController
+from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
+from tensorfusion.model.meta import Raw
+from tensorfusion.model.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.testing.api import FakeApi
+from tensorfusion.testing.clock import VirtualClock
+
+NAMESPACE = "n"
+
+
+def template(image: str = "v1", **labels: str) -> Raw:
+    return {
+        "metadata": {"labels": {"app": "web", **labels}},
+        "spec": {"containers": [{"name": "c", "image": image}]},
+    }
+
+
+class World:
+    """Pods become ready ``start_seconds`` after they were seen, and go ``stop_seconds`` after their deletion."""
+
+    def __init__(self, *, start_seconds: float = 1.0, stop_seconds: float = 1.0) -> None:
+        self.clock = VirtualClock()
+        self.api = FakeApi(self.clock)
+        self.start_seconds = start_seconds
+        self.stop_seconds = stop_seconds
+        self.frozen = False
+        """Whether the kubelet does nothing."""
+        self._due: dict[str, float] = {}
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        manager = Manager(self.api, clock=self.clock)
+        ReplicaSetController(self.api, clock=self.clock).install(manager)
+        DeploymentController(self.api, clock=self.clock).install(manager)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(manager.run())
+            await self.clock.settle()
+            yield
+            manager.stop()
+
+    async def advance(self, seconds: float, *, step: float = 0.25) -> None:
+        """Let time pass; the kubelet acts at every step."""
+        for _ in range(max(1, round(seconds / step))):
+            self.tend()
+            await self.clock.advance(step)
+
+    def tend(self) -> None:
+        """What the kubelet does now."""
+        if self.frozen:
+            return
+        now = self.clock.monotonic()
+        for pod in list(self.api.objects(PODS)):
+            metadata = pod["metadata"]
+            stopping = bool(metadata.get("deletionTimestamp"))
+            due = self._due.setdefault(
+                f"{metadata['uid']}/{stopping}", now + (self.stop_seconds if stopping else self.start_seconds)
+            )
+            if stopping and now >= due:
+                self.api.remove(PODS, metadata["name"], namespace=metadata["namespace"])
+            elif not stopping and pod["status"]["phase"] == "Pending":
+                if not pod["spec"].get("nodeName"):
+                    self.api.change(
+                        PODS, metadata["name"], {"spec": {"nodeName": "node-1"}}, namespace=metadata["namespace"]
+                    )
+                if now >= due:
+                    self.ready(metadata["name"])
+
+    def ready(self, name: str) -> None:
+        condition = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(self.clock.now())}
+        self.status(name, phase="Running", conditions=[condition])
+
+    def status(self, name: str, **status: Any) -> None:
+        self.api.change(PODS, name, {"status": status}, namespace=NAMESPACE, subresource="status")
+
+    def pods(self, **labels: str) -> list[Raw]:
+        """Pods that count: neither ended nor being deleted."""
+        return [
+            pod
+            for pod in self.api.objects(PODS, labels=",".join(f"{key}={value}" for key, value in labels.items()))
+            if not pod["metadata"].get("deletionTimestamp") and pod["status"]["phase"] not in ("Failed", "Succeeded")
+        ]
+
+    def ready_pods(self) -> list[Raw]:
+        return [pod for pod in self.pods() if pod["status"].get("conditions")]
+
+    # --- ReplicaSets ---
+
+    def replica_set(self, replicas: int, name: str = "rs", **spec: Any) -> None:
+        body = {
+            "metadata": {"name": name, "labels": {"app": "web"}},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": template(),
+                **spec,
+            },
+        }
+        self.api.seed(REPLICA_SETS, body, namespace=NAMESPACE)
+
+    def resize(self, replicas: int) -> None:
+        self.api.change(REPLICA_SETS, "rs", {"spec": {"replicas": replicas}}, namespace=NAMESPACE)
+
+    def set_status(self, name: str = "rs") -> Raw:
+        found: Raw = self.api.object(REPLICA_SETS, name, namespace=NAMESPACE)["status"]
+        return found
+
+    # --- Deployments ---
+
+    def deployment(self, replicas: int, *, strategy: Raw | None = None, **spec: Any) -> None:
+        body = {
+            "metadata": {"name": "web", "annotations": {"kubernetes.io/change-cause": "first"}},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": "web"}},
+                "strategy": strategy or {"type": "RollingUpdate"},
+                "template": template(),
+                **spec,
+            },
+        }
+        self.api.seed(DEPLOYMENTS, body, namespace=NAMESPACE)
+
+    def change(self, **spec: Any) -> None:
+        self.api.change(DEPLOYMENTS, "web", {"spec": spec}, namespace=NAMESPACE)
+
+    def images(self) -> dict[str, int]:
+        """How many pods run which image."""
+        found: dict[str, int] = {}
+        for pod in self.pods():
+            image = pod["spec"]["containers"][0]["image"]
+            found[image] = found.get(image, 0) + 1
+        return found
+
+    @property
+    def current(self) -> Raw:
+        return self.api.object(DEPLOYMENTS, "web", namespace=NAMESPACE)
+
+    @property
+    def sets(self) -> list[Raw]:
+        """By revision."""
+        found = self.api.objects(REPLICA_SETS)
+        return sorted(found, key=lambda each: int(each["metadata"]["annotations"]["deployment.kubernetes.io/revision"]))
+
+    def condition(self, kind: str) -> Raw:
+        return next((c for c in self.current["status"]["conditions"] if c["type"] == kind), {})
