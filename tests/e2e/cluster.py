@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tensorfusion.cli.folder import Folder
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import GPUS, NODES
-
-from tensorfusion.cli.folder import Folder
 
 T = TypeVar("T")
 PATIENCE = 30.0

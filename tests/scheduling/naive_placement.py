@@ -323,11 +323,11 @@ class NaiveWorld:
 
 
 def share(request: GpuRequest, capacity: int) -> int:
-    return request.compute if request.compute else math.floor(capacity * request.percent / 100_000)
+    return request.compute or math.floor(capacity * request.percent / 100_000)
 
 
 def share_limit(request: GpuRequest, capacity: int) -> int:
-    return request.compute_limit if request.compute_limit else math.floor(capacity * request.percent_limit / 100_000)
+    return request.compute_limit or math.floor(capacity * request.percent_limit / 100_000)
 
 
 def tolerates(pod: PodFacts, key: str, value: str, effect: str) -> bool:

@@ -132,7 +132,10 @@ def fingerprint(state: State) -> object:
     return (
         sorted((uid, a.placement, a.confirmed) for uid, a in state.allocations.items()),
         sorted((d.name, d.compute_held, d.vram_held, d.modes, sorted(d.holders)) for d in state.fleet.devices.values()),
-        {name: (r.row, r.cpu, r.memory, r.pods, r.workers, {**r.extended}) for name, r in state.fleet.nodes.records.items()},
+        {
+            name: (r.row, r.cpu, r.memory, r.pods, r.workers, {**r.extended})
+            for name, r in state.fleet.nodes.records.items()
+        },
         {name: state.usage(name) for name in state.quotas.namespaces()},
         {
             name: (p.compute_free[p.present], p.vram_free[p.present], p.score[p.present], p.node_score.tolist())
@@ -148,9 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.naive = NaiveWorld()
         self.assumed: set[str] = set()
 
-    @initialize(
-        sizes=st.lists(st.sampled_from((4, 16, 60)), min_size=3, max_size=3), per_node=st.integers(1, 3)
-    )
+    @initialize(sizes=st.lists(st.sampled_from((4, 16, 60)), min_size=3, max_size=3), per_node=st.integers(1, 3))
     def a_sound_fleet_exists(self, sizes: list[int], per_node: int) -> None:
         for i, size in enumerate(sizes):
             self.a_node_appears_or_changes(NodeFacts(f"n{i}", {"zone": "xyz"[i]}, cpu=size, memory=size))

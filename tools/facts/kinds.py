@@ -67,7 +67,7 @@ def discovered_entry(group: str, version: str, resource: Json) -> Json:
 
 
 def schema_name(server: Server, entry: Json) -> str:
-    """The definition of this entry's group, version and kind. Bodies of core subresources stand in the core document."""
+    """The definition of this entry's group, version and kind; bodies of core subresources are in the core document."""
     wanted = {"group": entry["group"], "version": entry["version"], "kind": entry["kind"]}
     schemas = dict(server.get("/openapi/v3/api/v1")["components"]["schemas"])
     schemas |= server.get(f"/openapi/v3/{document_path(entry['group'], entry['version'])}")["components"]["schemas"]

@@ -24,8 +24,8 @@ from tensorfusion.operator.quota import QuotaReconciler
 from tensorfusion.operator.rollup import RollUp
 from tensorfusion.operator.workers import Workers
 from tensorfusion.operator.workload import WorkloadReconciler
-from tensorfusion.runtime.controller import Controller, Reconciler
 from tensorfusion.runtime.cache import Cache
+from tensorfusion.runtime.controller import Controller, Reconciler
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter

@@ -1,7 +1,7 @@
 """A whole API server on loopback, in a thread of its own, and a plain HTTP client for it.
 
-One server for all tests of a worker; each test gets a namespace of its own. Tests that change the whole cluster (restart,
-several tokens) start their own with ``start_server``.
+One server for all tests of a worker; each test gets a namespace of its own. Tests that change the whole cluster
+(restart, several tokens) start their own with ``start_server``.
 """
 
 import asyncio

@@ -21,7 +21,11 @@ def test_a_new_object_gets_its_system_metadata(api, make_config_map) -> None:
 
 def test_what_a_client_says_of_system_metadata_is_ignored(api, make_config_map) -> None:
     obj = make_config_map("c")
-    obj["metadata"] |= {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z", "deletionTimestamp": "2001-01-01T00:00:00Z"}
+    obj["metadata"] |= {
+        "uid": "mine",
+        "creationTimestamp": "2001-01-01T00:00:00Z",
+        "deletionTimestamp": "2001-01-01T00:00:00Z",
+    }
     metadata = api.create(api.core("configmaps"), obj)["metadata"]
     assert metadata["uid"] != "mine"
     assert not metadata["creationTimestamp"].startswith("2001")
@@ -48,7 +52,11 @@ def test_creating_twice_is_a_conflict(api, make_config_map) -> None:
 @pytest.mark.parametrize(
     ("metadata", "status", "message"),
     [
-        ({"name": "c", "namespace": "other"}, 400, "the namespace of the provided object does not match the namespace sent on the request"),
+        (
+            {"name": "c", "namespace": "other"},
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
         ({"name": "c", "resourceVersion": "5"}, 400, "resourceVersion should not be set on objects to be created"),
         ({}, 422, "name or generateName is required"),
         ({"name": "Bad_Name"}, 422, "RFC 1123"),
@@ -82,7 +90,10 @@ def test_a_terminating_namespace_takes_nothing_new(api, make_config_map) -> None
 
 def test_system_namespaces_cannot_be_deleted(api) -> None:
     answer = api("DELETE", "/api/v1/namespaces/default")
-    assert (answer.status, answer.message) == (403, 'namespaces "default" is forbidden: this namespace may not be deleted')
+    assert (answer.status, answer.message) == (
+        403,
+        'namespaces "default" is forbidden: this namespace may not be deleted',
+    )
 
 
 def test_a_missing_object_is_not_found(api) -> None:
@@ -137,7 +148,9 @@ def test_updates_of_another_object_are_refused(api, make_config_map, metadata, s
 
 def test_identity_and_birth_cannot_be_changed(api, make_config_map) -> None:
     created = api.create(api.core("configmaps"), make_config_map())
-    changed = api.merge(api.core("configmaps", "c"), {"metadata": {"creationTimestamp": None, "labels": {"a": "b"}}}).body
+    changed = api.merge(
+        api.core("configmaps", "c"), {"metadata": {"creationTimestamp": None, "labels": {"a": "b"}}}
+    ).body
     assert changed["metadata"]["creationTimestamp"] == created["metadata"]["creationTimestamp"]
     answer = api.merge(api.core("configmaps", "c"), {"metadata": {"uid": "x"}})
     assert answer.status == 422
@@ -157,7 +170,9 @@ def test_status_and_spec_are_written_through_different_doors(api, make_deploymen
     obj = {**make_deployment(), "status": {"replicas": 9}}
     assert api.create(api.apps("deployments"), obj)["status"] == {}
     assert api.merge(path, {"status": {"replicas": 9}}).body["status"] == {}
-    patched = api.merge(f"{path}/status", {"status": {"replicas": 2}, "spec": {"replicas": 7}, "metadata": {"labels": {"x": "y"}}}).body
+    patched = api.merge(
+        f"{path}/status", {"status": {"replicas": 2}, "spec": {"replicas": 7}, "metadata": {"labels": {"x": "y"}}}
+    ).body
     assert patched["status"] == {"replicas": 2}
     assert patched["spec"]["replicas"] == 1
     assert "labels" not in patched["metadata"]
@@ -167,7 +182,9 @@ def test_a_node_keeps_the_status_it_is_made_with(api) -> None:
     name = f"n-{api.namespace}"
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"capacity": {"cpu": "4"}}}
     assert api.create("/api/v1/nodes", node)["status"]["capacity"] == {"cpu": "4"}
-    assert api.merge(f"/api/v1/nodes/{name}", {"status": {"capacity": {"cpu": "5"}}}).body["status"]["capacity"] == {"cpu": "4"}
+    assert api.merge(f"/api/v1/nodes/{name}", {"status": {"capacity": {"cpu": "5"}}}).body["status"]["capacity"] == {
+        "cpu": "4"
+    }
     changed = api.merge(f"/api/v1/nodes/{name}/status", {"status": {"capacity": {"cpu": "5"}}})
     assert changed.body["status"]["capacity"] == {"cpu": "5"}
     api("DELETE", f"/api/v1/nodes/{name}")
@@ -194,7 +211,11 @@ def test_a_failed_test_leaves_the_object_alone(api, make_config_map) -> None:
 
 def test_a_strategic_merge_patch_merges_containers_by_name(api, make_deployment) -> None:
     api.create(api.apps("deployments"), make_deployment())
-    patch = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "s:1"}, {"name": "c", "image": "i:2"}]}}}}
+    patch = {
+        "spec": {
+            "template": {"spec": {"containers": [{"name": "side", "image": "s:1"}, {"name": "c", "image": "i:2"}]}}
+        }
+    }
     answer = api("PATCH", api.apps("deployments", "d"), patch, content_type=STRATEGIC)
     assert answer.status == 200
     containers = {item["name"]: item["image"] for item in answer.body["spec"]["template"]["spec"]["containers"]}
@@ -259,7 +280,10 @@ def test_finalizers_hold_an_object_until_the_last_is_gone(api, make_config_map) 
 
 @pytest.mark.parametrize(
     ("preconditions", "message"),
-    [({"uid": "x"}, "the UID in the precondition (x)"), ({"resourceVersion": "1"}, "the ResourceVersion in the precondition (1)")],
+    [
+        ({"uid": "x"}, "the UID in the precondition (x)"),
+        ({"resourceVersion": "1"}, "the ResourceVersion in the precondition (1)"),
+    ],
 )
 def test_a_precondition_that_does_not_hold_stops_a_deletion(api, make_config_map, preconditions, message: str) -> None:
     api.create(api.core("configmaps"), make_config_map())
@@ -275,7 +299,13 @@ def test_foreground_deletion_waits_for_dependents(api, make_config_map) -> None:
     dependent["metadata"] |= {
         "finalizers": ["example.com/hold"],
         "ownerReferences": [
-            {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"], "blockOwnerDeletion": True}
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "name": "owner",
+                "uid": owner["metadata"]["uid"],
+                "blockOwnerDeletion": True,
+            }
         ],
     }
     api.create(api.core("configmaps"), dependent)
@@ -361,7 +391,15 @@ def test_methods_that_make_no_sense_are_refused(api, make_config_map) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/foos", "/apis/apps/v9/deployments", "/apis/nope/v1", "/nope", "/api/v1/namespaces/default/nodes", "/api/v1/nodes/x/foo"]
+    "path",
+    [
+        "/api/v1/foos",
+        "/apis/apps/v9/deployments",
+        "/apis/nope/v1",
+        "/nope",
+        "/api/v1/namespaces/default/nodes",
+        "/api/v1/nodes/x/foo",
+    ],
 )
 def test_paths_that_do_not_exist(api, path: str) -> None:
     assert api("GET", path).status == 404

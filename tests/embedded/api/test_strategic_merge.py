@@ -108,7 +108,11 @@ def test_order_without_content_only_reorders() -> None:
 
 
 def test_directives_never_become_part_of_an_object() -> None:
-    patched = strategic_patch({}, {"nested": {"$retainKeys": ["a"], "a": 1, "b": None}, "containers": [{"name": "a", "$patch": "delete"}]}, POD)
+    patched = strategic_patch(
+        {},
+        {"nested": {"$retainKeys": ["a"], "a": 1, "b": None}, "containers": [{"name": "a", "$patch": "delete"}]},
+        POD,
+    )
     assert patched == {"nested": {"a": 1}, "containers": []}
 
 

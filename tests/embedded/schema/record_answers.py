@@ -24,6 +24,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--assets", type=Path, required=True)
+    parser.add_argument("--check", action="store_true", help="only compare with the recorded answers")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_server(arguments.assets, Path(folder)) as server:
         server.request("POST", CRDS, SUITE["definition"])
@@ -32,7 +33,10 @@ def main() -> None:
             pass
         answers = {label(case): asked(server, case) for case in CASES}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in answers.items())
-    ANSWERS_FILE.write_text(f"{{\n{lines}\n}}\n")
+    text = f"{{\n{lines}\n}}\n"
+    if arguments.check:
+        raise SystemExit(0 if ANSWERS_FILE.read_text() == text else f"{ANSWERS_FILE} is not what the server says")
+    ANSWERS_FILE.write_text(text)
     print(f"{ANSWERS_FILE}: {len(answers)} answers")
 
 

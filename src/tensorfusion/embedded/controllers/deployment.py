@@ -13,6 +13,7 @@ import msgspec
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.controllers.objects import (
     OWNER_INDEX,
+    REFUSED_PAUSE,
     REVISION,
     TEMPLATE_HASH,
     Deployment,
@@ -37,13 +38,15 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
+from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 4
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
-_REFUSED_PAUSE = 15.0
 _ORPHAN_INDEX = "orphan"
 _NOT_COPIED = frozenset({REVISION, "kubectl.kubernetes.io/last-applied-configuration"})
 """Annotations of a Deployment that its ReplicaSets do not get."""
+
+log = get_logger(__name__)
 
 
 class DeploymentController:
@@ -89,7 +92,19 @@ class DeploymentController:
             self._queue.add(Key(change.key.namespace, deployment.name))
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass: claim ReplicaSets, roll one step, write the status."""
+        """One pass: claim ReplicaSets, roll one step, write the status.
+
+        What is refused now (by RBAC, an admission) may be allowed later, and no event would say so: it is tried again.
+        """
+        try:
+            return await self._reconcile(key)
+        except ApiError as error:
+            if error.retryable:
+                raise
+            log.warning("deployment not kept: refused", deployment=key, retry_seconds=REFUSED_PAUSE, error=error)
+            return Result(requeue_after=REFUSED_PAUSE)
+
+    async def _reconcile(self, key: Key) -> Result:
         deployment = self._deployments.cache.get(key)
         if deployment is None or deployment.metadata.deleting:
             return DONE
@@ -151,12 +166,10 @@ class DeploymentController:
                 return DONE  # the cache will show it, as ours or as an orphan to adopt
             await self._patch_status(deployment, {"collisionCount": collisions + 1})
         except ApiError as error:
-            if error.retryable:
-                raise
             message = f"Failed to create new replica set {name}: {error}"
             about = reference_to(DEPLOYMENTS, deployment)
             self._recorder.record(about, type_=EventType.WARNING, reason="ReplicaSetCreateError", message=message)
-            return Result(requeue_after=_REFUSED_PAUSE)  # an admission or a quota that says no now may say yes later
+            raise
         return DONE
 
     async def _keep_current(self, deployment: Deployment, new: ReplicaSet, old: Sequence[ReplicaSet]) -> None:

@@ -13,6 +13,8 @@ TEMPLATE_HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 REPLICA_FAILURE = "ReplicaFailure"
 """Condition type: pods cannot be created or deleted, and why."""
+REFUSED_PAUSE = 15.0
+"""Seconds after which a request that the server refused is tried again."""
 OWNER_INDEX = "owner"
 """Index of pods and ReplicaSets by the uid of their controller."""
 

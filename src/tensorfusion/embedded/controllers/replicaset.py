@@ -20,6 +20,7 @@ from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.controllers.expected import Expected
 from tensorfusion.embedded.controllers.objects import (
     OWNER_INDEX,
+    REFUSED_PAUSE,
     REPLICA_FAILURE,
     ReplicaSet,
     adoption_patch,
@@ -42,6 +43,7 @@ from tensorfusion.runtime.controller import Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
+from tensorfusion.telemetry.logs import get_logger
 
 T = TypeVar("T")
 
@@ -55,6 +57,8 @@ _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _NAMESPACE_INDEX = "namespace"
 _ORPHAN_INDEX = "orphan"
 _ALWAYS_WRITTEN = frozenset({"replicas", "observedGeneration"})
+
+log = get_logger(__name__)
 
 
 class ReplicaSetController:
@@ -104,7 +108,19 @@ class ReplicaSetController:
                         self._queue.add(candidate.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass: claim pods, create or delete what is missing or too many, write the status."""
+        """One pass: claim pods, create or delete what is missing or too many, write the status.
+
+        What is refused now (by RBAC, an admission) may be allowed later, and no event would say so: it is tried again.
+        """
+        try:
+            return await self._reconcile(key)
+        except ApiError as error:
+            if error.retryable:
+                raise
+            log.warning("replica set not kept: refused", replica_set=key, retry_seconds=REFUSED_PAUSE, error=error)
+            return Result(requeue_after=REFUSED_PAUSE)
+
+    async def _reconcile(self, key: Key) -> Result:
         current = self._sets.cache.get(key)
         if current is None:
             return Result()

@@ -82,7 +82,9 @@ def _check_versions(versions: Sequence[Raw], problems: list[Problem]) -> None:
     if sum(bool(version.get("storage")) for version in versions) != 1:
         complain(problems, at, named, ["must have exactly one version marked as storage version"])
     for index, version in enumerate(versions):
-        here: Path = (at, index) if len(versions) > 1 else _SPEC  # as the real server: one version's parts are the spec's
+        here: Path = (
+            (at, index) if len(versions) > 1 else _SPEC
+        )  # as the real server: one version's parts are the spec's
         if not version.get("name"):
             problems.append(Problem(((at, index), "name"), required(), REQUIRED))
         schema = (version.get("schema") or {}).get("openAPIV3Schema")

@@ -154,14 +154,14 @@ class CustomSchema:
             text = invalid_value(obj.get("kind"), f"must be {self._resource.kind}")
             problems.append(Problem((None, "kind"), text))
         self._check_values(obj, subresource, problems)
+        problems = _not_standing(problems, obj, old)
         if self._rules is not None:
             if any(problem.blocking for problem in problems):
-                text = invalid_value(None, _UNCHECKED)
-                problems.append(Problem(None, text, field="<nil>", stands=False))
+                problems.append(Problem(None, invalid_value(None, _UNCHECKED), field="<nil>"))
             else:
-                self._rules.check(obj, MISSING if old is None else old, None, problems)
-        if problems and old is not None:
-            problems = _not_standing(problems, obj, old)
+                broken: list[Problem] = []
+                self._rules.check(obj, MISSING if old is None else old, None, broken)
+                problems += _not_standing(broken, obj, old)
         if problems:
             raise invalid(self._resource, metadata.get("name", ""), problems)
 
@@ -177,14 +177,15 @@ class CustomSchema:
 _IMPLIED = frozenset({"apiVersion", "kind", "metadata"})
 
 
-def _not_standing(problems: list[Problem], obj: Raw, old: Raw) -> list[Problem]:
+def _not_standing(problems: list[Problem], obj: Raw, old: Raw | None) -> list[Problem]:
     """Without the problems of values that the update leaves as they were (ratcheting of Kubernetes 1.30 and later)."""
-    left = [
+    if old is None or not problems:
+        return problems
+    return [
         problem
         for problem in problems
         if not problem.stands or problem.path is None or value_at(obj, problem.path) != value_at(old, problem.path)
     ]
-    return [] if all(problem.field == "<nil>" for problem in left) and len(left) < len(problems) else left
 
 
 def _handled(resource: Resource) -> str:

@@ -1,0 +1,36 @@
+"""What is recorded is what a real API server says today. Skipped where there is none (``KUBEBUILDER_ASSETS``)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+ASSETS = Path(os.environ.get("KUBEBUILDER_ASSETS", "nowhere"))
+needs_server = pytest.mark.skipif(
+    not (ASSETS / "kube-apiserver").exists(), reason="no kube-apiserver in KUBEBUILDER_ASSETS: run make kube-assets"
+)
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_server
+def test_the_facts_are_current() -> None:
+    run("tools/schema_facts.py", "--check", "--assets", str(ASSETS))
+
+
+@needs_server
+@pytest.mark.parametrize(
+    "script",
+    ["tests/embedded/schema/record_answers.py", "tests/embedded/tables/record_rows.py"],
+    ids=["answers", "rows"],
+)
+def test_the_recorded_answers_are_current(script: str) -> None:
+    run(script, "--check", "--assets", str(ASSETS))
