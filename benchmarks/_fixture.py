@@ -44,7 +44,7 @@ def pod(number: int) -> PodFacts:
         count=count,
         compute=10 * (1 + number % 9) * TFLOPS,
         vram=(1 + number % 8) * GIB,
-        model=MODELS[number // 10 % len(MODELS)] if number % 10 == 9 else "",
+        model=MODELS[number // 10 % len(MODELS)] if number % 10 == 4 else "",
     )
     return PodFacts(f"uid-{number}", "default", f"pod-{number}", request=request, cpu=100, memory=GIB // 4)
 

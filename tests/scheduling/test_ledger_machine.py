@@ -202,8 +202,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.state.remove_quota("team")
         self.naive.quotas.pop("team", None)
 
-    @rule(pod=pods)
-    def a_pod_is_decided_and_assumed(self, pod: PodFacts) -> None:
+    @rule(several=st.lists(pods, min_size=1, max_size=4))
+    def pods_are_decided_and_assumed(self, several: list[PodFacts]) -> None:
+        for pod in several:
+            self.decide_and_assume(pod)
+
+    def decide_and_assume(self, pod: PodFacts) -> None:
         over = {device.name for device in self.state.overcommitted()}
         answer = self.naive.decide(pod)
         try:

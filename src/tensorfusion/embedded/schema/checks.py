@@ -101,7 +101,7 @@ def _field_checks(field: str, rule: Raw) -> list[FieldCheck]:
     return checks
 
 
-_UNSET = (0, "", [])  # Go's zero values
+_UNSET: tuple[object, ...] = (0, "", [])  # Go's zero values
 
 
 def _required(field: str, why: str) -> FieldCheck:
