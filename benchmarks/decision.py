@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "sched
 from _fixture import devices, nodes, pod, pool, warm_up
 from _report import Row, report
 from naive_placement import NaiveWorld
-
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.state import State

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 from _report import Row, report
-
 from tensorfusion.cli.replay_driver import replay
 from tensorfusion.testing.traces import generate, read_nodes, read_pods
 

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 from _report import Row, report
-
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import PODS

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from _report import Row, report
 from aiohttp import web
 
+from _report import Row, report
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, embedded_cluster, kubectl_program, real_cluster
 
+from cluster import Cluster, embedded_cluster, kubectl_program, real_cluster
 from tensorfusion.model.resources import NAMESPACES
 
 

@@ -16,8 +16,8 @@ from typing import Self
 
 import aiohttp
 from aiohttp import web
-from cluster import FLEET, eventually
 
+from cluster import FLEET, eventually
 from tensorfusion.cli.bundle import ACCOUNTS
 from tensorfusion.kube.config import Connection, load_kubeconfig
 from tensorfusion.kube.credentials import tls_context

@@ -7,11 +7,11 @@ import urllib.request
 from typing import Any
 
 import pytest
-from cluster import Cluster
-from test_road import gpu_pod
 
+from cluster import Cluster
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import GPU_POOLS, GPU_RESOURCE_QUOTAS, PODS
+from test_road import gpu_pod
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"

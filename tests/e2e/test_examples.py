@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster import Cluster, eventually
 
+from cluster import Cluster, eventually
 from tensorfusion.model.resources import DEPLOYMENTS, NAMESPACES, PODS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -3,10 +3,9 @@
 from typing import Any
 
 from cluster import Cluster, eventually
-from test_road import create, delete, devices, get, gpu_pod, running, waiting
-
 from tensorfusion.hypervisor.vendors.simulated import LOST_DEVICES
 from tensorfusion.model.resources import GPUS, NODES
+from test_road import create, delete, devices, get, gpu_pod, running, waiting
 
 L4 = {"tflops_request": "100", "vram_request": "20Gi", "gpu_model": "L4"}
 

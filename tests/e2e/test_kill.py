@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from checker import oversold
 from cluster import Cluster, embedded_cluster, eventually
-from test_road import gpu_pod
-
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, ServerError
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import CONFIG_MAPS, GPUS, NAMESPACES, PODS
+from test_road import gpu_pod
 
 NAMESPACE = "kills"
 WRITERS = 8

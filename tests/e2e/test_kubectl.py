@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from cluster import Cluster, eventually, kubectl_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

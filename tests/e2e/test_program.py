@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import yaml
+
 from cluster import Cluster, eventually
 from test_road import create, gpu_pod, running
 

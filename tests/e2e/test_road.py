@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 import pytest
-from cluster import Cluster, eventually
-from tensorfusion.kube.client import Client
 
+from cluster import Cluster, eventually
 from tensorfusion.errors import ApiError
+from tensorfusion.kube.client import Client
 from tensorfusion.model import keys
 from tensorfusion.model.resources import DEPLOYMENTS, EVENTS, GPU_RESOURCE_QUOTAS, GPUS, NODES, PODS, Resource
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster import Cluster, embedded_cluster, eventually, real_cluster
 
+from cluster import Cluster, embedded_cluster, eventually, real_cluster
 from tensorfusion.model import keys
 from tensorfusion.model.resources import EVENTS, GPU_POOLS, GPUS, PODS, SCHEDULING_CONFIG_TEMPLATES
 

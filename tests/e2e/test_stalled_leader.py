@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
 from checker import oversold
 from cluster import eventually
 from processes import HoldingProxy, api_server, components, proxied_accounts, upstream_of
-from test_road import gpu_pod
-
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPUS, LEASES, PODS
+from test_road import gpu_pod
 
 T = TypeVar("T")
 L4 = {"tflops_request": "100", "vram_request": "20Gi", "gpu_model": "L4"}

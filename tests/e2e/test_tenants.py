@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from cluster import Cluster
+from tensorfusion.errors import ApiError, Forbidden
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
-from test_road import gpu_pod, running
-
-from tensorfusion.errors import ApiError, Forbidden
 from tensorfusion.model import keys
 from tensorfusion.model.resources import (
     GPU_POOLS,
@@ -19,6 +18,7 @@ from tensorfusion.model.resources import (
     ROLE_BINDINGS,
     SERVICE_ACCOUNTS,
 )
+from test_road import gpu_pod, running
 
 Tenant = Callable[[Callable[[Client], Awaitable[Any]]], Any]
 

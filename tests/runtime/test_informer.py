@@ -286,7 +286,7 @@ def play(world: World, action: str, name: str) -> None:
             api.fail(error=ServerError("down"), times=2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(steps=steps)
 def test_no_object_is_ever_lost_or_kept_too_long(steps: list[tuple[str, str]]) -> None:
     async def scenario() -> None:

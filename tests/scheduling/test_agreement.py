@@ -3,9 +3,8 @@
 import random
 
 import pytest
-from naive_placement import NaiveWorld
-from worlds import GIB, device, node, preferred, required, requirement, term
 
+from naive_placement import NaiveWorld
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -13,6 +12,7 @@ from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.state import State
+from worlds import GIB, device, node, preferred, required, requirement, term
 
 MODELS = ("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "NVIDIA L4")
 MODES = ("CompactFirst", "LowLoadFirst", "NodeCompactGPULowLoad")

@@ -1,7 +1,6 @@
 """What a decision chooses and what it says about the rest."""
 
 import pytest
-from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, preferred, required, requirement, run, term
 
 from tensorfusion.model.core import Taint, Toleration
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -10,6 +9,7 @@ from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import Placement, PodFacts, PoolFacts
 from tensorfusion.scheduling.scoring import policy_of, scores
 from tensorfusion.scheduling.state import State
+from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, preferred, required, requirement, run, term
 
 
 def refused(state: State, one: PodFacts) -> Unschedulable:

@@ -6,10 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from naive_placement import NaiveWorld
 from plain_checker import check
-from worlds import node, preferred, required, requirement, term
-
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -18,6 +17,7 @@ from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.state import State
+from worlds import node, preferred, required, requirement, term
 
 NODES = ("n0", "n1", "n2", "n3")
 DEVICES = tuple(f"g{i}" for i in range(9))

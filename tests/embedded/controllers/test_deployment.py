@@ -313,7 +313,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(steps=steps, surge=st.integers(0, 2), unavailable=st.integers(0, 2), replicas=st.integers(1, 5))
 def test_a_rollout_under_failures_stays_within_its_bounds_and_arrives(
     steps: list[tuple[str, int]], surge: int, unavailable: int, replicas: int

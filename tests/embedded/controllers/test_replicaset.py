@@ -277,7 +277,7 @@ ERRORS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(steps=steps)
 def test_whatever_fails_there_are_never_too_many_and_in_the_end_exactly_enough(steps: list[tuple[str, int]]) -> None:
     async def scenario() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2] / "tools")]
 
-from facts.server import Server, running_server
 from test_real_answers import ANSWERS_FILE, CASES, SUITE, built, changed, comparable, label
 
+from facts.server import Server, running_server
 from tensorfusion.embedded.kinds import Kinds
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -62,7 +62,8 @@ def answer(server: Server, status: int, body: dict[str, Any]) -> dict[str, Any]:
     if status >= 400:
         causes = (body.get("details") or {}).get("causes") or []
         listed = sorted({(cause["field"], cause["reason"], cause["message"]) for cause in causes})
-        return {"status": status, "message": body["message"], "causes": listed}
+        message = "" if listed else body["message"]  # with causes their order in the message is chance
+        return {"status": status, "message": message, "causes": listed}
     return {"status": 200, "object": comparable(body), "warnings": warnings_of(server)}
 
 

@@ -15,9 +15,8 @@ needs_server = pytest.mark.skipif(
 
 
 def run(*command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+    command = (sys.executable, *command)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

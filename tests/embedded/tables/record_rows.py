@@ -15,9 +15,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2] / "tools")]
 
-from facts.server import Server, running_server
 from test_real_rows import ROWS_FILE, SUITE
 
+from facts.server import Server, running_server
 from tensorfusion.embedded.kinds import Kinds
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"

@@ -275,7 +275,8 @@ def _wire_status(status: DeploymentStatus) -> Raw:
 
 
 def _size(found: ReplicaSet) -> SetSize:
-    return SetSize(found.metadata.name, found.spec.replicas, found.status.available_replicas)
+    status = found.status
+    return SetSize(found.metadata.name, found.spec.replicas, status.available_replicas, status.replicas)
 
 
 def _age(found: ReplicaSet) -> tuple[int, str, str]:

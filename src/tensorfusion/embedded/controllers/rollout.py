@@ -2,7 +2,9 @@
 
 The numbers come from caches, and a ReplicaSet's status follows its spec with a delay. So a ReplicaSet never counts for
 more available pods than it is meant to keep: what it was just told to give up is as good as gone, and is not given up
-a second time.
+a second time. And it counts for as many pods as it has or is meant to have, whichever is more: its successor's pods
+wait until it has really given up its own. (kube-controller-manager counts only what is meant, so its surge can be
+exceeded for a moment; where a pod holds a GPU, that moment matters.)
 
 Source: apps/v1 Deployment, RollingUpdate with maxSurge (rounded up) and maxUnavailable (rounded down).
 """
@@ -22,6 +24,13 @@ class SetSize:
     name: str
     wanted: int
     available: int
+    actual: int = 0
+    """Pods it has, available or not; those that are shutting down do not count."""
+
+    @property
+    def most(self) -> int:
+        """Pods it has or is about to have."""
+        return max(self.wanted, self.actual)
 
     @property
     def lasting(self) -> int:
@@ -67,7 +76,7 @@ def rolling_step(replicas: int, limits: Bounds, new: SetSize, old: Sequence[SetS
     Old pods that are not available go first; available ones only while enough others stay available.
     """
     changes: dict[str, int] = {}
-    total = new.wanted + sum(entry.wanted for entry in old)
+    total = new.most + sum(entry.most for entry in old)
     if new.wanted > replicas:
         changes[new.name] = replicas
     elif new.wanted < replicas and total < limits.most:

@@ -81,18 +81,17 @@ def _check_versions(versions: Sequence[Raw], problems: list[Problem]) -> None:
         complain(problems, at, named, ["must contain unique version names"])
     if sum(bool(version.get("storage")) for version in versions) != 1:
         complain(problems, at, named, ["must have exactly one version marked as storage version"])
+    alone = len(versions) == 1  # then the real server names its parts as the spec's own
     for index, version in enumerate(versions):
-        here: Path = (
-            (at, index) if len(versions) > 1 else _SPEC
-        )  # as the real server: one version's parts are the spec's
+        here: Path = _SPEC if alone else (at, index)
         if not version.get("name"):
             problems.append(Problem(((at, index), "name"), required(), REQUIRED))
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         if schema is None:
             problems.append(Problem((((at, index), "schema"), "openAPIV3Schema"), required(), REQUIRED))
         else:
-            named = "schema" if len(versions) > 1 else "validation"
-            check_structure(schema, ((here, named), "openAPIV3Schema"), problems)
+            part = "schema" if len(versions) > 1 else "validation"
+            check_structure(schema, ((here, part), "openAPIV3Schema"), problems)
         _check_scale((version.get("subresources") or {}).get("scale"), here, problems)
         _check_columns(version.get("additionalPrinterColumns") or (), (here, "additionalPrinterColumns"), problems)
         _check_selectable(version.get("selectableFields") or (), schema or {}, (here, "selectableFields"), problems)
