@@ -27,6 +27,7 @@ from test_road import gpu_pod
 
 NAMESPACE = "kills"
 WRITERS = 8
+MOST_PODS = 400
 KILLS = int(os.environ.get("TENSORFUSION_KILLS", "5"))
 """How often each victim is killed in a default run."""
 
@@ -57,7 +58,7 @@ async def write(client: Client, journal: Journal, writer: int, stop: asyncio.Eve
             journal.values[name] = (value, int(answer["metadata"]["resourceVersion"]))
             journal.unknown.discard(name)
             journal.acknowledged += 1
-            if number % 25 == 0:
+            if number % 25 == 0 and len(journal.nodes) < MOST_PODS:
                 pod = gpu_pod(f"pod-{writer}-{number}", tflops_request="5", vram_request="256Mi")
                 made = await client.create(PODS, pod, namespace=NAMESPACE)
                 journal.nodes[made["metadata"]["uid"]] = set()

@@ -98,6 +98,19 @@ async def test_what_happens_while_a_watch_is_broken_is_told_after_it(world: Worl
         world.agree()
 
 
+async def test_a_watch_goes_on_after_the_last_change_it_brought(world: World) -> None:
+    async with world.running():
+        world.api.seed(PODS, pod("a"))
+        world.api.change(PODS, "a", {"spec": {"nodeName": "n1"}}, namespace="default")
+        await world.clock.settle()
+        world.told()
+        for ended in (world.api.close_watches, world.api.drop_watches):
+            ended()
+            await world.clock.advance(1)
+            assert world.told() == []
+        world.agree()
+
+
 async def test_an_expired_watch_lists_again_and_reports_deletions_nobody_saw(world: World) -> None:
     for name in "abc":
         world.api.seed(PODS, pod(name))
@@ -286,7 +299,7 @@ def play(world: World, action: str, name: str) -> None:
             api.fail(error=ServerError("down"), times=2)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps=steps)
 def test_no_object_is_ever_lost_or_kept_too_long(steps: list[tuple[str, str]]) -> None:
     async def scenario() -> None:

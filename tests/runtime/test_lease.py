@@ -199,7 +199,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(actions=actions)
 def test_never_two_leaders_and_never_an_epoch_twice(actions: list[tuple[str, float]]) -> None:
     """Three processes with clocks of their own: any may stand still while the others go on."""

@@ -114,7 +114,9 @@ def number_bound(server: Server, sample: Sample, place: Place, beyond: int) -> l
 
     def refusal(number: int) -> str | None:
         cause = cause_at(server, sample, place, number)
-        return cause["message"].split(": ", 2)[-1] if cause else None
+        if cause is None or cause["reason"] == "FieldValueForbidden":
+            return cause and cause["message"]
+        return cause["message"].split(": ", 2)[-1]
 
     text = refusal(beyond)
     accepted, refused = value_at(sample.sent, place), beyond

@@ -33,7 +33,7 @@ class Definitions:
         self._operations = operations
         self._store = operations.store
         self._kinds = operations.kinds
-        self._terminating: dict[str, None] = {}
+        self._terminating = operations.closed
         self._wake = asyncio.Event()
         operations.finish[_RESOURCE] = self._finish
         for record in self._store.scan(_RESOURCE):
@@ -48,12 +48,12 @@ class Definitions:
         for event in events:
             if event.record.key.resource == _RESOURCE:
                 if event.kind is EventKind.DELETED:
-                    self._terminating.pop(event.record.key.name, None)
+                    self._terminating.discard(event.record.key.name)
                     self._kinds.remove_crd(event.record.key.name)
                 else:
                     self._take(event.record)
-        if self._terminating:
-            self._wake.set()
+            elif event.kind is EventKind.DELETED and event.record.key.resource in self._terminating:
+                self._wake.set()
 
     def _take(self, record: Record) -> None:
         crd = decode_object(record.data)
@@ -63,19 +63,21 @@ class Definitions:
             log.warning("definition cannot be served", crd=record.key.name, error=str(error))
             return
         if crd["metadata"].get("deletionTimestamp"):
-            self._terminating[record.key.name] = None
+            self._terminating.add(record.key.name)
             self._wake.set()
 
     async def run(self) -> None:
         """Finish deletions until cancelled."""
         while True:
             self._wake.clear()
+            failed = False
             for name in list(self._terminating):
                 try:
                     await self._clean(name)
                 except ApiError as error:
-                    log.warning("definition is still in use", crd=name, error=str(error))
-            if self._terminating:
+                    failed = True
+                    log.warning("definition cannot be cleaned up yet", crd=name, error=str(error))
+            if failed:
                 await self._operations.clock.sleep(_RETRY_SECONDS)
             else:
                 await self._wake.wait()
@@ -94,7 +96,7 @@ class Definitions:
         try:
             await self._operations.modify(definition, "", name, _release, Call.system())
         except NotFound:
-            self._terminating.pop(name, None)
+            self._terminating.discard(name)
 
 
 def _release(crd: JsonObject) -> JsonObject:

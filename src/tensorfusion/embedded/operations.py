@@ -28,7 +28,7 @@ from tensorfusion.embedded.objects import (
 from tensorfusion.embedded.statuses import already_exists, conflict, invalid_object, modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, stamp_labels
-from tensorfusion.errors import BadRequest, FieldCause
+from tensorfusion.errors import BadRequest, FieldCause, MethodNotAllowed
 from tensorfusion.model.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     LEASES,
@@ -63,6 +63,8 @@ class Operations:
         self.clock = clock
         self.complete: dict[str, Refine] = {}
         self.finish: dict[str, Refine] = {}
+        self.closed: set[str] = set()
+        """Resources that take no new objects: their definition is being deleted."""
 
     def now(self) -> str:
         return timestamp(self.clock.now())
@@ -75,6 +77,8 @@ class Operations:
         Raises:
             ApiError: malformed, invalid, refused, already there, or the namespace is missing or terminating.
         """
+        if kind.resource.id in self.closed:
+            raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
         call.warnings += kind.schema.prepare(obj, strict=call.validation)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", "")
@@ -180,8 +184,8 @@ class Operations:
         self, kind: Kind, record: Record, change: Change, call: Call, *, subresource: str, prepared: bool
     ) -> Record:
         key, resource = record.key, kind.resource
-        old = decode_object(record.data)
-        new = change(decode_object(record.data))
+        old = in_order(decode_object(record.data), resource)
+        new = change(in_order(decode_object(record.data), resource))
         if not prepared:
             call.warnings += kind.schema.prepare(new, strict=call.validation)
         self._check_identity(kind, key, new, old)

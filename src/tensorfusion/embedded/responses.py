@@ -85,6 +85,7 @@ def _warning_headers(warnings: Iterable[str]) -> list[tuple[bytes, bytes]]:
     """RFC 7234 warnings with code 299, each once."""
     found = []
     for warning in list(dict.fromkeys(warnings))[:_MOST_WARNINGS]:
-        text = " ".join(warning.split()).replace("\\", "\\\\").replace('"', '\\"')
+        shown = "".join(letter if letter.isprintable() else " " for letter in warning)
+        text = " ".join(shown.split()).replace("\\", "\\\\").replace('"', '\\"')
         found.append((b"warning", b'299 - "' + text.encode("latin-1", "replace") + b'"'))
     return found

@@ -23,14 +23,24 @@ from tensorfusion.errors import (
 from tensorfusion.model.resources import Resource
 
 
+class Denial(ApiError):
+    """A webhook's refusal: its words are passed on as they are."""
+
+
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
+
+
 def status_body(error: ApiError) -> JsonObject:
-    """The Status object of an error."""
+    """The Status object of an error. Our own messages are one line, whatever was quoted in them."""
+    message = str(error)
+    if not message.isprintable() and not isinstance(error, Denial):
+        message = message.translate(_ESCAPES)
     body: JsonObject = {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": str(error),
+        "message": message,
         "reason": error.status_reason,
     }
     details: JsonObject = {}

@@ -235,10 +235,9 @@ def _selector_text(selector: JsonObject) -> str:
 
 async def finalize(operations: Operations, kind: Kind, name: str, wanted: JsonObject, call: Call) -> Record:
     """Set a namespace's own finalizers; it goes when it is terminating and none is left."""
+    call.warnings += kind.schema.prepare(wanted, strict=call.validation)
     check_place(metadata_of(wanted), "", name)
     finalizers = (wanted.get("spec") or {}).get("finalizers") or []
-    if not isinstance(finalizers, list) or not all(isinstance(item, str) for item in finalizers):
-        raise BadRequest("spec.finalizers: wanted a list of strings")
     stated = text_of(wanted["metadata"], "resourceVersion")
     key = ObjectKey(NAMESPACES.id, "", name)
     for attempt in range(_ATTEMPTS):

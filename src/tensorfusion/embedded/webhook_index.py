@@ -78,7 +78,6 @@ class Hook:
     conditions: tuple[tuple[str, Condition | CelError], ...]
     failure_policy: FailurePolicy
     reinvoke: bool
-    dry_run_safe: bool
     timeout: float
     url: str
     server_name: str
@@ -151,7 +150,6 @@ def _hook(hook: JsonObject, configuration: str, services: dict[str, str]) -> Hoo
         conditions=tuple(_condition(condition, hook["name"]) for condition in hook.get("matchConditions") or ()),
         failure_policy=FailurePolicy(hook.get("failurePolicy") or "Fail"),
         reinvoke=hook.get("reinvocationPolicy") == "IfNeeded",
-        dry_run_safe=hook.get("sideEffects") in ("None", "NoneOnDryRun"),
         timeout=float(hook.get("timeoutSeconds") or 10),
         url=url,
         server_name=server_name,

@@ -11,7 +11,7 @@ import msgspec
 
 from tensorfusion.embedded.calls import Asked, Operation
 from tensorfusion.embedded.objects import encode_object, new_uid
-from tensorfusion.errors import ApiError
+from tensorfusion.embedded.statuses import Denial
 from tensorfusion.model.meta import Raw
 
 _LONGEST_WARNING = 256
@@ -93,7 +93,7 @@ _OPTIONS = {
 class Verdict(msgspec.Struct, frozen=True):
     """A usable answer. ``operations`` is the decoded JSON patch, empty without one."""
 
-    denial: ApiError | None
+    denial: Denial | None
     operations: tuple[Raw, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -136,7 +136,7 @@ def decode_review(name: str, uid: str, body: bytes, *, mutating: bool) -> Verdic
     return Verdict(None, tuple(operations), warnings)
 
 
-def _denial(name: str, status: _Status | None) -> ApiError:
+def _denial(name: str, status: _Status | None) -> Denial:
     denied = f'admission webhook "{name}" denied the request'
     found = status or _Status()
     if found.message:
@@ -146,7 +146,7 @@ def _denial(name: str, status: _Status | None) -> ApiError:
     else:
         message = f"{denied} without explanation"
     code = found.code if found.code is not None and 400 <= found.code < 600 else 400
-    return ApiError(message, code=code, reason=found.reason or "")
+    return Denial(message, code=code, reason=found.reason or "")
 
 
 def _one_line(warning: str) -> str:

@@ -25,7 +25,7 @@ from tensorfusion.embedded.statuses import forbidden
 from tensorfusion.embedded.store import ObjectKey, Store
 from tensorfusion.embedded.webhook_index import FailurePolicy, Hook, HookIndex
 from tensorfusion.embedded.webhook_review import ReviewError, Verdict, decode_review, encode_review
-from tensorfusion.errors import ApiError, BadRequest, FieldCause, ServerError
+from tensorfusion.errors import ApiError, FieldCause, ServerError
 from tensorfusion.model.resources import MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
 from tensorfusion.telemetry.logs import get_logger
 
@@ -132,8 +132,6 @@ class Webhooks:
 
     async def _ask(self, hook: Hook, asked: Asked, *, mutating: bool) -> Verdict | None:
         """The webhook's answer; None when it failed and that is to be ignored."""
-        if asked.call.dry_run and not hook.dry_run_safe:
-            raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
         uid, body = encode_review(asked)
         try:
             answer = await self._post(hook, body)

@@ -78,7 +78,8 @@ class FakeApi:
         self._faults: list[_Fault] = []
         self._watches: list[_Watch] = []
         self._held: dict[str, asyncio.Event] = {}
-        self._lagging = False
+        self._lagging: set[str] = set()
+        """Resources whose watches lag; the empty one stands for all."""
         self.calls: list[Call] = []
 
     # --- what a test does and sees ---
@@ -140,13 +141,13 @@ class FakeApi:
         """Calls of a verb wait, before they take effect, until the returned event is set."""
         return self._held.setdefault(verb, asyncio.Event())
 
-    def lag(self) -> None:
-        """Watches bring nothing from now on; reads still see everything."""
-        self._lagging = True
+    def lag(self, resource: Resource | None = None) -> None:
+        """Watches (of one resource, or all) bring nothing from now on; reads still see everything."""
+        self._lagging.add(resource.id if resource is not None else "")
 
     def catch_up(self) -> None:
         """Watches bring what they missed while the API lagged."""
-        self._lagging = False
+        self._lagging.clear()
         self._stir()
 
     def bookmark(self) -> None:
@@ -342,7 +343,7 @@ class FakeApi:
 
     def _news(self, resource: Resource, selection: Selection, watch: _Watch, *, bookmarks: bool) -> Sequence[bytes]:
         """The lines a watch has not seen yet, as a server would send them."""
-        if self._lagging or watch.error is not None:
+        if not self._lagging.isdisjoint({"", resource.id}) or watch.error is not None:
             return []
         lines = []
         for entry in self._world.since(resource, watch.version):

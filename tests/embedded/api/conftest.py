@@ -245,6 +245,8 @@ def api(running: Running) -> Client:
     client = Client(running.client.path, running.token, f"t-{uuid.uuid4().hex[:10]}")
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": client.namespace}}
     client.create("/api/v1/namespaces", namespace)
+    for path in (client.core("serviceaccounts", "default"), client.core("configmaps", "kube-root-ca.crt")):
+        eventually(lambda path=path: client("GET", path).status == 200)
     return client
 
 

@@ -85,8 +85,12 @@ def test_a_field_selector_follows_a_pod_to_its_node(api, make_pod) -> None:
 def test_one_object_can_be_watched_by_its_path(api, make_config_map) -> None:
     api.create(api.core("configmaps"), make_config_map("a"))
     api.create(api.core("configmaps"), make_config_map("b"))
-    stream = api.watch(f"{api.core('configmaps', 'b')}?timeoutSeconds=1")
-    assert seen(stream.rest()) == [("ADDED", "b")]
+    stream = api.watch(api.core("configmaps", "b"))
+    assert seen([stream.next()]) == [("ADDED", "b")]
+    api.merge(api.core("configmaps", "a"), {"data": {"x": "y"}})
+    api("DELETE", api.core("configmaps", "b"))
+    assert seen([stream.next()]) == [("DELETED", "b")]
+    stream.close()
 
 
 def test_bookmarks_come_when_nothing_happens(api) -> None:

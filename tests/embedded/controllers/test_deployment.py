@@ -306,14 +306,14 @@ steps = st.lists(
         st.tuples(st.just("image"), st.integers(1, 3)),
         st.tuples(st.sampled_from(sorted(FAULTS)), st.integers(1, 4)),
         st.tuples(st.sampled_from(["lost", "turn"]), st.integers(1, 8)),
-        st.tuples(st.sampled_from(["lag", "catch up", "drop", "expire"]), st.just(0)),
+        st.tuples(st.sampled_from(["lag", "lag pods", "lag sets", "catch up", "drop", "expire"]), st.just(0)),
         st.tuples(st.just("pass"), st.integers(1, 16)),
     ),
     max_size=25,
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps=steps, surge=st.integers(0, 2), unavailable=st.integers(0, 2), replicas=st.integers(1, 5))
 def test_a_rollout_under_failures_stays_within_its_bounds_and_arrives(
     steps: list[tuple[str, int]], surge: int, unavailable: int, replicas: int
@@ -344,6 +344,10 @@ def test_a_rollout_under_failures_stays_within_its_bounds_and_arrives(
                         world.api.fail("patch", times=amount, reply_lost=True)
                     case "lag":
                         world.api.lag()
+                    case "lag pods":
+                        world.api.lag(PODS)
+                    case "lag sets":
+                        world.api.lag(REPLICA_SETS)
                     case "catch up":
                         world.api.catch_up()
                     case "drop":

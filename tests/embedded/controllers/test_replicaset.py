@@ -157,16 +157,80 @@ async def test_a_replica_set_that_is_being_deleted_neither_creates_nor_adopts(wo
     assert not world.api.object(PODS, "orphan", namespace=NAMESPACE)["metadata"].get("ownerReferences")
 
 
-async def test_a_cache_that_lags_never_makes_too_many(world: World) -> None:
-    world.replica_set(5)
+async def test_a_cache_that_lags_never_makes_too_many_nor_removes_too_many(world: World) -> None:
+    world.replica_set(3)
     async with world.running():
-        world.api.lag()
-        for _ in range(20):
+        await world.advance(3)
+        world.api.lag(PODS)
+        world.resize(7)
+        for _ in range(70):  # beyond the time after which confirmations are looked into
             await world.advance(1)
-            assert len(world.pods()) <= 5
+            world.poke()
+            assert len(world.pods()) == 7
+        world.resize(4)
+        for _ in range(70):
+            await world.advance(1)
+            world.poke()
+            assert len(world.pods()) == 4
         world.api.catch_up()
         await world.advance(3)
-    assert len(world.pods()) == 5
+    assert len(world.pods()) == 4
+
+
+async def test_a_creation_that_broke_off_is_asked_for_again_by_the_same_name(world: World) -> None:
+    world.replica_set(1)
+    async with world.running():
+        await world.advance(3)
+        world.api.fail("create", PODS)
+        world.resize(2)
+        await world.advance(3)
+    names = [
+        call.body["metadata"]["name"] for call in world.api.calls if (call.verb, call.resource) == ("create", "pods")
+    ]
+    assert len(world.pods()) == 2
+    assert (len(names), names[1]) == (3, names[2])
+
+
+async def test_a_deletion_that_broke_off_is_asked_for_again_for_the_same_pod(world: World) -> None:
+    world.replica_set(3)
+    async with world.running():
+        await world.advance(3)
+        world.api.fail("delete", PODS)
+        world.resize(2)
+        await world.advance(3)
+    uids = [call.body["uid"] for call in world.api.calls if call.verb == "delete"]
+    assert len(world.pods()) == 2
+    assert (len(uids), uids[0]) == (2, uids[1])
+
+
+async def test_a_pod_that_came_and_went_unseen_is_replaced(world: World) -> None:
+    world.replica_set(2)
+    async with world.running():
+        await world.clock.settle()
+        world.api.lag(PODS)
+        world.resize(3)
+        await world.clock.settle()
+        (newest,) = [
+            pod for pod in world.pods() if pod["metadata"]["uid"] == max(p["metadata"]["uid"] for p in world.pods())
+        ]
+        world.api.remove(PODS, newest["metadata"]["name"], namespace=NAMESPACE)
+        world.api.catch_up()
+        await world.advance(1)
+        assert len(world.pods()) == 3
+
+
+async def test_a_replica_set_that_is_being_deleted_unseen_adopts_nothing(world: World) -> None:
+    world.replica_set(1)
+    async with world.running():
+        await world.advance(3)
+        world.api.lag(REPLICA_SETS)
+        finalizers = {"metadata": {"finalizers": ["foregroundDeletion"]}}
+        world.api.change(REPLICA_SETS, "rs", finalizers, namespace=NAMESPACE)
+        await world.api.delete(REPLICA_SETS, "rs", namespace=NAMESPACE)
+        orphan = {"metadata": {"name": "orphan", "labels": {"app": "web"}}, "spec": {}}
+        world.api.seed(PODS, orphan, namespace=NAMESPACE)
+        await world.advance(3)
+    assert not world.api.object(PODS, "orphan", namespace=NAMESPACE)["metadata"].get("ownerReferences")
 
 
 async def test_a_lost_reply_of_a_creation_makes_no_second_pod(world: World) -> None:
@@ -263,11 +327,12 @@ steps = st.lists(
         st.tuples(st.just("resize"), st.integers(0, 6)),
         st.tuples(st.sampled_from(["kill", "fail pod"]), st.integers(0, 5)),
         st.tuples(st.sampled_from(["conflict", "broken", "lost", "refused"]), st.integers(1, 4)),
-        st.tuples(st.sampled_from(["lag", "catch up", "drop", "expire"]), st.just(0)),
+        st.tuples(st.sampled_from(["broken writes", "lost writes", "lost writes"]), st.integers(1, 3)),
+        st.tuples(st.sampled_from(["lag", "lag pods", "catch up", "drop", "expire", "poke", "poke"]), st.just(0)),
         st.tuples(st.just("pass"), st.integers(1, 12)),
         st.tuples(st.just("turn"), st.integers(1, 30)),
     ),
-    max_size=30,
+    max_size=40,
 )
 
 ERRORS = {
@@ -277,13 +342,16 @@ ERRORS = {
 }
 
 
-@settings(max_examples=600, deadline=None)
-@given(steps=steps)
-def test_whatever_fails_there_are_never_too_many_and_in_the_end_exactly_enough(steps: list[tuple[str, int]]) -> None:
+@settings(max_examples=100, deadline=None)
+@given(steps=steps, first=st.integers(0, 5), faults=st.integers(0, 2))
+def test_whatever_fails_there_are_never_too_many_and_in_the_end_exactly_enough(
+    steps: list[tuple[str, int]], first: int, faults: int
+) -> None:
     async def scenario() -> None:
         world = World(start_seconds=0.5, stop_seconds=0.5)
-        most = wanted = 3
+        most = wanted = first
         world.replica_set(wanted)
+        world.api.fail("create", PODS, times=faults, reply_lost=True, skip=1)
         async with world.running():
             for action, amount in steps:
                 pods = [pod["metadata"]["name"] for pod in world.pods()]
@@ -299,10 +367,16 @@ def test_whatever_fails_there_are_never_too_many_and_in_the_end_exactly_enough(s
                     case "conflict" | "broken" | "refused":
                         world.api.fail(error=ERRORS[action], times=amount)
                     case "lost":
-                        world.api.fail("create", times=amount, reply_lost=True)
-                        world.api.fail("delete", times=amount, reply_lost=True)
+                        world.api.fail(times=amount, reply_lost=True)
+                    case "broken writes" | "lost writes":
+                        for verb in ("create", "delete"):
+                            world.api.fail(verb, PODS, times=amount, reply_lost=action == "lost writes")
                     case "lag":
                         world.api.lag()
+                    case "lag pods":
+                        world.api.lag(PODS)
+                    case "poke":
+                        world.poke()
                     case "catch up":
                         world.api.catch_up()
                     case "drop":

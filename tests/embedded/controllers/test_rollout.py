@@ -71,6 +71,23 @@ def test_a_rollout_arrives(replicas: int, surge: int, unavailable: int, before: 
     assert (new.wanted, old.wanted) == (replicas, 0)
 
 
+def test_new_pods_wait_until_the_old_ones_are_really_given_up() -> None:
+    new, limits = SetSize("new", 0, 0), Bounds(1, 0)
+    assert rolling_step(1, limits, new, [SetSize("old", 0, 0, actual=1)]) == {}
+    assert rolling_step(1, limits, new, [SetSize("old", 0, 0, actual=0)]) == {"new": 1}
+
+
+def test_what_was_just_given_up_is_not_given_up_twice() -> None:
+    new, limits = SetSize("new", 3, 0), Bounds(13, 8)
+    assert rolling_step(10, limits, new, [SetSize("old", 8, 10, actual=10)]) == {}
+
+
+def test_unavailable_old_pods_stay_while_the_new_ones_are_not_available_either() -> None:
+    new, limits = SetSize("new", 1, 0), Bounds(4, 3)
+    assert rolling_step(3, limits, new, [SetSize("old", 3, 1, actual=3)]) == {}
+    assert rolling_step(3, limits, SetSize("new", 1, 1, actual=1), [SetSize("old", 3, 1, actual=3)]) == {"old": 2}
+
+
 def test_recreate_waits_until_no_old_pod_is_left() -> None:
     new, old = SetSize("new", 0, 0), SetSize("old", 3, 3)
     assert recreate_step(3, new, [old], old_pods=3) == {"old": 0}

@@ -35,6 +35,7 @@ class World:
         self.frozen = False
         """Whether the kubelet does nothing."""
         self._due: dict[str, float] = {}
+        self._pokes = 0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -108,6 +109,12 @@ class World:
 
     def resize(self, replicas: int) -> None:
         self.api.change(REPLICA_SETS, "rs", {"spec": {"replicas": replicas}}, namespace=NAMESPACE)
+
+    def poke(self) -> None:
+        """Make the controller look again, without anything to do."""
+        self._pokes += 1
+        patch = {"metadata": {"annotations": {"poked": str(self._pokes)}}}
+        self.api.change(REPLICA_SETS, "rs", patch, namespace=NAMESPACE)
 
     def set_status(self, name: str = "rs") -> Raw:
         found: Raw = self.api.object(REPLICA_SETS, name, namespace=NAMESPACE)["status"]

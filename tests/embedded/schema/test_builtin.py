@@ -190,6 +190,14 @@ def test_a_status_write_is_not_held_up_by_a_broken_spec() -> None:
         PODS.validate(obj)
 
 
+def test_only_the_two_system_priority_classes_may_lie_above_the_users_range() -> None:
+    schema = KINDS.by_id("priorityclasses.scheduling.k8s.io").schema
+    schema.validate({"metadata": {"name": "system-node-critical"}, "value": 2_000_001_000})
+    schema.validate({"metadata": {"name": "system-cluster-critical"}, "value": 2_000_000_000})
+    with pytest.raises(Invalid, match="maximum allowed value"):
+        schema.validate({"metadata": {"name": "system-cluster-critical"}, "value": 2_000_000_001})
+
+
 def test_merge_keys_come_with_the_schema() -> None:
     shape = PODS.patch_shape
     assert shape is not None

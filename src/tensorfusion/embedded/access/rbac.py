@@ -84,26 +84,18 @@ class Rbac:
         """The rules of a role, aggregated ones included; None when there is no such role."""
         if kind == ROLES.kind:
             return self._roles.get((namespace, name))
-        role = self._cluster_roles.get(name)
-        if role is None:
-            return None
-        if not role.aggregates:
-            return role.rules
-        return role.rules + tuple(
-            rule
-            for other in self._cluster_roles.values()
-            if other is not role and any(terms.matches(other.labels) for terms in role.aggregates)
-            for rule in (other.rules if not other.aggregates else self._nested(other))
-        )
+        return self._gathered(name, set()) if name in self._cluster_roles else None
 
-    def _nested(self, role: _ClusterRole) -> tuple[Rule, ...]:
-        """The rules of an aggregated role inside another: its own and those one level below."""
-        return role.rules + tuple(
-            rule
-            for other in self._cluster_roles.values()
-            if not other.aggregates and any(terms.matches(other.labels) for terms in role.aggregates)
-            for rule in other.rules
-        )
+    def _gathered(self, name: str, seen: set[str]) -> tuple[Rule, ...]:
+        """The rules of a ClusterRole and of all that it gathers, however deep; ``seen`` ends circles."""
+        seen.add(name)
+        role = self._cluster_roles[name]
+        found = role.rules
+        for terms in role.aggregates:
+            for other, candidate in self._cluster_roles.items():
+                if other not in seen and terms.matches(candidate.labels):
+                    found += self._gathered(other, seen)
+        return found
 
     def _decide(self, user: User, asked: Attributes) -> bool | frozenset[str]:
         names: set[str] = set()

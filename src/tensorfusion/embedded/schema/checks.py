@@ -8,7 +8,15 @@ from typing import Any
 
 from tensorfusion.embedded.schema.names import RULES, Rule
 from tensorfusion.embedded.schema.path import Member, Path, Problem
-from tensorfusion.embedded.schema.words import NOT_SUPPORTED, REQUIRED, complain, invalid_value, required, unsupported
+from tensorfusion.embedded.schema.words import (
+    FORBIDDEN,
+    NOT_SUPPORTED,
+    REQUIRED,
+    complain,
+    invalid_value,
+    required,
+    unsupported,
+)
 from tensorfusion.model.meta import Raw
 
 # Any: a JSON value that has been decoded. Problems are added to the list.
@@ -101,6 +109,13 @@ def _field_checks(field: str, rule: Raw) -> list[FieldCheck]:
     return checks
 
 
+def _out_of_bounds(path: Path, value: int, text: str) -> Problem:
+    """In the facts' words; a bound that is forbidden rather than wrong says so itself."""
+    if text.startswith("Forbidden: "):
+        return Problem(path, text, FORBIDDEN)
+    return Problem(path, invalid_value(value, text))
+
+
 _UNSET: tuple[object, ...] = (0, "", [])  # Go's zero values
 
 
@@ -145,8 +160,8 @@ def _bounds(field: str, rule: Raw) -> FieldCheck:
         if value is None or (zero_is_unset and value == 0):
             return
         if low is not None and value < low:
-            problems.append(Problem((path, field), invalid_value(value, low_text)))
+            problems.append(_out_of_bounds((path, field), value, low_text))
         elif high is not None and value > high:
-            problems.append(Problem((path, field), invalid_value(value, high_text)))
+            problems.append(_out_of_bounds((path, field), value, high_text))
 
     return check

@@ -24,6 +24,7 @@ from tensorfusion.embedded.schema.words import (
 from tensorfusion.model.meta import Raw
 
 DATA_BYTES = 1 << 20
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SECRET_KEYS = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
@@ -118,6 +119,16 @@ def check_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
 
 
 def check_priority_class(priority_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    name = (priority_class.get("metadata") or {}).get("name", "")
+    if name in SYSTEM_PRIORITIES:  # the two classes that may lie above the users' range
+        if priority_class.get("value") == SYSTEM_PRIORITIES[name]:
+            problems[:] = [problem for problem in problems if problem.path != (None, "value")]
+    elif name.startswith("system-"):
+        text = (
+            "priority class names with 'system-' prefix are reserved for system use only. error: "
+            f"{name} is not a known system priority class"
+        )
+        problems.append(Problem(((None, "metadata"), "name"), forbidden(text), FORBIDDEN))
     if old is None:
         return
     if priority_class.get("value") != old.get("value"):
