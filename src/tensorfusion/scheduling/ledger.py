@@ -183,7 +183,7 @@ class Ledger:
         node = fleet.nodes.records.get(placement.node)
         if node is None or node.facts is None:
             raise NotHoldable(f"node {placement.node} is not registered")
-        # what is not asked for is not checked: a node overfilled by recovered truth still takes pods that need none of it
+        # what is not asked for is not checked: a node that truth has overfilled still takes pods that need none of it
         if 0 < pod.cpu > node.cpu_free or 0 < pod.memory > node.memory_free or node.pods_free < 1:
             raise NotHoldable(f"node {placement.node} has no room for pod {pod.namespace}/{pod.name}")
         for name, amount in pod.extended.items():
