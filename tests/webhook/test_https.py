@@ -25,7 +25,8 @@ async def post(site: Any, tmp_path: Path) -> AsyncIterator[Any]:
     listener = Listener(site.webhook.app, host="127.0.0.1", port=0, tls=(made.certificate, made.key))
     port = await listener.start()
     trust = ssl.create_default_context(cadata=made.ca.decode())
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
+    connector = aiohttp.TCPConnector(ssl=trust)
+    async with aiohttp.ClientSession(connector=connector) as session:
 
         async def send(path: str, body: bytes) -> tuple[int, Any]:
             async with session.post(f"https://127.0.0.1:{port}{path}", data=body) as answer:
@@ -33,6 +34,7 @@ async def post(site: Any, tmp_path: Path) -> AsyncIterator[Any]:
                 return answer.status, json.loads(content) if answer.status == 200 else content.decode()
 
         yield send
+        await connector.close(abort_ssl=True)
     await listener.stop()
 
 
