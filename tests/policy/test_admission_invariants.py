@@ -156,6 +156,44 @@ def test_the_pod_that_comes_in_is_never_touched(world, pod, wishes, count) -> No
     assert first == before
 
 
+odd = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(), st.sampled_from(LIKELY)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["name", "env", "value", "resources", "limits", "requests", "nvidia.com/gpu", "volumeMounts", "kind"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+PLACES = ["containers", "initContainers", "volumes", "tolerations", "schedulerName", "priority", "nodeName"]
+
+
+entries = st.lists(
+    st.dictionaries(st.sampled_from(["name", "value", "mountPath", "kind"]), odd, max_size=3), max_size=2
+)
+parts = st.one_of(entries, entries, odd)
+containers = st.fixed_dictionaries(
+    {"name": st.just("main")}, optional={"env": parts, "volumeMounts": parts, "resources": odd}
+)
+
+
+@relaxed
+@given(st.dictionaries(st.sampled_from(PLACES), parts, max_size=2), st.one_of(st.none(), odd), parts, containers)
+def test_a_pod_of_any_shape_is_answered(world, pod, spec, label, owners, container) -> None:
+    body = pod(tflops_limit="1", vendor="NVIDIA")
+    body["spec"] |= {"containers": [container], **spec}
+    body["metadata"] |= {"ownerReferences": owners}
+    if label is not None:
+        body["metadata"]["labels"]["app"] = label
+    verdict = world.decide(body)
+    assert verdict.denial is None or 400 <= verdict.denial.code < 500
+
+
 @given(st.dictionaries(st.sampled_from(SHORT), values, max_size=5))
 def test_wishes_are_understood_or_refused(wishes) -> None:
     try:

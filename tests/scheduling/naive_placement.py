@@ -186,7 +186,7 @@ class NaiveWorld:
             return "model"
         others = self.on_device.get(device.name, {}).values()
         if dynamic and any(other.isolation != mode for other in others):
-            return "isolation"
+            return "other-mode"
         if mode == "shared" and others:
             return "in-use"
         if mode != "shared" and not (request.compute or request.percent or request.vram):

@@ -169,7 +169,7 @@ class TestIsolation:
     def test_a_dynamic_device_keeps_the_mode_of_its_first_share_until_it_is_idle(self) -> None:
         state = fleet(1, 1, isolation_policy="Dynamic", isolation_mode="soft")
         run(state, pod("a", isolation=Isolation.HARD))
-        assert refused(state, pod("b")).reasons == {"isolation": 1}
+        assert refused(state, pod("b")).reasons == {"other-mode": 1}
         assert run(state, pod("c", isolation=Isolation.HARD)).placement.node == "n0"
         state.release("uid-a")
         state.release("uid-c")
@@ -179,8 +179,8 @@ class TestIsolation:
         state = fleet(1, 1, isolation_policy="Dynamic")
         state.confirm(pod("a"), Placement("n0", ("n0-0",)))
         state.confirm(pod("b", isolation=Isolation.HARD), Placement("n0", ("n0-0",)))
-        assert refused(state, pod("c")).reasons == {"isolation": 1}
-        assert refused(state, pod("d", isolation=Isolation.HARD)).reasons == {"isolation": 1}
+        assert refused(state, pod("c")).reasons == {"other-mode": 1}
+        assert refused(state, pod("d", isolation=Isolation.HARD)).reasons == {"other-mode": 1}
 
 
 ZONES = required(term(requirement("zone", "In", "a", "b")))

@@ -14,7 +14,7 @@ from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded import pod_life
 from tensorfusion.embedded.fleet import NodeSpec
 from tensorfusion.embedded.machines import Ignored, SimulatedMachines
-from tensorfusion.errors import Conflict, InvalidRequest, NotFound
+from tensorfusion.errors import Conflict, Invalid, InvalidRequest, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
@@ -195,7 +195,7 @@ class SimulatedKubelets:
             await self._client.patch(
                 PODS, pod.metadata.name, patch, namespace=pod.metadata.namespace, subresource="status", type_=Ignored
             )
-        except (NotFound, Conflict):
+        except (NotFound, Conflict, Invalid):
             return  # gone, or replaced by another pod of the same name
 
     def _next_address(self) -> str:

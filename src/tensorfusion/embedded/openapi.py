@@ -40,7 +40,8 @@ _STATUS_SCHEMA: Raw = {
 }
 _WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
 _LIST_PARAMETERS = ("continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "watch")
-_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json")
+_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json")
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def document_v3(kinds: Sequence[Kind], facts: Facts, version: str) -> Raw:
@@ -213,6 +214,11 @@ def _operation(kind: Kind, verb: str) -> Raw:
     return operation
 
 
+def _patch_types(kind: Kind) -> tuple[str, ...]:
+    """What a patch of the kind may be; kubectl sends the best of these, and custom kinds have no merge keys."""
+    return _PATCH_TYPES if kind.is_custom else (*_PATCH_TYPES, _STRATEGIC)
+
+
 def _operation_v3(kind: Kind, verb: str) -> Raw:
     operation = _operation(kind, verb)
     names = _parameter_names(verb)
@@ -222,7 +228,7 @@ def _operation_v3(kind: Kind, verb: str) -> Raw:
     if verb in ("create", "update"):
         operation["requestBody"] = {"content": {"*/*": {"schema": whole}}, "required": True}
     elif verb == "patch":
-        content = {media: {"schema": {"type": "object"}} for media in _PATCH_TYPES}
+        content = {media: {"schema": {"type": "object"}} for media in _patch_types(kind)}
         operation["requestBody"] = {"content": content, "required": True}
     answer = {"$ref": V3_REFERENCES + _answer(kind, verb)}
     operation["responses"] = {"200": {"description": "OK", "content": {"application/json": {"schema": answer}}}}
@@ -236,7 +242,7 @@ def _operation_v2(kind: Kind, verb: str) -> Raw:
         body = {"type": "object"} if verb == "patch" else {"$ref": V2_REFERENCES + kind.definition}
         parameters.append({"name": "body", "in": "body", "required": True, "schema": body})
     operation["parameters"] = parameters
-    operation["consumes"] = list(_PATCH_TYPES) if verb == "patch" else ["*/*"]
+    operation["consumes"] = list(_patch_types(kind)) if verb == "patch" else ["*/*"]
     operation["produces"] = ["application/json"]
     operation["responses"] = {"200": {"description": "OK", "schema": {"$ref": V2_REFERENCES + _answer(kind, verb)}}}
     return operation

@@ -23,6 +23,7 @@ from tensorfusion.policy.injection import USED_BY_TOLERATION, inject, soft_limit
 from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Op, Patch, contains
 from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
+from tensorfusion.policy.shape import check_metadata, check_spec
 
 BAD_REQUEST = 400
 FORBIDDEN = 403
@@ -106,6 +107,10 @@ def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snaps
     ``namespace`` is where it is created (the object may leave it out); ``seed`` is the admission request's uid, from
     which the workload name of a pod without a name is made.
     """
+    try:
+        check_metadata(pod)
+    except InvalidRequest as error:
+        return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
     metadata = _mapping(pod.get("metadata"))
     labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
     forged = keys.SYSTEM_WRITTEN.intersection(annotations)
@@ -142,10 +147,9 @@ def _admit_enabled(
     seed: str,
     snapshot: Snapshot,
 ) -> Verdict:
+    check_spec(pod)
     spec = _mapping(pod.get("spec"))
-    containers = spec.get("containers")
-    if not isinstance(containers, list) or not containers or not all(isinstance(one, dict) for one in containers):
-        raise InvalidRequest("spec.containers: wanted at least one container, found none")
+    containers: list[Mapping[str, Json]] = spec["containers"]
     if spec.get("nodeName"):
         raise InvalidRequest(
             f"spec.nodeName: wanted it unset, found {spec['nodeName']!r}: a pod with a share of a GPU is placed by "

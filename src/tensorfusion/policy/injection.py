@@ -190,7 +190,7 @@ def _overridden(container: str, found: Sequence[Mapping[str, Json]], wanted: Seq
     return [
         f"container {container}: env {entry['name']} is set by TensorFusion; the pod's own value is replaced"
         for entry in found
-        if (mine := ours.get(entry.get("name", ""))) is not None
+        if (mine := ours.get(str(entry.get("name", "")))) is not None
         and not all(key in entry and _same(entry[key], value) for key, value in mine.items())
     ]
 

@@ -69,9 +69,8 @@ class Patch:
             if values:
                 self.ops.append({"op": "add", "path": path, "value": list(values)})
             return
-        positions = {entry.get(key): position for position, entry in enumerate(found)}
         for value in values:
-            position = positions.get(value[key])
+            position = next((place for place, entry in enumerate(found) if entry.get(key) == value[key]), None)
             if position is None:
                 self.ops.append({"op": "add", "path": f"{path}/-", "value": value})
             elif not contains(found[position], value):

@@ -17,6 +17,7 @@ class DeviceReason(StrEnum):
     ISOLATION = "isolation"
     VENDOR = "vendor"
     MODEL = "model"
+    OTHER_MODE = "other-mode"
     IN_USE = "in-use"
     COMPUTE = "compute"
     VRAM = "vram"
@@ -48,6 +49,7 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     DeviceReason.ISOLATION: "not offering the isolation mode",
     DeviceReason.VENDOR: "of another vendor",
     DeviceReason.MODEL: "of another model",
+    DeviceReason.OTHER_MODE: "held in another isolation mode",
     DeviceReason.IN_USE: "not wholly free",
     DeviceReason.COMPUTE: "not enough compute",
     DeviceReason.VRAM: "not enough vram",

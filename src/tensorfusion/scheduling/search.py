@@ -33,7 +33,7 @@ def live_stages(pool: PoolColumns, request: GpuRequest, room: Room | None) -> It
     passes = pool.scratch.passes
     if pool.dynamic_devices:
         others = pool.modes & ~np.uint8(MODE_BIT[request.isolation])
-        yield DeviceReason.ISOLATION, ~pool.dynamic | (others == 0)
+        yield DeviceReason.OTHER_MODE, ~pool.dynamic | (others == 0)
     if request.isolation is Isolation.SHARED:
         yield DeviceReason.IN_USE, np.equal(pool.modes, 0, out=passes)
     elif not (request.compute or request.percent or request.vram):
@@ -44,10 +44,12 @@ def live_stages(pool: PoolColumns, request: GpuRequest, room: Room | None) -> It
     yield DeviceReason.COMPUTE, np.greater_equal(pool.compute_free, need, out=passes)
     yield DeviceReason.VRAM, np.greater_equal(pool.vram_free, request.vram, out=passes)
     if room is not None:
+        passes.fill(True)
         if room.compute is not None:
-            yield DeviceReason.QUOTA, np.less_equal(pool.cost(request.percent), room.compute, out=passes)
+            passes &= pool.cost(request.percent) <= room.compute
         if room.compute_limit is not None:
-            yield DeviceReason.QUOTA, np.less_equal(pool.cost(request.percent_limit), room.compute_limit, out=passes)
+            passes &= pool.cost(request.percent_limit) <= room.compute_limit
+        yield DeviceReason.QUOTA, passes
 
 
 def fitting_devices(

@@ -29,6 +29,7 @@ FILTER_NAMES: dict[DeviceReason, str] = {
     DeviceReason.ISOLATION: "GPUIsolationModeFilter",
     DeviceReason.VENDOR: "GPUVendorFilter",
     DeviceReason.MODEL: "GPUModelFilter",
+    DeviceReason.OTHER_MODE: "GPUActiveModeFilter",
     DeviceReason.IN_USE: "SharedWholeGPUFilter",
     DeviceReason.COMPUTE: "GPUComputeFilter",
     DeviceReason.VRAM: "GPUVramFilter",

@@ -58,6 +58,11 @@ class Answer:
         return str(self.body["message"])
 
 
+def _encoded(body: Any) -> bytes:
+    """Text is sent as it is, everything else as JSON."""
+    return (body if isinstance(body, str) else json.dumps(body)).encode("utf-8", "surrogatepass")
+
+
 class Stream:
     """A watch under way."""
 
@@ -101,7 +106,7 @@ class Client:
     ) -> Answer:
         connection = _UnixConnection(self.path)
         try:
-            sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+            sent = body if body is None or isinstance(body, bytes) else _encoded(body)
             extra = {name.replace("_", "-"): value for name, value in headers.items()}
             credentials = {"Authorization": f"Bearer {self.token}"} if self.token else {}
             connection.request(

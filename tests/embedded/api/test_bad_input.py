@@ -68,7 +68,7 @@ def test_any_bytes_as_an_object(fuzzed, body: bytes) -> None:
 @quick
 @given(SHAPED)
 def test_any_json_as_an_object(fuzzed, value: Any) -> None:
-    check(fuzzed("POST", f"{fuzzed.core('pods')}?dryRun=All", value))
+    check(fuzzed("POST", f"{fuzzed.core('pods')}?dryRun=All", json.dumps(value)))
     wrapped = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -87,7 +87,7 @@ def test_any_json_as_a_patch(fuzzed, make_deployment, patch: Any, content_type: 
     path = fuzzed.apps("deployments", "d")
     fuzzed("POST", fuzzed.apps("deployments"), make_deployment())
     for suffix in ("", "/status", "/scale"):
-        check(fuzzed("PATCH", f"{path}{suffix}?dryRun=All", patch, content_type=content_type))
+        check(fuzzed("PATCH", f"{path}{suffix}?dryRun=All", json.dumps(patch), content_type=content_type))
         check(fuzzed("PATCH", f"{path}{suffix}?dryRun=All", {"spec": patch}, content_type=content_type))
 
 
@@ -102,13 +102,13 @@ def test_any_json_patch(fuzzed, make_pod, operations: list[dict[str, Any]]) -> N
 @given(SHAPED)
 def test_any_json_as_a_subresource(fuzzed, make_pod, value: Any) -> None:
     fuzzed("POST", fuzzed.core("pods"), make_pod())
-    check(fuzzed("POST", f"{fuzzed.core('pods', 'p', 'binding')}?dryRun=All", value))
-    check(fuzzed("POST", fuzzed.core("serviceaccounts", "default", "token"), value))
-    check(fuzzed("PUT", f"{fuzzed.apps('deployments', 'd', 'scale')}?dryRun=All", value))
-    check(fuzzed("PUT", "/api/v1/namespaces/fuzzed/finalize?dryRun=All", value))
-    check(fuzzed("DELETE", f"{fuzzed.core('pods', 'p')}?dryRun=All", value))
+    check(fuzzed("POST", f"{fuzzed.core('pods', 'p', 'binding')}?dryRun=All", json.dumps(value)))
+    check(fuzzed("POST", fuzzed.core("serviceaccounts", "default", "token"), json.dumps(value)))
+    check(fuzzed("PUT", f"{fuzzed.apps('deployments', 'd', 'scale')}?dryRun=All", json.dumps(value)))
+    check(fuzzed("PUT", "/api/v1/namespaces/fuzzed/finalize?dryRun=All", json.dumps(value)))
+    check(fuzzed("DELETE", f"{fuzzed.core('pods', 'p')}?dryRun=All", json.dumps(value)))
     for kind in ("selfsubjectaccessreview", "subjectaccessreview", "selfsubjectrulesreview"):
-        check(fuzzed("POST", f"/apis/authorization.k8s.io/v1/{kind}s", value))
+        check(fuzzed("POST", f"/apis/authorization.k8s.io/v1/{kind}s", json.dumps(value)))
         check(fuzzed("POST", f"/apis/authorization.k8s.io/v1/{kind}s", {"spec": value}))
     check(fuzzed("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": value}))
 

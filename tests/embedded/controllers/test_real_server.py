@@ -85,7 +85,8 @@ class Kubectl:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "HOME": str(self._plane.folder)},
         )
-        out, error = await process.communicate(stdin.encode())
+        async with asyncio.timeout(40):
+            out, error = await process.communicate(stdin.encode())
         assert process.returncode == 0, f"kubectl {' '.join(arguments)}: {error.decode()}{out.decode()}"
         return out.decode()
 
@@ -151,8 +152,7 @@ async def test_kubectl_sees_a_deployment_live(kubectl: Kubectl) -> None:
     await kubectl("scale", "deployment/web", "--replicas=0")
     await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
     await kubectl("wait", "--for=delete", "pod", "-l", "app=web", "--timeout=20s")
-    await kubectl("delete", "deployment", "web", "--cascade=orphan")
-    await kubectl("delete", "replicasets", "-l", "app=web", "--cascade=orphan")
+    await kubectl("delete", "deployment", "web")
 
 
 async def images(kubectl: Kubectl) -> set[str]:
@@ -173,5 +173,4 @@ async def test_a_plain_replica_set_replaces_a_deleted_pod(kubectl: Kubectl) -> N
     left = (await kubectl("get", "pods", "-l", "app=plain", "-o", "name")).split()
     assert pods[0] not in left
     assert len(left) == 3
-    await kubectl("delete", "rs", "plain", "--cascade=orphan")
-    await kubectl("delete", "pods", "-l", "app=plain")
+    await kubectl("delete", "rs", "plain")
