@@ -43,6 +43,22 @@ async def test_a_pool_of_the_users_takes_the_nodes_and_the_automatic_one_goes_an
     assert cluster.pool_of("m1") == "default"
 
 
+async def test_nodes_and_devices_outlive_the_pools_that_come_and_go(cluster) -> None:
+    await cluster.ready_machine("m1")
+    before = cluster.api.object(r.GPU_NODES, "m1")["metadata"]["uid"]
+    cluster.writes()
+    for name in ("one", "two"):
+        cluster.pool(name)
+        await cluster.passes(2)
+        await cluster.managers[0].client.delete(r.GPU_POOLS, name)
+        await cluster.clock.advance(0.1)
+        assert cluster.pool_of("m1") == "default", "the automatic pool is back at once"
+    assert cluster.names(r.GPU_POOLS) == ["default"]
+    assert cluster.api.object(r.GPU_NODES, "m1")["metadata"]["uid"] == before
+    deleted = {(call.resource, call.name) for call in cluster.writes() if call.verb == "delete"}
+    assert not any(resource in ("gpunodes.tensor-fusion.ai", "gpus.tensor-fusion.ai") for resource, _ in deleted)
+
+
 async def test_the_automatic_pool_keeps_the_nodes_that_nobody_selects(cluster) -> None:
     cluster.machine("m1", labels={"zone": "a"})
     cluster.machine("m2", labels={"zone": "b"})

@@ -76,6 +76,27 @@ class TestPlacementModes:
             state.upsert_device(device(name, where))
         assert decide(state, pod(count=2)).placement == Placement("z", ("d-0", "d-1"))
 
+    def test_devices_are_in_the_order_of_their_index_then_of_their_name(self) -> None:
+        state = State()
+        state.upsert_node(node("n0"))
+        for name, index in (("a-0", 3), ("z-0", 1), ("c-0", 2), ("b-0", 2)):
+            state.upsert_device(device(name, "n0", index=index))
+        assert decide(state, pod(count=4)).placement.devices == ("z-0", "b-0", "c-0", "a-0")
+        state.upsert_device(device("a-0", "n0", index=0))
+        assert decide(state, pod()).placement.devices == ("a-0",)
+
+    def test_new_nodes_take_the_places_of_gone_ones_lowest_first(self) -> None:
+        state = fleet(5, 1)
+        for name in ("n4", "n1", "n2"):
+            state.remove_device(f"{name}-0")
+            state.remove_node(name)
+        for name in ("x", "y", "z"):
+            state.upsert_node(node(name))
+            state.upsert_device(device(f"{name}-0", name))
+        decision = decide(state, pod())
+        assert [decision.placement.node, *(name for name, _ in decision.alternatives)] == ["n0", "x", "y", "n3"]
+        assert [record.name for record in state.nodes()] == ["n0", "x", "y", "n3", "z"]
+
     def test_the_next_best_nodes_are_recorded(self) -> None:
         state = fleet(6, 1)
         run(state, pod("a", indices=(0,)), pod("b"))
@@ -142,6 +163,15 @@ class TestDeviceFilters:
         wishes = {"compute_limit": 100 * TFLOPS, "vram_limit": 80 * GIB}
         assert run(state, pod("a", **wishes), pod("b", **wishes)).placement.devices == ("n0-0",)
 
+    def test_a_device_that_changes_counts_at_once(self) -> None:
+        state = fleet(1, 1)
+        assert decide(state, pod()).placement.node == "n0"
+        state.upsert_device(device("n0-0", "n0", phase="Unknown"))
+        assert refused(state, pod()).reasons == {"phase": 1}
+        state.upsert_device(device("n0-0", "n0", compute=50 * TFLOPS))
+        assert refused(state, pod(compute=60 * TFLOPS)).reasons == {"compute": 1}
+        assert decide(state, pod(compute=0, percent=100_000)).placement.node == "n0"
+
     def test_models_that_join_later_are_told_apart(self) -> None:
         state = fleet(1, 1)
         assert refused(state, pod(model="H100")).reasons == {"model": 1}
@@ -165,6 +195,9 @@ class TestIsolation:
         state = fleet(1, 1)
         run(state, pod("a", isolation=Isolation.SHARED))
         assert refused(state, pod("b", compute=0, vram=0)).reasons == {"in-use": 1}
+        state.release("uid-a")
+        run(state, pod("c"))
+        assert run(state, pod("b", compute=0, vram=0)).placement.devices == ("n0-0",)
 
     def test_a_dynamic_device_keeps_the_mode_of_its_first_share_until_it_is_idle(self) -> None:
         state = fleet(1, 1, isolation_policy="Dynamic", isolation_mode="soft")
@@ -267,6 +300,7 @@ class TestNodeFilters:
 
     def test_devices_of_a_node_that_is_not_registered_are_not_used(self) -> None:
         state = fleet(1, 1)
+        assert decide(state, pod()).feasible == 1
         state.remove_node("n0")
         assert refused(state, pod()).reasons == {"absent": 1}
 

@@ -31,7 +31,7 @@ def full() -> State:
 
 def test_a_release_wakes_who_fits_now() -> None:
     state = full()
-    waiting, larger = failure(state, pod(vram=30 * GIB)), failure(state, pod(vram=60 * GIB))
+    waiting, larger = failure(state, pod(vram=40 * GIB)), failure(state, pod(vram=40 * GIB + 1))
     changes = state.release("uid-a")
     assert any_helps(waiting, changes)
     assert not any_helps(larger, changes)

@@ -97,6 +97,10 @@ def test_truth_beyond_capacity_is_charged_and_reported_until_it_ends() -> None:
         state.confirm(pod(name, vram=50 * GIB), HERE)
     assert [gpu.name for gpu in state.overcommitted()] == ["n0-0"]
     assert free(state) == (80, -20)
+    state.remove_device("n0-0")
+    assert state.overcommitted() == ()
+    state.upsert_device(device("n0-0", "n0"))
+    assert [gpu.name for gpu in state.overcommitted()] == ["n0-0"]
     state.release("uid-a")
     assert state.overcommitted() == ()
 

@@ -120,6 +120,8 @@ def _set_orders(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape
         if name in patch and change is None:
             target.pop(name, None)
             continue
+        if isinstance(change, list):
+            _check_order(change, order, of_list.merge_key, path=f"{path}/{directive}")
         if not isinstance(before, list):
             if isinstance(change, list):
                 target[name] = _in_order(_plain(change), order, [], key=of_list.merge_key, path=f"{path}/{name}")
@@ -131,6 +133,16 @@ def _set_orders(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape
             merged = [item for item in merged if item not in removed]
         target[name] = _in_order(merged, order, server_order, key=of_list.merge_key, path=f"{path}/{name}")
     return done
+
+
+def _check_order(change: list[Any], order: Sequence[Any], key: str, *, path: str) -> None:
+    """What a patch sets must come in the order that it states."""
+    rest = iter([_key_of(item, key, path=path) for item in order] if key else order)
+    for item in change:
+        if isinstance(item, dict) and _DIRECTIVE in item:
+            continue
+        if (_key_of(item, key, path=path) if key else item) not in rest:
+            raise BadRequest(f"{path}: the order in the patch list doesn't match the order that this list states")
 
 
 def _merge_list(target: list[Any], patch: list[Any], shape: PatchShape, *, path: str) -> list[Any]:

@@ -116,7 +116,7 @@ class Operator:
         old, new = change.old, change.new
         pools = {pool_of(gpu_node) for gpu_node in (old, new) if gpu_node is not None}
         for pool in pools:
-            self._pools.add(Key("", pool))
+            self._pool_changed(Key("", pool))
         if (
             old is None
             or new is None
@@ -129,7 +129,7 @@ class Operator:
 
     def _on_pool(self, change: Change[GPUPool]) -> None:
         """Another selector, or a pool more or less, may move any node; a status moves none."""
-        self._pools.add(change.key)
+        self._pool_changed(change.key)
         old, new = change.old, change.new
         if (
             old is None
@@ -140,6 +140,14 @@ class Operator:
         ):
             self._default_pool.add(THE_KEY)
             _ask(self._nodes, _keys(self.fleet.nodes))
+
+    def _pool_changed(self, key: Key) -> None:
+        """Its sums may wait; a pool that is to go is not kept longer than its nodes."""
+        pool = self.fleet.pools.get(key)
+        if pool is not None and pool.metadata.deleting:
+            self._pools.add_now(key)
+        else:
+            self._pools.add(key)
 
     def _start_over(self) -> None:
         """Leadership was won: everything may be out of date."""

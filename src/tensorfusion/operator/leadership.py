@@ -65,6 +65,11 @@ class Asked:
         if self._leadership.listening:
             self._queue.add(key, after=self._after)
 
+    def add_now(self, key: Key) -> None:
+        """Ask for a key at once."""
+        if self._leadership.listening:
+            self._queue.add(key)
+
 
 class LeaderOnly:
     """A reconciler that does nothing while this process does not lead."""

@@ -31,6 +31,8 @@ from tensorfusion.runtime.controller import DONE, Result
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.units import format_bytes, format_gflops
 
+_SOON = Result(requeue_after=1.0)
+
 log = get_logger(__name__)
 
 
@@ -83,6 +85,8 @@ class NodeReconciler:
             return DONE
         wanted = membership(self._fleet.view(node), self._fleet.pools.all())
         if wanted is None:
+            if all(pool.metadata.deleting for pool in self._fleet.pools.all()):
+                return _SOON  # the automatic pool is on its way: the node moves there, and its devices stay
             if not self._fleet.holds_shares(key.name):
                 await self._delete(gpu_node, reason="no pool selects it")
             return DONE
