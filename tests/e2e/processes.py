@@ -161,6 +161,10 @@ class HoldingProxy:
             ready.set()
             await self._stop.wait()
             await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

@@ -77,6 +77,9 @@ class Transport:
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
+            connector = self._session.connector
+            if connector is not None:
+                await connector.close(abort_ssl=True)  # a TLS goodbye that nobody waits for outlives the event loop
             await self._session.close()
             self._session = None
 

@@ -127,6 +127,8 @@ def test_directives_never_become_part_of_an_object() -> None:
         {"containers": [{"name": {"a": 1}}]},
         {"$setElementOrder/args": [1]},
         {"$setElementOrder/containers": 1},
+        {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a"}, {"name": "b"}]},
+        {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]},
         {"strategy": {"$retainKeys": 1}},
         {"strategy": {"$retainKeys": ["type"], "rolling": 1}},
         {"$deleteFromPrimitiveList/finalizers": 1},
