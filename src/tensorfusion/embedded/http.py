@@ -111,10 +111,13 @@ class App:
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"content-length"),
         )
-        return await self._routes.answer(request, kind)
+        answer = await self._routes.answer(request, kind)
+        if kind.deprecation and isinstance(answer, Response):
+            answer.warnings = [kind.deprecation, *answer.warnings]
+        return answer
 
     def _document(self, method: str, path: str, user: User, accept: str) -> Response:
-        self._rbac.check(user, Attributes(method.lower(), path=path))
+        self._rbac.check(user, Attributes("get" if method == "HEAD" else method.lower(), path=path))
         if method not in ("GET", "HEAD"):
             raise method_not_allowed()
         return self._documents.answer(path, accept) or _NOT_FOUND
@@ -125,8 +128,10 @@ class App:
         try:
             async with asyncio.TaskGroup() as group:
                 listener = group.create_task(_until_disconnect(receive, watch))
-                await send_stream(send, watch.chunks(), ())
+                await send_stream(send, watch.chunks())
                 listener.cancel()
+        except* Exception:  # the edge of a request; the client sees its stream end
+            log.exception("watch ended unexpectedly", watch=str(watch))
         finally:
             self._watches.discard(watch)
             watch.close()

@@ -65,10 +65,9 @@ async def send_response(send: Send, response: Response, *, gzipped: bool) -> Non
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_stream(send: Send, chunks: AsyncIterator[bytes], warnings: Sequence[str]) -> None:
+async def send_stream(send: Send, chunks: AsyncIterator[bytes]) -> None:
     """Send chunks as they come; each is on the wire before the next is asked for."""
-    headers = [_JSON_HEADER, _NO_CACHE, *_warning_headers(warnings)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": 200, "headers": [_JSON_HEADER, _NO_CACHE]})
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})

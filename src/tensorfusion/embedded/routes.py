@@ -1,5 +1,6 @@
 """Resource requests: from a parsed target to the operation, and from its result to an answer."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -27,17 +28,19 @@ from tensorfusion.embedded.options import (
 from tensorfusion.embedded.patching import parse_patch
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
+from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
 from tensorfusion.embedded.tables import IncludeObject, include_object
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.watching import Watch
-from tensorfusion.errors import BadRequest
+from tensorfusion.errors import ApiError, BadRequest
 from tensorfusion.model.resources import PODS, SERVICE_ACCOUNTS
 
 _WATCH_SECONDS = 2400.0
 _BOOKMARK_EVERY = 50.0
+_BODY_SECONDS = 60.0
 _OF_COLLECTION = frozenset({"list", "create", "deletecollection", "watch"})
 _RETURNED = frozenset({PODS.id, SERVICE_ACCOUNTS.id})
 """Kinds whose deletion answers with the object, as a real API server does."""
@@ -58,7 +61,15 @@ class Request:
     content_length: bytes | None = None
 
     async def body(self) -> bytes:
-        return await read_body(self.receive, self.content_length)
+        """Raises:
+        ApiError: the client was too slow to send it (408), or sent too much.
+        """
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await read_body(self.receive, self.content_length)
+        except TimeoutError as error:
+            why = f"the body did not arrive within {_BODY_SECONDS:.0f} s: send it at once, or smaller"
+            raise ApiError(why, code=408, reason="Timeout") from error
 
 
 class Routes:
@@ -216,8 +227,7 @@ class Routes:
         body = await request.body()
         if not body.strip():
             return None
-        options = WriteOptions(dry_run=False, validation=write_options({}, "DeleteOptions").validation)
-        return await decode_body(body, request.content_type, wanted="DeleteOptions", validation=options.validation)
+        return await decode_body(body, request.content_type, wanted="DeleteOptions", validation=FieldValidation.IGNORE)
 
     # --- subresources ---
 

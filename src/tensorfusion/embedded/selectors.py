@@ -58,7 +58,7 @@ class LabelTerms:
         return all(requirement.holds(labels) for requirement in self.requirements)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def parse_labels(text: str) -> LabelTerms:
     """``a=b,c in (d,e),!f`` as terms.
 
@@ -97,7 +97,7 @@ def from_object(selector: Raw | None) -> LabelTerms:
     return LabelTerms(requirements)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def parse_fields(text: str) -> tuple[tuple[str, str, bool], ...]:
     r"""``a=b,c!=d`` as (field, value, wanted equal) terms; ``\`` escapes ``,`` ``=`` and itself in values.
 

@@ -27,16 +27,15 @@ from tensorfusion.embedded.discovery import Discovery
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.garbage import GarbageCollector
 from tensorfusion.embedded.http import App
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.namespaces import Namespaces
-from tensorfusion.embedded.objects import JsonObject, in_order, make_record, new_uid
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.routes import Routes
 from tensorfusion.embedded.services import ServiceAddresses
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
 from tensorfusion.embedded.webhooks import Webhooks
-from tensorfusion.model.resources import PRIORITY_CLASSES, SERVICES
+from tensorfusion.model.resources import SERVICES
 from tensorfusion.telemetry.logs import get_logger
 
 ADMIN = "admin"
@@ -150,19 +149,7 @@ class Server:
             kind = self.kinds.of_kind(obj["apiVersion"], obj["kind"])
             if kind is None or self.store.get(ObjectKey(kind.resource.id, "", obj["metadata"]["name"])) is not None:
                 continue
-            if obj["kind"] == PRIORITY_CLASSES.kind:
-                await self._put_system_class(kind, obj)
-            else:
-                await self.operations.create(kind, "", obj, Call.system())
-
-    async def _put_system_class(self, kind: Kind, obj: JsonObject) -> None:
-        """Store a priority class beyond the values that users may give."""
-        kind.schema.prepare(obj)
-        obj["metadata"] |= {"uid": new_uid(), "creationTimestamp": self.operations.now(), "generation": 1}
-        key = ObjectKey(kind.resource.id, "", obj["metadata"]["name"])
-        await self.store.put(
-            key, expected=0, make=lambda revision: make_record(key, in_order(obj, kind.resource), revision, kind.fields)
-        )
+            await self.operations.create(kind, "", obj, Call.system())
 
     def _write_kubeconfig(self) -> None:
         config = {

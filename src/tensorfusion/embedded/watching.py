@@ -80,6 +80,9 @@ class Watch:
         except Gone as error:
             self._error = error
 
+    def __str__(self) -> str:
+        return self._kind.resource.id
+
     def close(self) -> None:
         """End the watch from outside: ``chunks`` finishes."""
         if self._subscription is not None:

@@ -151,6 +151,13 @@ def test_strategic_merge_is_not_for_custom_kinds(api, widgets, group) -> None:
     assert "accepted media types include: application/json-patch+json, application/merge-patch+json" in answer.message
 
 
+def test_a_deprecated_version_says_so(api, crd, group) -> None:
+    crd["spec"]["versions"][1] |= {"deprecated": True, "deprecationWarning": "use v1"}
+    assert api("PUT", f"{CRDS}/widgets.{group}", crd).status == 200
+    assert api("GET", f"/apis/{group}/v2/widgets").warnings == ['299 - "use v1"']
+    assert api("GET", f"/apis/{group}/v1/widgets").warnings == []
+
+
 def test_discovery_follows_definitions(api, crd, group) -> None:
     found = api.get(f"/apis/{group}/v1")
     assert {item["name"] for item in found["resources"]} == {"widgets", "widgets/status", "widgets/scale"}
