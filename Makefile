@@ -6,7 +6,7 @@ KUBE_VERSION := 1.34.2
 KUBEBUILDER_ASSETS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tensorfusion/kube-assets/$(KUBE_VERSION)
 export KUBEBUILDER_ASSETS
 
-.PHONY: help demo install dev format lint test test-real test-long kube-assets bench generate clean
+.PHONY: help demo install dev format lint test test-real test-kill test-long kube-assets bench generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,7 +45,11 @@ test: lint ## Everything that has to hold before a commit
 
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
-	$(BIN)/pytest tests/e2e tests/kube tests/model --real -m 'not long'
+	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator --real -m 'not long'
+	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py tests/embedded/controllers tests/embedded/schema
+
+test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under load (about 6 minutes)
+	TENSORFUSION_KILLS=100 $(BIN)/pytest tests/e2e/test_kill.py -m 'not long' -s --timeout 1800
 
 test-long: $(VENV)/.dev ## A thousand kills, long fuzzing
 	$(BIN)/pytest -m long

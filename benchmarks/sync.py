@@ -3,6 +3,8 @@
 This process plays the API server: it answers lists with objects as large as a real server's (status, managed fields),
 in pages, over a Unix socket. A child process runs the real client, informers and scheduler, and leads. Measured from
 exec of the child until it would take its first decision: everything applied, and caught up with its predecessor.
+
+Peer, in the same run: a client that keeps the same objects whole, as generic clients do, and decides nothing.
 """
 
 import argparse
@@ -204,14 +206,21 @@ def pss_mib(pid: int) -> float:
     raise RuntimeError(f"process {pid} has no Pss")
 
 
-async def measure(gpus: int, pods: int) -> dict[str, float]:
-    server = Server(gpus, pods)
+async def measure(server: Server, pods: int, role: str) -> dict[str, float]:
+    """What a child of that role came to."""
     with tempfile.TemporaryDirectory(prefix="sync-") as folder:
         socket = Path(folder) / "api.sock"
         runner = await server.serve(socket)
         started = time.perf_counter()
         child = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, "--child", str(socket), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            sys.executable,
+            __file__,
+            "--child",
+            role,
+            "--socket",
+            str(socket),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
         assert child.stdin is not None
@@ -233,7 +242,7 @@ async def measure(gpus: int, pods: int) -> dict[str, float]:
         await child.wait()
         await runner.cleanup()
     if figures["held"] != pods:
-        raise SystemExit(f"the scheduler knows {figures['held']} pods of {pods}")
+        raise SystemExit(f"the {role} knows {figures['held']} pods of {pods}")
     return {
         **figures,
         "seconds": seconds,
@@ -307,19 +316,43 @@ async def scheduler(socket: Path) -> None:
         await running
 
 
+async def whole_objects(socket: Path) -> None:
+    """The peer: lists everything and keeps it as the dictionaries that JSON is."""
+    from tensorfusion.kube.client import Client
+    from tensorfusion.kube.config import Connection
+
+    cpu = time.process_time()
+    async with Client(Connection(server=f"unix://{socket}")) as client:
+        cache = {}
+        for resource in (NODES, GPU_POOLS, GPUS, PODS):
+            listing = await client.list(resource, dict)
+            cache[resource] = {
+                (item["metadata"].get("namespace", ""), item["metadata"]["name"]): item for item in listing.items
+            }
+        figures = {"held": len(cache[PODS]), "cpu_seconds": time.process_time() - cpu, "longest_block_ms": 0.0}
+        print(json.dumps(figures), flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+CHILDREN = {"scheduler": scheduler, "keeper of whole objects": whole_objects}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", type=int, default=10_000)
     parser.add_argument("--pods", type=int, default=50_000)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    parser.add_argument("--socket", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
         import uvloop
 
-        uvloop.run(scheduler(arguments.child))
+        uvloop.run(CHILDREN[arguments.child](arguments.socket))
         return
-    figures = asyncio.run(measure(arguments.gpus, arguments.pods))
+    server = Server(arguments.gpus, arguments.pods)
+    figures, peer = (asyncio.run(measure(server, arguments.pods, role)) for role in CHILDREN)
+    whole = "whole objects, no decisions"
     parameters = {
         "gpus": arguments.gpus,
         "pods": arguments.pods,
@@ -328,8 +361,9 @@ def main() -> None:
     }
     report(
         [
-            Row("sync", figures["seconds"], "s", "goal", SECONDS, parameters),
-            Row("sync_pss", figures["pss_mib"], "MiB", "goal", MEBIBYTES, parameters),
+            Row("sync", figures["seconds"], "s", whole, peer["seconds"], parameters),
+            Row("sync_pss", figures["pss_mib"], "MiB", whole, peer["pss_mib"], parameters),
+            Row("sync_goal", figures["seconds"], "s", "goal", SECONDS, parameters),
             Row("sync_peak_pss", figures["peak_mib"], "MiB", "goal", MEBIBYTES, parameters),
             Row("sync_longest_block", figures["longest_block_ms"], "ms", "", None, parameters),
         ],

@@ -2,6 +2,9 @@
 
 import pytest
 
+LONGEST = 7200
+"""Seconds that a test may take which thousands of kills or examples are the point of."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -13,8 +16,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Long tests run only when asked for by -m; whole-cluster tests share one worker and so one cluster."""
     wanted = str(config.getoption("-m") or "")
     for item in items:
-        if item.get_closest_marker("long") and "long" not in wanted:
-            item.add_marker(pytest.mark.skip(reason="long: run by make test-long"))
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(LONGEST))
+            if "long" not in wanted:
+                item.add_marker(pytest.mark.skip(reason="long: run by make test-long"))
         if "/e2e/" in item.path.as_posix():
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.xdist_group("e2e"))
