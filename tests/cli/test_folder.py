@@ -53,3 +53,46 @@ def test_secrets_folders_are_the_owners_alone(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "data")
     folder.prepare()
     assert (folder.run.stat().st_mode & 0o777) == 0o700
+
+
+def test_a_process_file_of_another_process_is_never_removed(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.prepare()
+    folder.pid_file("api").write_text("4711")
+    folder.drop_pid("api", 4712)
+    assert folder.pid_file("api").read_text() == "4711"
+    folder.drop_pid("api", 4711)
+    assert not folder.pid_file("api").exists()
+
+
+def test_orphans_are_found_without_process_files_and_strangers_are_not_taken_for_them(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data")
+    folder.prepare()
+    package = tmp_path / "code" / "tensorfusion"
+    (package / "embedded").mkdir(parents=True)
+    for module in (package / "__init__.py", package / "embedded" / "__init__.py"):
+        module.write_text("")
+    for module in (package / "__main__.py", package / "embedded" / "api.py"):
+        module.write_text(SLEEPER)
+    environment = {"PYTHONPATH": str(tmp_path / "code")}
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, env=environment)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    root, other = str(folder.root), str(tmp_path / "other")
+    api = start("-m", "tensorfusion.embedded.api", "--data", root)
+    control = start("-m", "tensorfusion", "control", "--data", root)
+    strangers = [
+        start("-m", "tensorfusion", "up", "--data", root),
+        start("-m", "tensorfusion", "control", "--data", other),
+        start("-c", SLEEPER, root),
+    ]
+    try:
+        assert folder.orphans() == [("control", control.pid), ("api", api.pid)]
+    finally:
+        for process in (api, control, *strangers):
+            process.kill()
+            process.communicate()

@@ -188,6 +188,7 @@ def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator
             str(root / "pki"),
             "--components",
             "webhook,scheduler,operator,nodes",
+            "--anonymous-read",
         ]
         with (root / "control.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
             try:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from cluster import Cluster, eventually
@@ -77,3 +78,17 @@ def test_metrics_are_served(cluster: Cluster) -> None:
     with urllib.request.urlopen(f"{cluster.http}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     assert "tensorfusion_" in text
+
+
+def test_what_is_said_of_pods_takes_a_token_and_is_compressed_where_wanted(cluster: Cluster) -> None:
+    import gzip
+    import urllib.error
+    import urllib.request
+
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{cluster.http}/api/explain?name=x", timeout=30)
+    assert refused.value.code == 401
+    asked = urllib.request.Request(f"{cluster.http}/api/allocation", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert "gpuStore" in json.loads(gzip.decompress(answer.read()))

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from tensorfusion.errors import InvalidRequest, Unauthorized
 from tensorfusion.model import keys
+from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
 from tensorfusion.scheduler.routes import routes
 
@@ -74,15 +75,19 @@ def unchanged(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-async def nobody(_: Request) -> None:
+async def nobody(_: Request, pod: Key | None) -> None:
     raise Unauthorized("no token: send Authorization: Bearer TOKEN")
+
+
+async def anybody(_: Request, pod: Key | None) -> None:
+    return
 
 
 @pytest.fixture
 async def http(world) -> Http:
     world.fleet(nodes=2, devices=2, tflops="100")
     await world.start()
-    return Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=nobody, anonymous_read=True)))
+    return Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=anybody)))
 
 
 async def test_a_pod_that_fits_is_told_where_and_why_and_nothing_changes(world, http) -> None:
@@ -196,6 +201,30 @@ async def test_without_anonymous_reading_a_token_is_asked_for(world, path: str) 
     assert (status, "token" in answer["error"]) == (401, True)
     status, answer = await closed.call("POST", "/api/simulate-schedule", pod())
     assert status == 401
+
+
+async def test_anonymous_reading_opens_simulation_and_allocation_and_nothing_that_names_pods(world) -> None:
+    await world.start()
+    opened = Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=nobody, anonymous_read=True)))
+    assert (await opened.call("GET", "/api/allocation"))[0] == 200
+    assert (await opened.call("POST", "/api/simulate-schedule", pod()))[0] == 200
+    for path in ("/api/explain?name=a", "/api/decisions"):
+        status, answer = await opened.call("GET", path)
+        assert (path, status, "token" in answer["error"]) == (path, 401, True)
+
+
+async def test_explain_asks_for_the_right_to_read_that_pod(world) -> None:
+    await world.start()
+    asked: list[Key | None] = []
+
+    async def note(_: Request, about: Key | None) -> None:
+        asked.append(about)
+
+    http = Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=note, anonymous_read=True)))
+    await http.call("GET", "/api/explain?name=a&namespace=team")
+    await http.call("GET", "/api/decisions")
+    await http.call("GET", "/api/allocation")
+    assert asked == [Key("team", "a"), None]
 
 
 async def test_allocation_shows_devices_workers_and_shares(world, http) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from tensorfusion.errors import Forbidden, Unauthorized
 from tensorfusion.kube.client import Client
+from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.resources import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS
 
 _REMEMBER = 60.0
@@ -21,14 +22,14 @@ class Authorizer:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._allowed: dict[tuple[bytes, str, str], float] = {}
+        self._allowed: dict[tuple[bytes, str, str, Key | None], float] = {}
 
-    async def check(self, request: Request) -> None:
-        """Let the request pass.
+    async def check(self, request: Request, pod: Key | None = None) -> None:
+        """Let the request pass: whoever may use its path or, where it is about a pod, whoever may read that pod.
 
         Raises:
             Unauthorized: no token, or not a good one.
-            Forbidden: the user has no right to this path.
+            Forbidden: the user has no right to this path, or to this pod.
         """
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -36,15 +37,15 @@ class Authorizer:
                 "wanted a bearer token: send `Authorization: Bearer $(kubectl create token ACCOUNT -n NAMESPACE)`"
             )
         verb, path = request.method.lower(), request.url.path
-        key = (hashlib.sha256(token.encode()).digest(), verb, path)
+        key = (hashlib.sha256(token.encode()).digest(), verb, path, pod)
         if time.monotonic() - self._allowed.get(key, float("-inf")) < _REMEMBER:
             return
-        await self._review(token, verb, path)
+        await self._review(token, verb, path, pod=pod)
         if len(self._allowed) >= _MOST:
             self._allowed.clear()
         self._allowed[key] = time.monotonic()
 
-    async def _review(self, token: str, verb: str, path: str) -> None:
+    async def _review(self, token: str, verb: str, path: str, *, pod: Key | None) -> None:
         body = {"apiVersion": TOKEN_REVIEWS.api_version, "kind": TOKEN_REVIEWS.kind, "spec": {"token": token}}
         status = (await self._client.create(TOKEN_REVIEWS, body)).get("status", {})
         if not status.get("authenticated"):
@@ -57,12 +58,22 @@ class Authorizer:
                 "user": user.get("username"),
                 "groups": user.get("groups") or [],
                 "uid": user.get("uid"),
-                "nonResourceAttributes": {"verb": verb, "path": path},
+                **_asked(verb, path, pod),
             },
         }
         answer = (await self._client.create(SUBJECT_ACCESS_REVIEWS, review)).get("status", {})
         if not answer.get("allowed"):
             name = user.get("username")
+            if pod is not None:
+                raise Forbidden(f'User "{name}" cannot get pod "{pod.name}" in the namespace "{pod.namespace}"')
             raise Forbidden(
                 f'User "{name}" cannot {verb} path "{path}": grant it in a ClusterRole with nonResourceURLs'
             )
+
+
+def _asked(verb: str, path: str, pod: Key | None) -> Raw:
+    """What a SubjectAccessReview is to decide."""
+    if pod is None:
+        return {"nonResourceAttributes": {"verb": verb, "path": path}}
+    attributes = {"verb": "get", "resource": "pods", "version": "v1", "namespace": pod.namespace, "name": pod.name}
+    return {"resourceAttributes": attributes}

@@ -8,10 +8,13 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import signal
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -56,6 +59,8 @@ from tensorfusion.webhook.service import Webhook
 
 _HOST = "127.0.0.1"
 _FIRST_POOL_SECONDS = 10.0
+_COMPRESSED_FROM = 1024
+"""Bytes of an answer from which compressing it is worth the time."""
 _OPERATOR_LEASE = f"operator.{keys.LEADER_LEASE}"
 
 log = get_logger(__name__)
@@ -223,7 +228,9 @@ class Process:
             return Response(body, media_type=content_type)
 
         own = [Route("/healthz", health), Route("/readyz", ready), Route("/metrics", metrics)]
-        listener = Listener(Starlette(routes=[*own, *self._routes]), host=_HOST, port=self._settings.http_port)
+        compressed = Middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM, compresslevel=5)
+        app = Starlette(routes=[*own, *self._routes], middleware=[compressed])
+        listener = Listener(app, host=_HOST, port=self._settings.http_port)
         port = await listener.start()
         self._stack.push_async_callback(listener.stop)
         return port
@@ -232,7 +239,7 @@ class Process:
         """Tell whoever started us that we are ready, and where."""
         state = self._settings.state
         fresh = state.with_suffix(".new")
-        fresh.write_text(json.dumps({"http": f"http://{_HOST}:{port}"}))
+        fresh.write_text(json.dumps({"http": f"http://{_HOST}:{port}", "pid": os.getpid()}))
         fresh.rename(state)
 
 

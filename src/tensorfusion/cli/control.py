@@ -46,6 +46,9 @@ class Settings:
 @click.option("--webhook-port", default=0, help="Port of the admission webhook.  [default: the system chooses]")
 @click.option("--components", default=",".join(_COMPONENTS), show_default=True, help="Which components to run.")
 @click.option("--scheduler-name", "scheduler_names", multiple=True, help="Pods of which schedulers to place.")
+@click.option(
+    "--anonymous-read", is_flag=True, help="Answer simulate-schedule and allocation without a token (loopback only)."
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -58,6 +61,7 @@ def command(
     webhook_port: int,
     components: str,
     scheduler_names: tuple[str, ...],
+    anonymous_read: bool,
     identity: str | None,
     lease_seconds: float,
 ) -> None:
@@ -84,7 +88,7 @@ def command(
         webhook_port=webhook_port,
         components=wanted,
         scheduler_names=scheduler_names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
-        anonymous_read=True,  # the two read-only routes, on the loopback address
+        anonymous_read=anonymous_read,
         lease_seconds=lease_seconds,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )

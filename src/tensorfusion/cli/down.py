@@ -15,7 +15,9 @@ def command(data: Path | None) -> None:
     supervisor = folder.pid("up")
     if supervisor is not None:
         stop_process(supervisor, timeout=30.0)
-    for name, pid in folder.processes().items():  # left behind when the supervisor itself was killed
+    left = folder.orphans()  # left behind when the supervisor itself was killed
+    for name, pid in left:
         stop_process(pid, timeout=10.0)
-        folder.pid_file(name).unlink(missing_ok=True)
-    click.echo(f"stopped {folder.root}" if supervisor is not None else f"nothing runs from {folder.root}")
+        folder.drop_pid(name, pid)
+    stopped = supervisor is not None or left
+    click.echo(f"stopped {folder.root}" if stopped else f"nothing runs from {folder.root}")

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import click
 
-from tensorfusion.cli.session import cluster_options, http_address, http_get, output_option, show
+from tensorfusion.cli.session import bearer_token, cluster_options, http_address, http_get, output_option, show
 
 
 @click.group("explain")
@@ -25,7 +25,8 @@ def pod(
 ) -> None:
     """Say why a pod was placed where it is, or why it waits and what it asked for."""
     base = http_address(kubeconfig, data, address)
-    record = http_get(f"{base}/api/explain?{urlencode({'namespace': namespace, 'name': name})}")
+    query = urlencode({"namespace": namespace, "name": name})
+    record = http_get(f"{base}/api/explain?{query}", token=bearer_token(kubeconfig, data))
     if output != "table":
         show([], [], output=output, value=record)
         return

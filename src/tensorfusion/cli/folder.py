@@ -4,6 +4,7 @@ The one place that knows the layout. Process files hold a pid alone; a pid count
 line names this folder, so a reused pid is never taken for ours.
 """
 
+import json
 import os
 import signal
 import time
@@ -12,6 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tensorfusion.errors import ConfigError
+
+_ROLES: dict[str, tuple[bytes, ...]] = {
+    "install": (b"-m", b"tensorfusion.cli.install"),
+    "control": (b"-m", b"tensorfusion", b"control"),
+    "api": (b"-m", b"tensorfusion.embedded.api"),
+}
+"""How the supervisor starts its processes, in the order in which they are stopped."""
 
 
 def default_folder() -> Path:
@@ -45,6 +53,17 @@ class Folder:
     def ready_file(self) -> Path:
         """Written by the supervisor when the cluster answers; holds the addresses as JSON."""
         return self.run / "ready.json"
+
+    def write_ready(self, ready: dict[str, object]) -> None:
+        """Say that the cluster answers; a reader sees all of it or nothing."""
+        fresh = self.ready_file.with_suffix(".new")
+        fresh.write_text(json.dumps(ready))
+        fresh.rename(self.ready_file)
+
+    @property
+    def store_lock(self) -> Path:
+        """Names the process that has the store open."""
+        return self.root / "store.db.lock"
 
     def account_kubeconfig(self, account: str) -> Path:
         """The kubeconfig that one of our own service accounts uses over the Unix socket."""
@@ -90,6 +109,37 @@ class Folder:
         """The pid of one live process, or None."""
         return self._live_pid(self.pid_file(name))
 
+    def drop_pid(self, name: str, pid: int) -> None:
+        """Remove a process file, if it names this process: another's is left alone."""
+        path = self.pid_file(name)
+        try:
+            if path.read_text().strip() == str(pid):
+                path.unlink()
+        except OSError:
+            return  # somebody else removed it
+
+    def orphans(self) -> list[tuple[str, int]]:
+        """Processes of this cluster, by their command lines, in the order to stop them in. For the supervisor, before
+        it starts any: whatever runs then has lost its own. Process files do not tell: a supervisor can be killed
+        between starting a process and writing its pid down.
+        """
+        found: dict[str, list[int]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and (name := self._role(entry)):
+                found.setdefault(name, []).append(int(entry.name))
+        return [(name, pid) for name in _ROLES for pid in sorted(found.get(name, ()))]
+
+    def _role(self, process: Path) -> str | None:
+        """Which of our processes this one is; None for one of anybody else."""
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return None
+        if state == "Z" or os.fsencode(self.root.absolute()) not in words:
+            return None
+        return next((name for name, command in _ROLES.items() if _follow(words, command)), None)
+
     def _live_pid(self, path: Path) -> int | None:
         try:
             pid = int(path.read_text())
@@ -98,6 +148,11 @@ class Folder:
         except (OSError, ValueError):
             return None
         return pid if state != "Z" and os.fsencode(self.root.absolute()) in command else None
+
+
+def _follow(words: list[bytes], wanted: tuple[bytes, ...]) -> bool:
+    """The words of a command line hold ``wanted`` in a row."""
+    return any(tuple(words[at : at + len(wanted)]) == wanted for at in range(len(words)))
 
 
 def stop_process(pid: int, *, timeout: float, reap: Callable[[], object] = lambda: None) -> bool:

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ import msgspec
 
 from tensorfusion.cli.folder import Folder, stop_process
 from tensorfusion.cli.memory import pss_bytes
+from tensorfusion.cli.session import bearer_token, http_get
 from tensorfusion.errors import ApiError, Gone, InvalidRequest, ServerError, TensorFusionError
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
@@ -246,8 +246,7 @@ async def _follow(client: Client, version: str, progress: _Progress) -> None:
 def _decision_times(folder: Folder) -> tuple[float, float]:
     """Median and 99th percentile of the scheduler's decisions, in microseconds, from its own record."""
     address = json.loads(folder.ready_file.read_text())["http"]
-    with urllib.request.urlopen(f"{address}/api/decisions", timeout=30) as answer:  # noqa: S310 - our own loopback address
-        figures = json.loads(answer.read())
+    figures = http_get(f"{address}/api/decisions", token=bearer_token(folder.kubeconfig, None))
     return round(figures["p50Microseconds"], 1), round(figures["p99Microseconds"], 1)
 
 

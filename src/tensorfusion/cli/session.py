@@ -111,6 +111,15 @@ def http_get(url: str, *, token: str | None = None) -> Any:  # Any: JSON
         raise ServerError(f"{url} does not answer: {error}: is the cluster running? (`tensorfusion status`)") from error
 
 
+def bearer_token(kubeconfig: Path | None, data: Path | None) -> str | None:
+    """The token of the kubeconfig that the options mean, for the HTTP API; None where it has none."""
+    from tensorfusion.kube.config import load_kubeconfig
+    from tensorfusion.kube.credentials import TokenSource
+
+    header = TokenSource(load_kubeconfig(kubeconfig_path(kubeconfig, data))).header()
+    return header.removeprefix("Bearer ") if header is not None else None
+
+
 def show(rows: Sequence[Sequence[object]], header: Sequence[str], *, output: str, value: Any) -> None:
     """Print rows as a table for people, or ``value`` as JSON or YAML for programs."""
     if output == "json":

@@ -20,12 +20,12 @@ from pathlib import Path
 from types import FrameType
 
 from tensorfusion.cli.folder import Folder, stop_process
+from tensorfusion.cli.renewal import Renewal
 from tensorfusion.errors import ConfigError, TensorFusionError
 
 _POLL = 0.05
 _READY_TIMEOUT = 120.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_RENEW_EVERY = 24 * 3600.0
 
 
 @dataclass(slots=True)
@@ -54,8 +54,10 @@ class Supervisor:
         api = [*python, "tensorfusion.embedded.api", "--data", data, "--port", str(self._port)]
         self._api = Child("api", api, self._api_ready)
         control = [*python, "tensorfusion", "control", "--data", data, "--http-port", str(http_port or _free_port())]
+        control.append("--anonymous-read")  # on the loopback address, for the two routes that name no pod
         self._control = Child("control", control, self._control_ready)
         self._install = [*python, "tensorfusion.cli.install", "--data", data]
+        self._renewal = Renewal(self._install, say=say)
 
     def run(self) -> None:
         """Start everything, then watch over it until SIGTERM or SIGINT.
@@ -67,6 +69,7 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
             self._folder.ready_file.unlink(missing_ok=True)
+            self._stop_orphans()
             try:
                 self._start_all()
                 self._watch()
@@ -81,20 +84,25 @@ class Supervisor:
         self._await(self._control)
         if self._stopping:
             return
-        addresses = json.loads(self._control_file.read_text())
-        ready = {"server": f"https://127.0.0.1:{self._port}", **addresses}
-        self._folder.ready_file.write_text(json.dumps(ready))
+        http_address = json.loads(self._control_file.read_text())["http"]
+        ready = {"server": f"https://127.0.0.1:{self._port}", "http": http_address, "pid": os.getpid()}
+        self._folder.write_ready(ready)
         self._say(f"ready: {ready['server']} (kubeconfig {self._folder.kubeconfig})")
 
+    def _stop_orphans(self) -> None:
+        """End what a supervisor that was killed left behind: it holds the store, the socket and the ports."""
+        for name, pid in self._folder.orphans():
+            self._say(f"{name} (pid {pid}) was left behind by a supervisor that was killed: stopping it")
+            stop_process(pid, timeout=10.0)
+            self._folder.drop_pid(name, pid)
+
     def _watch(self) -> None:
-        renew_at = time.monotonic() + _RENEW_EVERY
+        self._renewal.plan(time.monotonic())
         while not self._stopping:
             now = time.monotonic()
             for child in (self._api, self._control):
                 self._tend(child, now)
-            if now >= renew_at:
-                self._run_install()
-                renew_at = now + _RENEW_EVERY
+            self._renewal.tend(now)
             time.sleep(_POLL)
 
     def _tend(self, child: Child, now: float) -> None:
@@ -147,6 +155,9 @@ class Supervisor:
             raise TensorFusionError(f"installing the objects of tensorfusion failed: {lines[-1]}")
 
     def _api_ready(self) -> bool:
+        """Our own child answers: whoever else listens on the socket does not hold the store."""
+        if not self._holds_store(self._api):
+            return False
         try:
             connection = _UnixConnection(self._folder.api_socket)
             connection.request("GET", "/readyz")
@@ -158,17 +169,35 @@ class Supervisor:
     def _control_file(self) -> Path:
         return self._folder.run / "control.json"
 
+    def _holds_store(self, child: Child) -> bool:
+        """The process lives, and is the one that the store's lock file names."""
+        if child.process is None or child.process.poll() is not None:
+            return False
+        try:
+            return self._folder.store_lock.read_text().strip() == str(child.process.pid)
+        except OSError:
+            return False
+
     def _control_ready(self) -> bool:
-        return self._control_file.exists()
+        process = self._control.process
+        if process is None or process.poll() is not None:
+            return False
+        try:
+            return bool(json.loads(self._control_file.read_text())["pid"] == process.pid)
+        except (OSError, ValueError, KeyError):
+            return False
 
     def _stop_all(self) -> None:
         self._folder.ready_file.unlink(missing_ok=True)
+        self._renewal.stop()
         for child in (self._control, self._api):
-            if child.process is not None and child.process.poll() is None:
+            if child.process is None:
+                continue
+            if child.process.poll() is None:
                 if not stop_process(child.process.pid, timeout=10.0, reap=child.process.poll):
                     self._say(f"{child.name} did not end in 10 s and was killed")
                 child.process.wait()
-            self._folder.pid_file(child.name).unlink(missing_ok=True)
+            self._folder.drop_pid(child.name, child.process.pid)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
@@ -188,7 +217,7 @@ class Supervisor:
             try:
                 yield
             finally:
-                own.unlink(missing_ok=True)
+                self._folder.drop_pid("up", os.getpid())
 
     def _log(self, child: Child) -> Path:
         return self._folder.logs / f"{child.name}.log"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -72,7 +73,7 @@ def _detach(folder: Folder, *, port: int, http_port: int) -> None:
         )
     started = time.monotonic()
     said = 0
-    while not folder.ready_file.exists():
+    while (ready := _ready(folder, process.pid)) is None:
         if process.poll() is not None:
             lines = log_path.read_text(errors="replace").strip().splitlines() or ["no output"]
             raise TensorFusionError(lines[-1].removeprefix("error: "))
@@ -83,8 +84,16 @@ def _detach(folder: Folder, *, port: int, http_port: int) -> None:
             said += 1
             click.echo(f"starting ... {waited:.0f} s", err=True)
         time.sleep(0.05)
-    ready = json.loads(folder.ready_file.read_text())
     click.echo(
         f"ready in {time.monotonic() - started:.1f} s: Kubernetes API {ready['server']}, HTTP API {ready['http']}"
     )
     click.echo(f"export KUBECONFIG={folder.kubeconfig}")
+
+
+def _ready(folder: Folder, pid: int) -> dict[str, Any] | None:  # Any: JSON
+    """The addresses, once the supervisor of this pid has written them down."""
+    try:
+        found: dict[str, Any] = json.loads(folder.ready_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if found.get("pid") == pid else None

@@ -1,9 +1,10 @@
 """The scheduler over HTTP: simulate, allocation, explain, decisions. Reads only; nothing here changes a placement.
 
 Apart from the service so that the entry point can put the routes of several components on one listener. Who may read
-is the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens these
-read-only routes without a token, as the deployment guide calls them; the embedded cluster sets it on its loopback
-address.
+is the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens
+simulate-schedule and allocation without a token, as the deployment guide calls them; the embedded cluster sets it on
+its loopback address. What is said of one pod always takes a token, of somebody who may read that pod; decisions of all
+namespaces take the right to the path.
 
 Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; /api/explain and /api/decisions are
 ours.
@@ -27,7 +28,8 @@ from tensorfusion.scheduler.simulate import simulate
 
 Admission = Callable[[Raw], Raw]
 """Admission in dry run: the pod as it would be stored. Raises ``InvalidRequest`` or ``ApiError`` when it is refused."""
-Authorize = Callable[[Request], Awaitable[None]]
+Authorize = Callable[[Request, Key | None], Awaitable[None]]
+"""Lets the sender of a request use its path or, where a pod is given, read what is said of that pod."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -46,19 +48,23 @@ def routes(
         return await allocation(service)
 
     async def explain_pod(request: Request) -> object:
-        name = request.query_params.get("name")
-        if not name:
-            raise BadRequest("query parameter name: wanted the name of a pod, found nothing")
-        return explain(service, Key(request.query_params.get("namespace") or "default", name))
+        return explain(service, _pod_asked_for(request))
 
     async def decisions(_: Request) -> object:
         return service.records.figures()
 
-    def route(path: str, method: str, answer: Callable[[Request], Awaitable[object]]) -> Route:
+    def route(
+        path: str,
+        method: str,
+        answer: Callable[[Request], Awaitable[object]],
+        *,
+        opened: bool = False,
+        about: Callable[[Request], Key | None] = lambda _: None,
+    ) -> Route:
         async def endpoint(request: Request) -> Response:
             try:
-                if not anonymous_read:
-                    await authorize(request)
+                if not opened:
+                    await authorize(request, about(request))
                 found = await answer(request)
             except ApiError as error:
                 return _json({"error": str(error)}, error.status_code)
@@ -69,11 +75,18 @@ def routes(
         return Route(path, endpoint, methods=[method])
 
     return [
-        route("/api/simulate-schedule", "POST", simulate_schedule),
-        route("/api/allocation", "GET", show_allocation),
-        route("/api/explain", "GET", explain_pod),
+        route("/api/simulate-schedule", "POST", simulate_schedule, opened=anonymous_read),
+        route("/api/allocation", "GET", show_allocation, opened=anonymous_read),
+        route("/api/explain", "GET", explain_pod, about=_pod_asked_for),
         route("/api/decisions", "GET", decisions),
     ]
+
+
+def _pod_asked_for(request: Request) -> Key:
+    name = request.query_params.get("name")
+    if not name:
+        raise BadRequest("query parameter name: wanted the name of a pod, found nothing")
+    return Key(request.query_params.get("namespace") or "default", name)
 
 
 def _json(value: object, status: int) -> Response:
