@@ -176,6 +176,33 @@ async def test_other_ratios_change_the_virtual_capacity(cluster) -> None:
     assert cluster.status(r.GPU_POOLS, "mine")["virtualTFlops"] == "600"
 
 
+async def test_lower_ratios_take_nothing_from_shares_whose_limits_no_longer_fit(cluster) -> None:
+    cluster.pool("mine", capacityConfig={"oversubscription": {"tflopsOversellRatio": 500}})
+    await cluster.ready_machine("m1")
+    cluster.pod("w", tflops_request="30", tflops_limit="400", vram_request="4Gi", vram_limit="80Gi")
+    cluster.place("w", "gpu-m1-0")
+    await cluster.passes(3)
+    assert cluster.status(r.GPU_NODES, "m1")["virtualAvailableTFlops"] == "600"
+    lower = {"tflopsOversellRatio": 100, "vramExpandToHostMem": 0, "vramExpandToHostDisk": 0}
+    cluster.api.change(r.GPU_POOLS, "mine", {"spec": {"capacityConfig": {"oversubscription": lower}}})
+    await cluster.passes(3)
+    status = cluster.status(r.GPU_POOLS, "mine")
+    assert (status["virtualTFlops"], status["virtualAvailableTFlops"]) == ("200", "-200")
+    assert (status["virtualVRAM"], status["virtualAvailableVRAM"]) == ("32Gi", "-48Gi")
+    assert (status["availableTFlops"], status["availableVRAM"], status["runningAppsCnt"]) == ("170", "28Gi", 1)
+
+
+async def test_vram_expands_onto_the_disk_that_the_node_has_now(cluster) -> None:
+    cluster.pool("mine", capacityConfig={"oversubscription": {"vramExpandToHostMem": 0, "vramExpandToHostDisk": 100}})
+    await cluster.ready_machine("m1")
+    assert cluster.status(r.GPU_NODES, "m1")["virtualVRAM"] == "132Gi"
+    larger = {"status": {"capacity": {"ephemeral-storage": "200Gi"}}}
+    cluster.api.change(r.NODES, "m1", larger, subresource="status")
+    await cluster.passes(3)
+    status = cluster.status(r.GPU_NODES, "m1")
+    assert (status["virtualVRAM"], status["nodeInfo"]["dataDiskSize"]) == ("232Gi", "200Gi")
+
+
 async def test_an_unready_node_makes_its_pool_updating(cluster) -> None:
     await cluster.ready_machine("m1")
     assert cluster.status(r.GPU_POOLS, "default")["phase"] == "Running"

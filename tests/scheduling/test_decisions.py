@@ -1,6 +1,8 @@
 """What a decision chooses and what it says about the rest."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tensorfusion.model.core import Taint, Toleration
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -411,3 +413,15 @@ class TestMessages:
         assert str(refused(state, one)) == (
             "0/1 nodes are available: 1 device: not wholly free. Requested: 1 x whole device of pool pool"
         )
+
+
+@given(compute=st.integers(0, 10**9), vram=st.integers(0, 10**15), percent=st.integers(0, 100_000))
+def test_limits_never_take_part_in_placement(compute: int, vram: int, percent: int) -> None:
+    """Limits may exceed the device: the virtual capacity bounds their sum in reports only."""
+    state = fleet(nodes=2, devices=2)
+    for number in range(10):  # forty of a hundred TFLOPS and GiB of one node's devices are asked for, limits are wild
+        held = pod(f"held-{number}", compute_limit=compute, vram_limit=vram)
+        state.assume(held, decide(state, held).placement)
+    bare, bursting = pod(), pod(compute_limit=compute, percent_limit=percent, vram_limit=vram)
+    assert decide(state, bursting) == decide(state, bare)
+    assert sum(device.compute_free for device in state.devices()) == 300 * TFLOPS

@@ -17,11 +17,12 @@ from tensorfusion.errors import ConfigError, InvalidQuantity
 from tensorfusion.model.catalogue import lookup
 from tensorfusion.units import Rounding, to_bytes, to_gflops, to_milli
 
-_NODE_KEYS = frozenset({"name", "count", "cpu", "memory", "labels", "taints", "gpus", "pods"})
+_NODE_KEYS = frozenset({"name", "count", "cpu", "memory", "labels", "taints", "gpus", "pods", "disk"})
 _GPU_KEYS = frozenset({"model", "count", "tflops", "vram", "vendor"})
 _NODE_NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_KEY = re.compile(r"([a-z0-9][-a-z0-9.]{0,251}[a-z0-9]/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_DISK = "100Gi"
 _MAX_NODES, _MAX_GPUS_PER_NODE = 20_000, 64
 
 
@@ -39,7 +40,7 @@ class DeviceSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One machine. ``cpu`` milli-CPU, ``memory`` bytes; ``taints`` are (key, value, effect)."""
+    """One machine. ``cpu`` milli-CPU, ``memory`` and ``disk`` bytes; ``taints`` are (key, value, effect)."""
 
     name: str
     cpu: int
@@ -48,6 +49,7 @@ class NodeSpec:
     labels: Mapping[str, str]
     taints: tuple[tuple[str, str, str], ...]
     devices: DeviceSpec | None
+    disk: int = 100 << 30
 
 
 def demo_fleet() -> list[NodeSpec]:
@@ -126,6 +128,7 @@ def _expand(entry: object, *, where: str) -> list[NodeSpec]:
         raise ConfigError(f"{where}: name: wanted {{i}} in the name of {count} nodes, found {pattern!r}")
     cpu = _positive(fields.get("cpu"), to_milli, where=f"{where}: cpu")
     memory = _positive(fields.get("memory"), to_bytes, where=f"{where}: memory")
+    disk = _positive(fields.get("disk", _DISK), to_bytes, where=f"{where}: disk")
     pods = _count(fields.get("pods", 110), where=f"{where}: pods", most=10_000)
     labels = _labels(fields.get("labels") or {}, where=f"{where}: labels")
     taints = _taints(fields.get("taints") or [], where=f"{where}: taints")
@@ -137,7 +140,7 @@ def _expand(entry: object, *, where: str) -> list[NodeSpec]:
             raise ConfigError(
                 f"{where}: name: wanted at most 63 lower-case letters, digits, '-' and '.', found {name[:80]!r}"
             )
-        nodes.append(NodeSpec(name, cpu, memory, pods, labels, taints, devices))
+        nodes.append(NodeSpec(name, cpu, memory, pods, labels, taints, devices, disk))
     return nodes
 
 

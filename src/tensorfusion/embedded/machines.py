@@ -32,7 +32,6 @@ _WORKERS = 16
 _LEASES_PER_SECOND = 20.0
 _LEASE_EVERY = 10.0
 _NODE_LEASES = "kube-node-lease"
-_EPHEMERAL = "100Gi"
 
 log = get_logger(__name__)
 
@@ -146,7 +145,7 @@ class SimulatedMachines:
             "cpu": format_milli(spec.cpu),
             "memory": format_bytes(spec.memory),
             "pods": str(spec.pods),
-            "ephemeral-storage": _EPHEMERAL,
+            "ephemeral-storage": format_bytes(spec.disk),
         }
         return {
             "capacity": amounts,

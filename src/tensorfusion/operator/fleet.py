@@ -149,12 +149,7 @@ class Fleet:
         if machine is None:
             return HostMemory()
         capacity = machine.status.capacity
-        gpu_node = self.gpu_nodes.get(Key("", node))
-        info = gpu_node.status.node_info if gpu_node is not None else None
-        stated = info.data_disk_size if info is not None else ""
-        return HostMemory(
-            ram=_bytes(capacity.get("memory", 0)), disk=_bytes(stated or capacity.get("ephemeral-storage", 0))
-        )
+        return HostMemory(ram=_bytes(capacity.get("memory", 0)), disk=_bytes(capacity.get("ephemeral-storage", 0)))
 
     def _sum(self, node: str) -> NodeSummary:
         gpus = self.gpus.by_index(_NODE, node)

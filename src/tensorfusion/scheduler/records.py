@@ -179,6 +179,9 @@ def _request(record: Record) -> dict[str, object]:
         words["computePercent"] = format_milli(request.percent)
     else:
         words["tflops"] = format_gflops(request.compute)
+    limits = _limits(request)
+    if limits:
+        words["limits"] = limits
     words |= {"isolation": str(request.isolation), "qos": str(request.qos)}
     if request.model:
         words["model"] = request.model
@@ -186,6 +189,18 @@ def _request(record: Record) -> dict[str, object]:
         words["vendor"] = request.vendor
     if request.indices:
         words["indices"] = list(request.indices)
+    return words
+
+
+def _limits(request: GpuRequest) -> dict[str, str]:
+    """How far the share may burst. Placement does not look at it."""
+    words = {}
+    if request.compute_limit:
+        words["tflops"] = format_gflops(request.compute_limit)
+    elif request.percent_limit:
+        words["computePercent"] = format_milli(request.percent_limit)
+    if request.vram_limit:
+        words["vram"] = format_bytes(request.vram_limit)
     return words
 
 

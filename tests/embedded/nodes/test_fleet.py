@@ -118,3 +118,11 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_fleet(tmp_path / "binary.yaml")
+
+
+def test_a_machine_has_a_disk_of_a_hundred_gibibytes_unless_it_says_otherwise() -> None:
+    machine = {"cpu": 1, "memory": "1Gi"}
+    usual, large = parse_fleet(
+        {"nodes": [{"name": "a", **machine}, {"name": "b", "disk": "2Ti", **machine}]}, source="f"
+    )
+    assert (usual.disk, large.disk) == (100 * GIB, 2048 * GIB)
