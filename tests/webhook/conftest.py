@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tensorfusion.clock import micro_timestamp
 from tensorfusion.errors import NotFound
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
@@ -56,7 +57,13 @@ class Site:
     def lease(self, transitions: int) -> None:
         """Let the leader's Lease say this epoch."""
         name, namespace = keys.LEADER_LEASE, keys.SYSTEM_NAMESPACE
-        spec = {"leaseTransitions": transitions, "holderIdentity": "a"}
+        renewed = micro_timestamp(self.clock.now())
+        spec = {
+            "leaseTransitions": transitions,
+            "holderIdentity": "a",
+            "leaseDurationSeconds": 15,
+            "renewTime": renewed,
+        }
         try:
             self.api.change(r.LEASES, name, {"spec": spec}, namespace=namespace)
         except NotFound:

@@ -128,7 +128,33 @@ async def test_a_lease_that_was_made_anew_counts_from_its_beginning(site: Any) -
     assert (await site.bind("w", ids="gpu-1", epoch="0")).allowed
 
 
-async def test_bindings_of_the_scheduler_cost_no_read(site: Any) -> None:
+async def test_a_successor_that_the_watch_has_not_shown_fences_too(site: Any) -> None:
+    site.lease(3)
+    await site.settle()
+    await site.clock.advance(9.9)
+    assert (await site.bind("w", ids="gpu-1", epoch="3")).allowed, "nobody can have taken over yet"
+    site.api.lag()
+    await site.clock.advance(6)
+    site.lease(4)
+    answer = await site.bind("w", ids="gpu-1", epoch="3")
+    assert (answer.allowed, answer.code) == (False, 409)
+    assert (await site.bind("w", ids="gpu-1", epoch="4")).allowed
+
+
+async def test_nobody_binds_on_a_lease_that_may_have_run_out(site: Any) -> None:
+    site.lease(3)
+    await site.settle()
+    await site.clock.advance(10.1)
+    answer = await site.bind("w", ids="gpu-1", epoch="3")
+    assert (answer.allowed, answer.code) == (False, 409)
+    assert "10 s old" in answer.message
+    site.lease(3)
+    assert (await site.bind("w", ids="gpu-1", epoch="3")).allowed
+
+
+async def test_bindings_of_the_scheduler_cost_no_read_while_the_lease_is_in_force(site: Any) -> None:
+    site.lease(1)
+    await site.settle()
     site.reads()
     await site.bind("w", ids="gpu-1", epoch="1")
     assert site.reads() == []

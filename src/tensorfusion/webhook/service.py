@@ -3,8 +3,8 @@
 ``kubectl apply`` of one file posts a pod within milliseconds of its pool, before any watch can have told us about the
 pool. An object that a decision misses is therefore read once before the pod is refused for it.
 
-The epoch fence knows the highest epoch from two sources: the leader's Lease as its informer sees it, and the Bindings
-that passed here, which may be ahead of the informer. A Lease that was made anew starts a new count.
+The epoch fence lives in ``webhook/fence``: while the leader's Lease as the informer saw it cannot have passed to
+anybody else, a Binding costs no read; after that the Lease is read before the answer.
 """
 
 import time
@@ -25,6 +25,7 @@ from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.admission import Denial, Missing, Snapshot, admit
 from tensorfusion.policy.guards import (
+    CONFLICT,
     Accounts,
     BindingTruth,
     PodTruth,
@@ -34,9 +35,9 @@ from tensorfusion.policy.guards import (
     review_update,
 )
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
-from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.metrics import counter, histogram
+from tensorfusion.webhook.fence import Fence
 from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
 
 MUTATE_POD = "/mutate-v1-pod"
@@ -56,33 +57,6 @@ SECONDS = histogram(
 )
 
 Decide = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
-
-
-class Fence:
-    """The highest epoch of the scheduler's leadership that is known."""
-
-    def __init__(self) -> None:
-        self._lease_uid = ""
-        self._epoch: int | None = None
-
-    @property
-    def epoch(self) -> int | None:
-        return self._epoch
-
-    def saw_lease(self, change: Change[Lease]) -> None:
-        """Follow the Lease. A new object counts from its own beginning."""
-        lease = change.new
-        if lease is None:
-            return
-        transitions = lease.spec.lease_transitions or 0
-        if lease.metadata.uid != self._lease_uid:
-            self._lease_uid, self._epoch = lease.metadata.uid, transitions
-        else:
-            self.saw_epoch(transitions)
-
-    def saw_epoch(self, epoch: int) -> None:
-        """Follow an accepted Binding."""
-        self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
 
 
 class Webhook:
@@ -106,9 +80,11 @@ class Webhook:
             quotas=manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
             models=LiveModels(manager.informer(r.GPUS, GPU)),
         )
+        self._clock = manager.clock
         self.fence = Fence()
         leases = manager.informer(r.LEASES, Lease, namespace=lease.namespace, fields=f"metadata.name={lease.name}")
-        leases.subscribe(self.fence.saw_lease)
+        leases.subscribe(lambda change: self.fence.saw_lease(change.new))
+        self._lease = lease
         self.routes: list[Route] = [
             admission_route(MUTATE_POD, _measured("mutate-pod", self.mutate_pod)),
             admission_route(VALIDATE_POD, _measured("validate-pod", self.validate_pod)),
@@ -155,6 +131,17 @@ class Webhook:
             annotations=_mapping(metadata.get("annotations")),
         )
         user = request.user.username
+        carries_epoch = user in self._accounts.scheduler and keys.SCHEDULER_EPOCH in binding.annotations
+        if carries_epoch and not self.fence.is_certain(self._clock.now()):
+            try:
+                self.fence.saw_lease(await self._read_lease())
+            except ApiError as error:
+                return AdmissionResponse(
+                    allowed=False, code=_UNAVAILABLE, message=f"Lease {self._lease} could not be read, try again: {error}"
+                )
+            overdue = self.fence.overdue(self._clock.now())
+            if overdue is not None:
+                return _denied(Denial(CONFLICT, f"binding of pod {binding.pod}: {overdue}"))
         denial = review_binding(binding, user=user, accounts=self._accounts, epoch=self.fence.epoch)
         if denial is not None:
             return _denied(denial)
@@ -174,6 +161,12 @@ class Webhook:
         truth = PodTruth(pod.metadata.labels, pod.metadata.annotations, pod.spec.scheduler_name)
         denial = review_foreign_binding(binding, truth, user=user)
         return _ALLOWED if denial is None else _denied(denial)
+
+    async def _read_lease(self) -> Lease | None:
+        try:
+            return await self._client.get(r.LEASES, Lease, self._lease.name, namespace=self._lease.namespace)
+        except NotFound:
+            return None
 
     async def _read(self, missing: Missing, overlay: Overlay) -> bool:
         """Read a missing object from the API; False where it does not exist there either."""
