@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from tensorfusion.errors import BadRequest, Invalid
+import msgspec
+
+from tensorfusion.errors import BadRequest, Invalid, TooLarge
 from tensorfusion.model.meta import Raw
 
 _MOST_OPERATIONS = 10_000
 """As a real API server: more make a request expensive without being useful."""
+_MOST_COPIED = 3 << 20
+"""Bytes that the copies of one patch may come to: the limit of a request body. Copies of copies grow exponentially."""
 
 
 # Any in this module: JSON values of every type are patched.
@@ -66,8 +70,18 @@ def json_patch(target: Any, operations: Sequence[Raw]) -> Any:
 
     Raises:
         Invalid: a path does not exist or a test does not hold; names the operation by its index.
+        TooLarge: the copies come to more than a request may carry.
     """
+    copied = 0
     for number, operation in enumerate(operations):
+        if operation["op"] == "copy":
+            value = _find(target, number, _pointer(number, operation["from"]))
+            copied += len(msgspec.json.encode(value))
+            if copied > _MOST_COPIED:
+                raise TooLarge(
+                    f"JSON patch operation {number}: copy: wanted at most {_MOST_COPIED} bytes copied in one patch, "
+                    f"found {copied}: send the values instead"
+                )
         target = _apply(target, number, operation)
     return target
 

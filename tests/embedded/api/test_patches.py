@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
-from tensorfusion.errors import BadRequest, Invalid
+from tensorfusion.errors import BadRequest, Invalid, TooLarge
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
@@ -122,3 +122,10 @@ def test_any_patch_applies_or_is_refused(target: Any, operations: list[dict[str,
         json_patch(target, parse_json_patch(operations))
     except Invalid as error:
         assert "\n" not in str(error)
+
+
+def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
+    doubling = [{"op": "copy", "from": "/data", "path": f"/data/{number}"} for number in range(60)]
+    with pytest.raises(TooLarge, match="JSON patch operation 1[0-9]: copy: wanted at most 3145728 bytes"):
+        json_patch({"data": {"a": "x" * 100}}, doubling)
+    assert json_patch({"data": {"a": "x"}}, doubling[:4])["data"].keys() == {"a", "0", "1", "2", "3"}
