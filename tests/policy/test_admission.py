@@ -531,3 +531,34 @@ def test_native_amd_gpus_have_no_soft_limiter(world, pod) -> None:
     container = {"name": "main", "image": "app", "resources": {"limits": {"amd.com/gpu": 1}}}
     assert "AMD" in world.refusal(pod(containers=[container]))
     assert world.decide(pod(containers=[container], isolation="shared")).admitted
+
+
+# --- devices by container ---
+
+
+def test_a_profiles_count_beside_native_limits_is_not_split_by_them(world, pod) -> None:
+    world.add_profile("two", gpuCount=2)
+    one = {**NATIVE, "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    stored = world.admitted(pod(workload_profile="two", tflops_limit="10", containers=[one]))
+    assert request_in(stored).count == 2
+    assert annotation(stored, "container-gpu-count") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("junk", "wanted JSON"),
+        ('{"main": 5}', "add up to gpu-count 2"),
+        ('{"main": -1, "other": 3}', "add up"),
+        ('{"gone": 2}', "wanted containers of the pod (main), found 'gone'"),
+    ],
+)
+def test_devices_by_container_must_be_possible(world, pod, text: str, part: str) -> None:
+    message = world.refusal(pod(tflops_limit="10", gpu_count="2", container_gpu_count=text))
+    assert keys.CONTAINER_GPU_COUNT in message
+    assert part in message
+
+
+def test_devices_by_container_may_be_stated(world, pod) -> None:
+    stored = world.admitted(pod(tflops_limit="10", gpu_count="2", container_gpu_count='{"main": 2}'))
+    assert annotation(stored, "container-gpu-count") == '{"main": 2}'

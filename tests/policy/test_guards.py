@@ -27,7 +27,7 @@ def changed(pod: PodTruth, *, labels=None, annotations=None) -> PodTruth:
 
 
 @pytest.mark.parametrize("value", [None, "gpu-2", ""])
-@pytest.mark.parametrize("key", sorted(keys.SYSTEM_WRITTEN | keys.REQUEST_KEYS))
+@pytest.mark.parametrize("key", sorted(keys.SYSTEM_WRITTEN | keys.ADMISSION_WRITTEN | keys.REQUEST_KEYS))
 def test_a_tenant_cannot_change_what_a_pod_holds_or_asks_for(key: str, value: str | None) -> None:
     before = changed(POD, annotations={key: "before"})
     denial = review_update(before, changed(before, annotations={key: value}), user="tenant", accounts=ACCOUNTS)

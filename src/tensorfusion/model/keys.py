@@ -105,6 +105,21 @@ SYSTEM_WRITTEN = frozenset(
 )
 """Annotations that tenants may neither set on CREATE nor change later."""
 
+ADMISSION_WRITTEN = frozenset(
+    {
+        CONTAINER_GPU_COUNT,
+        INJECT_CONTAINER,
+        IS_LOCAL_GPU,
+        EMBEDDED_WORKER,
+        SELECTED_WORKLOAD,
+        PENDING_OWNED_WORKLOAD,
+        GANG_DESIRED_MEMBERS,
+        GANG_REQUIRED_MEMBERS,
+        GANG_GROUP_KEY,
+    }
+)
+"""Annotations that admission writes, or checks where a user set them: fixed for tenants on a pod that takes a share."""
+
 REQUEST_KEYS = frozenset(
     {
         TFLOPS_REQUEST,

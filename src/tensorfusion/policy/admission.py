@@ -15,6 +15,7 @@ from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.annotations import PodWishes, annotations_of, parse_wishes
+from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
@@ -176,6 +177,7 @@ def _admit_enabled(
         known, asked = ", ".join(sorted(names)), ", ".join(sorted(injected))
         warning = f"annotation {keys.INJECT_CONTAINER}: wanted one of {known}, found {asked}: the pod gets no GPU"
         return Verdict(warnings=(one_line(warning),))
+    _check_container_counts(annotations, names, request)
     patch = Patch()
     warnings = _unused(wishes, profile, labels, annotations)
     limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or ())
@@ -303,6 +305,17 @@ def _injected(wishes: PodWishes, containers: list[Mapping[str, Json]], native: N
     )
 
 
+def _check_container_counts(annotations: Mapping[str, str], names: frozenset[str], request: GpuRequest) -> None:
+    """What a user says about the containers' devices has to be possible when they are handed out."""
+    counts = container_counts(annotations, request.count) or ()
+    unknown = sorted({name for name, _ in counts} - names)
+    if unknown:
+        raise InvalidRequest(
+            f"annotation {keys.CONTAINER_GPU_COUNT}: wanted containers of the pod ({', '.join(sorted(names))}), "
+            f"found {unknown[0]!r}"
+        )
+
+
 def _unused(
     wishes: PodWishes, profile: WorkloadProfile | None, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> list[str]:
@@ -350,7 +363,7 @@ def _write_annotations(
         values[keys.INJECT_CONTAINER] = ",".join(
             name for container in containers if (name := str(container.get("name", ""))) in injected
         )
-    if native.by_container and wishes.gpu_count is None and not request.indices:
+    if native.total == request.count and wishes.gpu_count is None and not request.indices:
         inner = ",".join(f'"{name}":{count}' for name, count in native.by_container.items())
         values[keys.CONTAINER_GPU_COUNT] = f"{{{inner}}}"
     patch.merge("/metadata/annotations", found, values)

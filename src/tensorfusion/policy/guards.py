@@ -20,7 +20,7 @@ from tensorfusion.policy.admission import Denial
 FORBIDDEN = 403
 CONFLICT = 409
 
-_FIXED_ANNOTATIONS = keys.SYSTEM_WRITTEN | keys.REQUEST_KEYS
+_FIXED_ANNOTATIONS = keys.SYSTEM_WRITTEN | keys.ADMISSION_WRITTEN | keys.REQUEST_KEYS
 _FIXED_LABELS = (keys.COMPONENT, keys.WORKLOAD, keys.GPU_POOL, keys.POD_TEMPLATE_HASH)
 
 
@@ -71,9 +71,9 @@ def review_update(old: PodTruth, new: PodTruth, *, user: str, accounts: Accounts
         before, after = old.annotations.get(key), new.annotations.get(key)
         if before != after:
             why = (
-                "only the system writes it"
-                if key in keys.SYSTEM_WRITTEN
-                else "a pod's GPU request is fixed; create a new pod"
+                "a pod's GPU request is fixed; create a new pod"
+                if key in keys.REQUEST_KEYS
+                else "only the system writes it"
             )
             return Denial(FORBIDDEN, f"annotation {key}: wanted {_shown(before)}, found {_shown(after)}: {why}")
     labels = _FIXED_LABELS if old.takes_share else (keys.COMPONENT,)

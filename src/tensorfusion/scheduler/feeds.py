@@ -14,6 +14,7 @@ from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import gpu_ids, request_of
 from tensorfusion.model.common import IsolationPolicy, PlacementMode
+from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
@@ -22,7 +23,6 @@ from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.template import SchedulingConfigTemplate
-from tensorfusion.scheduler.grants import container_counts
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.units import Rounding, to_bytes, to_milli
 

@@ -137,7 +137,9 @@ class Webhook:
                 self.fence.saw_lease(await self._read_lease())
             except ApiError as error:
                 return AdmissionResponse(
-                    allowed=False, code=_UNAVAILABLE, message=f"Lease {self._lease} could not be read, try again: {error}"
+                    allowed=False,
+                    code=_UNAVAILABLE,
+                    message=f"Lease {self._lease} could not be read, try again: {error}",
                 )
             overdue = self.fence.overdue(self._clock.now())
             if overdue is not None:

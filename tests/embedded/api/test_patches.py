@@ -126,6 +126,6 @@ def test_any_patch_applies_or_is_refused(target: Any, operations: list[dict[str,
 
 def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
     doubling = [{"op": "copy", "from": "/data", "path": f"/data/{number}"} for number in range(60)]
-    with pytest.raises(TooLarge, match="JSON patch operation 1[0-9]: copy: wanted at most 3145728 bytes"):
+    with pytest.raises(TooLarge, match=r"JSON patch operation 1[0-9]: copy: wanted at most 3145728 bytes"):
         json_patch({"data": {"a": "x" * 100}}, doubling)
     assert json_patch({"data": {"a": "x"}}, doubling[:4])["data"].keys() == {"a", "0", "1", "2", "3"}
