@@ -562,3 +562,84 @@ def test_devices_by_container_must_be_possible(world, pod, text: str, part: str)
 def test_devices_by_container_may_be_stated(world, pod) -> None:
     stored = world.admitted(pod(tflops_limit="10", gpu_count="2", container_gpu_count='{"main": 2}'))
     assert annotation(stored, "container-gpu-count") == '{"main": 2}'
+
+
+# --- what pool and profile add ---
+
+GPU_NODES = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def test_a_profiles_node_affinity_holds_beside_the_pods_own(world, pod) -> None:
+    other = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}
+    world.add_profile("near", nodeAffinity={REQUIRED: {"nodeSelectorTerms": [GPU_NODES, other]}})
+    own = {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}
+    made = pod(workload_profile="near", tflops_limit="1")
+    assert world.admitted(made)["spec"]["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == [GPU_NODES, other]
+    made["spec"]["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [own]}}, "podAffinity": {}}
+    stored = world.admitted(made)
+    assert stored["spec"]["affinity"]["podAffinity"] == {}
+    assert stored["spec"]["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == [
+        {"matchExpressions": [*own["matchExpressions"], *term["matchExpressions"]]} for term in (GPU_NODES, other)
+    ]
+    assert world.decide(stored).ops == (), "admitting twice changes nothing"
+
+
+def test_a_profiles_preferences_are_added_with_their_weight(world, pod) -> None:
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    world.add_profile("near", nodeAffinity={preferred: [{"weight": 1, "preference": GPU_NODES}]})
+    stored = world.admitted(pod(workload_profile="near", tflops_limit="1"))
+    assert stored["spec"]["affinity"]["nodeAffinity"] == {preferred: [{"weight": 1, "preference": GPU_NODES}]}
+    assert world.decide(stored).ops == ()
+
+
+def test_a_pools_patch_reaches_the_injected_containers_alone(world, pod) -> None:
+    patch = {
+        "env": [{"name": "NCCL_DEBUG", "value": "WARN"}, {"name": "MODE", "value": "pool"}],
+        "resources": {"limits": {"memory": "2Gi"}},
+        "workingDir": "/work",
+        "tty": None,
+    }
+    world.add_pool("patched", componentConfig={"client": {"patchToContainer": patch}})
+    main = {**NATIVE, "tty": True, "env": [{"name": "MODE", "value": "own"}]}
+    other = {"name": "other", "image": "app"}
+    stored = world.admitted(
+        pod(gpupool="patched", tflops_limit="1", inject_container="main", isolation="shared", containers=[main, other])
+    )
+    assert stored["spec"]["containers"] == [
+        {
+            "name": "main",
+            "image": "app",
+            "env": [{"name": "MODE", "value": "pool"}, {"name": "NCCL_DEBUG", "value": "WARN"}],
+            "resources": {"limits": {"cpu": "1", "memory": "2Gi"}},
+            "workingDir": "/work",
+        },
+        other,
+    ]
+    assert world.decide(stored).ops == ()
+
+
+def test_the_limiter_is_put_over_a_pools_patch(world, pod) -> None:
+    world.add_pool("plain")
+    world.add_pool("patched", componentConfig={"client": {"patchToContainer": {"env": [{"name": "A", "value": "1"}]}}})
+    plain, patched = (world.admitted(pod(gpupool=name, tflops_limit="1")) for name in ("plain", "patched"))
+    names = [entry["name"] for entry in patched["spec"]["containers"][0]["env"]]
+    assert names[0] == "A"
+    assert "LD_PRELOAD" in names
+    label = keys.POD_TEMPLATE_HASH
+    assert plain["metadata"]["labels"][label] != patched["metadata"]["labels"][label]
+
+
+@pytest.mark.parametrize(
+    ("patch", "part"),
+    [
+        ({"name": "x"}, "wanted no name, found 'x'"),
+        ({"env": [{"value": "1"}]}, "env: wanted entries with name"),
+        ({"env": [{"$patch": "replace", "name": "A"}]}, "found directive '$patch'"),
+    ],
+)
+def test_a_pools_patch_that_cannot_be_applied_is_named(world, pod, patch: dict[str, Any], part: str) -> None:
+    world.add_pool("patched", componentConfig={"client": {"patchToContainer": patch}})
+    message = world.refusal(pod(gpupool="patched", tflops_limit="1"))
+    assert "GPUPool patched: componentConfig.client.patchToContainer" in message
+    assert part in message

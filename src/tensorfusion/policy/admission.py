@@ -20,7 +20,9 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import WorkloadProfile
-from tensorfusion.policy.injection import USED_BY_TOLERATION, inject, soft_limiter, strip_native
+from tensorfusion.policy.affinity import add_node_affinity
+from tensorfusion.policy.container_patch import patch_containers
+from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
 from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Op, Patch, contains
 from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
@@ -195,7 +197,16 @@ def _admit_enabled(
         },
     )
     _write_spec(patch, spec, request)
-    strip_native(patch, containers, names=injected)
+    if profile is not None and profile.spec.node_affinity is not None:
+        add_node_affinity(patch, spec, profile.spec.node_affinity)
+    spec = patch_containers(
+        patch,
+        spec,
+        container_patch_of(pool),
+        names=injected,
+        source=f"GPUPool {pool.metadata.name}: componentConfig.client.patchToContainer",
+    )
+    strip_native(patch, spec["containers"], names=injected)
     if request.isolation is Isolation.SOFT:
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
     return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True)

@@ -10,6 +10,8 @@ this version advertises them, so a pod that carried one could never start. The d
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from tensorfusion.model import keys
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.policy.names import template_hash
@@ -73,23 +75,33 @@ class SoftLimiter:
     port: int
     vendor: str
     switches: tuple[str, ...] = ()
+    container_patch: str = ""
 
     @property
     def hash(self) -> str:
         """Changes when a pod made now would differ from one made before."""
-        return template_hash(f"{self.image}|{self.port}|{self.vendor}|{','.join(self.switches)}")
+        parts = [self.image, str(self.port), self.vendor, ",".join(self.switches)]
+        return template_hash("|".join([*parts, self.container_patch] if self.container_patch else parts))
 
 
 def soft_limiter(pool: GPUPool, vendor: str, *, switches: Sequence[str] = ()) -> SoftLimiter:
     """The limiter of a pool's pods, with the documented defaults where the pool says nothing."""
     components = pool.spec.component_config
     agent = components.hypervisor if components is not None else None
+    wanted = container_patch_of(pool)
     return SoftLimiter(
         image=(agent.image if agent is not None else "") or DEFAULT_MIDDLEWARE_IMAGE,
         port=agent.port_number if agent is not None else DEFAULT_HYPERVISOR_PORT,
         vendor=vendor,
         switches=tuple(switch for switch in switches if switch in _FEATURE_SWITCHES),
+        container_patch=msgspec.json.encode(wanted, order="sorted").decode() if wanted else "",
     )
+
+
+def container_patch_of(pool: GPUPool) -> Mapping[str, Json]:
+    """What a pool adds to each container that uses its devices; empty where it adds nothing."""
+    client = pool.spec.component_config.client if pool.spec.component_config is not None else None
+    return client.patch_to_container if client is not None else {}
 
 
 def inject(patch: Patch, spec: Mapping[str, Json], *, limiter: SoftLimiter, containers: frozenset[str]) -> list[str]:
