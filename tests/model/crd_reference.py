@@ -1,13 +1,21 @@
 """The contract of our kinds, typed from the API reference and not from the code: one line a field.
 
 ``path type [R] [=default] [min..max] [{enum}]``; ``[]`` is a list item, ``{}`` a map value. Ours where the reference
-says so: optional Resource dimensions, optional nodeManagerConfig, autoUpdate, total.maxGPUCount, dra, draConfig.
+says so: optional Resource dimensions, optional nodeManagerConfig, autoUpdate, total.maxGPUCount, dra, draConfig;
+conditions of claims, classes and connections; required and unique names of a cluster's pools; of a route rateLimit,
+firstTokenTimeout, midStream, prices, conditions, capabilities and the alert of its budget; vm, scaling and cost of a
+source; autoApply, objective, lookback, forecastHorizon and feedback of workload intelligence.
 """
 
 
 def _under(path: str, fields: str) -> str:
     """The fields of a shared part at one path: a line starts with P where the path goes."""
     return "\n".join(path + line[1:] for line in fields.splitlines() if line)
+
+
+def _moved(fields: str, old: str, new: str) -> str:
+    """The lines that start with one path, at another."""
+    return "\n".join(new + line.removeprefix(old) for line in fields.splitlines() if line.startswith(old))
 
 
 RESOURCE = """
@@ -96,6 +104,30 @@ spec.gangScheduling.minMembers integer 0..
 spec.gangScheduling.timeout string
 spec.gangScheduling.mode string {{Strict}}
 """
+
+TERM = """
+P.id string
+P.name string
+P.tags map
+"""
+
+DEVICE_MOUNT = """
+P.deviceMountRule string
+P.partitionedDeviceMountRule string
+P.sharedDevices[] string
+"""
+
+SECRET = """
+P.name string R
+P.namespace string R
+P.key string R
+"""
+
+MODELS = "lstm-forecaster,transformer-classifier,gradient-boosting-regressor,rl-scheduler"
+INSTANCE_STATES = "Requested,Creating,Booting,Joining,Ready,Draining,Deleting,Deleted,Evicted,Failed"
+VENDORS = (
+    "aws,lambda-labs,gcp,azure,oracle-oci,ibm,openshift,vultr,together-ai,alibaba,nvidia,tencent,runpod,karpenter,mock"
+)
 
 CONDITIONS = """
 status.conditions array
@@ -382,7 +414,370 @@ status.gang.message string
 status.gang.backoffUntil string
 """,
     "WorkloadProfile": WORKLOAD_SPEC,
+    "GPUNodeClaim": f"""
+spec.nodeName string
+spec.region string
+spec.zone string
+spec.instanceType string
+spec.nodeClassRef.group string R
+spec.nodeClassRef.kind string R
+spec.nodeClassRef.version string R
+spec.nodeClassRef.name string R
+spec.capacityType string
+spec.tflopsOffered quantity R
+spec.vramOffered quantity R
+spec.gpuDeviceOffered integer R 0..
+spec.extraParams map
+status.phase string R =Pending
+status.instanceID string
+{CONDITIONS}
+""",
+    "GPUNodeClass": f"""
+{_under("spec.launchTemplate", TERM)}
+spec.osImageType string =Private {{Private,Public,System}}
+{_under("spec.osImageSelectorTerms[]", TERM)}
+{_under("spec.securityGroupSelectorTerms[]", TERM)}
+{_under("spec.subnetSelectorTerms[]", TERM)}
+spec.instanceProfile string
+spec.userData string
+spec.metadataOptions.httpEndpoint boolean =True
+spec.metadataOptions.httpProtocolIPv6 boolean =False
+spec.metadataOptions.httpPutResponseHopLimit integer =1
+spec.metadataOptions.httpTokens string =required
+spec.blockDeviceMappings[].deviceName string
+spec.blockDeviceMappings[].ebs.volumeSize string
+spec.blockDeviceMappings[].ebs.volumeType string
+spec.blockDeviceMappings[].ebs.deleteOnTermination boolean =True
+spec.blockDeviceMappings[].ebs.encrypted boolean =True
+spec.tags map
+{CONDITIONS}
+""",
+    "ProviderConfig": f"""
+spec.vendor string R
+spec.images object R
+spec.images.middleware string R
+spec.images.remoteClient string
+spec.images.remoteWorker string
+spec.hypervisor.privilegedHypervisor boolean
+spec.hypervisor.ldLibraryPath string
+spec.hypervisor.extraEnv[].name string R
+spec.hypervisor.extraEnv[].value string
+spec.hypervisor.hostPathMounts[].name string R
+spec.hypervisor.hostPathMounts[].hostPath string R
+spec.hypervisor.hostPathMounts[].mountPath string R
+spec.hypervisor.hostPathMounts[].readOnly boolean
+{_under("spec.hypervisor.deviceMount", DEVICE_MOUNT)}
+spec.hardwareMetadata[].model string R
+spec.hardwareMetadata[].fullModelName string R
+spec.hardwareMetadata[].fp16TFlops quantity R
+spec.hardwareMetadata[].costPerHour string
+spec.hardwareMetadata[].maxPartitions integer 0..4294967295
+spec.hardwareMetadata[].maxPlacementSlots integer 0..4294967295
+spec.hardwareMetadata[].maxIsolationGroups integer 0..4294967295
+spec.hardwareMetadata[].totalExtendedResources{{}} integer 0..4294967295
+spec.hardwareMetadata[].partitionTemplateRefs[] string
+{_under("spec.hardwareMetadata[].deviceMount", DEVICE_MOUNT)}
+spec.virtualizationTemplates[].id string R
+spec.virtualizationTemplates[].nvmlProfileId integer 0..4294967295
+spec.virtualizationTemplates[].name string R
+spec.virtualizationTemplates[].memoryGigabytes integer R 0..
+spec.virtualizationTemplates[].computePercent string R
+spec.virtualizationTemplates[].description string
+spec.virtualizationTemplates[].maxInstances integer 0..4294967295
+spec.virtualizationTemplates[].placementLimit[] integer 0..4294967295
+spec.virtualizationTemplates[].placementOffset integer 0..4294967295
+spec.virtualizationTemplates[].extendedResources{{}} integer 0..4294967295
+spec.virtualizationTemplates[].isolationGroupSharing string =exclusive {{exclusive,shared}}
+spec.virtualizationTemplates[].maxPartitionsPerIsolationGroup integer 0..4294967295
+spec.virtualizationTemplates[].isolationGroupSlots integer 0..4294967295
+spec.inUseResourceNames[] string
+spec.devicePluginDetection.resourceNamePrefixes[] string
+spec.devicePluginDetection.usedBySystemName string
+""",
+    "TensorFusionConnection": f"""
+spec.workloadName string R
+spec.clientPod string R
+status.phase string R
+status.connectionURL string R
+status.workerName string R
+{CONDITIONS}
+""",
+    "LLMRoute": f"""
+spec.portkeyConfigID string
+spec.strategy string =cost-optimized {{cost-optimized,latency-optimized,round-robin,weighted,priority,loadtest}}
+spec.targets array R
+spec.targets[].name string R
+spec.targets[].provider string R
+spec.targets[].model string R
+spec.targets[].gpuPool string
+spec.targets[].azureGPUSource string
+spec.targets[].weight integer =50 1..100
+spec.targets[].priority integer =50
+spec.targets[].endpoint string
+{_under("spec.targets[].apiKeySecret", SECRET)}
+spec.targets[].parameters map
+spec.targets[].enabled boolean =True
+spec.targets[].costPer1MInput string
+spec.targets[].costPer1MOutput string
+spec.targets[].conditions.minTokens integer 0..
+spec.targets[].conditions.maxTokens integer 0..
+spec.targets[].conditions.minPriority string {{low,medium,high,critical}}
+spec.targets[].conditions.requestPattern string
+spec.targets[].maxConcurrency integer 1..
+spec.targets[].capabilities[] string {{prefill}}
+spec.selector.namespaces[] string
+spec.selector.labelSelector.matchLabels map
+spec.selector.labelSelector.matchExpressions array
+spec.selector.modelPattern string
+spec.selector.users[] string
+spec.budget.maxCostPerRequest string
+spec.budget.maxTokensPerRequest integer 0..
+spec.budget.dailyLimit string
+spec.budget.monthlyLimit string
+spec.budget.onExceeded string =reject {{reject,queue,fallback-cheaper,alert}}
+spec.budget.alertThresholdPercent integer 0..100
+spec.caching.enabled boolean =True
+spec.caching.ttl string =1h
+spec.caching.similarityThreshold string =0.95
+spec.caching.keyIncludes[] string
+spec.retry.maxRetries integer =3 0..
+spec.retry.initialDelay string =1s
+spec.retry.maxDelay string =10s
+spec.retry.backoffMultiplier string =2
+spec.retry.retryOnErrors[] string
+spec.timeout string =30s
+spec.firstTokenTimeout string =12s
+spec.midStream string =splice {{splice,error,buffer}}
+spec.enableFallback boolean =True
+spec.rateLimit.requestsPerMinute integer 0..
+spec.rateLimit.tokensPerMinute integer 0..
+spec.rateLimit.maxConcurrent integer 0..
+spec.rateLimit.per string =key {{route,key,user,namespace}}
+spec.rateLimit.burst integer 0..
+status.phase string =Pending {{Pending,Active,Error,BudgetExceeded}}
+{CONDITIONS}
+status.activeTarget string
+status.lastUpdated string
+status.stats.totalRequests integer 0..
+status.stats.successfulRequests integer 0..
+status.stats.failedRequests integer 0..
+status.stats.cachedRequests integer 0..
+status.stats.averageLatency string
+status.stats.p95Latency string
+status.stats.p99Latency string
+status.costTracking.totalCost string
+status.costTracking.costToday string
+status.costTracking.costThisMonth string
+status.costTracking.estimatedMonthlyCost string
+status.costTracking.totalTokens integer 0..
+status.targets[].name string R
+status.targets[].healthy boolean
+status.targets[].circuit string {{closed,open,half-open}}
+status.targets[].inFlight integer 0..
+status.targets[].ttftP50 string
+status.targets[].errorRate string
+status.targets[].lastError string
+""",
+    "WorkloadIntelligence": f"""
+spec.enablePrediction boolean =True
+spec.enableVectorization boolean =True
+spec.vectorDBConfig.type string =qdrant {{qdrant,weaviate,pinecone,milvus}}
+spec.vectorDBConfig.endpoint string R
+spec.vectorDBConfig.collectionName string =tensor-fusion-workloads
+spec.vectorDBConfig.vectorDimension integer =768 1..
+{_under("spec.vectorDBConfig.auth.apiKeySecret", SECRET)}
+{_under("spec.vectorDBConfig.auth.tokenSecret", SECRET)}
+spec.vectorDBConfig.syncInterval string =5m
+spec.modelTraining.schedule string =0_2_*_*_0
+spec.modelTraining.dataRetention string =90d
+spec.modelTraining.minSamples integer =100 0..
+spec.modelTraining.models[].name string R {{{MODELS}}}
+spec.modelTraining.models[].enabled boolean =True
+spec.modelTraining.models[].hyperparameters map
+spec.modelTraining.models[].epochs integer =50 1..
+spec.modelTraining.models[].batchSize integer =32 1..
+spec.modelTraining.trainingResources.requests object R
+spec.modelTraining.trainingResources.limits object R
+{_under("spec.modelTraining.trainingResources.requests", RESOURCE)}
+{_under("spec.modelTraining.trainingResources.limits", RESOURCE)}
+spec.featureExtractors[] string
+spec.confidenceThreshold string =0.7
+spec.targetNamespaces[] string
+spec.autoApply.enabled boolean =False
+spec.autoApply.dryRun boolean =True
+spec.autoApply.maxStepPercent integer =50 0..100
+spec.autoApply.cooldown string =10m
+spec.autoApply.qosAllowed array =['low',_'medium']
+spec.autoApply.qosAllowed[] string {{low,medium,high,critical}}
+spec.objective string =balanced {{cost,performance,balanced}}
+spec.lookback string =7d
+spec.forecastHorizon string =24h
+spec.feedback.deviationThresholdPercent integer =20 0..100
+status.phase string =Pending {{Pending,Initializing,Ready,Training,Error}}
+{CONDITIONS}
+status.lastUpdated string
+status.models[].name string R
+status.models[].accuracy string
+status.models[].lastTrained string
+status.models[].trainingSamples integer 0..
+status.models[].version string
+status.models[].status string
+status.vectorDB.connected boolean
+status.vectorDB.totalVectors integer 0..
+status.vectorDB.lastSync string
+status.vectorDB.collectionSize string
+status.predictionStats.totalPredictions integer 0..
+status.predictionStats.successfulPredictions integer 0..
+status.predictionStats.averageConfidence string
+status.predictionStats.accuracyScore string
+status.recentRecommendations[].workloadId string
+status.recentRecommendations[].workloadPattern string
+status.recentRecommendations[].recommendedGpu string
+status.recentRecommendations[].recommendedTflops quantity
+status.recentRecommendations[].recommendedVram quantity
+status.recentRecommendations[].confidenceScore string
+status.recentRecommendations[].estimatedCost string
+status.recentRecommendations[].estimatedPerformance.expectedLatencyP50 string
+status.recentRecommendations[].estimatedPerformance.expectedLatencyP95 string
+status.recentRecommendations[].estimatedPerformance.expectedThroughput string
+status.recentRecommendations[].alternatives[].gpuType string
+status.recentRecommendations[].alternatives[].confidenceScore string
+status.recentRecommendations[].alternatives[].estimatedCost string
+status.recentRecommendations[].alternatives[].costSavings string
+status.recentRecommendations[].alternatives[].performanceImpact string
+status.recentRecommendations[].timestamp string
+""",
+    "AzureGPUSource": f"""
+spec.sourceType string R {{aks,foundry,vm}}
+spec.foundryEndpoint string
+spec.aksClusterName string
+spec.subscriptionID string R
+spec.region string R
+spec.availableModels[].modelName string R
+spec.availableModels[].sku string R
+spec.availableModels[].tflops quantity R
+spec.availableModels[].vram quantity R
+spec.availableModels[].maxThroughput integer 0..
+spec.availableModels[].available boolean =True
+spec.availableModels[].costPerHour string
+spec.priority integer =50 0..100
+spec.costPerHour string
+spec.auth.method string =managedIdentity {{servicePrincipal,managedIdentity,accessKey}}
+spec.auth.servicePrincipal.tenantID string R
+spec.auth.servicePrincipal.clientID string R
+spec.auth.servicePrincipal.clientSecret object R
+{_under("spec.auth.servicePrincipal.clientSecret", SECRET)}
+spec.auth.managedIdentityClientID string
+{_under("spec.auth.accessKeySecret", SECRET)}
+spec.enabled boolean =True
+spec.syncInterval string =30s
+spec.vm.resourceGroup string R
+spec.vm.vmSizes array R
+spec.vm.zones[] string
+spec.vm.image.id string
+spec.vm.image.publisher string
+spec.vm.image.offer string
+spec.vm.image.sku string
+spec.vm.image.version string =latest
+spec.vm.osDiskGiB integer =128 1..
+spec.vm.virtualNetwork string
+spec.vm.subnet string
+spec.vm.networkSecurityGroup string
+{_under("spec.vm.sshPublicKeySecret", SECRET)}
+{_under("spec.vm.joinConfigSecret", SECRET)}
+spec.vm.priority string =Regular {{Regular,Spot}}
+spec.vm.maxPrice string =-1
+spec.vm.evictionPolicy string =Delete {{Delete,Deallocate}}
+spec.vm.onDemandFallback boolean =True
+spec.vm.tags map
+spec.vm.healthCheck.interval string =30s
+spec.vm.healthCheck.timeout string =10s
+spec.vm.healthCheck.unhealthyThreshold integer =3 1..
+spec.scaling.targetGPUPool string R
+spec.scaling.minInstances integer =0 0..
+spec.scaling.maxInstances integer R 0..
+spec.scaling.targetUtilization number 0..1
+spec.scaling.scaleUpThreshold number =0.8 0..1
+spec.scaling.scaleDownThreshold number =0.3 0..1
+spec.scaling.scaleUpStep integer =4 1..
+spec.scaling.cooldownPeriod string =5m
+spec.scaling.idleTimeout string =10m
+spec.scaling.drainTimeout string =120s
+spec.scaling.joinTimeout string =10m
+spec.scaling.schedule[].cron string R
+spec.scaling.schedule[].minInstances integer R 0..
+spec.cost.maxMonthlyCost string
+spec.cost.alertThreshold number 0..1
+status.phase string =Pending {{Pending,Ready,Error,Syncing,Disabled}}
+{CONDITIONS}
+status.totalAvailableTFlops quantity
+status.totalAvailableVRAM quantity
+status.availableModelCount integer 0..
+status.lastSyncTime string
+status.connected boolean
+status.errorMessage string
+status.modelStatus[].modelName string R
+status.modelStatus[].available boolean
+status.modelStatus[].currentUtilization string
+status.modelStatus[].estimatedLatency string
+status.modelStatus[].lastChecked string
+status.instances[].name string R
+status.instances[].vmId string
+status.instances[].vmSize string
+status.instances[].priority string
+status.instances[].zone string
+status.instances[].state string {{{INSTANCE_STATES}}}
+status.instances[].nodeName string
+status.instances[].hourlyCost string
+status.instances[].createdAt string
+status.instances[].lastError string
+status.desired integer 0..
+status.ready integer 0..
+status.costThisMonth string
+status.blockedUntil map
+""",
 }
+
+FIELDS["TensorFusionCluster"] = f"""
+spec.gpuPools array
+spec.gpuPools[].name string R
+spec.gpuPools[].isDefault boolean
+spec.gpuPools[].specTemplate object R
+{_moved(FIELDS["GPUPool"], "spec.", "spec.gpuPools[].specTemplate.")}
+spec.computingVendor.name string
+spec.computingVendor.type string {{{VENDORS}}}
+spec.computingVendor.authType string {{accessKey,serviceAccountRole}}
+spec.computingVendor.enable boolean =True
+spec.computingVendor.params.defaultRegion string
+spec.computingVendor.params.accessKeyPath string
+spec.computingVendor.params.secretKeyPath string
+spec.computingVendor.params.iamRole string
+spec.computingVendor.params.configFile string
+spec.computingVendor.params.extraParams map
+status.phase string R =Pending {{Pending,Running,Updating,Destroying,Unknown}}
+{CONDITIONS}
+status.totalPools integer R =0 0..
+status.totalNodes integer R =0 0..
+status.totalGPUs integer R =0 0..
+status.totalTFlops quantity R =0
+status.totalVRAM quantity R =0
+status.virtualTFlops quantity R =0
+status.virtualVRAM quantity R =0
+status.availableTFlops quantity R =0
+status.availableVRAM quantity R =0
+status.virtualAvailableTFlops signed
+status.virtualAvailableVRAM signed
+status.readyGPUPools[] string
+status.notReadyGPUPools[] string
+status.retryCount integer R =0
+status.utilizedTFlopsPercent string
+status.utilizedVRAMPercent string
+status.allocatedTFlopsPercent string
+status.allocatedVRAMPercent string
+status.savedCostsPerMonth string
+status.potentialSavingsPerMonth string
+status.cloudVendorConfigHash string
+"""
 
 REQUIREMENT_KEYS = [
     "node.kubernetes.io/instance-type",
@@ -419,6 +814,21 @@ COLUMNS = {
     " QoS:.spec.qos Is Local GPU:.spec.isLocalGPU GPU Number:.spec.gpuCount Replicas:.spec.replicas",
     "WorkloadProfile": "Pool Name:.spec.poolName QoS:.spec.qos Is Local GPU:.spec.isLocalGPU"
     " GPU Number:.spec.gpuCount Replicas:.spec.replicas",
+    "GPUNodeClaim": "Phase:.status.phase",
+    "GPUNodeClass": "",
+    "ProviderConfig": "Vendor:.spec.vendor Age:.metadata.creationTimestamp",
+    "TensorFusionCluster": "Phase:.status.phase Total Pools:.status.totalPools Total Nodes:.status.totalNodes"
+    " Total GPU:.status.totalGPUs Total Tflops:.status.totalTFlops Total VRAM:.status.totalVRAM"
+    " Available Tflops:.status.availableTFlops Available VRAM:.status.availableVRAM",
+    "TensorFusionConnection": "Phase:.status.phase Connection URL:.status.connectionURL"
+    " Worker Name:.status.workerName Workload Name:.spec.workloadName Client Pod:.spec.clientPod",
+    "LLMRoute": "Strategy:.spec.strategy Phase:.status.phase Active Target:.status.activeTarget"
+    " Total Requests:.status.stats.totalRequests Cost Today:.status.costTracking.costToday",
+    "WorkloadIntelligence": "Phase:.status.phase Predictions:.status.predictionStats.totalPredictions"
+    " Accuracy:.status.predictionStats.accuracyScore Vectors:.status.vectorDB.totalVectors",
+    "AzureGPUSource": "Type:.spec.sourceType Region:.spec.region Phase:.status.phase"
+    " Available Models:.status.availableModelCount Total TFlops:.status.totalAvailableTFlops"
+    " Connected:.status.connected",
 }
 
 SCOPES = {
@@ -429,4 +839,14 @@ SCOPES = {
     "SchedulingConfigTemplate": ("schedulingconfigtemplates", "Cluster"),
     "TensorFusionWorkload": ("tensorfusionworkloads", "Namespaced"),
     "WorkloadProfile": ("workloadprofiles", "Namespaced"),
+    "GPUNodeClaim": ("gpunodeclaims", "Cluster"),
+    "GPUNodeClass": ("gpunodeclasses", "Cluster"),
+    "ProviderConfig": ("providerconfigs", "Cluster"),
+    "TensorFusionCluster": ("tensorfusionclusters", "Cluster"),
+    "TensorFusionConnection": ("tensorfusionconnections", "Namespaced"),
+    "LLMRoute": ("llmroutes", "Namespaced"),
+    "WorkloadIntelligence": ("workloadintelligences", "Cluster"),
+    "AzureGPUSource": ("azuregpusources", "Cluster"),
 }
+
+WITHOUT_STATUS = {"ProviderConfig"}

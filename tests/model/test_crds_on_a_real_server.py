@@ -165,6 +165,13 @@ def test_quantities_are_numbers_or_strings(kubectl: Kubectl, value: object) -> N
 
 
 NODES = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}
+TEMPLATE = {"id": "a", "name": "1g.10gb", "memoryGigabytes": 10, "computePercent": "14.2857"}
+PROVIDER = {"vendor": "NVIDIA", "images": {"middleware": "m"}}
+TARGET = {"name": "a", "provider": "openai", "model": "gpt-4o"}
+AZURE = {"subscriptionID": "s", "region": "eastus"}
+VM = {"resourceGroup": "rg", "vmSizes": ["Standard_NC24ads_A100_v4"]}
+SCALING = {"targetGPUPool": "p", "maxInstances": 4}
+AZURE_VM = AZURE | {"sourceType": "vm", "vm": VM, "scaling": SCALING}
 BOTH = {"tflops": "1", "compute": "50"}
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("GPUPool", {"capacityConfig": {"oversubscription": {"tflopsOversellRatio": 99}}}, "greater than or equal to 100"),
@@ -190,6 +197,30 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("WorkloadProfile", {"resources": {"requests": BOTH, "limits": {}}}, "exclude each other"),
     ("WorkloadProfile", {"gangScheduling": {"minMembers": 1}}, "0 (all replicas) or at least 2"),
     ("WorkloadProfile", {"replicas": 2, "gangScheduling": {"minMembers": 3}}, "must not exceed replicas"),
+    ("GPUNodeClaim", {"tflopsOffered": 1, "vramOffered": "1Gi"}, "gpuDeviceOffered: Required"),
+    ("GPUNodeClass", {"osImageType": "Own"}, "Unsupported value"),
+    ("ProviderConfig", {"vendor": "NVIDIA", "images": {}}, "images.middleware: Required"),
+    ("ProviderConfig", PROVIDER | {"virtualizationTemplates": [TEMPLATE, TEMPLATE]}, "Duplicate value"),
+    ("TensorFusionCluster", {"gpuPools": [{"name": "a"}]}, "specTemplate: Required"),
+    ("TensorFusionCluster", {"gpuPools": [{"name": "A", "specTemplate": {}}]}, "should match"),
+    ("TensorFusionCluster", {"gpuPools": [{"name": "a", "specTemplate": {}}] * 2}, "Duplicate value"),
+    ("TensorFusionCluster", {"computingVendor": {"type": "moon"}}, "Unsupported value"),
+    ("TensorFusionConnection", {"workloadName": "w"}, "clientPod: Required"),
+    ("LLMRoute", {"targets": []}, "should have at least 1 items"),
+    ("LLMRoute", {"targets": [TARGET | {"enabled": False}]}, "at least one target must be enabled"),
+    ("LLMRoute", {"targets": [TARGET, TARGET]}, "Duplicate value"),
+    ("LLMRoute", {"targets": [TARGET], "budget": {"dailyLimit": "ten"}}, "should match"),
+    ("LLMRoute", {"targets": [TARGET], "strategy": "cost"}, "Unsupported value"),
+    ("WorkloadIntelligence", {"confidenceThreshold": "1.2"}, "should match"),
+    ("WorkloadIntelligence", {"vectorDBConfig": {}}, "endpoint: Required"),
+    ("AzureGPUSource", AZURE | {"sourceType": "foundry"}, "sourceType foundry needs foundryEndpoint"),
+    ("AzureGPUSource", AZURE | {"sourceType": "aks"}, "sourceType aks needs aksClusterName"),
+    ("AzureGPUSource", AZURE | {"sourceType": "vm"}, "sourceType vm needs vm and scaling"),
+    ("AzureGPUSource", AZURE_VM | {"auth": {"method": "accessKey"}}, "method accessKey needs accessKeySecret"),
+    ("AzureGPUSource", AZURE_VM | {"scaling": SCALING | {"minInstances": 9}}, "minInstances must not exceed"),
+    ("AzureGPUSource", AZURE_VM | {"scaling": SCALING | {"scaleUpThreshold": 0.2}}, "must be below scaleUpThreshold"),
+    ("AzureGPUSource", AZURE_VM | {"scaling": SCALING | {"scaleUpThreshold": 80}}, "less than or equal to 1"),
+    ("AzureGPUSource", AZURE_VM | {"vm": VM | {"image": {"publisher": "canonical"}}}, "publisher, offer and sku"),
 ]
 
 
@@ -198,6 +229,34 @@ def test_broken_specs_are_refused(kubectl: Kubectl, kind: str, spec: dict[str, A
     done = kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(obj(kind, spec=spec)))
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_a_source_of_machines_has_its_defaults(kubectl: Kubectl) -> None:
+    spec = stored(kubectl, obj("AzureGPUSource", spec=AZURE_VM))["spec"]
+    assert spec["vm"] == VM | {
+        "evictionPolicy": "Delete",
+        "maxPrice": "-1",
+        "onDemandFallback": True,
+        "osDiskGiB": 128,
+        "priority": "Regular",
+    }
+    assert spec["scaling"] == SCALING | {
+        "cooldownPeriod": "5m",
+        "drainTimeout": "120s",
+        "idleTimeout": "10m",
+        "joinTimeout": "10m",
+        "minInstances": 0,
+        "scaleDownThreshold": 0.3,
+        "scaleUpStep": 4,
+        "scaleUpThreshold": 0.8,
+    }
+    assert spec["syncInterval"] == "30s"
+
+
+def test_recommendations_are_applied_only_to_the_lower_classes(kubectl: Kubectl) -> None:
+    spec = stored(kubectl, obj("WorkloadIntelligence", spec={"autoApply": {}}))["spec"]
+    assert spec["autoApply"]["qosAllowed"] == ["low", "medium"]
+    assert spec["autoApply"]["dryRun"] is True
 
 
 def test_a_percentage_beside_a_zero_tflops_is_allowed(kubectl: Kubectl) -> None:

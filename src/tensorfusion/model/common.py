@@ -44,3 +44,11 @@ class PodOnDevice(Part, frozen=True):
     is_external: Annotated[bool | None, Rules("The share was handed out by another device plugin.")] = msgspec.field(
         default=None, name="isExternal"
     )
+
+
+class SecretReference(Part, frozen=True):
+    """One entry of a Secret."""
+
+    name: Annotated[str, Rules("Name of the Secret.", min_length=1)]
+    namespace: Annotated[str, Rules("Namespace of the Secret.", min_length=1)]
+    key: Annotated[str, Rules("Entry of the Secret.", min_length=1)]

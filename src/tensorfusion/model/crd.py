@@ -7,18 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tensorfusion.model import gpu, gpu_node, gpu_pool, quota, template, workload
-from tensorfusion.model.meta import Object
-from tensorfusion.model.resources import (
-    GPU_NODES,
-    GPU_POOLS,
-    GPU_RESOURCE_QUOTAS,
-    GPUS,
-    SCHEDULING_CONFIG_TEMPLATES,
-    TENSOR_FUSION_WORKLOADS,
-    WORKLOAD_PROFILES,
-    Resource,
+from tensorfusion.model import (
+    azure_source,
+    cluster,
+    connection,
+    gpu,
+    gpu_node,
+    gpu_pool,
+    intelligence,
+    llm_route,
+    node_claim,
+    node_class,
+    provider_config,
+    quota,
+    template,
+    workload,
 )
+from tensorfusion.model import resources as r
+from tensorfusion.model.meta import Object
+from tensorfusion.model.resources import Resource
 from tensorfusion.model.rules import Column
 from tensorfusion.model.schema import schema_of
 
@@ -41,13 +48,21 @@ class CustomKind:
 KINDS: Mapping[str, CustomKind] = {
     kind.resource.kind: kind
     for kind in (
-        CustomKind(GPUS, gpu.GPU, gpu.COLUMNS),
-        CustomKind(GPU_NODES, gpu_node.GPUNode, gpu_node.COLUMNS),
-        CustomKind(GPU_POOLS, gpu_pool.GPUPool, gpu_pool.COLUMNS),
-        CustomKind(GPU_RESOURCE_QUOTAS, quota.GPUResourceQuota, quota.COLUMNS),
-        CustomKind(SCHEDULING_CONFIG_TEMPLATES, template.SchedulingConfigTemplate, template.COLUMNS),
-        CustomKind(TENSOR_FUSION_WORKLOADS, workload.TensorFusionWorkload, workload.WORKLOAD_COLUMNS),
-        CustomKind(WORKLOAD_PROFILES, workload.WorkloadProfile, workload.PROFILE_COLUMNS),
+        CustomKind(r.GPUS, gpu.GPU, gpu.COLUMNS),
+        CustomKind(r.GPU_NODES, gpu_node.GPUNode, gpu_node.COLUMNS),
+        CustomKind(r.GPU_NODE_CLAIMS, node_claim.GPUNodeClaim, node_claim.COLUMNS),
+        CustomKind(r.GPU_NODE_CLASSES, node_class.GPUNodeClass, node_class.COLUMNS),
+        CustomKind(r.GPU_POOLS, gpu_pool.GPUPool, gpu_pool.COLUMNS),
+        CustomKind(r.GPU_RESOURCE_QUOTAS, quota.GPUResourceQuota, quota.COLUMNS),
+        CustomKind(r.PROVIDER_CONFIGS, provider_config.ProviderConfig, provider_config.COLUMNS),
+        CustomKind(r.SCHEDULING_CONFIG_TEMPLATES, template.SchedulingConfigTemplate, template.COLUMNS),
+        CustomKind(r.TENSOR_FUSION_CLUSTERS, cluster.TensorFusionCluster, cluster.COLUMNS),
+        CustomKind(r.TENSOR_FUSION_CONNECTIONS, connection.TensorFusionConnection, connection.COLUMNS),
+        CustomKind(r.TENSOR_FUSION_WORKLOADS, workload.TensorFusionWorkload, workload.WORKLOAD_COLUMNS),
+        CustomKind(r.WORKLOAD_PROFILES, workload.WorkloadProfile, workload.PROFILE_COLUMNS),
+        CustomKind(r.LLM_ROUTES, llm_route.LLMRoute, llm_route.COLUMNS),
+        CustomKind(r.WORKLOAD_INTELLIGENCES, intelligence.WorkloadIntelligence, intelligence.COLUMNS),
+        CustomKind(r.AZURE_GPU_SOURCES, azure_source.AzureGPUSource, azure_source.COLUMNS),
     )
 }
 """Our kinds by their name, such as ``GPUPool``."""
@@ -64,11 +79,13 @@ def crd(kind: str) -> dict[str, Any]:  # Any: JSON
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": [
-            {"name": column.name, "type": column.type, "jsonPath": column.path} for column in custom.columns
-        ],
     }
+    if "status" in custom.type.__struct_fields__:
+        version["subresources"] = {"status": {}}
+    if custom.columns:
+        version["additionalPrinterColumns"] = [
+            {"name": column.name, "type": column.type, "jsonPath": column.path} for column in custom.columns
+        ]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

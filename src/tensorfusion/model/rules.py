@@ -79,8 +79,20 @@ Int32 = Annotated[int, Rules(format="int32")]
 Count = Annotated[int, Rules(format="int32", minimum=0)]
 UInt32 = Annotated[int, Rules(format="int64", minimum=0, maximum=(1 << 32) - 1)]
 Int64 = Annotated[int, Rules(format="int64")]
+UInt64 = Annotated[int, Rules(format="int64", minimum=0)]
 Percent = Annotated[int, Rules(format="int32", minimum=0, maximum=100)]
 Time = Annotated[str, Rules(format="date-time")]
 Duration = Annotated[str, Rules(pattern=r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d|w))+)$", max_length=64)]
 Quantity = Annotated[str | int, Rules(int_or_string=True, pattern=r"^\+?" + _NUMBER, minimum=0, max_length=64)]
 SignedQuantity = Annotated[str | int, Rules(int_or_string=True, pattern="^[+-]?" + _NUMBER, max_length=64)]
+Money = Annotated[str, Rules(pattern=r"^\$?[0-9]{1,12}(\.[0-9]{1,9})?$", max_length=24)]
+"""Dollars as a decimal; a leading ``$`` is allowed in what people write."""
+Decimal = Annotated[str, Rules(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", max_length=24)]
+Fraction = Annotated[str, Rules(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=12)]
+"""0 to 1 as a decimal string."""
+Ratio = Annotated[float, Rules(minimum=0, maximum=1)]
+"""0 to 1 as a number; only ever compared, never added up."""
+Url = Annotated[str, Rules(pattern=r"^https?://[^\s]+$", max_length=2048)]
+Regex = Annotated[str, Rules(max_length=1024)]
+Cron = Annotated[str, Rules(pattern=r"^[^\s=]+(\s+[^\s=]+){4}$", max_length=128)]
+"""Five fields."""

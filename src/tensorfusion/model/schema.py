@@ -113,7 +113,8 @@ def _field_schema(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo
     schema = _apply(_type_schema(kind, rules), rules)
     default = field.default
     if default is not msgspec.NODEFAULT and _published(default, rules):
-        schema["default"] = default.value if isinstance(default, StrEnum) else default
+        wire = msgspec.to_builtins(default)
+        schema["default"] = list(wire) if isinstance(wire, tuple) else wire
     elif field.default_factory is not msgspec.NODEFAULT and rules.required and rules.defaulted is not False:
         made = field.default_factory()
         if isinstance(made, msgspec.Struct) and not schema.get("required"):
