@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tensorfusion.model import keys
+from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
@@ -61,12 +62,18 @@ class World:
     profiles: dict[tuple[str, str], WorkloadProfile] = field(default_factory=dict)
     quotas: dict[str, GPUResourceQuota] = field(default_factory=dict)
     devices: list[DeviceCapacity] = field(default_factory=list)
+    allowed: str | None = None
+    """The annotation of the namespace; None for a namespace without it."""
 
     def pool(self, name: str) -> GPUPool | None:
         return self.pools.get(name)
 
     def default_pool(self) -> GPUPool | None:
         return default_pool(self.pools.values())
+
+    def namespace(self, name: str) -> Namespace | None:
+        annotations = {} if self.allowed is None else {keys.ALLOWED_POOLS: self.allowed}
+        return object_of(Namespace, name, annotations=annotations)
 
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
         return self.profiles.get((namespace, name))

@@ -91,6 +91,7 @@ def pod(*, labels: dict[str, str] | None = None, **wishes: str) -> dict[str, Any
 async def site() -> AsyncIterator[Site]:
     clock = VirtualClock()
     api = FakeApi(clock)
+    api.seed(r.NAMESPACES, {"metadata": {"name": "team"}})
     manager = Manager(api, clock=clock)
     made = Site(api, Webhook(manager, accounts=ACCOUNTS), clock)
     running = asyncio.ensure_future(manager.run())

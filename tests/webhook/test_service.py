@@ -52,6 +52,21 @@ async def test_a_default_pool_that_was_just_made_is_found(site: Any) -> None:
     assert written(answer, keys.GPU_POOL) == "main"
 
 
+async def test_a_namespace_that_is_not_in_the_cache_yet_is_read_and_its_limits_hold(site: Any) -> None:
+    site.put(r.GPU_POOLS, "main", metadata=DEFAULT)
+    site.put(r.GPU_POOLS, "small")
+    await site.settle()
+    site.api.remove(r.NAMESPACES, "team")
+    await site.settle()
+    site.put(r.NAMESPACES, "team", metadata={"annotations": {keys.ALLOWED_POOLS: "small"}})
+    site.reads()
+    answer = await site.create(tflops_limit="10", gpupool="main")
+    assert (answer.allowed, answer.code) == (False, 403)
+    assert "(small), found 'main'" in answer.message
+    assert ("get", "namespaces", "team") in site.reads()
+    assert written(await site.create(tflops_limit="10"), keys.GPU_POOL) == "small"
+
+
 async def test_what_does_not_exist_is_refused_after_one_look(site: Any) -> None:
     site.reads()
     answer = await site.create(tflops_limit="10", gpupool="none")

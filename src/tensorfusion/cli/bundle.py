@@ -13,6 +13,9 @@ from tensorfusion.model import resources as r
 from tensorfusion.model.crd import all_crds
 from tensorfusion.model.meta import Raw
 
+TENANT_ROLE = "tensor-fusion-tenant"
+"""What every user sees of the cluster beyond its namespace: the offer, never what others may do with it."""
+
 WORKLOADS_ACCOUNT = "tensor-fusion-workloads"
 """Identity of the embedded cluster's Deployment and ReplicaSet controllers."""
 
@@ -71,6 +74,27 @@ ACCOUNTS = {
 }
 
 
+_TENANT_RULES = [
+    _rule(keys.DOMAIN, ["gpus", "gpunodes", "gpupools", "schedulingconfigtemplates"], _READ),
+    {"nonResourceURLs": ["/api/simulate-schedule"], "verbs": ["post"]},
+]
+_NAMESPACE_KINDS = ["tensorfusionconnections", "tensorfusionworkloads", "workloadprofiles"]
+_AGGREGATED = {
+    "view": [_rule(keys.DOMAIN, ["gpuresourcequotas", *_NAMESPACE_KINDS], _READ)],
+    "edit": [_rule(keys.DOMAIN, _NAMESPACE_KINDS, ["create", "update", "patch", "delete", "deletecollection"])],
+}
+"""What our kinds add to the cluster's own roles; ``admin`` includes ``edit``, and ``edit`` includes ``view``."""
+
+
+def user_roles() -> Iterator[tuple[r.Resource, Raw]]:
+    """The roles of people: one over the cluster, and what joins view, edit and admin of their namespaces."""
+    yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, TENANT_ROLE), "rules": _TENANT_RULES}
+    for role, rules in _AGGREGATED.items():
+        body = _object(r.CLUSTER_ROLES, f"tensor-fusion-{role}")
+        body["metadata"]["labels"] |= {f"rbac.authorization.k8s.io/aggregate-to-{role}": "true"}
+        yield r.CLUSTER_ROLES, {**body, "rules": rules}
+
+
 def account_objects() -> Iterator[tuple[r.Resource, Raw]]:
     """Namespace, service accounts and their roles."""
     yield r.NAMESPACES, _object(r.NAMESPACES, keys.SYSTEM_NAMESPACE)
@@ -105,6 +129,7 @@ def bundle() -> Iterator[tuple[r.Resource, Raw]]:
     for crd in all_crds():
         yield r.CUSTOM_RESOURCE_DEFINITIONS, crd
     yield from account_objects()
+    yield from user_roles()
     yield from priority_classes()
 
 

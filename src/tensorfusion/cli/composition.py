@@ -36,13 +36,14 @@ from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
+from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.meta import Raw
+from tensorfusion.model.meta import Meta, Raw
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
-from tensorfusion.policy.admission import admit
+from tensorfusion.policy.admission import Snapshot, admit
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.lease import LeaderElector
 from tensorfusion.runtime.manager import Manager
@@ -53,7 +54,7 @@ from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.webhook.certificates import ensure_certificates
-from tensorfusion.webhook.lookup import CachedObjects, LiveModels
+from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
 from tensorfusion.webhook.registration import Address, register
 from tensorfusion.webhook.service import Webhook
 
@@ -179,6 +180,7 @@ class Process:
             pools=self._manager.informer(r.GPU_POOLS, GPUPool),
             profiles=self._manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
             quotas=self._manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
+            namespaces=self._manager.informer(r.NAMESPACES, Namespace),
             models=LiveModels(self._manager.informer(r.GPUS, GPU)),
         )
         self._routes += routes(
@@ -251,7 +253,12 @@ def _admitted(pod: Raw, snapshot: CachedObjects) -> Raw:
     """
     metadata = pod.get("metadata")
     namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-    verdict = admit(pod, namespace=str(namespace or "default"), seed="simulation", snapshot=snapshot)
+    place = str(namespace or "default")
+    view: Snapshot = snapshot
+    if snapshot.namespace(place) is None:  # a namespace that is still to be made has no restrictions yet
+        view = Overlay(snapshot)
+        view.namespaces[place] = Namespace(metadata=Meta(name=place))
+    verdict = admit(pod, namespace=place, seed="simulation", snapshot=view)
     if verdict.denial is not None:
         raise InvalidRequest(verdict.denial.message)
     admitted: Raw = json_patch(pod, verdict.ops)

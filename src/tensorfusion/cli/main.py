@@ -15,6 +15,8 @@ _COMMANDS = {
     "get": "List or show objects.",
     "explain": "Say why a pod is where it is, or why it waits.",
     "top": "Show how full the devices are.",
+    "tenant": "Make, list and delete tenants: namespace, quota, pools and users.",
+    "user": "Give people access to a namespace, and take it back.",
     "replay": "Replay a trace of nodes and pods through the API.",
     "version": "Print the version.",
     "completion": "Print a shell completion script.",

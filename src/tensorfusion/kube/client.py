@@ -29,12 +29,18 @@ _WATCH_SECONDS = (280, 320)
 _LONGEST_LINE = 32 << 20
 
 
-class _TokenStatus(msgspec.Struct, frozen=True):
+class IssuedToken(msgspec.Struct, frozen=True):
+    """A bearer token and until when it is good, as RFC 3339."""
+
     token: str
+    expires: str = msgspec.field(default="", name="expirationTimestamp")
+
+    def __repr__(self) -> str:
+        return f"IssuedToken(expires={self.expires!r})"
 
 
 class _TokenRequest(msgspec.Struct, frozen=True):
-    status: _TokenStatus
+    status: IssuedToken
 
 
 class Client:
@@ -205,13 +211,17 @@ class Client:
 
     async def token_request(self, namespace: str, account: str, *, seconds: int) -> str:
         """A fresh token of a service account."""
+        return (await self.issue_token(namespace, account, seconds=seconds)).token
+
+    async def issue_token(self, namespace: str, account: str, *, seconds: int) -> IssuedToken:
+        """A fresh token of a service account with its end, which a server may set earlier than asked for."""
         body = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": seconds},
         }
         answer = await self._write("POST", _path(SERVICE_ACCOUNTS, namespace, account, "token"), body)
-        return decode(answer, _TokenRequest).status.token
+        return decode(answer, _TokenRequest).status
 
     async def watch(
         self,

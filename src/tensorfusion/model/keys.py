@@ -48,6 +48,10 @@ GANG_TIMEOUT = f"{DOMAIN}/gang-timeout"
 DRA_ENABLED = f"{DOMAIN}/dra-enabled"
 DRA_CEL_EXPRESSION = f"{DOMAIN}/dra-cel-expression"
 
+# --- an administrator sets on a namespace ---
+ALLOWED_POOLS = f"{DOMAIN}/allowed-pools"
+TENANT = f"{DOMAIN}/tenant"  # a label
+
 # --- labels ---
 ENABLED = f"{DOMAIN}/enabled"
 COMPONENT = f"{DOMAIN}/component"

@@ -16,11 +16,13 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.annotations import PodWishes, annotations_of, parse_wishes
 from tensorfusion.model.container_counts import container_counts
+from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.affinity import add_node_affinity
+from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.container_patch import patch_containers
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
 from tensorfusion.policy.names import deployment_of, label_value, short_id
@@ -42,6 +44,8 @@ class Snapshot(Capacities, Protocol):
     def pool(self, name: str) -> GPUPool | None: ...
 
     def default_pool(self) -> GPUPool | None: ...
+
+    def namespace(self, name: str) -> Namespace | None: ...
 
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None: ...
 
@@ -85,6 +89,10 @@ class Verdict:
 UNCHANGED = Verdict()
 
 
+class _NotAllowed(InvalidRequest):
+    """The wish is well formed, and not this namespace's to make."""
+
+
 class _Unknown(InvalidRequest):
     def __init__(self, message: str, missing: Missing) -> None:
         self.missing = missing
@@ -126,6 +134,8 @@ def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snaps
             verdict = _admit_enabled(pod, labels, annotations, namespace=namespace, seed=seed, snapshot=snapshot)
         except _Unknown as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error)), error.missing))
+        except _NotAllowed as error:
+            return _forbidden(str(error))
         except InvalidRequest as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
     if not verdict.admitted and labels.get(keys.COMPONENT) == "worker":
@@ -162,7 +172,7 @@ def _admit_enabled(
     if wishes.enabled_replicas == 0:  # rollback: new pods are native again
         return UNCHANGED
     profile = _profile(wishes, namespace, snapshot)
-    pool = _pool(wishes, profile, snapshot)
+    pool = _pool(wishes, profile, snapshot, allowed=_allowed_pools(namespace, snapshot))
     _refuse_other_modes(wishes, profile, pool)
     native = native_gpus(containers)
     injected = _injected(wishes, containers, native)
@@ -240,10 +250,21 @@ def _profile(wishes: PodWishes, namespace: str, snapshot: Snapshot) -> WorkloadP
     return profile
 
 
-def _pool(wishes: PodWishes, profile: WorkloadProfile | None, snapshot: Snapshot) -> GPUPool:
+def _allowed_pools(namespace: str, snapshot: Snapshot) -> AllowedPools:
+    found = snapshot.namespace(namespace)
+    if found is None:  # no cache may open what a namespace's annotation closes
+        raise _Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
+    return allowed_pools(found)
+
+
+def _pool(wishes: PodWishes, profile: WorkloadProfile | None, snapshot: Snapshot, *, allowed: AllowedPools) -> GPUPool:
     name, source = wishes.pool or "", f"annotation {keys.GPU_POOL}"
     if not name and profile is not None:
         name, source = profile.spec.pool_name, f"WorkloadProfile {profile.key}: poolName"
+    if name and not allowed.allows(name):
+        raise _NotAllowed(allowed.refusal(source, repr(name)))
+    if not name and allowed.names is not None:
+        name, source = _pool_of_namespace(allowed, snapshot), f"namespace {allowed.namespace}: {keys.ALLOWED_POOLS}"
     if name:
         pool = snapshot.pool(name)
         if pool is None:
@@ -260,6 +281,17 @@ def _pool(wishes: PodWishes, profile: WorkloadProfile | None, snapshot: Snapshot
             Missing(r.GPU_POOLS, "", ""),
         )
     return pool
+
+
+def _pool_of_namespace(allowed: AllowedPools, snapshot: Snapshot) -> str:
+    """The pool of a pod that names none, in a namespace that may use some pools only."""
+    default = snapshot.default_pool()
+    if default is not None and allowed.allows(default.metadata.name):
+        return default.metadata.name
+    name = allowed.only()
+    if name is None:
+        raise _NotAllowed(allowed.refusal(f"annotation {keys.GPU_POOL}", "none"))
+    return name
 
 
 def _refuse_other_modes(wishes: PodWishes, profile: WorkloadProfile | None, pool: GPUPool) -> None:

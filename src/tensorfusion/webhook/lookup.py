@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tensorfusion.model.catalogue import CATALOGUE, lookup, model_matches
+from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key
@@ -56,11 +57,13 @@ class CachedObjects:
         pools: Informer[GPUPool],
         profiles: Informer[WorkloadProfile],
         quotas: Informer[GPUResourceQuota],
+        namespaces: Informer[Namespace],
         models: LiveModels,
     ) -> None:
         self._pools = pools.cache
         self._profiles = profiles.cache
         self._quotas = quotas.cache
+        self._namespaces = namespaces.cache
         self._models = models
         quotas.add_index(_NAMESPACE, lambda quota: (quota.metadata.namespace,))
 
@@ -69,6 +72,9 @@ class CachedObjects:
 
     def default_pool(self) -> GPUPool | None:
         return default_pool(self._pools.all())
+
+    def namespace(self, name: str) -> Namespace | None:
+        return self._namespaces.get(Key("", name))
 
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
         return self._profiles.get(Key(namespace, name))
@@ -87,12 +93,16 @@ class Overlay:
         self._below = below
         self.pools: dict[str, GPUPool] = {}
         self.profiles: dict[Key, WorkloadProfile] = {}
+        self.namespaces: dict[str, Namespace] = {}
 
     def pool(self, name: str) -> GPUPool | None:
         return self.pools.get(name) or self._below.pool(name)
 
     def default_pool(self) -> GPUPool | None:
         return self._below.default_pool() or default_pool(self.pools.values())
+
+    def namespace(self, name: str) -> Namespace | None:
+        return self.namespaces.get(name) or self._below.namespace(name)
 
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
         return self.profiles.get(Key(namespace, name)) or self._below.profile(namespace, name)

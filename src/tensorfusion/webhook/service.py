@@ -17,7 +17,7 @@ from tensorfusion.errors import ApiError, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
-from tensorfusion.model.core import Lease, Pod
+from tensorfusion.model.core import Lease, Namespace, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
@@ -45,7 +45,7 @@ VALIDATE_POD = "/validate-v1-pod"
 VALIDATE_BINDING = "/validate-v1-binding"
 
 _UNAVAILABLE = 503
-_READS = 3
+_READS = 4
 _ALLOWED = AdmissionResponse(allowed=True)
 
 ADMISSIONS = counter("tensorfusion_admissions_total", "Admission answers.", ("webhook", "result"))
@@ -78,6 +78,7 @@ class Webhook:
             pools=manager.informer(r.GPU_POOLS, GPUPool),
             profiles=manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
             quotas=manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
+            namespaces=manager.informer(r.NAMESPACES, Namespace),
             models=LiveModels(manager.informer(r.GPUS, GPU)),
         )
         self._clock = manager.clock
@@ -178,6 +179,9 @@ class Webhook:
                     r.WORKLOAD_PROFILES, WorkloadProfile, missing.name, namespace=missing.namespace
                 )
                 overlay.profiles[profile.key] = profile
+                return True
+            if missing.resource is r.NAMESPACES:
+                overlay.namespaces[missing.name] = await self._client.get(r.NAMESPACES, Namespace, missing.name)
                 return True
             if missing.name:
                 pool = await self._client.get(r.GPU_POOLS, GPUPool, missing.name)

@@ -18,7 +18,6 @@ _GROUP = CLUSTER_ROLES.group
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "delete", "deletecollection", "patch", "update")
 _EVERY = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_OURS = "tensor-fusion.ai"
 
 _PROBES = ("/healthz", "/livez", "/readyz", "/version", "/version/")
 _DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", *_PROBES, "/openapi", "/openapi/*")
@@ -99,7 +98,6 @@ def cluster_roles() -> list[JsonObject]:
             _rule(["apps"], _APPS_SEEN, _READ),
             _rule(["policy"], ["poddisruptionbudgets", "poddisruptionbudgets/status"], _READ),
             _rule(["events.k8s.io"], ["events"], _READ),
-            _rule([_OURS], ["gpuresourcequotas", "tensorfusionworkloads", "workloadprofiles"], _READ),
             into="view",
         ),
         _role(
@@ -112,7 +110,6 @@ def cluster_roles() -> list[JsonObject]:
             _rule(["policy"], ["poddisruptionbudgets"], _WRITE),
             _rule(["coordination.k8s.io"], ["leases"], _EVERY),
             _rule(["events.k8s.io"], ["events"], _WRITE),
-            _rule([_OURS], ["tensorfusionworkloads", "workloadprofiles"], _WRITE),
             into="edit",
         ),
         _role(
