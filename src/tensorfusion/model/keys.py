@@ -56,6 +56,7 @@ TENANT = f"{DOMAIN}/tenant"  # a label
 ENABLED = f"{DOMAIN}/enabled"
 COMPONENT = f"{DOMAIN}/component"
 WORKLOAD = f"{DOMAIN}/workload"
+WORKER_NAME = f"{DOMAIN}/worker-name"
 MANAGED_BY = f"{DOMAIN}/managed-by"
 POD_TEMPLATE_HASH = f"{DOMAIN}/pod-template-hash"
 HARDWARE_VENDOR = f"{DOMAIN}/hardware-vendor"

@@ -19,6 +19,7 @@ from tensorfusion.operator.fleet import Fleet, node_of, pool_of
 from tensorfusion.operator.gpu import GpuReconciler
 from tensorfusion.operator.leadership import Asked, IsLeader, LeaderOnly, Leadership
 from tensorfusion.operator.node import NodeReconciler, NodeStatusReconciler
+from tensorfusion.operator.platform import Platform
 from tensorfusion.operator.pool import PoolReconciler
 from tensorfusion.operator.quota import QuotaReconciler
 from tensorfusion.operator.rollup import RollUp
@@ -58,6 +59,7 @@ class Operator:
         self._node_status = self._add("gpunode-status", NodeStatusReconciler(self.fleet, rollup), after=_COALESCE)
         self._workloads = self._add("workload", workloads, after=_COALESCE)
         self._quota_source, self._workload_source = quotas, workloads
+        self._platform = Platform(manager, writer, rollup=rollup, workers=self._workers, add=self._add)
         self._subscribe()
         self._leadership.on_gain(self._start_over)
         manager.add_task("operator-leadership", self._leadership.run)
@@ -151,6 +153,7 @@ class Operator:
 
     def _start_over(self) -> None:
         """Leadership was won: everything may be out of date."""
+        self._platform.start_over()
         self._default_pool.add(THE_KEY)
         _ask(self._nodes, _keys(self.fleet.nodes))
         _ask(self._nodes, _keys(self.fleet.gpu_nodes))

@@ -17,6 +17,7 @@ from tensorfusion.model import resources as r
 from tensorfusion.model.gpu_node import NodePhase
 from tensorfusion.model.gpu_pool import GPUPool, GPUPoolStatus, PoolPhase
 from tensorfusion.model.meta import Key, Raw
+from tensorfusion.operator.cluster import cluster_of
 from tensorfusion.operator.fleet import Fleet, NodeSummary
 from tensorfusion.operator.node import signed
 from tensorfusion.operator.rollup import RollUp
@@ -34,6 +35,7 @@ def summarize(pool: GPUPool, nodes: list[NodeSummary]) -> GPUPoolStatus:
     ready = sum(node.phase is NodePhase.RUNNING for node in nodes)
     return msgspec.structs.replace(
         pool.status,
+        cluster=cluster_of(pool),
         phase=_phase(pool, nodes=len(nodes), ready=ready),
         total_nodes=len(nodes),
         total_gpus=figures.gpus,

@@ -52,6 +52,11 @@ class Workers:
             workers=len(found.pods) - found.failed - found.succeeded, ready=found.ready, failed=found.failed
         )
 
+    def pods(self, workload: Key) -> list[Pod]:
+        """The pods of a workload."""
+        found = self._workloads.get(workload)
+        return list(found.pods.values()) if found is not None else []
+
     def newest(self, workload: Key) -> Pod | None:
         """The youngest pod: what it asks for is what the workload asks for now."""
         found = self._workloads.get(workload)

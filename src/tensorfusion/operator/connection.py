@@ -1,0 +1,104 @@
+"""Give each TensorFusionConnection a worker of its workload, and say in its status which, or why none.
+
+The worker's name goes into a label first and into the status then, so that whoever counts connections never sees fewer
+than there are.
+
+Source: TensorFusionConnection of tensor-fusion.ai/v1; the choice is made in ``policy.connection``.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from tensorfusion.clock import Clock, timestamp
+from tensorfusion.errors import NotFound
+from tensorfusion.kube.api import Api
+from tensorfusion.model import keys
+from tensorfusion.model import resources as r
+from tensorfusion.model.connection import TensorFusionConnection, TensorFusionConnectionStatus
+from tensorfusion.model.core import Pod
+from tensorfusion.model.meta import Key, Object
+from tensorfusion.model.wire import to_wire
+from tensorfusion.model.workload import TensorFusionWorkload
+from tensorfusion.operator.workers import Workers
+from tensorfusion.policy.connection import choose_worker, connected, waiting
+from tensorfusion.runtime.controller import DONE, Result
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.runtime.writer import StatusWriter
+
+_LOOK_AGAIN = Result(requeue_after=6.0)
+_WORKLOAD = "operator/workload"
+
+
+class _Address(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    pod_ip: str = msgspec.field(default="", name="podIP")
+
+
+class _Reachable(Object, frozen=True):
+    status: _Address = msgspec.field(default_factory=_Address)
+
+
+class ConnectionReconciler:
+    """Key: a connection."""
+
+    def __init__(self, workers: Workers, manager: Manager, writer: StatusWriter, *, clock: Clock) -> None:
+        self._workers = workers
+        self._client: Api = manager.client
+        self._writer = writer
+        self._clock = clock
+        connections = manager.informer(r.TENSOR_FUSION_CONNECTIONS, TensorFusionConnection)
+        connections.add_index(_WORKLOAD, lambda one: (f"{one.metadata.namespace}/{one.spec.workload_name}",))
+        self.connections = connections.cache
+        self._workloads = manager.informer(r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload).cache
+
+    def ask_about(self, workload: Key, ask: Callable[[Key], None]) -> None:
+        """Ask for the connections of a workload whose workers changed."""
+        if len(self.connections):
+            for connection in self.connections.by_index(_WORKLOAD, str(workload)):
+                ask(connection.key)
+
+    async def reconcile(self, key: Key) -> Result:
+        connection = self.connections.get(key)
+        if connection is None or connection.metadata.deleting:
+            return DONE
+        workload_key = Key(key.namespace, connection.spec.workload_name)
+        workload = self._workloads.get(workload_key)
+        others = self.connections.by_index(_WORKLOAD, str(workload_key))
+        counts = Counter(one.status.worker_name for one in others if one.key != key and one.status.phase == "Running")
+        worker = choose_worker(connection, workload, pods=self._workers.pods(workload_key), connections=counts)
+        address = await self._address(worker) if worker is not None else ""
+        now = timestamp(self._clock.now())
+        if worker is None or not address:
+            self._write(connection, waiting(connection, workload, now=now))
+            return _LOOK_AGAIN
+        await self._label(connection, workload=workload_key.name, worker=worker.metadata.name)
+        self._write(connection, connected(connection, worker, address, now=now))
+        return DONE
+
+    async def _address(self, worker: Pod) -> str:
+        try:
+            found = await self._client.get(
+                r.PODS, _Reachable, worker.metadata.name, namespace=worker.metadata.namespace
+            )
+        except NotFound:
+            return ""
+        return found.status.pod_ip
+
+    async def _label(self, connection: TensorFusionConnection, *, workload: str, worker: str) -> None:
+        wanted = {keys.WORKLOAD: workload, keys.WORKER_NAME: worker}
+        if all(connection.metadata.labels.get(key) == value for key, value in wanted.items()):
+            return
+        with suppress(NotFound):
+            await self._client.patch(
+                r.TENSOR_FUSION_CONNECTIONS,
+                connection.metadata.name,
+                {"metadata": {"labels": wanted}},
+                namespace=connection.metadata.namespace,
+            )
+
+    def _write(self, connection: TensorFusionConnection, status: TensorFusionConnectionStatus) -> None:
+        """The whole status: the schema requires parts that have no default there."""
+        if status != connection.status:
+            self._writer.submit(r.TENSOR_FUSION_CONNECTIONS, connection.key, {"status": to_wire(status)}, urgent=True)
