@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
+
 from tensorfusion.model import keys
-from tensorfusion.model.resources import GPUS, NODES, PODS, SCHEDULING_CONFIG_TEMPLATES
+from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS, SCHEDULING_CONFIG_TEMPLATES
 from tensorfusion.scheduler.records import describe
 
 
@@ -165,13 +167,31 @@ async def test_of_several_quotas_the_lowest_ceiling_of_each_dimension_counts(wor
     assert "limit 1Gi" in world.reason_of("memory")
 
 
-async def test_a_dra_pod_is_placed_the_ordinary_way_and_an_event_says_so(world) -> None:
+@pytest.mark.parametrize(
+    ("pod", "pool", "template", "says"),
+    [
+        ("true", None, None, True),
+        (None, None, None, False),
+        (None, None, True, True),
+        (None, True, None, True),
+        (None, False, True, False),
+        ("false", True, True, False),
+        ("true", False, False, True),
+    ],
+)
+async def test_a_dra_pod_is_placed_the_ordinary_way_and_an_event_says_so(
+    world, pod: str | None, pool: bool | None, template: bool | None, says: bool
+) -> None:
     world.fleet()
-    world.worker("a", annotations={keys.DRA_ENABLED: "true"})
+    placement = {"placement": {"mode": "CompactFirst"}, "dra": {"enable": template}}
+    world.api.seed(SCHEDULING_CONFIG_TEMPLATES, {"metadata": {"name": "t"}, "spec": placement})
+    spec = {"schedulingConfigTemplate": "t", "draConfig": {"enable": pool}}
+    world.api.change(GPU_POOLS, "main", {"spec": spec})
+    world.worker("a", annotations={} if pod is None else {keys.DRA_ENABLED: pod})
     await world.start()
     await world.settle(1)
     assert world.node_of("a") == "n0"
-    assert "dra-enabled" in world.events_of("a")["DRAFallback"]
+    assert ("DRAFallback" in world.events_of("a")) is says
 
 
 async def test_a_placed_pod_has_its_events(world) -> None:

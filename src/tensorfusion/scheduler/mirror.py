@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tensorfusion.errors import InvalidRequest
-from tensorfusion.model.core import Node
+from tensorfusion.model import keys
+from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Object
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.template import SchedulingConfigTemplate
+from tensorfusion.policy.dra import dra_enabled
 from tensorfusion.runtime.informer import Change
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.feeds import PlacementDefaults
@@ -71,6 +73,13 @@ class FleetMirror:
         for pool in self._pools.values():
             if pool.spec.scheduling_config_template == name:
                 self._place(pool)
+
+    def dra_enabled(self, pod: Pod) -> bool:
+        """Whether the pod, its pool or the pool's template asks for Dynamic Resource Allocation."""
+        annotations = pod.metadata.annotations
+        pool = self._pools.get(annotations.get(keys.GPU_POOL, ""))
+        template = self._templates.get(pool.spec.scheduling_config_template) if pool is not None else None
+        return dra_enabled(annotations, pool, template)
 
     def quota(self, change: Change[GPUResourceQuota]) -> None:
         """A namespace's ceilings are those of all its quotas together."""

@@ -113,7 +113,8 @@ class Reports:
             pod,
             EventType.NORMAL,
             "DRAFallback",
-            f"{keys.DRA_ENABLED} is set: the share is placed by {keys.SCHEDULER_NAME} without a ResourceClaim",
+            f"{keys.DRA_ENABLED} is on for the pod or its pool: the share is placed by {keys.SCHEDULER_NAME} "
+            "without a ResourceClaim",
         )
 
     def forget(self, uid: str) -> None:

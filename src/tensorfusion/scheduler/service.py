@@ -94,8 +94,8 @@ class SchedulerService:
             priority_of=self._priority_of,
             refused=self._refused,
         )
-        mirror = FleetMirror(self.state, self._hints, defaults=defaults)
-        self._inbox = Inbox(manager, mirror, pod=self._apply_pod, news=self._kick.set)
+        self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
+        self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -187,7 +187,7 @@ class SchedulerService:
         if pod is None or pod.metadata.uid != pending.uid:
             self.book.left(pending.uid)  # deleted; the event is on its way
             return
-        if pending.attempts == 1 and pod.metadata.annotations.get(keys.DRA_ENABLED) == "true":
+        if pending.attempts == 1 and facts.request is not None and self._mirror.dra_enabled(pod):
             self._reports.dra_fallback(pod)
         started = time.perf_counter_ns()
         try:
