@@ -188,6 +188,17 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("GPUResourceQuota", {"total": {"requests": {"vram": 1.5}}}, "vram"),
     ("GPUResourceQuota", {"total": {"alertThresholdPercent": 101}}, "less than or equal to 100"),
     ("GPUResourceQuota", {"single": {"defaultRequests": BOTH}}, "exclude each other"),
+    ("GPUResourceQuota", {"total": {"requests": {"compute": "50"}}}, "stated in tflops"),
+    (
+        "GPUResourceQuota",
+        {"total": {"requests": {"tflops": "2k"}, "limits": {"tflops": 100}}},
+        "limits.tflops has to be at least requests.tflops",
+    ),
+    (
+        "GPUResourceQuota",
+        {"single": {"defaultRequests": {"vram": "2Gi"}, "defaultLimits": {"vram": "1024Mi"}}},
+        "defaultLimits.vram has to be at least defaultRequests.vram",
+    ),
     ("SchedulingConfigTemplate", {"dra": {"enable": True}}, "spec.placement: Required"),
     ("SchedulingConfigTemplate", {"placement": {"mode": "Random"}}, "Unsupported value"),
     ("WorkloadProfile", {"gpuCount": 129}, "less than or equal to 128"),
@@ -257,6 +268,12 @@ def test_recommendations_are_applied_only_to_the_lower_classes(kubectl: Kubectl)
     spec = stored(kubectl, obj("WorkloadIntelligence", spec={"autoApply": {}}))["spec"]
     assert spec["autoApply"]["qosAllowed"] == ["low", "medium"]
     assert spec["autoApply"]["dryRun"] is True
+
+
+def test_a_pools_name_has_to_fit_into_a_label(kubectl: Kubectl) -> None:
+    stored(kubectl, obj("GPUPool", "p" * 63, spec={}))
+    done = kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(obj("GPUPool", "p" * 64, spec={})))
+    assert "at most 63 characters" in done.stderr
 
 
 def test_a_percentage_beside_a_zero_tflops_is_allowed(kubectl: Kubectl) -> None:

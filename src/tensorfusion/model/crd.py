@@ -43,6 +43,8 @@ class CustomKind:
     resource: Resource
     type: type[Object]
     columns: tuple[Column, ...]
+    longest_name: int | None = None
+    """Characters of the name, where something else has to hold it; None where Kubernetes' own rule is enough."""
 
 
 KINDS: Mapping[str, CustomKind] = {
@@ -52,7 +54,7 @@ KINDS: Mapping[str, CustomKind] = {
         CustomKind(r.GPU_NODES, gpu_node.GPUNode, gpu_node.COLUMNS),
         CustomKind(r.GPU_NODE_CLAIMS, node_claim.GPUNodeClaim, node_claim.COLUMNS),
         CustomKind(r.GPU_NODE_CLASSES, node_class.GPUNodeClass, node_class.COLUMNS),
-        CustomKind(r.GPU_POOLS, gpu_pool.GPUPool, gpu_pool.COLUMNS),
+        CustomKind(r.GPU_POOLS, gpu_pool.GPUPool, gpu_pool.COLUMNS, longest_name=63),
         CustomKind(r.GPU_RESOURCE_QUOTAS, quota.GPUResourceQuota, quota.COLUMNS),
         CustomKind(r.PROVIDER_CONFIGS, provider_config.ProviderConfig, provider_config.COLUMNS),
         CustomKind(r.SCHEDULING_CONFIG_TEMPLATES, template.SchedulingConfigTemplate, template.COLUMNS),
@@ -74,6 +76,10 @@ def crd(kind: str) -> dict[str, Any]:  # Any: JSON
     resource = custom.resource
     schema = schema_of(custom.type, skip=frozenset(_ENVELOPE))
     schema["properties"] = _ENVELOPE | schema["properties"]
+    if custom.longest_name is not None:
+        rule = f"size(self.metadata.name) <= {custom.longest_name}"
+        message = f"the name has to fit into a label: at most {custom.longest_name} characters"
+        schema["x-kubernetes-validations"] = [{"rule": rule, "message": message}]
     version: dict[str, Any] = {
         "name": resource.version,
         "served": True,

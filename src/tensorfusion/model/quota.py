@@ -6,20 +6,47 @@ is unlimited, as users of the API expect).
 Source: GPUResourceQuota of tensor-fusion.ai/v1; ``total.maxGPUCount`` is ours.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from tensorfusion.model.meta import Condition, Object
 from tensorfusion.model.quantities import EXCLUSIVE, ComputeResource
-from tensorfusion.model.rules import Column, Count, Part, Percent, Rules, Time
+from tensorfusion.model.rules import Cel, Column, Count, Part, Percent, Rules, Time
+
+_AMOUNTS = (
+    Cel(
+        "!has(self.compute)",
+        "a ceiling is stated in tflops: percent of a device counts as that share of the device it lands on",
+    ),
+)
+"""For ceilings: percentages of different devices do not add up."""
+
+
+def _limits_cover_requests(requests: str, limits: str) -> tuple[Cel, ...]:
+    """A limit below the request of the same dimension would refuse everybody."""
+    return tuple(
+        Cel(
+            f"!has(self.{requests}) || !has(self.{limits}) || !has(self.{requests}.{part}) || "
+            f"!has(self.{limits}.{part}) || quantity(string(self.{limits}.{part}))"
+            f".compareTo(quantity(string(self.{requests}.{part}))) >= 0",
+            f"{limits}.{part} has to be at least {requests}.{part}",
+        )
+        for part in ("tflops", "vram")
+    )
 
 
 class QuotaTotal(Part, frozen=True):
     """Ceilings of the namespace's sums."""
 
-    requests: Annotated[ComputeResource | None, Rules("Ceiling of all requests, times their device count.")] = None
-    limits: Annotated[ComputeResource | None, Rules("Ceiling of all limits, times their device count.")] = None
+    cel: ClassVar[tuple[Cel, ...]] = _limits_cover_requests("requests", "limits")
+
+    requests: Annotated[
+        ComputeResource | None, Rules("Ceiling of all requests, times their device count.", cel=_AMOUNTS)
+    ] = None
+    limits: Annotated[
+        ComputeResource | None, Rules("Ceiling of all limits, times their device count.", cel=_AMOUNTS)
+    ] = None
     max_workers: Annotated[Count, Rules("Most pods with shares.")] = msgspec.field(default=32768, name="maxWorkers")
     max_gpu_count: Annotated[Count | None, Rules("Most shares: the sum of all device counts.")] = msgspec.field(
         default=None, name="maxGPUCount"
@@ -32,11 +59,16 @@ class QuotaTotal(Part, frozen=True):
 class QuotaSingle(Part, frozen=True):
     """Ceilings and defaults of one worker, per device."""
 
-    max_requests: Annotated[ComputeResource | None, Rules("Most that a worker may request of a device.")] = (
-        msgspec.field(default=None, name="maxRequests")
+    cel: ClassVar[tuple[Cel, ...]] = (
+        *_limits_cover_requests("maxRequests", "maxLimits"),
+        *_limits_cover_requests("defaultRequests", "defaultLimits"),
     )
-    max_limits: Annotated[ComputeResource | None, Rules("Highest limits of a worker on a device.")] = msgspec.field(
-        default=None, name="maxLimits"
+
+    max_requests: Annotated[
+        ComputeResource | None, Rules("Most that a worker may request of a device.", cel=_AMOUNTS)
+    ] = msgspec.field(default=None, name="maxRequests")
+    max_limits: Annotated[ComputeResource | None, Rules("Highest limits of a worker on a device.", cel=_AMOUNTS)] = (
+        msgspec.field(default=None, name="maxLimits")
     )
     max_gpu_count: Annotated[Count | None, Rules("Most devices of a worker.")] = msgspec.field(
         default=None, name="maxGPUCount"

@@ -216,18 +216,18 @@ def _ceilings(quota: GPUResourceQuota) -> dict[str, int]:
     single = quota.spec.single or QuotaSingle()
     nothing = ComputeResource()
     totals = {
-        "total_compute": (total.requests or nothing).gflops(),
-        "total_vram": (total.requests or nothing).vram_bytes(),
-        "total_compute_limit": (total.limits or nothing).gflops(),
-        "total_vram_limit": (total.limits or nothing).vram_bytes(),
+        "total_compute": (total.requests or nothing).gflops(Rounding.DOWN),
+        "total_vram": (total.requests or nothing).vram_bytes(Rounding.DOWN),
+        "total_compute_limit": (total.limits or nothing).gflops(Rounding.DOWN),
+        "total_vram_limit": (total.limits or nothing).vram_bytes(Rounding.DOWN),
         "total_workers": total.max_workers,
         "total_devices": total.max_gpu_count,
     }
     singles = {
-        "single_compute": (single.max_requests or nothing).gflops(),
-        "single_vram": (single.max_requests or nothing).vram_bytes(),
-        "single_compute_limit": (single.max_limits or nothing).gflops(),
-        "single_vram_limit": (single.max_limits or nothing).vram_bytes(),
+        "single_compute": (single.max_requests or nothing).gflops(Rounding.DOWN),
+        "single_vram": (single.max_requests or nothing).vram_bytes(Rounding.DOWN),
+        "single_compute_limit": (single.max_limits or nothing).gflops(Rounding.DOWN),
+        "single_vram_limit": (single.max_limits or nothing).vram_bytes(Rounding.DOWN),
         "single_devices": single.max_gpu_count,
     }
     return {name: value for name, value in totals.items() if value is not None} | {

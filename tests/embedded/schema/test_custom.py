@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tensorfusion.embedded.facts import load_facts
 from tensorfusion.embedded.schema.decode import DEEPEST, compile_decoder
 from tensorfusion.embedded.schema.schema import OBJECT_META, CustomSchema, FieldValidation
+from tensorfusion.embedded.schema.structure import check_structure
 from tensorfusion.errors import BadRequest, Invalid
 from tensorfusion.model.resources import Resource
 
@@ -212,3 +213,15 @@ def test_whatever_is_sent_is_accepted_or_refused_and_preparing_is_idempotent(spe
         schema.validate(obj)
     except Invalid as error:
         assert error.causes
+
+
+def test_a_rule_at_the_root_may_speak_of_the_name() -> None:
+    rule = {"rule": "size(self.metadata.name) <= 3 && self.kind == 'Foo'", "message": "too long"}
+    root = {"type": "object", "properties": {"metadata": {"type": "object"}}, "x-kubernetes-validations": [rule]}
+    problems: list[Any] = []
+    check_structure(root, None, problems)
+    assert problems == []
+    schema = CustomSchema(FOOS, root, DECODE)
+    schema.validate({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "abc"}})
+    with pytest.raises(Invalid, match="too long"):
+        schema.validate({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "abcd"}})

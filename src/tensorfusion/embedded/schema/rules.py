@@ -106,19 +106,27 @@ MISSING = _MISSING
 
 
 def compile_rules(schema: Raw, where: Path, problems: list[Problem]) -> RuleNode | None:
-    """The rules of a schema, None when it has none. What is wrong with them is added to ``problems``."""
+    """The rules of an object's schema, None when it has none. What is wrong with them is added to ``problems``.
+
+    As those of an embedded object, its rules may speak of ``apiVersion``, ``kind`` and ``metadata.name``, whatever the
+    schema says of them.
+    """
+    return _compile_node({**schema, "x-kubernetes-embedded-resource": True}, where, problems)
+
+
+def _compile_node(schema: Raw, where: Path, problems: list[Problem]) -> RuleNode | None:
     rules = list(_rules_at(schema, where, problems))
     properties: dict[str, RuleNode] = {}
     at_properties: Path = (where, "properties")
     for name, inner in schema.get("properties", {}).items():
-        node = compile_rules(inner, (at_properties, Member(name)), problems)
+        node = _compile_node(inner, (at_properties, Member(name)), problems)
         if node is not None:
             properties[name] = node
     items = schema.get("items")
-    item_node = compile_rules(items, (where, "items"), problems) if isinstance(items, dict) else None
+    item_node = _compile_node(items, (where, "items"), problems) if isinstance(items, dict) else None
     additional = schema.get("additionalProperties")
     member_node = (
-        compile_rules(additional, (where, "additionalProperties"), problems) if isinstance(additional, dict) else None
+        _compile_node(additional, (where, "additionalProperties"), problems) if isinstance(additional, dict) else None
     )
     if not (rules or properties or item_node or member_node):
         return None
