@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [str(Path(sys.executable).with_name("tensorfusion"))]
-FOLDER = ROOT / ".demo"
+FOLDER = Path(os.environ.get("DEMO_FOLDER") or ROOT / ".demo")
 PATIENCE = 30.0
 GPU_IDS = "tensor-fusion.ai/gpu-ids"
 

@@ -1,12 +1,17 @@
 """The program's own commands against a running cluster."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cluster import Cluster, eventually
+from tensorfusion.testing.traces import generate, write_trace
 from test_road import create, gpu_pod, running
 
 
@@ -92,3 +97,56 @@ def test_what_is_said_of_pods_takes_a_token_and_is_compressed_where_wanted(clust
     with urllib.request.urlopen(asked, timeout=30) as answer:
         assert answer.headers["Content-Encoding"] == "gzip"
         assert "gpuStore" in json.loads(gzip.decompress(answer.read()))
+
+
+def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the program without a cluster of its own."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=150, check=False, env={**os.environ, **environment}
+    )
+
+
+def test_a_replay_accounts_for_every_arrival(tmp_path: Path) -> None:
+    nodes, pods = generate(nodes=12, pods=60, seed=3)
+    machines, arrivals = write_trace(tmp_path, nodes, pods)
+    files = ["--nodes", str(machines), "--pods", str(arrivals)]
+    done = program("-m", "tensorfusion", "replay", *files, "--json", str(tmp_path / "out.json"))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert (figures["nodes"], figures["pods"]) == (12, 60)
+    assert figures["placed"] > 0
+    assert figures["placed"] + sum(figures["pending"].values()) + sum(figures["refused"].values()) == 60
+    assert f"placed      {figures['placed']} of 60 pods" in done.stdout
+
+
+def test_the_demo_shows_what_happened_and_leaves_nothing_running(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = program(str(Path(__file__).parents[2] / "tools" / "demo.py"), DEMO_FOLDER=str(folder))
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "Placed: 9 pods",
+        "Waiting: 2 pods",
+        "quota exceeded in namespace team-a",
+        "Devices",
+        "export KUBECONFIG",
+    ):
+        assert part in done.stdout
+    assert not folder.exists()
+    running = [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _text(entry)]
+    assert running == []
+
+
+def _text(entry: Path) -> str:
+    try:
+        return entry.read_text(errors="replace")
+    except OSError:  # ended meanwhile
+        return ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_and_version_answer_at_once(shell: str) -> None:
+    script = program("-m", "tensorfusion", "completion", shell)
+    assert script.returncode == 0, script.stderr
+    assert "tensorfusion" in script.stdout
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", program("-m", "tensorfusion", "version").stdout)
