@@ -61,3 +61,19 @@ def test_an_unknown_index_is_refused_and_changes_nothing() -> None:
         vendor.lose("n", [0, 4])
     assert indices(vendor) == [0, 1, 2, 3]
     assert vendor.devices("elsewhere") == []
+
+
+def test_a_fleet_that_changes_tells_of_the_nodes_that_differ() -> None:
+    vendor = SimulatedVendor(fleet())
+    heard: list[str] = []
+    vendor.on_change(heard.append)
+    vendor.lose("n", [3])
+    heard.clear()
+    more = devices_of("m", count=1, vendor="NVIDIA", model="L4", compute=1, vram=1)
+    vendor.follow([*fleet(), *more])
+    assert heard == ["m"]
+    assert vendor.nodes == {"n", "m"}
+    assert len(vendor.devices("n")) == 3
+    vendor.follow(more)
+    assert heard == ["m", "n"]
+    assert vendor.devices("n") == []

@@ -10,7 +10,7 @@ import gc
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,6 +26,7 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.controllers.deployment import DeploymentController
 from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
 from tensorfusion.embedded.fleet import NodeSpec, demo_fleet, load_fleet
+from tensorfusion.embedded.fleet_watch import FleetWatch
 from tensorfusion.embedded.kubelet import SimulatedKubelets
 from tensorfusion.embedded.patch import json_patch
 from tensorfusion.errors import InvalidRequest
@@ -204,13 +205,23 @@ class Process:
         self._after_sync.append(first_pool)
 
     async def _prepare_nodes(self) -> None:
-        nodes = load_fleet(self._settings.fleet) if self._settings.fleet is not None else demo_fleet()
+        path = self._settings.fleet
+        nodes = load_fleet(path) if path is not None and path.exists() else demo_fleet()
         client = await self._connect(keys.HYPERVISOR_ACCOUNT)
         vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
         agent = NodeAgent(client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock)
         kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock)
         agent.install(self._manager)
         kubelets.install(self._manager)
+        if path is None:
+            return
+
+        def follow(fleet: Sequence[NodeSpec]) -> None:
+            agent.serve(node.name for node in fleet if node.devices is not None)
+            vendor.follow(device for node in fleet for device in _devices(node))
+            kubelets.machines.follow(fleet)
+
+        self._manager.add_task("fleet-file", FleetWatch(path, follow, clock=self._clock).run)
 
     async def _prepare_workloads(self) -> None:
         client = await self._connect(WORKLOADS_ACCOUNT)

@@ -70,13 +70,14 @@ def command(
     unknown = wanted - set(_COMPONENTS)
     if unknown:
         raise ConfigError(f"--components: wanted some of {', '.join(_COMPONENTS)}, found {min(unknown)!r}")
+    if fleet is not None and not fleet.exists():
+        raise ConfigError(f"--fleet: wanted a file, found nothing at {fleet}")
     if data is not None:
         folder = Folder(data.absolute())
         accounts = accounts or folder.run
         certificates = certificates or folder.root / "pki" / "webhook"
         state = state or folder.run / "control.json"
-        kept = folder.root / "fleet.yaml"
-        fleet = fleet or (kept if kept.exists() else None)
+        fleet = fleet or folder.fleet_file
     if accounts is None or certificates is None or state is None:
         raise ConfigError("give --data, or all of --accounts, --certificates and --state")
     settings = Settings(

@@ -61,6 +61,16 @@ class Folder:
         fresh.rename(self.ready_file)
 
     @property
+    def fleet_file(self) -> Path:
+        """The machines that the cluster simulates; the demo's fleet where there is no such file."""
+        return self.root / "fleet.yaml"
+
+    @property
+    def store(self) -> Path:
+        """All objects of the cluster."""
+        return self.root / "store.db"
+
+    @property
     def store_lock(self) -> Path:
         """Names the process that has the store open."""
         return self.root / "store.db.lock"

@@ -12,6 +12,7 @@ from tensorfusion.cli.session import cluster_options, output_option, print_table
 from tensorfusion.errors import ConfigError
 from tensorfusion.kube.client import Client
 from tensorfusion.model.resources import Resource
+from tensorfusion.suggestions import did_you_mean
 
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
@@ -79,4 +80,5 @@ async def find_resource(client: Client, word: str) -> Resource:
             if wanted in (resource.plural, resource.kind.lower(), resource.id):
                 return resource
             known.append(resource.plural)
-    raise ConfigError(f"the server has no kind {word!r}: known are {', '.join(sorted(known))}")
+    likely = did_you_mean(word, known, listed=False)
+    raise ConfigError(f"the server has no kind {word!r}{likely or ': known are ' + ', '.join(sorted(known))}")

@@ -15,6 +15,7 @@ _COMMANDS = {
     "get": "List or show objects.",
     "explain": "Say why a pod is where it is, or why it waits.",
     "top": "Show how full the devices are.",
+    "fleet": "Add, remove, drain, break and heal simulated machines.",
     "tenant": "Make, list and delete tenants: namespace, quota, pools and users.",
     "user": "Give people access to a namespace, and take it back.",
     "replay": "Replay a trace of nodes and pods through the API.",

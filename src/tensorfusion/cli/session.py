@@ -59,6 +59,21 @@ def kubeconfig_path(kubeconfig: Path | None, data: Path | None) -> Path:
     return path
 
 
+def embedded_folder(kubeconfig: Path | None, data: Path | None) -> Folder:
+    """The folder of the embedded cluster that the options mean.
+
+    Raises:
+        ConfigError: they mean no cluster, or one that is not embedded.
+    """
+    folder = Folder(data.absolute() if data is not None else kubeconfig_path(kubeconfig, data).absolute().parent)
+    if not folder.store.exists():
+        raise ConfigError(
+            f"no embedded cluster in {folder.root}: start one with `tensorfusion up --detach`, "
+            "or name its folder with --data"
+        )
+    return folder
+
+
 def with_client(kubeconfig: Path | None, data: Path | None, work: Callable[["Client"], Awaitable[T]]) -> T:
     """Run ``work`` with a client of the cluster that the options mean."""
     from tensorfusion.kube.client import Client

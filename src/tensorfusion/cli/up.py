@@ -49,7 +49,7 @@ def _keep_fleet(folder: Folder, fleet: Path | None) -> None:
     from tensorfusion.embedded.fleet import load_fleet
 
     load_fleet(fleet)
-    (folder.root / "fleet.yaml").write_bytes(fleet.read_bytes())
+    folder.fleet_file.write_bytes(fleet.read_bytes())
 
 
 def _detach(folder: Folder, *, port: int, http_port: int) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from tensorfusion.errors import ConfigError, InvalidQuantity
-from tensorfusion.model.catalogue import lookup
+from tensorfusion.model.catalogue import CATALOGUE, lookup
+from tensorfusion.suggestions import did_you_mean
 from tensorfusion.units import Rounding, to_bytes, to_gflops, to_milli
 
 _NODE_KEYS = frozenset({"name", "count", "cpu", "memory", "labels", "taints", "gpus", "pods", "disk"})
@@ -52,18 +53,20 @@ class NodeSpec:
     disk: int = 100 << 30
 
 
+def demo_document() -> dict[str, Any]:  # Any: YAML
+    """The fleet document without a file: 4 A100-80G, 4 H100-80G and 2 L4 on three machines."""
+    return {
+        "nodes": [
+            {"name": "a100-0", "cpu": 64, "memory": "512Gi", "gpus": {"model": "A100_SXM_80G", "count": 4}},
+            {"name": "h100-0", "cpu": 64, "memory": "512Gi", "gpus": {"model": "H100_SXM", "count": 4}},
+            {"name": "l4-0", "cpu": 32, "memory": "128Gi", "gpus": {"model": "L4", "count": 2}},
+        ]
+    }
+
+
 def demo_fleet() -> list[NodeSpec]:
-    """The fleet without a file: 4 A100-80G, 4 H100-80G and 2 L4 on three machines."""
-    return parse_fleet(
-        {
-            "nodes": [
-                {"name": "a100-0", "cpu": 64, "memory": "512Gi", "gpus": {"model": "A100_SXM_80G", "count": 4}},
-                {"name": "h100-0", "cpu": 64, "memory": "512Gi", "gpus": {"model": "H100_SXM", "count": 4}},
-                {"name": "l4-0", "cpu": 32, "memory": "128Gi", "gpus": {"model": "L4", "count": 2}},
-            ]
-        },
-        source="the demo's fleet",
-    )
+    """The machines of the fleet without a file."""
+    return parse_fleet(demo_document(), source="the demo's fleet")
 
 
 def load_fleet(path: Path) -> list[NodeSpec]:
@@ -155,6 +158,7 @@ def _devices(entry: object, *, where: str) -> DeviceSpec:
     if known is None and len(stated) < 2:
         raise ConfigError(
             f"{where}: {model!r} is not in the catalogue: state its tflops and vram, or use a known model"
+            + did_you_mean(model, [known.model for known in CATALOGUE], listed=False)
         )
     compute = known.compute if known is not None else 0
     vram = known.vram if known is not None else 0

@@ -47,6 +47,10 @@ class SimulatedMachines:
         self._client = client
         self._specs = {spec.name: spec for spec in specs}
         self._addresses = {spec.name: _address(number) for number, spec in enumerate(specs, start=1)}
+        self._current = frozenset(self._specs)
+        """The machines of the fleet as it is now; ``_specs`` also knows those that were taken out of it."""
+        self._changed: set[str] = set()
+        """Machines that are other than their Nodes say."""
         self._clock = clock
         self._registered: set[str] = set()
         """Nodes that existed at some time of this process's life."""
@@ -63,6 +67,25 @@ class SimulatedMachines:
         self._nodes.subscribe(self._on_node)
         for name in self._specs:
             self._queue.add(Key("", name))
+
+    def follow(self, specs: Sequence[NodeSpec]) -> None:
+        """The fleet is now this one: new machines register, changed ones say so.
+
+        A machine that is not in it any more is left to whoever takes its Node away: its pods have to end first.
+        """
+        current, self._current = self._current, frozenset(spec.name for spec in specs)
+        for spec in specs:
+            known = self._specs.get(spec.name)
+            if spec == known and spec.name in current:
+                continue
+            if known is None:
+                self._addresses[spec.name] = _address(len(self._addresses) + 1)
+            elif spec.name in current:
+                self._changed.add(spec.name)
+            else:
+                self._registered.discard(spec.name)  # it was taken out, and is put in again
+            self._specs[spec.name] = spec
+            self._queue.add(Key("", spec.name))
 
     def __contains__(self, name: str) -> bool:
         return name in self._specs
@@ -101,12 +124,29 @@ class SimulatedMachines:
                 await self._register(spec)
             return DONE
         wanted = "Unknown" if _cut_off(node) else "True"
+        if key.name in self._changed:
+            await self._correct(spec, wanted)
+            return DONE
         ready = next((condition.status for condition in node.status.conditions if condition.type == "Ready"), "")
         if ready != wanted:
             status = {"conditions": [self._ready_condition(wanted)]} if ready else self._status(spec, wanted)
             await self._client.patch(NODES, key.name, {"status": status}, subresource="status", type_=Ignored)
             log.info("node changed", node=key.name, ready=wanted)
         return DONE
+
+    async def _correct(self, spec: NodeSpec, ready: str) -> None:
+        """Make the Node of a machine that was changed say what it is now."""
+        self._changed.discard(spec.name)
+        wanted = self._object(spec)
+        part = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": {"taints": wanted["spec"].get("taints")}}
+        try:
+            await self._client.patch(NODES, spec.name, part, type_=Ignored)
+            status = {"status": self._status(spec, ready)}
+            await self._client.patch(NODES, spec.name, status, subresource="status", type_=Ignored)
+        except BaseException:
+            self._changed.add(spec.name)
+            raise
+        log.info("node changed", node=spec.name, ready=ready)
 
     async def _register(self, spec: NodeSpec) -> None:
         try:
@@ -183,12 +223,12 @@ class SimulatedMachines:
 
     async def _renew_leases(self) -> None:
         """Each node's Lease every 10 s, or as slowly as keeps all of them under the budget of writes."""
-        period = max(_LEASE_EVERY, len(self._specs) / _LEASES_PER_SECOND)
-        step = period / max(1, len(self._specs))
         failing = False
         while True:
+            period = max(_LEASE_EVERY, len(self._specs) / _LEASES_PER_SECOND)
+            step = period / max(1, len(self._specs))
             began = self._clock.monotonic()
-            for number, name in enumerate(self._specs):
+            for number, name in enumerate(tuple(self._specs)):
                 await self._clock.sleep(began + number * step - self._clock.monotonic())
                 try:
                     await self._renew(name, seconds=int(4 * period))

@@ -77,6 +77,10 @@ class NodeAgent:
         self._vendor.on_change(self._enqueue)
         self._vendor.install(manager)
 
+    def serve(self, nodes: Iterable[str]) -> None:
+        """Serve these nodes too. A node that was served stays so: what runs there has to be released."""
+        self._nodes |= frozenset(nodes)
+
     def admit_share(self, pod: Pod) -> str | None:
         """None when the pod's devices hold its shares (they are then taken); else one line that says why not."""
         return self._books.charge(pod, self._present(pod.spec.node_name))

@@ -8,7 +8,7 @@ this version does not have are refused instead of half carried out; ``dra-enable
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tensorfusion.errors import InvalidRequest
@@ -25,6 +25,7 @@ from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.container_patch import patch_containers
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
+from tensorfusion.policy.misspelled import misspelled
 from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Op, Patch, contains
 from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
@@ -118,6 +119,18 @@ def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snaps
     ``namespace`` is where it is created (the object may leave it out); ``seed`` is the admission request's uid, from
     which the workload name of a pod without a name is made.
     """
+    verdict = _decide(pod, namespace=namespace, seed=seed, snapshot=snapshot)
+    metadata = _mapping(pod.get("metadata"))
+    hints = misspelled(_mapping(metadata.get("labels")), _mapping(metadata.get("annotations")))
+    if not hints:
+        return verdict
+    if verdict.denial is not None:
+        told = one_line(f"{verdict.denial.message}; {hints[0]}")
+        return replace(verdict, denial=replace(verdict.denial, message=told))
+    return replace(verdict, warnings=(*verdict.warnings, *map(one_line, hints)))
+
+
+def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot) -> Verdict:
     try:
         check_metadata(pod)
     except InvalidRequest as error:

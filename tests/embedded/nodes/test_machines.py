@@ -161,3 +161,48 @@ async def test_leases_outlive_an_api_that_is_down(world: NodeWorld) -> None:
     lease = world.find(LEASES, "n-0", "kube-node-lease")
     assert lease is not None
     assert lease["spec"]["renewTime"] >= "2026-01-01T00:01:10"
+
+
+async def test_machines_that_join_while_it_runs_register_with_addresses_of_their_own(world: NodeWorld) -> None:
+    followed = machines(world)
+    await world.start(followed)
+    followed.follow(fleet(4))
+    await world.settle()
+    assert ready(world, "n-3") == "True"
+    addresses = {node(world, f"n-{number}")["status"]["addresses"][0]["address"] for number in range(4)}
+    assert len(addresses) == 4
+    assert node_writes(world) == 4
+
+
+async def test_a_machine_that_is_changed_says_what_it_is_now(world: NodeWorld) -> None:
+    followed = machines(world)
+    await world.start(followed)
+    gpus = {"model": "L4", "count": 2}
+    taint = {"key": "gpu", "value": "only", "effect": "NoSchedule"}
+    followed.follow([*fleet(1, cpu=9, gpus=gpus, taints=[taint]), fleet()[1]])
+    await world.settle()
+    changed = node(world)
+    assert changed["status"]["capacity"]["cpu"] == "9"
+    assert changed["metadata"]["labels"]["nvidia.com/gpu.count"] == "2"
+    assert changed["spec"]["taints"] == [taint]
+    assert ready(world) == "True"
+    writes = node_writes(world)
+    followed.follow([*fleet(1, cpu=9, gpus=gpus, taints=[taint]), fleet()[1]])
+    await world.settle()
+    assert node_writes(world) == writes
+
+
+async def test_a_machine_taken_out_and_put_in_again_registers_again_and_a_deleted_one_does_not(
+    world: NodeWorld,
+) -> None:
+    followed = machines(world)
+    await world.start(followed)
+    for name in ("n-0", "n-1"):
+        world.api.remove(NODES, name)
+    await world.settle()
+    followed.follow(fleet()[1:])  # n-0 is taken out; n-1 stays in the fleet, out of service
+    await world.settle()
+    followed.follow(fleet())
+    await world.settle()
+    assert ready(world) == "True"
+    assert world.find(NODES, "n-1") is None

@@ -86,6 +86,17 @@ class SimulatedVendor:
     def on_change(self, notify: Callable[[str], None]) -> None:
         self._listeners.append(notify)
 
+    def follow(self, devices: Iterable[Device]) -> None:
+        """These are all the devices there are from now on; who listens is told of the nodes that differ."""
+        fresh: dict[str, list[Device]] = {}
+        for device in devices:
+            fresh.setdefault(device.node, []).append(device)
+        before, self._by_node = self._by_node, fresh
+        for node in before.keys() | fresh.keys():
+            if before.get(node) != fresh.get(node):
+                for notify in self._listeners:
+                    notify(node)
+
     def lose(self, node: str, indices: Iterable[int]) -> None:
         """From now on exactly these devices of the node do not answer; an empty list regains all of them.
 
