@@ -51,9 +51,17 @@ def test_zero_enabled_replicas_roll_back_to_the_native_gpu(world, pod) -> None:
     assert world.decide(pod(containers=[NATIVE], enabled_replicas="0")) == UNCHANGED
 
 
-def test_enabled_replicas_are_accepted_with_a_warning(world, pod) -> None:
-    (warning,) = world.decide(pod(tflops_limit="1", enabled_replicas="3")).warnings
-    assert keys.ENABLED_REPLICAS in warning
+def test_enabled_replicas_name_the_counter_of_the_pods_controller(world, pod) -> None:
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d", "uid": "u1", "controller": True}
+    made = pod(tflops_limit="1", enabled_replicas="3", labels={"pod-template-hash": "5d"})
+    made["metadata"]["ownerReferences"] = [owner]
+    canary = world.decide(made).canary
+    assert (canary.limit, canary.owner, canary.name, canary.uid) == (3, r.REPLICA_SETS, "web-5d", "u1")
+    assert canary.key == f"{keys.DOMAIN}/tf-counter-5d"
+
+
+def test_enabled_replicas_need_a_controller(world, pod) -> None:
+    assert "found a pod without a controller" in world.refusal(pod(tflops_limit="1", enabled_replicas="3"))
 
 
 def test_no_named_container_in_the_pod_leaves_it_unchanged_with_a_warning(world, pod) -> None:

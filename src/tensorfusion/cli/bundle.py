@@ -34,7 +34,11 @@ _CONTROLLER_RULES = [
     _rule("", ["nodes"], [*_READ, "patch"]),
     _rule("", ["namespaces", "services"], _READ),
     _rule("", ["events"], ["create", "patch"]),
-    _rule("apps", ["deployments", "replicasets"], _READ),
+    _rule("apps", ["deployments"], _READ),
+    # the counters of canaries
+    _rule("apps", ["replicasets", "statefulsets", "daemonsets"], [*_READ, "patch"]),
+    _rule("batch", ["jobs"], [*_READ, "patch"]),
+    _rule("", ["replicationcontrollers"], [*_READ, "patch"]),
     _rule("coordination.k8s.io", ["leases"], [*_READ, "create", "update", "patch"]),
     _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
     _rule(keys.DOMAIN, ["*"], _ALL),

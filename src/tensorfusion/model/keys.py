@@ -74,6 +74,9 @@ DEDICATED_WORKER = f"{DOMAIN}/dedicated-worker"
 SELECTED_WORKLOAD = f"{DOMAIN}/selected-workload"
 PENDING_OWNED_WORKLOAD = f"{DOMAIN}/pending-owned-workload"
 POD_COUNTER_KEY = f"{DOMAIN}/pod-counter-key"
+POD_COUNTER_ID = f"{DOMAIN}/pod-counter-id"
+"""The reservation with which the pod was counted. Ours: a recount tells seen pods from expected ones by it."""
+COUNTER_PREFIX = f"{DOMAIN}/tf-counter-"  # on the pod's controller, followed by the template's hash
 PORT_NUMBER = f"{DOMAIN}/port-number"
 GANG_DESIRED_MEMBERS = f"{DOMAIN}/gang-desired-members"
 GANG_REQUIRED_MEMBERS = f"{DOMAIN}/gang-required-members"
@@ -104,6 +107,7 @@ SYSTEM_WRITTEN = frozenset(
         PARTITION_UUIDS,
         DEDICATED_WORKER,
         POD_COUNTER_KEY,
+        POD_COUNTER_ID,
         PORT_NUMBER,
         SCHEDULER_EPOCH,
     }

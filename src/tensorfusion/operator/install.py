@@ -14,6 +14,7 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Object
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload
+from tensorfusion.operator.canary import ALL, CanaryReconciler
 from tensorfusion.operator.default_pool import THE_KEY, DefaultPoolReconciler
 from tensorfusion.operator.fleet import Fleet, node_of, pool_of
 from tensorfusion.operator.gpu import GpuReconciler
@@ -58,6 +59,10 @@ class Operator:
         self._gpus = self._add("gpu", GpuReconciler(self.fleet, rollup), after=_COALESCE)
         self._node_status = self._add("gpunode-status", NodeStatusReconciler(self.fleet, rollup), after=_COALESCE)
         self._workloads = self._add("workload", workloads, after=_COALESCE)
+        canaries = CanaryReconciler(manager.client, clock=clock)
+        self._canaries = self._add("canary", canaries, after=_COALESCE)
+        canaries.asking(self._canaries.add)
+        manager.informer(r.PODS, Pod).subscribe(canaries.on_pod)
         self._quota_source, self._workload_source = quotas, workloads
         self._platform = Platform(manager, writer, rollup=rollup, workers=self._workers, add=self._add)
         self._subscribe()
@@ -155,6 +160,7 @@ class Operator:
         """Leadership was won: everything may be out of date."""
         self._platform.start_over()
         self._default_pool.add(THE_KEY)
+        self._canaries.add(ALL)
         _ask(self._nodes, _keys(self.fleet.nodes))
         _ask(self._nodes, _keys(self.fleet.gpu_nodes))
         _ask(self._pools, _keys(self.fleet.pools))

@@ -23,6 +23,7 @@ from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
+from tensorfusion.policy.canary import Canary, canary_of
 from tensorfusion.policy.container_patch import patch_containers
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
 from tensorfusion.policy.misspelled import misspelled
@@ -35,6 +36,8 @@ BAD_REQUEST = 400
 FORBIDDEN = 403
 _LONGEST_MESSAGE = 360
 
+_COUNTED = {keys.POD_COUNTER_KEY, keys.POD_COUNTER_ID}
+"""What a pod of a canary carries when it is looked at a second time."""
 _SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED)
 _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
 
@@ -78,13 +81,15 @@ class Denial:
 class Verdict:
     """``denial`` set: refused. Else allowed, with the JSON patch in ``ops`` (empty: unchanged).
 
-    ``admitted`` says that the pod takes a share; an allowed pod that takes none is not admitted.
+    ``admitted`` says that the pod takes a share; an allowed pod that takes none is not admitted. ``canary`` makes the
+    changes depend on the counter of the pod's controller: where that is full, the pod stays as ``left_native`` says.
     """
 
     ops: tuple[Op, ...] = ()
     denial: Denial | None = None
     warnings: tuple[str, ...] = ()
     admitted: bool = False
+    canary: Canary | None = None
 
 
 UNCHANGED = Verdict()
@@ -138,9 +143,8 @@ def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Sna
     metadata = _mapping(pod.get("metadata"))
     labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
     forged = keys.SYSTEM_WRITTEN.intersection(annotations)
-    if forged:
-        key = min(forged)
-        return _forbidden(f"annotation {key}: wanted it unset, found {annotations[key]!r}: only the system writes it")
+    if forged and not (forged == _COUNTED and keys.ENABLED_REPLICAS in annotations):
+        return forged_annotation(annotations, min(forged))
     verdict = UNCHANGED
     if is_enabled(labels, annotations):
         try:
@@ -151,13 +155,26 @@ def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Sna
             return _forbidden(str(error))
         except InvalidRequest as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
-    if not verdict.admitted and labels.get(keys.COMPONENT) == "worker":
+    return verdict if verdict.admitted else left_native(pod, verdict)
+
+
+def left_native(pod: Mapping[str, Json], verdict: Verdict = UNCHANGED) -> Verdict:
+    """The verdict about a pod that takes no share."""
+    metadata = _mapping(pod.get("metadata"))
+    if keys.POD_COUNTER_KEY in (annotations := _mapping(metadata.get("annotations"))):
+        return forged_annotation(annotations, keys.POD_COUNTER_KEY)
+    if _mapping(metadata.get("labels")).get(keys.COMPONENT) == "worker":
         # Everyone downstream takes the label as the word of admission.
         return _forbidden(
             f"label {keys.COMPONENT}: wanted it unset, found 'worker': set label {keys.ENABLED}: \"true\" and "
             "annotations that ask for a GPU, and the system sets it"
         )
     return verdict
+
+
+def forged_annotation(annotations: Mapping[str, str], key: str) -> Verdict:
+    """The verdict about a new pod that has an annotation only the system may write."""
+    return _forbidden(f"annotation {key}: wanted it unset, found {annotations[key]!r}: only the system writes it")
 
 
 def _forbidden(message: str) -> Verdict:
@@ -184,6 +201,7 @@ def _admit_enabled(
     wishes = parse_wishes(annotations)
     if wishes.enabled_replicas == 0:  # rollback: new pods are native again
         return UNCHANGED
+    canary = canary_of(pod, wishes.enabled_replicas) if wishes.enabled_replicas is not None else None
     profile = _profile(wishes, namespace, snapshot)
     pool = _pool(wishes, profile, snapshot, allowed=_allowed_pools(namespace, snapshot))
     _refuse_other_modes(wishes, profile, pool)
@@ -232,7 +250,7 @@ def _admit_enabled(
     strip_native(patch, spec["containers"], names=injected)
     if request.isolation is Isolation.SOFT:
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
-    return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True)
+    return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True, canary=canary)
 
 
 def workload_name(metadata: Mapping[str, Json], seed: str) -> str:
@@ -377,10 +395,6 @@ def _unused(
 ) -> list[str]:
     """Warnings about parts of a wish that are kept on the pod but not carried out."""
     warnings = []
-    if wishes.enabled_replicas is not None:
-        warnings.append(
-            f"annotation {keys.ENABLED_REPLICAS}: this version has no canary counter, every replica is admitted"
-        )
     if wishes.dra_enabled:
         warnings.append(
             f"annotation {keys.DRA_ENABLED}: DRA fields are kept; the pod is placed by {keys.SCHEDULER_NAME}"

@@ -6,6 +6,7 @@ defaults or admission. Labels and fields are matched as written in query strings
 """
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Objects:
         """
         if version < self.compacted:
             raise Gone(f"too old resource version: {version} ({self.compacted})")
-        start = next((i for i, entry in enumerate(self.history) if entry.version > version), len(self.history))
+        start = bisect_right(self.history, version, key=lambda entry: entry.version)
         return [entry for entry in self.history[start:] if entry.resource == resource.id]
 
     def compact(self) -> None:

@@ -57,6 +57,7 @@ def mutating_configuration(address: Address, *, prefix: str) -> Raw:
     """The MutatingWebhookConfiguration: pods that are created with a label or annotation of ours."""
     webhook = {
         **_common("mpod", address, MUTATE_POD),
+        "sideEffects": "NoneOnDryRun",  # the counter of a canary
         "rules": [_rule(["pods"], "CREATE")],
         "reinvocationPolicy": "IfNeeded",
         "namespaceSelector": {

@@ -9,6 +9,7 @@ anybody else, a Binding costs no read; after that the Lease is read before the a
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -23,7 +24,17 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
-from tensorfusion.policy.admission import Denial, Missing, Snapshot, admit
+from tensorfusion.policy.admission import (
+    Denial,
+    Missing,
+    Snapshot,
+    Verdict,
+    admit,
+    forged_annotation,
+    left_native,
+    one_line,
+)
+from tensorfusion.policy.canary import Canary
 from tensorfusion.policy.guards import (
     CONFLICT,
     Accounts,
@@ -34,9 +45,11 @@ from tensorfusion.policy.guards import (
     review_foreign_binding,
     review_update,
 )
+from tensorfusion.policy.patches import Patch
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.metrics import counter, histogram
+from tensorfusion.webhook.canary import CanaryGate, NoAnswer, Place, marks
 from tensorfusion.webhook.fence import Fence
 from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
 
@@ -82,6 +95,7 @@ class Webhook:
             models=LiveModels(manager.informer(r.GPUS, GPU)),
         )
         self._clock = manager.clock
+        self._gate = CanaryGate(manager.client, clock=manager.clock)
         self.fence = Fence()
         leases = manager.informer(r.LEASES, Lease, namespace=lease.namespace, fields=f"metadata.name={lease.name}")
         leases.subscribe(lambda change: self.fence.saw_lease(change.new))
@@ -110,9 +124,35 @@ class Webhook:
             except ApiError as error:
                 message = f"{missing.resource.kind} {missing.name or '(default)'} could not be read, try again: {error}"
                 return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=message)
+        if verdict.canary is not None:
+            try:
+                verdict = await self._count(verdict, verdict.canary, pod, request)
+            except NoAnswer as error:
+                message = (
+                    f"annotation {keys.ENABLED_REPLICAS}: it cannot be said yet whether this pod is one of the "
+                    f"enabled ones: {error}; create it again"
+                )
+                return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=one_line(message))
         if verdict.denial is not None:
             return _denied(verdict.denial)
         return AdmissionResponse(allowed=True, patch=verdict.ops, warnings=verdict.warnings)
+
+    async def _count(self, verdict: Verdict, canary: Canary, pod: Raw, request: AdmissionRequest) -> Verdict:
+        """What becomes of an admitted pod of a canary: the only thing that admission writes beside the pod."""
+        place, id_ = await self._gate.enter(
+            canary, request.namespace, request_uid=request.uid, dry_run=bool(request.dry_run)
+        )
+        annotations = _mapping(_mapping(pod.get("metadata")).get("annotations"))
+        match place:
+            case Place.TAKEN:
+                patch = Patch()
+                patch.ops.extend(verdict.ops)
+                patch.merge("/metadata/annotations", annotations, marks(canary, id_))
+                return replace(verdict, ops=tuple(patch.ops))
+            case Place.FULL:
+                return left_native(pod)
+            case Place.FORGED:
+                return forged_annotation(annotations, keys.POD_COUNTER_ID)
 
     async def validate_pod(self, request: AdmissionRequest) -> AdmissionResponse:
         """Guard what only the system writes on an existing pod."""
