@@ -12,6 +12,8 @@ import pytest
 from tensorfusion.model import keys
 from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.provider_config import ProviderConfig
+from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.admission import Verdict, admit
@@ -62,6 +64,7 @@ class World:
     profiles: dict[tuple[str, str], WorkloadProfile] = field(default_factory=dict)
     quotas: dict[str, GPUResourceQuota] = field(default_factory=dict)
     devices: list[DeviceCapacity] = field(default_factory=list)
+    configs: list[ProviderConfig] = field(default_factory=list)
     allowed: str | None = None
     """The annotation of the namespace; None for a namespace without it."""
 
@@ -80,6 +83,12 @@ class World:
 
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return self.quotas.get(namespace)
+
+    def providers(self) -> Providers:
+        return Providers(self.configs)
+
+    def add_provider(self, name: str, **spec: Any) -> None:
+        self.configs.append(object_of(ProviderConfig, name, spec={"images": {"middleware": ""}, **spec}))
 
     def capacities_of(self, model: str) -> list[DeviceCapacity]:
         return [device for device in self.devices if device.model.startswith(model)]

@@ -651,3 +651,36 @@ def test_a_pools_patch_that_cannot_be_applied_is_named(world, pod, patch: dict[s
     message = world.refusal(pod(gpupool="patched", tflops_limit="1"))
     assert "GPUPool patched: componentConfig.client.patchToContainer" in message
     assert part in message
+
+
+def test_native_names_come_from_the_provider_configs(world, pod) -> None:
+    world.add_provider("ascend", vendor="Ascend", inUseResourceNames=["huawei.com/npu"])
+    amounts = {"huawei.com/npu": "2", "cpu": "1"}
+    containers = [{"name": "main", "image": "a", "resources": {"limits": amounts, "requests": amounts}}]
+    stored = world.admitted(pod(containers=containers))
+    assert stored["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
+    annotations = stored["metadata"]["annotations"]
+    assert annotations[keys.GPU_COUNT] == "2"
+    assert annotations[keys.VENDOR] == "Ascend"
+    assert world.admitted(stored) == stored
+
+
+def test_the_vendors_image_goes_before_the_pools(world, pod) -> None:
+    world.add_pool("imaged", componentConfig={"hypervisor": {"image": "of-the-pool"}})
+    world.add_provider("nvidia", vendor="NVIDIA", images={"middleware": "of-the-vendor"})
+
+    def image(**wishes: str) -> str:
+        stored = world.admitted(pod(gpupool="imaged", tflops_limit="10", **wishes))
+        return str(stored["spec"]["initContainers"][0]["image"])
+
+    assert image(vendor="NVIDIA") == "of-the-vendor"
+    assert image(vendor="PPU") == "of-the-pool"
+    assert image() == "of-the-pool", "only an exact vendor string counts"
+
+
+def test_a_model_of_a_provider_config_is_asked_for_by_its_drivers_name(world, pod) -> None:
+    model = {"model": "B300", "fullModelName": "NVIDIA B300 SXM6", "fp16TFlops": "2500"}
+    world.add_provider("nvidia", vendor="NVIDIA", hardwareMetadata=[model])
+    stored = world.admitted(pod(gpu_model="B300", tflops_limit="10"))
+    assert stored["metadata"]["annotations"][keys.GPU_MODEL] == "NVIDIA B300 SXM6"
+    assert world.admitted(stored) == stored

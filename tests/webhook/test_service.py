@@ -183,3 +183,34 @@ async def test_others_may_bind_only_pods_that_are_not_ours(site: Any) -> None:
     assert (await site.bind("plain", user="tenant")).allowed
     assert not (await site.bind("plain", user="tenant", ids="gpu-1")).allowed
     assert (await site.bind("gone", user="tenant")).allowed
+
+
+async def test_a_changed_provider_config_counts_at_once(site) -> None:
+    site.put(r.GPU_POOLS, "shared", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}}, spec={})
+    spec = {"vendor": "Ascend", "images": {"middleware": "one"}}
+    site.put(r.PROVIDER_CONFIGS, "ascend", spec=spec)
+    await site.settle()
+
+    async def image() -> str:
+        answer = await site.create(vendor="Ascend", tflops_limit="10")
+        added = next(op["value"] for op in answer.patch if op["path"].startswith("/spec/initContainers"))
+        return str((added[0] if isinstance(added, list) else added)["image"])
+
+    assert await image() == "one"
+    site.api.change(r.PROVIDER_CONFIGS, "ascend", {"spec": {"images": {"middleware": "two"}}})
+    await site.settle()
+    assert await image() == "two"
+
+
+async def test_a_whole_device_of_a_model_that_nobody_has_is_what_its_provider_config_says(site) -> None:
+    site.put(r.GPU_POOLS, "shared", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}}, spec={})
+    model = {"model": "L40", "fullModelName": "NVIDIA L40", "fp16TFlops": "400"}
+    site.put(
+        r.PROVIDER_CONFIGS,
+        "nvidia",
+        spec={"vendor": "NVIDIA", "images": {"middleware": ""}, "hardwareMetadata": [model]},
+    )
+    await site.settle()
+    answer = await site.create(dedicated_gpu="true", gpu_model="L40")
+    values = [op.get("value") for op in answer.patch]
+    assert "400" in values

@@ -1,10 +1,13 @@
 """What has to exist in a cluster before our components run: CRDs, namespace, service accounts, least-privilege roles,
-priority classes. The same objects for the embedded API and for a real one.
+priority classes, and what is known of the vendors' devices. The same objects for the embedded API and for a real one.
 
 Apart from ``up`` because a real cluster gets them too. Each role names only what its component uses.
 """
 
+import asyncio
 from collections.abc import Iterator
+
+import msgspec
 
 from tensorfusion.errors import AlreadyExists, NotFound, ServerError
 from tensorfusion.kube.api import Api
@@ -12,9 +15,18 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.crd import all_crds
 from tensorfusion.model.meta import Raw
+from tensorfusion.model.provider_config import ProviderConfig, ProviderConfigSpec
+from tensorfusion.model.provider_defaults import provider_specs
+from tensorfusion.model.wire import merge_patch, to_wire
+from tensorfusion.policy.names import template_hash
 
 TENANT_ROLE = "tensor-fusion-tenant"
 """What every user sees of the cluster beyond its namespace: the offer, never what others may do with it."""
+
+SHIPPED_HASH = f"{keys.DOMAIN}/shipped-hash"
+"""Annotation of a shipped ProviderConfig: what was installed, so that an edit is noticed and kept."""
+
+_DEFINITION_TRIES, _DEFINITION_PAUSE = 100, 0.1
 
 WORKLOADS_ACCOUNT = "tensor-fusion-workloads"
 """Identity of the embedded cluster's Deployment and ReplicaSet controllers."""
@@ -141,6 +153,41 @@ async def install(client: Api) -> None:
     """Create or update the whole bundle. Safe to run again."""
     for resource, body in bundle():
         await ensure(client, resource, body)
+    for name, spec in provider_specs().items():
+        await install_provider(client, name, spec)
+
+
+async def install_provider(client: Api, name: str, spec: ProviderConfigSpec) -> None:
+    """Create a shipped ProviderConfig, or bring it up to date unless somebody has edited it.
+
+    Raises:
+        ApiError: the server refused, or does not serve the kind yet ten seconds after its definition was made.
+    """
+    resource, wanted = r.PROVIDER_CONFIGS, _digest(spec)
+    annotations = {SHIPPED_HASH: wanted}
+    body = _object(resource, name)
+    body["metadata"]["annotations"] = annotations
+    body["spec"] = to_wire(spec)
+    for attempt in range(_DEFINITION_TRIES):
+        try:
+            await client.create(resource, body)
+        except AlreadyExists:
+            break
+        except NotFound:  # the definition is not established yet
+            if attempt == _DEFINITION_TRIES - 1:
+                raise
+            await asyncio.sleep(_DEFINITION_PAUSE)
+        else:
+            return
+    found = await client.get(resource, ProviderConfig, name)
+    shipped = found.metadata.annotations.get(SHIPPED_HASH)
+    if shipped == _digest(found.spec) and shipped != wanted:
+        patch = merge_patch(to_wire(found.spec), to_wire(spec))
+        await client.patch(resource, name, {"metadata": {"annotations": annotations}, "spec": patch})
+
+
+def _digest(spec: ProviderConfigSpec) -> str:
+    return template_hash(msgspec.json.encode(to_wire(spec), order="sorted").decode())
 
 
 async def ensure(client: Api, resource: r.Resource, body: Raw) -> None:

@@ -41,6 +41,7 @@ from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Meta, Raw
+from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
@@ -182,7 +183,9 @@ class Process:
             profiles=self._manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
             quotas=self._manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
             namespaces=self._manager.informer(r.NAMESPACES, Namespace),
-            models=LiveModels(self._manager.informer(r.GPUS, GPU)),
+            models=LiveModels(
+                self._manager.informer(r.GPUS, GPU), self._manager.informer(r.PROVIDER_CONFIGS, ProviderConfig)
+            ),
         )
         self._routes += routes(
             service,

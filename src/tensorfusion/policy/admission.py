@@ -18,6 +18,7 @@ from tensorfusion.model.annotations import PodWishes, annotations_of, parse_wish
 from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import WorkloadProfile
@@ -54,6 +55,8 @@ class Snapshot(Capacities, Protocol):
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None: ...
 
     def quota(self, namespace: str) -> GPUResourceQuota | None: ...
+
+    def providers(self) -> Providers: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,8 @@ def _admit_enabled(
     profile = _profile(wishes, namespace, snapshot)
     pool = _pool(wishes, profile, snapshot, allowed=_allowed_pools(namespace, snapshot))
     _refuse_other_modes(wishes, profile, pool)
-    native = native_gpus(containers)
+    providers = snapshot.providers()
+    native = native_gpus(containers, providers)
     injected = _injected(wishes, containers, native)
     request = resolve(
         wishes,
@@ -214,6 +218,7 @@ def _admit_enabled(
         quota=snapshot.quota(namespace),
         native=native,
         capacities=snapshot,
+        providers=providers,
     )
     names = frozenset(str(container.get("name", "")) for container in containers)
     if not names & injected:
@@ -223,7 +228,7 @@ def _admit_enabled(
     _check_container_counts(annotations, names, request)
     patch = Patch()
     warnings = _unused(wishes, profile, labels, annotations)
-    limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or ())
+    limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or (), providers=providers)
     _write_annotations(
         patch, annotations, wishes=wishes, request=request, injected=injected, native=native, containers=containers
     )
@@ -247,7 +252,7 @@ def _admit_enabled(
         names=injected,
         source=f"GPUPool {pool.metadata.name}: componentConfig.client.patchToContainer",
     )
-    strip_native(patch, spec["containers"], names=injected)
+    strip_native(patch, spec["containers"], names=injected, providers=providers)
     if request.isolation is Isolation.SOFT:
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
     return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True, canary=canary)

@@ -14,6 +14,7 @@ import msgspec
 
 from tensorfusion.model import keys
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.policy.names import template_hash
 from tensorfusion.policy.patches import Json, Op, Patch
 
@@ -49,17 +50,6 @@ _FEATURE_SWITCHES = {
     "gpu-opt": {"name": "TF_ENABLE_DISPATCH_FORWARD", "value": "1"},
     "mem-manager": {"name": "TF_DISABLE_MEMORY_MANAGER", "value": "1"},
 }
-_NATIVE = (("nvidia.com/gpu", "NVIDIA"), ("amd.com/gpu", "AMD"), ("nvidia.com/mig-", "NVIDIA"))
-
-
-def native_vendor(resource: str) -> str | None:
-    """The vendor whose own device plugin serves this extended resource; None for any other resource."""
-    if "/" not in resource:
-        return None
-    for name, vendor in _NATIVE:
-        if resource == name or (name.endswith("-") and resource.startswith(name)):
-            return vendor
-    return None
 
 
 def has_soft_limiter(vendor: str) -> bool:
@@ -84,13 +74,18 @@ class SoftLimiter:
         return template_hash("|".join([*parts, self.container_patch] if self.container_patch else parts))
 
 
-def soft_limiter(pool: GPUPool, vendor: str, *, switches: Sequence[str] = ()) -> SoftLimiter:
-    """The limiter of a pool's pods, with the documented defaults where the pool says nothing."""
+def soft_limiter(
+    pool: GPUPool, vendor: str, *, switches: Sequence[str] = (), providers: Providers = NO_PROVIDERS
+) -> SoftLimiter:
+    """The limiter of a pool's pods: the vendor's image, else the pool's, else the documented default."""
     components = pool.spec.component_config
     agent = components.hypervisor if components is not None else None
+    images = providers.images(vendor)
     wanted = container_patch_of(pool)
     return SoftLimiter(
-        image=(agent.image if agent is not None else "") or DEFAULT_MIDDLEWARE_IMAGE,
+        image=(images.middleware if images is not None else "")
+        or (agent.image if agent is not None else "")
+        or DEFAULT_MIDDLEWARE_IMAGE,
         port=agent.port_number if agent is not None else DEFAULT_HYPERVISOR_PORT,
         vendor=vendor,
         switches=tuple(switch for switch in switches if switch in _FEATURE_SWITCHES),
@@ -123,7 +118,13 @@ def inject(patch: Patch, spec: Mapping[str, Json], *, limiter: SoftLimiter, cont
     return warnings
 
 
-def strip_native(patch: Patch, containers: Sequence[Mapping[str, Json]], *, names: frozenset[str]) -> None:
+def strip_native(
+    patch: Patch,
+    containers: Sequence[Mapping[str, Json]],
+    *,
+    names: frozenset[str],
+    providers: Providers = NO_PROVIDERS,
+) -> None:
     """Remove the vendors' own GPU resources from the named containers: the share replaces them."""
     for position, container in enumerate(containers):
         if container.get("name") not in names:
@@ -132,7 +133,7 @@ def strip_native(patch: Patch, containers: Sequence[Mapping[str, Json]], *, name
             if kind not in ("limits", "requests"):
                 continue
             for resource in amounts or ():
-                if native_vendor(resource) is not None:
+                if providers.native_vendor(resource) is not None:
                     escaped = resource.replace("~", "~0").replace("/", "~1")
                     patch.remove(f"/spec/containers/{position}/resources/{kind}/{escaped}")
 

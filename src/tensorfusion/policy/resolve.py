@@ -15,11 +15,12 @@ from tensorfusion.errors import InvalidQuantity, InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import MAX_GPU_COUNT, PodWishes
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import WorkloadProfile
-from tensorfusion.policy.injection import has_soft_limiter, native_vendor
+from tensorfusion.policy.injection import has_soft_limiter
 from tensorfusion.policy.patches import Json
 from tensorfusion.units import Rounding, format_bytes, format_gflops, format_milli, to_units
 
@@ -53,7 +54,7 @@ class NativeGpus:
         return sum(self.by_container.values())
 
 
-def native_gpus(containers: Sequence[Mapping[str, Json]]) -> NativeGpus:
+def native_gpus(containers: Sequence[Mapping[str, Json]], providers: Providers = NO_PROVIDERS) -> NativeGpus:
     """What the containers claim through a vendor's device plugin; limits first, requests where there are none.
 
     Raises:
@@ -67,7 +68,7 @@ def native_gpus(containers: Sequence[Mapping[str, Json]]) -> NativeGpus:
             continue
         claimed: dict[str, Json] = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
         for resource, amount in claimed.items():
-            found = native_vendor(resource)
+            found = providers.native_vendor(resource)
             if found is None:
                 continue
             name = str(container.get("name", ""))
@@ -106,6 +107,7 @@ def resolve(
     quota: GPUResourceQuota | None,
     native: NativeGpus,
     capacities: Capacities,
+    providers: Providers = NO_PROVIDERS,
 ) -> GpuRequest:
     """The request of a pod that is not refused.
 
@@ -117,7 +119,7 @@ def resolve(
     indices = wishes.gpu_indices or (spec.gpu_indices if spec is not None else ())
     count, from_native = _count(wishes, profile, native, indices)
     vendor = wishes.vendor or (spec.vendor if spec is not None else "") or native.vendor
-    model = wishes.gpu_model or (spec.gpu_model if spec is not None else "")
+    model = providers.device_name(wishes.gpu_model or (spec.gpu_model if spec is not None else ""))
     amounts = _base(profile)
     _apply_annotations(amounts, wishes)
     if from_native and isolation is not Isolation.SHARED and not amounts.asks_compute():

@@ -7,11 +7,14 @@ is read from the API by the service and laid over this view for one decision.
 from collections import Counter
 from collections.abc import Sequence
 
-from tensorfusion.model.catalogue import CATALOGUE, lookup, model_matches
+from tensorfusion.errors import InvalidQuantity
+from tensorfusion.model.catalogue import CATALOGUE, ModelFacts, lookup, model_matches
 from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key
+from tensorfusion.model.provider_config import ProviderConfig
+from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.admission import Snapshot
@@ -19,16 +22,29 @@ from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.quota_status import effective_quota
 from tensorfusion.policy.resolve import DeviceCapacity, capacity_of
 from tensorfusion.runtime.informer import Change, Informer
+from tensorfusion.units import Rounding, to_gflops
 
 _NAMESPACE = "namespace"
 
 
 class LiveModels:
-    """Capacities of the devices that exist, by model; the catalogue answers for models that nobody has."""
+    """What is known of devices: capacities of those that exist, by model, and what the ProviderConfigs say.
 
-    def __init__(self, gpus: Informer[GPU]) -> None:
+    For models that nobody has the ProviderConfigs and the catalogue answer.
+    """
+
+    def __init__(self, gpus: Informer[GPU], providers: Informer[ProviderConfig]) -> None:
         self._models: Counter[DeviceCapacity] = Counter()
+        self._configs = providers.cache
+        self._providers: Providers | None = None
         gpus.subscribe(self._apply)
+        providers.subscribe(self._forget)
+
+    def providers(self) -> Providers:
+        """The ProviderConfigs as one view, made anew after one of them changed."""
+        if self._providers is None:
+            self._providers = Providers(self._configs.all())
+        return self._providers
 
     def capacities_of(self, model: str) -> Sequence[DeviceCapacity]:
         """The distinct devices that a wished model may mean: the live ones, else the catalogue's."""
@@ -37,7 +53,20 @@ class LiveModels:
             return live
         facts = lookup(model)
         named = [facts] if facts is not None else [entry for entry in CATALOGUE if entry.family == model]
-        return [DeviceCapacity(entry.model, entry.compute, entry.vram) for entry in named if entry.vram]
+        return [DeviceCapacity(entry.model, self._compute(entry), entry.vram) for entry in named if entry.vram]
+
+    def _compute(self, entry: ModelFacts) -> int:
+        """GFLOPS of a model: the ProviderConfig's word goes before the catalogue's."""
+        stated = self.providers().model(entry.full_name)
+        if stated is None:
+            return entry.compute
+        try:
+            return to_gflops(stated.fp16_tflops, Rounding.DOWN)
+        except InvalidQuantity:
+            return entry.compute
+
+    def _forget(self, _: Change[ProviderConfig]) -> None:
+        self._providers = None
 
     def _apply(self, change: Change[GPU]) -> None:
         if change.old is not None and (before := _capacity(change.old)) is not None:
@@ -79,6 +108,9 @@ class CachedObjects:
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
         return self._profiles.get(Key(namespace, name))
 
+    def providers(self) -> Providers:
+        return self._models.providers()
+
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return effective_quota(self._quotas.by_index(_NAMESPACE, namespace))
 
@@ -106,6 +138,9 @@ class Overlay:
 
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
         return self.profiles.get(Key(namespace, name)) or self._below.profile(namespace, name)
+
+    def providers(self) -> Providers:
+        return self._below.providers()
 
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return self._below.quota(namespace)

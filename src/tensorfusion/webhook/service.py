@@ -22,6 +22,7 @@ from tensorfusion.model.core import Lease, Namespace, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.admission import (
@@ -92,7 +93,7 @@ class Webhook:
             profiles=manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
             quotas=manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
             namespaces=manager.informer(r.NAMESPACES, Namespace),
-            models=LiveModels(manager.informer(r.GPUS, GPU)),
+            models=LiveModels(manager.informer(r.GPUS, GPU), manager.informer(r.PROVIDER_CONFIGS, ProviderConfig)),
         )
         self._clock = manager.clock
         self._gate = CanaryGate(manager.client, clock=manager.clock)
