@@ -11,7 +11,7 @@ import msgspec
 
 from tensorfusion.model.gpu_pool import GPUPoolSpec
 from tensorfusion.model.meta import Condition, Object
-from tensorfusion.model.rules import Column, Count, Int64, Part, Quantity, Rules, SignedQuantity
+from tensorfusion.model.rules import Cel, Column, Count, Int64, Part, Quantity, Rules, SignedQuantity
 
 
 class ClusterPhase(StrEnum):
@@ -189,6 +189,14 @@ class TensorFusionCluster(Object, frozen=True):
         default_factory=TensorFusionClusterStatus
     )
 
+
+NAME_RULES = (
+    Cel(
+        "!has(self.spec) || !has(self.spec.gpuPools) || "
+        "self.spec.gpuPools.all(p, size(self.metadata.name) + size(p.name) < 63)",
+        "a pool is named <cluster>-<name>, which has to fit into a label: at most 63 characters together",
+    ),
+)
 
 COLUMNS = (
     Column("Phase", ".status.phase"),

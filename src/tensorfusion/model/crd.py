@@ -26,7 +26,7 @@ from tensorfusion.model import (
 from tensorfusion.model import resources as r
 from tensorfusion.model.meta import Object
 from tensorfusion.model.resources import Resource
-from tensorfusion.model.rules import Column
+from tensorfusion.model.rules import Cel, Column
 from tensorfusion.model.schema import schema_of
 
 _ENVELOPE = {
@@ -45,6 +45,8 @@ class CustomKind:
     columns: tuple[Column, ...]
     longest_name: int | None = None
     """Characters of the name, where something else has to hold it; None where Kubernetes' own rule is enough."""
+    cel: tuple[Cel, ...] = ()
+    """Rules that tie the spec to the object's name."""
 
 
 KINDS: Mapping[str, CustomKind] = {
@@ -58,7 +60,7 @@ KINDS: Mapping[str, CustomKind] = {
         CustomKind(r.GPU_RESOURCE_QUOTAS, quota.GPUResourceQuota, quota.COLUMNS),
         CustomKind(r.PROVIDER_CONFIGS, provider_config.ProviderConfig, provider_config.COLUMNS),
         CustomKind(r.SCHEDULING_CONFIG_TEMPLATES, template.SchedulingConfigTemplate, template.COLUMNS),
-        CustomKind(r.TENSOR_FUSION_CLUSTERS, cluster.TensorFusionCluster, cluster.COLUMNS),
+        CustomKind(r.TENSOR_FUSION_CLUSTERS, cluster.TensorFusionCluster, cluster.COLUMNS, cel=cluster.NAME_RULES),
         CustomKind(r.TENSOR_FUSION_CONNECTIONS, connection.TensorFusionConnection, connection.COLUMNS),
         CustomKind(r.TENSOR_FUSION_WORKLOADS, workload.TensorFusionWorkload, workload.WORKLOAD_COLUMNS),
         CustomKind(r.WORKLOAD_PROFILES, workload.WorkloadProfile, workload.PROFILE_COLUMNS),
@@ -76,10 +78,13 @@ def crd(kind: str) -> dict[str, Any]:  # Any: JSON
     resource = custom.resource
     schema = schema_of(custom.type, skip=frozenset(_ENVELOPE))
     schema["properties"] = _ENVELOPE | schema["properties"]
+    named = [{"rule": cel.rule, "message": cel.message} for cel in custom.cel]
     if custom.longest_name is not None:
         rule = f"size(self.metadata.name) <= {custom.longest_name}"
         message = f"the name has to fit into a label: at most {custom.longest_name} characters"
-        schema["x-kubernetes-validations"] = [{"rule": rule, "message": message}]
+        named.append({"rule": rule, "message": message})
+    if named:
+        schema["x-kubernetes-validations"] = named
     version: dict[str, Any] = {
         "name": resource.version,
         "served": True,

@@ -1,0 +1,108 @@
+"""Clusters, connections, ProviderConfigs and the kinds that are not served yet, on the embedded and a real server."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, eventually
+from tensorfusion.errors import Invalid
+from tensorfusion.model import keys
+from tensorfusion.model import resources as r
+from tensorfusion.model.crd import KINDS
+from tensorfusion.policy.not_served import NOT_SERVED
+
+SPECS: dict[str, dict[str, Any]] = {
+    "GPUNodeClaim": {"tflopsOffered": "312", "vramOffered": "80Gi", "gpuDeviceOffered": 1},
+    "GPUNodeClass": {"osImageType": "Public"},
+    "LLMRoute": {"targets": [{"name": "a", "provider": "openai", "model": "gpt-4o"}]},
+    "WorkloadIntelligence": {"confidenceThreshold": "0.8"},
+    "AzureGPUSource": {
+        "sourceType": "foundry",
+        "foundryEndpoint": "https://f.example",
+        "subscriptionID": "s",
+        "region": "eastus",
+    },
+}
+
+
+def body(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "tensor-fusion.ai/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.mark.parametrize("kind", sorted(NOT_SERVED))
+def test_a_kind_that_is_not_served_says_so(cluster: Cluster, namespace: str, kind: str) -> None:
+    resource = KINDS[kind].resource
+    where = namespace if resource.namespaced else ""
+    name = f"x-{uuid.uuid4().hex[:8]}"
+    cluster.run(lambda client: client.create(resource, body(kind, name, SPECS[kind]), namespace=where))
+
+    def conditions() -> list[dict[str, Any]]:
+        found = cluster.run(lambda client: client.get(resource, dict, name, namespace=where))
+        return list(found.get("status", {}).get("conditions", []))
+
+    (said,) = eventually(conditions)
+    assert (said["type"], said["status"], said["reason"]) == (NOT_SERVED[kind].condition, "False", "NotServedYet")
+    cluster.run(lambda client: client.delete(resource, name, namespace=where))
+
+
+def test_a_cluster_makes_its_pools_and_goes_with_them(cluster: Cluster) -> None:
+    name = f"c-{uuid.uuid4().hex[:6]}"
+    nobody = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "no-such", "operator": "Exists"}]}]}
+    pool = {"name": "empty", "specTemplate": {"nodeManagerConfig": {"nodeSelector": nobody}}}
+    cluster.run(
+        lambda client: client.create(r.TENSOR_FUSION_CLUSTERS, body("TensorFusionCluster", name, {"gpuPools": [pool]}))
+    )
+
+    def phase() -> str:
+        found = cluster.run(lambda client: client.get(r.TENSOR_FUSION_CLUSTERS, dict, name))
+        return str(found.get("status", {}).get("phase"))
+
+    eventually(phase, until=lambda found: found == "Running")
+    made = cluster.run(lambda client: client.get(r.GPU_POOLS, dict, f"{name}-empty"))
+    assert made["metadata"]["labels"][keys.MANAGED_BY] == name
+    cluster.run(lambda client: client.delete(r.TENSOR_FUSION_CLUSTERS, name))
+
+    def left() -> list[str]:
+        kinds = (r.TENSOR_FUSION_CLUSTERS, r.GPU_POOLS)
+        items = [one for kind in kinds for one in cluster.run(lambda client, kind=kind: client.list(kind, dict)).items]
+        return [one["metadata"]["name"] for one in items if one["metadata"]["name"].startswith(name)]
+
+    eventually(left, until=lambda found: not found)
+
+
+def test_a_pools_name_has_to_fit_together_with_its_clusters(cluster: Cluster) -> None:
+    pools = [{"name": "p" * 33, "specTemplate": {}}]
+    with pytest.raises(Invalid, match="at most 63 characters together"):
+        cluster.run(
+            lambda client: client.create(
+                r.TENSOR_FUSION_CLUSTERS, body("TensorFusionCluster", "c" * 30, {"gpuPools": pools})
+            )
+        )
+
+
+def test_a_connection_says_why_it_waits(cluster: Cluster, namespace: str) -> None:
+    spec = {"workloadName": "nobody", "clientPod": "me"}
+    cluster.run(
+        lambda client: client.create(
+            r.TENSOR_FUSION_CONNECTIONS, body("TensorFusionConnection", "c", spec), namespace=namespace
+        )
+    )
+
+    def status() -> dict[str, Any]:
+        found = cluster.run(lambda client: client.get(r.TENSOR_FUSION_CONNECTIONS, dict, "c", namespace=namespace))
+        return dict(found.get("status", {}))
+
+    found = eventually(status)
+    assert (found["phase"], found["conditions"][0]["reason"]) == ("Pending", "WorkloadNotFound")
+
+
+def test_the_vendors_provider_configs_are_installed(cluster: Cluster) -> None:
+    configs = cluster.run(lambda client: client.list(r.PROVIDER_CONFIGS, dict)).items
+    vendors = {one["metadata"]["name"]: one["spec"]["vendor"] for one in configs}
+    assert vendors == {
+        "nvidia-provider": "NVIDIA",
+        "ascend-provider": "Ascend",
+        "ppu-provider": "PPU",
+        "moorethreads-provider": "MooreThreads",
+    }
