@@ -4,6 +4,7 @@ The one place that knows the layout. Process files hold a pid alone; a pid count
 line names this folder, so a reused pid is never taken for ours.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -64,6 +65,11 @@ class Folder:
     def fleet_file(self) -> Path:
         """The machines that the cluster simulates; the demo's fleet where there is no such file."""
         return self.root / "fleet.yaml"
+
+    @property
+    def hold_file(self) -> Path:
+        """Whoever holds a lock on it keeps the supervisor from starting processes."""
+        return self.run / "hold.lock"
 
     @property
     def store(self) -> Path:
@@ -127,6 +133,17 @@ class Folder:
                 path.unlink()
         except OSError:
             return  # somebody else removed it
+
+    def held(self) -> bool:
+        """Somebody keeps processes from being started, as `restore` does while it changes the store."""
+        try:
+            with self.hold_file.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
 
     def orphans(self) -> list[tuple[str, int]]:
         """Processes of this cluster, by their command lines, in the order to stop them in. For the supervisor, before

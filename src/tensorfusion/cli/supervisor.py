@@ -115,7 +115,7 @@ class Supervisor:
                 f"restarting in {child.pause:.1f} s; its log is {self._log(child)}"
             )
             child.process = None
-        if child.process is None and now >= child.restart_at:
+        if child.process is None and now >= child.restart_at and not self._folder.held():
             self._start(child)
         elif child.process is not None and not child.was_ready and child.ready():
             child.was_ready = True
