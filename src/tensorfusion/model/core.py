@@ -18,8 +18,15 @@ class ContainerResources(msgspec.Struct, frozen=True, omit_defaults=True, gc=Fal
     limits: dict[str, str | int | float] = {}
 
 
+class ContainerPort(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    name: str = ""
+    container_port: int = msgspec.field(default=0, name="containerPort")
+    protocol: str = "TCP"
+
+
 class Container(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     name: str = ""
+    ports: tuple[ContainerPort, ...] = ()
     resources: ContainerResources = msgspec.field(default_factory=ContainerResources)
     restart_policy: str | None = msgspec.field(default=None, name="restartPolicy")
 
@@ -62,6 +69,11 @@ class SchedulingGate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     name: str = ""
 
 
+class PodResourceClaim(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    name: str = ""
+    template: str = msgspec.field(default="", name="resourceClaimTemplateName")
+
+
 class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_name: str = msgspec.field(default="", name="nodeName")
     scheduler_name: str = msgspec.field(default="default-scheduler", name="schedulerName")
@@ -76,11 +88,38 @@ class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     scheduling_gates: tuple[SchedulingGate, ...] = msgspec.field(default=(), name="schedulingGates")
     termination_grace_period_seconds: int | None = msgspec.field(default=None, name="terminationGracePeriodSeconds")
     restart_policy: str = msgspec.field(default="Always", name="restartPolicy")
+    hostname: str = ""
+    subdomain: str = ""
+    host_network: bool = msgspec.field(default=False, name="hostNetwork")
+    resource_claims: tuple[PodResourceClaim, ...] = msgspec.field(default=(), name="resourceClaims")
+
+
+class Terminated(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    exit_code: int = msgspec.field(default=0, name="exitCode")
+    finished_at: str | None = msgspec.field(default=None, name="finishedAt")
+
+
+class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    name: str = ""
+    restart_count: int = msgspec.field(default=0, name="restartCount")
+    state: ContainerState = msgspec.field(default_factory=ContainerState)
+
+
+class ClaimStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    name: str = ""
+    claim: str | None = msgspec.field(default=None, name="resourceClaimName")
 
 
 class PodStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     phase: str = ""
     reason: str = ""
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    container_statuses: tuple[ContainerStatus, ...] = msgspec.field(default=(), name="containerStatuses")
+    claim_statuses: tuple[ClaimStatus, ...] = msgspec.field(default=(), name="resourceClaimStatuses")
     nominated_node_name: str = msgspec.field(default="", name="nominatedNodeName")
     conditions: tuple[Condition, ...] = ()
 

@@ -15,10 +15,31 @@ from typing import Any
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import AlreadyExists, BadRequest, Conflict, Gone, Invalid, NotFound
 from tensorfusion.model.meta import Raw, SelectorRequirement, requirement_matches
-from tensorfusion.model.resources import DEPLOYMENTS, GROUP, NODES, PODS, REPLICA_SETS, Resource
+from tensorfusion.model.resources import (
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    GROUP,
+    JOBS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    REPLICA_SETS,
+    STATEFUL_SETS,
+    Resource,
+)
 
-_STATUS_APART = frozenset({NODES.id, PODS.id, DEPLOYMENTS.id, REPLICA_SETS.id})
-_FRESH_STATUS: Mapping[str, Raw | None] = {PODS.id: {"phase": "Pending"}, DEPLOYMENTS.id: {}, REPLICA_SETS.id: {}}
+_WORKLOADS = frozenset(
+    found.id
+    for found in (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, JOBS, CRON_JOBS, POD_DISRUPTION_BUDGETS)
+)
+_STATUS_APART = _WORKLOADS | {NODES.id, PODS.id, PERSISTENT_VOLUME_CLAIMS.id}
+_FRESH_STATUS: Mapping[str, Raw | None] = {
+    PODS.id: {"phase": "Pending"},
+    PERSISTENT_VOLUME_CLAIMS.id: {"phase": "Pending"},
+    **{found: {} for found in _WORKLOADS},
+}
 _DEFAULT_GRACE = 30
 
 

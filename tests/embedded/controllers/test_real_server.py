@@ -1,36 +1,8 @@
-"""The workload controllers on a real kube-apiserver, in the place of kube-controller-manager, judged by kubectl.
+"""Deployments and ReplicaSets on a real kube-apiserver, judged by kubectl; with ``--real`` its own controllers run."""
 
-Skipped where ``make kube-assets`` has not been run: the control plane is found through KUBEBUILDER_ASSETS.
-"""
+from real_world import NEEDS_CONTROL_PLANE, Kubectl
 
-import asyncio
-import contextlib
-import json
-import os
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from tensorfusion.clock import SystemClock, timestamp
-from tensorfusion.embedded.controllers.deployment import DeploymentController
-from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
-from tensorfusion.errors import ApiError
-from tensorfusion.kube.client import Client
-from tensorfusion.kube.config import load_kubeconfig
-from tensorfusion.model.core import Pod
-from tensorfusion.model.meta import Key
-from tensorfusion.model.resources import NODES, PODS
-from tensorfusion.runtime.controller import DONE, Controller, Result
-from tensorfusion.runtime.manager import Manager
-from tensorfusion.testing.control_plane import ControlPlane, control_plane
-
-ASSETS = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"))
-pytestmark = [
-    pytest.mark.skipif(not (ASSETS / "kubectl").exists(), reason="no control plane: run make kube-assets"),
-    pytest.mark.xdist_group("control-plane"),
-]
+pytestmark = NEEDS_CONTROL_PLANE
 
 MANIFEST = """
 apiVersion: apps/v1
@@ -43,78 +15,6 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: c, image: v1}]}
 """
-
-
-class Kubelet:
-    """Binds every pod to one node, makes it ready, and lets it go."""
-
-    def __init__(self, client: Client, manager: Manager) -> None:
-        self._client = client
-        self._pods = manager.informer(PODS, Pod)
-        controller = Controller("kubelet", self, clock=SystemClock(), workers=4)
-        self._pods.subscribe(lambda change: controller.queue.add(change.key))
-        manager.add_controller(controller)
-
-    async def reconcile(self, key: Key) -> Result:
-        pod = self._pods.cache.get(key)
-        if pod is None:
-            return DONE
-        if pod.metadata.deleting:
-            await self._client.delete(PODS, key.name, namespace=key.namespace, uid=pod.metadata.uid, grace_seconds=0)
-        elif not pod.spec.node_name:
-            await self._client.bind(key.namespace, key.name, uid=pod.metadata.uid, node="n1", annotations={})
-        elif pod.status.phase != "Running":
-            ready = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(SystemClock().now())}
-            patch = {"status": {"phase": "Running", "conditions": [ready]}}
-            await self._client.patch(PODS, key.name, patch, namespace=key.namespace, subresource="status")
-        return DONE
-
-
-class Kubectl:
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
-
-    async def __call__(self, *arguments: str, stdin: str = "") -> str:
-        process = await asyncio.create_subprocess_exec(
-            ASSETS / "kubectl",
-            "--kubeconfig",
-            self._plane.kubeconfig,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "HOME": str(self._plane.folder)},
-        )
-        async with asyncio.timeout(40):
-            out, error = await process.communicate(stdin.encode())
-        assert process.returncode == 0, f"kubectl {' '.join(arguments)}: {error.decode()}{out.decode()}"
-        return out.decode()
-
-    async def json(self, *arguments: str) -> Any:
-        return json.loads(await self(*arguments, "-o", "json"))
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(ASSETS, tmp_path_factory.mktemp("plane")) as found:
-        yield found
-
-
-@pytest.fixture
-async def kubectl(plane: ControlPlane) -> AsyncIterator[Kubectl]:
-    """kubectl, while the controllers and the kubelet run."""
-    clock = SystemClock()
-    async with Client(load_kubeconfig(plane.kubeconfig)) as client:
-        with contextlib.suppress(ApiError):
-            await client.create(NODES, {"metadata": {"name": "n1"}})
-        manager = Manager(client, clock=clock)
-        ReplicaSetController(client, clock=clock).install(manager)
-        DeploymentController(client, clock=clock).install(manager)
-        Kubelet(client, manager)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(manager.run())
-            yield Kubectl(plane)
-            manager.stop()
 
 
 async def test_kubectl_sees_a_deployment_live(kubectl: Kubectl) -> None:

@@ -1,4 +1,4 @@
-"""What one ReplicaSet's controller has asked for and its cache does not show yet. Plain state, no I/O.
+"""What a controller has asked for on behalf of one owner of pods and its cache does not show yet. No I/O.
 
 A pod's name is chosen before it is created, and remembered until the cache shows the pod: so neither a lagging cache
 nor a lost reply makes a second one. An entry is *confirmed* (the server said yes, the watch has not yet) or *in doubt*
@@ -18,19 +18,21 @@ _PATIENCE = 30.0
 
 @dataclass(slots=True)
 class Expected:
-    """One ReplicaSet's wishes under way. Moments are monotonic seconds; None marks a doubt."""
+    """One owner's wishes under way. Moments are monotonic seconds; None marks a doubt."""
 
     creating: dict[str, float | None] = field(default_factory=dict)
     """Pod name -> when its creation was confirmed."""
     deleting: dict[str, tuple[str, float | None]] = field(default_factory=dict)
     """Pod uid -> its name, and when its deletion was confirmed."""
+    purposes: dict[str, str] = field(default_factory=dict)
+    """What a pod that is being created is for (a node, an index), where the owner's pods differ: by its name."""
     failures: int = 0
     """Passes in a row that the server refused."""
 
     def observe(self, *, known: Iterable[str], active: Container[str], now: float) -> None:
         """Forget what the cache shows by now: names that exist, uids that are no longer active."""
         for name in known:
-            self.creating.pop(name, None)
+            self.forget(name)
         for uid in [uid for uid in self.deleting if uid not in active]:
             del self.deleting[uid]
         for name, at in self.creating.items():
@@ -42,7 +44,16 @@ class Expected:
 
     def seen(self, name: str) -> None:
         """The watch showed a pod of this name, even if it is gone again by now."""
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """The creation is not under way (any more)."""
         self.creating.pop(name, None)
+        self.purposes.pop(name, None)
+
+    def tidy(self) -> None:
+        """Forget the purposes of pods that were not asked for after all."""
+        self.purposes = {name: purpose for name, purpose in self.purposes.items() if name in self.creating}
 
     def doubted_names(self) -> list[str]:
         """Creations to ask for again."""
