@@ -95,12 +95,13 @@ async def test_a_suspended_job_waits_and_goes_on(kubectl: Kubectl) -> None:
     await kubectl.until("job/sus", ".status.ready", "2")
     await kubectl("patch", "job", "sus", "-p", '{"spec":{"suspend":true}}')
     await kubectl("wait", "--for=delete", "pod", "-l", "job-name=sus", "--timeout=40s")
+    await kubectl.until("job/sus", ".status.terminating", "0")
     status = (await kubectl.json("get", "job", "sus"))["status"]
     assert status["conditions"][0]["reason"] == "JobSuspended"
+    assert "failed" not in status  # the pods that it gave up do not count
     assert status.get("active", 0) == 0
     reasons = {reason for _, reason, _ in await kubectl.events("sus")}
     assert {"Suspended", "Resumed", "SuccessfulCreate", "SuccessfulDelete"} <= reasons
-    print("suspended", status)
 
 
 async def test_a_job_ends_at_its_deadline(kubectl: Kubectl) -> None:
@@ -133,7 +134,7 @@ async def test_a_success_policy_ends_a_job_and_its_other_pods(kubectl: Kubectl) 
     met = ("True", "SuccessPolicy", "Matched rules at index 0")
     assert status["conditions"] == [("SuccessCriteriaMet", *met), ("Complete", *met)]
     assert (status["succeeded"], status["completedIndexes"], status.get("active", 0)) == (1, "1", 0)
-    print("leader", status)
+    assert "failed" not in status
 
 
 async def test_a_finished_job_goes_when_its_time_is_over(kubectl: Kubectl) -> None:
@@ -149,7 +150,7 @@ async def test_a_deleted_pod_is_replaced_and_counts_as_failed(kubectl: Kubectl) 
     await kubectl.until("job/hit", ".status.failed", "1")
     await kubectl.until("job/hit", ".status.ready", "1")
     events = await kubectl.events("hit")
-    assert sum(reason == "SuccessfulCreate" for _, reason, _ in events) == 2 or len(events) == 1
+    assert "SuccessfulCreate" in {reason for _, reason, _ in events}
 
 
 async def test_pods_of_a_job_that_is_gone_are_not_held(kubectl: Kubectl) -> None:

@@ -1,4 +1,4 @@
-"""A world for the workload controllers: the fake API, both controllers, and a kubelet that runs what it sees."""
+"""A world for the workload controllers: the fake API, the controllers, and a kubelet that runs what it sees."""
 
 import asyncio
 import contextlib
@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tensorfusion.clock import timestamp
-from tensorfusion.embedded.controllers.deployment import DeploymentController
-from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
+from tensorfusion.embedded.controllers.install import install_controllers
 from tensorfusion.model.meta import Raw
-from tensorfusion.model.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from tensorfusion.model.resources import DEPLOYMENTS, JOBS, PODS, REPLICA_SETS
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
@@ -40,8 +39,7 @@ class World:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         manager = Manager(self.api, clock=self.clock)
-        ReplicaSetController(self.api, clock=self.clock).install(manager)
-        DeploymentController(self.api, clock=self.clock).install(manager)
+        install_controllers(self.api, manager, clock=self.clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(manager.run())
             await self.clock.settle()
@@ -65,7 +63,10 @@ class World:
             due = self._due.setdefault(
                 f"{metadata['uid']}/{stopping}", now + (self.stop_seconds if stopping else self.start_seconds)
             )
-            if stopping and now >= due:
+            if stopping and now >= due and metadata.get("finalizers"):
+                if pod["status"]["phase"] not in ("Failed", "Succeeded"):
+                    self.status(metadata["name"], phase="Failed")
+            elif stopping and now >= due:
                 self.api.remove(PODS, metadata["name"], namespace=metadata["namespace"])
             elif not stopping and pod["status"]["phase"] == "Pending":
                 if not pod["spec"].get("nodeName"):
@@ -158,3 +159,32 @@ class World:
 
     def condition(self, kind: str) -> Raw:
         return next((c for c in self.current["status"]["conditions"] if c["type"] == kind), {})
+
+    # --- Jobs ---
+
+    def job(self, name: str = "work", **spec: Any) -> None:
+        labels = {"job-name": name}
+        body = {
+            "metadata": {"name": name},
+            "spec": {
+                "completions": 1,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "v1"}]},
+                },
+                **spec,
+            },
+        }
+        self.api.seed(JOBS, body, namespace=NAMESPACE)
+
+    def job_status(self, name: str = "work") -> Raw:
+        found: Raw = self.api.object(JOBS, name, namespace=NAMESPACE)["status"]
+        return found
+
+    def end(self, pod: Raw, phase: str = "Succeeded", *, exit_code: int = 0) -> None:
+        """The pod's containers end."""
+        ended = {"exitCode": exit_code, "finishedAt": timestamp(self.clock.now())}
+        self.status(
+            pod["metadata"]["name"], phase=phase, containerStatuses=[{"name": "c", "state": {"terminated": ended}}]
+        )

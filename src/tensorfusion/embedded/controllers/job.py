@@ -180,7 +180,8 @@ class JobController:
         extra = extra_pods(job, found, wanted)
         gone = [(p.metadata.uid, p.metadata.name) for p in extra if p.metadata.uid not in expected.deleting]
         surplus = expected.doubted_uids() + gone[:BURST]
-        failure = await in_batches(surplus, lambda pod: self._owned.delete(job, pod, expected))
+        failed = ending is not None and ending.final == FAILED
+        failure = await in_batches(surplus, lambda pod: self._delete(job, pod, expected, counts=failed))
         names = expected.doubted_names()
         waiting = found.terminating if job.spec.replacement_policy == "Failed" else 0
         missing = min(BURST, wanted - waiting - (len(found.active) - len(extra)) - len(expected.creating))
@@ -206,6 +207,16 @@ class JobController:
         index = expected.purposes.get(name)
         body = pod_of_job(job, name, None if index is None else int(index))
         return await self._owned.create(job, body, expected)
+
+    async def _delete(self, job: Job, pod: tuple[str, str], expected: Expected, *, counts: bool) -> ApiError | None:
+        """Delete a pod; one that is only not needed is let go first, so that it does not count as failed."""
+        held = None if counts else self._pods.cache.get(Key(job.metadata.namespace, pod[1]))
+        try:
+            if held is not None and held.metadata.uid == pod[0] and tracked(held):
+                await self.let_go(held)
+        except ApiError as error:
+            return error
+        return await self._owned.delete(job, pod, expected)
 
     async def _write(self, job: Job, before: JobStatus, new: Raw) -> None:
         """Write the status on top of the version it was decided on, then say what it means.

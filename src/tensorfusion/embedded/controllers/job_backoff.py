@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tensorfusion.embedded.controllers.job_objects import ended_at
+from tensorfusion.embedded.controllers.job_objects import ended_at, tracked
 from tensorfusion.model.core import Pod
 
 _FIRST, _LONGEST = 10.0, 600.0
@@ -27,7 +27,8 @@ class Backoff:
     def learn(self, pods: Iterable[Pod], *, now: datetime) -> None:
         """Take in pods that ended; the same pods may be given again and again."""
         for pod in pods:
-            failed = pod.status.phase == "Failed" or (pod.metadata.deleting and not pod.finished)
+            deleted = pod.metadata.deleting and not pod.finished and tracked(pod)
+            failed = pod.status.phase == "Failed" or deleted
             if not failed and pod.status.phase != "Succeeded":
                 continue
             at = min(ended_at(pod) or now, now) if pod.finished else now
