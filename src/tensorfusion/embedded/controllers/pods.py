@@ -144,8 +144,11 @@ class OwnedPods(Generic[Owner]):
         expected.deleting[uid] = (name, None)
         try:
             await self._client.delete(PODS, name, namespace=owner.metadata.namespace, uid=uid)
-        except (NotFound, Conflict):
-            pass  # gone already, and perhaps another one by the same name
+        except NotFound:
+            pass
+        except Conflict as error:  # another one by the same name: the cache will show that this one is gone
+            expected.deleting.pop(uid, None)
+            return error
         except ServerError as error:
             return error  # perhaps it was deleted: it stays in doubt
         except ApiError as error:
