@@ -1,13 +1,15 @@
 """The API as a process: what it writes, how it starts, ends and says no."""
 
 import base64
+import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,18 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the process; whatever still runs after the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, data: Path = tmp_path / "data") -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tensorfusion.embedded.api", "--data", str(data), "--port", "0", *arguments]
+    def start(*arguments: str, data: Path = tmp_path / "data", before: Sequence[str] = ()) -> subprocess.Popen[str]:
+        command = [
+            *before,
+            sys.executable,
+            "-m",
+            "tensorfusion.embedded.api",
+            "--data",
+            str(data),
+            "--port",
+            "0",
+            *arguments,
+        ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         started.append(process)
         return process
@@ -179,3 +191,42 @@ def test_it_is_ready_soon_with_ten_thousand_objects(launch, start_server, tmp_pa
     asyncio.run_coroutine_threadsafe(fill(), server.loop).result(60)
     server.stop()
     assert wait_ready(launch(data=data), data) < 10
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_created_object_is_on_the_disk_before_the_client_hears_of_it(launch, tmp_path: Path) -> None:
+    """As the kernel sees it: request in, pages of the log written, log synced, answer out."""
+    data, trace = tmp_path / "data", tmp_path / "trace"
+    calls = "trace=read,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync"
+    process = launch(before=["strace", "-D", "-f", "-y", "-s", "400", "-e", calls, "-o", str(trace)])
+    try:
+        wait_ready(process, data)
+    except AssertionError as error:
+        if "ptrace" in str(error):
+            pytest.skip("tracing is not permitted here")
+        raise
+    token = yaml.safe_load((data / "kubeconfig").read_text())["users"][0]["user"]["token"]
+    for number in range(3):
+        body = f'{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"probe-{number}"}}}}'
+        head = f"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(data / "run" / "api.sock"))
+            connection.sendall((head + body).encode())
+            assert b" 201 " in connection.recv(4096)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    lines = trace.read_text(errors="replace").splitlines()
+    for number in range(3):
+        asked = next(at for at, line in enumerate(lines) if f"probe-{number}" in line)
+        told = next(at for at, line in enumerate(lines) if at > asked and re.search(r"HTTP/1\.1 201 ", line))
+        between = lines[asked:told]
+        written = [at for at, line in enumerate(between) if re.search(r"pwrite64\(\d+<.*store\.db-wal", line)]
+        synced = [
+            at
+            for at, line in enumerate(between)
+            if re.search(r"(fdatasync|fsync)(\(\d+<.*store\.db-wal.*| resumed>.*)= 0", line)
+        ]
+        assert written, f"answer {number} before anything was written"
+        assert synced, f"answer {number} before anything was synced"
+        assert max(synced) > max(written), f"answer {number} before its data was synced"
