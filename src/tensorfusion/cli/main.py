@@ -18,6 +18,7 @@ _COMMANDS = {
     "fleet": "Add, remove, drain, break and heal simulated machines.",
     "tenant": "Make, list and delete tenants: namespace, quota, pools and users.",
     "user": "Give people access to a namespace, and take it back.",
+    "doctor": "Check this machine and a cluster, and say what to do.",
     "backup": "Write a whole embedded cluster into a file.",
     "restore": "Put a backup in the place of a cluster.",
     "replay": "Replay a trace of nodes and pods through the API.",
