@@ -21,7 +21,16 @@ FILES = [
     "api@{v}/coordination/v1/generated.proto",
     "api@{v}/core/v1/generated.proto",
     "api@{v}/rbac/v1/generated.proto",
+    "api@{v}/batch/v1/generated.proto",
+    "api@{v}/discovery/v1/generated.proto",
+    "api@{v}/events/v1/generated.proto",
+    "api@{v}/autoscaling/v2/generated.proto",
+    "api@{v}/networking/v1/generated.proto",
+    "api@{v}/node/v1/generated.proto",
+    "api@{v}/policy/v1/generated.proto",
+    "api@{v}/resource/v1/generated.proto",
     "api@{v}/scheduling/v1/generated.proto",
+    "api@{v}/storage/v1/generated.proto",
     "apiextensions-apiserver@{v}/pkg/apis/apiextensions/v1/generated.proto",
     "apimachinery@{v}/pkg/api/resource/generated.proto",
     "apimachinery@{v}/pkg/apis/meta/v1/generated.proto",
@@ -31,10 +40,10 @@ FILES = [
 SCALARS = {"string", "bytes", "bool", "int32", "int64", "uint32", "uint64", "double"}
 EXTRA_KINDS = {
     "v1/Binding": "k8s.io.api.core.v1.Binding",
+    "policy/v1/Eviction": "k8s.io.api.policy.v1.Eviction",
     "v1/DeleteOptions": "k8s.io.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "autoscaling/v1/Scale": "k8s.io.api.autoscaling.v1.Scale",
     "authentication.k8s.io/v1/TokenRequest": "k8s.io.api.authentication.v1.TokenRequest",
-    "authorization.k8s.io/v1/LocalSubjectAccessReview": "k8s.io.api.authorization.v1.LocalSubjectAccessReview",
 }
 FIELD = re.compile(r"^\s*(optional|repeated)\s+([.\w]+)\s+(\w+)\s*=\s*(\d+);")
 STRUCT = re.compile(r"^type (\w+) struct \{")

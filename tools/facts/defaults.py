@@ -27,6 +27,13 @@ COMPUTED = frozenset(
         ("PodSpec", "serviceAccount"),
         ("CustomResourceDefinitionNames", "singular"),
         ("CustomResourceDefinitionNames", "listKind"),
+        ("JobSpec", "completions"),
+        ("JobSpec", "parallelism"),
+        ("JobSpec", "backoffLimit"),
+        ("JobSpec", "podReplacementPolicy"),
+        ("LimitRangeItem", "default"),
+        ("LimitRangeItem", "defaultRequest"),
+        ("NetworkPolicySpec", "policyTypes"),
     }
 )
 # Filled in by the registry when an object is created, not by defaulting.
@@ -38,6 +45,11 @@ ALLOCATED = frozenset(
         ("Namespace", "spec"),
         ("PodStatus", "qosClass"),
         ("PodStatus", "podIP"),
+        ("JobSpec", "selector"),
+        ("PodTemplateSpec", "metadata"),
+        ("PersistentVolumeStatus", "lastPhaseTransitionTime"),
+        ("PersistentVolumeClaimSpec", "dataSource"),
+        ("PersistentVolumeClaimSpec", "dataSourceRef"),
     }
 )
 
@@ -112,7 +124,7 @@ def settle(schema: Json, definition: str, field: str, observations: list[Observa
         return
     value = present[0].value
     if len(present) == len(observations) and all(item.value == value for item in present):
-        if value is not None:
+        if (value := without_nulls(value)) is not None:
             schema["properties"][field]["default"] = value
         return
     members = set(schema["properties"]) - set(schema.get("required", ()))
@@ -132,6 +144,13 @@ def settle(schema: Json, definition: str, field: str, observations: list[Observa
     raise SystemExit(f"{definition}.{field}: no rule explains its default, name it in COMPUTED:\n{shown}")
 
 
+def without_nulls(value: Any) -> Any:
+    """The value without the nulls that Go writes for empty lists."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return value
+
+
 def follows(pairs: list[tuple[Any, Any]]) -> Json | None:
     """The field's value for each key, when it is a function of the key and no key or value is missing throughout."""
     table: dict[str, Any] = {}
@@ -149,7 +168,9 @@ def first_status(entry: Json, objects: list[Sample]) -> None:
         entry["initialStatus"] = {
             key: value
             for key, value in bare[0].items()
-            if value is not None and all(other.get(key) == value for other in bare)
+            if value is not None
+            and (f"{entry['kind']}Status", key) not in ALLOCATED
+            and all(other.get(key) == value for other in bare)
         }
     sent = [sample for sample in own if "status" in sample.sent]
     entry["keepsStatus"] = any(sample.returned.get("status") for sample in sent)
