@@ -34,6 +34,8 @@ COMPUTED = frozenset(
         ("LimitRangeItem", "default"),
         ("LimitRangeItem", "defaultRequest"),
         ("NetworkPolicySpec", "policyTypes"),
+        ("HPAScalingRules", "policies"),
+        ("HPAScalingRules", "stabilizationWindowSeconds"),
     }
 )
 # Filled in by the registry when an object is created, not by defaulting.

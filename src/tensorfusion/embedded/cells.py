@@ -5,28 +5,22 @@ The columns come from the facts; here is what stands in them, by ``Resource.id``
 Source: kubernetes pkg/printers/internalversion/printers.go.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from tensorfusion.embedded import cluster_cells, workload_cells
 from tensorfusion.embedded.ages import age
+from tensorfusion.embedded.cell_parts import UNKNOWN, age_of, labels_text, name_of, some_of
 from tensorfusion.embedded.pod_cells import NONE, pod_cells
+from tensorfusion.embedded.views import EVENT_VIEW
 from tensorfusion.model.meta import Raw
 
 Cells = Callable[[Raw, datetime], list[object]]
 _ROLE = "node-role.kubernetes.io/"
-_UNKNOWN = "<unknown>"
-
-
-def _name(obj: Raw) -> str:
-    return str(obj["metadata"].get("name", ""))
-
-
-def _age(obj: Raw, now: datetime) -> str:
-    return age(obj["metadata"].get("creationTimestamp"), now)
 
 
 def _namespace(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), (obj.get("status") or {}).get("phase", ""), _age(obj, now)]
+    return [name_of(obj), (obj.get("status") or {}).get("phase", ""), age_of(obj, now)]
 
 
 def _node(obj: Raw, now: datetime) -> list[object]:
@@ -44,16 +38,16 @@ def _node(obj: Raw, now: datetime) -> list[object]:
         roles.add(labels["kubernetes.io/role"])
     system = status.get("nodeInfo") or {}
     return [
-        _name(obj),
+        name_of(obj),
         ",".join(states),
         ",".join(sorted(roles)) or NONE,
-        _age(obj, now),
+        age_of(obj, now),
         system.get("kubeletVersion", ""),
         _address(status, "InternalIP"),
         _address(status, "ExternalIP"),
-        system.get("osImage") or _UNKNOWN,
-        system.get("kernelVersion") or _UNKNOWN,
-        system.get("containerRuntimeVersion") or _UNKNOWN,
+        system.get("osImage") or UNKNOWN,
+        system.get("kernelVersion") or UNKNOWN,
+        system.get("containerRuntimeVersion") or UNKNOWN,
     ]
 
 
@@ -65,13 +59,13 @@ def _service(obj: Raw, now: datetime) -> list[object]:
     spec = obj.get("spec") or {}
     kind = spec.get("type", "ClusterIP")
     return [
-        _name(obj),
+        name_of(obj),
         kind,
         spec.get("clusterIP") or NONE,
         _external_address(spec, obj.get("status") or {}),
         ",".join(_service_port(port) for port in spec.get("ports") or ()) or NONE,
-        _age(obj, now),
-        _labels(spec.get("selector") or {}),
+        age_of(obj, now),
+        labels_text(spec.get("selector") or {}),
     ]
 
 
@@ -99,20 +93,19 @@ def _endpoints(obj: Raw, now: datetime) -> list[object]:
         ips = [address.get("ip", "") for address in subset.get("addresses") or ()]
         ports = [port.get("port") for port in subset.get("ports") or ()]
         shown += [f"{ip}:{port}" for port in ports for ip in ips] if ports else ips
-    text = ",".join(shown[:3]) + (f" + {len(shown) - 3} more..." if len(shown) > 3 else "")
-    return [_name(obj), text or NONE, _age(obj, now)]
+    return [name_of(obj), some_of(shown, 3), age_of(obj, now)]
 
 
 def _config_map(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), _age(obj, now)]
+    return [name_of(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), age_of(obj, now)]
 
 
 def _secret(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), obj.get("type", ""), len(obj.get("data") or ()), _age(obj, now)]
+    return [name_of(obj), obj.get("type", ""), len(obj.get("data") or ()), age_of(obj, now)]
 
 
 def _service_account(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), len(obj.get("secrets") or ()), _age(obj, now)]
+    return [name_of(obj), len(obj.get("secrets") or ()), age_of(obj, now)]
 
 
 def _event(obj: Raw, now: datetime) -> list[object]:
@@ -131,21 +124,25 @@ def _event(obj: Raw, now: datetime) -> list[object]:
         obj.get("message", "").strip(),
         age(first, now),
         series.get("count", 1) if series else obj.get("count") or 1,
-        _name(obj),
+        name_of(obj),
     ]
 
 
+def _new_event(obj: Raw, now: datetime) -> list[object]:
+    return _event(EVENT_VIEW.to_stored(obj), now)
+
+
 def _lease(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), (obj.get("spec") or {}).get("holderIdentity", ""), _age(obj, now)]
+    return [name_of(obj), (obj.get("spec") or {}).get("holderIdentity", ""), age_of(obj, now)]
 
 
 def _priority_class(obj: Raw, now: datetime) -> list[object]:
     policy = obj.get("preemptionPolicy", "PreemptLowerPriority")
-    return [_name(obj), obj.get("value", 0), bool(obj.get("globalDefault")), _age(obj, now), policy]
+    return [name_of(obj), obj.get("value", 0), bool(obj.get("globalDefault")), age_of(obj, now), policy]
 
 
 def _created_at(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), obj["metadata"].get("creationTimestamp")]
+    return [name_of(obj), obj["metadata"].get("creationTimestamp")]
 
 
 def _binding(obj: Raw, now: datetime) -> list[object]:
@@ -160,58 +157,11 @@ def _binding(obj: Raw, now: datetime) -> list[object]:
         for subject in subjects
         if subject.get("kind") == "ServiceAccount"
     )
-    return [_name(obj), f"{role.get('kind', '')}/{role.get('name', '')}", _age(obj, now), users, groups, accounts]
+    return [name_of(obj), f"{role.get('kind', '')}/{role.get('name', '')}", age_of(obj, now), users, groups, accounts]
 
 
 def _webhooks(obj: Raw, now: datetime) -> list[object]:
-    return [_name(obj), len(obj.get("webhooks") or ()), _age(obj, now)]
-
-
-def _deployment(obj: Raw, now: datetime) -> list[object]:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    return [
-        _name(obj),
-        f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 1)}",
-        status.get("updatedReplicas", 0),
-        status.get("availableReplicas", 0),
-        _age(obj, now),
-        *_template(spec),
-    ]
-
-
-def _replica_set(obj: Raw, now: datetime) -> list[object]:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    counts = [spec.get("replicas", 1), status.get("replicas", 0), status.get("readyReplicas", 0)]
-    return [_name(obj), *counts, _age(obj, now), *_template(spec)]
-
-
-def _template(spec: Raw) -> list[object]:
-    """Containers, images and selector of a workload."""
-    containers: Sequence[Raw] = ((spec.get("template") or {}).get("spec") or {}).get("containers") or ()
-    return [
-        ",".join(container.get("name", "") for container in containers),
-        ",".join(container.get("image", "") for container in containers),
-        _selector(spec.get("selector") or {}),
-    ]
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or NONE
-
-
-def _selector(selector: Raw) -> str:
-    """A label selector as text, sorted by key."""
-    parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
-    for expression in selector.get("matchExpressions") or ():
-        key, values = expression.get("key", ""), ",".join(sorted(expression.get("values") or ()))
-        text = {
-            "In": f"{key} in ({values})",
-            "NotIn": f"{key} notin ({values})",
-            "Exists": key,
-            "DoesNotExist": f"!{key}",
-        }.get(expression.get("operator", ""), key)
-        parts.append((key, text))
-    return ",".join(text for _, text in sorted(parts)) or NONE
+    return [name_of(obj), len(obj.get("webhooks") or ()), age_of(obj, now)]
 
 
 BUILTIN_CELLS: Mapping[str, Cells] = {
@@ -233,6 +183,29 @@ BUILTIN_CELLS: Mapping[str, Cells] = {
     "customresourcedefinitions.apiextensions.k8s.io": _created_at,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
-    "deployments.apps": _deployment,
-    "replicasets.apps": _replica_set,
+    "deployments.apps": workload_cells.deployment_cells,
+    "replicasets.apps": workload_cells.replica_set_cells,
+    "statefulsets.apps": workload_cells.stateful_set_cells,
+    "daemonsets.apps": workload_cells.daemon_set_cells,
+    "controllerrevisions.apps": workload_cells.controller_revision_cells,
+    "jobs.batch": workload_cells.job_cells,
+    "cronjobs.batch": workload_cells.cron_job_cells,
+    "podtemplates": workload_cells.pod_template_cells,
+    "poddisruptionbudgets.policy": workload_cells.disruption_budget_cells,
+    "horizontalpodautoscalers.autoscaling": workload_cells.autoscaler_cells,
+    "endpointslices.discovery.k8s.io": cluster_cells.endpoint_slice_cells,
+    "ingresses.networking.k8s.io": cluster_cells.ingress_cells,
+    "ingressclasses.networking.k8s.io": cluster_cells.ingress_class_cells,
+    "networkpolicies.networking.k8s.io": cluster_cells.network_policy_cells,
+    "persistentvolumes": cluster_cells.volume_cells,
+    "persistentvolumeclaims": cluster_cells.volume_claim_cells,
+    "storageclasses.storage.k8s.io": cluster_cells.storage_class_cells,
+    "resourcequotas": cluster_cells.quota_cells,
+    "limitranges": _created_at,
+    "runtimeclasses.node.k8s.io": cluster_cells.runtime_class_cells,
+    "resourceclaims.resource.k8s.io": cluster_cells.resource_claim_cells,
+    "resourceclaimtemplates.resource.k8s.io": cluster_cells.aged_cells,
+    "deviceclasses.resource.k8s.io": cluster_cells.aged_cells,
+    "resourceslices.resource.k8s.io": cluster_cells.resource_slice_cells,
+    "events.events.k8s.io": _new_event,
 }

@@ -45,6 +45,7 @@ async def delete(
     Raises:
         ApiError: not there, a precondition does not hold, or admission refuses.
     """
+    kind = operations.stored_kind(kind)
     key = ObjectKey(kind.resource.id, namespace, name)
     for attempt in range(_ATTEMPTS):
         record = operations.store.latest(key)
@@ -77,6 +78,7 @@ async def delete_collection(
     Raises:
         ApiError: admission refuses one; those before it are deleted.
     """
+    kind = operations.stored_kind(kind)
     records = [record for record in operations.store.scan(kind.resource.id, namespace) if keep is None or keep(record)]
     for start in range(0, len(records), _AT_ONCE):
         deletions = (

@@ -18,6 +18,7 @@ from tensorfusion.embedded.schema.definitions import check_definition, storage_v
 from tensorfusion.embedded.schema.path import Problem
 from tensorfusion.embedded.schema.schema import OBJECT_META, BuiltinSchema, CustomSchema, Schema
 from tensorfusion.embedded.schema.words import invalid
+from tensorfusion.embedded.views import VIEWS, View
 from tensorfusion.errors import NotFound
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
@@ -85,6 +86,7 @@ class Kind:
     keeps_status: bool = False
     definition: str = ""  # the name of the schema in OpenAPI
     deprecation: str = ""
+    view: View | None = None
     _selectors: tuple[tuple[str, tuple[str, ...], str], ...] = field(default=(), repr=False)
 
     @property
@@ -94,6 +96,11 @@ class Kind:
     @property
     def namespaced(self) -> bool:
         return self.resource.namespaced
+
+    @property
+    def stored(self) -> Resource:
+        """As what its objects are stored: another kind's, if this one is a view of them."""
+        return self.resource if self.view is None else self.view.stored
 
     def fields(self, obj: Raw) -> dict[str, str]:
         """The values of the selectable fields, as a Record keeps them."""
@@ -320,6 +327,7 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
     )
     stored = "list" in entry["verbs"]
     selectable = tuple(entry.get("selectable", ()))
+    view = VIEWS.get(resource.id)
     return Kind(
         resource,
         singular=entry["singular"],
@@ -336,11 +344,12 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
         scale=ScalePaths(("spec", "replicas"), ("status", "replicas"), ("spec", "selector"))
         if "scale" in entry["subresources"]
         else None,
-        storage=stored,
+        storage=stored and view is None,
         generation=entry["generation"],
         initial_status=entry.get("initialStatus"),
         keeps_status=entry["keepsStatus"],
         definition=entry["schema"],
+        view=view,
         _selectors=tuple(
             (path, tuple(path.split(".")), _missing(facts, entry["schema"], path))
             for path in selectable

@@ -27,7 +27,8 @@ from tensorfusion.embedded.objects import (
 )
 from tensorfusion.embedded.statuses import already_exists, conflict, invalid_object, modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
-from tensorfusion.embedded.strategies import begin, carry, stamp_labels
+from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
+from tensorfusion.embedded.views import View
 from tensorfusion.errors import BadRequest, FieldCause, MethodNotAllowed
 from tensorfusion.model.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
@@ -77,6 +78,9 @@ class Operations:
         Raises:
             ApiError: malformed, invalid, refused, already there, or the namespace is missing or terminating.
         """
+        if kind.view is not None:
+            obj = self._new_of_view(kind, kind.view, namespace, obj, call)
+            kind = self.stored_kind(kind)
         if kind.resource.id in self.closed:
             raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
         call.warnings += kind.schema.prepare(obj, strict=call.validation)
@@ -86,11 +90,24 @@ class Operations:
             raise BadRequest("resourceVersion should not be set on objects to be created")
         wipe_managed(metadata)
         obj = in_order(obj, kind.resource)
-        begin(kind, obj)
+        begin(kind, obj, now=self.now)
         asked = Asked(Operation.CREATE, kind, namespace, text_of(metadata, "name"), call, obj)
         await self.admission.mutate(asked)
         obj = in_order(asked.wanted, kind.resource)
         return await self._insert(kind, namespace, obj, asked)
+
+    def stored_kind(self, kind: Kind) -> Kind:
+        """The kind whose objects a view shows; any other kind is its own."""
+        return kind if kind.view is None else self.kinds.by_id(kind.view.stored.id)
+
+    def _new_of_view(self, kind: Kind, view: View, namespace: str, obj: JsonObject, call: Call) -> JsonObject:
+        """What is stored of a new object that came as a view's; the view has rules of its own."""
+        call.warnings += kind.schema.prepare(obj, strict=call.validation)
+        metadata = metadata_of(obj)
+        check_place(metadata, namespace, "")
+        name = text_of(metadata, "name") or generate_name(text_of(metadata, "generateName"))
+        kind.schema.validate({**obj, "metadata": {**metadata, "name": name}})
+        return view.to_stored(obj)
 
     async def _insert(self, kind: Kind, namespace: str, obj: JsonObject, asked: Asked) -> Record:
         metadata = metadata_of(obj)
@@ -102,6 +119,7 @@ class Operations:
             stamp_labels(kind, obj)
             metadata["uid"] = new_uid()
             metadata["creationTimestamp"] = self.now()
+            obj = identify(kind, obj)
             if asked.call.user is not SYSTEM:  # the server's own objects may hold what no user may write
                 self._validate(kind, obj, None)
             asked.obj, asked.name = obj, metadata["name"]
@@ -166,6 +184,9 @@ class Operations:
         Raises:
             ApiError: not there, or what became of it is malformed, invalid or refused.
         """
+        if kind.view is not None:
+            change, prepared = _through(kind, kind.view, change, call, prepared=prepared), False
+            kind = self.stored_kind(kind)
         key = ObjectKey(kind.resource.id, namespace, name)
         warned = len(call.warnings)
         for attempt in range(_ATTEMPTS):
@@ -189,14 +210,14 @@ class Operations:
         if not prepared:
             call.warnings += kind.schema.prepare(new, strict=call.validation)
         self._check_identity(kind, key, new, old)
-        new = carry(kind, in_order(new, resource), old, subresource=subresource)
+        new = carry(kind, in_order(new, resource), old, now=self.now, subresource=subresource)
         asked = Asked(
             Operation.UPDATE, kind, key.namespace, key.name, call, new, old, record.data, subresource=subresource
         )
         await self.admission.mutate(asked)
         if asked.obj is not new:
             self._check_identity(kind, key, asked.wanted, old)
-            new = carry(kind, in_order(asked.wanted, resource), old, subresource=subresource)
+            new = carry(kind, in_order(asked.wanted, resource), old, now=self.now, subresource=subresource)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         self._validate(kind, new, old, subresource=subresource)
         asked.obj = new
@@ -279,6 +300,21 @@ def is_finished(kind: Kind, obj: JsonObject) -> bool:
 def dry_record(key: ObjectKey, obj: JsonObject) -> Record:
     """What a dry run answers with: nothing of it is stored."""
     return Record(key, 0, obj["metadata"].get("uid", ""), encode_object(obj), {}, {}, ())
+
+
+def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bool) -> Change:
+    """A change that a view's client asks for, as a change of the stored object."""
+
+    def changed(current: JsonObject) -> JsonObject:
+        old = view.to_shown(current)
+        new = change(decode_object(encode_object(old)))
+        if not prepared:
+            call.warnings += kind.schema.prepare(new, strict=call.validation)
+        stored = view.to_stored(new)
+        view.check_change(stored, current)
+        return stored
+
+    return changed
 
 
 def _maker(kind: Kind, key: ObjectKey, obj: JsonObject) -> Callable[[int], Record]:

@@ -18,7 +18,7 @@ _PLAIN_METADATA = frozenset({"metadata.name", "metadata.namespace"})
 def keep_of(kind: Kind, options: ListOptions, *, name: str = "") -> Predicate | None:
     """The selectors of a query, and the one name of a single-object watch, as a predicate."""
     known = frozenset(kind.selectable) - _PLAIN_METADATA
-    keep = predicate(options.labels, options.fields, known)
+    keep = predicate(options.labels, options.fields, known, {} if kind.view is None else kind.view.selectors)
     if not name:
         return keep
     if keep is None:
@@ -35,7 +35,7 @@ def read_page(store: Store, kind: Kind, namespace: str, options: ListOptions) ->
         ServerError: the version has not been reached (504).
     """
     keep = keep_of(kind, options)
-    resource = kind.resource.id
+    resource = kind.stored.id
     if options.continue_:
         revision, after = decode_continue(options.continue_, resource)
         check_reached(revision, store.revision)
@@ -45,6 +45,12 @@ def read_page(store: Store, kind: Kind, namespace: str, options: ListOptions) ->
     check_reached(options.revision, store.revision)
     at = options.revision if options.exact and options.revision else 0
     return store.page(resource, namespace=namespace, limit=options.limit, at_revision=at, keep=keep)
+
+
+def shown_object(kind: Kind, record: Record) -> JsonObject:
+    """A stored object as clients of the kind see it, decoded."""
+    obj = decode_object(record.data)
+    return obj if kind.view is None else kind.view.to_shown(obj)
 
 
 def list_metadata(page: Page) -> JsonObject:
@@ -63,15 +69,18 @@ def list_body(
     """The JSON of a page in the form that was asked for."""
     metadata = list_metadata(page)
     if representation.form is Form.TABLE:
-        objects = [decode_object(record.data) for record in page.records]
+        objects = [shown_object(kind, record) for record in page.records]
         return encode(table(kind, objects, include=include, now=now, list_meta=metadata))
     if representation.partial:
-        objects = [decode_object(record.data) for record in page.records]
+        objects = [shown_object(kind, record) for record in page.records]
         return encode(partial_list(objects, metadata))
     resource = kind.resource
     prefix = prefix_of(resource)
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-    items = b",".join([in_version(record.data, resource, prefix) for record in page.records])
+    if kind.view is not None:
+        items = b",".join([encode(shown_object(kind, record)) for record in page.records])
+    else:
+        items = b",".join([in_version(record.data, resource, prefix) for record in page.records])
     return b"".join((head[:-1], b',"items":[', items, b"]}\n"))
 
 
@@ -79,10 +88,12 @@ def object_body(
     kind: Kind, record: Record, representation: Representation, *, include: IncludeObject, now: datetime
 ) -> bytes:
     """The JSON of one object in the form that was asked for."""
-    if representation.form is Form.OBJECT:
+    if representation.form is Form.OBJECT and kind.view is None:
         resource = kind.resource
         return in_version(record.data, resource, prefix_of(resource))
-    obj = decode_object(record.data)
+    obj = shown_object(kind, record)
+    if representation.form is Form.OBJECT:
+        return encode(obj)
     if representation.form is Form.TABLE:
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         return encode(table(kind, [obj], include=include, now=now, list_meta=metadata))

@@ -142,9 +142,9 @@ class Routes:
     def _get(self, request: Request, kind: Kind) -> Response:
         target = request.target
         check_reached(parse_revision(request.query.get("resourceVersion", "")), self._store.revision)
-        record = self._store.get(ObjectKey(kind.resource.id, target.namespace, target.name))
+        record = self._store.get(ObjectKey(kind.stored.id, target.namespace, target.name))
         if record is None:
-            raise not_found(kind.resource, target.name)
+            raise not_found(kind.stored, target.name)
         return self._object(request, kind, record)
 
     def _list(self, request: Request, kind: Kind) -> Response:
@@ -208,7 +208,7 @@ class Routes:
     def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call) -> Response:
         if not deleted.gone or kind.resource.id in _RETURNED:
             return self._object(request, kind, deleted.record, call=call)
-        resource = kind.resource
+        resource = kind.stored
         details = {"name": deleted.record.key.name, "kind": resource.plural, "uid": deleted.record.uid}
         if resource.group:
             details["group"] = resource.group

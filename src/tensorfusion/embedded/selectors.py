@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 from tensorfusion.embedded.store import Record
 from tensorfusion.errors import BadRequest
@@ -118,10 +119,13 @@ def parse_fields(text: str) -> tuple[tuple[str, str, bool], ...]:
     return tuple(terms)
 
 
-def predicate(labels: str, fields: str, known: frozenset[str]) -> Predicate | None:
+def predicate(
+    labels: str, fields: str, known: frozenset[str], stored: Mapping[str, str] = MappingProxyType({})
+) -> Predicate | None:
     """A test for records, None when everything matches.
 
-    ``known`` names the kind's selectable fields beyond ``metadata.name`` and ``metadata.namespace``.
+    ``known`` names the kind's selectable fields beyond ``metadata.name`` and ``metadata.namespace``; ``stored`` maps
+    those to the names in the records, where they differ.
 
     Raises:
         BadRequest: a selector does not parse or names a field that cannot be selected by.
@@ -131,6 +135,8 @@ def predicate(labels: str, fields: str, known: frozenset[str]) -> Predicate | No
     for field, _, _ in tests:
         if field not in known and field not in ("metadata.name", "metadata.namespace"):
             raise BadRequest(_unknown_field(field, known))
+    if stored:
+        tests = tuple((stored.get(field, field), value, equal) for field, value, equal in tests)
     if terms is not None and not terms.requirements:
         terms = None
     if not tests:

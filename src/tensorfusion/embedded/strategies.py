@@ -7,21 +7,40 @@ itself or its status), and when the generation grows. Kept apart from validation
 Source: the registry strategies of Kubernetes 1.34, by their behaviour.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.builtin.pods import qos_class
-from tensorfusion.model.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS
+from tensorfusion.model.resources import (
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    JOBS,
+    NAMESPACES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    REPLICA_SETS,
+    RESOURCE_CLAIMS,
+)
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 NAMESPACE_FINALIZER = "kubernetes"
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+JOB_NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
+JOB_UID_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _STATUS_KEEPS_METADATA = frozenset({DEPLOYMENTS.id, REPLICA_SETS.id})
+_PHASE_TIME = "lastPhaseTransitionTime"
+
+Now = Callable[[], str]
+"""Tells the time, for the few that need it."""
 _NO_GENERATION = frozenset({"metadata", "status", "apiVersion", "kind"})
 
 
-def begin(kind: Kind, obj: JsonObject) -> None:
+def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
     """Give a new object its first status and generation. Changes it in place."""
     if kind.has_status and not kind.keeps_status:
         obj.pop("status", None)
@@ -36,7 +55,41 @@ def begin(kind: Kind, obj: JsonObject) -> None:
         spec = obj["spec"] = obj.get("spec") or {}
         finalizers = spec.get("finalizers") or []
         spec["finalizers"] = [*(item for item in finalizers if item != NAMESPACE_FINALIZER), NAMESPACE_FINALIZER]
+    elif kind.resource.id == DAEMON_SETS.id:
+        _count_template(obj, max(1, _template_generation(obj)))
+    elif kind.resource.id == PERSISTENT_VOLUMES.id:
+        obj["status"][_PHASE_TIME] = now()
+    elif kind.resource.id == PERSISTENT_VOLUME_CLAIMS.id:
+        normalize_sources(obj.get("spec") or {}, None)
     stamp_labels(kind, obj)
+
+
+def identify(kind: Kind, obj: JsonObject) -> JsonObject:
+    """The new object with what follows from its name and uid: a Job's pods carry both and are selected by the uid.
+
+    Returns a copy where it changes anything: a generated name may have to be drawn again.
+    """
+    spec = obj.get("spec")
+    if kind.resource.id != JOBS.id or not isinstance(spec, dict) or spec.get("manualSelector"):
+        return obj
+    metadata = obj["metadata"]
+    template = spec.get("template") or {}
+    stated = template.get("metadata") or {}
+    selector = spec.get("selector") or {}
+    labels = {
+        **dict.fromkeys(JOB_NAME_LABELS, metadata["name"]),
+        **dict.fromkeys(JOB_UID_LABELS, metadata["uid"]),
+        **(stated.get("labels") or {}),
+    }
+    match = {JOB_UID_LABELS[1]: metadata["uid"], **(selector.get("matchLabels") or {})}
+    return {
+        **obj,
+        "spec": {
+            **spec,
+            "selector": {**selector, "matchLabels": match},
+            "template": {**template, "metadata": {**stated, "labels": labels}},
+        },
+    }
 
 
 def stamp_labels(kind: Kind, obj: JsonObject) -> None:
@@ -46,7 +99,7 @@ def stamp_labels(kind: Kind, obj: JsonObject) -> None:
         metadata["labels"] = {**(metadata.get("labels") or {}), NAMESPACE_LABEL: metadata["name"]}
 
 
-def carry(kind: Kind, new: JsonObject, old: JsonObject, *, subresource: str = "") -> JsonObject:
+def carry(kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource: str = "") -> JsonObject:
     """What a write through an endpoint makes of ``old``: parts that the endpoint may not write stay ``old``'s."""
     metadata, before = new["metadata"], old["metadata"]
     for field in _SYSTEM_FIELDS:
@@ -57,20 +110,25 @@ def carry(kind: Kind, new: JsonObject, old: JsonObject, *, subresource: str = ""
     for field in ("managedFields", "selfLink"):
         metadata.pop(field, None)
     if subresource == "status":
-        return _carry_status(kind, new, old)
+        return _carry_status(kind, new, old, now)
     if kind.has_status:
         _copy(old, new, "status")
     if kind.resource.id == NAMESPACES.id:
         new["spec"] = {**(new.get("spec") or {}), "finalizers": (old.get("spec") or {}).get("finalizers", [])}
         stamp_labels(kind, new)
+    elif kind.resource.id == DAEMON_SETS.id:
+        changed = (new.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template")
+        _count_template(new, _template_generation(old) + changed)
+    elif kind.resource.id == PERSISTENT_VOLUME_CLAIMS.id:
+        normalize_sources(new.get("spec") or {}, old.get("spec") or {})
     if kind.generation and _spec_of(kind, new) != _spec_of(kind, old):
         metadata["generation"] = before.get("generation", 0) + 1
     return new
 
 
-def _carry_status(kind: Kind, new: JsonObject, old: JsonObject) -> JsonObject:
+def _carry_status(kind: Kind, new: JsonObject, old: JsonObject, now: Now) -> JsonObject:
     """A status write: of custom kinds only the status counts; of built-in ones most of the metadata too."""
-    if kind.is_custom:
+    if kind.is_custom or kind.resource.id == RESOURCE_CLAIMS.id:
         kept = {**old, "metadata": {**old["metadata"]}}
     else:
         kept = {**old, "metadata": {**new["metadata"]}}
@@ -80,11 +138,50 @@ def _carry_status(kind: Kind, new: JsonObject, old: JsonObject) -> JsonObject:
         stamp_labels(kind, kept)
     kept["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
     _copy(new, kept, "status")
+    if kind.resource.id == PERSISTENT_VOLUMES.id:
+        _date_phase(kept, old.get("status") or {}, now)
     return kept
+
+
+def _date_phase(volume: JsonObject, before: JsonObject, now: Now) -> None:
+    """When a volume came into its phase, unless the writer says so itself."""
+    status = volume.setdefault("status", {})
+    stated, known = status.get(_PHASE_TIME), before.get(_PHASE_TIME)
+    if status.get("phase") != before.get("phase"):
+        if stated in (None, known):
+            status[_PHASE_TIME] = now()
+    elif stated is None and known is not None:
+        status[_PHASE_TIME] = known
+
+
+def _template_generation(daemon_set: JsonObject) -> int:
+    stated = (daemon_set["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    return int(stated) if isinstance(stated, str) and stated.isascii() and stated.isdigit() else 0
+
+
+def _count_template(daemon_set: JsonObject, generation: int) -> None:
+    metadata = daemon_set["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: str(generation)}
+
+
+def normalize_sources(spec: JsonObject, old: JsonObject | None) -> None:
+    """The old and the new way to name what a volume claim is filled from say the same."""
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    if reference is None and source and not (old and (old.get("dataSource") or old.get("dataSourceRef"))):
+        kind = (source.get("apiGroup") or "", source.get("kind"))
+        if kind not in (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")):
+            del spec["dataSource"]  # other kinds were always ignored here
+            return
+    if source and not reference:
+        spec["dataSourceRef"] = dict(source)
+    elif reference and not source and not reference.get("namespace"):
+        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
 
 
 def _spec_of(kind: Kind, obj: JsonObject) -> JsonObject:
     """What the generation counts changes of."""
+    if kind.resource.id == ENDPOINT_SLICES.id:
+        return {**obj, "metadata": obj["metadata"].get("labels") or {}}
     if kind.is_custom and not kind.has_status:
         return {key: value for key, value in obj.items() if key not in ("metadata", "apiVersion", "kind")}
     return {key: value for key, value in obj.items() if key not in _NO_GENERATION}

@@ -15,7 +15,7 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, Representation
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, in_version, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached
-from tensorfusion.embedded.reading import keep_of
+from tensorfusion.embedded.reading import keep_of, shown_object
 from tensorfusion.embedded.statuses import status_body
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent, Subscription
 from tensorfusion.embedded.tables import IncludeObject, partial, table
@@ -64,7 +64,7 @@ class Watch:
     def _open(self, store: Store, namespace: str) -> None:
         """Pin down the start: state and subscription belong to the same moment, so no await is between them."""
         options = self._options
-        resource = self._kind.resource.id
+        resource = self._kind.stored.id
         fresh = options.revision in (None, 0)
         with_state = options.initial_events if options.initial_events is not None else fresh
         if not fresh and options.initial_events is not None:
@@ -144,10 +144,11 @@ class Watch:
         return b"".join(pieces)
 
     def _event(self, event: EventKind, record: Record) -> bytes:
-        if self._form is Form.OBJECT:
+        if self._form is Form.OBJECT and self._kind.view is None:
             return _HEADS[event] + in_version(record.data, self._kind.resource, self._prefix) + b"}\n"
-        obj = decode_object(record.data)
-        return _HEADS[event] + encode(self._shaped(obj)) + b"}\n"
+        obj = shown_object(self._kind, record)
+        shaped = obj if self._form is Form.OBJECT else self._shaped(obj)
+        return _HEADS[event] + encode(shaped) + b"}\n"
 
     def _shaped(self, obj: JsonObject) -> JsonObject:
         if self._form is not Form.TABLE:

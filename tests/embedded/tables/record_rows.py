@@ -68,7 +68,7 @@ def recorded(server: Server, obj: dict[str, Any]) -> dict[str, Any]:
 
 def lasting(row: dict[str, Any]) -> dict[str, Any]:
     """A row without what differs between two runs: ages, creation times, addresses that are given out."""
-    changing = ("Age", "Created At", "Cluster-IP", "Last Seen", "First Seen", "When", "Restarts")
+    changing = ("Age", "Created At", "Cluster-IP", "Last Seen", "First Seen", "When", "Restarts", "Duration", "Last Schedule")
     names = [column[0] for column in row["columns"]]
     kept = [cell for name, cell in zip(names, row["row"]["cells"], strict=True) if name not in changing]
     return {"columns": row["columns"], "cells": kept, "conditions": row["row"].get("conditions")}

@@ -26,6 +26,7 @@ class Reviews:
         self.answers: dict[str, Callable[[User, JsonObject, str], JsonObject]] = {
             f"selfsubjectaccessreviews.{_AUTHORIZATION}": self._self_access,
             f"subjectaccessreviews.{_AUTHORIZATION}": self._access,
+            f"localsubjectaccessreviews.{_AUTHORIZATION}": self._local_access,
             f"selfsubjectrulesreviews.{_AUTHORIZATION}": self._self_rules,
             f"selfsubjectreviews.{_AUTHENTICATION}": self._self,
             f"tokenreviews.{_AUTHENTICATION}": self._token,
@@ -36,7 +37,23 @@ class Reviews:
         return _answered(review, {"allowed": self._rbac.allows(user, asked)})
 
     def _access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        kind = "SubjectAccessReview"
+        return self._of_subject("SubjectAccessReview", review)
+
+    def _local_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
+        kind, spec = "LocalSubjectAccessReview", _spec(review)
+        stated = (review.get("metadata") or {}).get("namespace") or namespace
+        if stated != namespace:
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        asked = spec.get("resourceAttributes")
+        if asked is not None and asked.get("namespace") != namespace:
+            found = f'Invalid value: "{asked.get("namespace") or ""}": must match metadata.namespace'
+            raise _bad(kind, "spec.resourceAttributes.namespace", found)
+        if spec.get("nonResourceAttributes") is not None:
+            found = "Invalid value: null: disallowed on this kind of request"
+            raise _bad(kind, "spec.nonResourceAttributes", found)
+        return self._of_subject(kind, review)
+
+    def _of_subject(self, kind: str, review: JsonObject) -> JsonObject:
         spec = _spec(review)
         groups = spec.get("groups") or []
         if not spec.get("user") and not groups:

@@ -73,6 +73,57 @@ def definition_names(names: Raw) -> None:
             names["listKind"] = f"{kind}List"
 
 
+def job(job: Raw) -> None:
+    """A job's labels are its pods' unless it has its own; the rest follows from how it counts and retries.
+
+    Only for jobs themselves: the template in a CronJob stays as it was written.
+    """
+    spec = job.get("spec")
+    if spec is None:
+        return
+    template = spec.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels")
+    metadata = job.get("metadata")
+    if labels and isinstance(metadata, dict) and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+    if "completions" not in spec and "parallelism" not in spec:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", _ENDLESS if "backoffLimitPerIndex" in spec else 6)
+    spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
+
+
+def limit_range_item(item: Raw) -> None:
+    """Containers get what they may have at most unless told otherwise, and ask for what they get."""
+    if item.get("type") != "Container":
+        return
+    default = {**(item.get("max") or {}), **(item.get("default") or {})}
+    request = {**(item.get("min") or {}), **default, **(item.get("defaultRequest") or {})}
+    for field, amounts in (("default", default), ("defaultRequest", request)):
+        if amounts:
+            item[field] = amounts
+
+
+def policy_types(spec: Raw) -> None:
+    """A network policy is about what comes in, and about what goes out if it says anything of that."""
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+
+
+def scaling_rules(behavior: Raw) -> None:
+    """Growing is quick and immediate, shrinking may take everything away but waits for the cluster's own window."""
+    up, down = behavior.get("scaleUp"), behavior.get("scaleDown")
+    if up is not None:
+        up.setdefault("stabilizationWindowSeconds", 0)
+        up.setdefault("policies", [{"type": "Pods", "value": 4, "periodSeconds": 15}, dict(_ALL_AT_ONCE)])
+    if down is not None:
+        down.setdefault("policies", [dict(_ALL_AT_ONCE)])
+
+
+_ALL_AT_ONCE: Raw = {"type": "Percent", "value": 100, "periodSeconds": 15}
+_ENDLESS = (1 << 31) - 1
+
+
 def secret_data(secret: Raw) -> None:
     """``stringData`` is a way to write ``data`` and is never kept."""
     plain = secret.pop("stringData", None)
@@ -94,6 +145,10 @@ COMPUTED_BY_OWNER: Mapping[str, tuple[Compute, ...]] = {
     "NodeStatus": (allocatable,),
     "CustomResourceDefinitionNames": (definition_names,),
     "root Secret": (secret_data,),
+    "root Job": (job,),
+    "LimitRangeItem": (limit_range_item,),
+    "NetworkPolicySpec": (policy_types,),
+    "HorizontalPodAutoscalerBehavior": (scaling_rules,),
 }
 
 # Which facts the functions above answer, as (structure, field).
@@ -107,5 +162,14 @@ ANSWERED = frozenset(
         ("NodeStatus", "allocatable"),
         ("CustomResourceDefinitionNames", "singular"),
         ("CustomResourceDefinitionNames", "listKind"),
+        ("JobSpec", "completions"),
+        ("JobSpec", "parallelism"),
+        ("JobSpec", "backoffLimit"),
+        ("JobSpec", "podReplacementPolicy"),
+        ("LimitRangeItem", "default"),
+        ("LimitRangeItem", "defaultRequest"),
+        ("NetworkPolicySpec", "policyTypes"),
+        ("HPAScalingRules", "policies"),
+        ("HPAScalingRules", "stabilizationWindowSeconds"),
     }
 )
