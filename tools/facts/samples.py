@@ -46,7 +46,9 @@ def tried(server: Server, entry: Json, item: Json) -> Sample:
     status, returned = server.request(method, path + "?dryRun=All&fieldValidation=Strict", body)
     expect(status, 201 if method == "POST" else 200, item, returned)
     if item.get("status"):
-        server.request("DELETE", path.removesuffix("/status"), {"gracePeriodSeconds": 0})
+        server.request(
+            "DELETE", path.removesuffix("/status"), {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        )
     return Sample(item["resource"], item.get("definition", entry["schema"]), method, path, body, returned)
 
 

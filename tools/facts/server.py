@@ -30,8 +30,16 @@ class Server:
         self.warnings: list[str] = []  # of the last request
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=30)
 
-    def request(self, method: str, path: str, body: object = None, accept: str = "application/json") -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept, "Content-Type": "application/json"}
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        accept: str = "application/json",
+        *,
+        content_type: str = "application/json",
+    ) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept, "Content-Type": content_type}
         data = None if body is None else json.dumps(body).encode()
         try:
             self._connection.request(method, path, body=data, headers=headers)
@@ -58,8 +66,11 @@ class Server:
 
 
 @contextmanager
-def running_server(assets: Path, folder: Path) -> Iterator[Server]:
-    """A fresh API server whose state lives in ``folder``; both processes are ended by their own handles."""
+def running_server(assets: Path, folder: Path, *, without: str = CHANGING_PLUGINS) -> Iterator[Server]:
+    """A fresh API server whose state lives in ``folder``; both processes are ended by their own handles.
+
+    ``without`` names the admission plugins that are off.
+    """
     key, certificate = folder / "tls.key", folder / "tls.crt"
     openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     openssl += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -76,7 +87,7 @@ def running_server(assets: Path, folder: Path) -> Iterator[Server]:
     api += [f"--token-auth-file={folder / 'tokens.csv'}", "--authorization-mode=RBAC"]
     api += [f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"]
     api += ["--service-account-issuer=https://kubernetes.default.svc"]
-    api += [f"--disable-admission-plugins={CHANGING_PLUGINS}"]
+    api += [f"--disable-admission-plugins={without}"]
     with (folder / "log").open("wb") as log, child(etcd, log), child(api, log) as process:
         server = Server(api_port, certificate)
         deadline = time.monotonic() + READY_SECONDS

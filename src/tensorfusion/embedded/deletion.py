@@ -4,7 +4,7 @@ Source: the generic registry's graceful deletion and the pod and namespace strat
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tensorfusion.clock import timestamp
@@ -16,7 +16,7 @@ from tensorfusion.embedded.selectors import Predicate
 from tensorfusion.embedded.statuses import modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
 from tensorfusion.errors import Conflict, NotFound
-from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, PODS
+from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS, JOBS, NAMESPACES, PODS
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -27,6 +27,10 @@ _DEFAULT_GRACE = 30
 _MOST_SECONDS = (1 << 31) - 1
 _AT_ONCE = 128
 """Deletions of one collection that share commits."""
+_PODS_STAY = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,15 @@ async def delete(
     Raises:
         ApiError: not there, a precondition does not hold, or admission refuses.
     """
-    kind = operations.stored_kind(kind)
+    asked_for, kind = kind.resource, operations.stored_kind(kind)
+    if kind.resource.id == JOBS.id and options.propagation is None:
+        options = replace(options, propagation=Propagation.ORPHAN)
+        call.warnings.append(_PODS_STAY)
     key = ObjectKey(kind.resource.id, namespace, name)
     for attempt in range(_ATTEMPTS):
         record = operations.store.latest(key)
         if record is None:
-            raise not_found(kind.resource, name)
+            raise not_found(asked_for, name)
         old = decode_object(record.data)
         _check_preconditions(kind, old, options)
         asked = Asked(Operation.DELETE, kind, namespace, name, call, None, old, record.data)

@@ -84,6 +84,7 @@ class Kind:
     generation: bool = False
     initial_status: Raw | None = None
     keeps_status: bool = False
+    returns_deleted: bool = False  # a deletion answers with the object
     definition: str = ""  # the name of the schema in OpenAPI
     deprecation: str = ""
     view: View | None = None
@@ -338,7 +339,14 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
         subresources=MappingProxyType(
             {name: _builtin_subresource(facts, entry, name, raw) for name, raw in entry["subresources"].items()}
         ),
-        schema=BuiltinSchema(facts, resource, entry["schema"], name_rule=entry.get("nameRule", ""), named=stored),
+        schema=BuiltinSchema(
+            facts,
+            resource,
+            entry["schema"],
+            name_rule=entry.get("nameRule", ""),
+            named=stored,
+            reported=None if view is None else view.stored,
+        ),
         columns=tuple(Column(**column) for column in entry.get("columns", ())),
         selectable=selectable,
         scale=ScalePaths(("spec", "replicas"), ("status", "replicas"), ("spec", "selector"))
@@ -348,6 +356,7 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
         generation=entry["generation"],
         initial_status=entry.get("initialStatus"),
         keeps_status=entry["keepsStatus"],
+        returns_deleted=entry.get("returnsDeleted", False),
         definition=entry["schema"],
         view=view,
         _selectors=tuple(

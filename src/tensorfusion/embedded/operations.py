@@ -29,7 +29,7 @@ from tensorfusion.embedded.statuses import already_exists, conflict, invalid_obj
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
 from tensorfusion.embedded.views import View
-from tensorfusion.errors import BadRequest, FieldCause, MethodNotAllowed
+from tensorfusion.errors import AlreadyExists, BadRequest, FieldCause, MethodNotAllowed
 from tensorfusion.model.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     LEASES,
@@ -80,7 +80,10 @@ class Operations:
         """
         if kind.view is not None:
             obj = self._new_of_view(kind, kind.view, namespace, obj, call)
-            kind = self.stored_kind(kind)
+            try:
+                return await self.create(self.stored_kind(kind), namespace, obj, call)
+            except AlreadyExists as error:
+                raise already_exists(kind.resource, error.name) from error
         if kind.resource.id in self.closed:
             raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
         call.warnings += kind.schema.prepare(obj, strict=call.validation)
@@ -184,6 +187,7 @@ class Operations:
         Raises:
             ApiError: not there, or what became of it is malformed, invalid or refused.
         """
+        asked_for = kind.resource
         if kind.view is not None:
             change, prepared = _through(kind, kind.view, change, call, prepared=prepared), False
             kind = self.stored_kind(kind)
@@ -192,7 +196,7 @@ class Operations:
         for attempt in range(_ATTEMPTS):
             record = self.store.latest(key)
             if record is None:
-                raise not_found(kind.resource, name)
+                raise not_found(asked_for, name)
             del call.warnings[warned:]
             try:
                 return await self._attempt(kind, record, change, call, subresource=subresource, prepared=prepared)

@@ -36,14 +36,11 @@ from tensorfusion.embedded.tables import IncludeObject, include_object
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import ApiError, BadRequest
-from tensorfusion.model.resources import PODS, SERVICE_ACCOUNTS
 
 _WATCH_SECONDS = 2400.0
 _BOOKMARK_EVERY = 50.0
 _BODY_SECONDS = 60.0
 _OF_COLLECTION = frozenset({"list", "create", "deletecollection", "watch"})
-_RETURNED = frozenset({PODS.id, SERVICE_ACCOUNTS.id})
-"""Kinds whose deletion answers with the object, as a real API server does."""
 
 Answer: TypeAlias = Response | Watch
 
@@ -144,7 +141,7 @@ class Routes:
         check_reached(parse_revision(request.query.get("resourceVersion", "")), self._store.revision)
         record = self._store.get(ObjectKey(kind.stored.id, target.namespace, target.name))
         if record is None:
-            raise not_found(kind.stored, target.name)
+            raise not_found(kind.resource, target.name)
         return self._object(request, kind, record)
 
     def _list(self, request: Request, kind: Kind) -> Response:
@@ -206,7 +203,7 @@ class Routes:
         return self._deleted(request, kind, deleted, call)
 
     def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call) -> Response:
-        if not deleted.gone or kind.resource.id in _RETURNED:
+        if not deleted.gone or kind.returns_deleted:
             return self._object(request, kind, deleted.record, call=call)
         resource = kind.stored
         details = {"name": deleted.record.key.name, "kind": resource.plural, "uid": deleted.record.uid}

@@ -67,7 +67,8 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
 def identify(kind: Kind, obj: JsonObject) -> JsonObject:
     """The new object with what follows from its name and uid: a Job's pods carry both and are selected by the uid.
 
-    Returns a copy where it changes anything: a generated name may have to be drawn again.
+    Returns a copy where it changes anything: a generated name may have to be drawn again. A Job without labels of its
+    own has those of its pods.
     """
     spec = obj.get("spec")
     if kind.resource.id != JOBS.id or not isinstance(spec, dict) or spec.get("manualSelector"):
@@ -82,8 +83,10 @@ def identify(kind: Kind, obj: JsonObject) -> JsonObject:
         **(stated.get("labels") or {}),
     }
     match = {JOB_UID_LABELS[1]: metadata["uid"], **(selector.get("matchLabels") or {})}
+    own = metadata.get("labels")
     return {
         **obj,
+        "metadata": {**metadata, "labels": labels if not own or own is stated.get("labels") else own},
         "spec": {
             **spec,
             "selector": {**selector, "matchLabels": match},

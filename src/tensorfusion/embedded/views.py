@@ -1,7 +1,7 @@
 """Kinds that show the objects of another kind under other field names: one storage, two served group-versions.
 
-``events.k8s.io/v1`` Events are those of ``v1``. What is stored is always the ``v1`` form; a view translates what a client
-sends and what it gets. Its own, stricter rules are checked on its own form before that.
+``events.k8s.io/v1`` Events are those of ``v1``. What is stored is always the ``v1`` form; a view translates what a
+client sends and what it gets. Its own, stricter rules are checked on its own form before that.
 
 Source: kubernetes pkg/apis/events/v1 (conversion), by behaviour.
 """
@@ -72,7 +72,7 @@ class View:
             if (value or None) != (old.get(field) or None):
                 complain(problems, (None, field), value, [IMMUTABLE])
         if problems:
-            raise invalid(self.shown, old["metadata"]["name"], problems)
+            raise invalid(self.stored, old["metadata"]["name"], problems)
 
 
 EVENT_VIEW = View(

@@ -28,8 +28,12 @@ def test_the_facts_are_current() -> None:
 @needs_server
 @pytest.mark.parametrize(
     "script",
-    ["tests/embedded/schema/record_answers.py", "tests/embedded/tables/record_rows.py"],
-    ids=["answers", "rows"],
+    [
+        "tests/embedded/schema/record_answers.py",
+        "tests/embedded/tables/record_rows.py",
+        "tests/embedded/api/stories/record_stories.py",
+    ],
+    ids=["answers", "rows", "stories"],
 )
 def test_the_recorded_answers_are_current(script: str) -> None:
     run(script, "--check", "--assets", str(ASSETS))

@@ -47,11 +47,13 @@ class Reviews:
         asked = spec.get("resourceAttributes")
         if asked is not None and asked.get("namespace") != namespace:
             found = f'Invalid value: "{asked.get("namespace") or ""}": must match metadata.namespace'
-            raise _bad(kind, "spec.resourceAttributes.namespace", found)
-        if spec.get("nonResourceAttributes") is not None:
-            found = "Invalid value: null: disallowed on this kind of request"
-            raise _bad(kind, "spec.nonResourceAttributes", found)
-        return self._of_subject(kind, review)
+            raise _bad("", "spec.resourceAttributes.namespace", found)
+        path = spec.get("nonResourceAttributes")
+        if path is not None:
+            shown = f'{{"Path":"{path.get("path") or ""}","Verb":"{path.get("verb") or ""}"}}'
+            found = f"Invalid value: {shown}: disallowed on this kind of request"
+            raise _bad("", "spec.nonResourceAttributes", found)
+        return self._of_subject(kind, {**review, "metadata": {"namespace": namespace}})
 
     def _of_subject(self, kind: str, review: JsonObject) -> JsonObject:
         spec = _spec(review)

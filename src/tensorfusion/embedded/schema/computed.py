@@ -85,7 +85,7 @@ def job(job: Raw) -> None:
     labels = (template.get("metadata") or {}).get("labels")
     metadata = job.get("metadata")
     if labels and isinstance(metadata, dict) and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
+        metadata["labels"] = labels  # the same ones: those that the registry adds are in both (see ``identify``)
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)

@@ -65,11 +65,20 @@ class BuiltinSchema:
     """A built-in kind, or the body of a subresource (``named`` is false: it has no name of its own)."""
 
     def __init__(
-        self, facts: Facts, resource: Resource, definition: str, *, name_rule: str = "", named: bool = True
+        self,
+        facts: Facts,
+        resource: Resource,
+        definition: str,
+        *,
+        name_rule: str = "",
+        named: bool = True,
+        reported: Resource | None = None,
     ) -> None:
+        """``reported`` is what errors say an object is, where it is stored as something else."""
         self.document: Raw = facts.definitions[definition]
         self.patch_shape: PatchShape | None = PatchShape(facts.definitions, self.document)
         self._resource = resource
+        self._reported = reported or resource
         self._decode = compile_decoder(facts.definitions, definition)
         self._check = compile_checks(facts.definitions, definition)
         self._semantics = CHECKS.get(resource.id)
@@ -103,7 +112,7 @@ class BuiltinSchema:
             if self._semantics is not None:
                 self._semantics(obj, old, problems)
         if problems:
-            raise invalid(self._resource, metadata.get("name", ""), problems)
+            raise invalid(self._reported, metadata.get("name", ""), problems)
 
 
 class CustomSchema:

@@ -20,6 +20,7 @@ CHECKS: Mapping[str, ObjectCheck] = {
     "configmaps": core.check_config_map,
     "secrets": core.check_secret,
     "events": core.check_event,
+    "events.events.k8s.io": core.check_new_event,
     "deployments.apps": workloads.check_deployment,
     "replicasets.apps": workloads.check_replica_set,
     "priorityclasses.scheduling.k8s.io": core.check_priority_class,

@@ -118,6 +118,21 @@ def check_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
         complain(problems, ((None, "involvedObject"), "namespace"), involved, ["does not match event.namespace"])
 
 
+def check_new_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    """The stricter rules of ``events.k8s.io``, for new events only; they speak of fields by their stored names."""
+    if not event.get("eventTime"):
+        problems[:] = [problem for problem in problems if problem.path not in _OF_TIMED]
+    kind = event.get("type", "")
+    if kind not in ("Normal", "Warning"):
+        complain(problems, (None, "type"), "", [f"has invalid value: {kind}"])
+    for field in ("firstTimestamp", "lastTimestamp", "count", "source"):
+        if event.get(f"deprecated{field[0].upper()}{field[1:]}"):
+            complain(problems, (None, field), "", ["needs to be unset"])
+
+
+_OF_TIMED = tuple((None, field) for field in ("action", "reason", "reportingController", "reportingInstance"))
+
+
 def check_priority_class(priority_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
     name = (priority_class.get("metadata") or {}).get("name", "")
     if name in SYSTEM_PRIORITIES:  # the two classes that may lie above the users' range

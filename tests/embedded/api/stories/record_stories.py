@@ -1,0 +1,49 @@
+"""Tell every story to a real API server and write down what it answers.
+
+python tests/embedded/api/stories/record_stories.py --assets DIR [--check]
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[3] / "tools")]
+
+from test_stories import RECORDS_FILE, STORIES, tell
+
+from facts.server import Server, running_server
+
+# What ours does not do to objects either. The rest of a real server's admission stays on.
+WITHOUT = (
+    "ServiceAccount,RuntimeClass,DefaultStorageClass,TaintNodesByCondition,DefaultIngressClass,"
+    "StorageObjectInUseProtection"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--assets", type=Path, required=True)
+    parser.add_argument("--check", action="store_true", help="only compare with the recorded answers")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, running_server(arguments.assets, Path(folder), without=WITHOUT) as it:
+        records = {name: told(it, f"story-{number}", steps) for number, (name, steps) in enumerate(STORIES.items())}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(found, sort_keys=True)}" for name, found in records.items())
+    text = f"{{\n{lines}\n}}\n"
+    if arguments.check:
+        raise SystemExit(0 if RECORDS_FILE.read_text() == text else f"{RECORDS_FILE} is not what the server says")
+    RECORDS_FILE.write_text(text)
+    print(f"{RECORDS_FILE}: {len(records)} stories")
+
+
+def told(server: Server, namespace: str, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    status, made = server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    assert status == 201, made
+    return tell(steps, namespace, lambda *request: server.request(*request[:3], content_type=request[3]))
+
+
+if __name__ == "__main__":
+    main()

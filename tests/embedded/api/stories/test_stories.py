@@ -1,0 +1,122 @@
+"""Stories: requests in a row, told to a real API server (``record_stories.py``) and to ours; the answers are the same.
+
+A story is a list of steps ``{METHOD: path, body: ...}``. ``NS`` stands for the namespace that each story gets for
+itself. ``keep: name`` remembers a step's answer; ``{name.metadata.uid}`` in later paths and bodies stands for a part of
+it. ``compare: false`` asks without comparing.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+RECORDS_FILE = HERE / "answers.json"
+STORIES: dict[str, list[dict[str, Any]]] = {
+    f"{file.stem}: {name}": steps
+    for file in sorted(HERE.glob("*.yaml"))
+    for name, steps in yaml.safe_load(file.read_text()).items()
+}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+TYPES = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
+Send = Callable[[str, str, Any, str], tuple[int, Any]]
+"""Method, path, body, content type; the answer's status and body."""
+
+_OWN = frozenset({"managedFields", "selfLink", "resourceVersion"})
+_TIMES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_UIDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAMESPACE = re.compile(r"\bNS\b")
+_PLACE = re.compile(r"\{(\w+)((?:\.[\w-]+)+)\}")
+
+
+def tell(steps: list[dict[str, Any]], namespace: str, send: Send) -> list[dict[str, Any]]:
+    """The answers to a story's steps, without what differs between any two servers."""
+    kept: dict[str, Any] = {"here": namespace}
+    answers = []
+    for step in steps:
+        method = next(name for name in METHODS if name in step)
+        path = filled(step[method], kept)
+        body = filled(step.get("body"), kept)
+        status, found = send(method, path, body, TYPES.get(step.get("type", ""), "application/json"))
+        if "keep" in step:
+            kept[step["keep"]] = found
+        if step.get("compare", True):
+            answers.append({"status": status, "body": comparable(found, namespace)})
+    return answers
+
+
+def filled(value: Any, kept: dict[str, Any]) -> Any:
+    """The value with its references to earlier answers replaced."""
+    if isinstance(value, dict):
+        return {key: filled(item, kept) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, kept) for item in value]
+    if not isinstance(value, str):
+        return value
+    whole = _PLACE.fullmatch(value)
+    if whole:
+        return part(whole, kept)
+    value = _NAMESPACE.sub(kept["here"], value)
+    return _PLACE.sub(lambda found: str(part(found, kept)), value)
+
+
+def part(found: re.Match[str], kept: dict[str, Any]) -> Any:
+    value = kept[found[1]]
+    for step in found[2][1:].split("."):
+        value = value[step]
+    return value
+
+
+def comparable(value: Any, namespace: str) -> Any:
+    """An answer with times, uids and the namespace made alike, and without what Go leaves out because it is empty."""
+    if isinstance(value, dict):
+        pairs = {key: comparable(item, namespace) for key, item in value.items() if key not in _OWN}
+        return {key: item for key, item in pairs.items() if item not in (None, [], {}, "")}
+    if isinstance(value, list):
+        return [comparable(item, namespace) for item in value]
+    if not isinstance(value, str):
+        return value
+    return _UIDS.sub("UID", _TIMES.sub("TIME", value)).replace(namespace, "NS").removesuffix("\n")
+
+
+RECORDS: dict[str, Any] = json.loads(RECORDS_FILE.read_text()) if RECORDS_FILE.exists() else {}
+
+
+def without_own(value: Any, *, of_list: bool = False) -> Any:
+    """Our answer without what it has on purpose and the real one has not.
+
+    Pods always say their service account (the real server was asked without the plugin that fills it in), and the items
+    of lists their kind.
+    """
+    if isinstance(value, dict):
+        own = ("serviceAccount", "serviceAccountName") if "containers" in value else ()
+        own += ("apiVersion", "kind") if of_list else ()
+        return {key: without_own(item, of_list=key == "items") for key, item in value.items() if key not in own}
+    return [without_own(item, of_list=of_list) for item in value] if isinstance(value, list) else value
+
+
+def differences(found: Any, wanted: Any, path: str) -> Iterator[str]:
+    """Where two answers differ, one line each."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            yield from differences(found.get(key), wanted.get(key), f"{path}.{key}")
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif found != wanted:
+        yield f"{path}: ours {found!r}, real {wanted!r}"
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_has_the_answers_of_a_real_server(api: Any, name: str) -> None:
+    def send(method: str, path: str, body: Any, content_type: str) -> tuple[int, Any]:
+        answer = api(method, path, body, content_type=content_type)
+        return answer.status, answer.body
+
+    ours = tell(STORIES[name], api.namespace, send)
+    for number, (found, wanted) in enumerate(zip(ours, RECORDS[name], strict=True)):
+        assert not list(differences(without_own(found), wanted, f"answer {number + 1}"))
