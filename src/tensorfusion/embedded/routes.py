@@ -205,7 +205,7 @@ class Routes:
     def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call) -> Response:
         if not deleted.gone or kind.returns_deleted:
             return self._object(request, kind, deleted.record, call=call)
-        resource = kind.stored
+        resource = kind.resource
         details = {"name": deleted.record.key.name, "kind": resource.plural, "uid": deleted.record.uid}
         if resource.group:
             details["group"] = resource.group
