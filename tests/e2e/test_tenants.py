@@ -84,9 +84,10 @@ def test_system_written_keys_cannot_be_set_on_create(namespace: str, tenant: Ten
     [
         {keys.GPU_IDS: "gpu-stolen"},
         {keys.GPU_IDS: None},
-        {keys.TFLOPS_REQUEST: "1"},
-        {keys.VRAM_REQUEST: "1Mi"},
         {keys.GPU_COUNT: "8"},
+        {keys.QOS: "critical"},
+        {keys.ISOLATION: "shared"},
+        {keys.RESIZE: '{"gpu-count": "8"}'},
     ],
 )
 def test_the_truth_of_a_bound_pod_cannot_be_changed(

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
+
 from tensorfusion.hypervisor.agent import NodeAgent
 from tensorfusion.hypervisor.vendors.simulated import FAULTY_DEVICES, LOST_DEVICES, SimulatedVendor, devices_of
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import annotations_of
+from tensorfusion.model.core import Pod
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
 from tensorfusion.testing.api import Call
@@ -266,3 +269,37 @@ async def pod(world: NodeWorld, name: str) -> Any:
     from tensorfusion.model.core import Pod
 
     return await world.api.get(PODS, Pod, name, namespace="default")
+
+
+async def test_new_limits_of_a_running_pod_come_into_force_or_wait_for_room(world: NodeWorld) -> None:
+    told: list[str] = []
+
+    class Recorder:
+        def record(self, reference: Any, *, type_: Any, reason: str, message: str) -> None:
+            told.append(f"{reference.name} {reason}: {message}")
+
+    devices = vendor()
+    serving = NodeAgent(
+        world.client, devices, nodes=devices.nodes, identity="sim", clock=world.clock, recorder=Recorder()
+    )
+    world.api.seed(NODES, {"metadata": {"name": "n"}})
+    await world.start(serving)
+    await world.add_gpu_node("n")
+    name = names(world)[0]
+    await hold(world, "a", name)
+    await hold(world, "b", name)
+    amounts = {"metadata": {"annotations": {keys.TFLOPS_REQUEST: "312", keys.TFLOPS_LIMIT: "312"}}}
+    await world.change(PODS, "a", amounts)
+    (message,) = told
+    assert message.startswith("a LimitsKept: the limits stay as they were: device")
+    await world.delete_pod("b", grace=0)
+    third = await refusal(world, serving, name)
+    assert "free are 0 TFLOPS" in third, "a has it all since b left"
+    assert len(told) == 1
+
+
+async def refusal(world: NodeWorld, serving: NodeAgent, device: str) -> str:
+    """What the agent says to one more pod on the device."""
+    await hold(world, "late", device, phase="Pending")
+    pod = msgspec.convert(world.find(PODS, "late"), Pod, strict=False)
+    return serving.admit_share(pod) or ""

@@ -1,12 +1,13 @@
 """The agent's books: what a device cannot hold is refused, whoever bound it."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.hypervisor.books import DeviceBooks
+from tensorfusion.hypervisor.books import DeviceBooks, Limits
 from tensorfusion.hypervisor.vendors.base import Device
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import annotations_of
@@ -160,3 +161,20 @@ def test_no_device_is_ever_over_its_capacity(history: list[tuple[str, int, tuple
             assert list(books.held(f"gpu-{index}")) == sums[index]
             assert sums[index][0] <= 100_000
             assert sums[index][1] <= 16 * GIB
+
+
+def test_other_amounts_are_taken_over_or_the_old_ones_stay() -> None:
+    books, devices = DeviceBooks(), present(device())
+    first = GpuRequest(pool="p", compute=40_000, vram=4 * GIB, compute_limit=50_000, vram_limit=8 * GIB)
+    assert books.charge(pod("a", "gpu-0", first), devices) is None
+    assert books.charge(pod("b", "gpu-0"), devices) is None
+    assert books.limits("a") == Limits(compute=50_000, vram=8 * GIB)
+    larger = replace(first, compute=60_000, compute_limit=90_000)
+    assert books.change(pod("a", "gpu-0", larger), devices) is None
+    assert (books.held("gpu-0"), books.limits("a")) == ((100_000, 8 * GIB), Limits(compute=90_000, vram=8 * GIB))
+    refusal = books.change(pod("a", "gpu-0", replace(larger, compute=60_001)), devices)
+    assert "free are 60 TFLOPS and 12Gi" in (refusal or "")
+    assert (books.held("gpu-0"), books.limits("a")) == ((100_000, 8 * GIB), Limits(compute=90_000, vram=8 * GIB))
+    assert books.change(pod("a", "gpu-0", replace(larger, compute=1_000)), {}) is None, "less fits anywhere"
+    assert "does not answer" in (books.change(pod("a", "gpu-0", larger), {}) or "")
+    assert books.limits("nobody") is None

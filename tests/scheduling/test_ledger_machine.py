@@ -11,7 +11,7 @@ from naive_placement import NaiveWorld
 from plain_checker import check
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
-from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.model.request import GpuRequest, Isolation, larger
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
@@ -103,6 +103,7 @@ pod_facts = st.builds(
 pods = st.one_of(
     pod_facts, st.builds(lambda pod, request: replace(pod, namespace="free", request=request), pod_facts, percents)
 )
+amounts = st.sampled_from((0, 1, 4, 6, 12, 30, 90))
 ceilings = st.sampled_from((None, None, 0, 20, 100))
 quota_facts = st.builds(
     QuotaFacts,
@@ -238,8 +239,10 @@ class LedgerMachine(RuleBasedStateMachine):
         count = pod.request.count if pod.request is not None else 0
         names = data.draw(st.lists(st.sampled_from(DEVICES), min_size=count, max_size=count, unique=True))
         placement = Placement(where, tuple(names))
-        self.naive.release(pod.uid)
-        self.forget_capacities()
+        known = self.naive.live.get(pod.uid)
+        if known is not None and known[1] != placement:
+            self.naive.release(pod.uid)
+            self.forget_capacities()
         self.state.confirm(pod, placement)
         self.naive.place(pod, placement)
         self.assumed.discard(pod.uid)
@@ -251,6 +254,34 @@ class LedgerMachine(RuleBasedStateMachine):
         self.state.confirm(*self.naive.live[uid])
         self.state.confirm(*self.naive.live[uid])
         self.assumed.discard(uid)
+
+    @rule(data=st.data(), compute=amounts, vram=amounts, landed=st.booleans())
+    def a_live_share_is_to_change(self, data: st.DataObject, compute: int, vram: int, landed: bool) -> None:
+        live = sorted(uid for uid, (pod, _) in self.naive.live.items() if pod.request is not None)
+        if not live:
+            return
+        pod, placement = self.naive.live[data.draw(st.sampled_from(live))]
+        assert pod.request is not None
+        unit = {"percent": compute * 1000} if pod.request.percent else {"compute": compute}
+        wanted = replace(pod.request, vram=vram, vram_limit=2 * vram, **unit)
+        over = {device.name for device in self.state.overcommitted()}
+        used, quota = self.state.usage(pod.namespace), self.naive.quotas.get(pod.namespace)
+        try:
+            self.state.resize(pod.uid, wanted)
+        except (NotHoldable, QuotaExceeded):
+            return
+        between = replace(pod, request=larger(pod.request, wanted))
+        self.naive.place(between, placement)
+        check(self.state, self.naive.live, self.naive.capacity)
+        assert {device.name for device in self.state.overcommitted()} <= over
+        now = self.state.usage(pod.namespace)
+        for name in ("compute", "vram", "vram_limit"):
+            ceiling = getattr(quota, f"total_{name}", None)
+            assert ceiling is None or getattr(now, name) <= max(ceiling, getattr(used, name))
+        final = replace(pod, request=wanted) if landed else pod
+        self.state.confirm(final, placement)
+        self.naive.place(final, placement)
+        self.assumed.discard(pod.uid)
 
     @rule(uid=st.integers(0, 30).map(lambda i: f"u{i}"))
     def a_pod_is_forgotten(self, uid: str) -> None:

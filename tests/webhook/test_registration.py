@@ -23,7 +23,7 @@ SERVICE = Address(b"PEM", service=ServiceAddress("tensor-fusion-sys", "hook"))
 
 def webhooks(address: Address = URL) -> list[dict[str, Any]]:
     return [
-        *mutating_configuration(address, prefix="tf")["webhooks"],
+        *mutating_configuration(address, prefix="tf", accounts=Accounts())["webhooks"],
         *validating_configuration(address, prefix="tf", accounts=Accounts())["webhooks"],
     ]
 
@@ -31,6 +31,7 @@ def webhooks(address: Address = URL) -> list[dict[str, Any]]:
 def test_names_paths_and_failure_policy() -> None:
     assert [(hook["name"], hook["clientConfig"]["url"]) for hook in webhooks()] == [
         ("mpod.tensor-fusion.ai", "https://127.0.0.1:9443/mutate-v1-pod"),
+        ("mresize.tensor-fusion.ai", "https://127.0.0.1:9443/resize-v1-pod"),
         ("vpod.tensor-fusion.ai", "https://127.0.0.1:9443/validate-v1-pod"),
         ("vbinding.tensor-fusion.ai", "https://127.0.0.1:9443/validate-v1-binding"),
     ]
@@ -91,7 +92,42 @@ TENANT = {"username": "jo", "groups": ["system:authenticated"]}
 )
 def test_updates_reach_us_only_when_others_change_keys(user, old, new, asked: bool) -> None:
     variables = {"object": {"metadata": new}, "oldObject": {"metadata": old}, "request": {"userInfo": user}}
+    assert holds(webhooks()[2], **variables) is asked
+
+
+CONTROLLER = {"username": "system:serviceaccount:tensor-fusion-sys:tensor-fusion-controller", "groups": ["a"]}
+AMOUNT, WISH = "tensor-fusion.ai/tflops-request", "tensor-fusion.ai/resize"
+
+
+@pytest.mark.parametrize(
+    ("user", "old", "new", "asked"),
+    [
+        (TENANT, {"annotations": {AMOUNT: "1"}}, {"annotations": {AMOUNT: "2"}}, True),
+        (TENANT, {"annotations": {AMOUNT: "1"}}, {}, True),
+        (TENANT, {}, {"annotations": {AMOUNT: "1"}}, True),
+        (TENANT, {"annotations": {AMOUNT: "1"}}, {"annotations": {AMOUNT: "1", "note": "a"}}, False),
+        (TENANT, {}, {}, False),
+        (CONTROLLER, {"annotations": {AMOUNT: "1"}}, {"annotations": {AMOUNT: "2"}}, False),
+        (KUBELET, {"annotations": {AMOUNT: "1"}}, {"annotations": {AMOUNT: "2"}}, False),
+    ],
+)
+def test_an_edit_of_amounts_reaches_us_and_nothing_else(user, old, new, asked: bool) -> None:
+    variables = {"object": {"metadata": new}, "oldObject": {"metadata": old}, "request": {"userInfo": user}}
     assert holds(webhooks()[1], **variables) is asked
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "asked"),
+    [
+        ({"annotations": {WISH: "{}"}}, {"annotations": {AMOUNT: "2"}}, True),
+        ({"annotations": {WISH: "{}"}}, {}, True),
+        ({"annotations": {WISH: "{}"}}, {"annotations": {WISH: "{}", AMOUNT: "2"}}, False),
+        ({"annotations": {AMOUNT: "1"}}, {"annotations": {AMOUNT: "2"}}, False),
+    ],
+)
+def test_of_the_schedulers_updates_only_its_answers_to_wishes_are_fenced(old, new, asked: bool) -> None:
+    variables = {"object": {"metadata": new}, "oldObject": {"metadata": old}, "request": {"userInfo": CONTROLLER}}
+    assert holds(webhooks()[2], **variables) is asked
 
 
 @pytest.mark.parametrize(
@@ -108,7 +144,7 @@ def test_every_binding_reaches_us_but_plain_ones_of_kube_scheduler(username, ann
         "oldObject": None,
         "request": {"userInfo": {"username": username}},
     }
-    assert holds(webhooks()[2], **variables) is asked
+    assert holds(webhooks()[3], **variables) is asked
 
 
 async def test_registering_again_brings_the_address_up_to_date() -> None:

@@ -43,6 +43,7 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Meta, Raw
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
 from tensorfusion.policy.admission import Snapshot, admit
@@ -91,6 +92,7 @@ class Process:
         self._clock = SystemClock()
         self._routes: list[Route] = []
         self._after_sync: list[Callable[[], Awaitable[None]]] = []
+        self._scheduler: SchedulerService | None = None
         self._electors: list[LeaderElector] = []
 
     async def prepare(self) -> None:
@@ -155,7 +157,7 @@ class Process:
         return elector
 
     async def _prepare_webhook(self) -> None:
-        webhook = Webhook(self._manager)
+        webhook = Webhook(self._manager, judge=self._judge)
         certificates = ensure_certificates(self._settings.certificates, [_HOST, "localhost"], now=self._clock.now())
         listener = Listener(
             webhook.app, host=_HOST, port=self._settings.webhook_port, tls=(certificates.certificate, certificates.key)
@@ -168,6 +170,10 @@ class Process:
 
         self._after_sync.append(serve)
 
+    def _judge(self, uid: str, request: GpuRequest) -> str | None:
+        """What the scheduler of this process, if it runs one, says about other amounts for a pod."""
+        return None if self._scheduler is None else self._scheduler.judge(uid, request)
+
     async def _prepare_scheduler(self) -> None:
         service = SchedulerService(
             self._manager,
@@ -177,6 +183,7 @@ class Process:
             scheduler_names=self._settings.scheduler_names,
         )
         self._manager.add_task("scheduler", service.run)
+        self._scheduler = service
         authorizer = Authorizer(self._client)
         snapshot = CachedObjects(
             pools=self._manager.informer(r.GPU_POOLS, GPUPool),
@@ -212,7 +219,9 @@ class Process:
         nodes = load_fleet(path) if path is not None and path.exists() else demo_fleet()
         client = await self._connect(keys.HYPERVISOR_ACCOUNT)
         vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
-        agent = NodeAgent(client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock)
+        agent = NodeAgent(
+            client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock, recorder=self._recorder
+        )
         kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock)
         agent.install(self._manager)
         kubelets.install(self._manager)

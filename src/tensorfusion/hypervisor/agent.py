@@ -9,6 +9,7 @@ Source: GPU of tensor-fusion.ai/v1; life of a device as in the public descriptio
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
@@ -27,6 +28,7 @@ from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
 from tensorfusion.runtime.controller import DONE, Controller, Result
+from tensorfusion.runtime.events import EventType, ObjectReference, reference_to
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.logs import get_logger
@@ -40,6 +42,12 @@ _STALE_CACHE = 0.2
 log = get_logger(__name__)
 
 
+class Recorder(Protocol):
+    """The part of the event recorder used here."""
+
+    def record(self, reference: ObjectReference, *, type_: EventType, reason: str, message: str) -> None: ...
+
+
 class _Ignored(msgspec.Struct, frozen=True):
     """An answer nobody reads."""
 
@@ -47,13 +55,25 @@ class _Ignored(msgspec.Struct, frozen=True):
 class NodeAgent:
     """Serves the nodes of one vendor. ``install`` registers it; ``admit_share`` is the gate for pods that arrive."""
 
-    def __init__(self, client: Api, vendor: Vendor, *, nodes: Iterable[str], identity: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: Api,
+        vendor: Vendor,
+        *,
+        nodes: Iterable[str],
+        identity: str,
+        clock: Clock,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._client = client
         self._vendor = vendor
         self._nodes = frozenset(nodes)
         self._identity = identity
         self._clock = clock
+        self._recorder = recorder
         self._books = DeviceBooks()
+        self._kept: dict[str, Pod] = {}
+        """Pods that keep their old limits because a device cannot hold the new ones, by uid."""
 
     def install(self, manager: Manager) -> None:
         """Register with a manager: the controller of nodes, the heartbeat, and the release of ended pods.
@@ -207,12 +227,33 @@ class NodeAgent:
                 self._release(pod)
             elif pod.status.phase == "Running" and not self._books.holds(pod.metadata.uid):
                 self._books.recover(pod, self._present(pod.spec.node_name))
+            elif change.old is not None and _other_amounts(change.old, pod):
+                self._change(pod)
+
+    def _change(self, pod: Pod) -> None:
+        """The scheduler gave a running pod other amounts: they are in force from now on, if the devices hold them."""
+        if not self._books.holds(pod.metadata.uid):
+            return
+        refusal = self._books.change(pod, self._present(pod.spec.node_name))
+        if refusal is None:
+            self._kept.pop(pod.metadata.uid, None)
+            log.info("limits changed", pod=pod.key, node=pod.spec.node_name)
+            return
+        self._kept[pod.metadata.uid] = pod
+        log.warning("limits kept", pod=pod.key, reason=refusal)
+        if self._recorder is not None:
+            reference = reference_to(PODS, pod)
+            message = f"the limits stay as they were: {refusal}"
+            self._recorder.record(reference, type_=EventType.WARNING, reason="LimitsKept", message=message)
 
     def _release(self, pod: Pod) -> None:
+        self._kept.pop(pod.metadata.uid, None)
         for name in self._books.release(pod.metadata.uid):
             gpu = self._gpus.cache.get(Key("", name))
             if gpu is not None and keys.GPU_MISSING_SINCE in gpu.metadata.annotations:
                 self._enqueue(pod.spec.node_name)
+        for kept in list(self._kept.values()):
+            self._change(kept)
 
     async def _beat(self) -> None:
         """Renew this agent's Lease: one small write, whatever the number of devices."""
@@ -236,3 +277,9 @@ class NodeAgent:
             lease = {"metadata": {"name": name}, "spec": {**spec, "acquireTime": now}}
             body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, **lease}
             await self._client.create(LEASES, body, namespace=keys.SYSTEM_NAMESPACE, type_=_Ignored)
+
+
+def _other_amounts(old: Pod, new: Pod) -> bool:
+    """Whether a pod is to have other amounts than before."""
+    before, after = old.metadata.annotations, new.metadata.annotations
+    return before != after and any(before.get(key) != after.get(key) for key in keys.RESIZABLE_KEYS)

@@ -18,10 +18,20 @@ _WHOLE_PERCENT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a share may burst: GFLOPS (or milli-percent where no compute is stated) and bytes; 0 is not stated."""
+
+    compute: int = 0
+    percent: int = 0
+    vram: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Share:
     compute: int
     vram: int
     whole: bool
+    limits: Limits
 
 
 class DeviceBooks:
@@ -44,6 +54,41 @@ class DeviceBooks:
         """The compute and memory that are held of a device."""
         shares = self._shares.get(device, {}).values()
         return sum(share.compute for share in shares), sum(share.vram for share in shares)
+
+    def limits(self, uid: str) -> Limits | None:
+        """The limits in force for a pod; None when it holds nothing."""
+        for name in self._devices_of.get(uid, ()):
+            return self._shares[name][uid].limits
+        return None
+
+    def change(self, pod: Pod, present: Mapping[str, Device]) -> str | None:
+        """Take over the amounts that a pod with shares has now, or say in one line why a device cannot hold them.
+
+        Then what it had stays in force. Of a device that does not answer nothing more is given out.
+        """
+        uid = pod.metadata.uid
+        names = self._devices_of.get(uid, ())
+        try:
+            request = request_of(pod.metadata.annotations, pod.metadata.labels)
+        except InvalidRequest as error:
+            return f"the pod does not describe its shares: {error}"
+        if request is None:
+            return "the pod is no GPU worker any more"
+        changed: dict[str, _Share] = {}
+        for name in names:
+            now, device = self._shares[name][uid], present.get(name)
+            changed[name] = share = _share_of(request, device)
+            grows = share.compute > now.compute or share.vram > now.vram
+            if not grows or share.whole:
+                continue
+            if device is None:
+                return f"device {name} is not on node {pod.spec.node_name}, or does not answer"
+            refusal = self._refusal(device, share, apart_from=uid)
+            if refusal is not None:
+                return refusal
+        for name, share in changed.items():
+            self._shares[name][uid] = share
+        return None
 
     def charge(self, pod: Pod, present: Mapping[str, Device]) -> str | None:
         """Take the pod's shares, or say in one line why a device cannot hold its share. All of them or none.
@@ -108,9 +153,9 @@ class DeviceBooks:
         for name, share in shares.items():
             self._shares.setdefault(name, {})[uid] = share
 
-    def _refusal(self, device: Device, share: _Share) -> str | None:
+    def _refusal(self, device: Device, share: _Share, *, apart_from: str = "") -> str | None:
         name = device.object_name
-        others = self._shares.get(name, {}).values()
+        others = [other for uid, other in self._shares.get(name, {}).items() if uid != apart_from]
         if others and (share.whole or any(other.whole for other in others)):
             return f"device {name} cannot be shared: one of {len(others) + 1} pods takes the whole device"
         compute = device.compute - sum(other.compute for other in others)
@@ -125,7 +170,8 @@ class DeviceBooks:
 
 def _share_of(request: GpuRequest, device: Device | None) -> _Share:
     """What the request takes of the device; of an unknown device, what can be said without its capacity."""
+    limits = Limits(request.compute_limit, request.percent_limit, request.vram_limit)
     if request.isolation is Isolation.SHARED:
-        return _Share(device.compute if device else 0, device.vram if device else 0, whole=True)
+        return _Share(device.compute if device else 0, device.vram if device else 0, whole=True, limits=limits)
     percent = request.percent * device.compute // _WHOLE_PERCENT if device else 0
-    return _Share(request.compute or percent, request.vram, whole=False)
+    return _Share(request.compute or percent, request.vram, whole=False, limits=limits)

@@ -84,6 +84,10 @@ GANG_GROUP_KEY = f"{DOMAIN}/gang-group-key"
 SCHEDULER_EPOCH = f"{DOMAIN}/scheduler-epoch"
 """The epoch (Lease transitions) of the leader that bound the pod. Ours: fencing of stalled leaders."""
 
+RESIZE = f"{DOMAIN}/resize"
+"""What the owner of a bound pod wants its amounts to be: JSON of annotation names (without the domain) and values.
+Admission writes it from an edit, the scheduler carries it out or refuses it and takes it away. Ours."""
+
 # --- other objects ---
 IS_DEFAULT_POOL = f"{DOMAIN}/is-default-pool"
 LAST_SYNC = f"{DOMAIN}/last-sync"
@@ -149,3 +153,11 @@ REQUEST_KEYS = frozenset(
     }
 )
 """Annotations that say what a pod asks for: fixed for tenants once the pod is bound."""
+
+RESIZABLE_KEYS = frozenset(
+    {TFLOPS_REQUEST, TFLOPS_LIMIT, VRAM_REQUEST, VRAM_LIMIT, COMPUTE_PERCENT_REQUEST, COMPUTE_PERCENT_LIMIT}
+)
+"""Those of them that the owner may ask to have changed while the pod runs."""
+
+RESOURCE_UPDATE = "ResourceUpdate"
+"""Condition of a pod whose owner asked for other amounts: True in force, False refused, with the reason."""

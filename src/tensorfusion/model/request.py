@@ -3,7 +3,7 @@
 Per-device amounts: a request for ``count`` devices takes the same amounts from each of them, all on one node.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -48,3 +48,19 @@ class GpuRequest:
     isolation: Isolation = Isolation.SOFT
     partition: str = ""
     qos: QoS = QoS.MEDIUM
+
+
+def larger(one: GpuRequest, other: GpuRequest) -> GpuRequest:
+    """``other`` with the larger of both amounts in every dimension: what covers either of them.
+
+    Exact where both state compute in the same unit.
+    """
+    return replace(
+        other,
+        compute=max(one.compute, other.compute),
+        compute_limit=max(one.compute_limit, other.compute_limit),
+        percent=max(one.percent, other.percent),
+        percent_limit=max(one.percent_limit, other.percent_limit),
+        vram=max(one.vram, other.vram),
+        vram_limit=max(one.vram_limit, other.vram_limit),
+    )

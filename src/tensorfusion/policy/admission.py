@@ -40,6 +40,7 @@ _LONGEST_MESSAGE = 360
 _COUNTED = {keys.POD_COUNTER_KEY, keys.POD_COUNTER_ID}
 """What a pod of a canary carries when it is looked at a second time."""
 _SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED)
+_UNSET_ON_NEW_PODS = keys.SYSTEM_WRITTEN | {keys.RESIZE}
 _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
 
 
@@ -145,7 +146,7 @@ def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Sna
         return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
     metadata = _mapping(pod.get("metadata"))
     labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
-    forged = keys.SYSTEM_WRITTEN.intersection(annotations)
+    forged = _UNSET_ON_NEW_PODS.intersection(annotations)
     if forged and not (forged == _COUNTED and keys.ENABLED_REPLICAS in annotations):
         return forged_annotation(annotations, min(forged))
     verdict = UNCHANGED

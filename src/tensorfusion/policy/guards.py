@@ -6,7 +6,8 @@ alone, and only by its current leader: a Binding carries the leader's epoch (the
 from an older epoch is refused, which fences a leader that was stalled between deciding and binding.
 
 The request is fixed from creation on, not only once the pod is bound: the scheduler charges what it read when it
-decided, and a change between that moment and the Binding would become a share nobody paid for.
+decided, and a change between that moment and the Binding would become a share nobody paid for. Of a bound pod, other
+amounts may be wished for (``policy.resize``), and the scheduler's answer to a wish is fenced like its Bindings.
 
 Source: the architecture's security posture ("Truth must not be writable by tenants").
 """
@@ -14,8 +15,10 @@ Source: the architecture's security posture ("Truth must not be writable by tena
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
-from tensorfusion.policy.admission import Denial
+from tensorfusion.policy.admission import BAD_REQUEST, Denial, one_line
+from tensorfusion.policy.resize import resize_of, wish_of
 
 FORBIDDEN = 403
 CONFLICT = 409
@@ -76,6 +79,12 @@ def review_update(old: PodTruth, new: PodTruth, *, user: str, accounts: Accounts
                 else "only the system writes it"
             )
             return Denial(FORBIDDEN, f"annotation {key}: wanted {_shown(before)}, found {_shown(after)}: {why}")
+    wish = new.annotations.get(keys.RESIZE)
+    if wish is not None and wish != old.annotations.get(keys.RESIZE):
+        try:
+            resize_of(old.annotations, old.labels, wish_of(new.annotations))
+        except InvalidRequest as error:
+            return Denial(BAD_REQUEST, one_line(str(error)))
     labels = _FIXED_LABELS if old.takes_share else (keys.COMPONENT,)
     for key in labels:
         before, after = old.labels.get(key), new.labels.get(key)
@@ -123,6 +132,23 @@ def review_binding(binding: BindingTruth, *, user: str, accounts: Accounts, epoc
             CONFLICT,
             f"binding of pod {binding.pod} to node {binding.node}: wanted epoch {epoch} or later, found {found}: "
             "the sender is no longer the leader; decide again",
+        )
+    return None
+
+
+def review_decision(annotations: Mapping[str, str], *, pod: str, epoch: int | None) -> Denial | None:
+    """Refuse what a scheduler decided about a pod's wish for other amounts, if it no longer leads; None allows it."""
+    found = epoch_of(annotations)
+    if found is None:
+        return Denial(
+            FORBIDDEN,
+            f"pod {pod}: annotation {keys.SCHEDULER_EPOCH}: wanted the leader's epoch, found "
+            f"{_shown(annotations.get(keys.SCHEDULER_EPOCH))}: who decides about annotation {keys.RESIZE} must say it",
+        )
+    if epoch is not None and found < epoch:
+        return Denial(
+            CONFLICT,
+            f"pod {pod}: wanted epoch {epoch} or later, found {found}: the sender is no longer the leader",
         )
     return None
 

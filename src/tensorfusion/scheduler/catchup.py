@@ -2,19 +2,21 @@
 
 A replica that takes over follows the watch, but a watch may lag behind the predecessor's last Bindings, and a device
 that looks free may be taken. So the pods are listed once after the Lease was won, and the first decision waits until
-the watch has shown every pod of that list that has a node. Truth still comes in through the watch alone: nothing is
-charged from the list, so nothing can be charged that the watch will never release.
+the watch has shown every pod of that list that has a node, with the amounts that it holds. Truth still comes in
+through the watch alone: nothing is charged from the list, so nothing can be charged that the watch will never release.
 
 Bindings that the predecessor sends later still are the fence's business: admission refuses their epoch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import msgspec
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFound
 from tensorfusion.kube.api import Api
+from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
 
@@ -24,10 +26,32 @@ _GLANCES_BEFORE_READING = 20
 _READS = 50
 
 
+_AMOUNTS = sorted(keys.RESIZABLE_KEYS)
+
+Amounts: TypeAlias = tuple[str | None, ...]
+"""The texts of a pod's amounts: a live change that the predecessor granted shows in them."""
+
+
+class _SeatNotes(msgspec.Struct, frozen=True, rename={f"a{place}": key for place, key in enumerate(_AMOUNTS)}):
+    """Of a pod's annotations those that say how much it holds."""
+
+    a0: str | None = None
+    a1: str | None = None
+    a2: str | None = None
+    a3: str | None = None
+    a4: str | None = None
+    a5: str | None = None
+
+    @property
+    def amounts(self) -> Amounts:
+        return (self.a0, self.a1, self.a2, self.a3, self.a4, self.a5)
+
+
 class _SeatMeta(msgspec.Struct, frozen=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
+    annotations: _SeatNotes = msgspec.field(default_factory=_SeatNotes)
 
 
 class _SeatSpec(msgspec.Struct, frozen=True):
@@ -39,7 +63,7 @@ class _SeatStatus(msgspec.Struct, frozen=True):
 
 
 class _Seat(msgspec.Struct, frozen=True):
-    """The little of a pod that says whether it holds anything: a list of 50,000 costs 20 MB."""
+    """The little of a pod that says whether it holds anything, and how much: a list of 50,000 costs 25 MB."""
 
     metadata: _SeatMeta
     spec: _SeatSpec = msgspec.field(default_factory=_SeatSpec)
@@ -49,34 +73,52 @@ class _Seat(msgspec.Struct, frozen=True):
     def taken(self) -> bool:
         return bool(self.spec.node_name) and self.status.phase not in ("Succeeded", "Failed")
 
+    @property
+    def key(self) -> Key:
+        return Key(self.metadata.namespace, self.metadata.name)
 
-async def catch_up(api: Api, *, clock: Clock, is_bound: Callable[[str], bool]) -> None:
-    """Return when every pod that has a node now is known to be bound, or is over.
+
+Known = Callable[[str, Key, Amounts], bool]
+"""Whether the watch has shown that this pod is bound and holds these amounts."""
+
+
+def amounts_of(annotations: Mapping[str, str]) -> Amounts:
+    """The amounts as ``Known`` is asked about them."""
+    return tuple(annotations.get(key) for key in _AMOUNTS)
+
+
+async def catch_up(api: Api, *, clock: Clock, is_known: Known) -> None:
+    """Return when every pod that has a node now is known to be bound, with what it holds now, or is over.
 
     Raises:
         ApiError: the API server cannot be asked.
     """
+
+    def unknown(seat: _Seat) -> bool:
+        meta = seat.metadata
+        return not is_known(meta.uid, seat.key, meta.annotations.amounts)
+
     listing = await api.list(PODS, _Seat, page_size=2000)
-    missing = {
-        seat.metadata.uid: Key(seat.metadata.namespace, seat.metadata.name)
-        for seat in listing.items
-        if seat.taken and not is_bound(seat.metadata.uid)
-    }
+    missing = {seat.metadata.uid: seat for seat in listing.items if seat.taken and unknown(seat)}
     del listing
     glances = 0
     while missing:
         await clock.sleep(_GLANCE)
-        missing = {uid: key for uid, key in missing.items() if not is_bound(uid)}
+        missing = {uid: seat for uid, seat in missing.items() if unknown(seat)}
         glances += 1
         if glances % _GLANCES_BEFORE_READING == 0:
-            for uid, key in list(missing.items())[:_READS]:
-                if not await _still_taken(api, uid, key):
+            for uid, seat in list(missing.items())[:_READS]:
+                now = await _read(api, seat)
+                if now is None:
                     del missing[uid]
+                else:
+                    missing[uid] = now
 
 
-async def _still_taken(api: Api, uid: str, key: Key) -> bool:
+async def _read(api: Api, seat: _Seat) -> _Seat | None:
+    """The pod as it is now; None when it holds nothing any more."""
     try:
-        seat = await api.get(PODS, _Seat, key.name, namespace=key.namespace)
+        now = await api.get(PODS, _Seat, seat.metadata.name, namespace=seat.metadata.namespace)
     except NotFound:
-        return False
-    return seat.metadata.uid == uid and seat.taken
+        return None
+    return now if now.metadata.uid == seat.metadata.uid and now.taken else None

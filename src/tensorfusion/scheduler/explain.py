@@ -10,6 +10,7 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import describe
+from tensorfusion.scheduler.resizes import update_of
 from tensorfusion.scheduler.service import SchedulerService
 
 _PLACES = {
@@ -38,6 +39,9 @@ def explain(service: SchedulerService, key: Key) -> Raw:
         told = describe(record)
     else:
         told = {"namespace": key.namespace, "name": key.name, "uid": uid, **_without_record(service, pod)}
+    update = update_of(pod)
+    if update is not None:
+        told["resourceUpdate"] = f"{update.reason}: {update.message}"
     entry = service.book.queue.get(uid)
     if entry is not None:
         told["waits"] = _PLACES[entry.place]

@@ -7,11 +7,14 @@ is never taken for pending by an older view of it, and what a pod holds is given
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import InvalidRequest, NotFit, QuotaExceeded
+from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
+from tensorfusion.model.meta import Key
+from tensorfusion.model.request import GpuRequest, larger
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.feeds import Requests
@@ -52,6 +55,10 @@ class PodBook:
         self.assumed: dict[str, Assumption] = {}
         self.unreadable: dict[str, str] = {}
         """Pods of ours that wait for somebody to change them, and why."""
+        self.wishes: dict[str, Key] = {}
+        """Bound pods whose owners want other amounts, by uid, in the order in which they asked."""
+        self.resizing: dict[str, GpuRequest] = {}
+        """What a pod is to have by an answer on its way: until its fate is known the larger amounts are held."""
         self._state = state
         self._held = state.allocations
         self._hints = hints
@@ -74,6 +81,8 @@ class PodBook:
         elif pod.spec.node_name:
             if not self.is_bound(uid) or (old is not None and old.metadata.annotations != pod.metadata.annotations):
                 self._settle(pod)
+            if keys.RESIZE in pod.metadata.annotations:
+                self.wishes.setdefault(uid, pod.key)
         elif not self.is_bound(uid):
             self._wait(pod)
 
@@ -82,6 +91,8 @@ class PodBook:
         self.queue.remove(uid)
         self.assumed.pop(uid, None)
         self.unreadable.pop(uid, None)
+        self.wishes.pop(uid, None)
+        self.resizing.pop(uid, None)
         self._hints += self._state.release(uid)
 
     def assume(self, pending: Pending, placement: Placement, binding: Binding) -> None:
@@ -98,6 +109,15 @@ class PodBook:
         if self.assumed.pop(uid, None) is not None:
             self._hints += self._state.forget(uid)
             self.queue.retry(uid, now=self._clock.monotonic())
+
+    def settle_change(self, uid: str, pod: Pod | None) -> None:
+        """It is known what became of an answer: from here on the pod holds what ``pod``, just read, says."""
+        self.resizing.pop(uid, None)
+        if pod is None or not self.is_bound(uid) or pod.finished:
+            return  # gone or over: the watch says so, and frees everything
+        self._settle(pod)
+        if keys.RESIZE in pod.metadata.annotations:
+            self.wishes.setdefault(uid, pod.key)
 
     def facts(self, pod: Pod) -> PodFacts:
         """What a decision needs to know of a pod.
@@ -118,6 +138,9 @@ class PodBook:
             log.warning("bound pod counts for nothing: its wishes cannot be read", pod=pod.key, error=error)
             facts = PodFacts(uid, pod.metadata.namespace, pod.metadata.name)
             placement = Placement(pod.spec.node_name)
+        wanted = self.resizing.get(uid)
+        if wanted is not None and facts.request is not None:
+            facts = replace(facts, request=larger(facts.request, wanted))
         self._hints += self._state.confirm(facts, placement)
 
     def _wait(self, pod: Pod) -> None:

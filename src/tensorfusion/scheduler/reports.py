@@ -107,6 +107,11 @@ class Reports:
             self._event(pod, EventType.NORMAL, "GPUDeviceAllocated", f"{', '.join(devices)} on {node}")
         self._event(pod, EventType.NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
+    def resized(self, pod: Pod, *, accepted: bool, words: str) -> None:
+        """The owner's wish for other amounts was answered; the condition says the same."""
+        type_ = EventType.NORMAL if accepted else EventType.WARNING
+        self._event(pod, type_, "ResourceUpdated" if accepted else "ResourceUpdateRefused", words)
+
     def dra_fallback(self, pod: Pod) -> None:
         """The pod asks for Dynamic Resource Allocation and is placed the ordinary way."""
         self._event(

@@ -19,12 +19,13 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod, PriorityClass
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Key
+from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.resources import GPUS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Binder, Binding, Leadership, Outcome
-from tensorfusion.scheduler.catchup import catch_up
+from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
 from tensorfusion.scheduler.grants import binding_annotations
 from tensorfusion.scheduler.inbox import Inbox
@@ -33,6 +34,7 @@ from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import Records, Result, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
+from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.hints import helps
@@ -94,6 +96,9 @@ class SchedulerService:
             priority_of=self._priority_of,
             refused=self._refused,
         )
+        self._resizes = Resizes(
+            self._api, leadership, self.book, self.state, clock=self._clock, pods=self.pods, told=self._resized
+        )
         self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
 
@@ -101,9 +106,14 @@ class SchedulerService:
         """Schedule until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._binder.run(), name="binder")
+            group.create_task(self._resizes.run(), name="live changes")
             group.create_task(self._lead(), name="leadership")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._loop(), name="scheduler")
+
+    def judge(self, uid: str, request: GpuRequest) -> str | None:
+        """Why a running pod's devices or namespace have no room for other amounts, as far as is known here and now."""
+        return self._resizes.judge(uid, request)
 
     @property
     def synced(self) -> bool:
@@ -137,6 +147,8 @@ class SchedulerService:
             return True
         if not self.deciding:
             return False
+        if self.book.wishes:
+            self._resizes.step()
         for _ in range(DECISIONS_A_STEP):
             if not self._binder.has_room:
                 return False  # an answer to a Binding kicks
@@ -297,6 +309,14 @@ class SchedulerService:
         node = binding.node if read is None else read.spec.node_name
         self._reports.placed(cached, node, binding.devices if node == binding.node else ())
 
+    def _resized(self, pod: Pod, request: GpuRequest | None, words: str) -> None:
+        """A wish was answered: its owner hears of it, and pods that wait for what became free."""
+        record = self.records.get(pod.metadata.uid)
+        if record is not None and request is not None:
+            record.request = request
+        self._reports.resized(pod, accepted=request is not None, words=words)
+        self._kick.set()
+
     # --- beside the loop ---
 
     async def _lead(self) -> None:
@@ -306,7 +326,7 @@ class SchedulerService:
             epoch = leadership.epoch
             if leadership.is_leader() and self._ready_epoch != epoch:
                 try:
-                    await catch_up(self._api, clock=self._clock, is_bound=self.book.is_bound)
+                    await catch_up(self._api, clock=self._clock, is_known=self._is_known)
                 except ApiError as error:
                     log.warning("pods cannot be listed: no decisions yet", epoch=epoch, error=error)
                 else:
@@ -316,6 +336,10 @@ class SchedulerService:
             due = self._clock.monotonic() + TICK
             await self._clock.sleep(TICK)
             meters.LOOP_LAG_SECONDS.set(max(0.0, self._clock.monotonic() - due))
+
+    def _is_known(self, uid: str, key: Key, amounts: Amounts) -> bool:
+        pod = self.pods.get(key)
+        return pod is not None and self.book.is_bound(uid) and amounts_of(pod.metadata.annotations) == amounts
 
     def _take_over(self, epoch: int) -> None:
         """From here on this replica decides; what it did not say while it only followed, it says now."""

@@ -10,14 +10,15 @@ is charged even where it overfills a device.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorfusion.errors import TensorFusionError
-from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.request import GpuRequest, Isolation, larger
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
-from tensorfusion.scheduling.holds import Allocation
-from tensorfusion.scheduling.quota import QuotaBook
+from tensorfusion.scheduling.holds import Allocation, Device
+from tensorfusion.scheduling.quota import QuotaBook, compute_on
+from tensorfusion.units import humanize_bytes, humanize_gflops
 
 
 class NotHoldable(TensorFusionError):
@@ -70,9 +71,51 @@ class Ledger:
                 known.confirmed = True
                 self._log(lambda: setattr(known, "confirmed", False))
             return False
-        self._release(known)
-        self._charge(Allocation(pod, placement, confirmed=True))
+        if known.placement == placement:
+            self._replace(known, pod, confirmed=True)
+        else:
+            self._release(known)
+            self._charge(Allocation(pod, placement, confirmed=True))
         return True
+
+    def resize(self, uid: str, request: GpuRequest) -> None:
+        """Hold the larger of what a pod has and what it is to have; ``confirm`` of either version settles it.
+
+        Raises:
+            NotHoldable: the pod holds nothing, or a device has no room for what is more.
+            QuotaExceeded: the namespace has no room for what is more.
+        """
+        self.require_growth(uid, request)
+        known = self.allocations[uid]
+        if known.pod.request is not None:
+            wide = larger(known.pod.request, request)
+            self._replace(known, replace(known.pod, request=wide), confirmed=known.confirmed)
+
+    def require_growth(self, uid: str, request: GpuRequest) -> None:
+        """Refuse other amounts for a pod where one of its devices or its namespace has no room for them.
+
+        Raises:
+            NotHoldable, QuotaExceeded: as ``resize``.
+        """
+        known = self.allocations.get(uid)
+        before = known.pod.request if known is not None else None
+        if known is None or before is None:
+            raise NotHoldable(f"pod {uid} holds no share that could be changed")
+        for device in known.devices:
+            if device.facts is None:
+                raise NotHoldable(f"device {device.name} does not answer: its shares stay as they are")
+            compute, vram = _growth(device, before, request)
+            free = device.compute_free, device.vram_free
+            if before.isolation is Isolation.SHARED:
+                free = device.compute, device.vram
+            if 0 < compute > free[0] or 0 < vram > free[1]:
+                raise NotHoldable(
+                    f"device {device.name}: scaling quota exceeded: wanted {humanize_gflops(max(0, compute))} TFLOPS "
+                    f"and {humanize_bytes(max(0, vram))} more, left are {humanize_gflops(max(0, free[0]))} TFLOPS and "
+                    f"{humanize_bytes(max(0, free[1]))}"
+                )
+        capacities = [device.compute for device in known.devices]
+        self._quotas.check_change(known.pod.namespace, before, request, capacities)
 
     def forget(self, uid: str) -> Allocation | None:
         """Undo an assumption; a confirmed pod is left alone. Answers what was given back."""
@@ -156,6 +199,13 @@ class Ledger:
         else:
             self._settle(allocation)
 
+    def _replace(self, known: Allocation, pod: PodFacts, *, confirmed: bool) -> None:
+        """Charge another version of a pod where it is. What only it refers to is not forgotten in between."""
+        mark = self.checkpoint()
+        self._release(known)
+        self._charge(Allocation(pod, known.placement, confirmed))
+        self.keep(mark)
+
     def _settle(self, allocation: Allocation) -> None:
         """Forget absent devices and nodes that only this pod referred to."""
         for device in allocation.devices:
@@ -214,6 +264,14 @@ class Ledger:
         if device.compute_free < compute or device.vram_free < vram:
             raise NotHoldable(f"device {name} has no room for pod {pod.namespace}/{pod.name}")
         return device.compute
+
+
+def _growth(device: Device, before: GpuRequest, after: GpuRequest) -> tuple[int, int]:
+    """GFLOPS and bytes that the share would take more of the device; of a shared (whole) one, all that is asked."""
+    if before.isolation is Isolation.SHARED:
+        return compute_on(after, device.compute), after.vram
+    (old_compute, old_vram), (compute, vram) = device.amounts(before), device.amounts(after)
+    return compute - old_compute, vram - old_vram
 
 
 def _same_charge(one: PodFacts, other: PodFacts) -> bool:

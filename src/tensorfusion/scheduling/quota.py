@@ -10,6 +10,7 @@ the share it is, and ``total.maxGPUCount``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.request import GpuRequest
@@ -39,6 +40,10 @@ class Usage:
         self.vram_limit += sign * other.vram_limit
         self.workers += sign * other.workers
         self.devices += sign * other.devices
+
+    def positive(self) -> "Usage":
+        """What is above zero."""
+        return Usage(*(max(0, getattr(self, part.name)) for part in fields(self)))
 
     @property
     def empty(self) -> bool:
@@ -124,24 +129,32 @@ class QuotaBook:
         quota = self._ceilings.get(namespace)
         if quota is None:
             return
-        if capacities is None:
-            known = (0,) * request.count
-            usage = usage_of(request, known)
-            share, limit = request.compute, request.compute_limit
-        else:
-            usage = usage_of(request, capacities)
-            share = max((compute_on(request, capacity) for capacity in capacities), default=0)
-            limit = max((limit_on(request, capacity) for capacity in capacities), default=0)
-        for key, requested, ceiling, words in (
-            ("single.max.tflops.request", share, quota.single_compute, format_gflops),
-            ("single.max.vram.request", request.vram, quota.single_vram, format_bytes),
-            ("single.max.tflops.limit", limit, quota.single_compute_limit, format_gflops),
-            ("single.max.vram.limit", request.vram_limit, quota.single_vram_limit, format_bytes),
-            ("single.max.gpuCount.limit", request.count, quota.single_devices, str),
-        ):
+        one = _largest(request, capacities)
+        for key, requested, ceiling, words in _singles(quota, one):
             if ceiling and requested > ceiling:
                 raise _exceeded(namespace, key, requested, ceiling=ceiling, words=words, resolvable=False)
-        self._check_total(namespace, quota, usage)
+        self._check_total(
+            namespace, quota, usage_of(request, (0,) * request.count if capacities is None else capacities)
+        )
+
+    def check_change(self, namespace: str, before: GpuRequest, after: GpuRequest, capacities: Sequence[int]) -> None:
+        """Refuse a live change that the namespace has no room for; what does not grow is not looked at.
+
+        Raises:
+            QuotaExceeded: the first ceiling that a growing amount passes, single ones before totals.
+        """
+        quota = self._ceilings.get(namespace)
+        if quota is None:
+            return
+        old, new = _largest(before, capacities), _largest(after, capacities)
+        for (key, was, ceiling, words), (_, wanted, _, _) in zip(
+            _singles(quota, old), _singles(quota, new), strict=True
+        ):
+            if ceiling and wanted > was and wanted > ceiling:
+                raise _exceeded(namespace, key, wanted, ceiling=ceiling, words=words, resolvable=False)
+        held, growth = usage_of(before, capacities), usage_of(after, capacities)
+        growth.add(held, -1)
+        self._check_total(namespace, quota, growth.positive())
 
     def _check_total(self, namespace: str, quota: QuotaFacts, usage: Usage) -> None:
         held = self._usage.get(namespace) or Usage()
@@ -178,6 +191,32 @@ class QuotaBook:
                 quota.single_compute_limit, quota.total_compute_limit, held.compute_limit, count=request.count
             )
         return None if compute is None and limit is None else Room(compute, limit)
+
+
+_Single: TypeAlias = tuple[str, int, int | None, Callable[[int], str]]
+
+
+def _largest(request: GpuRequest, capacities: Sequence[int] | None) -> Usage:
+    """The largest of the request's shares; on devices not known yet a share in percent counts as nothing."""
+    known = (0,) if capacities is None else capacities
+    return Usage(
+        compute=max((compute_on(request, capacity) for capacity in known), default=0),
+        vram=request.vram,
+        compute_limit=max((limit_on(request, capacity) for capacity in known), default=0),
+        vram_limit=request.vram_limit,
+        devices=request.count,
+    )
+
+
+def _singles(quota: QuotaFacts, share: Usage) -> tuple[_Single, ...]:
+    """What bounds one pod: key, amount, ceiling and how to say it."""
+    return (
+        ("single.max.tflops.request", share.compute, quota.single_compute, format_gflops),
+        ("single.max.vram.request", share.vram, quota.single_vram, format_bytes),
+        ("single.max.tflops.limit", share.compute_limit, quota.single_compute_limit, format_gflops),
+        ("single.max.vram.limit", share.vram_limit, quota.single_vram_limit, format_bytes),
+        ("single.max.gpuCount.limit", share.devices, quota.single_devices, str),
+    )
 
 
 def _least(single: int | None, total: int | None, held: int, *, count: int) -> int | None:

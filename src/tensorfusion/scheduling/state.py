@@ -8,6 +8,7 @@ and one task at a time calls it.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.hints import Change, ChangeKind
@@ -81,6 +82,23 @@ class State:
         before = self._ledger.allocations.get(pod.uid)
         news = self._ledger.confirm(pod, placement)
         return self._freed(before) if news and before is not None else ()
+
+    def resize(self, uid: str, request: GpuRequest) -> None:
+        """Hold the larger of what a bound pod has and what it is to have, until ``confirm`` says which it is.
+
+        Raises:
+            NotHoldable: a device has no room for what is more.
+            QuotaExceeded: the namespace has no room for what is more.
+        """
+        self._ledger.resize(uid, request)
+
+    def require_growth(self, uid: str, request: GpuRequest) -> None:
+        """The checks of ``resize`` alone: changes nothing.
+
+        Raises:
+            NotHoldable, QuotaExceeded: as ``resize``.
+        """
+        self._ledger.require_growth(uid, request)
 
     def forget(self, uid: str) -> tuple[Change, ...]:
         """Undo an assumption that the API server did not accept; a confirmed pod is left alone."""

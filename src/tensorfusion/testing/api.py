@@ -20,7 +20,7 @@ from tensorfusion.kube.codec import WatchDecoder, decode, decode_page
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import PODS, SERVICE_ACCOUNTS, Resource
 from tensorfusion.testing.clock import VirtualClock
-from tensorfusion.testing.objects import Entry, Objects, Selection, json_patch, merge_patch
+from tensorfusion.testing.objects import Entry, Objects, Selection, json_patch, merge_conditions, merge_patch
 
 T = TypeVar("T")
 
@@ -221,6 +221,8 @@ class FakeApi:
         fault = await self._enter(Call("patch", resource.id, namespace, name, subresource, sent))
         old = self._world.get(resource, name, namespace)
         new = json_patch(old, sent) if kind is PatchKind.JSON else merge_patch(old, sent)
+        if kind is PatchKind.STRATEGIC:
+            merge_conditions(old, sent, new)
         if new["metadata"].get("uid") != old["metadata"]["uid"]:  # a conflict only in replacements and deletions
             raise Invalid(f'{resource.kind} "{name}" is invalid: metadata.uid: Invalid value: field is immutable')
         return await self._leave(fault, self._world.write(resource, old, new, subresource=subresource), type_)

@@ -238,6 +238,19 @@ def merge_patch(target: Any, patch: Any) -> Any:  # Any: JSON
     return merged
 
 
+def merge_conditions(old: Raw, patch: Raw, new: Raw) -> None:
+    """What a strategic merge does beyond a merge patch, as far as our components use it: conditions go by their type.
+
+    Changes ``new``, the outcome of the merge patch.
+    """
+    sent = (patch.get("status") or {}).get("conditions")
+    if sent:
+        by_type = {one["type"]: one for one in (old.get("status") or {}).get("conditions", ())}
+        for one in sent:
+            by_type[one["type"]] = {**by_type.get(one["type"], {}), **one}
+        new["status"]["conditions"] = list(by_type.values())
+
+
 def json_patch(target: Raw, operations: Iterable[Mapping[str, Any]]) -> Raw:
     """RFC 6902: add, replace, remove and test.
 
@@ -292,10 +305,12 @@ def _check_identity(resource: Resource, old: Raw, wanted: Mapping[str, Any]) -> 
 
 
 def _allowed_change(resource: Resource, old: Raw, new: Raw, subresource: str) -> Raw:
-    """The stored object with what this write may change: status through its own path, and nothing but status there."""
+    """The stored object with what this write may change: status through its own path, and little but status there."""
     merged = deepcopy(old if subresource == "status" else new)
     if subresource == "status":
         merged["status"] = deepcopy(new.get("status") or {})
+        if resource.id == PODS.id:  # a pod's status may be written with its labels and annotations
+            merged["metadata"] |= {k: new["metadata"].get(k) or {} for k in ("labels", "annotations")}
     elif subresource == "scale":
         merged = deepcopy(old)
         merged["spec"]["replicas"] = new["spec"]["replicas"]

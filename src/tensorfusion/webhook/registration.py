@@ -9,7 +9,7 @@ Source: admissionregistration.k8s.io/v1.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tensorfusion.errors import AlreadyExists
@@ -18,9 +18,10 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.meta import Raw
 from tensorfusion.policy.guards import Accounts
-from tensorfusion.webhook.service import MUTATE_POD, VALIDATE_BINDING, VALIDATE_POD
+from tensorfusion.webhook.service import MUTATE_POD, RESIZE_POD, VALIDATE_BINDING, VALIDATE_POD
 
 _TIMEOUT_SECONDS = 10
+_ANNOTATIONS = ("object.metadata.annotations", "oldObject.metadata.annotations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Address:
         return {"service": service, "caBundle": bundle}
 
 
-def mutating_configuration(address: Address, *, prefix: str) -> Raw:
-    """The MutatingWebhookConfiguration: pods that are created with a label or annotation of ours."""
+def mutating_configuration(address: Address, *, prefix: str, accounts: Accounts) -> Raw:
+    """The MutatingWebhookConfiguration: pods that are created with a key of ours, and edits of a worker's amounts."""
     webhook = {
         **_common("mpod", address, MUTATE_POD),
         "sideEffects": "NoneOnDryRun",  # the counter of a canary
@@ -69,7 +70,15 @@ def mutating_configuration(address: Address, *, prefix: str) -> Raw:
             {"name": "has-our-keys", "expression": f"{_has_key('labels')} || {_has_key('annotations')}"}
         ],
     }
-    return _configuration(r.MUTATING_WEBHOOKS, f"{prefix}-mutating-webhook", [webhook])
+    resizing = {
+        **_common("mresize", address, RESIZE_POD),
+        "rules": [_rule(["pods"], "UPDATE")],
+        "matchConditions": [
+            {"name": "by-others", "expression": _by_others(accounts)},
+            {"name": "amounts-change", "expression": _amounts_change()},
+        ],
+    }
+    return _configuration(r.MUTATING_WEBHOOKS, f"{prefix}-mutating-webhook", [webhook, resizing])
 
 
 def validating_configuration(address: Address, *, prefix: str, accounts: Accounts) -> Raw:
@@ -78,7 +87,7 @@ def validating_configuration(address: Address, *, prefix: str, accounts: Account
         **_common("vpod", address, VALIDATE_POD),
         "rules": [_rule(["pods", "pods/status", "pods/ephemeralcontainers", "pods/resize"], "UPDATE")],
         "matchConditions": [
-            {"name": "by-others", "expression": _by_others(accounts)},
+            {"name": "by-others-or-answers", "expression": f"{_by_others(accounts)} || {_answers(accounts)}"},
             {"name": "keys-change", "expression": f"{_changed('annotations')} || {_changed('labels')}"},
         ],
     }
@@ -104,10 +113,12 @@ async def register(
     Raises:
         ApiError: the server refused.
     """
-    await _ensure(client, r.MUTATING_WEBHOOKS, mutating_configuration(address, prefix=prefix))
-    await _ensure(
-        client, r.VALIDATING_WEBHOOKS, validating_configuration(address, prefix=prefix, accounts=accounts or Accounts())
-    )
+    known = accounts or Accounts()
+    for resource, configuration in (
+        (r.MUTATING_WEBHOOKS, mutating_configuration),
+        (r.VALIDATING_WEBHOOKS, validating_configuration),
+    ):
+        await _ensure(client, resource, configuration(address, prefix=prefix, accounts=known))
 
 
 async def _ensure(client: Api, resource: r.Resource, body: Raw) -> None:
@@ -158,5 +169,20 @@ def _changed(field: str) -> str:
 
 
 def _by_others(accounts: Accounts) -> str:
-    names = ", ".join(f"'{name}'" for name in sorted(accounts.system))
-    return f"!(request.userInfo.username in [{names}]) && !('system:nodes' in request.userInfo.groups)"
+    names = _listed(accounts.system)
+    return f"(!(request.userInfo.username in [{names}]) && !('system:nodes' in request.userInfo.groups))"
+
+
+def _answers(accounts: Accounts) -> str:
+    """The scheduler takes a pod's wish for other amounts away: its answer is fenced like a Binding."""
+    new, old = (f"(has({path}) && '{keys.RESIZE}' in {path})" for path in _ANNOTATIONS)
+    return f"(request.userInfo.username in [{_listed(accounts.scheduler)}] && {old} && !{new})"
+
+
+def _amounts_change() -> str:
+    new, old = (f"(has({path}) && k in {path} ? {path}[k] : '')" for path in _ANNOTATIONS)
+    return f"[{_listed(keys.RESIZABLE_KEYS)}].exists(k, {new} != {old})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))

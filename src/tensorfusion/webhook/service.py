@@ -43,6 +43,7 @@ from tensorfusion.policy.guards import (
     PodTruth,
     epoch_of,
     review_binding,
+    review_decision,
     review_foreign_binding,
     review_update,
 )
@@ -53,8 +54,10 @@ from tensorfusion.telemetry.metrics import counter, histogram
 from tensorfusion.webhook.canary import CanaryGate, NoAnswer, Place, marks
 from tensorfusion.webhook.fence import Fence
 from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
+from tensorfusion.webhook.resizing import Judge, Resizing, unjudged
 
 MUTATE_POD = "/mutate-v1-pod"
+RESIZE_POD = "/resize-v1-pod"
 VALIDATE_POD = "/validate-v1-pod"
 VALIDATE_BINDING = "/validate-v1-binding"
 
@@ -76,7 +79,8 @@ Decide = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
 class Webhook:
     """Registers its informers with a manager; ``app`` is served by whoever composes the process.
 
-    ``lease`` names the scheduler's Lease, whose transitions are the epoch.
+    ``lease`` names the scheduler's Lease, whose transitions are the epoch. ``judge`` says whether a pod's devices have
+    room for other amounts, where this process knows.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Webhook:
         manager: Manager,
         *,
         accounts: Accounts | None = None,
+        judge: Judge = unjudged,
         lease: Key = Key(keys.SYSTEM_NAMESPACE, keys.LEADER_LEASE),  # noqa: B008  (frozen)
     ) -> None:
         self._client: Api = manager.client
@@ -97,12 +102,14 @@ class Webhook:
         )
         self._clock = manager.clock
         self._gate = CanaryGate(manager.client, clock=manager.clock)
+        self._resizing = Resizing(judge)
         self.fence = Fence()
         leases = manager.informer(r.LEASES, Lease, namespace=lease.namespace, fields=f"metadata.name={lease.name}")
         leases.subscribe(lambda change: self.fence.saw_lease(change.new))
         self._lease = lease
         self.routes: list[Route] = [
             admission_route(MUTATE_POD, _measured("mutate-pod", self.mutate_pod)),
+            admission_route(RESIZE_POD, _measured("resize-pod", self._resizing.review)),
             admission_route(VALIDATE_POD, _measured("validate-pod", self.validate_pod)),
             admission_route(VALIDATE_BINDING, _measured("validate-binding", self.validate_binding)),
         ]
@@ -157,9 +164,12 @@ class Webhook:
 
     async def validate_pod(self, request: AdmissionRequest) -> AdmissionResponse:
         """Guard what only the system writes on an existing pod."""
-        denial = review_update(
-            _truth(request.old_object), _truth(request.object), user=request.user.username, accounts=self._accounts
-        )
+        old, new, user = _truth(request.old_object), _truth(request.object), request.user.username
+        if user in self._accounts.scheduler:
+            pod = f"{request.namespace}/{request.name}"
+            denial = review_decision(new.annotations, pod=pod, epoch=self.fence.epoch) if _answers(old, new) else None
+        else:
+            denial = review_update(old, new, user=user, accounts=self._accounts)
         return _ALLOWED if denial is None else _denied(denial)
 
     async def validate_binding(self, request: AdmissionRequest) -> AdmissionResponse:
@@ -252,6 +262,11 @@ def _measured(name: str, decide: Decide) -> Decide:
 
 def _denied(denial: Denial) -> AdmissionResponse:
     return AdmissionResponse(allowed=False, code=denial.code, message=denial.message)
+
+
+def _answers(old: PodTruth, new: PodTruth) -> bool:
+    """The change takes a wish for other amounts away: it is the scheduler's answer."""
+    return keys.RESIZE in old.annotations and keys.RESIZE not in new.annotations
 
 
 def _mapping(value: object) -> Raw:
