@@ -100,8 +100,8 @@ async def test_a_workload_follows_its_newest_pod(cluster) -> None:
 
 async def test_a_workload_of_the_users_own_keeps_its_spec_and_gets_a_status(cluster) -> None:
     body = {
-        "metadata": {"name": "fixed", "annotations": {keys.WORKLOAD_MODE: "fixed"}},
-        "spec": {"replicas": 2, "qos": "low"},
+        "metadata": {"name": "fixed"},
+        "spec": {"qos": "low"},
     }
     cluster.api.seed(r.TENSOR_FUSION_WORKLOADS, body, namespace="team")
     cluster.pod("w", workload="fixed")
@@ -109,7 +109,7 @@ async def test_a_workload_of_the_users_own_keeps_its_spec_and_gets_a_status(clus
     found = workload(cluster, "fixed")
     assert found["spec"] == body["spec"]
     assert found["status"]["workerCount"] == 1
-    assert found["status"]["conditions"][0]["message"] == "0 of 2 workers are ready"
+    assert found["status"]["conditions"][0]["message"] == "0 of 1 workers are ready"
 
 
 async def test_a_workload_that_was_deleted_comes_back_while_it_has_pods(cluster) -> None:

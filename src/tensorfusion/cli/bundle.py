@@ -40,7 +40,7 @@ def _rule(groups: str | list[str], resources: list[str], verbs: list[str]) -> Ra
 
 
 _CONTROLLER_RULES = [
-    _rule("", ["pods"], [*_READ, "patch"]),
+    _rule("", ["pods"], [*_READ, "create", "patch", "delete"]),  # workers of fixed workloads
     _rule("", ["pods/binding"], ["create"]),
     _rule("", ["pods/status"], ["patch"]),
     _rule("", ["nodes"], [*_READ, "patch"]),

@@ -93,6 +93,11 @@ def crd(kind: str) -> dict[str, Any]:  # Any: JSON
     }
     if "status" in custom.type.__struct_fields__:
         version["subresources"] = {"status": {}}
+    if resource is r.TENSOR_FUSION_WORKLOADS:
+        version["subresources"]["scale"] = {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.workerCount",
+        }
     if custom.columns:
         version["additionalPrinterColumns"] = [
             {"name": column.name, "type": column.type, "jsonPath": column.path} for column in custom.columns

@@ -24,6 +24,7 @@ from tensorfusion.operator.platform import Platform
 from tensorfusion.operator.pool import PoolReconciler
 from tensorfusion.operator.quota import QuotaReconciler
 from tensorfusion.operator.rollup import RollUp
+from tensorfusion.operator.worker_pods import WorkerPods, WorkerRelease
 from tensorfusion.operator.workers import Workers
 from tensorfusion.operator.workload import WorkloadReconciler
 from tensorfusion.runtime.cache import Cache
@@ -49,7 +50,10 @@ class Operator:
         self._workers = Workers()
         rollup = RollUp(writer, clock=clock)
         quotas = QuotaReconciler(self.fleet, manager, rollup, clock=clock)
-        workloads = WorkloadReconciler(self.fleet, self._workers, manager, rollup=rollup, clock=clock)
+        worker_pods, release = WorkerPods(manager, clock=clock), WorkerRelease(manager)
+        workloads = WorkloadReconciler(
+            self.fleet, self._workers, manager, worker_pods=worker_pods, rollup=rollup, clock=clock
+        )
         default_pool = DefaultPoolReconciler(self.fleet, manager.client)
         nodes = NodeReconciler(self.fleet, manager.client)
         self._default_pool = self._add("default-pool", default_pool)
@@ -59,6 +63,10 @@ class Operator:
         self._gpus = self._add("gpu", GpuReconciler(self.fleet, rollup), after=_COALESCE)
         self._node_status = self._add("gpunode-status", NodeStatusReconciler(self.fleet, rollup), after=_COALESCE)
         self._workloads = self._add("workload", workloads, after=_COALESCE)
+        self._released = self._add("worker-release", release)
+        worker_pods.asking(self._workloads.add)
+        release.asking(self._released.add)
+        self._release_source = release
         canaries = CanaryReconciler(manager.client, clock=clock)
         self._canaries = self._add("canary", canaries, after=_COALESCE)
         canaries.asking(self._canaries.add)
@@ -161,6 +169,7 @@ class Operator:
         self._platform.start_over()
         self._default_pool.add(THE_KEY)
         self._canaries.add(ALL)
+        _ask(self._released, self._release_source.held())
         _ask(self._nodes, _keys(self.fleet.nodes))
         _ask(self._nodes, _keys(self.fleet.gpu_nodes))
         _ask(self._pools, _keys(self.fleet.pools))

@@ -1,4 +1,5 @@
-"""Make a TensorFusionWorkload of each group of admitted pods, and keep its spec and status.
+"""Make a TensorFusionWorkload of each group of admitted pods, and keep its spec and status; keep the worker pods of
+workloads that users made with a fixed number of replicas.
 
 Admission writes nothing but the pod, so the object that stands for the group is made here, from the label that
 admission gave its pods. It belongs to what stands above the pods and goes with it: the Deployment, any other
@@ -22,8 +23,11 @@ from tensorfusion.model.wire import merge_patch, to_wire
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfileSpec
 from tensorfusion.operator.fleet import Fleet
 from tensorfusion.operator.rollup import RollUp
+from tensorfusion.operator.worker_pods import WorkerPods
 from tensorfusion.operator.workers import Workers
+from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.names import label_value
+from tensorfusion.policy.worker import is_fixed, wanted_workers
 from tensorfusion.policy.workload import is_dynamic, workload_spec, workload_status
 from tensorfusion.runtime.budget import Budget
 from tensorfusion.runtime.controller import DONE, Result
@@ -38,9 +42,19 @@ log = get_logger(__name__)
 class WorkloadReconciler:
     """Key: namespace and name of a workload. Creations share a budget, status goes through the roll-up."""
 
-    def __init__(self, fleet: Fleet, workers: Workers, manager: Manager, *, rollup: RollUp, clock: Clock) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        workers: Workers,
+        manager: Manager,
+        *,
+        worker_pods: WorkerPods,
+        rollup: RollUp,
+        clock: Clock,
+    ) -> None:
         self._fleet = fleet
         self._workers = workers
+        self._worker_pods = worker_pods
         self._client: Api = manager.client
         self._rollup = rollup
         self._clock = clock
@@ -53,11 +67,14 @@ class WorkloadReconciler:
         found = self.workloads.get(key)
         pod = self._workers.newest(key)
         if found is None:
-            if pod is not None and not pod.metadata.deleting:
+            if pod is not None and not pod.metadata.deleting and not _made_here(pod):
                 await self._create(key, pod)
             return DONE
         if found.metadata.deleting:
+            self._worker_pods.forget(found)
             return DONE
+        if is_fixed(found):
+            return await self._keep_workers(found)
         if pod is not None and is_dynamic(found.metadata.annotations):
             await self._update_spec(found, pod)
         template_hash = pod.metadata.labels.get(keys.POD_TEMPLATE_HASH, "") if pod is not None else ""
@@ -69,6 +86,23 @@ class WorkloadReconciler:
             now=timestamp(self._clock.now()),
         )
         return self._rollup.submit(r.TENSOR_FUSION_WORKLOADS, key, old=found.status, new=status)
+
+    async def _keep_workers(self, found: TensorFusionWorkload) -> Result:
+        """The pods of a fixed workload are ours to make."""
+        pools = self._fleet.pools
+        name = found.spec.pool_name
+        pool = pools.get(Key("", name)) if name else default_pool(pools.all())
+        kept = await self._worker_pods.keep(found, pool)
+        status = workload_status(
+            found.status,
+            kept.counts,
+            replicas=wanted_workers(found),
+            template_hash=kept.template_hash or found.status.pod_template_hash,
+            now=timestamp(self._clock.now()),
+            failure=kept.failure,
+        )
+        submitted = self._rollup.submit(r.TENSOR_FUSION_WORKLOADS, found.key, old=found.status, new=status)
+        return submitted if kept.again is None else Result(requeue_after=kept.again)
 
     async def _create(self, key: Key, pod: Pod) -> None:
         spec = self._spec(pod)
@@ -135,6 +169,12 @@ class WorkloadReconciler:
                 return owner
             return replica_set.metadata.controller or owner
         return owner
+
+
+def _made_here(pod: Pod) -> bool:
+    """Whether the pod is a worker of a workload that is gone, on its way to the garbage collector."""
+    owner = pod.metadata.controller
+    return owner is not None and owner.kind == r.TENSOR_FUSION_WORKLOADS.kind
 
 
 def _reference(owner: OwnerReference) -> Raw:

@@ -240,7 +240,7 @@ def _admit_enabled(
             keys.COMPONENT: "worker",
             keys.WORKLOAD: labels.get(keys.WORKLOAD) or workload_name(_mapping(pod.get("metadata")), seed),
             keys.GPU_POOL: label_value(request.pool),
-            keys.POD_TEMPLATE_HASH: limiter.hash,
+            keys.POD_TEMPLATE_HASH: _worker_hash(pod) or limiter.hash,
         },
     )
     _write_spec(patch, spec, request)
@@ -257,6 +257,16 @@ def _admit_enabled(
     if request.isolation is Isolation.SOFT:
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
     return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True, canary=canary)
+
+
+def _worker_hash(pod: Mapping[str, Json]) -> str:
+    """The hash that the operator gave a worker of its own; empty for any other pod."""
+    metadata = _mapping(pod.get("metadata"))
+    made = any(
+        owner.get("controller") and owner.get("kind") == r.TENSOR_FUSION_WORKLOADS.kind
+        for owner in metadata.get("ownerReferences") or ()
+    )
+    return str(_mapping(metadata.get("labels")).get(keys.POD_TEMPLATE_HASH, "")) if made else ""
 
 
 def workload_name(metadata: Mapping[str, Json], seed: str) -> str:

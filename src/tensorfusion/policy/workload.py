@@ -66,8 +66,12 @@ def workload_status(
     replicas: int | None,
     template_hash: str,
     now: str,
+    failure: str = "",
 ) -> TensorFusionWorkloadStatus:
-    """The status that a workload should have; parts that others own stay as they are."""
+    """The status that a workload should have; parts that others own stay as they are.
+
+    ``failure`` says why workers could not be made.
+    """
     desired = counts.workers if replicas is None else replicas
     if counts.failed:
         phase, ready, reason = WorkloadPhase.FAILED, "False", "WorkerFailed"
@@ -83,7 +87,7 @@ def workload_status(
         type="Ready",
         status=ready,
         reason=reason,
-        message=f"{counts.ready} of {desired} workers are ready",
+        message=f"{counts.ready} of {desired} workers are ready" + (f": {failure}" if failure else ""),
         last_transition_time=since,
     )
     others = tuple(one for one in found.conditions if one.type != "Ready")

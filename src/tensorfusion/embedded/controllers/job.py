@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tensorfusion.clock import Clock
-from tensorfusion.embedded.controllers.expected import Expected
 from tensorfusion.embedded.controllers.job_backoff import Backoff
 from tensorfusion.embedded.controllers.job_objects import (
     COMPLETE,
@@ -45,6 +44,7 @@ from tensorfusion.kube.api import Api, Propagation
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, OwnerReference, Raw
 from tensorfusion.model.resources import JOBS, PODS
+from tensorfusion.policy.expected import Expected
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType
 from tensorfusion.runtime.informer import Change, ChangeKind

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from tensorfusion.embedded.controllers.job_objects import COMPLETION_INDEX, TRACKING, Job, completion_index
 from tensorfusion.embedded.controllers.job_state import Survey
 from tensorfusion.embedded.controllers.pods import pod_from
-from tensorfusion.embedded.controllers.ranking import deletion_order
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import JOBS
+from tensorfusion.policy.ranking import deletion_order
 
 _INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 _LONGEST_PREFIX = 58

@@ -26,9 +26,9 @@ from tensorfusion.embedded.controllers.job_objects import (
     tracked,
 )
 from tensorfusion.embedded.controllers.job_policy import FAIL_JOB, IGNORE, match_failure, success_reached
-from tensorfusion.embedded.controllers.objects import pod_ready_since
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
+from tensorfusion.policy.ranking import pod_ready_since
 
 _FAILED_REPLACEMENT = "Failed"
 _MOST_UNCOUNTED = 500

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Condition, LabelSelector, Meta, Object, OwnerReference, Raw
 from tensorfusion.model.resources import Resource
 
@@ -127,13 +126,6 @@ def is_orphan(meta: Meta) -> bool:
 def written_counts(status: Raw, *, always: frozenset[str]) -> Raw:
     """A status as the API writes it: counts of 0 are left out, but for those that are always there."""
     return {name: value if value or name in always else None for name, value in status.items()}
-
-
-def pod_ready_since(pod: Pod) -> str | None:
-    """When the pod became ready; None while it is not."""
-    return next(
-        (c.last_transition_time for c in pod.status.conditions if c.type == "Ready" and c.status == "True"), None
-    )
 
 
 def safe_suffix(seed: str, length: int) -> str:

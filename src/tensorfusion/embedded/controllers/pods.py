@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from tensorfusion.clock import Clock
-from tensorfusion.embedded.controllers.expected import Expected
 from tensorfusion.embedded.controllers.objects import (
     OWNER_INDEX,
     adoption_patch,
@@ -26,6 +25,7 @@ from tensorfusion.kube.transport import UNSENT
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import LabelSelector, Meta, Object, Raw
 from tensorfusion.model.resources import PODS, Resource
+from tensorfusion.policy.expected import Expected
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Informer
 

@@ -14,22 +14,21 @@ from datetime import datetime
 import msgspec
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.embedded.controllers.expected import Expected
 from tensorfusion.embedded.controllers.objects import (
     REFUSED_PAUSE,
     REPLICA_FAILURE,
     ReplicaSet,
     is_orphan,
-    pod_ready_since,
     written_counts,
 )
 from tensorfusion.embedded.controllers.pods import BURST, OwnedPods, in_batches, pod_from, random_suffix
-from tensorfusion.embedded.controllers.ranking import deletion_order
 from tensorfusion.errors import ApiError, Conflict, Invalid, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Condition, Key, Raw
 from tensorfusion.model.resources import PODS, REPLICA_SETS
+from tensorfusion.policy.expected import Expected
+from tensorfusion.policy.ranking import deletion_order, pod_ready_since
 from tensorfusion.runtime.controller import Controller, Result
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.informer import Change, ChangeKind

@@ -1,4 +1,4 @@
-"""What a controller has asked for on behalf of one owner of pods and its cache does not show yet. No I/O.
+"""What a controller has asked for on behalf of one owner of pods and its cache does not show yet. Plain state.
 
 A pod's name is chosen before it is created, and remembered until the cache shows the pod: so neither a lagging cache
 nor a lost reply makes a second one. An entry is *confirmed* (the server said yes, the watch has not yet) or *in doubt*

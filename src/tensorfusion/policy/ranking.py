@@ -1,4 +1,4 @@
-"""Which pods a ReplicaSet gives up first: the least useful ones. Pure.
+"""Which pods a controller gives up first: the least useful ones.
 
 Source: kube-controller-manager's ActivePodsWithRanks: unassigned, then pending, then unready, then the cheaper by
 annotation, then those that share their node with more of their kind, then those ready for less long, then the newer.
@@ -7,7 +7,6 @@ annotation, then those that share their node with more of their kind, then those
 from collections import Counter
 from collections.abc import Sequence
 
-from tensorfusion.embedded.controllers.objects import pod_ready_since
 from tensorfusion.model.core import Pod
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -22,6 +21,13 @@ def deletion_order(pods: Sequence[Pod]) -> list[Pod]:
     newest_last.sort(key=lambda pod: pod.metadata.creation_timestamp or "", reverse=True)
     newest_last.sort(key=lambda pod: pod_ready_since(pod) or "", reverse=True)
     return sorted(newest_last, key=lambda pod: _usefulness(pod, on_node[pod.spec.node_name]))
+
+
+def pod_ready_since(pod: Pod) -> str | None:
+    """When the pod became ready; None while it is not."""
+    return next(
+        (c.last_transition_time for c in pod.status.conditions if c.type == "Ready" and c.status == "True"), None
+    )
 
 
 def _usefulness(pod: Pod, neighbours: int) -> tuple[bool, int, bool, int, int]:
