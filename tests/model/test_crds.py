@@ -113,6 +113,9 @@ def test_names_scope_and_subresource(kind: str) -> None:
         ("v1", True, True)
     ]
     subresources = None if kind in reference.WITHOUT_STATUS else {"status": {}}
+    if kind == "TensorFusionWorkload":
+        paths = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.workerCount"}
+        subresources = {"status": {}, "scale": paths}
     assert spec["versions"][0].get("subresources") == subresources
 
 
