@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from tensorfusion.cli.manifests import Manifest, read_manifests, tell
 from tensorfusion.cli.session import cluster_options, with_client
 from tensorfusion.errors import ApiError, ConfigError, TensorFusionError
 from tensorfusion.kube.client import Client
-from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import Resource
 
 
@@ -18,57 +18,28 @@ from tensorfusion.model.resources import Resource
 @click.option("--namespace", "-n", default="default", show_default=True, help="For objects that name none.")
 @cluster_options
 def command(paths: tuple[str, ...], namespace: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """Create or update every object of the files, in order; one that is refused does not stop the others."""
-    documents = [document for path in paths for document in read_documents(path)]
-    if with_client(kubeconfig, data, lambda client: apply_documents(client, documents, namespace=namespace)):
+    """Create or update every object of the files, in order; one that is refused does not stop the others.
+
+    Loose dialects are rewritten on the way (see `tensorfusion convert`), and each rewrite is printed.
+    """
+    manifests = [manifest for path in paths for manifest in read_manifests(path)]
+    if with_client(kubeconfig, data, lambda client: apply_manifests(client, manifests, namespace=namespace)):
         sys.exit(1)
 
 
-def read_documents(path: str) -> list[tuple[str, Raw]]:
-    """The objects of a file or folder with where each comes from. Lists are taken apart.
-
-    Raises:
-        ConfigError: unreadable, not YAML, or a document that is not an object.
-    """
-    import yaml
-
-    if path == "-":
-        texts = [("standard input", sys.stdin.read())]
-    else:
-        root = Path(path)
-        files = (
-            sorted(file for file in root.rglob("*") if file.suffix in {".yaml", ".yml", ".json"})
-            if root.is_dir()
-            else [root]
-        )
-        try:
-            texts = [(str(file), file.read_text()) for file in files]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
-    found: list[tuple[str, Raw]] = []
-    for source, text in texts:
-        try:
-            documents = [document for document in yaml.safe_load_all(text) if document is not None]
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
-        for number, document in enumerate(documents, start=1):
-            where = f"{source} (document {number})" if len(documents) > 1 else source
-            items = (
-                document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else [document]
-            )
-            found += [(where, item) for item in items or []]
-    return found
-
-
-async def apply_documents(client: Client, documents: list[tuple[str, Raw]], *, namespace: str) -> int:
+async def apply_manifests(client: Client, manifests: list[Manifest], *, namespace: str) -> int:
     """Apply in order and say what became of each. Returns how many were refused."""
     refused = 0
-    for source, document in documents:
+    for manifest in manifests:
+        tell(manifest)
+        if manifest.problems:
+            refused += 1
+            continue
         try:
-            click.echo(await apply_one(client, document, namespace=namespace))
+            click.echo(await apply_one(client, manifest.document, namespace=namespace))
         except TensorFusionError as error:
             refused += 1
-            click.echo(f"error: {source}: {error}", err=True)
+            click.echo(f"error: {manifest.source}: {error}", err=True)
     return refused
 
 
@@ -89,9 +60,9 @@ async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  #
             raise
         current = None
     if current is None:
-        made = await client.create(resource, document, namespace=wanted_namespace)
+        made = await client.create(resource, document, namespace=wanted_namespace, strict=True)
         return f"{resource.id}/{made['metadata']['name']} created"
-    changed = await client.patch(resource, name, document, namespace=wanted_namespace)
+    changed = await client.patch(resource, name, document, namespace=wanted_namespace, strict=True)
     same = changed["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"]
     return f"{label} {'unchanged' if same else 'configured'}"
 

@@ -12,6 +12,7 @@ _COMMANDS = {
     "down": "Stop the embedded cluster.",
     "status": "Show processes, nodes, pools and how full they are.",
     "apply": "Create or update the objects of YAML files.",
+    "convert": "Rewrite manifests of loose dialects into the schema.",
     "get": "List or show objects.",
     "explain": "Say why a pod is where it is, or why it waits.",
     "top": "Show how full the devices are.",

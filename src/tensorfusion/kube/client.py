@@ -106,15 +106,23 @@ class Client:
             parameters["continue"] = page.metadata.continue_
 
     async def create(
-        self, resource: Resource, body: Body, *, namespace: str = "", dry_run: bool = False, type_: Any = dict
+        self,
+        resource: Resource,
+        body: Body,
+        *,
+        namespace: str = "",
+        dry_run: bool = False,
+        strict: bool = False,
+        type_: Any = dict,
     ) -> Any:  # Any: see Api's overloads
-        """Create an object; the answer is the object as stored.
+        """Create an object; the answer is the object as stored. ``strict`` refuses fields that the server lacks.
 
         Raises:
             AlreadyExists: the name is taken.
             Invalid, Forbidden: the schema or admission refused it.
         """
-        path = _path(resource, namespace, query={"dryRun": "All"} if dry_run else {})
+        query = {"dryRun": "All"} if dry_run else {}
+        path = _path(resource, namespace, query=query | _validation(strict=strict))
         return decode(await self._write("POST", path, body), type_)
 
     async def patch(
@@ -126,16 +134,17 @@ class Client:
         namespace: str = "",
         subresource: str = "",
         kind: PatchKind = PatchKind.MERGE,
+        strict: bool = False,
         type_: Any = dict,
     ) -> Any:  # Any: see Api's overloads
-        """Change an object; the answer is the object as stored.
+        """Change an object; the answer is the object as stored. ``strict`` as for ``create``.
 
         Raises:
             NotFound: there is none of that name.
             Conflict: the resourceVersion inside the patch does not hold.
             Invalid: the uid inside the patch is not the object's, among other reasons.
         """
-        path = _path(resource, namespace, name, subresource)
+        path = _path(resource, namespace, name, subresource, query=_validation(strict=strict))
         return decode(await self._write("PATCH", path, patch, content_type=kind.value), type_)
 
     async def replace(
@@ -315,3 +324,7 @@ def _delete_options(grace_seconds: int | None, propagation: str | None) -> Raw:
     if propagation is not None:
         options["propagationPolicy"] = propagation
     return options
+
+
+def _validation(*, strict: bool) -> dict[str, str]:
+    return {"fieldValidation": "Strict"} if strict else {}
