@@ -21,6 +21,10 @@ def command(paths: tuple[str, ...], namespace: str, kubeconfig: Path | None, dat
     """Create or update every object of the files, in order; one that is refused does not stop the others.
 
     Loose dialects are rewritten on the way (see `tensorfusion convert`), and each rewrite is printed.
+
+    \b
+    tensorfusion apply -f examples/
+    tensorfusion apply -f - -n team-a
     """
     manifests = [manifest for path in paths for manifest in read_manifests(path)]
     if with_client(kubeconfig, data, lambda client: apply_manifests(client, manifests, namespace=namespace)):

@@ -65,7 +65,11 @@ def command(
     identity: str | None,
     lease_seconds: float,
 ) -> None:
-    """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API."""
+    """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API.
+
+    \b
+    tensorfusion control --accounts accounts --certificates pki --state state.json --components webhook,scheduler
+    """
     wanted = frozenset(part for part in components.split(",") if part)
     unknown = wanted - set(_COMPONENTS)
     if unknown:

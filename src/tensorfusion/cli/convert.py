@@ -17,6 +17,10 @@ def command(paths: tuple[str, ...], output: str) -> None:
 
     What was rewritten goes to standard error, one line each. What cannot be said in the schema is an error with the
     field, what is wanted and what was found; then nothing is printed, and the exit status is 1.
+
+    \b
+    tensorfusion convert -f loose.yaml
+    tensorfusion convert -f manifests/ -o json
     """
     manifests = [manifest for path in paths for manifest in read_manifests(path)]
     for manifest in manifests:

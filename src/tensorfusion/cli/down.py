@@ -10,7 +10,12 @@ from tensorfusion.cli.folder import Folder, default_folder, stop_process
 @click.command("down")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the cluster.  [default: ~/.tensorfusion]")
 def command(data: Path | None) -> None:
-    """Stop the embedded cluster of a folder. Its data stays: `tensorfusion up` goes on from there."""
+    """Stop the embedded cluster of a folder. Its data stays: `tensorfusion up` goes on from there.
+
+    \b
+    tensorfusion down
+    tensorfusion down --data /srv/lab
+    """
     folder = Folder((data or default_folder()).absolute())
     supervisor = folder.pid("up")
     if supervisor is not None:

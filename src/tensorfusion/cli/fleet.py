@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tensorfusion.cli.completions import complete_nodes
+from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.cli.session import cluster_options, embedded_folder, output_option, show, with_client
 from tensorfusion.errors import ConfigError, NotFound, TensorFusionError
 from tensorfusion.model.core import Node, Pod
@@ -28,7 +30,7 @@ _SIMULATED = "node.kubernetes.io/instance-type=simulated"
 _HOSTNAME = "kubernetes.io/hostname"
 
 
-@click.group("fleet")
+@click.group("fleet", cls=SuggestingGroup)
 def command() -> None:
     """Change the simulated machines of a cluster while it runs.
 
@@ -46,7 +48,11 @@ def command() -> None:
 @output_option
 @cluster_options
 def list_nodes(output: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """List the machines: ready or not, devices that work, pods that run."""
+    """List the machines: ready or not, devices that work, pods that run.
+
+    \b
+    tensorfusion fleet list -o json
+    """
     rows = with_client(kubeconfig, data, _rows)
     header = ("NODE", "STATE", "GPUS", "MODEL", "TROUBLE", "PODS")
     show([list(row.values()) for row in rows], header, output=output, value=rows)
@@ -167,10 +173,14 @@ async def _up(client: "Client", wanted: dict[str, int]) -> list[str]:
 
 
 @command.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_nodes)
 @cluster_options
 def remove(name: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """Drain a machine and take it out of the fleet for good."""
+    """Drain a machine and take it out of the fleet for good.
+
+    \b
+    tensorfusion fleet remove a100-1
+    """
     from tensorfusion.cli.fleet_file import read_document, to_text, without_node, write
 
     folder = embedded_folder(kubeconfig, data)
@@ -189,6 +199,9 @@ def edit(kubeconfig: Path | None, data: Path | None) -> None:
     """Open the fleet file in your editor (EDITOR); what you save counts at once, if it is right.
 
     Machines that you add or change appear; to take one away use `fleet remove`, which drains it first.
+
+    \b
+    EDITOR=nano tensorfusion fleet edit
     """
     import yaml
 
@@ -216,10 +229,14 @@ def edit(kubeconfig: Path | None, data: Path | None) -> None:
 
 
 @command.command("drain")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_nodes)
 @cluster_options
 def drain(name: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """Let no new pods onto a machine and delete those that run there. `fleet heal` opens it again."""
+    """Let no new pods onto a machine and delete those that run there. `fleet heal` opens it again.
+
+    \b
+    tensorfusion fleet drain l4-0
+    """
     _drain(name, kubeconfig, data)
 
 
@@ -252,7 +269,7 @@ def _is_daemon(pod: Pod) -> bool:
 
 
 @command.command("break")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_nodes)
 @click.option("--devices", metavar="I,J", help="Only these devices, by index.  [default: the whole machine]")
 @click.option("--faulty", is_flag=True, help="The devices stay visible and report an error, instead of vanishing.")
 @cluster_options
@@ -305,10 +322,14 @@ async def _indices(client: "Client", node: Node, text: str) -> list[int]:
 
 
 @command.command("heal")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_nodes)
 @cluster_options
 def heal(name: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """Undo `break` and `drain`: the machine and all its devices work, and new pods may go there."""
+    """Undo `break` and `drain`: the machine and all its devices work, and new pods may go there.
+
+    \b
+    tensorfusion fleet heal a100-0
+    """
     from tensorfusion.embedded.machines import LOST
     from tensorfusion.hypervisor.vendors.simulated import FAULTY_DEVICES, LOST_DEVICES
 

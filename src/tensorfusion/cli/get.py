@@ -20,7 +20,7 @@ _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 @click.command("get")
 @click.argument("kind")
 @click.argument("name", required=False)
-@click.option("--namespace", "-n", default="default", show_default=True)
+@click.option("--namespace", "-n", default="default", show_default=True, help="Of which namespace.")
 @click.option("--all-namespaces", "-A", is_flag=True, help="Every namespace.")
 @click.option("--selector", "-l", default="", help="Label selector, such as app=web.")
 @output_option
@@ -35,7 +35,13 @@ def command(
     kubeconfig: Path | None,
     data: Path | None,
 ) -> None:
-    """List the objects of a KIND (pods, gpus, gpupools ...), or show one by NAME."""
+    """List the objects of a KIND (pods, gpus, gpupools ...), or show one by NAME.
+
+    \b
+    tensorfusion get gpus
+    tensorfusion get pods -A
+    tensorfusion get pod notebook -o yaml
+    """
 
     async def fetch(client: Client) -> Any:  # Any: JSON
         resource = await find_resource(client, kind)

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.errors import ApiError, TensorFusionError
 
 _COMMANDS = {
@@ -30,7 +31,7 @@ _COMMANDS = {
 _HIDDEN = frozenset({"control"})
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A group that knows its commands by name and help line, and imports one only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

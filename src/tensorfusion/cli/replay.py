@@ -26,6 +26,9 @@ def command(node_file: Path, pod_file: Path, limit: int | None, concurrency: int
     """Replay a trace (columns of the public openb trace) through a fresh embedded cluster and print what came of it.
 
     The cluster lives in a temporary folder and is removed afterwards.
+
+    \b
+    tensorfusion replay --nodes nodes.csv --pods pods.csv --limit 1000 --json figures.json
     """
     from tensorfusion.cli.replay_driver import replay
     from tensorfusion.testing.traces import read_nodes, read_pods

@@ -92,14 +92,31 @@ def http_address(kubeconfig: Path | None, data: Path | None, address: str | None
     """Where the HTTP API (explain, allocation) listens: the option, or what the embedded cluster wrote down."""
     if address is not None:
         return address.rstrip("/")
-    folder = Folder(data) if data is not None else Folder(kubeconfig_path(kubeconfig, data).parent)
-    try:
-        return str(json.loads(folder.ready_file.read_text())["http"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"no running cluster in {folder.root}: start it with `tensorfusion up --detach`, "
-            "or name the HTTP API with --address http://HOST:8080"
-        ) from error
+    path = kubeconfig_path(kubeconfig, data)
+    for folder, own in ((Folder(data or path.parent), True), (Folder(default_folder()), False)):
+        try:
+            ready = json.loads(folder.ready_file.read_text())
+            if own or ready["server"] == _server(path):  # a user's kubeconfig lies somewhere else
+                return str(ready["http"])
+        except (OSError, ValueError, KeyError):
+            continue
+    raise ConfigError(
+        f"no running cluster in {path.parent}: start it with `tensorfusion up --detach`, "
+        "or name the HTTP API with --address http://HOST:8080"
+    )
+
+
+def _server(kubeconfig: Path) -> str:
+    from tensorfusion.kube.config import load_kubeconfig
+
+    return load_kubeconfig(kubeconfig).server
+
+
+def default_namespace(kubeconfig: Path | None, data: Path | None) -> str:
+    """The namespace that the kubeconfig's context names."""
+    from tensorfusion.kube.config import load_kubeconfig
+
+    return load_kubeconfig(kubeconfig_path(kubeconfig, data)).namespace
 
 
 def http_get(url: str, *, token: str | None = None) -> Any:  # Any: JSON
@@ -149,7 +166,12 @@ def show(rows: Sequence[Sequence[object]], header: Sequence[str], *, output: str
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as their widest cell, like kubectl."""
+    for line in table_lines(header, rows):
+        click.echo(line)
+
+
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """The lines of a table, its header first."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
-        click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

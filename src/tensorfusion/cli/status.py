@@ -1,54 +1,106 @@
-"""``tensorfusion status``: is it running, what does it hold, how full is it."""
+"""``tensorfusion status``: is it running, what does it hold, how full is it, and what waits."""
 
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from tensorfusion.cli.folder import Folder
 from tensorfusion.cli.memory import pss_bytes
-from tensorfusion.cli.session import cluster_options, kubeconfig_path, output_option, show, with_client
+from tensorfusion.cli.session import (
+    cluster_options,
+    kubeconfig_path,
+    output_option,
+    print_table,
+    show,
+    with_client,
+)
+from tensorfusion.errors import ConfigError, Forbidden
 from tensorfusion.kube.client import Client
 from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.resources import GPU_POOLS, NODES, PODS
+from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS
 from tensorfusion.units import humanize_bytes
+
+T = TypeVar("T")
+
+_HEADER = ("POOL", "PHASE", "NODES", "GPUS", "TFLOPS FREE", "OF", "VRAM FREE", "OF")
+_FIELDS = ("name", "phase", "nodes", "gpus", "availableTFlops", "totalTFlops", "availableVRAM", "totalVRAM")
+_WAITING_SHOWN = 5
 
 
 @click.command("status")
 @output_option
 @cluster_options
 def command(output: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """Show the processes of the cluster, its nodes and pods, and how full each pool is."""
-    folder = Folder(kubeconfig_path(kubeconfig, data).parent)
-    value = with_client(kubeconfig, data, _collect)
-    value["processes"] = [
+    """Show the processes of the cluster, its nodes and pods, how full each pool is, and which pods wait for what.
+
+    \b
+    tensorfusion status
+    tensorfusion status -o json
+    """
+    folder = Folder(kubeconfig_path(kubeconfig, data).absolute().parent)
+    if folder.store.exists() and not folder.processes():
+        raise ConfigError(
+            f"no cluster runs from {folder.root}: start it with `tensorfusion up --detach --data {folder.root}`"
+        )
+    value = {**_local(folder), **with_client(kubeconfig, data, _collect)}
+    if output == "table":
+        _print(value)
+    else:
+        show([], [], output=output, value=value)
+
+
+def _local(folder: Folder) -> dict[str, Any]:  # Any: printed as JSON
+    """What this machine knows of an embedded cluster; empty lists for any other."""
+    processes = [
         {"name": name, "pid": pid, "pss": humanize_bytes(pss_bytes([pid]))} for name, pid in folder.processes().items()
     ]
-    if output == "table":
-        for process in value["processes"]:
-            click.echo(f"{process['name']:<8} pid {process['pid']}, {process['pss']}")
-        nodes, pods = value["nodes"], value["pods"]
-        click.echo(f"nodes    {nodes['ready']} of {nodes['total']} ready")
-        click.echo("pods     " + (", ".join(f"{count} {phase}" for phase, count in sorted(pods.items())) or "none"))
-        click.echo()
-    header = ("POOL", "PHASE", "NODES", "GPUS", "TFLOPS FREE", "OF", "VRAM FREE", "OF")
-    fields = ("name", "phase", "nodes", "gpus", "availableTFlops", "totalTFlops", "availableVRAM", "totalVRAM")
-    show([[pool[field] for field in fields] for pool in value["pools"]], header, output=output, value=value)
+    try:
+        ready = json.loads(folder.ready_file.read_text())
+        addresses = {"api": ready["server"], "http": ready["http"]}
+        seconds = int(time.time() - folder.ready_file.stat().st_mtime)
+    except (OSError, ValueError, KeyError):
+        addresses, seconds = {}, 0
+    return {"folder": str(folder.root), "upSeconds": seconds, "addresses": addresses, "processes": processes}
+
+
+async def _allowed(question: Awaitable[T]) -> T | None:
+    """The answer, or None where the user may not ask."""
+    try:
+        return await question
+    except Forbidden:
+        return None
 
 
 async def _collect(client: Client) -> dict[str, Any]:  # Any: printed as JSON
-    nodes = (await client.list(NODES, Node)).items
-    pods = (await client.list(PODS, Pod)).items
-    pools = (await client.list(GPU_POOLS, GPUPool)).items
-    phases: dict[str, int] = {}
-    for pod in pods:
-        phases[pod.status.phase or "Pending"] = phases.get(pod.status.phase or "Pending", 0) + 1
+    nodes = await _allowed(client.list(NODES, Node))
+    pods = await _allowed(client.list(PODS, Pod)) or await client.list(PODS, Pod, namespace=client.connection.namespace)
+    gpus = await _allowed(client.list(GPUS, GPU))
+    pools = await _allowed(client.list(GPU_POOLS, GPUPool))
+    machines = [] if nodes is None else nodes.items
+    devices = [] if gpus is None else gpus.items
     return {
-        "nodes": {"total": len(nodes), "ready": sum(node.ready for node in nodes)},
-        "pods": phases,
-        "pools": [_pool_row(pool) for pool in pools],
+        "nodes": {"total": len(machines), "ready": sum(node.ready for node in machines)},
+        "devices": {"total": len(devices), "running": sum(gpu.status.phase == "Running" for gpu in devices)},
+        "pods": dict(sorted(Counter(pod.status.phase or "Pending" for pod in pods.items).items())),
+        "waiting": [_waiting_row(pod) for pod in pods.items if _waits(pod)],
+        "pools": [_pool_row(pool) for pool in ([] if pools is None else pools.items)],
     }
+
+
+def _waits(pod: Pod) -> bool:
+    return pod.status.phase in ("", "Pending") and not pod.spec.node_name and not pod.metadata.deleting
+
+
+def _waiting_row(pod: Pod) -> dict[str, str]:
+    reason = next((entry.message for entry in pod.status.conditions if entry.type == "PodScheduled"), "")
+    return {"namespace": pod.metadata.namespace, "name": pod.metadata.name, "reason": reason or "not looked at yet"}
 
 
 def _pool_row(pool: GPUPool) -> dict[str, object]:
@@ -63,3 +115,35 @@ def _pool_row(pool: GPUPool) -> dict[str, object]:
         "availableVRAM": str(status.available_vram or "0"),
         "totalVRAM": str(status.total_vram or "0"),
     }
+
+
+def _print(value: dict[str, Any]) -> None:  # Any: JSON
+    addresses = value["addresses"]
+    if value["processes"]:
+        click.echo(f"cluster  {value['folder']}, up for {_duration(value['upSeconds'])}")
+    for process in value["processes"]:
+        address = {"api": addresses.get("api", ""), "control": addresses.get("http", "")}.get(process["name"], "")
+        click.echo(f"{process['name']:<8} pid {process['pid']}, {process['pss']}" + (f", {address}" if address else ""))
+    nodes, devices = value["nodes"], value["devices"]
+    if nodes["total"]:
+        click.echo(f"nodes    {nodes['ready']} of {nodes['total']} ready")
+    click.echo(f"devices  {devices['running']} of {devices['total']} take work")
+    click.echo("pods     " + (", ".join(f"{count} {phase}" for phase, count in value["pods"].items()) or "none"))
+    for row in value["waiting"][:_WAITING_SHOWN]:
+        click.echo(f"waits    {row['namespace']}/{row['name']}: {row['reason']}")
+    left = len(value["waiting"]) - _WAITING_SHOWN
+    if left > 0:
+        click.echo(f"waits    and {left} more: `tensorfusion explain pod NAME -n NAMESPACE` says why")
+    if value["pools"]:
+        click.echo()
+        print_table(_HEADER, [[pool[field] for field in _FIELDS] for pool in value["pools"]])
+
+
+def _duration(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} minutes"
+    if seconds < 2 * 86400:
+        return f"{seconds // 3600} hours"
+    return f"{seconds // 86400} days"

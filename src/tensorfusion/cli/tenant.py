@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tensorfusion.cli.completions import complete_namespaces
+from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.cli.session import cluster_options, kubeconfig_path, output_option, show, with_client
 from tensorfusion.cli.tenancy import HOME, ROLES, USER, Ceilings, check_name, put_tenant, put_user
 from tensorfusion.cli.user import hand_over
@@ -19,7 +21,7 @@ from tensorfusion.policy.quota_status import effective_quota
 from tensorfusion.units import to_bytes, to_gflops
 
 
-@click.group("tenant")
+@click.group("tenant", cls=SuggestingGroup)
 def command() -> None:
     """Make room for a team: a namespace with a quota, perhaps with pools of its own, and its users.
 
@@ -113,7 +115,11 @@ def _pool_names(text: str) -> list[str]:
 @output_option
 @cluster_options
 def list_tenants(output: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """List the tenants with their pools, their users, and what they hold of their quotas."""
+    """List the tenants with their pools, their users, and what they hold of their quotas.
+
+    \b
+    tensorfusion tenant list
+    """
     rows = with_client(kubeconfig, data, _collect)
     if not rows and output == "table":
         click.echo("no tenants: make one with `tensorfusion tenant create NAME`")
@@ -165,11 +171,15 @@ def _of(used: object, ceiling: object) -> str:
 
 
 @command.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_namespaces)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @cluster_options
 def delete(name: str, yes: bool, kubeconfig: Path | None, data: Path | None) -> None:
-    """Delete a tenant: its namespace with everything in it, and what its users had beyond it."""
+    """Delete a tenant: its namespace with everything in it, and what its users had beyond it.
+
+    \b
+    tensorfusion tenant delete team-a --yes
+    """
 
     async def look(client: Client) -> int:
         try:

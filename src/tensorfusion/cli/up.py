@@ -30,6 +30,10 @@ def command(data: Path | None, fleet: Path | None, port: int, http_port: int, de
 
     Everything listens on 127.0.0.1 and lives in one folder. Without a fleet file the fleet is the demo's: one node
     with 4 A100, one with 4 H100, one with 2 L4. Stop with Ctrl-C, or `tensorfusion down` after --detach.
+
+    \b
+    tensorfusion up --detach
+    tensorfusion up --detach --fleet fleet.yaml --data /srv/lab --port 0 --http-port 0
     """
     folder = Folder((data or default_folder()).absolute())
     folder.prepare()
@@ -39,7 +43,17 @@ def command(data: Path | None, fleet: Path | None, port: int, http_port: int, de
         return
     from tensorfusion.cli.supervisor import Supervisor
 
+    if sys.stdout.isatty():
+        _welcome(folder)
+        click.echo()
     Supervisor(folder, port=port, http_port=http_port, say=click.echo).run()
+
+
+def _welcome(folder: Folder) -> None:
+    from tensorfusion.cli.welcome import welcome
+
+    for line in welcome(folder):
+        click.echo(line)
 
 
 def _keep_fleet(folder: Folder, fleet: Path | None) -> None:
@@ -87,7 +101,7 @@ def _detach(folder: Folder, *, port: int, http_port: int) -> None:
     click.echo(
         f"ready in {time.monotonic() - started:.1f} s: Kubernetes API {ready['server']}, HTTP API {ready['http']}"
     )
-    click.echo(f"export KUBECONFIG={folder.kubeconfig}")
+    _welcome(folder)
 
 
 def _ready(folder: Folder, pid: int) -> dict[str, Any] | None:  # Any: JSON

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tensorfusion.cli.completions import complete_namespaces
+from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.cli.session import cluster_options, kubeconfig_path, output_option, show, with_client
 from tensorfusion.cli.tenancy import (
     ROLE,
@@ -22,7 +24,7 @@ from tensorfusion.model.resources import SERVICE_ACCOUNTS
 _DAYS = 90
 
 
-@click.group("user")
+@click.group("user", cls=SuggestingGroup)
 def command() -> None:
     """Give people access to a namespace, and take it back.
 
@@ -35,7 +37,7 @@ def command() -> None:
 
 @command.command("add")
 @click.argument("name")
-@click.option("--namespace", "-n", required=True, help="The user's namespace.")
+@click.option("--namespace", "-n", required=True, shell_complete=complete_namespaces, help="The user's namespace.")
 @click.option("--role", type=click.Choice(ROLES), default="edit", show_default=True, help="What it may do there.")
 @click.option("--days", type=click.IntRange(1, 3650), default=_DAYS, show_default=True, help="Life of the token.")
 @click.option("--output", "-o", "file", type=click.Path(path_type=Path), help="Write here.  [default: standard output]")
@@ -84,7 +86,11 @@ def hand_over(name: str, *, namespace: str, token: IssuedToken, file: Path | Non
 @output_option
 @cluster_options
 def list_users(namespace: str, output: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """List the users that `user add` made, their roles and until when their newest tokens are good."""
+    """List the users that `user add` made, their roles and until when their newest tokens are good.
+
+    \b
+    tensorfusion user list -n team-a
+    """
 
     async def fetch(client: Client) -> list[dict[str, str]]:
         found = await client.list(SERVICE_ACCOUNTS, dict, namespace=namespace, labels=f"{USER}=true")
@@ -112,9 +118,13 @@ def list_users(namespace: str, output: str, kubeconfig: Path | None, data: Path 
 
 @command.command("remove")
 @click.argument("name")
-@click.option("--namespace", "-n", required=True, help="The user's namespace.")
+@click.option("--namespace", "-n", required=True, shell_complete=complete_namespaces, help="The user's namespace.")
 @cluster_options
 def remove(name: str, namespace: str, kubeconfig: Path | None, data: Path | None) -> None:
-    """Take a user's rights; its tokens end at once. What the user made stays."""
+    """Take a user's rights; its tokens end at once. What the user made stays.
+
+    \b
+    tensorfusion user remove ann -n team-a
+    """
     for line in with_client(kubeconfig, data, lambda client: remove_user(client, name, namespace=namespace)):
         click.echo(line)

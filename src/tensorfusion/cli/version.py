@@ -7,5 +7,9 @@ from tensorfusion import __version__
 
 @click.command("version")
 def command() -> None:
-    """Print the version of this program."""
+    """Print the version of this program.
+
+    \b
+    tensorfusion version
+    """
     click.echo(__version__)
