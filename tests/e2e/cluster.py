@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from tensorfusion.cli.folder import Folder
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
+from tensorfusion.model.keys import RUN, RUN_PROCESS
 from tensorfusion.model.resources import GPUS, NODES
 
 T = TypeVar("T")
@@ -123,21 +124,23 @@ def await_fleet(cluster: Cluster, fleet: dict[str, Any]) -> None:
 
     def found() -> tuple[int, int]:
         devices = cluster.run(lambda client: client.list(GPUS, dict)).items
-        machines = cluster.run(lambda client: client.list(NODES, dict)).items
+        machines = cluster.run(lambda client: client.list(NODES, dict, labels=f"{RUN}!={RUN_PROCESS}")).items
         return len(machines), sum(gpu.get("status", {}).get("phase") == "Running" for gpu in devices)
 
     eventually(found, until=lambda seen: seen == (nodes, gpus))
 
 
 @contextlib.contextmanager
-def embedded_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator[Cluster]:
+def embedded_cluster(
+    root: Path, *, fleet: dict[str, Any] | None = None, options: Sequence[str] = ()
+) -> Iterator[Cluster]:
     """``tensorfusion up --detach`` in a folder of its own, stopped afterwards."""
     fleet_file = root / "fleet.json"
     fleet_file.write_text(json.dumps(fleet or FLEET))
     folder = Folder(root / "data")
     up = [sys.executable, "-m", "tensorfusion", "up", "--detach", "--data", str(folder.root)]
     done = subprocess.run(
-        [*up, "--fleet", str(fleet_file), "--port", "0", "--http-port", "0"],
+        [*up, "--fleet", str(fleet_file), "--port", "0", "--http-port", "0", *options],
         capture_output=True,
         text=True,
         timeout=180,

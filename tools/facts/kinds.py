@@ -9,7 +9,9 @@ from facts.server import Server
 Json = dict[str, Any]
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
-UNSERVED = frozenset({"attach", "exec", "portforward", "proxy", "log", "ephemeralcontainers", "resize", "eviction"})
+UNSERVED = frozenset({"proxy", "ephemeralcontainers", "resize", "eviction"})
+CONNECTED = frozenset({"attach", "exec", "portforward"})
+"""Subresources that are streams: their options come in the query, and OpenAPI has no definition of them."""
 
 
 def describe_kinds(server: Server, served: list[str]) -> list[Json]:
@@ -18,8 +20,11 @@ def describe_kinds(server: Server, served: list[str]) -> list[Json]:
     entries = [discovered[name] for name in served]
     for entry in entries:
         entry["schema"] = schema_name(server, entry)
-        for sub in entry["subresources"].values():
-            sub["schema"] = schema_name(server, sub) if sub["kind"] != entry["kind"] else entry["schema"]
+        for name, sub in entry["subresources"].items():
+            if name in CONNECTED:
+                sub["schema"] = ""
+            else:
+                sub["schema"] = schema_name(server, sub) if sub["kind"] != entry["kind"] else entry["schema"]
         if "list" in entry["verbs"]:
             table = server.get(collection(entry), accept=TABLE)
             keep = ("name", "type", "format", "priority")

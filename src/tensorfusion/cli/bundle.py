@@ -5,7 +5,7 @@ Apart from ``up`` because a real cluster gets them too. Each role names only wha
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -83,11 +83,24 @@ _WORKLOADS_RULES = [
     _rule("apps", ["deployments/finalizers", "replicasets/finalizers"], ["update"]),
 ]
 
+_PROCESS_NODE_RULES = [
+    _rule("", ["nodes"], ["create", "patch"]),
+    _rule("", ["nodes/status"], ["patch"]),
+    _rule("", ["pods"], [*_READ, "delete"]),
+    _rule("", ["pods/status"], ["patch"]),
+    _rule("", ["services"], _READ),
+    _rule("", ["events"], ["create", "patch"]),
+    _rule("coordination.k8s.io", ["leases"], ["create", "patch"]),
+]
+"""The embedded API adds the ConfigMaps and Secrets that the node's own pods name."""
+
 ACCOUNTS = {
     keys.CONTROLLER_ACCOUNT: _CONTROLLER_RULES,
     keys.HYPERVISOR_ACCOUNT: _HYPERVISOR_RULES,
     WORKLOADS_ACCOUNT: _WORKLOADS_RULES,
 }
+PROCESS_NODE_ACCOUNTS = {**ACCOUNTS, keys.PROCESS_NODE_ACCOUNT: _PROCESS_NODE_RULES}
+"""The accounts of a cluster with a process node."""
 
 
 _TENANT_RULES = [
@@ -111,10 +124,10 @@ def user_roles() -> Iterator[tuple[r.Resource, Raw]]:
         yield r.CLUSTER_ROLES, {**body, "rules": rules}
 
 
-def account_objects() -> Iterator[tuple[r.Resource, Raw]]:
+def account_objects(accounts: Mapping[str, list[Raw]]) -> Iterator[tuple[r.Resource, Raw]]:
     """Namespace, service accounts and their roles."""
     yield r.NAMESPACES, _object(r.NAMESPACES, keys.SYSTEM_NAMESPACE)
-    for account, rules in ACCOUNTS.items():
+    for account, rules in accounts.items():
         yield r.SERVICE_ACCOUNTS, _object(r.SERVICE_ACCOUNTS, account, namespace=keys.SYSTEM_NAMESPACE)
         yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, account), "rules": rules}
         yield (
@@ -140,18 +153,18 @@ def priority_classes() -> Iterator[tuple[r.Resource, Raw]]:
         )
 
 
-def bundle() -> Iterator[tuple[r.Resource, Raw]]:
+def bundle(accounts: Mapping[str, list[Raw]] = ACCOUNTS) -> Iterator[tuple[r.Resource, Raw]]:
     """Every object, in the order in which they can be created."""
     for crd in all_crds():
         yield r.CUSTOM_RESOURCE_DEFINITIONS, crd
-    yield from account_objects()
+    yield from account_objects(accounts)
     yield from user_roles()
     yield from priority_classes()
 
 
-async def install(client: Api) -> None:
+async def install(client: Api, accounts: Mapping[str, list[Raw]] = ACCOUNTS) -> None:
     """Create or update the whole bundle. Safe to run again."""
-    for resource, body in bundle():
+    for resource, body in bundle(accounts):
         await ensure(client, resource, body)
     for name, spec in provider_specs().items():
         await install_provider(client, name, spec)

@@ -23,9 +23,10 @@ from tensorfusion.cli.access import Authorizer
 from tensorfusion.cli.bundle import WORKLOADS_ACCOUNT
 from tensorfusion.cli.control import Settings
 from tensorfusion.clock import SystemClock
+from tensorfusion.embedded.absent_nodes import mark_absent
 from tensorfusion.embedded.controllers.deployment import DeploymentController
 from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
-from tensorfusion.embedded.fleet import NodeSpec, demo_fleet, load_fleet
+from tensorfusion.embedded.fleet import NodeSpec, beside_processes, demo_fleet, load_fleet
 from tensorfusion.embedded.fleet_watch import FleetWatch
 from tensorfusion.embedded.kubelet import SimulatedKubelets
 from tensorfusion.embedded.patch import json_patch
@@ -218,6 +219,10 @@ class Process:
         path = self._settings.fleet
         nodes = load_fleet(path) if path is not None and path.exists() else demo_fleet()
         client = await self._connect(keys.HYPERVISOR_ACCOUNT)
+        if self._settings.run_processes:
+            nodes = beside_processes(nodes)
+        else:
+            self._after_sync.append(lambda: mark_absent(client, clock=self._clock))
         vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
         agent = NodeAgent(
             client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock, recorder=self._recorder
@@ -229,6 +234,8 @@ class Process:
             return
 
         def follow(fleet: Sequence[NodeSpec]) -> None:
+            if self._settings.run_processes:
+                fleet = beside_processes(fleet)
             agent.serve(node.name for node in fleet if node.devices is not None)
             vendor.follow(device for node in fleet for device in _devices(node))
             kubelets.machines.follow(fleet)

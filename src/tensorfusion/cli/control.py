@@ -32,6 +32,7 @@ class Settings:
     anonymous_read: bool
     identity: str
     lease_seconds: float
+    run_processes: bool
 
 
 @click.command("control")
@@ -49,6 +50,7 @@ class Settings:
 @click.option(
     "--anonymous-read", is_flag=True, help="Answer simulate-schedule and allocation without a token (loopback only)."
 )
+@click.option("--run-processes", is_flag=True, help="Another process is a node that runs real programs.")
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -64,6 +66,7 @@ def command(
     anonymous_read: bool,
     identity: str | None,
     lease_seconds: float,
+    run_processes: bool,
 ) -> None:
     """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API.
 
@@ -95,6 +98,7 @@ def command(
         scheduler_names=scheduler_names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
         anonymous_read=anonymous_read,
         lease_seconds=lease_seconds,
+        run_processes=run_processes,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tensorfusion.cli.folder import Folder, default_folder, stop_process
+from tensorfusion.embedded.processes.leftovers import end_workloads
 
 
 @click.command("down")
@@ -24,5 +25,6 @@ def command(data: Path | None) -> None:
     for name, pid in left:
         stop_process(pid, timeout=10.0)
         folder.drop_pid(name, pid)
-    stopped = supervisor is not None or left
+    ended = end_workloads(folder.root)
+    stopped = supervisor is not None or left or ended
     click.echo(f"stopped {folder.root}" if stopped else f"nothing runs from {folder.root}")

@@ -51,6 +51,11 @@ class Folder:
         return self.run / "api.sock"
 
     @property
+    def node_socket(self) -> Path:
+        """Where a process node answers the API process."""
+        return self.run / "node.sock"
+
+    @property
     def ready_file(self) -> Path:
         """Written by the supervisor when the cluster answers; holds the addresses as JSON."""
         return self.run / "ready.json"

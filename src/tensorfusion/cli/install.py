@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tensorfusion.cli.bundle import ACCOUNTS, install
+from tensorfusion.cli.bundle import ACCOUNTS, PROCESS_NODE_ACCOUNTS, install
 from tensorfusion.cli.folder import Folder
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.kube.client import Client
@@ -22,15 +22,18 @@ from tensorfusion.model.keys import SYSTEM_NAMESPACE
 _TOKEN_SECONDS = 30 * 24 * 3600
 
 
-async def install_into(admin_kubeconfig: Path, accounts: Path, *, server: str | None = None) -> None:
+async def install_into(
+    admin_kubeconfig: Path, accounts: Path, *, server: str | None = None, run_processes: bool = False
+) -> None:
     """Install the bundle as the admin and write ``ACCOUNT.token`` and ``ACCOUNT.kubeconfig`` for each of our accounts.
 
     ``server`` replaces the address in the accounts' kubeconfigs (the Unix socket of the embedded API).
     """
     connection = load_kubeconfig(admin_kubeconfig)
     async with Client(connection) as client:
-        await install(client)
-        for account in ACCOUNTS:
+        wanted = PROCESS_NODE_ACCOUNTS if run_processes else ACCOUNTS
+        await install(client, wanted)
+        for account in wanted:
             token = await client.token_request(SYSTEM_NAMESPACE, account, seconds=_TOKEN_SECONDS)
             token_file = accounts / f"{account}.token"
             _write_private(token_file, token)
@@ -67,13 +70,14 @@ def _write_private(path: Path, text: str) -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of an embedded cluster.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Admin kubeconfig of any other cluster.")
 @click.option("--accounts", type=click.Path(path_type=Path), help="Where to write the accounts' kubeconfigs.")
-def main(data: Path | None, kubeconfig: Path | None, accounts: Path | None) -> None:
+@click.option("--run-processes", is_flag=True, help="Also the account of a process node.")
+def main(data: Path | None, kubeconfig: Path | None, accounts: Path | None, run_processes: bool) -> None:
     """Install CRDs, service accounts, roles and priority classes; write our accounts' kubeconfigs."""
     try:
         if data is not None:
             folder = Folder(data)
             server = f"unix://{folder.api_socket.absolute()}"
-            asyncio.run(install_into(folder.kubeconfig, folder.run, server=server))
+            asyncio.run(install_into(folder.kubeconfig, folder.run, server=server, run_processes=run_processes))
         elif kubeconfig is not None and accounts is not None:
             accounts.mkdir(mode=0o700, parents=True, exist_ok=True)
             asyncio.run(install_into(kubeconfig, accounts))

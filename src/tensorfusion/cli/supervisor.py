@@ -21,6 +21,7 @@ from types import FrameType
 
 from tensorfusion.cli.folder import Folder, stop_process
 from tensorfusion.cli.renewal import Renewal
+from tensorfusion.embedded.processes.leftovers import end_workloads
 from tensorfusion.errors import ConfigError, TensorFusionError
 
 _POLL = 0.05
@@ -42,9 +43,11 @@ class Child:
 
 
 class Supervisor:
-    """Runs the *api* and *control* processes of one folder until it is told to stop."""
+    """Runs the *api* and *control* processes of one folder, and the *node* process if wanted, until told to stop."""
 
-    def __init__(self, folder: Folder, *, port: int, http_port: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Folder, *, port: int, http_port: int, say: Callable[[str], None], run_processes: bool = False
+    ) -> None:
         self._folder = folder
         self._say = say
         self._stopping = False
@@ -56,7 +59,13 @@ class Supervisor:
         control = [*python, "tensorfusion", "control", "--data", data, "--http-port", str(http_port or _free_port())]
         control.append("--anonymous-read")  # on the loopback address, for the two routes that name no pod
         self._control = Child("control", control, self._control_ready)
+        self._node: Child | None = None
+        if run_processes:
+            self._node = Child("node", [*python, "tensorfusion.embedded.processes", "--data", data], self._node_ready)
+            api.append("--run-processes")
+            control.append("--run-processes")
         self._install = [*python, "tensorfusion.cli.install", "--data", data]
+        self._install += ["--run-processes"] if run_processes else []
         self._renewal = Renewal(self._install, say=say)
 
     def run(self) -> None:
@@ -70,11 +79,17 @@ class Supervisor:
                 signal.signal(number, self._on_signal)
             self._folder.ready_file.unlink(missing_ok=True)
             self._stop_orphans()
+            if self._node is None:
+                self._end_workloads()
             try:
                 self._start_all()
                 self._watch()
             finally:
                 self._stop_all()
+
+    @property
+    def _children(self) -> tuple[Child, ...]:
+        return (self._api, self._control, *((self._node,) if self._node is not None else ()))
 
     def _start_all(self) -> None:
         self._start(self._api)
@@ -82,6 +97,9 @@ class Supervisor:
         self._run_install()
         self._start(self._control)
         self._await(self._control)
+        if self._node is not None:
+            self._start(self._node)
+            self._await(self._node)
         if self._stopping:
             return
         http_address = json.loads(self._control_file.read_text())["http"]
@@ -100,7 +118,7 @@ class Supervisor:
         self._renewal.plan(time.monotonic())
         while not self._stopping:
             now = time.monotonic()
-            for child in (self._api, self._control):
+            for child in self._children:
                 self._tend(child, now)
             self._renewal.tend(now)
             time.sleep(_POLL)
@@ -165,6 +183,14 @@ class Supervisor:
         except OSError:
             return False
 
+    def _node_ready(self) -> bool:
+        try:
+            connection = _UnixConnection(self._folder.node_socket)
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
     @property
     def _control_file(self) -> Path:
         return self._folder.run / "control.json"
@@ -190,7 +216,7 @@ class Supervisor:
     def _stop_all(self) -> None:
         self._folder.ready_file.unlink(missing_ok=True)
         self._renewal.stop()
-        for child in (self._control, self._api):
+        for child in reversed(self._children):
             if child.process is None:
                 continue
             if child.process.poll() is None:
@@ -198,6 +224,14 @@ class Supervisor:
                     self._say(f"{child.name} did not end in 10 s and was killed")
                 child.process.wait()
             self._folder.drop_pid(child.name, child.process.pid)
+            if child is self._node:
+                self._end_workloads()
+
+    def _end_workloads(self) -> None:
+        """Programs of pods end with the cluster, not with the node process."""
+        ended = end_workloads(self._folder.root)
+        if ended:
+            self._say(f"ended {ended} containers")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

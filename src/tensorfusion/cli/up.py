@@ -25,11 +25,19 @@ _QUIET_FOR = 2.0
     "--http-port", default=8080, show_default=True, help="Port of /api/..., /metrics; 0 lets the system choose."
 )
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
-def command(data: Path | None, fleet: Path | None, port: int, http_port: int, detach: bool) -> None:
+@click.option(
+    "--run-processes", is_flag=True, help="Add this machine as a node that runs pods as local processes. No sandbox."
+)
+def command(
+    data: Path | None, fleet: Path | None, port: int, http_port: int, detach: bool, run_processes: bool
+) -> None:
     """Start the embedded cluster: the Kubernetes API, webhook, scheduler, operator and simulated nodes.
 
     Everything listens on 127.0.0.1 and lives in one folder. Without a fleet file the fleet is the demo's: one node
     with 4 A100, one with 4 H100, one with 2 L4. Stop with Ctrl-C, or `tensorfusion down` after --detach.
+
+    With --run-processes whoever may create pods can run programs on this machine: ordinary pods go to a node of that
+    kind, simulated nodes take pods with shares of GPUs only. See the guide "Pods that really run".
 
     \b
     tensorfusion up --detach
@@ -39,14 +47,14 @@ def command(data: Path | None, fleet: Path | None, port: int, http_port: int, de
     folder.prepare()
     _keep_fleet(folder, fleet)
     if detach:
-        _detach(folder, port=port, http_port=http_port)
+        _detach(folder, port=port, http_port=http_port, run_processes=run_processes)
         return
     from tensorfusion.cli.supervisor import Supervisor
 
     if sys.stdout.isatty():
         _welcome(folder)
         click.echo()
-    Supervisor(folder, port=port, http_port=http_port, say=click.echo).run()
+    Supervisor(folder, port=port, http_port=http_port, say=click.echo, run_processes=run_processes).run()
 
 
 def _welcome(folder: Folder) -> None:
@@ -66,7 +74,7 @@ def _keep_fleet(folder: Folder, fleet: Path | None) -> None:
     folder.fleet_file.write_bytes(fleet.read_bytes())
 
 
-def _detach(folder: Folder, *, port: int, http_port: int) -> None:
+def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -> None:
     running = folder.pid("up")
     if running is not None:
         raise ConfigError(
@@ -76,6 +84,7 @@ def _detach(folder: Folder, *, port: int, http_port: int) -> None:
     folder.ready_file.unlink(missing_ok=True)
     log_path = folder.logs / "up.log"
     arguments = ["up", "--data", str(folder.root), "--port", str(port), "--http-port", str(http_port)]
+    arguments += ["--run-processes"] if run_processes else []
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tensorfusion", *arguments],

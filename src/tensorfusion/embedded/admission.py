@@ -21,11 +21,11 @@ PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 class Admission:
     """The chain, in order."""
 
-    def __init__(self, store: Store, rbac: Rbac, webhooks: Webhooks) -> None:
+    def __init__(self, store: Store, rbac: Rbac, webhooks: Webhooks, *, run_processes: bool = False) -> None:
         self._store = store
         self._rbac = rbac
         self._webhooks = webhooks
-        self._pods = PodAdmission(store)
+        self._pods = PodAdmission(store, run_processes=run_processes)
 
     async def mutate(self, asked: Asked) -> None:
         """Complete and mutate ``asked.obj``.

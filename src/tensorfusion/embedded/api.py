@@ -61,6 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> Settings:
         metavar="NAMESPACE/NAME=URL",
         help="where a service that webhook configurations name is reached",
     )
+    parser.add_argument("--run-processes", action="store_true", help="a node beside this process runs real programs")
     found = parser.parse_args(arguments)
     if not 0 <= found.port < 65536:
         raise ConfigError(f"--port: wanted 0 to 65535, found {found.port}")
@@ -70,7 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> Settings:
         if not equals or "/" not in name or not url.startswith("https://"):
             raise ConfigError(f"--webhook-service: wanted NAMESPACE/NAME=https://..., found {stated!r}")
         services[name] = url
-    return Settings(found.data.absolute(), found.port, found.bind, services)
+    return Settings(found.data.absolute(), found.port, found.bind, services, run_processes=bool(found.run_processes))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ anything starts, and each mistake is one line that names the entry, the value wa
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 
 from tensorfusion.errors import ConfigError, InvalidQuantity
 from tensorfusion.model.catalogue import CATALOGUE, lookup
+from tensorfusion.model.keys import SIMULATED_TAINT
 from tensorfusion.suggestions import did_you_mean
 from tensorfusion.units import Rounding, to_bytes, to_gflops, to_milli
 
@@ -67,6 +68,12 @@ def demo_document() -> dict[str, Any]:  # Any: YAML
 def demo_fleet() -> list[NodeSpec]:
     """The machines of the fleet without a file."""
     return parse_fleet(demo_document(), source="the demo's fleet")
+
+
+def beside_processes(nodes: Iterable[NodeSpec]) -> list[NodeSpec]:
+    """The same machines where another node runs real programs: pods come here only if they tolerate simulation."""
+    taint = (SIMULATED_TAINT, "true", "NoSchedule")
+    return [replace(node, taints=(*node.taints, taint)) for node in nodes]
 
 
 def load_fleet(path: Path) -> list[NodeSpec]:

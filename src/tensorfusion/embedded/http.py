@@ -8,18 +8,20 @@ import asyncio
 from typing import Any
 
 from tensorfusion.embedded.access.authentication import Authenticator
-from tensorfusion.embedded.access.rbac import Rbac
+from tensorfusion.embedded.access.node_rights import NodeRights
+from tensorfusion.embedded.access.rbac import Rbac, refusal
 from tensorfusion.embedded.access.rules import Attributes
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.bodies import Disconnected, Receive
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.node_endpoint import silent
 from tensorfusion.embedded.responses import Response, Send, error_response, send_response, send_stream
-from tensorfusion.embedded.routes import Request, Routes
+from tensorfusion.embedded.routes import Answer, Request, Routes, Streamed
 from tensorfusion.embedded.selectors import parse_fields
 from tensorfusion.embedded.statuses import method_not_allowed
 from tensorfusion.embedded.targets import Target, parse_query, parse_target
-from tensorfusion.embedded.watching import Watch
+from tensorfusion.embedded.tunnels import Tunnel
 from tensorfusion.errors import (
     ApiError,
     BadRequest,
@@ -43,14 +45,23 @@ class App:
     """The whole API as one ASGI callable. ``ready`` is set when start-up is done; ``drain`` ends all watches."""
 
     def __init__(
-        self, authenticator: Authenticator, rbac: Rbac, kinds: Kinds, routes: Routes, documents: Documents
+        self,
+        authenticator: Authenticator,
+        rbac: Rbac,
+        kinds: Kinds,
+        routes: Routes,
+        documents: Documents,
+        *,
+        node_rights: NodeRights,
     ) -> None:
         self._authenticator = authenticator
         self._rbac = rbac
+        self._node_rights = node_rights
         self._kinds = kinds
         self._routes = routes
         self._documents = documents
-        self._watches: set[Watch] = set()
+        self._watches: set[Streamed] = set()
+        self._tunnels: set[asyncio.Task[Any]] = set()
         self.ready = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # Any: an ASGI scope
@@ -74,14 +85,18 @@ class App:
             raise
         except Exception as error:  # noqa: BLE001  # the edge of a request: every error becomes a Status
             answer = error_response(_as_api_error(error, scope))
-        if isinstance(answer, Watch):
-            await self._stream(answer, receive, send)
-        else:
+        if isinstance(answer, Response):
             await send_response(send, answer, gzipped=gzipped)
+        elif isinstance(answer, Tunnel):
+            await self._join(answer, scope, send)
+        else:
+            await self._stream(answer, receive, send)
 
     def drain(self) -> None:
-        """End all watches, so that connections can close."""
+        """End all watches and tunnels, so that connections can close."""
         self.ready = False
+        for task in tuple(self._tunnels):
+            task.cancel()
         for watch in tuple(self._watches):
             watch.close()
 
@@ -91,16 +106,16 @@ class App:
             return self._authenticator.impersonated(user, scope["headers"])
         return user
 
-    async def _answer(
-        self, scope: dict[str, Any], receive: Receive, user: User, headers: dict[bytes, bytes]
-    ) -> Response | Watch:
+    async def _answer(self, scope: dict[str, Any], receive: Receive, user: User, headers: dict[bytes, bytes]) -> Answer:
         method, path = scope["method"], scope["path"]
         query = parse_query(scope["query_string"])
         target = parse_target(method, path, query)
         accept = headers.get(b"accept", b"").decode("latin-1")
         if target is None:
             return self._document(method, path, user, accept)
-        self._rbac.check(user, target.attributes(selected_name=_selected_name(target, query)))
+        attributes = target.attributes(selected_name=_selected_name(target, query))
+        if not self._rbac.allows(user, attributes) and not self._node_rights.allows(user, attributes):
+            raise refusal(user, attributes)
         kind = self._kinds.find(target.group, target.version, target.resource)
         request = Request(
             target,
@@ -110,6 +125,9 @@ class App:
             accept,
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"content-length"),
+            method,
+            scope["query_string"],
+            scope["headers"],
         )
         answer = await self._routes.answer(request, kind)
         if kind.deprecation and isinstance(answer, Response):
@@ -122,13 +140,26 @@ class App:
             raise method_not_allowed()
         return self._documents.answer(path, accept) or _NOT_FOUND
 
-    async def _stream(self, watch: Watch, receive: Receive, send: Send) -> None:
-        """Send a watch until it ends or the client goes away."""
+    async def _join(self, tunnel: Tunnel, scope: dict[str, Any], send: Send) -> None:
+        """Hand the connection over to a node, or say that the node does not answer."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is served by a task")
+        self._tunnels.add(task)
+        try:
+            await tunnel.run(scope["state"]["connection"])
+        except OSError:
+            await send_response(send, error_response(silent(tunnel.node)), gzipped=False)
+        finally:
+            self._tunnels.discard(task)
+
+    async def _stream(self, watch: Streamed, receive: Receive, send: Send) -> None:
+        """Send a watch or a log until it ends or the client goes away."""
         self._watches.add(watch)
         try:
             async with asyncio.TaskGroup() as group:
                 listener = group.create_task(_until_disconnect(receive, watch))
-                await send_stream(send, watch.chunks())
+                await send_stream(send, watch.chunks(), media_type=watch.media_type)
                 listener.cancel()
         except* Exception:  # the edge of a request; the client sees its stream end
             log.exception("watch ended unexpectedly", watch=str(watch))
@@ -137,7 +168,7 @@ class App:
             watch.close()
 
 
-async def _until_disconnect(receive: Receive, watch: Watch) -> None:
+async def _until_disconnect(receive: Receive, watch: Streamed) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     watch.close()

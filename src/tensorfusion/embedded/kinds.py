@@ -369,7 +369,7 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
 
 def _builtin_subresource(facts: Facts, entry: Raw, name: str, raw: Raw) -> Subresource:
     schema: Schema | None = None
-    if raw["schema"] != entry["schema"]:
+    if raw["schema"] and raw["schema"] != entry["schema"]:
         body = Resource(raw["group"], raw["version"], entry["plural"], raw["kind"], namespaced=entry["namespaced"])
         schema = BuiltinSchema(facts, body, raw["schema"], named=False)
     return Subresource(name, raw["group"], raw["version"], raw["kind"], tuple(raw["verbs"]), schema)

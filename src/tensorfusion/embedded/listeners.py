@@ -30,7 +30,17 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        self.app_state = {"certificate": certificate}
+        self.app_state = {"certificate": certificate, "connection": self}
+
+    def take(self) -> asyncio.Transport:
+        """Give the connection up to somebody who speaks another protocol than HTTP on it."""
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        self.cycle.disconnected = True  # so that nobody waits for a response to it
+        return self.transport
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Which upgrades are served is the application's business."""
 
 
 class _Server(uvicorn.Server):

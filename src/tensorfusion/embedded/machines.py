@@ -123,6 +123,7 @@ class SimulatedMachines:
             if key.name not in self._registered:
                 await self._register(spec)
             return DONE
+        await self._taint(node, spec)
         wanted = "Unknown" if _cut_off(node) else "True"
         if key.name in self._changed:
             await self._correct(spec, wanted)
@@ -147,6 +148,17 @@ class SimulatedMachines:
             self._changed.add(spec.name)
             raise
         log.info("node changed", node=spec.name, ready=ready)
+
+    async def _taint(self, node: Node, spec: NodeSpec) -> None:
+        """The taint of simulation comes and goes with the process node; all others are the administrators'."""
+        tainted = any(key == keys.SIMULATED_TAINT for key, _, _ in spec.taints)
+        if tainted == any(taint.key == keys.SIMULATED_TAINT for taint in node.spec.taints):
+            return
+        kept = [(taint.key, taint.value, taint.effect) for taint in node.spec.taints]
+        ours = [taint for taint in spec.taints if taint[0] == keys.SIMULATED_TAINT]
+        taints = [taint for taint in kept if taint[0] != keys.SIMULATED_TAINT] + ours
+        body = [{"key": key, "value": value, "effect": effect} for key, value, effect in taints]
+        await self._client.patch(NODES, spec.name, {"spec": {"taints": body or None}}, type_=Ignored)
 
     async def _register(self, spec: NodeSpec) -> None:
         try:

@@ -186,7 +186,7 @@ def _paths(kind: Kind, operation: Any) -> Iterator[tuple[str, Raw]]:
     if on_object:
         yield f"{collection}/{{name}}", {**on_object, "parameters": [*scope, _path_parameter("name")]}
     for sub in kind.subresources.values():
-        if sub.schema is None:
+        if sub.schema is None and sub.kind == resource.kind:
             methods = {_METHODS[verb][1]: operation(kind, verb) for verb in sub.verbs if _METHODS[verb][1]}
             item = {**methods, "parameters": [*scope, _path_parameter("name")]}
             yield f"{collection}/{{name}}/{sub.name}", item

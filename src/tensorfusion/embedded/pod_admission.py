@@ -14,6 +14,7 @@ from tensorfusion.embedded.calls import Asked, Operation
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import forbidden
 from tensorfusion.embedded.store import EventKind, ObjectKey, Record, Store, StoreEvent
+from tensorfusion.model.keys import SCHEDULER_NAME, SIMULATED_TAINT
 from tensorfusion.model.resources import PODS, PRIORITY_CLASSES, SERVICE_ACCOUNTS
 
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -31,8 +32,9 @@ class _Class:
 class PodAdmission:
     """Completes pods. Follows the priority classes of one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, run_processes: bool = False) -> None:
         self._store = store
+        self._run_processes = run_processes
         self._classes: dict[str, _Class] = {}
         for record in store.scan(PRIORITY_CLASSES.id):
             self._put(record)
@@ -58,6 +60,8 @@ class PodAdmission:
                 if field not in spec and field in asked.old["spec"]:
                     spec[field] = asked.old["spec"][field]
         _tolerate(spec)
+        if self._run_processes and spec.get("schedulerName") == SCHEDULER_NAME:
+            _tolerate_simulation(spec)
 
     def _set_account(self, spec: JsonObject, asked: Asked) -> None:
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
@@ -138,6 +142,14 @@ def _tolerate(spec: JsonObject) -> None:
             {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATION_SECONDS}
             for key in missing
         ]
+
+
+def _tolerate_simulation(spec: JsonObject) -> None:
+    """Shares are of simulated devices: what asks for one may run on the tainted nodes that have them."""
+    tolerations = spec.get("tolerations")
+    wanted = {"key": SIMULATED_TAINT, "operator": "Exists", "effect": "NoSchedule"}
+    if isinstance(tolerations, list) and wanted not in tolerations:
+        spec["tolerations"] = [*tolerations, wanted]
 
 
 def _covers(toleration: object, key: str) -> bool:

@@ -65,9 +65,10 @@ async def send_response(send: Send, response: Response, *, gzipped: bool) -> Non
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_stream(send: Send, chunks: AsyncIterator[bytes]) -> None:
+async def send_stream(send: Send, chunks: AsyncIterator[bytes], *, media_type: str = JSON) -> None:
     """Send chunks as they come; each is on the wire before the next is asked for."""
-    await send({"type": "http.response.start", "status": 200, "headers": [_JSON_HEADER, _NO_CACHE]})
+    header = _JSON_HEADER if media_type == JSON else (b"content-type", media_type.encode("latin-1"))
+    await send({"type": "http.response.start", "status": 200, "headers": [header, _NO_CACHE]})
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -1,8 +1,9 @@
 """Resource requests: from a parsed target to the operation, and from its result to an answer."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from tensorfusion.clock import Clock
@@ -15,6 +16,7 @@ from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Representation, negotiate
+from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.options import (
@@ -26,6 +28,7 @@ from tensorfusion.embedded.options import (
     write_options,
 )
 from tensorfusion.embedded.patching import parse_patch
+from tensorfusion.embedded.pod_streams import PodStreams, Said, StreamRequest
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
 from tensorfusion.embedded.schema.schema import FieldValidation
@@ -34,6 +37,7 @@ from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
 from tensorfusion.embedded.tables import IncludeObject, include_object
 from tensorfusion.embedded.targets import Target
+from tensorfusion.embedded.tunnels import Tunnel
 from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import ApiError, BadRequest
 
@@ -42,7 +46,8 @@ _BOOKMARK_EVERY = 50.0
 _BODY_SECONDS = 60.0
 _OF_COLLECTION = frozenset({"list", "create", "deletecollection", "watch"})
 
-Answer: TypeAlias = Response | Watch
+Streamed: TypeAlias = Watch | LogStream | Said
+Answer: TypeAlias = Response | Streamed | Tunnel
 
 
 @dataclass(slots=True)
@@ -56,6 +61,9 @@ class Request:
     accept: str = ""
     content_type: str = ""
     content_length: bytes | None = None
+    method: str = ""
+    query_string: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     async def body(self) -> bytes:
         """Raises:
@@ -79,6 +87,7 @@ class Routes:
         accounts: AccountTokens,
         *,
         clock: Clock,
+        node_socket: Path,
         bookmark_every: float = _BOOKMARK_EVERY,
     ) -> None:
         self._operations = operations
@@ -87,6 +96,7 @@ class Routes:
         self._accounts = accounts
         self._clock = clock
         self._bookmark_every = bookmark_every
+        self._streams = PodStreams(operations, node_socket, clock=clock)
         self._reads: dict[str, Callable[[Request, Kind], Answer]] = {
             "get": self._get,
             "list": self._list,
@@ -99,7 +109,11 @@ class Routes:
             "delete": self._delete,
             "deletecollection": self._delete_collection,
         }
-        self._subresources = {
+        self._subresources: dict[str, Callable[[Request, Kind], Awaitable[Answer]]] = {
+            "log": self._log,
+            "exec": self._connect,
+            "attach": self._connect,
+            "portforward": self._connect,
             "status": self._status,
             "scale": self._scale,
             "binding": self._binding,
@@ -295,6 +309,12 @@ class Routes:
         record = await finalize(self._operations, kind, target.name, wanted, call)
         return self._object(request, kind, record, call=call)
 
+    async def _log(self, request: Request, kind: Kind) -> LogStream | Said:
+        return await self._streams.log(_stream_request(request), kind)
+
+    async def _connect(self, request: Request, kind: Kind) -> Tunnel:
+        return await self._streams.connect(_stream_request(request), kind)
+
     async def _review(self, request: Request, kind: Kind) -> Response:
         target = request.target
         if target.verb != "create" or target.name:
@@ -337,6 +357,10 @@ class Routes:
 
 def _call(request: Request, options: WriteOptions) -> Call:
     return Call(request.user, options.dry_run, options.validation)
+
+
+def _stream_request(request: Request) -> StreamRequest:
+    return StreamRequest(request.target, request.query_string, request.method, request.headers, Call(request.user))
 
 
 def _include(request: Request) -> IncludeObject:

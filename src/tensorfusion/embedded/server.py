@@ -16,6 +16,7 @@ from tensorfusion.clock import Clock
 from tensorfusion.embedded.access.authentication import Authenticator
 from tensorfusion.embedded.access.bootstrap import bootstrap_objects
 from tensorfusion.embedded.access.certificates import Authority, write_private
+from tensorfusion.embedded.access.node_rights import NodeRights
 from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.access.reviews import Reviews
 from tensorfusion.embedded.access.tokens import AccountTokens, Tokens, read_token_file
@@ -45,7 +46,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one server is set up. ``services`` maps ``namespace/name`` of webhook services to URLs."""
+    """How one server is set up. ``services`` maps ``namespace/name`` of webhook services to URLs.
+
+    ``run_processes``: there is a process node, so simulated nodes are tainted and pods with shares tolerate that.
+    """
 
     data: Path
     port: int = 0
@@ -53,6 +57,7 @@ class Settings:
     services: dict[str, str] = field(default_factory=dict)
     bookmark_every: float = 50.0
     history: HistoryLimits | None = None
+    run_processes: bool = False
 
 
 class Server:
@@ -81,16 +86,29 @@ class Server:
         accounts = AccountTokens(data / "pki" / "sa.key", self.store, clock=clock)
         tokens = Tokens(read_token_file(data / "tokens.csv"), accounts)
         self._webhooks = Webhooks(self.store, services=settings.services)
-        self.operations = Operations(self.store, self.kinds, Admission(self.store, rbac, self._webhooks), clock=clock)
+        admission = Admission(self.store, rbac, self._webhooks, run_processes=settings.run_processes)
+        self.operations = Operations(self.store, self.kinds, admission, clock=clock)
         self._definitions = Definitions(self.operations)
         self.operations.complete[SERVICES.id] = ServiceAddresses(self.store).complete
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
         routes = Routes(
-            self.operations, Reviews(rbac, tokens), accounts, clock=clock, bookmark_every=settings.bookmark_every
+            self.operations,
+            Reviews(rbac, tokens),
+            accounts,
+            clock=clock,
+            node_socket=data / "run" / "node.sock",
+            bookmark_every=settings.bookmark_every,
         )
         self._documents = Documents(Discovery(self.kinds))
-        self.app = App(Authenticator(tokens, rbac), rbac, self.kinds, routes, self._documents)
+        self.app = App(
+            Authenticator(tokens, rbac),
+            rbac,
+            self.kinds,
+            routes,
+            self._documents,
+            node_rights=NodeRights(self.store),
+        )
         self._tls = tls_context(certificate, key, authority.path)
         self.port = settings.port
 

@@ -12,7 +12,7 @@ from tensorfusion.errors import BadRequest
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OF_NAMESPACE = frozenset({"status", "finalize"})
-_MOST_PARAMETERS = 64
+_MOST_PARAMETERS = 1024  # each part of a command that is executed is one
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.kinds import Kind
-from tensorfusion.embedded.negotiation import Form, Representation
+from tensorfusion.embedded.negotiation import JSON, Form, Representation
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, in_version, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached
 from tensorfusion.embedded.reading import keep_of, shown_object
@@ -28,6 +28,8 @@ _HEADS = {kind: b'{"type":"%s","object":' % kind.value.encode() for kind in Even
 
 class Watch:
     """One client's watch, opened at a point in time; ``chunks`` goes on until the time is up or the store closes."""
+
+    media_type = JSON
 
     def __init__(
         self,

@@ -75,7 +75,9 @@ def encode_review(asked: Asked) -> tuple[str, bytes]:
         "object": _NULL if asked.obj is None else msgspec.Raw(encode_object(asked.obj)),
         "oldObject": _NULL if asked.old_data is None else msgspec.Raw(asked.old_data),
         "dryRun": asked.call.dry_run,
-        "options": {"kind": _OPTIONS[asked.operation], "apiVersion": "meta.k8s.io/v1"},
+        "options": _NULL
+        if asked.operation is Operation.CONNECT
+        else {"kind": _OPTIONS[asked.operation], "apiVersion": "meta.k8s.io/v1"},
     }
     return uid, msgspec.json.encode(
         {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}
@@ -86,7 +88,6 @@ _OPTIONS = {
     Operation.CREATE: "CreateOptions",
     Operation.UPDATE: "UpdateOptions",
     Operation.DELETE: "DeleteOptions",
-    Operation.CONNECT: "PodExecOptions",
 }
 
 

@@ -13,6 +13,7 @@ LEADER_LEASE = "85104305.tensor-fusion.ai"
 
 CONTROLLER_ACCOUNT = "tensor-fusion-controller"
 HYPERVISOR_ACCOUNT = "tensor-fusion-hypervisor-sa"
+PROCESS_NODE_ACCOUNT = "tensor-fusion-process-node"
 
 # --- annotations a user sets on a pod (template) ---
 TFLOPS_REQUEST = f"{DOMAIN}/tflops-request"
@@ -101,6 +102,11 @@ PRIORITY_CLASS_MEDIUM = "tensor-fusion-medium"
 PRIORITY_VALUES = {PRIORITY_CLASS_CRITICAL: 100_000, PRIORITY_CLASS_HIGH: 10_000, PRIORITY_CLASS_MEDIUM: 0}
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
+RUN = f"{DOMAIN}/run"
+RUN_PROCESS = "process"
+"""Label of the node that really runs programs."""
+SIMULATED_TAINT = f"{DOMAIN}/simulated"
+"""Taint of simulated nodes beside one that really runs programs."""
 
 SYSTEM_WRITTEN = frozenset(
     {

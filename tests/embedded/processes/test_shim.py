@@ -1,0 +1,111 @@
+"""One program under its shim: what it writes, how it ends, and that nothing of it is left."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tensorfusion.embedded.processes.attempts import Attempt, Ending, Input, Program, start
+from tensorfusion.embedded.processes.logs import LogOptions, read_log
+
+SHELL = "/bin/sh"
+
+
+def shell(script: str, **options: object) -> Program:
+    env = {"PATH": os.environ["PATH"]}
+    return Program(SHELL, [SHELL, "-c", script], env, "/", None, **options)  # type: ignore[arg-type]
+
+
+async def finished(tmp_path: Path, program: Program) -> tuple[Ending, str]:
+    attempt = await start(tmp_path / "0", program, tmp_path / "log")
+    ended = await asyncio.wait_for(attempt.wait(), 30)
+    chunks = [chunk async for chunk in read_log(tmp_path / "log", LogOptions(), running=lambda: False)]
+    return ended, b"".join(chunks).decode()
+
+
+async def test_the_exit_code_and_both_streams_are_kept(tmp_path: Path) -> None:
+    ended, log = await finished(tmp_path, shell("echo out; echo err >&2; exit 3"))
+    assert (ended.code, ended.signal, ended.reason) == (3, 0, "Error")
+    assert sorted(log.splitlines()) == ["err", "out"]
+    assert ended.started_at <= ended.finished_at
+
+
+async def test_long_lines_and_unfinished_ones_come_out_whole(tmp_path: Path) -> None:
+    ended, log = await finished(tmp_path, shell("head -c 40000 /dev/zero | tr '\\0' x; echo; printf end"))
+    assert ended.code == 0
+    assert log == "x" * 40000 + "\nend"
+
+
+async def test_output_beyond_ten_mebibytes_rotates(tmp_path: Path) -> None:
+    line = "x" * 1000
+    ended, log = await finished(tmp_path, shell(f"yes {line} | head -n 12000; echo last"))
+    assert ended.code == 0
+    assert (tmp_path / "log.1").stat().st_size >= 10 << 20
+    assert log.count("\n") == 12001
+    assert log.endswith("\nlast\n")
+
+
+async def test_a_program_that_cannot_be_executed_says_why(tmp_path: Path) -> None:
+    ended, _ = await finished(tmp_path, Program("/etc/passwd", ["x"], {}, "/", None))
+    assert (ended.code, ended.reason) == (128, "StartError")
+    assert ended.message == "/etc/passwd: Permission denied"
+
+
+async def test_what_the_program_leaves_behind_is_killed(tmp_path: Path) -> None:
+    script = "setsid sleep 600 & echo $!; (setsid sh -c 'echo $$; exec sleep 600' &); sleep 0.2"
+    ended, log = await finished(tmp_path, shell(script))
+    assert ended.code == 0
+    for pid in log.split():
+        assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_kill_ends_even_what_ignores_signals(tmp_path: Path) -> None:
+    attempt = await start(tmp_path / "0", shell("trap '' TERM INT; while :; do sleep 0.05; done"), tmp_path / "log")
+    assert attempt.running
+    attempt.terminate()
+    attempt.kill()
+    ended = await asyncio.wait_for(attempt.wait(), 30)
+    assert (ended.code, ended.signal) == (137, 9)
+    assert not attempt.running
+
+
+async def test_another_process_can_follow_what_we_started(tmp_path: Path) -> None:
+    """As a node process does that was restarted: it has the folder alone."""
+    await start(tmp_path / "0", shell("sleep 0.3; exit 9"), tmp_path / "log")
+    adopted = Attempt(tmp_path / "0")
+    assert adopted.running
+    assert adopted.ending() is None
+    assert (await asyncio.wait_for(adopted.wait(), 30)).code == 9
+
+
+async def test_a_folder_without_a_known_end_is_said_to_be_unknown(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "shim.json").write_text('{"pid": 1, "start": 1, "boot": "another"}')
+    ended = Attempt(tmp_path / "0").ending()
+    assert ended is not None
+    assert ended.unknown
+    assert ended.reason == "ContainerStatusUnknown"
+
+
+async def test_memory_beyond_the_limit_kills_the_whole_tree(tmp_path: Path) -> None:
+    script = "sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done' & wait"
+    ended, _ = await finished(tmp_path, shell(script, memory=32 << 20))
+    assert ended.reason == "OOMKilled"
+
+
+async def test_input_reaches_the_program_and_ends(tmp_path: Path) -> None:
+    attempt = await start(tmp_path / "0", shell("wc -c", stdin=True), tmp_path / "log")
+    entry = Input(attempt.input)
+    await entry.write(b"x" * 300_000)
+    await entry.end()
+    await asyncio.wait_for(attempt.wait(), 30)
+    entry.close()
+    chunks = [chunk async for chunk in read_log(tmp_path / "log", LogOptions(), running=lambda: False)]
+    assert b"".join(chunks).strip() == b"300000"
+
+
+@pytest.mark.parametrize("tty", [True, False])
+async def test_a_terminal_is_one_only_if_asked_for(tmp_path: Path, tty: bool) -> None:
+    _, log = await finished(tmp_path, shell("test -t 1 && echo terminal || echo pipe", tty=tty))
+    assert log.split() == ["terminal" if tty else "pipe"]
