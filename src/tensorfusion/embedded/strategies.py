@@ -12,6 +12,7 @@ from copy import deepcopy
 
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.schema.builtin.jobs import NAME_LABELS, UID_LABELS
 from tensorfusion.embedded.schema.builtin.pods import qos_class
 from tensorfusion.model.resources import (
     DAEMON_SETS,
@@ -30,8 +31,6 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 NAMESPACE_FINALIZER = "kubernetes"
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-JOB_NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
-JOB_UID_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _STATUS_KEEPS_METADATA = frozenset({DEPLOYMENTS.id, REPLICA_SETS.id})
 _PHASE_TIME = "lastPhaseTransitionTime"
 
@@ -78,11 +77,11 @@ def identify(kind: Kind, obj: JsonObject) -> JsonObject:
     stated = template.get("metadata") or {}
     selector = spec.get("selector") or {}
     labels = {
-        **dict.fromkeys(JOB_NAME_LABELS, metadata["name"]),
-        **dict.fromkeys(JOB_UID_LABELS, metadata["uid"]),
+        **dict.fromkeys(NAME_LABELS, metadata["name"]),
+        **dict.fromkeys(UID_LABELS, metadata["uid"]),
         **(stated.get("labels") or {}),
     }
-    match = {JOB_UID_LABELS[1]: metadata["uid"], **(selector.get("matchLabels") or {})}
+    match = {UID_LABELS[1]: metadata["uid"], **(selector.get("matchLabels") or {})}
     own = metadata.get("labels")
     return {
         **obj,

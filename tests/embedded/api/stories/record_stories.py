@@ -20,7 +20,7 @@ from facts.server import Server, running_server
 # What ours does not do to objects either. The rest of a real server's admission stays on.
 WITHOUT = (
     "ServiceAccount,RuntimeClass,DefaultStorageClass,TaintNodesByCondition,DefaultIngressClass,"
-    "StorageObjectInUseProtection"
+    "StorageObjectInUseProtection,PersistentVolumeClaimResize"
 )
 
 

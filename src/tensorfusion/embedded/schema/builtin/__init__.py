@@ -6,7 +6,17 @@ it replaces; it adds to the list of problems and changes nothing.
 
 from collections.abc import Callable, Mapping
 
-from tensorfusion.embedded.schema.builtin import core, pods, services, webhooks, workloads
+from tensorfusion.embedded.schema.builtin import (
+    budgets,
+    core,
+    jobs,
+    networks,
+    pods,
+    services,
+    storage,
+    webhooks,
+    workloads,
+)
 from tensorfusion.embedded.schema.definitions import check_definition
 from tensorfusion.embedded.schema.path import Problem
 from tensorfusion.model.meta import Raw
@@ -23,6 +33,26 @@ CHECKS: Mapping[str, ObjectCheck] = {
     "events.events.k8s.io": core.check_new_event,
     "deployments.apps": workloads.check_deployment,
     "replicasets.apps": workloads.check_replica_set,
+    "statefulsets.apps": workloads.check_stateful_set,
+    "daemonsets.apps": workloads.check_daemon_set,
+    "controllerrevisions.apps": core.check_controller_revision,
+    "podtemplates": core.check_pod_template,
+    "jobs.batch": jobs.check_job,
+    "cronjobs.batch": jobs.check_cron_job,
+    "poddisruptionbudgets.policy": budgets.check_disruption_budget,
+    "resourcequotas": budgets.check_quota,
+    "limitranges": budgets.check_limit_range,
+    "persistentvolumeclaims": storage.check_claim,
+    "persistentvolumes": storage.check_volume,
+    "storageclasses.storage.k8s.io": storage.check_storage_class,
+    "ingresses.networking.k8s.io": networks.check_ingress,
+    "ingressclasses.networking.k8s.io": core.check_ingress_class,
+    "networkpolicies.networking.k8s.io": networks.check_network_policy,
+    "endpointslices.discovery.k8s.io": networks.check_endpoint_slice,
+    "horizontalpodautoscalers.autoscaling": networks.check_autoscaler,
+    "runtimeclasses.node.k8s.io": core.check_runtime_class,
+    "resourceclaims.resource.k8s.io": core.check_resource_claim,
+    "resourceclaimtemplates.resource.k8s.io": core.check_claim_template,
     "priorityclasses.scheduling.k8s.io": core.check_priority_class,
     "rolebindings.rbac.authorization.k8s.io": core.check_role_binding,
     "clusterrolebindings.rbac.authorization.k8s.io": core.check_cluster_role_binding,

@@ -5,6 +5,7 @@ Source: kubernetes pkg/apis/{core,scheduling,rbac}/validation, texts seen throug
 
 import re
 
+from tensorfusion.embedded.schema.builtin.workloads import check_template
 from tensorfusion.embedded.schema.metadata import check_data_keys
 from tensorfusion.embedded.schema.names import config_key, label_value, qualified_name
 from tensorfusion.embedded.schema.path import Member, Path, Problem
@@ -175,3 +176,44 @@ def _check_role_reference(binding: Raw, kinds: tuple[str, ...], old: Raw | None,
             problems.append(Problem((((None, "subjects"), index), "apiGroup"), text, NOT_SUPPORTED))
     if old is not None and reference != old.get("roleRef"):
         complain(problems, (None, "roleRef"), reference, ["cannot change roleRef"])
+
+
+def check_controller_revision(revision: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    data = revision.get("data")
+    if old is not None:
+        if data != old.get("data"):
+            complain(problems, (None, "data"), data, [IMMUTABLE])
+    elif data is not None and not isinstance(data, dict):
+        problems.append(Problem((None, "data"), required("data must be a valid JSON object"), REQUIRED))
+
+
+def check_pod_template(template: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    check_template(template.get("template") or {}, (None, "template"), problems)
+
+
+def check_claim_template(template: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_fixed_spec(template, old, problems)
+
+
+def check_resource_claim(claim: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_fixed_spec(claim, old, problems)
+
+
+def _check_fixed_spec(obj: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    if old is not None and obj.get("spec") != old.get("spec"):
+        complain(problems, (None, "spec"), obj.get("spec"), [IMMUTABLE])
+
+
+def check_runtime_class(runtime_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    handler = runtime_class.get("handler")
+    if old is not None and handler != old.get("handler"):
+        complain(problems, (None, "handler"), handler, [IMMUTABLE])
+
+
+def check_ingress_class(ingress_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    controller = (ingress_class.get("spec") or {}).get("controller", "")
+    at: Path = ((None, "spec"), "controller")
+    if old is not None and controller != (old.get("spec") or {}).get("controller", ""):
+        complain(problems, at, controller, [IMMUTABLE])
+    if controller and "/" not in controller:
+        complain(problems, at, controller, ['must be a domain-prefixed path (such as "acme.io/foo")'])

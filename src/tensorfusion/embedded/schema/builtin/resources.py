@@ -13,6 +13,26 @@ from tensorfusion.units import parse_quantity
 
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 _HUGE_PAGES = "hugepages-"
+COUNTED_BY_QUOTA = frozenset(
+    (
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    )
+)
+COMPUTE_BY_QUOTA = frozenset(("cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"))
+KNOWN_TO_QUOTA = (
+    COUNTED_BY_QUOTA
+    | COMPUTE_BY_QUOTA
+    | {"ephemeral-storage", "requests.storage", "requests.ephemeral-storage", "limits.ephemeral-storage"}
+)
+_KNOWN = KNOWN_TO_QUOTA | {"storage"}
 
 
 def check_resources(resources: Raw | None, path: Path, problems: list[Problem]) -> None:
@@ -46,6 +66,12 @@ def is_extended(name: str) -> bool:
     return "/" in name and not name.startswith("requests.") and "kubernetes.io/" not in name
 
 
+def check_amount_of(name: str, amount: str, path: Path, problems: list[Problem]) -> None:
+    """The name of one container resource and its amount."""
+    if not _fine(name, amount):
+        _explain(name, amount, path, problems)
+
+
 @lru_cache(maxsize=8192)
 def _fine(name: str, amount: str) -> bool:
     problems: list[Problem] = []
@@ -56,7 +82,7 @@ def _fine(name: str, amount: str) -> bool:
 def _explain(name: str, amount: str, path: Path, problems: list[Problem]) -> None:
     complain(problems, path, name, qualified_name(name))
     if "/" not in name and name not in _STANDARD and not name.startswith(_HUGE_PAGES):
-        if not qualified_name(name):
+        if name not in _KNOWN and not qualified_name(name):
             complain(problems, path, name, ["must be a standard resource type or fully qualified"])
         complain(problems, path, name, ["must be a standard resource for containers"])
     value = parse_quantity(amount)

@@ -1,10 +1,12 @@
-"""Rules of Deployments and ReplicaSets: selectors match their template and never change, strategies make sense.
+"""Rules of Deployments, ReplicaSets, StatefulSets and DaemonSets: selectors match their template and never change,
+strategies make sense, what a set has made cannot be declared otherwise.
 
 Source: kubernetes pkg/apis/apps/validation, texts seen through a real server.
 """
 
-import re
+from collections.abc import Sequence
 
+from tensorfusion.embedded.schema.builtin.amounts import check_amount, is_some
 from tensorfusion.embedded.schema.builtin.pods import check_pod_spec
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, selects
 from tensorfusion.embedded.schema.metadata import check_annotations, check_labels
@@ -22,12 +24,24 @@ from tensorfusion.embedded.schema.words import (
 from tensorfusion.model.meta import Raw
 
 _STRATEGIES = ("Recreate", "RollingUpdate")
-_PERCENT = re.compile(r"[0-9]+%").fullmatch
-_PERCENT_TEXT = (
-    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
-    "validation is '[0-9]+%')"
-)
+_UPDATES = ("RollingUpdate", "OnDelete")
+_ORDERS = ("OrderedReady", "Parallel")
 _SPEC: Path = (None, "spec")
+_SET_MAY_CHANGE = frozenset(
+    (
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    )
+)
+_SET_FROZEN = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+)
 
 
 def check_deployment(deployment: Raw, old: Raw | None, problems: list[Problem]) -> None:
@@ -39,7 +53,58 @@ def check_replica_set(replica_set: Raw, old: Raw | None, problems: list[Problem]
     _check_workload(replica_set, old, "replicaset", problems)
 
 
-def _check_workload(workload: Raw, old: Raw | None, named: str, problems: list[Problem]) -> None:
+def check_daemon_set(daemon_set: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_workload(daemon_set, old, "daemonset", problems, kind="DaemonSet")
+    strategy = (daemon_set.get("spec") or {}).get("updateStrategy") or {}
+    at: Path = (_SPEC, "updateStrategy")
+    if strategy.get("type") not in _UPDATES:
+        problems.append(Problem(at, unsupported(strategy, _UPDATES), NOT_SUPPORTED))
+        return
+    rolling = strategy.get("rollingUpdate")
+    if strategy["type"] != "RollingUpdate" or rolling is None:
+        return
+    at_rolling: Path = (at, "rollingUpdate")
+    missing, surge = (rolling.get(field, 0) for field in _ROLLING)
+    for field, amount in zip(_ROLLING, (missing, surge), strict=True):
+        check_amount(amount, (at_rolling, field), problems, most_all=True)
+    if is_some(missing) and is_some(surge):
+        complain(problems, (at_rolling, "maxSurge"), surge, ["may not be set when maxUnavailable is non-zero"])
+    elif not is_some(missing) and not is_some(surge):
+        text = required("cannot be 0 when maxSurge is 0")
+        problems.append(Problem((at_rolling, "maxUnavailable"), text, REQUIRED))
+
+
+def check_stateful_set(stateful_set: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    spec = stateful_set.get("spec") or {}
+    order = spec.get("podManagementPolicy")
+    if order not in _ORDERS:
+        text = f"must be '{_ORDERS[0]}' or '{_ORDERS[1]}'"
+        complain(problems, (_SPEC, "podManagementPolicy"), order, [text])
+    strategy = spec.get("updateStrategy") or {}
+    at: Path = (_SPEC, "updateStrategy")
+    if strategy.get("type") not in _UPDATES:
+        complain(problems, at, strategy, ["must be 'RollingUpdate' or 'OnDelete'"])
+    elif strategy["type"] == "OnDelete" and strategy.get("rollingUpdate") is not None:
+        text = "only allowed for updateStrategy 'RollingUpdate'"
+        complain(problems, (at, "rollingUpdate"), strategy["rollingUpdate"], [text])
+    claims = [(claim.get("metadata") or {}).get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
+    _check_workload(stateful_set, old, "statefulset", problems, kind="StatefulSet", volumes=claims)
+    if old is not None:
+        before = old.get("spec") or {}
+        if any(spec.get(field) != before.get(field) for field in (spec.keys() | before.keys()) - _SET_MAY_CHANGE):
+            problems.append(Problem(_SPEC, forbidden(_SET_FROZEN), FORBIDDEN))
+
+
+def _check_workload(
+    workload: Raw,
+    old: Raw | None,
+    named: str,
+    problems: list[Problem],
+    *,
+    kind: str = "ReplicaSet",
+    volumes: Sequence[str] = (),
+) -> None:
+    """``volumes`` are those that every pod gets beside the ones in its template."""
     spec = workload.get("spec") or {}
     selector = spec.get("selector")
     at_selector: Path = (_SPEC, "selector")
@@ -53,12 +118,25 @@ def _check_workload(workload: Raw, old: Raw | None, named: str, problems: list[P
         if selector is None or not selects(selector, labels or {}):
             at: Path = (((_SPEC, "template"), "metadata"), "labels")
             complain(problems, at, labels, ["`selector` does not match template `labels`"])
-    if old is not None and selector != (old.get("spec") or {}).get("selector"):
+    if old is not None and kind != "StatefulSet" and selector != (old.get("spec") or {}).get("selector"):
         complain(problems, at_selector, selector, [IMMUTABLE])
-    _check_template(template, (_SPEC, "template"), problems)
+    spec = check_template(template, (_SPEC, "template"), problems, volumes=volumes)
+    if spec is None:
+        return
+    at_spec: Path = ((_SPEC, "template"), "spec")
+    policy = spec.get("restartPolicy", "Always")
+    if policy in ("OnFailure", "Never"):
+        problems.append(Problem((at_spec, "restartPolicy"), unsupported(policy, ("Always",)), NOT_SUPPORTED))
+    if spec.get("activeDeadlineSeconds") is not None:
+        text = forbidden(f"activeDeadlineSeconds in {kind} is not Supported")
+        problems.append(Problem((at_spec, "activeDeadlineSeconds"), text, FORBIDDEN))
 
 
-def _check_template(template: Raw, path: Path, problems: list[Problem]) -> None:
+def check_template(template: Raw, path: Path, problems: list[Problem], *, volumes: Sequence[str] = ()) -> Raw | None:
+    """The rules of a pod template; returns its spec, None when it holds no containers (which is said).
+
+    ``volumes`` names those that pods get besides.
+    """
     metadata = template.get("metadata") or {}
     at: Path = (path, "metadata")
     check_labels(metadata.get("labels") or {}, (at, "labels"), problems)
@@ -68,14 +146,13 @@ def _check_template(template: Raw, path: Path, problems: list[Problem]) -> None:
     if not spec or not spec.get("containers"):
         if not any(problem.path == (at_spec, "containers") for problem in problems):
             problems.append(Problem((at_spec, "containers"), required(), REQUIRED))
-        return
-    check_pod_spec(spec, at_spec, problems)
-    policy = spec.get("restartPolicy", "Always")
-    if policy in ("OnFailure", "Never"):
-        problems.append(Problem((at_spec, "restartPolicy"), unsupported(policy, ("Always",)), NOT_SUPPORTED))
-    if spec.get("activeDeadlineSeconds") is not None:
-        text = forbidden("activeDeadlineSeconds in ReplicaSet is not Supported")
-        problems.append(Problem((at_spec, "activeDeadlineSeconds"), text, FORBIDDEN))
+        return None
+    found: Raw = spec
+    if volumes:
+        own = [volume for volume in spec.get("volumes") or () if volume.get("name") not in volumes]
+        found = {**spec, "volumes": [*own, *({"name": name, "persistentVolumeClaim": {}} for name in volumes)]}
+    check_pod_spec(found, at_spec, problems)
+    return found
 
 
 def _check_strategy(strategy: Raw, problems: list[Problem]) -> None:
@@ -89,27 +166,13 @@ def _check_strategy(strategy: Raw, problems: list[Problem]) -> None:
         text = forbidden("may not be specified when strategy `type` is 'Recreate'")
         problems.append(Problem(at_rolling, text, FORBIDDEN))
     elif kind == "RollingUpdate" and rolling is not None:
-        fine = [_check_amount(rolling.get(field, 0), (at_rolling, field), problems) for field in _ROLLING]
-        if all(fine) and not any(_is_some(rolling.get(field, 0)) for field in _ROLLING):
+        fine = [
+            check_amount(rolling.get(field, 0), (at_rolling, field), problems, most_all=field == "maxUnavailable")
+            for field in _ROLLING
+        ]
+        if all(fine) and not any(is_some(rolling.get(field, 0)) for field in _ROLLING):
             complain(problems, (at_rolling, "maxUnavailable"), rolling.get("maxUnavailable", 0), [_BOTH_ZERO])
 
 
 _ROLLING = ("maxUnavailable", "maxSurge")
 _BOTH_ZERO = "may not be 0 when `maxSurge` is 0"
-
-
-def _check_amount(amount: int | str, path: Path, problems: list[Problem]) -> bool:
-    """A count or a percentage that is not negative, and not more than all for what may be missing."""
-    before = len(problems)
-    if isinstance(amount, int):
-        if amount < 0:
-            complain(problems, path, amount, ["must be greater than or equal to 0"])
-    elif not _PERCENT(amount):
-        complain(problems, path, amount, [_PERCENT_TEXT])
-    elif path is not None and path[1] == "maxUnavailable" and int(amount[:-1]) > 100:
-        complain(problems, path, amount, ["must not be greater than 100%"])
-    return len(problems) == before
-
-
-def _is_some(amount: int | str) -> bool:
-    return amount not in (0, "0%")
