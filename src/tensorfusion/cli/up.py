@@ -24,12 +24,24 @@ _QUIET_FOR = 2.0
 @click.option(
     "--http-port", default=8080, show_default=True, help="Port of /api/..., /metrics; 0 lets the system choose."
 )
+@click.option(
+    "--audit",
+    metavar="default|off|FILE",
+    help="Keep an audit log in DIR/logs/audit.log, by an audit.k8s.io/v1 Policy of yours or the default one; "
+    "kept for later starts.",
+)
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
 @click.option(
     "--run-processes", is_flag=True, help="Add this machine as a node that runs pods as local processes. No sandbox."
 )
 def command(
-    data: Path | None, fleet: Path | None, port: int, http_port: int, detach: bool, run_processes: bool
+    data: Path | None,
+    fleet: Path | None,
+    port: int,
+    http_port: int,
+    audit: str | None,
+    detach: bool,
+    run_processes: bool,
 ) -> None:
     """Start the embedded cluster: the Kubernetes API, webhook, scheduler, operator and simulated nodes.
 
@@ -46,6 +58,7 @@ def command(
     folder = Folder((data or default_folder()).absolute())
     folder.prepare()
     _keep_fleet(folder, fleet)
+    _keep_audit_policy(folder, audit)
     if detach:
         _detach(folder, port=port, http_port=http_port, run_processes=run_processes)
         return
@@ -62,6 +75,26 @@ def _welcome(folder: Folder) -> None:
 
     for line in welcome(folder):
         click.echo(line)
+
+
+def _keep_audit_policy(folder: Folder, audit: str | None) -> None:
+    """Check the policy before anything starts; the API reads it from the folder."""
+    if audit is None:
+        return
+    from tensorfusion.embedded.audit.policy import FILE, parse_policy
+
+    kept = folder.root / FILE
+    if audit == "off":
+        kept.unlink(missing_ok=True)
+        return
+    text = b""
+    if audit != "default":
+        try:
+            text = Path(audit).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"--audit {audit}: wanted default, off or a readable file: {error.strerror}") from error
+        parse_policy(text, audit)
+    kept.write_bytes(text)
 
 
 def _keep_fleet(folder: Folder, fleet: Path | None) -> None:

@@ -12,6 +12,7 @@ from tensorfusion.embedded.access.node_rights import NodeRights
 from tensorfusion.embedded.access.rbac import Rbac, refusal
 from tensorfusion.embedded.access.rules import Attributes
 from tensorfusion.embedded.access.users import User
+from tensorfusion.embedded.audit.middleware import ALLOWED, IMPERSONATED, USER
 from tensorfusion.embedded.bodies import Disconnected, Receive
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.kinds import Kinds
@@ -102,8 +103,9 @@ class App:
 
     def _user(self, scope: dict[str, Any], headers: dict[bytes, bytes]) -> User:
         user = self._authenticator.user(headers.get(b"authorization"), scope["state"].get("certificate"))
+        scope[USER] = user
         if any(name.startswith(b"impersonate-") for name in headers):
-            return self._authenticator.impersonated(user, scope["headers"])
+            user = scope[IMPERSONATED] = self._authenticator.impersonated(user, scope["headers"])
         return user
 
     async def _answer(self, scope: dict[str, Any], receive: Receive, user: User, headers: dict[bytes, bytes]) -> Answer:
@@ -112,10 +114,11 @@ class App:
         target = parse_target(method, path, query)
         accept = headers.get(b"accept", b"").decode("latin-1")
         if target is None:
-            return self._document(method, path, user, accept)
+            return self._document(scope, user, accept)
         attributes = target.attributes(selected_name=_selected_name(target, query))
         if not self._rbac.allows(user, attributes) and not self._node_rights.allows(user, attributes):
             raise refusal(user, attributes)
+        scope[ALLOWED] = True
         kind = self._kinds.find(target.group, target.version, target.resource)
         request = Request(
             target,
@@ -134,8 +137,10 @@ class App:
             answer.warnings = [kind.deprecation, *answer.warnings]
         return answer
 
-    def _document(self, method: str, path: str, user: User, accept: str) -> Response:
+    def _document(self, scope: dict[str, Any], user: User, accept: str) -> Response:
+        method, path = scope["method"], scope["path"]
         self._rbac.check(user, Attributes("get" if method == "HEAD" else method.lower(), path=path))
+        scope[ALLOWED] = True
         if method not in ("GET", "HEAD"):
             raise method_not_allowed()
         return self._documents.answer(path, accept) or _NOT_FOUND

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tensorfusion.embedded.http import App
+from tensorfusion.embedded.audit.middleware import Application
 from tensorfusion.errors import ConfigError
 
 _BACKLOG = 1024
@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
 class Listener:
     """One door. ``start`` listens and returns the port; ``serve`` goes on until ``stop``."""
 
-    def __init__(self, app: App, listening: socket.socket, context: ssl.SSLContext | None) -> None:
+    def __init__(self, app: Application, listening: socket.socket, context: ssl.SSLContext | None) -> None:
         self._socket = listening
         factory = None if context is None else lambda config, default: context
         self._server = _Server(

@@ -22,6 +22,9 @@ from tensorfusion.embedded.access.reviews import Reviews
 from tensorfusion.embedded.access.tokens import AccountTokens, Tokens, read_token_file
 from tensorfusion.embedded.access.users import MASTERS
 from tensorfusion.embedded.admission import Admission
+from tensorfusion.embedded.audit import policy as audit_policy
+from tensorfusion.embedded.audit.journal import Journal
+from tensorfusion.embedded.audit.middleware import Audited
 from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.definitions import Definitions
 from tensorfusion.embedded.discovery import Discovery
@@ -36,6 +39,7 @@ from tensorfusion.embedded.routes import Routes
 from tensorfusion.embedded.services import ServiceAddresses
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
 from tensorfusion.embedded.webhooks import Webhooks
+from tensorfusion.errors import ConfigError
 from tensorfusion.model.resources import SERVICES
 from tensorfusion.telemetry.logs import get_logger
 
@@ -109,6 +113,7 @@ class Server:
             self._documents,
             node_rights=NodeRights(self.store),
         )
+        self._audit = _audit(data, self.app, clock)
         self._tls = tls_context(certificate, key, authority.path)
         self.port = settings.port
 
@@ -134,6 +139,7 @@ class Server:
                             ("garbage", self._garbage.run),
                             ("namespaces", self._namespaces.run),
                             ("definitions", self._definitions.run),
+                            *(() if self._audit is None else (("audit", self._audit[1].run),)),
                         )
                     ]
                     serving = [group.create_task(door.serve(), name="listener") for door in doors]
@@ -159,7 +165,8 @@ class Server:
         self._documents.address = f"{_reached_at(self._settings.bind)}:{self.port}"
         self._write_kubeconfig()
         local = bind_unix(self._settings.data / "run" / "api.sock")
-        return Listener(self.app, listening, self._tls), Listener(self.app, local, None)
+        app = self.app if self._audit is None else self._audit[0]
+        return Listener(app, listening, self._tls), Listener(app, local, None)
 
     async def _bootstrap(self) -> None:
         """Make what every cluster starts with; what exists is left alone."""
@@ -187,6 +194,25 @@ class Server:
             "current-context": "tensorfusion",
         }
         write_private(self._settings.data / "kubeconfig", yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def _audit(data: Path, app: App, clock: Clock) -> tuple[Audited, Journal] | None:
+    """The application with its audit log around it, where the folder holds a policy.
+
+    Raises:
+        ConfigError: the policy cannot be used.
+    """
+    file = data / audit_policy.FILE
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"{file}: the audit policy cannot be read: {error.strerror}") from error
+    policy = audit_policy.parse_policy(text, str(file)) if text.strip() else audit_policy.DEFAULT
+    (data / "logs").mkdir(mode=0o700, exist_ok=True)
+    journal = Journal(data / "logs" / "audit.log")
+    return Audited(app, policy, journal, clock=clock), journal
 
 
 def _reached_at(bind: str) -> str:
