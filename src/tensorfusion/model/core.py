@@ -140,6 +140,7 @@ class Taint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     key: str = ""
     value: str = ""
     effect: str = ""
+    time_added: str | None = msgspec.field(default=None, name="timeAdded")
 
 
 class NodeSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

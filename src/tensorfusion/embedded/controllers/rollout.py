@@ -52,14 +52,14 @@ def bounds(deployment: Deployment) -> Bounds:
     if deployment.spec.strategy.type == RECREATE:
         return Bounds(replicas, replicas)
     rolling = deployment.spec.strategy.rolling_update or RollingUpdate()
-    surge = _resolve(rolling.max_surge, replicas, up=True)
-    unavailable = min(_resolve(rolling.max_unavailable, replicas, up=False), replicas)
+    surge = resolve(rolling.max_surge, replicas, up=True)
+    unavailable = min(resolve(rolling.max_unavailable, replicas, up=False), replicas)
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return Bounds(replicas + surge, max(0, replicas - unavailable))
 
 
-def _resolve(value: int | str, replicas: int, *, up: bool) -> int:
+def resolve(value: int | str, replicas: int, *, up: bool) -> int:
     """A count as it is, a percentage of the replicas rounded up or down; anything else is 0."""
     if isinstance(value, int):
         return max(0, value)

@@ -1,0 +1,189 @@
+"""When a CronJob's schedule is due: cron expressions of five fields and their short forms. Pure.
+
+The rules are those of the parser that Kubernetes uses: ``*`` and ``?`` mean any; lists, ranges, steps and three-letter
+names may be mixed; a day matches when both day fields match or, if neither of them is ``*``, when either does;
+``@daily`` and its kin, ``@every 90s``. Written here because a dependency would bring another dialect (a sixth field,
+7 for Sunday, ``L`` and ``W``) that Kubernetes refuses.
+
+Local time decides. An hour that the clock skips in spring has no runs; one that it repeats in autumn has them twice.
+
+Source: batch/v1 CronJobSpec.schedule; robfig/cron v3, its standard parser.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tensorfusion.errors import InvalidRequest
+from tensorfusion.model.durations import parse_duration
+
+_MONTHS = {name: at for at, name in enumerate(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"), start=1)}
+_DAYS = {name: at for at, name in enumerate(re.findall("...", "sunmontuewedthufrisat"))}
+_SHORT = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_SEARCHED = timedelta(days=5 * 366)
+"""A schedule that is not due within five years is never due."""
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    least: int
+    most: int
+    words: dict[str, int]
+
+
+_FIELDS = (
+    _Field("minute", 0, 59, {}),
+    _Field("hour", 0, 23, {}),
+    _Field("day of the month", 1, 31, {}),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("day of the week", 0, 6, _DAYS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Moments in one time zone; ``every`` seconds instead, counted from wherever one starts."""
+
+    minutes: frozenset[int] = frozenset()
+    hours: frozenset[int] = frozenset()
+    days: frozenset[int] = frozenset()
+    months: frozenset[int] = frozenset()
+    weekdays: frozenset[int] = frozenset()
+    any_day: bool = True
+    """One of the two day fields is a star, so that both have to match."""
+    zone: ZoneInfo | None = None
+    every: int = 0
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The first time after a moment, in UTC; None where there is none within five years."""
+        if self.every:
+            return (moment + timedelta(seconds=self.every)).replace(microsecond=0)
+        day = self._local(moment).date()
+        last = day + _SEARCHED
+        while day <= last:
+            found = min((each for each in self._of_day(day) if each > moment), default=None)
+            if found is not None:
+                return found
+            day += timedelta(days=1)
+        return None
+
+    def last_until(self, moment: datetime, *, since: datetime) -> datetime | None:
+        """The last time after ``since`` and not after ``moment``, in UTC; None where there is none."""
+        if self.every:
+            runs = int((moment - since).total_seconds()) // self.every
+            return (since + timedelta(seconds=runs * self.every)).replace(microsecond=0) if runs > 0 else None
+        day, first = self._local(moment).date(), max(self._local(since).date(), moment.date() - _SEARCHED)
+        while day >= first:
+            found = max((each for each in self._of_day(day) if since < each <= moment), default=None)
+            if found is not None:
+                return found
+            day -= timedelta(days=1)
+        return None
+
+    def _of_day(self, day: date) -> list[datetime]:
+        """The times of one local day, in UTC and not in order."""
+        if not self._matches(day):
+            return []
+        times = []
+        for hour in self.hours:
+            for minute in self.minutes:
+                for fold in (0, 1):
+                    local = datetime(day.year, day.month, day.day, hour, minute, tzinfo=self.zone or UTC, fold=fold)
+                    found = local.astimezone(UTC)
+                    if self._local(found).replace(tzinfo=None) == local.replace(tzinfo=None):  # else it was skipped
+                        times.append(found)
+        return times
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(self.zone or UTC)
+
+    def _matches(self, day: date) -> bool:
+        if day.month not in self.months:
+            return False
+        of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return of_month and of_week if self.any_day else of_month or of_week
+
+
+def parse_schedule(text: str, *, zone: str | None = None) -> Schedule:
+    """A schedule as a CronJob writes it.
+
+    Raises:
+        InvalidRequest: it is none; the message names the field, what was found and what is possible.
+    """
+    where = _zone(zone)
+    if text.startswith("@every "):
+        seconds = parse_duration(text.removeprefix("@every ").strip()) // _NANOSECONDS
+        return Schedule(every=max(1, seconds))
+    fields = _SHORT.get(text, text).split()
+    if text.startswith("@") and text not in _SHORT:
+        raise InvalidRequest(f"schedule {text!r}: wanted {', '.join(_SHORT)} or @every and a duration")
+    if len(fields) != len(_FIELDS):
+        raise InvalidRequest(
+            f"schedule {text!r}: wanted 5 fields (minute, hour, day of the month, month, day of the week), "
+            f"found {len(fields)}"
+        )
+    minutes, hours, days, months, weekdays = (
+        _set(field, part, text) for field, part in zip(_FIELDS, fields, strict=True)
+    )
+    starred = any(_is_star(fields[at]) for at in (2, 4))
+    return Schedule(minutes, hours, days, months, weekdays, any_day=starred, zone=where)
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    if not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidRequest(f"unknown time zone {name}") from error
+
+
+def _is_star(field: str) -> bool:
+    """A star with a step of more than one restricts the day like any other list."""
+    return any(re.fullmatch(r"[*?](/0*1)?", part) for part in field.split(","))
+
+
+def _set(field: _Field, text: str, whole: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        if not part:
+            continue
+        span, slash, step = part.partition("/")
+        first, dash, last = span.partition("-")
+        if slash and not (step.isascii() and step.isdigit() and int(step) > 0):
+            raise _wrong(field, part, whole, "a step of at least 1")
+        if first in ("*", "?") and not dash:
+            start, stop = field.least, field.most
+        else:
+            start = _number(field, first, part, whole)
+            stop = _number(field, last, part, whole) if dash else field.most if slash else start
+        if start > stop:
+            raise _wrong(field, part, whole, "a range that begins before it ends")
+        found.update(range(start, stop + 1, int(step) if slash else 1))
+    if not found:
+        raise _wrong(field, text, whole, "at least one value")
+    return frozenset(found)
+
+
+def _number(field: _Field, text: str, part: str, whole: str) -> int:
+    value = field.words.get(text.lower())
+    if value is None and text.isascii() and text.isdigit() and len(text) <= 4:
+        value = int(text)
+    if value is None or not field.least <= value <= field.most:
+        raise _wrong(field, part, whole, f"numbers from {field.least} to {field.most}")
+    return value
+
+
+def _wrong(field: _Field, part: str, whole: str, wanted: str) -> InvalidRequest:
+    return InvalidRequest(f"schedule {whole!r}: {field.name}: found {part!r}, wanted {wanted}")
