@@ -29,7 +29,7 @@ SHIPPED_HASH = f"{keys.DOMAIN}/shipped-hash"
 _DEFINITION_TRIES, _DEFINITION_PAUSE = 100, 0.1
 
 WORKLOADS_ACCOUNT = "tensor-fusion-workloads"
-"""Identity of the embedded cluster's Deployment and ReplicaSet controllers."""
+"""Identity of the embedded cluster's controllers of built-in kinds."""
 
 _READ = ["get", "list", "watch"]
 _ALL = [*_READ, "create", "update", "patch", "delete"]
@@ -75,12 +75,34 @@ _HYPERVISOR_RULES = [
     _rule(keys.DOMAIN, ["gpunodes", "gpupools"], _READ),
 ]
 
+_OWNERS = {
+    "": ["pods", "services"],
+    "apps": ["deployments", "replicasets", "statefulsets", "daemonsets"],
+    "batch": ["jobs", "cronjobs"],
+}
+"""What owns objects that the built-in controllers make."""
+
 _WORKLOADS_RULES = [
     _rule("", ["pods"], _ALL),
+    _rule("", ["pods/status"], ["patch"]),
     _rule("", ["events"], ["create", "patch"]),
-    _rule("apps", ["deployments", "replicasets"], _ALL),
-    _rule("apps", ["deployments/status", "replicasets/status"], ["patch", "update"]),
-    _rule("apps", ["deployments/finalizers", "replicasets/finalizers"], ["update"]),
+    _rule("", ["nodes"], ["get", "patch"]),
+    _rule("", ["services"], _READ),
+    _rule("", ["endpoints"], _ALL),
+    _rule("", ["persistentvolumeclaims"], [*_READ, "create", "patch"]),
+    _rule("", ["persistentvolumes"], ["create", "delete"]),
+    _rule("", ["persistentvolumeclaims/status", "persistentvolumes/status"], ["patch"]),
+    _rule("apps", ["deployments", "replicasets", "controllerrevisions"], _ALL),
+    _rule("apps", ["statefulsets", "daemonsets"], _READ),
+    _rule("batch", ["jobs"], [*_READ, "create", "delete"]),
+    _rule("batch", ["cronjobs"], _READ),
+    _rule("discovery.k8s.io", ["endpointslices"], _ALL),
+    _rule("policy", ["poddisruptionbudgets"], _READ),
+    _rule("policy", ["poddisruptionbudgets/status"], ["patch"]),
+    _rule("resource.k8s.io", ["resourceclaims"], [*_READ, "create", "delete"]),
+    _rule("resource.k8s.io", ["resourceclaimtemplates"], _READ),
+    *(_rule(group, [f"{kind}/status" for kind in _OWNERS[group]], ["patch"]) for group in ("apps", "batch")),
+    *(_rule(group, [f"{kind}/finalizers" for kind in kinds], ["update"]) for group, kinds in _OWNERS.items()),
 ]
 
 _PROCESS_NODE_RULES = [

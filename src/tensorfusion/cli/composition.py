@@ -24,8 +24,7 @@ from tensorfusion.cli.bundle import WORKLOADS_ACCOUNT
 from tensorfusion.cli.control import Settings
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.absent_nodes import mark_absent
-from tensorfusion.embedded.controllers.deployment import DeploymentController
-from tensorfusion.embedded.controllers.replicaset import ReplicaSetController
+from tensorfusion.embedded.controllers.install import install_controllers
 from tensorfusion.embedded.fleet import NodeSpec, beside_processes, demo_fleet, load_fleet
 from tensorfusion.embedded.fleet_watch import FleetWatch
 from tensorfusion.embedded.kubelet import SimulatedKubelets
@@ -244,8 +243,7 @@ class Process:
 
     async def _prepare_workloads(self) -> None:
         client = await self._connect(WORKLOADS_ACCOUNT)
-        ReplicaSetController(client, clock=self._clock).install(self._manager)
-        DeploymentController(client, clock=self._clock).install(self._manager)
+        install_controllers(client, self._manager, clock=self._clock)
 
     async def _serve_http(self) -> int:
         async def health(_: Request) -> Response:

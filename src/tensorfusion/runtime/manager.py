@@ -37,14 +37,30 @@ class Manager:
         self._group: asyncio.TaskGroup | None = None
 
     def informer(
-        self, resource: Resource, type_: type[T], *, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        resource: Resource,
+        type_: type[T],
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        client: Api | None = None,
     ) -> Informer[T]:
-        """The informer of these arguments: made on the first call, shared afterwards. Later ones start at once."""
+        """The informer of these arguments: made on the first call, shared afterwards. Later ones start at once.
+
+        ``client`` is who reads where it is made; the manager's own by default.
+        """
         key = (resource, type_, namespace, labels, fields)
         found = self._informers.get(key)
         if found is None:
             found = Informer(
-                self.client, resource, type_, clock=self.clock, namespace=namespace, labels=labels, fields=fields
+                client or self.client,
+                resource,
+                type_,
+                clock=self.clock,
+                namespace=namespace,
+                labels=labels,
+                fields=fields,
             )
             self._informers[key] = found
             self._start(f"informer {resource.id}", found.run)

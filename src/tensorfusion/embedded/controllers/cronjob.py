@@ -69,8 +69,8 @@ class CronJobController:
 
     def install(self, manager: Manager) -> None:
         """Register informers' handlers, the controller and its events."""
-        self._cron_jobs = manager.informer(CRON_JOBS, CronJob)
-        self._jobs = manager.informer(JOBS, Job)
+        self._cron_jobs = manager.informer(CRON_JOBS, CronJob, client=self._client)
+        self._jobs = manager.informer(JOBS, Job, client=self._client)
         self._jobs.add_index(OWNER_INDEX, lambda job: owner_uids(job.metadata))
         controller = Controller("cronjob", self, workers=_WORKERS, clock=self._clock)
         self._queue = controller.queue

@@ -22,7 +22,6 @@ from tensorfusion.embedded.controllers.daemonset_plan import (
     seconds_to_available,
     status_of,
 )
-from tensorfusion.embedded.controllers.expected import Expected
 from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE
 from tensorfusion.embedded.controllers.pods import BURST, OwnedPods, in_batches, random_suffix
 from tensorfusion.embedded.controllers.revisions import REVISION_HASH, Revisions
@@ -33,6 +32,7 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.meta import Key, OwnerReference
 from tensorfusion.model.resources import DAEMON_SETS, NODES, PODS
+from tensorfusion.policy.expected import Expected
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType
 from tensorfusion.runtime.informer import Change, ChangeKind
@@ -66,7 +66,7 @@ class DaemonSetController:
 
     def install(self, manager: Manager, routes: PodRoutes) -> None:
         """Register informers' handlers, the controller and its events."""
-        self._sets = manager.informer(DAEMON_SETS, DaemonSet)
+        self._sets = manager.informer(DAEMON_SETS, DaemonSet, client=self._client)
         self._nodes = manager.informer(NODES, Node)
         self._revisions = Revisions(self._client, manager, DAEMON_SETS, hash_label=REVISION_HASH)
         self._owned = OwnedPods(

@@ -10,13 +10,13 @@ from datetime import datetime
 
 import msgspec
 
-from tensorfusion.embedded.controllers.objects import pod_ready_since
 from tensorfusion.embedded.controllers.pods import pod_from
 from tensorfusion.embedded.controllers.revisions import REVISION_HASH
 from tensorfusion.embedded.controllers.rollout import resolve
 from tensorfusion.model.core import Node, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration
 from tensorfusion.model.meta import LabelSelector, Object, Raw, requirement_matches
 from tensorfusion.model.resources import DAEMON_SETS
+from tensorfusion.policy.ranking import pod_ready_since
 
 _NODE_NAME = "metadata.name"
 _GENERATION = "pod-template-generation"

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE, Deployment, ReplicaSet, pod_ready_since
+from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE, Deployment, ReplicaSet
 from tensorfusion.embedded.controllers.rollout import resolve
 from tensorfusion.embedded.controllers.statefulset_objects import StatefulSet
 from tensorfusion.embedded.controllers.statuses import write_status
@@ -22,6 +22,7 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, LabelSelector, Object, OwnerReference, Raw
 from tensorfusion.model.resources import DEPLOYMENTS, POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, STATEFUL_SETS
+from tensorfusion.policy.ranking import pod_ready_since
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change
@@ -83,11 +84,11 @@ class DisruptionController:
 
     def install(self, manager: Manager) -> None:
         """Register informers' handlers, the controller and its events."""
-        self._budgets = manager.informer(POD_DISRUPTION_BUDGETS, DisruptionBudget)
+        self._budgets = manager.informer(POD_DISRUPTION_BUDGETS, DisruptionBudget, client=self._client)
         self._pods = manager.informer(PODS, Pod)
         self._replica_sets = manager.informer(REPLICA_SETS, ReplicaSet)
         self._deployments = manager.informer(DEPLOYMENTS, Deployment)
-        self._stateful_sets = manager.informer(STATEFUL_SETS, StatefulSet)
+        self._stateful_sets = manager.informer(STATEFUL_SETS, StatefulSet, client=self._client)
         self._budgets.add_index(_BUDGETS, lambda found: (found.metadata.namespace,))
         self._pods.add_index(_PODS, lambda pod: (pod.metadata.namespace,))
         controller = Controller("disruption", self, workers=_WORKERS, clock=self._clock)

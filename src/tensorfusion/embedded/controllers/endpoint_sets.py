@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from tensorfusion.embedded.controllers.objects import owner_reference, pod_ready_since, safe_suffix
+from tensorfusion.embedded.controllers.objects import owner_reference, safe_suffix
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.meta import Object, Raw
 from tensorfusion.model.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
+from tensorfusion.policy.ranking import pod_ready_since
 
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"

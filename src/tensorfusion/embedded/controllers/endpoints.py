@@ -24,12 +24,13 @@ from tensorfusion.embedded.controllers.endpoint_sets import (
     endpoints_of,
     slices_of,
 )
-from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE, pod_ready_since
+from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.resources import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES, Resource
+from tensorfusion.policy.ranking import pod_ready_since
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
@@ -55,9 +56,9 @@ class EndpointsController:
 
     def install(self, manager: Manager) -> None:
         """Register informers' handlers and the controller."""
-        self._services = manager.informer(SERVICES, Service)
-        self._slices = manager.informer(ENDPOINT_SLICES, EndpointSlice)
-        self._endpoints = manager.informer(ENDPOINTS, Endpoints)
+        self._services = manager.informer(SERVICES, Service, client=self._client)
+        self._slices = manager.informer(ENDPOINT_SLICES, EndpointSlice, client=self._client)
+        self._endpoints = manager.informer(ENDPOINTS, Endpoints, client=self._client)
         self._pods = manager.informer(PODS, Pod)
         self._nodes = manager.informer(NODES, Node)
         self._services.add_index(_SERVICES, _namespace_if_selecting)

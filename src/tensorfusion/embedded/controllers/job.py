@@ -76,7 +76,7 @@ class JobController:
 
     def install(self, manager: Manager, routes: PodRoutes) -> None:
         """Register informers' handlers, the controller and its events."""
-        self._jobs = manager.informer(JOBS, Job)
+        self._jobs = manager.informer(JOBS, Job, client=self._client)
         self._pods = manager.informer(PODS, Pod)
         self._owned = OwnedPods(
             self._client,

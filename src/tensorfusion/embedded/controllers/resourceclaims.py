@@ -67,8 +67,8 @@ class ResourceClaimController:
     def install(self, manager: Manager) -> None:
         """Register informers' handlers, the controller and its events."""
         self._pods = manager.informer(PODS, Pod)
-        self._claims = manager.informer(RESOURCE_CLAIMS, ResourceClaim)
-        self._templates = manager.informer(RESOURCE_CLAIM_TEMPLATES, ClaimTemplate)
+        self._claims = manager.informer(RESOURCE_CLAIMS, ResourceClaim, client=self._client)
+        self._templates = manager.informer(RESOURCE_CLAIM_TEMPLATES, ClaimTemplate, client=self._client)
         self._claims.add_index(OWNER_INDEX, lambda claim: owner_uids(claim.metadata))
         self._pods.add_index(_WAITING, _waits_for)
         controller = Controller("resourceclaim", self, workers=_WORKERS, clock=self._clock)

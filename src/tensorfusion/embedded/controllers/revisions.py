@@ -38,7 +38,7 @@ class Revisions:
         self._client = client
         self._resource = resource
         self._hash_label = hash_label
-        self.informer = manager.informer(CONTROLLER_REVISIONS, ControllerRevision)
+        self.informer = manager.informer(CONTROLLER_REVISIONS, ControllerRevision, client=self._client)
         self.informer.add_index(OWNER_INDEX, lambda found: owner_uids(found.metadata))
 
     def history(self, owner: Meta) -> list[ControllerRevision]:

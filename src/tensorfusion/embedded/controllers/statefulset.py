@@ -63,8 +63,8 @@ class StatefulSetController:
 
     def install(self, manager: Manager, routes: PodRoutes) -> None:
         """Register informers' handlers, the controller and its events."""
-        self._sets = manager.informer(STATEFUL_SETS, StatefulSet)
-        self._claims = manager.informer(PERSISTENT_VOLUME_CLAIMS, Claim)
+        self._sets = manager.informer(STATEFUL_SETS, StatefulSet, client=self._client)
+        self._claims = manager.informer(PERSISTENT_VOLUME_CLAIMS, Claim, client=self._client)
         self._revisions = Revisions(self._client, manager, STATEFUL_SETS, hash_label=_HASH_LABEL)
         self._owned = OwnedPods(
             self._client,

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tensorfusion.embedded.controllers.objects import pod_ready_since
 from tensorfusion.embedded.controllers.statefulset_objects import StatefulSet, revision_of
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
+from tensorfusion.policy.ranking import pod_ready_since
 
 _PARALLEL = "Parallel"
 _ROLLING = "RollingUpdate"

@@ -44,7 +44,7 @@ class VolumeController:
 
     def install(self, manager: Manager) -> None:
         """Register informers' handlers and the controller."""
-        self._claims = manager.informer(PERSISTENT_VOLUME_CLAIMS, VolumeClaim)
+        self._claims = manager.informer(PERSISTENT_VOLUME_CLAIMS, VolumeClaim, client=self._client)
         controller = Controller("volumes", self, workers=_WORKERS, clock=self._clock)
         self._queue = controller.queue
         manager.add_controller(controller)
