@@ -189,7 +189,10 @@ def test_an_ordinary_deployment_runs_and_keeps_off_the_gpu_nodes(cluster: Cluste
         ({"tflops_request": "10", "vram_request": "-1Gi"}, ["vram-request", "-1Gi"]),
         ({"tflops_request": "10", "vram_request": "1Gi", "gpu_count": "200"}, ["gpu-count", "200", "128"]),
         ({"tflops_request": "10", "vram_request": "1Gi", "gpupool": "nowhere"}, ["nowhere"]),
-        ({"tflops_request": "10", "vram_request": "1Gi", "isolation": "hard"}, ["isolation", "hard"]),
+        (
+            {"tflops_request": "10", "vram_request": "1Gi", "isolation": "hard", "vendor": "AMD"},
+            ["isolation", "hard", "AMD"],
+        ),
         ({"tflops_request": "10", "vram_request": "1Gi", "isolation": "maybe"}, ["isolation", "maybe"]),
         ({"tflops_request": "10", "vram_request": "1Gi", "qos": "platinum"}, ["qos", "platinum"]),
         ({"tflops_request": "10", "vram_request": "1Gi", "workload_profile": "none"}, ["none"]),

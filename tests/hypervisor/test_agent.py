@@ -1,5 +1,6 @@
 """The node agent: GPU objects follow the devices, shares are checked once more, nothing is written twice."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from tensorfusion.hypervisor.agent import NodeAgent
 from tensorfusion.hypervisor.vendors.simulated import FAULTY_DEVICES, LOST_DEVICES, SimulatedVendor, devices_of
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import annotations_of
+from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.core import Pod
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
@@ -303,3 +305,30 @@ async def refusal(world: NodeWorld, serving: NodeAgent, device: str) -> str:
     await hold(world, "late", device, phase="Pending")
     pod = msgspec.convert(world.find(PODS, "late"), Pod, strict=False)
     return serving.admit_share(pod) or ""
+
+
+async def test_devices_say_what_they_can_do_and_which_mode_they_are_in(world: NodeWorld) -> None:
+    rules = [{"mode": "hard", "selector": {"matchLabels": {"isolation": "hard"}}}]
+    world.api.seed(GPU_POOLS, {"metadata": {"name": "p"}, "spec": {"nodeManagerConfig": {"isolationModeRules": rules}}})
+    world.api.seed(NODES, {"metadata": {"name": "n"}})
+    devices = vendor(count=1)
+    policy = IsolationPolicy.DYNAMIC
+    await world.start(
+        NodeAgent(world.client, devices, nodes=devices.nodes, identity="sim", clock=world.clock, policy=policy)
+    )
+    await world.add_gpu_node("n")
+    (name,) = names(world)
+    able = json.loads(gpu(world, name)["metadata"]["annotations"][keys.VIRTUALIZATION_CAPABILITIES])
+    assert able == {
+        "SupportsHardIsolation": True,
+        "SupportsPartitioning": True,
+        "SupportsSoftIsolation": True,
+        "MaxPartitions": 7,
+    }
+    status = gpu(world, name)["status"]
+    assert (status["isolationMode"], status["isolationPolicy"]) == ("soft", "Dynamic")
+    await world.change(NODES, "n", {"metadata": {"labels": {"isolation": "hard"}}})
+    status = gpu(world, name)["status"]
+    assert (status["isolationMode"], status["isolationPolicy"]) == ("hard", "Static")
+    await world.change(GPUS, name, {"metadata": {"annotations": {keys.VIRTUALIZATION_CAPABILITIES: "{}"}}})
+    assert json.loads(gpu(world, name)["metadata"]["annotations"][keys.VIRTUALIZATION_CAPABILITIES]) == able

@@ -178,3 +178,14 @@ def test_other_amounts_are_taken_over_or_the_old_ones_stay() -> None:
     assert books.change(pod("a", "gpu-0", replace(larger, compute=1_000)), {}) is None, "less fits anywhere"
     assert "does not answer" in (books.change(pod("a", "gpu-0", larger), {}) or "")
     assert books.limits("nobody") is None
+
+
+def test_a_device_refuses_a_mode_that_it_cannot_keep_or_is_not_in() -> None:
+    able = replace(device(), modes=frozenset({Isolation.SHARED, Isolation.SOFT}))
+    hard = GpuRequest(pool="p", compute=1_000, vram=GIB, isolation=Isolation.HARD)
+    refusal = DeviceBooks().charge(pod("a", "gpu-0", hard), present(able))
+    assert refusal == "device gpu-0 cannot keep shares apart by isolation hard"
+    books, devices = DeviceBooks(), present(device())
+    assert books.charge(pod("a", "gpu-0"), devices, one_mode=True) is None
+    assert "in use with isolation soft" in (books.charge(pod("b", "gpu-0", hard), devices, one_mode=True) or "")
+    assert books.charge(pod("b", "gpu-0", hard), devices) is None, "a Static node has one mode anyway"

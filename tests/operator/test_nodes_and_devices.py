@@ -205,3 +205,25 @@ async def test_after_any_churn_the_statuses_are_what_a_fresh_operator_would_writ
         from tensorfusion.units import to_bytes
 
         assert to_bytes(gpu["status"]["available"]["vram"]) == (16 << 30) - held[gpu["metadata"]["name"]]
+
+
+async def test_a_dynamic_device_shows_the_mode_in_force_and_a_conflict(cluster) -> None:
+    await cluster.ready_machine("m1")
+    policy = {"status": {"isolationPolicy": "Dynamic"}}
+    cluster.api.change(r.GPUS, "gpu-m1-0", policy, subresource="status")
+    for name, mode in (("a", "hard"), ("b", "hard"), ("c", "soft")):
+        cluster.pod(name, isolation=mode, tflops_request="1", vram_request="1Gi")
+    cluster.place("a", "gpu-m1-0")
+    cluster.place("b", "gpu-m1-0")
+    await cluster.passes(2)
+    status = cluster.status(r.GPUS, "gpu-m1-0")
+    assert (status.get("activeIsolationMode"), status.get("dynamicIsolationConflict", False)) == ("hard", False)
+    cluster.place("c", "gpu-m1-0")
+    await cluster.passes(2)
+    status = cluster.status(r.GPUS, "gpu-m1-0")
+    assert (status.get("activeIsolationMode"), status["dynamicIsolationConflict"]) == (None, True)
+    for name in "abc":
+        cluster.phase(name, "Succeeded")
+    await cluster.passes(2)
+    status = cluster.status(r.GPUS, "gpu-m1-0")
+    assert (status.get("activeIsolationMode"), status.get("dynamicIsolationConflict", False)) == (None, False)

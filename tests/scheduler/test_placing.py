@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tensorfusion.model import keys
+from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS, SCHEDULING_CONFIG_TEMPLATES
+from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.records import describe
 
 
@@ -301,3 +303,19 @@ async def test_a_reason_that_was_not_told_while_following_is_told_on_taking_over
     world.office.leading, world.office.epoch = True, 2
     await world.settle(1)
     assert "tflops-request" in world.reason_of("broken")
+
+
+async def test_a_hard_share_is_bound_with_the_percent_of_the_devices_processors(world) -> None:
+    world.fleet(tflops="100")
+    world.api.change(GPUS, "g0-0", {"status": {"isolationMode": "hard"}}, subresource="status")
+    hard = {f"{keys.DOMAIN}/isolation": "hard", f"{keys.DOMAIN}/tflops-limit": "33"}
+    world.worker("a", tflops="30", annotations=hard)
+    await world.start()
+    await world.settle()
+    assert world.pod("a")["metadata"]["annotations"][keys.EFFECTIVE_HARD_SM_PERCENT] == "33"
+    wish = {"metadata": {"annotations": {keys.RESIZE: '{"tflops-limit": "60"}'}}}
+    world.api.change(PODS, "a", wish, namespace="default")
+    await world.settle(2)
+    assert world.pod("a")["metadata"]["annotations"][keys.EFFECTIVE_HARD_SM_PERCENT] == "60"
+    told = explain(world.service, Key("default", "a"))
+    assert (told["hardPercent"], told["request"]["isolation"]) == ("60", "hard")

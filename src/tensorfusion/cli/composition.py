@@ -224,7 +224,13 @@ class Process:
             self._after_sync.append(lambda: mark_absent(client, clock=self._clock))
         vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
         agent = NodeAgent(
-            client, vendor, nodes=vendor.nodes, identity="simulated", clock=self._clock, recorder=self._recorder
+            client,
+            vendor,
+            nodes=vendor.nodes,
+            identity="simulated",
+            clock=self._clock,
+            recorder=self._recorder,
+            policy=self._settings.isolation_policy,
         )
         kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock)
         agent.install(self._manager)

@@ -13,7 +13,9 @@ import click
 from tensorfusion.cli.folder import Folder
 from tensorfusion.errors import ConfigError
 from tensorfusion.model import keys
+from tensorfusion.model.common import IsolationPolicy
 
+_POLICY = "TF_ISOLATION_MODE_POLICY"
 _COMPONENTS = ("webhook", "scheduler", "operator", "nodes", "workloads")
 
 
@@ -33,6 +35,7 @@ class Settings:
     identity: str
     lease_seconds: float
     run_processes: bool
+    isolation_policy: IsolationPolicy = IsolationPolicy.DYNAMIC
 
 
 @click.command("control")
@@ -99,6 +102,7 @@ def command(
         anonymous_read=anonymous_read,
         lease_seconds=lease_seconds,
         run_processes=run_processes,
+        isolation_policy=_isolation_policy(os.environ.get(_POLICY, "dynamic")),
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop
@@ -108,3 +112,11 @@ def command(
 
     setup(os.environ.get("TF_LOG_LEVEL", "info"), "control")
     uvloop.run(run(settings))
+
+
+def _isolation_policy(text: str) -> IsolationPolicy:
+    """Whether devices of pools that say nothing else take the mode of their first share."""
+    known = {policy.lower(): policy for policy in IsolationPolicy}
+    if text not in known:
+        raise ConfigError(f"environment {_POLICY}: wanted one of {', '.join(known)}, found {text!r}")
+    return known[text]

@@ -9,6 +9,7 @@ Source: GPU of tensor-fusion.ai/v1; life of a device as in the public descriptio
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from tensorfusion.hypervisor.books import DeviceBooks
 from tensorfusion.hypervisor.vendors.base import Device, Vendor
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
+from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU, GpuPhase
 from tensorfusion.model.gpu_node import GPUNode
@@ -52,6 +54,14 @@ class _Ignored(msgspec.Struct, frozen=True):
     """An answer nobody reads."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Mode:
+    """How the devices of a node keep shares apart."""
+
+    isolation: Isolation
+    policy: IsolationPolicy
+
+
 class NodeAgent:
     """Serves the nodes of one vendor. ``install`` registers it; ``admit_share`` is the gate for pods that arrive."""
 
@@ -64,6 +74,7 @@ class NodeAgent:
         identity: str,
         clock: Clock,
         recorder: Recorder | None = None,
+        policy: IsolationPolicy = IsolationPolicy.STATIC,
     ) -> None:
         self._client = client
         self._vendor = vendor
@@ -71,6 +82,7 @@ class NodeAgent:
         self._identity = identity
         self._clock = clock
         self._recorder = recorder
+        self._policy = policy
         self._books = DeviceBooks()
         self._kept: dict[str, Pod] = {}
         """Pods that keep their old limits because a device cannot hold the new ones, by uid."""
@@ -92,6 +104,7 @@ class NodeAgent:
         manager.add_task("agent-heartbeat", self._beat)
         self._gpu_nodes.subscribe(self._on_gpu_node)
         self._pools.subscribe(self._on_pool)
+        self._machines.subscribe(self._on_machine)
         self._gpus.subscribe(self._on_gpu)
         self._pods.subscribe_batch(self._on_pods)
         self._vendor.on_change(self._enqueue)
@@ -103,7 +116,10 @@ class NodeAgent:
 
     def admit_share(self, pod: Pod) -> str | None:
         """None when the pod's devices hold its shares (they are then taken); else one line that says why not."""
-        return self._books.charge(pod, self._present(pod.spec.node_name))
+        node = pod.spec.node_name
+        gpu_node = self._gpu_nodes.cache.get(Key("", node))
+        dynamic = gpu_node is not None and self._mode(gpu_node).policy is IsolationPolicy.DYNAMIC
+        return self._books.charge(pod, self._present(node), one_mode=dynamic)
 
     async def reconcile(self, key: Key) -> Result:
         """Make the GPU objects of one node say what its devices are."""
@@ -112,36 +128,38 @@ class NodeAgent:
             return DONE  # its GPU objects go with it, by their owner reference
         published = {gpu.metadata.name: gpu for gpu in self._gpus.cache.by_index(_BY_NODE, key.name)}
         present = self._managed(gpu_node)
-        isolation = self._isolation(gpu_node)
+        mode = self._mode(gpu_node)
         behind = False
         for name, device in present.items():
             current = published.get(name)
             if current is not None:
-                await self._update(current, device, gpu_node=gpu_node, isolation=isolation)
-            elif not await self._create(device, gpu_node=gpu_node, isolation=isolation):
+                await self._update(current, device, gpu_node=gpu_node, mode=mode)
+            elif not await self._create(device, gpu_node=gpu_node, mode=mode):
                 behind = True
         for name, gpu in published.items():
             if name not in present:
                 await self._withdraw(gpu)
         return Result(requeue_after=_STALE_CACHE) if behind else DONE
 
-    async def _create(self, device: Device, *, gpu_node: GPUNode, isolation: Isolation) -> bool:
+    async def _create(self, device: Device, *, gpu_node: GPUNode, mode: _Mode) -> bool:
         """Publish a device that the cache does not have; False when the server has it and the cache is behind."""
         try:
             await self._client.create(GPUS, gpu_objects.new_object(device, gpu_node), type_=_Ignored)
         except AlreadyExists:
             return False
-        await self._patch_status(device.object_name, gpu_objects.status_patch(None, device, isolation=isolation))
+        await self._patch_status(
+            device.object_name, gpu_objects.status_patch(None, device, isolation=mode.isolation, policy=mode.policy)
+        )
         return True
 
-    async def _update(self, current: GPU, device: Device, *, gpu_node: GPUNode, isolation: Isolation) -> None:
+    async def _update(self, current: GPU, device: Device, *, gpu_node: GPUNode, mode: _Mode) -> None:
         if current.metadata.deleting:
             return
         name = device.object_name
-        metadata = gpu_objects.metadata_patch(current, gpu_node)
+        metadata = gpu_objects.metadata_patch(current, device, gpu_node)
         if metadata is not None:
             await self._client.patch(GPUS, name, metadata, type_=_Ignored)
-        status = gpu_objects.status_patch(current.status, device, isolation=isolation)
+        status = gpu_objects.status_patch(current.status, device, isolation=mode.isolation, policy=mode.policy)
         if status is not None:
             await self._patch_status(name, status)
             if current.status.capacity is not None:
@@ -179,13 +197,17 @@ class NodeAgent:
             return present
         return {name: device for name, device in present.items() if device.index in wanted or self._books.holders(name)}
 
-    def _isolation(self, gpu_node: GPUNode) -> Isolation:
-        """The isolation mode that the node's pool gives it."""
+    def _mode(self, gpu_node: GPUNode) -> _Mode:
+        """How the node's devices keep shares apart: as its pool says, or, under the Dynamic policy, as they are used.
+
+        A pool that says anything but soft means it: those nodes stay as they are, whatever the policy.
+        """
         pool = self._pools.cache.get(Key("", gpu_node.metadata.labels.get(keys.MANAGED_BY, "")))
-        if pool is None:
-            return Isolation.SOFT
-        machine = self._machines.cache.get(gpu_node.key)
-        return pool.spec.node_manager_config.isolation_of(machine.metadata.labels if machine else {})
+        isolation = Isolation.SOFT
+        if pool is not None:
+            machine = self._machines.cache.get(gpu_node.key)
+            isolation = pool.spec.node_manager_config.isolation_of(machine.metadata.labels if machine else {})
+        return _Mode(isolation, self._policy if isolation is Isolation.SOFT else IsolationPolicy.STATIC)
 
     def _enqueue(self, node: str) -> None:
         if node in self._nodes:
@@ -210,6 +232,12 @@ class NodeAgent:
         for gpu_node in self._gpu_nodes.cache.all():
             if gpu_node.metadata.labels.get(keys.MANAGED_BY) == change.key.name:
                 self._enqueue(gpu_node.metadata.name)
+
+    def _on_machine(self, change: Change[Node]) -> None:
+        """A pool's rules give a node its isolation mode by the node's labels."""
+        old, new = change.old, change.new
+        if old is not None and new is not None and old.metadata.labels != new.metadata.labels:
+            self._enqueue(change.key.name)
 
     def _on_gpu(self, change: Change[GPU]) -> None:
         """Whoever changes the agent's part of a GPU object, or deletes it: the agent puts it right."""

@@ -30,8 +30,12 @@ class Limits:
 class _Share:
     compute: int
     vram: int
-    whole: bool
+    mode: Isolation
     limits: Limits
+
+    @property
+    def whole(self) -> bool:
+        return self.mode is Isolation.SHARED
 
 
 class DeviceBooks:
@@ -90,11 +94,11 @@ class DeviceBooks:
             self._shares[name][uid] = share
         return None
 
-    def charge(self, pod: Pod, present: Mapping[str, Device]) -> str | None:
+    def charge(self, pod: Pod, present: Mapping[str, Device], *, one_mode: bool = False) -> str | None:
         """Take the pod's shares, or say in one line why a device cannot hold its share. All of them or none.
 
         ``present`` maps the GPU object names of the pod's node to the devices that answer now. A pod that holds its
-        shares already holds them still.
+        shares already holds them still. ``one_mode``: the shares of a device are all kept apart the same way.
         """
         uid = pod.metadata.uid
         if uid in self._devices_of:
@@ -118,8 +122,12 @@ class DeviceBooks:
                 return f"device {name} is not on node {pod.spec.node_name}, or does not answer"
             if device.fault:
                 return f"device {name} does not work: {device.fault}"
+            if request.isolation not in device.modes:
+                return f"device {name} cannot keep shares apart by isolation {request.isolation}"
             shares[name] = share = _share_of(request, device)
             refusal = self._refusal(device, share)
+            if refusal is None and one_mode:
+                refusal = self._other_mode(name, share)
             if refusal is not None:
                 return refusal
         self._take(uid, shares)
@@ -153,6 +161,12 @@ class DeviceBooks:
         for name, share in shares.items():
             self._shares.setdefault(name, {})[uid] = share
 
+    def _other_mode(self, name: str, share: _Share) -> str | None:
+        for other in self._shares.get(name, {}).values():
+            if other.mode is not share.mode:
+                return f"device {name} is in use with isolation {other.mode}: it cannot take {share.mode} beside it"
+        return None
+
     def _refusal(self, device: Device, share: _Share, *, apart_from: str = "") -> str | None:
         name = device.object_name
         others = [other for uid, other in self._shares.get(name, {}).items() if uid != apart_from]
@@ -172,6 +186,6 @@ def _share_of(request: GpuRequest, device: Device | None) -> _Share:
     """What the request takes of the device; of an unknown device, what can be said without its capacity."""
     limits = Limits(request.compute_limit, request.percent_limit, request.vram_limit)
     if request.isolation is Isolation.SHARED:
-        return _Share(device.compute if device else 0, device.vram if device else 0, whole=True, limits=limits)
+        return _Share(device.compute if device else 0, device.vram if device else 0, request.isolation, limits)
     percent = request.percent * device.compute // _WHOLE_PERCENT if device else 0
-    return _Share(request.compute or percent, request.vram, whole=False, limits=limits)
+    return _Share(request.compute or percent, request.vram, request.isolation, limits)

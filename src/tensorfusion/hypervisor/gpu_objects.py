@@ -4,6 +4,8 @@ The agent owns a device's place, capacity and health; what is available is the o
 The phase says how the device is, not how its node is: whether a node takes work, its Node and GPUNode say.
 """
 
+import msgspec
+
 from tensorfusion.hypervisor.vendors.base import Device
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy, UsedBy
@@ -14,6 +16,8 @@ from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import GPU_NODES, GPUS
 from tensorfusion.units import MI, format_bytes, format_gflops
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
 MANAGED = "managed"
 """The message of a device that is as it should be."""
 
@@ -23,12 +27,17 @@ def new_object(device: Device, gpu_node: GPUNode) -> Raw:
     return {
         "apiVersion": GPUS.api_version,
         "kind": GPUS.kind,
-        "metadata": {"name": device.object_name, "labels": _labels(gpu_node), "ownerReferences": [_owner(gpu_node)]},
+        "metadata": {
+            "name": device.object_name,
+            "labels": _labels(gpu_node),
+            "annotations": {keys.VIRTUALIZATION_CAPABILITIES: capabilities(device)},
+            "ownerReferences": [_owner(gpu_node)],
+        },
     }
 
 
-def metadata_patch(current: GPU, gpu_node: GPUNode) -> Raw | None:
-    """What differs in the metadata of a device that is present: its pool, its owner, the mark of a missing device."""
+def metadata_patch(current: GPU, device: Device, gpu_node: GPUNode) -> Raw | None:
+    """What differs in the metadata of a device that is present: pool, owner, abilities, the mark of a missing one."""
     metadata = current.metadata
     patch: Raw = {}
     wanted = _labels(gpu_node)
@@ -36,14 +45,22 @@ def metadata_patch(current: GPU, gpu_node: GPUNode) -> Raw | None:
         patch["labels"] = wanted
     if metadata.owner_references != (_reference(gpu_node),):
         patch["ownerReferences"] = [_owner(gpu_node)]
+    annotations: dict[str, str | None] = {}
     if keys.GPU_MISSING_SINCE in metadata.annotations:
-        patch["annotations"] = {keys.GPU_MISSING_SINCE: None}
+        annotations[keys.GPU_MISSING_SINCE] = None
+    able = capabilities(device)
+    if metadata.annotations.get(keys.VIRTUALIZATION_CAPABILITIES) != able:
+        annotations[keys.VIRTUALIZATION_CAPABILITIES] = able
+    if annotations:
+        patch["annotations"] = annotations
     return {"metadata": patch} if patch else None
 
 
-def status_patch(current: GPUStatus | None, device: Device, *, isolation: Isolation) -> Raw | None:
+def status_patch(
+    current: GPUStatus | None, device: Device, *, isolation: Isolation, policy: IsolationPolicy
+) -> Raw | None:
     """What differs in the status; None when it says everything already. A new object starts with all of it free."""
-    wanted = _status(device, isolation)
+    wanted = _status(device, isolation, policy)
     if current is None or current.capacity is None:
         return {"status": wanted | {"available": wanted["capacity"]}}
     return {"status": wanted} if _part(current) != wanted else None
@@ -93,7 +110,20 @@ def _owner(gpu_node: GPUNode) -> Raw:
     }
 
 
-def _status(device: Device, isolation: Isolation) -> Raw:
+def capabilities(device: Device) -> str:
+    """What the device can do, for whoever places pods; the annotation's value."""
+    modes = device.modes
+    return _encode(
+        {
+            "SupportsPartitioning": Isolation.PARTITIONED in modes,
+            "SupportsSoftIsolation": Isolation.SOFT in modes,
+            "SupportsHardIsolation": Isolation.HARD in modes,
+            "MaxPartitions": device.max_partitions,
+        }
+    ).decode()
+
+
+def _status(device: Device, isolation: Isolation, policy: IsolationPolicy) -> Raw:
     return {
         "phase": (GpuPhase.UNKNOWN if device.fault else GpuPhase.RUNNING).value,
         "vendor": device.vendor,
@@ -105,7 +135,7 @@ def _status(device: Device, isolation: Isolation) -> Raw:
         "nodeSelector": {keys.HOSTNAME_LABEL: device.node},
         "usedBy": UsedBy.TENSOR_FUSION.value,
         "isolationMode": isolation.value,
-        "isolationPolicy": IsolationPolicy.STATIC.value,
+        "isolationPolicy": policy.value,
         "message": device.fault or MANAGED,
     }
 

@@ -8,10 +8,11 @@ Source: GPU status fields available and runningApps of tensor-fusion.ai/v1.
 import msgspec
 
 from tensorfusion.model import resources as r
-from tensorfusion.model.common import PodOnDevice
+from tensorfusion.model.common import IsolationPolicy, PodOnDevice
 from tensorfusion.model.gpu import GPUStatus, RunningApp
 from tensorfusion.model.meta import Key
 from tensorfusion.model.quantities import ComputeResource
+from tensorfusion.model.request import Isolation
 from tensorfusion.operator.fleet import Fleet
 from tensorfusion.operator.rollup import RollUp
 from tensorfusion.policy.capacity import Amount
@@ -49,14 +50,25 @@ def summarize(found: GPUStatus, usage: DeviceUsage) -> GPUStatus:
     held = sorted(usage.charges.values(), key=lambda entry: (entry[0].namespace, entry[0].workload, entry[0].name))
     for share, charge in held:
         apps.setdefault((share.namespace, share.workload), []).append(pod_on_device(share, charge))
+    active, conflict = _active_mode(found, usage)
     return msgspec.structs.replace(
         found,
+        active_isolation_mode=active,
+        dynamic_isolation_conflict=conflict,
         available=resource_of(usage.available),
         running_apps=tuple(
             RunningApp(name=workload, namespace=namespace, count=len(pods), pods=tuple(pods))
             for (namespace, workload), pods in apps.items()
         ),
     )
+
+
+def _active_mode(found: GPUStatus, usage: DeviceUsage) -> tuple[Isolation | None, bool]:
+    """The mode in force on a Dynamic device, and whether pods hold it in several: then it takes no new work."""
+    if found.isolation_policy is not IsolationPolicy.DYNAMIC:
+        return None, False
+    modes = {share.request.isolation for share, _ in usage.charges.values()}
+    return (modes.pop(), False) if len(modes) == 1 else (None, bool(modes))
 
 
 class GpuReconciler:

@@ -32,6 +32,7 @@ from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Op, Patch, contains
 from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
 from tensorfusion.policy.shape import check_metadata, check_spec
+from tensorfusion.policy.sidecar import inject_sidecar, sidecar
 
 BAD_REQUEST = 400
 FORBIDDEN = 403
@@ -39,7 +40,7 @@ _LONGEST_MESSAGE = 360
 
 _COUNTED = {keys.POD_COUNTER_KEY, keys.POD_COUNTER_ID}
 """What a pod of a canary carries when it is looked at a second time."""
-_SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED)
+_SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED, Isolation.HARD)
 _UNSET_ON_NEW_PODS = keys.SYSTEM_WRITTEN | {keys.RESIZE}
 _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
 
@@ -230,6 +231,8 @@ def _admit_enabled(
     patch = Patch()
     warnings = _unused(wishes, profile, labels, annotations)
     limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or (), providers=providers)
+    hard = request.isolation is Isolation.HARD
+    beside = sidecar(pool, request, providers=providers) if hard else None
     _write_annotations(
         patch, annotations, wishes=wishes, request=request, injected=injected, native=native, containers=containers
     )
@@ -240,7 +243,7 @@ def _admit_enabled(
             keys.COMPONENT: "worker",
             keys.WORKLOAD: labels.get(keys.WORKLOAD) or workload_name(_mapping(pod.get("metadata")), seed),
             keys.GPU_POOL: label_value(request.pool),
-            keys.POD_TEMPLATE_HASH: _worker_hash(pod) or limiter.hash,
+            keys.POD_TEMPLATE_HASH: _worker_hash(pod) or (limiter.hash if beside is None else beside.hash),
         },
     )
     _write_spec(patch, spec, request)
@@ -256,6 +259,8 @@ def _admit_enabled(
     strip_native(patch, spec["containers"], names=injected, providers=providers)
     if request.isolation is Isolation.SOFT:
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
+    elif beside is not None:
+        warnings += inject_sidecar(patch, spec, sidecar=beside, containers=injected)
     return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True, canary=canary)
 
 
@@ -345,16 +350,16 @@ def _refuse_other_modes(wishes: PodWishes, profile: WorkloadProfile | None, pool
     """One line for every mode of the contract that this version does not have."""
     if wishes.isolation is not None and wishes.isolation not in _SUPPORTED_ISOLATION:
         raise InvalidRequest(
-            f"annotation {keys.ISOLATION}: wanted soft or shared, found {wishes.isolation.value}: "
+            f"annotation {keys.ISOLATION}: wanted soft, shared or hard, found {wishes.isolation.value}: "
             "this version has no other isolation"
         )
     spec = profile.spec if profile is not None else None
-    sidecar, where = wishes.sidecar_worker, f"annotation {keys.SIDECAR_WORKER}"
-    if sidecar is None and profile is not None and profile.spec.sidecar_worker:
-        sidecar, where = True, f"WorkloadProfile {profile.key}: sidecarWorker"
-    if sidecar:
+    beside, where = wishes.sidecar_worker, f"annotation {keys.SIDECAR_WORKER}"
+    if beside is None and profile is not None and profile.spec.sidecar_worker:
+        beside, where = True, f"WorkloadProfile {profile.key}: sidecarWorker"
+    if beside and wishes.isolation is not Isolation.HARD:
         raise InvalidRequest(
-            f"{where}: wanted false, found true: this version runs the limiter inside the pod's own containers"
+            f"{where}: wanted false, found true: a worker stands beside the pod's containers with isolation hard only"
         )
     local, where = wishes.is_local_gpu, f"annotation {keys.IS_LOCAL_GPU}"
     if local is None and profile is not None and spec is not None and spec.is_local_gpu is not None:
@@ -444,7 +449,8 @@ def _write_annotations(
     written = canonical(wishes)
     values = {key: value for key, value in annotations_of(request).items() if written.get(key) != value}
     values[keys.IS_LOCAL_GPU] = "true"
-    values[keys.EMBEDDED_WORKER] = "true"
+    beside = request.isolation is Isolation.HARD
+    values[keys.SIDECAR_WORKER if beside else keys.EMBEDDED_WORKER] = "true"
     if wishes.inject_containers is None:
         values[keys.INJECT_CONTAINER] = ",".join(
             name for container in containers if (name := str(container.get("name", ""))) in injected

@@ -113,7 +113,7 @@ def inject(patch: Patch, spec: Mapping[str, Json], *, limiter: SoftLimiter, cont
         patch.merge_named(f"{path}/volumeMounts", container.get("volumeMounts"), values=mounts, key="mountPath")
         found = container.get("env") or ()
         wanted = _environment(name, limiter, _preload_of(found))
-        warnings += _overridden(name, found, wanted)
+        warnings += overridden(name, found, wanted)
         patch.merge_named(f"{path}/env", found, values=wanted)
     return warnings
 
@@ -198,7 +198,8 @@ def _preload_of(environment: Sequence[Mapping[str, Json]]) -> str:
     return ""
 
 
-def _overridden(container: str, found: Sequence[Mapping[str, Json]], wanted: Sequence[Op]) -> list[str]:
+def overridden(container: str, found: Sequence[Mapping[str, Json]], wanted: Sequence[Op]) -> list[str]:
+    """Warnings about variables that the user set to something else."""
     ours = {entry["name"]: entry for entry in wanted if entry["name"] != "LD_PRELOAD"}
     return [
         f"container {container}: env {entry['name']} is set by TensorFusion; the pod's own value is replaced"

@@ -24,6 +24,7 @@ from tensorfusion.policy.injection import has_soft_limiter
 from tensorfusion.policy.patches import Json
 from tensorfusion.units import Rounding, format_bytes, format_gflops, format_milli, to_units
 
+_HARD_VENDOR = "NVIDIA"
 _WHOLE_DEVICE = 100_000  # milli-percent
 
 
@@ -132,6 +133,11 @@ def resolve(
     if isolation is Isolation.SOFT and not has_soft_limiter(vendor):
         raise InvalidRequest(
             f"annotation {keys.ISOLATION}: wanted shared for vendor {vendor}, which has no soft limiter, found soft"
+        )
+    if isolation is Isolation.HARD and vendor not in ("", _HARD_VENDOR):
+        raise InvalidRequest(
+            f"annotation {keys.ISOLATION}: wanted soft or shared for vendor {vendor}, found hard: "
+            f"only {_HARD_VENDOR} devices can be shared that way"
         )
     request = GpuRequest(
         pool=pool.metadata.name,

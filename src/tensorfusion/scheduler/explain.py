@@ -5,6 +5,7 @@ held by a gate, or it is somebody else's to place.
 """
 
 from tensorfusion.errors import InvalidRequest, NotFound
+from tensorfusion.model import keys
 from tensorfusion.model.annotations import gpu_ids
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
@@ -39,6 +40,9 @@ def explain(service: SchedulerService, key: Key) -> Raw:
         told = describe(record)
     else:
         told = {"namespace": key.namespace, "name": key.name, "uid": uid, **_without_record(service, pod)}
+    percent = pod.metadata.annotations.get(keys.EFFECTIVE_HARD_SM_PERCENT)
+    if percent is not None:
+        told["hardPercent"] = percent
     update = update_of(pod)
     if update is not None:
         told["resourceUpdate"] = f"{update.reason}: {update.message}"

@@ -12,6 +12,8 @@ import msgspec
 
 from tensorfusion.model import keys
 from tensorfusion.model.container_counts import container_counts
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.quota import hard_percent
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,3 +43,8 @@ def binding_annotations(
             start += count
     written[keys.CONTAINER_GPUS] = _encode(shares).decode()
     return written
+
+
+def hard_annotations(request: GpuRequest, capacities: Sequence[int]) -> dict[str, str]:
+    """What hard isolation adds: the percent of the devices' processors, which only their capacity (GFLOPS) tells."""
+    return {keys.EFFECTIVE_HARD_SM_PERCENT: str(hard_percent(request, capacities))}

@@ -19,7 +19,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod, PriorityClass
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Key
-from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPUS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
@@ -27,7 +27,7 @@ from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
-from tensorfusion.scheduler.grants import binding_annotations
+from tensorfusion.scheduler.grants import binding_annotations, hard_annotations
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
@@ -204,7 +204,7 @@ class SchedulerService:
         started = time.perf_counter_ns()
         try:
             decision = decide(self.state, facts)
-            binding = self._binding(pod, key, decision)
+            binding = self._binding(pod, key, facts.request, decision=decision)
             self.book.assume(pending, decision.placement, binding)
         except (NotFit, QuotaExceeded) as failure:
             self._hold_back(pending, pod, failure, nanoseconds=time.perf_counter_ns() - started)
@@ -219,16 +219,19 @@ class SchedulerService:
             self._note(pending, Result.PLACED, nanoseconds, decision=decision)
             self._binder.submit(binding)
 
-    def _binding(self, pod: Pod, key: Key, decision: Decision) -> Binding:
+    def _binding(self, pod: Pod, key: Key, request: GpuRequest | None, *, decision: Decision) -> Binding:
         epoch = self._leadership.epoch
         devices = decision.placement.devices
         containers = [container.name for container in pod.spec.containers]
+        annotations = binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch)
+        if request is not None and request.isolation is Isolation.HARD:
+            annotations |= hard_annotations(request, self.state.capacities(devices))
         return Binding(
             uid=pod.metadata.uid,
             key=key,
             node=decision.placement.node,
             devices=devices,
-            annotations=binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch),
+            annotations=annotations,
             epoch=epoch,
             decided_at=self._clock.monotonic(),
         )

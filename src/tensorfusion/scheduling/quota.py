@@ -60,6 +60,20 @@ def limit_on(request: GpuRequest, capacity: int) -> int:
     return request.compute_limit or capacity * request.percent_limit // WHOLE
 
 
+def hard_percent(request: GpuRequest, capacities: Sequence[int]) -> int:
+    """Percent of a device's processors that hard isolation lets the share use, rounded up: 1 to 100.
+
+    It is the limit, or the request where there is none. Of unequal devices the smallest decides, so that no share is
+    less than its limit. Without any compute the whole device.
+    """
+    if request.compute_limit or (request.compute and not request.percent_limit):
+        least = min(capacities, default=0)
+        share = -(-(request.compute_limit or request.compute) * 100 // least) if least else 100
+    else:
+        share = -(-(request.percent_limit or request.percent) * 100 // WHOLE) or 100
+    return max(1, min(100, share))
+
+
 def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
     """What the request counts for on devices with these compute capacities."""
     count = len(capacities)

@@ -33,7 +33,8 @@ def live_stages(pool: PoolColumns, request: GpuRequest, room: Room | None) -> It
     passes = pool.scratch.passes
     if pool.dynamic_devices:
         others = pool.modes & ~np.uint8(MODE_BIT[request.isolation])
-        yield DeviceReason.OTHER_MODE, ~pool.dynamic | (others == 0)
+        if others.any():  # seldom: most pools are used in one mode
+            yield DeviceReason.OTHER_MODE, ~pool.dynamic | (others == 0)
     if request.isolation is Isolation.SHARED:
         yield DeviceReason.IN_USE, np.equal(pool.modes, 0, out=passes)
     elif not (request.compute or request.percent or request.vram):

@@ -5,7 +5,7 @@ A thin face: facts go in (``upsert_*``), decisions are held (``assume``) and set
 and one task at a time calls it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from tensorfusion.model.request import GpuRequest
@@ -132,6 +132,11 @@ class State:
     def nodes(self) -> Iterator[NodeRecord]:
         """The registered nodes in row order, which is the order that breaks ties."""
         return (record for record in self.fleet.nodes.rows if record is not None and record.facts is not None)
+
+    def capacities(self, devices: Iterable[str]) -> list[int]:
+        """GFLOPS of devices by name, as last seen; 0 of unknown ones."""
+        known = self.fleet.devices
+        return [known[name].compute if name in known else 0 for name in devices]
 
     def usage(self, namespace: str) -> Usage:
         """What the namespace's pods hold, assumed ones included."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tensorfusion.model.request import Isolation
 from tensorfusion.runtime.manager import Manager
 
 
@@ -26,6 +27,10 @@ class Device:
     vram: int
     numa: int = -1
     fault: str = ""
+    modes: frozenset[Isolation] = frozenset(Isolation) - {Isolation.PARTITIONED}
+    """How it can keep shares apart."""
+    max_partitions: int = 0
+    """Hardware partitions at most."""
 
     @property
     def object_name(self) -> str:

@@ -13,8 +13,11 @@ from dataclasses import replace
 from tensorfusion.errors import ConfigError
 from tensorfusion.hypervisor.vendors.base import Device
 from tensorfusion.model import keys
+from tensorfusion.model.catalogue import lookup
 from tensorfusion.model.core import Node
+from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import NODES
+from tensorfusion.policy.injection import has_soft_limiter
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.logs import get_logger
@@ -36,6 +39,9 @@ def device_uuid(node: str, index: int) -> str:
 
 def devices_of(node: str, *, count: int, vendor: str, model: str, compute: int, vram: int) -> list[Device]:
     """The equal devices of one simulated node. ``compute`` GFLOPS, ``vram`` bytes."""
+    facts = lookup(model)
+    partitions = facts.max_partitions if facts is not None else 0
+    modes = _modes(vendor, partitions)
     return [
         Device(
             uuid=device_uuid(node, index),
@@ -46,6 +52,8 @@ def devices_of(node: str, *, count: int, vendor: str, model: str, compute: int, 
             compute=compute,
             vram=vram,
             numa=index * _NUMA_NODES // count,
+            modes=modes,
+            max_partitions=partitions,
         )
         for index in range(count)
     ]
@@ -141,3 +149,15 @@ def _indices(text: str) -> list[int]:
     if not all(part.isascii() and part.isdecimal() and len(part) <= len("9999") for part in parts):
         raise ConfigError(f"wanted a comma list of device indices, found {text[:64]!r}")
     return [int(part) for part in parts]
+
+
+def _modes(vendor: str, partitions: int) -> frozenset[Isolation]:
+    """What a maker's devices can do: limiters and hard shares are not there for all of them."""
+    modes = {Isolation.SHARED}
+    if has_soft_limiter(vendor):
+        modes.add(Isolation.SOFT)
+    if vendor == "NVIDIA":
+        modes.add(Isolation.HARD)
+    if partitions:
+        modes.add(Isolation.PARTITIONED)
+    return frozenset(modes)
