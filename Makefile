@@ -6,7 +6,7 @@ KUBE_VERSION := 1.34.2
 KUBEBUILDER_ASSETS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tensorfusion/kube-assets/$(KUBE_VERSION)
 export KUBEBUILDER_ASSETS
 
-.PHONY: help demo install dev format lint test test-real test-kill test-long kube-assets bench generate clean
+.PHONY: help demo install dev format lint docs test test-real test-kill test-long kube-assets bench generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,7 +40,10 @@ lint: $(VENV)/.dev ## Format check, lint, strict types, import contracts, genera
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_crds.py --check
 
-test: lint ## Everything that has to hold before a commit
+docs: $(VENV)/.dev ## Build the documentation into site/; a broken link fails it
+	@$(BIN)/python tools/docs/build.py
+
+test: lint docs ## Everything that has to hold before a commit
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
@@ -64,4 +67,4 @@ bench: $(VENV)/.dev ## Run the benchmarks that take under a minute each
 	for script in decision placements sync startup; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what the targets above made in this folder
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo site
