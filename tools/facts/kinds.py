@@ -9,7 +9,7 @@ from facts.server import Server
 Json = dict[str, Any]
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
-UNSERVED = frozenset({"proxy", "ephemeralcontainers", "resize", "eviction"})
+UNSERVED = frozenset({"proxy", "ephemeralcontainers", "resize"})
 CONNECTED = frozenset({"attach", "exec", "portforward"})
 """Subresources that are streams: their options come in the query, and OpenAPI has no definition of them."""
 

@@ -8,6 +8,7 @@ refusals and the validating webhooks. Nothing here writes.
 from tensorfusion.embedded.access.escalation import CHECKED, check_grant
 from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.calls import Asked, Operation
+from tensorfusion.embedded.limits import Limits
 from tensorfusion.embedded.pod_admission import PodAdmission
 from tensorfusion.embedded.statuses import forbidden, not_found
 from tensorfusion.embedded.store import ObjectKey, Store
@@ -26,6 +27,7 @@ class Admission:
         self._rbac = rbac
         self._webhooks = webhooks
         self._pods = PodAdmission(store, run_processes=run_processes)
+        self._limits = Limits(store)
 
     async def mutate(self, asked: Asked) -> None:
         """Complete and mutate ``asked.obj``.
@@ -55,12 +57,14 @@ class Admission:
             _protect(asked)
         elif asked.obj is not None and not asked.subresource and asked.kind.resource.id in CHECKED:
             check_grant(self._rbac, asked.call.user, asked.kind.resource, asked.obj, old=asked.old)
+        self._limits.check(asked)
         hooks = self._webhooks.validating(asked)
         if hooks:
             await self._webhooks.validate(asked, hooks)
 
     def _complete(self, asked: Asked) -> None:
         if asked.kind.resource.id == PODS.id:
+            self._limits.complete(asked)
             self._pods.admit(asked)
 
     def _check_namespace(self, asked: Asked) -> None:

@@ -116,13 +116,14 @@ class Operations:
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", "")
         prefix = "" if text_of(metadata, "name") else text_of(metadata, "generateName")
+        unnamed = obj
         for attempt in range(_ATTEMPTS):
             if prefix:
                 metadata["name"] = generate_name(prefix)
-            stamp_labels(kind, obj)
+            stamp_labels(kind, unnamed)
             metadata["uid"] = new_uid()
             metadata["creationTimestamp"] = self.now()
-            obj = identify(kind, obj)
+            obj = identify(kind, unnamed)
             if asked.call.user is not SYSTEM:  # the server's own objects may hold what no user may write
                 self._validate(kind, obj, None)
             asked.obj, asked.name = obj, metadata["name"]

@@ -14,6 +14,7 @@ from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.bodies import Receive, decode_body, read_body
 from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
+from tensorfusion.embedded.eviction import evict
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
@@ -117,6 +118,7 @@ class Routes:
             "status": self._status,
             "scale": self._scale,
             "binding": self._binding,
+            "eviction": self._eviction,
             "token": self._token,
             "finalize": self._finalize,
         }
@@ -285,6 +287,16 @@ class Routes:
         binding = await self._decoded(request, "Binding", options)
         call = _call(request, options)
         await bind(self._operations, kind, target.namespace, target.name, binding, call)
+        return self._plain(request, success(code=201), status=201, call=call)
+
+    async def _eviction(self, request: Request, kind: Kind) -> Response:
+        target = request.target
+        if target.verb != "create":
+            raise method_not_allowed()
+        options = write_options(request.query, "CreateOptions")
+        eviction = await self._decoded(request, "Eviction", options)
+        call = _call(request, options)
+        await evict(self._operations, kind, target.namespace, target.name, eviction, call)
         return self._plain(request, success(code=201), status=201, call=call)
 
     async def _token(self, request: Request, kind: Kind) -> Response:

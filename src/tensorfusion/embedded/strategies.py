@@ -47,10 +47,7 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
         obj["status"] = deepcopy(kind.initial_status)
     if kind.generation:
         obj["metadata"]["generation"] = 1
-    if kind.resource.id == PODS.id:
-        if isinstance(obj.get("spec"), dict):
-            obj["status"]["qosClass"] = qos_class(obj["spec"])
-    elif kind.resource.id == NAMESPACES.id:
+    if kind.resource.id == NAMESPACES.id:
         spec = obj["spec"] = obj.get("spec") or {}
         finalizers = spec.get("finalizers") or []
         spec["finalizers"] = [*(item for item in finalizers if item != NAMESPACE_FINALIZER), NAMESPACE_FINALIZER]
@@ -64,12 +61,17 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
 
 
 def identify(kind: Kind, obj: JsonObject) -> JsonObject:
-    """The new object with what follows from its name and uid: a Job's pods carry both and are selected by the uid.
+    """The new object with what follows from all that is decided of it: a pod's quality of service, and of a Job, whose
+    pods carry its name and uid and are selected by the uid, their labels.
 
-    Returns a copy where it changes anything: a generated name may have to be drawn again. A Job without labels of its
-    own has those of its pods.
+    Returns a copy where that could change again: a generated name may have to be drawn anew. A Job without labels of
+    its own has those of its pods.
     """
     spec = obj.get("spec")
+    if kind.resource.id == PODS.id:
+        if isinstance(spec, dict):
+            obj.setdefault("status", {})["qosClass"] = qos_class(spec)
+        return obj
     if kind.resource.id != JOBS.id or not isinstance(spec, dict) or spec.get("manualSelector"):
         return obj
     metadata = obj["metadata"]
