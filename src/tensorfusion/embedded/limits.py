@@ -46,6 +46,7 @@ class Limits:
         if asked.old is not None and asked.old["metadata"].get("deletionTimestamp"):
             return
         resource = asked.kind.resource.id
+        problems: Callable[[JsonObject, JsonObject], Iterator[str]]
         if resource == PODS.id and asked.operation is Operation.CREATE:
             problems = _pod_problems
         elif resource == PERSISTENT_VOLUME_CLAIMS.id:
