@@ -11,6 +11,7 @@ Source: batch/v1 CronJobSpec.schedule; robfig/cron v3, its standard parser.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -69,13 +70,12 @@ class Schedule:
         """The first time after a moment, in UTC; None where there is none within five years."""
         if self.every:
             return (moment + timedelta(seconds=self.every)).replace(microsecond=0)
-        day = self._local(moment).date()
-        last = day + _SEARCHED
-        while day <= last:
-            found = min((each for each in self._of_day(day) if each > moment), default=None)
-            if found is not None:
-                return found
-            day += timedelta(days=1)
+        local = self._local(moment)
+        for ahead in range(_SEARCHED.days):
+            day = local.date() + timedelta(days=ahead)
+            for found in self._times(day, [hour for hour in self.hours if ahead or hour >= local.hour - 1]):
+                if found > moment:
+                    return found
         return None
 
     def last_until(self, moment: datetime, *, since: datetime) -> datetime | None:
@@ -83,27 +83,28 @@ class Schedule:
         if self.every:
             runs = int((moment - since).total_seconds()) // self.every
             return (since + timedelta(seconds=runs * self.every)).replace(microsecond=0) if runs > 0 else None
-        day, first = self._local(moment).date(), max(self._local(since).date(), moment.date() - _SEARCHED)
-        while day >= first:
-            found = max((each for each in self._of_day(day) if since < each <= moment), default=None)
-            if found is not None:
-                return found
-            day -= timedelta(days=1)
+        local, first = self._local(moment), self._local(since).date()
+        for back in range(min(_SEARCHED.days, (local.date() - first).days + 1)):
+            day = local.date() - timedelta(days=back)
+            hours = [hour for hour in self.hours if back or hour <= local.hour + 1]
+            for found in reversed(list(self._times(day, hours))):
+                if found <= moment:
+                    return found if found > since else None
         return None
 
-    def _of_day(self, day: date) -> list[datetime]:
-        """The times of one local day, in UTC and not in order."""
+    def _times(self, day: date, hours: Sequence[int]) -> Iterator[datetime]:
+        """The times of one local day in those hours, in UTC and ascending: of an hour that comes twice, both."""
         if not self._matches(day):
-            return []
-        times = []
-        for hour in self.hours:
-            for minute in self.minutes:
-                for fold in (0, 1):
+            return
+        for hour in sorted(hours):
+            for fold in (0, 1):
+                for minute in sorted(self.minutes):
                     local = datetime(day.year, day.month, day.day, hour, minute, tzinfo=self.zone or UTC, fold=fold)
+                    if fold and local.utcoffset() == local.replace(fold=0).utcoffset():
+                        continue  # it comes once
                     found = local.astimezone(UTC)
                     if self._local(found).replace(tzinfo=None) == local.replace(tzinfo=None):  # else it was skipped
-                        times.append(found)
-        return times
+                        yield found
 
     def _local(self, moment: datetime) -> datetime:
         return moment.astimezone(self.zone or UTC)
