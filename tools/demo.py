@@ -102,7 +102,7 @@ def main() -> None:
         print(run("up", "--detach", "--data", str(FOLDER), "--port", "0", "--http-port", "0").splitlines()[0])
         print("\nApplying examples/ ...", flush=True)
         print(run("apply", "-f", str(ROOT / "examples"), "--data", str(FOLDER)).rstrip())
-        pods = wait_for_pods(expected=11)
+        pods = wait_for_pods(expected=13)
         wait_for_rollup(pods)
         report(pods)
         print(f"Done in {time.monotonic() - started:.1f} s.")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cluster import Cluster, eventually
-from tensorfusion.model.resources import DEPLOYMENTS, NAMESPACES, PODS
+from tensorfusion.model.resources import DEPLOYMENTS, JOBS, NAMESPACES, PODS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNNING = {"notebook", "training", "embedder", "first"}
@@ -32,6 +32,14 @@ def test_an_example_works_as_it_is(cluster: Cluster, namespace: str, file: Path)
                     lambda client: client.get(DEPLOYMENTS, dict, name, namespace=where)
                 ),
                 until=lambda found, wanted=wanted: found.get("status", {}).get("availableReplicas") == wanted,
+            )
+        elif document["kind"] == "Job":
+            wanted = document["spec"]["parallelism"]
+            eventually(
+                lambda name=name, where=where: cluster.run(
+                    lambda client: client.get(JOBS, dict, name, namespace=where)
+                ),
+                until=lambda found, wanted=wanted: found.get("status", {}).get("ready") == wanted,
             )
         elif document["kind"] == "Pod":
             assert name in RUNNING or name in WAITING

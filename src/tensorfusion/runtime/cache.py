@@ -58,7 +58,8 @@ class Cache(Generic[T]):
 
     def by_index(self, name: str, value: str) -> Sequence[T]:
         """The objects that an index files under a value."""
-        return list(self._indexes[name].entries.get(value, {}).values())
+        found = self._indexes[name].entries.get(value)
+        return list(found.values()) if found else ()
 
     def add_index(self, name: str, values: IndexFunction[T]) -> None:
         """File objects under the values that a function gives. A name that exists keeps its first function."""

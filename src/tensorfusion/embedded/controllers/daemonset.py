@@ -85,7 +85,7 @@ class DaemonSetController:
         self._sets.subscribe(self._on_set)
         self._nodes.subscribe(self._on_node)
         routes.owned(DAEMON_SETS.kind, self._on_pod)
-        routes.orphans(self._on_orphan)
+        routes.orphans(self._sets.cache, self._on_orphan)
 
     def _on_set(self, change: Change[DaemonSet]) -> None:
         if change.kind is ChangeKind.DELETED and change.old is not None:

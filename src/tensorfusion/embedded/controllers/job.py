@@ -97,7 +97,7 @@ class JobController:
         manager.add_task("job-events", self._recorder.run)
         self._jobs.subscribe(self._on_job)
         routes.owned(JOBS.kind, self._on_pod)
-        routes.orphans(self._on_orphan)
+        routes.orphans(self._jobs.cache, self._on_orphan)
 
     def _on_job(self, change: Change[Job]) -> None:
         if change.kind is ChangeKind.DELETED and change.old is not None:

@@ -5,6 +5,7 @@ of one in every controller, keeps the pods of a ReplicaSet from costing the cont
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from tensorfusion.embedded.controllers.objects import is_orphan
 from tensorfusion.model.core import Pod
@@ -17,21 +18,27 @@ OwnedHandler = Callable[[OwnerReference, Pod], None]
 OrphanHandler = Callable[[Pod], None]
 
 
+class Owners(Protocol):
+    """Where the possible owners of an orphan are; while there are none at all, they are not told."""
+
+    def __len__(self) -> int: ...
+
+
 class PodRoutes:
     """One subscription to all pods. Handlers only put keys into queues, and do not raise."""
 
     def __init__(self, manager: Manager) -> None:
         self._owned: dict[str, OwnedHandler] = {}
-        self._orphans: list[OrphanHandler] = []
+        self._orphans: list[tuple[Owners, OrphanHandler]] = []
         manager.informer(PODS, Pod).subscribe_batch(self._on_pods)
 
     def owned(self, kind: str, handler: OwnedHandler) -> None:
         """``handler`` hears of pods whose controller is of a kind: as they are now, or as they were in the end."""
         self._owned[kind] = handler
 
-    def orphans(self, handler: OrphanHandler) -> None:
-        """``handler`` hears of pods that no controller manages and that may be adopted."""
-        self._orphans.append(handler)
+    def orphans(self, owners: Owners, handler: OrphanHandler) -> None:
+        """``handler`` hears of pods without a controller: one of ``owners`` may adopt them, or has left a finalizer."""
+        self._orphans.append((owners, handler))
 
     def _on_pods(self, changes: Sequence[Change[Pod]]) -> None:
         for change in changes:
@@ -41,8 +48,9 @@ class PodRoutes:
                     self._tell_owner(old)
                 continue
             if not self._tell_owner(new) and is_orphan(new.metadata):
-                for handler in self._orphans:
-                    handler(new)
+                for owners, handler in self._orphans:
+                    if len(owners) or new.metadata.finalizers:
+                        handler(new)
             if old is not None and old.metadata.owner_references != new.metadata.owner_references:
                 self._tell_owner(old)
 

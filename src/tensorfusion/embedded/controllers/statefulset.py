@@ -81,7 +81,7 @@ class StatefulSetController:
         manager.add_task("statefulset-events", self._recorder.run)
         self._sets.subscribe(lambda change: self._queue.add(change.key))
         routes.owned(STATEFUL_SETS.kind, self._on_pod)
-        routes.orphans(self._on_orphan)
+        routes.orphans(self._sets.cache, self._on_orphan)
 
     def _on_pod(self, owner: OwnerReference, pod: Pod) -> None:
         self._queue.add(Key(pod.metadata.namespace, owner.name))
