@@ -159,7 +159,7 @@ def embedded_cluster(
 
 
 @contextlib.contextmanager
-def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator[Cluster]:
+def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None, options: Sequence[str] = ()) -> Iterator[Cluster]:
     """A real control plane with our control process beside it, fed by the same fleet."""
     from tensorfusion.testing.control_plane import control_plane
 
@@ -192,6 +192,7 @@ def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None) -> Iterator
             "--components",
             "webhook,scheduler,operator,nodes",
             "--anonymous-read",
+            *options,
         ]
         with (root / "control.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
             try:

@@ -172,3 +172,9 @@ def pod() -> PodMaker:
         }
 
     return make
+
+
+@pytest.fixture
+def apply() -> Callable[[Json, Sequence[Json]], Json]:
+    """Apply a JSON patch."""
+    return apply_patch

@@ -155,3 +155,13 @@ async def test_registering_again_brings_the_address_up_to_date() -> None:
         found = api.object(resource, f"tensor-fusion-sys-{name}-webhook")
         assert found["webhooks"][0]["clientConfig"]["url"].startswith("https://127.0.0.1:9444/")
         assert base64.b64decode(found["webhooks"][0]["clientConfig"]["caBundle"]) == b"NEW"
+
+
+def test_native_pods_reach_us_only_where_they_are_our_business() -> None:
+    conditions = []
+    for native in (False, True):
+        hooks = mutating_configuration(URL, prefix="tf", accounts=Accounts(), native_pods=native)["webhooks"]
+        conditions.append(hooks[0]["matchConditions"][0])
+    assert "object.spec.containers" not in conditions[0]["expression"]
+    assert conditions[1]["expression"].startswith(conditions[0]["expression"])
+    assert "c.resources.limits.exists(k, k.contains('/'))" in conditions[1]["expression"]

@@ -162,6 +162,24 @@ def account_objects(accounts: Mapping[str, list[Raw]]) -> Iterator[tuple[r.Resou
         )
 
 
+def config_reader() -> Iterator[tuple[r.Resource, Raw]]:
+    """Leave to read the dynamic configuration, which is a ConfigMap of our own namespace."""
+    name = f"{keys.CONTROLLER_ACCOUNT}-config"
+    yield (
+        r.ROLES,
+        {**_object(r.ROLES, name, namespace=keys.SYSTEM_NAMESPACE), "rules": [_rule("", ["configmaps"], _READ)]},
+    )
+    account = {"kind": "ServiceAccount", "name": keys.CONTROLLER_ACCOUNT, "namespace": keys.SYSTEM_NAMESPACE}
+    yield (
+        r.ROLE_BINDINGS,
+        {
+            **_object(r.ROLE_BINDINGS, name, namespace=keys.SYSTEM_NAMESPACE),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [account],
+        },
+    )
+
+
 def priority_classes() -> Iterator[tuple[r.Resource, Raw]]:
     """The classes that admission gives to pods of high and critical quality of service."""
     for name, value in keys.PRIORITY_VALUES.items():
@@ -181,6 +199,7 @@ def bundle(accounts: Mapping[str, list[Raw]] = ACCOUNTS) -> Iterator[tuple[r.Res
         yield r.CUSTOM_RESOURCE_DEFINITIONS, crd
     yield from account_objects(accounts)
     yield from user_roles()
+    yield from config_reader()
     yield from priority_classes()
 
 

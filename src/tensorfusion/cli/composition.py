@@ -31,6 +31,7 @@ from tensorfusion.embedded.kubelet import SimulatedKubelets
 from tensorfusion.embedded.patch import json_patch
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.hypervisor.agent import NodeAgent
+from tensorfusion.hypervisor.native import NativeDevices
 from tensorfusion.hypervisor.vendors.base import Device
 from tensorfusion.hypervisor.vendors.simulated import SimulatedVendor, devices_of
 from tensorfusion.kube.client import Client
@@ -47,8 +48,10 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
 from tensorfusion.policy.admission import Snapshot, admit
+from tensorfusion.policy.migration import Migration
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.lease import LeaderElector
+from tensorfusion.runtime.live_config import LiveConfig
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.serving import Listener
 from tensorfusion.runtime.writer import StatusWriter
@@ -58,7 +61,7 @@ from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.webhook.certificates import ensure_certificates
 from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
-from tensorfusion.webhook.registration import Address, register
+from tensorfusion.webhook.registration import Address, Registrar
 from tensorfusion.webhook.service import Webhook
 
 _HOST = "127.0.0.1"
@@ -93,6 +96,7 @@ class Process:
         self._routes: list[Route] = []
         self._after_sync: list[Callable[[], Awaitable[None]]] = []
         self._scheduler: SchedulerService | None = None
+        self._config: LiveConfig | None = None
         self._electors: list[LeaderElector] = []
 
     async def prepare(self) -> None:
@@ -157,7 +161,8 @@ class Process:
         return elector
 
     async def _prepare_webhook(self) -> None:
-        webhook = Webhook(self._manager, judge=self._judge)
+        config = self._live_config()
+        webhook = Webhook(self._manager, judge=self._judge, migration=self._migration)
         certificates = ensure_certificates(self._settings.certificates, [_HOST, "localhost"], now=self._clock.now())
         listener = Listener(
             webhook.app, host=_HOST, port=self._settings.webhook_port, tls=(certificates.certificate, certificates.key)
@@ -166,9 +171,27 @@ class Process:
         async def serve() -> None:
             port = await listener.start()
             self._stack.push_async_callback(listener.stop)
-            await register(self._client, Address(ca=certificates.ca, url=f"https://{_HOST}:{port}"))
+            registrar = Registrar(
+                self._client,
+                Address(ca=certificates.ca, url=f"https://{_HOST}:{port}"),
+                native_pods=lambda: self._migration().sees_native_pods,
+                clock=self._clock,
+            )
+            await registrar.register()
+            config.on_change(registrar.changed)
+            self._manager.add_task("registrar", registrar.run)
 
         self._after_sync.append(serve)
+
+    def _live_config(self) -> LiveConfig:
+        if self._config is None:
+            self._config = LiveConfig(self._manager, recorder=self._recorder)
+        return self._config
+
+    def _migration(self) -> Migration:
+        """What becomes of native pods, by the settings in force."""
+        auto = self._live_config().current.auto_migration
+        return Migration(progressive=self._settings.progressive_migration, auto=auto)
 
     def _judge(self, uid: str, request: GpuRequest) -> str | None:
         """What the scheduler of this process, if it runs one, says about other amounts for a pod."""
@@ -183,6 +206,7 @@ class Process:
             scheduler_names=self._settings.scheduler_names,
         )
         self._manager.add_task("scheduler", service.run)
+        self._live_config()
         self._scheduler = service
         authorizer = Authorizer(self._client)
         snapshot = CachedObjects(
@@ -196,13 +220,18 @@ class Process:
         )
         self._routes += routes(
             service,
-            admission=lambda pod: _admitted(pod, snapshot),
+            admission=lambda pod: _admitted(pod, snapshot, self._migration()),
             authorize=authorizer.check,
             anonymous_read=self._settings.anonymous_read,
         )
 
     async def _prepare_operator(self) -> None:
-        install_operator(self._manager, writer=self._writer, is_leader=self._elect(_OPERATOR_LEASE).is_leader)
+        install_operator(
+            self._manager,
+            writer=self._writer,
+            is_leader=self._elect(_OPERATOR_LEASE).is_leader,
+            progressive=self._settings.progressive_migration,
+        )
         pools = self._manager.informer(r.GPU_POOLS, GPUPool).cache
 
         async def first_pool() -> None:
@@ -223,6 +252,7 @@ class Process:
         else:
             self._after_sync.append(lambda: mark_absent(client, clock=self._clock))
         vendor = SimulatedVendor(device for node in nodes for device in _devices(node))
+        native = self._settings.progressive_migration
         agent = NodeAgent(
             client,
             vendor,
@@ -231,8 +261,9 @@ class Process:
             clock=self._clock,
             recorder=self._recorder,
             policy=self._settings.isolation_policy,
+            plugin=NativeDevices() if native else None,
         )
-        kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock)
+        kubelets = SimulatedKubelets(client, nodes, agent, clock=self._clock, native=native)
         agent.install(self._manager)
         kubelets.install(self._manager)
         if path is None:
@@ -279,7 +310,7 @@ class Process:
         fresh.rename(state)
 
 
-def _admitted(pod: Raw, snapshot: CachedObjects) -> Raw:
+def _admitted(pod: Raw, snapshot: CachedObjects, migration: Migration) -> Raw:
     """The pod as the webhook would admit it, without anything being written.
 
     Raises:
@@ -292,7 +323,7 @@ def _admitted(pod: Raw, snapshot: CachedObjects) -> Raw:
     if snapshot.namespace(place) is None:  # a namespace that is still to be made has no restrictions yet
         view = Overlay(snapshot)
         view.namespaces[place] = Namespace(metadata=Meta(name=place))
-    verdict = admit(pod, namespace=place, seed="simulation", snapshot=view)
+    verdict = admit(pod, namespace=place, seed="simulation", snapshot=view, migration=migration)
     if verdict.denial is not None:
         raise InvalidRequest(verdict.denial.message)
     admitted: Raw = json_patch(pod, verdict.ops)

@@ -16,6 +16,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy
 
 _POLICY = "TF_ISOLATION_MODE_POLICY"
+PROGRESSIVE_MIGRATION = "NVIDIA_OPERATOR_PROGRESSIVE_MIGRATION"
 _COMPONENTS = ("webhook", "scheduler", "operator", "nodes", "workloads")
 
 
@@ -36,6 +37,7 @@ class Settings:
     lease_seconds: float
     run_processes: bool
     isolation_policy: IsolationPolicy = IsolationPolicy.DYNAMIC
+    progressive_migration: bool = False
 
 
 @click.command("control")
@@ -54,6 +56,12 @@ class Settings:
     "--anonymous-read", is_flag=True, help="Answer simulate-schedule and allocation without a token (loopback only)."
 )
 @click.option("--run-processes", is_flag=True, help="Another process is a node that runs real programs.")
+@click.option(
+    "--progressive-migration",
+    is_flag=True,
+    envvar=PROGRESSIVE_MIGRATION,
+    help="The nodes also have their makers' device plugins: keep shares and native pods on different devices.",
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -67,6 +75,7 @@ def command(
     components: str,
     scheduler_names: tuple[str, ...],
     anonymous_read: bool,
+    progressive_migration: bool,
     identity: str | None,
     lease_seconds: float,
     run_processes: bool,
@@ -103,6 +112,7 @@ def command(
         lease_seconds=lease_seconds,
         run_processes=run_processes,
         isolation_policy=_isolation_policy(os.environ.get(_POLICY, "dynamic")),
+        progressive_migration=progressive_migration,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

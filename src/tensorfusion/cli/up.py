@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from tensorfusion.cli.control import PROGRESSIVE_MIGRATION
 from tensorfusion.cli.folder import Folder, default_folder
 from tensorfusion.errors import ConfigError, TensorFusionError
 
@@ -34,6 +35,12 @@ _QUIET_FOR = 2.0
 @click.option(
     "--run-processes", is_flag=True, help="Add this machine as a node that runs pods as local processes. No sandbox."
 )
+@click.option(
+    "--progressive-migration",
+    is_flag=True,
+    envvar=PROGRESSIVE_MIGRATION,
+    help="The simulated nodes also have a device plugin: pods may ask for nvidia.com/gpu, beside shares.",
+)
 def command(
     data: Path | None,
     fleet: Path | None,
@@ -42,6 +49,7 @@ def command(
     audit: str | None,
     detach: bool,
     run_processes: bool,
+    progressive_migration: bool,
 ) -> None:
     """Start the embedded cluster: the Kubernetes API, webhook, scheduler, operator and simulated nodes.
 
@@ -55,6 +63,8 @@ def command(
     tensorfusion up --detach
     tensorfusion up --detach --fleet fleet.yaml --data /srv/lab --port 0 --http-port 0
     """
+    if progressive_migration:
+        os.environ[PROGRESSIVE_MIGRATION] = "true"  # for the processes that are started from here
     folder = Folder((data or default_folder()).absolute())
     folder.prepare()
     _keep_fleet(folder, fleet)

@@ -51,8 +51,10 @@ class NoGate:
 class SimulatedKubelets:
     """The kubelets of a fleet. ``install`` registers them, and their machines, with a manager."""
 
-    def __init__(self, client: Api, nodes: Sequence[NodeSpec], gate: DeviceGate, *, clock: Clock) -> None:
-        self.machines = SimulatedMachines(client, nodes, clock=clock)
+    def __init__(
+        self, client: Api, nodes: Sequence[NodeSpec], gate: DeviceGate, *, clock: Clock, native: bool = False
+    ) -> None:
+        self.machines = SimulatedMachines(client, nodes, clock=clock, native=native)
         self._client = client
         self._gate = gate
         self._clock = clock

@@ -33,6 +33,9 @@ _LEASES_PER_SECOND = 20.0
 _LEASE_EVERY = 10.0
 _NODE_LEASES = "kube-node-lease"
 
+_PLUGINS = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu"}
+"""The extended resource of each vendor's device plugin."""
+
 log = get_logger(__name__)
 
 
@@ -43,12 +46,14 @@ class Ignored(msgspec.Struct, frozen=True):
 class SimulatedMachines:
     """Keeps one Node for each machine of the fleet. ``install`` registers the work with a manager."""
 
-    def __init__(self, client: Api, specs: Sequence[NodeSpec], *, clock: Clock) -> None:
+    def __init__(self, client: Api, specs: Sequence[NodeSpec], *, clock: Clock, native: bool = False) -> None:
         self._client = client
         self._specs = {spec.name: spec for spec in specs}
         self._addresses = {spec.name: _address(number) for number, spec in enumerate(specs, start=1)}
         self._current = frozenset(self._specs)
         """The machines of the fleet as it is now; ``_specs`` also knows those that were taken out of it."""
+        self._native = native
+        """The nodes have a device plugin of their devices' maker, and say how many devices it hands out."""
         self._changed: set[str] = set()
         """Machines that are other than their Nodes say."""
         self._clock = clock
@@ -125,7 +130,7 @@ class SimulatedMachines:
             return DONE
         await self._taint(node, spec)
         wanted = "Unknown" if _cut_off(node) else "True"
-        if key.name in self._changed:
+        if key.name in self._changed or self._native_of(spec) != _told_native(node):
             await self._correct(spec, wanted)
             return DONE
         ready = next((condition.status for condition in node.status.conditions if condition.type == "Ready"), "")
@@ -143,6 +148,10 @@ class SimulatedMachines:
         try:
             await self._client.patch(NODES, spec.name, part, type_=Ignored)
             status = {"status": self._status(spec, ready)}
+            node = self._nodes.cache.get(Key("", spec.name))
+            for name in _told_native(node) if node is not None else ():
+                for amounts in (status["status"]["capacity"], status["status"]["allocatable"]):
+                    amounts.setdefault(name, None)
             await self._client.patch(NODES, spec.name, status, subresource="status", type_=Ignored)
         except BaseException:
             self._changed.add(spec.name)
@@ -198,10 +207,11 @@ class SimulatedMachines:
             "memory": format_bytes(spec.memory),
             "pods": str(spec.pods),
             "ephemeral-storage": format_bytes(spec.disk),
+            **self._native_of(spec),
         }
         return {
             "capacity": amounts,
-            "allocatable": amounts,
+            "allocatable": dict(amounts),
             "addresses": [
                 {"type": "InternalIP", "address": self._addresses[spec.name]},
                 {"type": "Hostname", "address": spec.name},
@@ -220,6 +230,11 @@ class SimulatedMachines:
                 "systemUUID": "",
             },
         }
+
+    def _native_of(self, spec: NodeSpec) -> dict[str, str]:
+        """What the device plugin of a node hands out."""
+        resource = _PLUGINS.get(spec.devices.vendor) if spec.devices is not None and self._native else None
+        return {resource: str(spec.devices.count)} if resource is not None and spec.devices is not None else {}
 
     def _ready_condition(self, status: str) -> Raw:
         now = timestamp(self._clock.now())
@@ -268,6 +283,11 @@ class SimulatedMachines:
 
 def _cut_off(node: Node) -> bool:
     return node.metadata.annotations.get(LOST) == "true"
+
+
+def _told_native(node: Node) -> dict[str, str]:
+    """What the Node says that device plugins hand out."""
+    return {name: str(amount) for name, amount in node.status.allocatable.items() if name in _PLUGINS.values()}
 
 
 def _labels(spec: NodeSpec) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tensorfusion.clock import Clock, micro_timestamp, timestamp
 from tensorfusion.errors import AlreadyExists, ApiError, NotFound
 from tensorfusion.hypervisor import gpu_objects
 from tensorfusion.hypervisor.books import DeviceBooks
+from tensorfusion.hypervisor.native import NativeDevices
 from tensorfusion.hypervisor.vendors.base import Device, Vendor
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
@@ -75,6 +76,7 @@ class NodeAgent:
         clock: Clock,
         recorder: Recorder | None = None,
         policy: IsolationPolicy = IsolationPolicy.STATIC,
+        plugin: NativeDevices | None = None,
     ) -> None:
         self._client = client
         self._vendor = vendor
@@ -84,6 +86,7 @@ class NodeAgent:
         self._recorder = recorder
         self._policy = policy
         self._books = DeviceBooks()
+        self._plugin = plugin
         self._kept: dict[str, Pod] = {}
         """Pods that keep their old limits because a device cannot hold the new ones, by uid."""
 
@@ -101,6 +104,8 @@ class NodeAgent:
         controller = Controller("node-agent", self, workers=_WORKERS, clock=self._clock)
         self._queue = controller.queue
         manager.add_controller(controller)
+        if self._plugin is not None:
+            manager.add_task("native-devices", self._recover_native)
         manager.add_task("agent-heartbeat", self._beat)
         self._gpu_nodes.subscribe(self._on_gpu_node)
         self._pools.subscribe(self._on_pool)
@@ -117,9 +122,32 @@ class NodeAgent:
     def admit_share(self, pod: Pod) -> str | None:
         """None when the pod's devices hold its shares (they are then taken); else one line that says why not."""
         node = pod.spec.node_name
+        if self._plugin is not None and self._plugin.wanted(pod):
+            refusal = self._plugin.assign(pod, self._present(node), shared=self._books.holders)
+            if refusal is None:
+                self._enqueue(node)
+            return refusal
         gpu_node = self._gpu_nodes.cache.get(Key("", node))
         dynamic = gpu_node is not None and self._mode(gpu_node).policy is IsolationPolicy.DYNAMIC
         return self._books.charge(pod, self._present(node), one_mode=dynamic)
+
+    async def _recover_native(self) -> None:
+        """What the device plugin had handed out before this process started, as the GPU objects tell."""
+        for pod in self._pods.cache.all():
+            if pod.spec.node_name in self._nodes and pod.status.phase == "Running" and not pod.finished:
+                self._recover_plugin(pod)
+
+    def _recover_plugin(self, pod: Pod) -> None:
+        if self._plugin is None or not self._plugin.wanted(pod) or self._plugin.holds(pod.metadata.uid):
+            return
+        uid = pod.metadata.uid
+        told = [
+            gpu.metadata.name for gpu in self._gpus.cache.all() if gpu.metadata.annotations.get(keys.NATIVE_POD) == uid
+        ]
+        refusal = self._plugin.recover(pod, told, self._present(pod.spec.node_name), shared=self._books.holders)
+        if refusal is not None:
+            log.warning("a running pod of the device plugin has too few devices", pod=pod.key, reason=refusal)
+        self._enqueue(pod.spec.node_name)
 
     async def reconcile(self, key: Key) -> Result:
         """Make the GPU objects of one node say what its devices are."""
@@ -187,7 +215,10 @@ class NodeAgent:
             await self._client.patch(GPUS, name, patch, subresource="status", type_=_Ignored)
 
     def _present(self, node: str) -> dict[str, Device]:
-        return {device.object_name: device for device in self._vendor.devices(node)}
+        devices = self._vendor.devices(node)
+        if self._plugin is None:
+            return {device.object_name: device for device in devices}
+        return {device.object_name: self._plugin.marked(device) for device in devices}
 
     def _managed(self, gpu_node: GPUNode) -> dict[str, Device]:
         """The devices to publish: all that answer, or those that the GPUNode names and those still in use."""
@@ -275,6 +306,8 @@ class NodeAgent:
             self._recorder.record(reference, type_=EventType.WARNING, reason="LimitsKept", message=message)
 
     def _release(self, pod: Pod) -> None:
+        if self._plugin is not None and self._plugin.release(pod.metadata.uid):
+            self._enqueue(pod.spec.node_name)
         self._kept.pop(pod.metadata.uid, None)
         for name in self._books.release(pod.metadata.uid):
             gpu = self._gpus.cache.get(Key("", name))

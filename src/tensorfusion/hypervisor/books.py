@@ -124,6 +124,8 @@ class DeviceBooks:
                 return f"device {name} does not work: {device.fault}"
             if request.isolation not in device.modes:
                 return f"device {name} cannot keep shares apart by isolation {request.isolation}"
+            if device.native_pod:
+                return f"device {name} cannot be shared: the device plugin gave it to another pod"
             shares[name] = share = _share_of(request, device)
             refusal = self._refusal(device, share)
             if refusal is None and one_mode:

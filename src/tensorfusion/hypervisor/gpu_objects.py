@@ -37,7 +37,7 @@ def new_object(device: Device, gpu_node: GPUNode) -> Raw:
 
 
 def metadata_patch(current: GPU, device: Device, gpu_node: GPUNode) -> Raw | None:
-    """What differs in the metadata of a device that is present: pool, owner, abilities, the mark of a missing one."""
+    """What differs in the metadata of a device that is present: pool, owner, abilities, native pod, missing mark."""
     metadata = current.metadata
     patch: Raw = {}
     wanted = _labels(gpu_node)
@@ -51,6 +51,8 @@ def metadata_patch(current: GPU, device: Device, gpu_node: GPUNode) -> Raw | Non
     able = capabilities(device)
     if metadata.annotations.get(keys.VIRTUALIZATION_CAPABILITIES) != able:
         annotations[keys.VIRTUALIZATION_CAPABILITIES] = able
+    if metadata.annotations.get(keys.NATIVE_POD, "") != device.native_pod:
+        annotations[keys.NATIVE_POD] = device.native_pod or None
     if annotations:
         patch["annotations"] = annotations
     return {"metadata": patch} if patch else None
@@ -133,7 +135,7 @@ def _status(device: Device, isolation: Isolation, policy: IsolationPolicy) -> Ra
         "index": device.index,
         "numaNode": device.numa,
         "nodeSelector": {keys.HOSTNAME_LABEL: device.node},
-        "usedBy": UsedBy.TENSOR_FUSION.value,
+        "usedBy": (UsedBy.NVIDIA_DEVICE_PLUGIN if device.native_pod else UsedBy.TENSOR_FUSION).value,
         "isolationMode": isolation.value,
         "isolationPolicy": policy.value,
         "message": device.fault or MANAGED,

@@ -93,6 +93,8 @@ Admission writes it from an edit, the scheduler carries it out or refuses it and
 IS_DEFAULT_POOL = f"{DOMAIN}/is-default-pool"
 LAST_SYNC = f"{DOMAIN}/last-sync"
 GPU_MISSING_SINCE = f"{DOMAIN}/gpu-missing-since"
+NATIVE_POD = f"{DOMAIN}/native-pod"
+"""On a GPU: uid of the pod that the maker's own device plugin gave it to. Ours: a restarted agent knows it by this."""
 VIRTUALIZATION_CAPABILITIES = f"{DOMAIN}/virtualization-capabilities"
 WORKLOAD_MODE = f"{DOMAIN}/workload-mode"
 

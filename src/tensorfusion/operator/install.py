@@ -24,6 +24,7 @@ from tensorfusion.operator.platform import Platform
 from tensorfusion.operator.pool import PoolReconciler
 from tensorfusion.operator.quota import QuotaReconciler
 from tensorfusion.operator.rollup import RollUp
+from tensorfusion.operator.used_by_taint import UsedByTaint
 from tensorfusion.operator.worker_pods import WorkerPods, WorkerRelease
 from tensorfusion.operator.workers import Workers
 from tensorfusion.operator.workload import WorkloadReconciler
@@ -42,7 +43,7 @@ _NODE_WORKERS = 16
 class Operator:
     """The reconcilers of one process, registered with its manager."""
 
-    def __init__(self, manager: Manager, writer: StatusWriter, *, is_leader: IsLeader) -> None:
+    def __init__(self, manager: Manager, writer: StatusWriter, *, is_leader: IsLeader, progressive: bool) -> None:
         clock = manager.clock
         self._manager = manager
         self._leadership = Leadership(is_leader, clock=clock)
@@ -67,6 +68,8 @@ class Operator:
         worker_pods.asking(self._workloads.add)
         release.asking(self._released.add)
         self._release_source = release
+        taints = UsedByTaint(self.fleet, manager.client)
+        self._taints = self._add("used-by-taint", taints, after=_COALESCE) if progressive else None
         canaries = CanaryReconciler(manager.client, clock=clock)
         self._canaries = self._add("canary", canaries, after=_COALESCE)
         canaries.asking(self._canaries.add)
@@ -102,6 +105,8 @@ class Operator:
     def _node_changed(self, name: str) -> None:
         """A node's sums changed: its own status, its pool's, and whether it may now move."""
         self._node_status.add(Key("", name))
+        if self._taints is not None:
+            self._taints.add(Key("", name))
         gpu_node = self.fleet.gpu_nodes.get(Key("", name))
         if gpu_node is None:
             return
@@ -120,6 +125,8 @@ class Operator:
             or old.metadata.deleting != new.metadata.deleting
         ):
             self._nodes.add(change.key)
+        if self._taints is not None and (old is None or new is None or old.spec.taints != new.spec.taints):
+            self._taints.add(change.key)
 
     def _on_gpu(self, change: Change[GPU]) -> None:
         """A new device may need the label of its pool."""
@@ -169,6 +176,8 @@ class Operator:
         self._platform.start_over()
         self._default_pool.add(THE_KEY)
         self._canaries.add(ALL)
+        if self._taints is not None:
+            _ask(self._taints, _keys(self.fleet.nodes))
         _ask(self._released, self._release_source.held())
         _ask(self._nodes, _keys(self.fleet.nodes))
         _ask(self._nodes, _keys(self.fleet.gpu_nodes))
@@ -180,15 +189,18 @@ class Operator:
         _ask(self._workloads, _keys(self._workload_source.workloads))
 
 
-def install(manager: Manager, *, is_leader: IsLeader, writer: StatusWriter | None = None) -> Operator:
+def install(
+    manager: Manager, *, is_leader: IsLeader, writer: StatusWriter | None = None, progressive: bool = False
+) -> Operator:
     """Register every reconciler with a manager. Without a writer one is made and run as a task of the manager.
 
-    All of them keep their books always, and write only while ``is_leader`` says so.
+    All of them keep their books always, and write only while ``is_leader`` says so. ``progressive``: the cluster also
+    has pods of a vendor's own device plugin.
     """
     if writer is None:
         writer = StatusWriter(manager.client, clock=manager.clock)
         manager.add_task("operator-writer", writer.run)
-    return Operator(manager, writer, is_leader=is_leader)
+    return Operator(manager, writer, is_leader=is_leader, progressive=progressive)
 
 
 def _keys(cache: Cache[T]) -> list[Key]:

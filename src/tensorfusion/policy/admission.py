@@ -27,6 +27,15 @@ from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.canary import Canary, canary_of
 from tensorfusion.policy.container_patch import patch_containers
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
+from tensorfusion.policy.migration import (
+    NO_MIGRATION,
+    Migration,
+    asks_native,
+    is_migrated,
+    marked,
+    native_placement,
+    needs_namespace,
+)
 from tensorfusion.policy.misspelled import misspelled
 from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Op, Patch, contains
@@ -123,13 +132,15 @@ def is_enabled(labels: Mapping[str, str], annotations: Mapping[str, str]) -> boo
     return label == "true" or (label != "false" and annotations.get(keys.DRA_ENABLED) == "true")
 
 
-def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot) -> Verdict:
+def admit(
+    pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot, migration: Migration = NO_MIGRATION
+) -> Verdict:
     """The verdict about a pod that is being created.
 
     ``namespace`` is where it is created (the object may leave it out); ``seed`` is the admission request's uid, from
-    which the workload name of a pod without a name is made.
+    which the workload name of a pod without a name is made. ``migration`` says what becomes of native pods.
     """
-    verdict = _decide(pod, namespace=namespace, seed=seed, snapshot=snapshot)
+    verdict = _decide(pod, namespace=namespace, seed=seed, snapshot=snapshot, migration=migration)
     metadata = _mapping(pod.get("metadata"))
     hints = misspelled(_mapping(metadata.get("labels")), _mapping(metadata.get("annotations")))
     if not hints:
@@ -140,7 +151,7 @@ def admit(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snaps
     return replace(verdict, warnings=(*verdict.warnings, *map(one_line, hints)))
 
 
-def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot) -> Verdict:
+def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot, migration: Migration) -> Verdict:
     try:
         check_metadata(pod)
     except InvalidRequest as error:
@@ -151,20 +162,52 @@ def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Sna
     if forged and not (forged == _COUNTED and keys.ENABLED_REPLICAS in annotations):
         return forged_annotation(annotations, min(forged))
     verdict = UNCHANGED
-    if is_enabled(labels, annotations):
+    migrated = Patch()
+    native = migration.sees_native_pods and _asks_native(pod, snapshot)
+    enabled = is_enabled(labels, annotations)
+    if enabled or (native and migration.auto.enable):
         try:
-            verdict = _admit_enabled(pod, labels, annotations, namespace=namespace, seed=seed, snapshot=snapshot)
+            if not enabled and _is_migrated(labels, namespace, snapshot, migration):
+                pod = marked(pod, migrated)
+                labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
+                enabled = True
+            if enabled:
+                verdict = _admit_enabled(pod, labels, annotations, namespace=namespace, seed=seed, snapshot=snapshot)
         except _Unknown as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error)), error.missing))
         except _NotAllowed as error:
             return _forbidden(str(error))
         except InvalidRequest as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
-    return verdict if verdict.admitted else left_native(pod, verdict)
+    if not verdict.admitted:
+        return _native_verdict(pod, verdict, placed_by_us=native and migration.progressive)
+    return replace(verdict, ops=(*migrated.ops, *verdict.ops)) if migrated.ops else verdict
 
 
-def left_native(pod: Mapping[str, Json], verdict: Verdict = UNCHANGED) -> Verdict:
-    """The verdict about a pod that takes no share."""
+def _asks_native(pod: Mapping[str, Json], snapshot: Snapshot) -> bool:
+    try:
+        check_spec(pod)
+    except InvalidRequest:  # the API server has the better words for it, unless the pod is ours
+        return False
+    return asks_native(pod["spec"]["containers"], snapshot.providers())
+
+
+def _is_migrated(labels: Mapping[str, str], namespace: str, snapshot: Snapshot, migration: Migration) -> bool:
+    found = snapshot.namespace(namespace) if needs_namespace(migration.auto) else None
+    if found is None and needs_namespace(migration.auto):
+        raise _Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
+    namespace_labels = found.metadata.labels if found is not None else {}
+    return is_migrated(migration.auto, labels=labels, namespace=namespace, namespace_labels=namespace_labels)
+
+
+def left_native(pod: Mapping[str, Json], snapshot: Snapshot, *, migration: Migration = NO_MIGRATION) -> Verdict:
+    """The verdict about a pod of a canary whose places are all taken."""
+    placed_by_us = migration.progressive and _asks_native(pod, snapshot)
+    return _native_verdict(pod, UNCHANGED, placed_by_us=placed_by_us)
+
+
+def _native_verdict(pod: Mapping[str, Json], verdict: Verdict, *, placed_by_us: bool) -> Verdict:
+    """The verdict about a pod that takes no share; ``placed_by_us``: our scheduler looks after its native devices."""
     metadata = _mapping(pod.get("metadata"))
     if keys.POD_COUNTER_KEY in (annotations := _mapping(metadata.get("annotations"))):
         return forged_annotation(annotations, keys.POD_COUNTER_KEY)
@@ -174,6 +217,8 @@ def left_native(pod: Mapping[str, Json], verdict: Verdict = UNCHANGED) -> Verdic
             f"label {keys.COMPONENT}: wanted it unset, found 'worker': set label {keys.ENABLED}: \"true\" and "
             "annotations that ask for a GPU, and the system sets it"
         )
+    if placed_by_us:
+        return replace(verdict, ops=tuple(native_placement(pod).ops))
     return verdict
 
 

@@ -19,6 +19,7 @@ from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.pod_resources import pod_totals
+from tensorfusion.model.providers import NO_PROVIDERS
 from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -118,7 +119,13 @@ def pod_facts(pod: Pod, request: GpuRequest | None, priority: int) -> PodFacts:
         node_selector=spec.node_selector,
         affinity=spec.affinity,
         tolerations=spec.tolerations,
+        native=native_devices(totals.extended) if request is None else 0,
     )
+
+
+def native_devices(extended: Mapping[str, int]) -> int:
+    """How many of the extended resources are devices that their maker's own plugin hands out."""
+    return sum(amount for name, amount in extended.items() if NO_PROVIDERS.native_vendor(name) is not None)
 
 
 def placement_of(pod: Pod) -> Placement:

@@ -100,9 +100,12 @@ class Reports:
         self._event(pod, EventType.WARNING, event, message)
         self._writer.submit(PODS, pod.key, self._condition(pod.key, uid, message))
 
-    def placed(self, pod: Pod, node: str, devices: tuple[str, ...]) -> None:
-        """The pod is bound."""
+    def placed(self, pod: Pod, node: str, devices: tuple[str, ...], *, native: int = 0) -> None:
+        """The pod is bound; ``native`` devices it gets from their maker's own plugin."""
         self._said.pop(pod.metadata.uid, None)
+        if native:
+            words = f"{native} of the devices of {node}, which holds no shares, are left to the device plugin"
+            self._event(pod, EventType.NORMAL, "ScheduleWithNativeGPU", words)
         if devices:
             self._event(pod, EventType.NORMAL, "GPUDeviceAllocated", f"{', '.join(devices)} on {node}")
         self._event(pod, EventType.NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")

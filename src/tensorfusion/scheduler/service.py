@@ -19,11 +19,12 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod, PriorityClass
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Key
+from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPUS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.scheduler import meters
+from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
@@ -310,7 +311,8 @@ class SchedulerService:
         if read is not None and not cached.finished:
             self.book.observe(read)
         node = binding.node if read is None else read.spec.node_name
-        self._reports.placed(cached, node, binding.devices if node == binding.node else ())
+        native = 0 if binding.devices else feeds.native_devices(pod_totals(cached.spec).extended)
+        self._reports.placed(cached, node, binding.devices if node == binding.node else (), native=native)
 
     def _resized(self, pod: Pod, request: GpuRequest | None, words: str) -> None:
         """A wish was answered: its owner hears of it, and pods that wait for what became free."""

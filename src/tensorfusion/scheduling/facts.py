@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from tensorfusion.model.common import IsolationPolicy, PlacementMode
+from tensorfusion.model.common import IsolationPolicy, PlacementMode, UsedBy
 from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -38,6 +38,11 @@ class DeviceFacts:
     isolation_policy: str = IsolationPolicy.STATIC
     capabilities: frozenset[Isolation] | None = None
     numa: int = -1
+
+    @property
+    def ours(self) -> bool:
+        """Handed out by us, not by its maker's own device plugin."""
+        return self.used_by in ("", UsedBy.TENSOR_FUSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class PodFacts:
     node_selector: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     affinity: Affinity | None = None
     tolerations: tuple[Toleration, ...] = ()
+    native: int = 0
+    """Whole devices that it asks of their maker's own device plugin; they are among ``extended`` too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,13 @@ class Fleet:
             device.resize(facts.compute, facts.vram)
         if old is not None and (old.pool, old.node) == (facts.pool, facts.node):
             self.pools[facts.pool].changed(device, facts)
+            if old.ours != facts.ours:
+                self.nodes.add_foreign(self.nodes.records[facts.node], 1 if old.ours else -1)
         else:
             self._detach(device)
             node = self.nodes.record(facts.node)
             self.nodes.add_devices(node, 1)
+            self.nodes.add_foreign(node, 0 if facts.ours else 1)
             self.pool(facts.pool).attach(device, facts, node.row)
             self.present += 1
         self._note(device)
@@ -111,6 +114,7 @@ class Fleet:
             return
         self.pools[facts.pool].detach(device)
         self.present -= 1
+        self.nodes.add_foreign(self.nodes.records[facts.node], 0 if facts.ours else -1)
         self.nodes.add_devices(self.nodes.records[facts.node], -1)
         self._tidy(facts.pool)
 

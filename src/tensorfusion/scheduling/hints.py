@@ -11,12 +11,12 @@ from enum import StrEnum
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.catalogue import model_matches
-from tensorfusion.model.common import UsedBy
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PodFacts
 from tensorfusion.scheduling.quota import compute_on
+from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.shapes import refusal, rules_of
 
 
@@ -62,6 +62,8 @@ def helps(failure: NotFit | QuotaExceeded, change: Change) -> bool:
     if pod.request is None:
         return False
     if change.kind is ChangeKind.DEVICE:
+        if change.device is not None and not change.device.ours:  # the plugin has chosen: the others are free again
+            return any(reason is NodeReason.NATIVE for reason, _ in diagnosis.nodes_removed)
         return change.device is not None and _device_fits(pod.request, change, change.device)
     return change.kind is ChangeKind.POOL and change.name == pod.request.pool
 
@@ -74,7 +76,7 @@ def _device_fits(request: GpuRequest, change: Change, device: DeviceFacts) -> bo
     return (
         device.pool == request.pool
         and device.phase == GpuPhase.RUNNING
-        and device.used_by in ("", UsedBy.TENSOR_FUSION)
+        and device.ours
         and request.vendor in ("", device.vendor)
         and (not request.indices or device.index in request.indices)
         and (not request.model or model_matches(request.model, device.model))

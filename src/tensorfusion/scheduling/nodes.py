@@ -34,6 +34,10 @@ class NodeRecord:
     memory: int = 0
     pods: int = 0
     workers: int = 0
+    native: int = 0
+    """Devices that its pods asked of their maker's own device plugin."""
+    foreign: int = 0
+    """Devices that such a plugin is known to have handed out."""
     extended: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -78,6 +82,8 @@ class NodeColumns:
         self.shapes = Shapes()
         self._spare: list[int] = []
         self.extended: dict[str, Ints] = {}
+        self.native = 0
+        """Devices on all nodes that pods asked of a device plugin; mostly none, and then no decision looks further."""
         self._allocate(16)
 
     def _allocate(self, rows: int) -> None:
@@ -85,6 +91,8 @@ class NodeColumns:
         self.memory_free: Ints = np.zeros(rows, np.int64)
         self.pods_free: Ints = np.zeros(rows, np.int64)
         self.workers: Ints = np.zeros(rows, np.int64)
+        self.unknown_native: Ints = np.zeros(rows, np.int64)
+        """Devices that a plugin was asked for and whose choice is not known yet; above 0 any device may be it."""
         self.plain_score: Ints = np.zeros(rows, np.int64)
         """Score for plain pods in units of preference, without the pod's own preferences."""
         self.extended = {name: np.zeros(rows, np.int64) for name in self.extended}
@@ -155,6 +163,9 @@ class NodeColumns:
         record.pods += sign
         if pod.request is not None:
             record.workers += sign
+        if pod.native:
+            record.native += sign * pod.native
+            self.native += sign * pod.native
         if pod.extended:
             self._charge_extended(record, pod.extended, sign)
         self.refresh(record)
@@ -173,6 +184,11 @@ class NodeColumns:
         record.devices += count
         self.settle(record)
 
+    def add_foreign(self, record: NodeRecord, count: int) -> None:
+        """A device plugin took devices of the node, or gave them back."""
+        record.foreign += count
+        self.refresh(record)
+
     def refresh(self, record: NodeRecord) -> None:
         """Write the record into its row."""
         row = record.row
@@ -180,6 +196,7 @@ class NodeColumns:
         self.memory_free[row] = record.memory_free
         self.pods_free[row] = record.pods_free
         self.workers[row] = record.workers
+        self.unknown_native[row] = record.native - record.foreign
         base = 0 if record.devices else GPU_FREE
         self.plain_score[row] = (base + record.fullness) * PREFERENCE
         for name, column in self.extended.items():

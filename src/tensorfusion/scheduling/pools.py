@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorfusion.model.catalogue import model_matches
-from tensorfusion.model.common import IsolationPolicy, UsedBy
+from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
@@ -267,7 +267,7 @@ class PoolColumns:
         self.dynamic_devices += dynamic - int(self.dynamic[at])
         self.present[at] = True
         self.running[at] = facts.phase == GpuPhase.RUNNING
-        self.ours[at] = facts.used_by in ("", UsedBy.TENSOR_FUSION)
+        self.ours[at] = facts.ours
         self.dynamic[at] = dynamic
         self.index[at] = facts.index
         self.model[at] = self.models.id(facts.model)

@@ -39,6 +39,8 @@ class NodeReason(StrEnum):
     PODS = "pods"
     EXTENDED = "resources"
     WORKERS = "workers"
+    SHARED = "shares"
+    NATIVE = "native"
 
 
 WORDS: dict[DeviceReason | NodeReason, str] = {
@@ -66,6 +68,8 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     NodeReason.PODS: "too many pods",
     NodeReason.EXTENDED: "not enough of an extended resource",
     NodeReason.WORKERS: "at the pool's maximum of workers per node",
+    NodeReason.SHARED: "holding shares of devices, and the pod asks for devices of the device plugin",
+    NodeReason.NATIVE: "with a pod whose devices the device plugin has not chosen yet",
 }
 
 DEVICE_REASONS: tuple[DeviceReason, ...] = tuple(DeviceReason)

@@ -113,6 +113,10 @@ def pool_rows(
         nodes.workers.take(at, out=gathered, mode="clip")
         np.less(gathered, most, out=passes)
         left = _keep(rows, passes, left, reason=NodeReason.WORKERS, removed=removed)
+    if nodes.native and left:
+        nodes.unknown_native.take(at, out=gathered, mode="clip")
+        np.less_equal(gathered, 0, out=passes)
+        left = _keep(rows, passes, left, reason=NodeReason.NATIVE, removed=removed)
     return left
 
 
@@ -126,6 +130,8 @@ def plain_rows(nodes: NodeColumns, pod: PodFacts, *, shape: Shape, removed: Node
         if not left:
             break
         left = _keep(rows, free >= need, left, reason=reason, removed=removed)
+    if pod.native and left:  # the plugin chooses among all devices of the node: none may be shared
+        left = _keep(rows, nodes.workers == 0, left, reason=NodeReason.SHARED, removed=removed)
     return rows, left
 
 

@@ -114,6 +114,10 @@ def _node_refusals(state: State, pod: PodFacts) -> dict[str, NodeReason | Device
         lacking = next((reason for reason, free, need in wanted if free[record.row] < need), None)
         if lacking is not None:
             refusals[record.name] = lacking
+        elif pod.native and record.workers:
+            refusals[record.name] = NodeReason.SHARED
+        elif pod.request is not None and record.native > record.foreign:
+            refusals[record.name] = NodeReason.NATIVE
     return refusals
 
 

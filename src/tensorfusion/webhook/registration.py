@@ -8,19 +8,25 @@ namespace never waits for a webhook that runs in it.
 Source: admissionregistration.k8s.io/v1.
 """
 
+import asyncio
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tensorfusion.errors import AlreadyExists
+from tensorfusion.clock import Clock
+from tensorfusion.errors import AlreadyExists, ApiError
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.meta import Raw
 from tensorfusion.policy.guards import Accounts
+from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.webhook.service import MUTATE_POD, RESIZE_POD, VALIDATE_BINDING, VALIDATE_POD
 
 _TIMEOUT_SECONDS = 10
+_PAUSE = 2.0
+
+log = get_logger(__name__)
 _ANNOTATIONS = ("object.metadata.annotations", "oldObject.metadata.annotations")
 
 
@@ -54,8 +60,11 @@ class Address:
         return {"service": service, "caBundle": bundle}
 
 
-def mutating_configuration(address: Address, *, prefix: str, accounts: Accounts) -> Raw:
+def mutating_configuration(address: Address, *, prefix: str, accounts: Accounts, native_pods: bool = False) -> Raw:
     """The MutatingWebhookConfiguration: pods that are created with a key of ours, and edits of a worker's amounts."""
+    condition, expression = "has-our-keys", f"{_has_key('labels')} || {_has_key('annotations')}"
+    if native_pods:
+        condition, expression = "has-our-keys-or-devices", f"{expression} || {_asks_for_devices()}"
     webhook = {
         **_common("mpod", address, MUTATE_POD),
         "sideEffects": "NoneOnDryRun",  # the counter of a canary
@@ -66,9 +75,7 @@ def mutating_configuration(address: Address, *, prefix: str, accounts: Accounts)
                 {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [keys.SYSTEM_NAMESPACE]}
             ]
         },
-        "matchConditions": [
-            {"name": "has-our-keys", "expression": f"{_has_key('labels')} || {_has_key('annotations')}"}
-        ],
+        "matchConditions": [{"name": condition, "expression": expression}],
     }
     resizing = {
         **_common("mresize", address, RESIZE_POD),
@@ -106,19 +113,64 @@ def validating_configuration(address: Address, *, prefix: str, accounts: Account
 
 
 async def register(
-    client: Api, address: Address, *, accounts: Accounts | None = None, prefix: str = keys.SYSTEM_NAMESPACE
+    client: Api,
+    address: Address,
+    *,
+    accounts: Accounts | None = None,
+    prefix: str = keys.SYSTEM_NAMESPACE,
+    native_pods: bool = False,
 ) -> None:
     """Create both configurations, or bring them up to date. Safe to run again and in several replicas.
+
+    ``native_pods``: pods that ask for any extended resource reach us too, with or without a key of ours.
 
     Raises:
         ApiError: the server refused.
     """
     known = accounts or Accounts()
-    for resource, configuration in (
-        (r.MUTATING_WEBHOOKS, mutating_configuration),
-        (r.VALIDATING_WEBHOOKS, validating_configuration),
-    ):
-        await _ensure(client, resource, configuration(address, prefix=prefix, accounts=known))
+    mutating = mutating_configuration(address, prefix=prefix, accounts=known, native_pods=native_pods)
+    await _ensure(client, r.MUTATING_WEBHOOKS, mutating)
+    await _ensure(client, r.VALIDATING_WEBHOOKS, validating_configuration(address, prefix=prefix, accounts=known))
+
+
+class Registrar:
+    """Keeps the registration as the settings want it. ``changed`` may be called at any time."""
+
+    def __init__(self, client: Api, address: Address, *, native_pods: Callable[[], bool], clock: Clock) -> None:
+        self._client = client
+        self._address = address
+        self._native_pods = native_pods
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._registered: bool | None = None
+
+    def changed(self) -> None:
+        """The settings are others now."""
+        self._changed.set()
+
+    async def register(self) -> None:
+        """Bring the registration up to date once.
+
+        Raises:
+            ApiError: the server refused.
+        """
+        wanted = self._native_pods()
+        if wanted != self._registered:
+            await register(self._client, self._address, native_pods=wanted)
+            self._registered = wanted
+            log.info("webhooks are registered", native_pods=wanted)
+
+    async def run(self) -> None:
+        """Follow the settings until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.register()
+            except ApiError as error:
+                log.warning("webhooks could not be registered, trying again", error=error)
+                await self._clock.sleep(_PAUSE)
+                self._changed.set()
 
 
 async def _ensure(client: Api, resource: r.Resource, body: Raw) -> None:
@@ -161,6 +213,14 @@ def _configuration(resource: r.Resource, name: str, webhooks: list[Mapping[str, 
 def _has_key(field: str) -> str:
     path = f"object.metadata.{field}"
     return f"(has({path}) && {path}.exists(k, k.startsWith('{keys.DOMAIN}/')))"
+
+
+def _asks_for_devices() -> str:
+    """Extended resources have a domain in their names; cpu, memory and their like have none."""
+    parts = " || ".join(
+        f"(has(c.resources.{kind}) && c.resources.{kind}.exists(k, k.contains('/')))" for kind in ("limits", "requests")
+    )
+    return f"object.spec.containers.exists(c, has(c.resources) && ({parts}))"
 
 
 def _changed(field: str) -> str:

@@ -47,6 +47,7 @@ from tensorfusion.policy.guards import (
     review_foreign_binding,
     review_update,
 )
+from tensorfusion.policy.migration import NO_MIGRATION, Migration
 from tensorfusion.policy.patches import Patch
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
 from tensorfusion.runtime.manager import Manager
@@ -89,6 +90,7 @@ class Webhook:
         *,
         accounts: Accounts | None = None,
         judge: Judge = unjudged,
+        migration: Callable[[], Migration] = lambda: NO_MIGRATION,
         lease: Key = Key(keys.SYSTEM_NAMESPACE, keys.LEADER_LEASE),  # noqa: B008  (frozen)
     ) -> None:
         self._client: Api = manager.client
@@ -100,6 +102,7 @@ class Webhook:
             namespaces=manager.informer(r.NAMESPACES, Namespace),
             models=LiveModels(manager.informer(r.GPUS, GPU), manager.informer(r.PROVIDER_CONFIGS, ProviderConfig)),
         )
+        self._migration = migration
         self._clock = manager.clock
         self._gate = CanaryGate(manager.client, clock=manager.clock)
         self._resizing = Resizing(judge)
@@ -120,8 +123,9 @@ class Webhook:
         pod = request.object or {}
         snapshot: Snapshot = self._snapshot
         overlay: Overlay | None = None
+        migration = self._migration()
         for _ in range(_READS):
-            verdict = admit(pod, namespace=request.namespace, seed=request.uid, snapshot=snapshot)
+            verdict = admit(pod, namespace=request.namespace, seed=request.uid, snapshot=snapshot, migration=migration)
             missing = verdict.denial.missing if verdict.denial is not None else None
             if missing is None:
                 break
@@ -158,7 +162,7 @@ class Webhook:
                 patch.merge("/metadata/annotations", annotations, marks(canary, id_))
                 return replace(verdict, ops=tuple(patch.ops))
             case Place.FULL:
-                return left_native(pod)
+                return left_native(pod, self._snapshot, migration=self._migration())
             case Place.FORGED:
                 return forged_annotation(annotations, keys.POD_COUNTER_ID)
 

@@ -31,6 +31,8 @@ class Device:
     """How it can keep shares apart."""
     max_partitions: int = 0
     """Hardware partitions at most."""
+    native_pod: str = ""
+    """Uid of the pod that the maker's own device plugin gave the device to."""
 
     @property
     def object_name(self) -> str:
