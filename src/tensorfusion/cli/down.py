@@ -20,7 +20,7 @@ def command(data: Path | None) -> None:
     folder = Folder((data or default_folder()).absolute())
     supervisor = folder.pid("up")
     if supervisor is not None:
-        stop_process(supervisor, timeout=30.0)
+        stop_process(supervisor, timeout=60.0)
     left = folder.orphans()  # left behind when the supervisor itself was killed
     for name, pid in left:
         stop_process(pid, timeout=10.0)

@@ -24,6 +24,7 @@ from tensorfusion.kube.client import Client
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.keys import RUN, RUN_PROCESS
 from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS
 from tensorfusion.units import humanize_bytes
 
@@ -87,11 +88,17 @@ async def _collect(client: Client) -> dict[str, Any]:  # Any: printed as JSON
     devices = [] if gpus is None else gpus.items
     return {
         "nodes": {"total": len(machines), "ready": sum(node.ready for node in machines)},
+        "processNodes": [_process_node(node) for node in machines if node.metadata.labels.get(RUN) == RUN_PROCESS],
         "devices": {"total": len(devices), "running": sum(gpu.status.phase == "Running" for gpu in devices)},
         "pods": dict(sorted(Counter(pod.status.phase or "Pending" for pod in pods.items).items())),
         "waiting": [_waiting_row(pod) for pod in pods.items if _waits(pod)],
         "pools": [_pool_row(pool) for pool in ([] if pools is None else pools.items)],
     }
+
+
+def _process_node(node: Node) -> dict[str, str]:
+    said = next((entry.message for entry in node.status.conditions if entry.type == "Ready"), "")
+    return {"name": node.metadata.name, "message": said}
 
 
 def _waits(pod: Pod) -> bool:
@@ -127,6 +134,8 @@ def _print(value: dict[str, Any]) -> None:  # Any: JSON
     nodes, devices = value["nodes"], value["devices"]
     if nodes["total"]:
         click.echo(f"nodes    {nodes['ready']} of {nodes['total']} ready")
+    for node in value["processNodes"]:
+        click.echo(f"         {node['name']}: {node['message']}")
     click.echo(f"devices  {devices['running']} of {devices['total']} take work")
     click.echo("pods     " + (", ".join(f"{count} {phase}" for phase, count in value["pods"].items()) or "none"))
     for row in value["waiting"][:_WAITING_SHOWN]:

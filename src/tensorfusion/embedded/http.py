@@ -74,9 +74,8 @@ class App:
             await send_response(send, health, gzipped=False)
             return
         gzipped = False
+        found = dict(scope["headers"])
         try:
-            headers = scope["headers"]
-            found = dict(headers)
             gzipped = b"gzip" in found.get(b"accept-encoding", b"")
             user = self._user(scope, found)
             answer = await self._answer(scope, receive, user, found)
@@ -87,6 +86,8 @@ class App:
         except Exception as error:  # noqa: BLE001  # the edge of a request: every error becomes a Status
             answer = error_response(_as_api_error(error, scope))
         if isinstance(answer, Response):
+            if b"upgrade" in found:  # what comes after it on the connection is no HTTP that anybody could read
+                answer.headers = (*answer.headers, (b"connection", b"close"))
             await send_response(send, answer, gzipped=gzipped)
         elif isinstance(answer, Tunnel):
             await self._join(answer, scope, send)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from tensorfusion.embedded.fleet import NodeSpec, parse_fleet
+from tensorfusion.embedded.absent_nodes import mark_absent
+from tensorfusion.embedded.fleet import NodeSpec, beside_processes, parse_fleet
 from tensorfusion.embedded.machines import LOST, SimulatedMachines
+from tensorfusion.model.keys import RUN, RUN_PROCESS, SIMULATED_TAINT
 from tensorfusion.model.resources import LEASES, NODES
 from tensorfusion.testing.node_world import NodeWorld
 
@@ -206,3 +208,40 @@ async def test_a_machine_taken_out_and_put_in_again_registers_again_and_a_delete
     await world.settle()
     assert ready(world) == "True"
     assert world.find(NODES, "n-1") is None
+
+
+# --- beside a node that runs real programs ---
+
+
+def taints(world: NodeWorld) -> list[str]:
+    return [taint["key"] for taint in node(world)["spec"].get("taints") or ()]
+
+
+async def test_the_taint_of_simulation_comes_and_goes_with_the_process_node(world: NodeWorld) -> None:
+    """Another start of the same folder; taints of administrators stay."""
+    await world.start(machines(world, fleet(taints=[{"key": "mine", "effect": "NoSchedule"}])))
+    assert taints(world) == ["mine"]
+    await world.stop()
+    await world.start(machines(world, beside_processes(fleet())))
+    assert taints(world) == ["mine", SIMULATED_TAINT]
+    await world.stop()
+    await world.start(machines(world, fleet()))
+    assert taints(world) == ["mine"]
+
+
+async def test_a_process_node_without_its_process_is_not_ready(world: NodeWorld) -> None:
+    await world.start(machines(world))
+    world.api.seed(
+        NODES,
+        {
+            "metadata": {"name": "real", "labels": {RUN: RUN_PROCESS}},
+            "spec": {},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        },
+    )
+    await mark_absent(world.client, clock=world.clock)
+    assert ready(world, "real") == "False"
+    assert ready(world, "n-0") == "True"
+    before = node_writes(world)
+    await mark_absent(world.client, clock=world.clock)
+    assert node_writes(world) == before

@@ -141,10 +141,13 @@ class World:
 
     # --- the admin's client ---
 
+    def connect(self) -> http.client.HTTPConnection:
+        return UnixConnection(self.data / "run" / "api.sock")
+
     def request(
         self, method: str, path: str, body: Any = None, *, token: str = "", **headers: str
     ) -> tuple[int, bytes]:
-        connection = UnixConnection(self.data / "run" / "api.sock")
+        connection = self.connect()
         try:
             sent = None if body is None else json.dumps(body)
             content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"

@@ -243,3 +243,11 @@ def test_a_pod_waits_until_something_of_it_has_begun() -> None:
     waiting.last_state = {"terminated": {"exitCode": 1}}
     assert pod_status(pod, {}, [], [waiting], facts(), NOW)["phase"] == "Running"
     assert pod_status(pod, {}, [], [waiting], facts(ended="Failed"), NOW)["phase"] == "Failed"
+
+
+async def test_the_end_is_read_from_as_many_files_as_it_takes(tmp_path: Path) -> None:
+    for name, rows in (("log.2", ("1Z stdout F a", "1Z stdout F b")), ("log.1", ("2Z stdout F c",)), ("log", ())):
+        (tmp_path / name).write_text("".join(f"{row}\n" for row in rows))
+    assert await read(tmp_path / "log", tail=1) == "c\n"
+    assert await read(tmp_path / "log", tail=2) == "b\nc\n"
+    assert await read(tmp_path / "log", tail=9) == "a\nb\nc\n"

@@ -276,3 +276,37 @@ def test_a_port_nobody_listens_on_is_an_error_of_its_channel(web: Any) -> None:
     talk = Remote(web).talk("web", "portforward", [("ports", "9")], until=b"refused")
     found = asyncio.run(asyncio.wait_for(talk, 30))
     assert b"error forwarding port 9" in found[1]
+
+
+def test_a_refused_upgrade_closes_its_connection(web: Any) -> None:
+    """The client may have said something that is no HTTP already."""
+    connection = web.world.connect()
+    headers = {"Authorization": f"Bearer {web.world.token}", "Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+    connection.request("POST", f"{web.core}/pods/nobody/exec?command=id&stdout=1", headers=headers)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Connection")) == (404, "close")
+    connection.close()
+
+
+# --- what the node may read ---
+
+
+def test_the_node_reads_only_what_its_pods_name(web: Any) -> None:
+    """Its own account, through the API: Secrets that nobody on the node uses stay closed to it."""
+    for name in ("used", "unused"):
+        web.create("secrets", {"metadata": {"name": name}, "stringData": {"key": "x"}})
+    web.shell("user", "true", container={"envFrom": [{"secretRef": {"name": "used"}}]})
+    path = web.world.data / "run" / "tensor-fusion-process-node.kubeconfig"
+    token = json.loads(path.read_text())["users"][0]["user"]["token"]
+
+    def read(path: str) -> int:
+        code: int = web.world.request("GET", path, token=token)[0]
+        return code
+
+    assert read(f"{web.core}/secrets/used") == 200
+    assert read(f"{web.core}/secrets/unused") == 403
+    assert read(f"{web.core}/configmaps/used") == 403
+    assert read(f"{web.core}/secrets") == 403
+    assert read("/api/v1/namespaces/default/secrets/used") == 403
+    web.world.request("DELETE", f"{web.core}/pods/user", {"gracePeriodSeconds": 0})
+    assert read(f"{web.core}/secrets/used") == 403

@@ -22,7 +22,7 @@ from tensorfusion.embedded.processes.pod import PodRun
 from tensorfusion.embedded.processes.remote import Channels, Remote, SpdyStreams, Wanted
 from tensorfusion.embedded.processes.websocket import WebSocket, accept_key
 from tensorfusion.embedded.statuses import status_body
-from tensorfusion.errors import ApiError, BadRequest, NotFound, ServerError
+from tensorfusion.errors import ApiError, BadRequest, ConfigError, NotFound, ServerError
 from tensorfusion.model.meta import Key
 from tensorfusion.telemetry.logs import get_logger
 
@@ -63,9 +63,16 @@ class Endpoint:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def serve(self, path: Path) -> asyncio.Server:
-        """Listen on a socket that is the cluster's user's alone."""
+        """Listen on a socket that is the cluster's user's alone.
+
+        Raises:
+            ConfigError: the path cannot be used.
+        """
         path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._on_connection, path=str(path), limit=_MOST_HEAD)
+        try:
+            server = await asyncio.start_unix_server(self._on_connection, path=str(path), limit=_MOST_HEAD)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be used as a socket: {error}: choose a shorter --data") from error
         path.chmod(0o600)
         return server
 

@@ -5,7 +5,7 @@ Source: PodLogOptions of core/v1; lines are ``TIME STREAM F|P TEXT``.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 _CHUNK = 1 << 16
 _POLL = 0.1
 _KEPT = 5
+_SLICE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +54,47 @@ async def follow_raw(path: Path, *, running: Callable[[], bool]) -> AsyncIterato
 
 async def _lines(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
     shown = _Shown(options)
-    older = [Path(f"{path}.{number}") for number in range(_KEPT - 1, 0, -1)]
+    older = [Path(f"{path}.{number}") for number in range(1, _KEPT)]  # newest first
     file = _Follower(path)
     try:
-        held = [line for part in older if part.exists() for line in part.read_bytes().splitlines()]
-        held += file.available()
-        wanted = [line for line in held if shown.wants(line)]
-        if options.tail is not None:
-            wanted = _last(wanted, options.tail)
-        for begin in range(0, len(wanted), 512):
-            yield b"".join(map(shown.text, wanted[begin : begin + 512]))
+        newest = [line for line in await asyncio.to_thread(file.available) if shown.wants(line)]
+        if options.tail is None:
+            for part in reversed(older):
+                for chunk in _slices(shown, await asyncio.to_thread(_wanted_of, part, shown)):
+                    yield chunk
+        else:
+            newest = await asyncio.to_thread(_tail, newest, older, shown, options.tail)
+        for chunk in _slices(shown, newest):
+            yield chunk
         if options.follow:
             async for line in file.follow(running):
                 if shown.wants(line):
                     yield shown.text(line)
     finally:
         file.close()
+
+
+def _slices(shown: "_Shown", lines: list[bytes]) -> Iterator[bytes]:
+    for begin in range(0, len(lines), _SLICE):
+        yield b"".join(map(shown.text, lines[begin : begin + _SLICE]))
+
+
+def _wanted_of(path: Path, shown: "_Shown") -> list[bytes]:
+    """The wanted lines of a file that has been put away; none when it is not there."""
+    try:
+        return [line for line in path.read_bytes().split(b"\n")[:-1] if shown.wants(line)]
+    except FileNotFoundError:
+        return []
+
+
+def _tail(newest: list[bytes], older: Sequence[Path], shown: "_Shown", count: int) -> list[bytes]:
+    """The last lines, from as few files as hold them."""
+    lines = newest
+    for path in older:
+        if len(_last(lines, count)) < len(lines):
+            break  # there is more than is wanted already
+        lines = _wanted_of(path, shown) + lines
+    return _last(lines, count)
 
 
 def _last(lines: list[bytes], count: int) -> list[bytes]:
