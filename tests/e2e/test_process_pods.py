@@ -22,6 +22,8 @@ from tensorfusion.embedded.processes.leftovers import marked, shims_of
 from tensorfusion.embedded.processes.machine import node_name
 from tensorfusion.embedded.processes.users import can_switch
 
+pytestmark = pytest.mark.xdist_group("process-pods")  # one node on the machine at a time
+
 FLEET = {"nodes": [{"name": "sim-0", "cpu": 64, "memory": "256Gi", "gpus": {"model": "L4", "count": 1}}]}
 SERVER = """
 apiVersion: apps/v1

@@ -79,8 +79,8 @@ class PodStreams:
         if target.verb != "get":
             raise method_not_allowed()
         query = _single(request.query)
-        pod = self._pod(kind, target)
         asked = _log_query(query, target.name, now=self._clock.now())
+        pod = self._pod(kind, target)
         container = _chosen(pod, query.get("container", ""))
         node = pod["spec"].get("nodeName") or ""
         if not node:
@@ -100,8 +100,7 @@ class PodStreams:
         if target.verb not in ("get", "create"):
             raise method_not_allowed()
         query = parse_qs(request.query.decode("ascii", "replace"), keep_blank_values=True)
-        pod = self._pod(kind, target)
-        options = _ports(query) if target.subresource == "portforward" else _streams(query, target, pod)
+        options = _ports(query) if target.subresource == "portforward" else _streams(query, target)
         asked = Asked(
             Operation.CONNECT,
             kind,
@@ -114,13 +113,15 @@ class PodStreams:
         )
         await self._operations.admission.mutate(asked)
         await self._operations.admission.validate(asked)
-        node = self._node_of(pod, target)
-        if not is_upgrade(request.headers):
-            raise BadRequest("Upgrade request required")
+        options, pod = asked.wanted, self._pod(kind, target)
         path = f"/{_PATHS[target.subresource]}/{target.namespace}/{target.name}"
         if target.subresource != "portforward":
-            path += f"/{quote(_chosen(pod, str(asked.wanted.get('container') or '')))}"
-        sent = [(name, _text(value)) for name, value in _flattened(asked.wanted)]
+            path += f"/{quote(_chosen(pod, str(options.get('container') or '')))}"
+        node = self._node_of(pod, target)
+        _check(options, target)
+        if not is_upgrade(request.headers):
+            raise BadRequest("Upgrade request required")
+        sent = [(name, _text(value)) for name, value in _flattened(options)]
         return Tunnel(self._socket, request_head(request.method, f"{path}?{urlencode(sent)}", request.headers), node)
 
     def _pod(self, kind: Kind, target: Target) -> JsonObject:
@@ -182,30 +183,43 @@ def _chosen(pod: JsonObject, stated: str) -> str:
     return stated
 
 
-def _streams(query: Mapping[str, list[str]], target: Target, pod: JsonObject) -> JsonObject:
-    """PodExecOptions or PodAttachOptions."""
+def _streams(query: Mapping[str, list[str]], target: Target) -> JsonObject:
+    """PodExecOptions or PodAttachOptions as they are asked for."""
     options: JsonObject = {flag: True for flag in _FLAGS if is_true(query.get(flag, [None])[0])}
-    container = _chosen(pod, query.get("container", [""])[0])
-    options["container"] = container
-    if not any(options.get(flag) for flag in ("stdin", "stdout", "stderr")):
-        raise BadRequest("you must specify at least one of stdin, stdout, stderr")
-    if options.get("tty") and options.get("stderr"):
-        raise BadRequest("tty and stderr cannot both be true")
-    if target.subresource == "exec":
-        command = query.get("command") or []
-        if not command:
-            raise BadRequest("you must specify at least 1 command for the container")
-        options["command"] = command
+    if query.get("container", [""])[0]:
+        options["container"] = query["container"][0]
+    if target.subresource == "exec" and query.get("command"):
+        options["command"] = query["command"]
     return options
 
 
 def _ports(query: Mapping[str, list[str]]) -> JsonObject:
-    """PodPortForwardOptions."""
+    """PodPortForwardOptions as they are asked for. Ports that are no numbers are kept to be refused later."""
     stated = [port for text in query.get("ports") or () for port in text.split(",")]
-    for port in stated:
-        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-            raise BadRequest(f"ports: wanted numbers from 1 to 65535, found {port[:32]!r}")
-    return {"ports": [int(port) for port in stated]} if stated else {}
+    return {"ports": [int(port) if _is_port(port) else port for port in stated]} if stated else {}
+
+
+def _check(options: JsonObject, target: Target) -> None:
+    """What a node would refuse.
+
+    Raises:
+        BadRequest: the options cannot be served.
+    """
+    if target.subresource == "portforward":
+        for port in options.get("ports") or ():
+            if not _is_port(str(port)):
+                raise BadRequest(f"ports: wanted numbers from 1 to 65535, found {str(port)[:32]!r}")
+        return
+    if not any(options.get(flag) for flag in ("stdin", "stdout", "stderr")):
+        raise BadRequest("you must specify at least one of stdin, stdout, stderr")
+    if options.get("tty") and options.get("stderr"):
+        raise BadRequest("tty and stderr cannot both be true")
+    if target.subresource == "exec" and not options.get("command"):
+        raise BadRequest("you must specify at least 1 command for the container")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
 
 
 def _flattened(options: JsonObject) -> list[tuple[str, object]]:
@@ -238,21 +252,16 @@ def _log_query(query: Mapping[str, str], name: str, *, now: datetime) -> dict[st
             causes.append(FieldCause(field, f"Invalid value: {value}: must be {words}"))
     if query.get("sinceTime") and numbers["sinceSeconds"] is not None:
         words = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        causes.append(FieldCause("", f"Forbidden: {words}", "FieldValueForbidden"))
-    stream = query.get("stream") or "All"
-    if stream not in ("All", "Stdout", "Stderr"):
-        supported = 'supported values: "All", "Stderr", "Stdout"'
-        causes.append(FieldCause("stream", f'Unsupported value: "{stream}": {supported}', "FieldValueNotSupported"))
-    elif stream != "All" and numbers["tailLines"] is not None:
-        words = "`tailLines` and specific `stream` are mutually exclusive for now"
-        causes.append(FieldCause("", f"Forbidden: {words}", "FieldValueForbidden"))
+        causes.append(FieldCause("[]", f"Forbidden: {words}", "FieldValueForbidden"))
+    if query.get("stream"):  # behind a feature gate that is off in 1.34
+        causes.append(FieldCause("stream", "Forbidden: may not be specified", "FieldValueForbidden"))
     if causes:
         raise invalid("PodLogOptions", "", name, causes=causes)
     asked = {field: query[field] for field in ("follow", "previous", "timestamps") if is_true(query.get(field))}
     asked = dict.fromkeys(asked, "true")
     asked |= {field: str(numbers[field]) for field in ("tailLines", "limitBytes") if numbers[field] is not None}
     since = _since(query, numbers["sinceSeconds"], now)
-    return {**asked, **({"since": since} if since else {}), **({"stream": stream} if stream != "All" else {})}
+    return {**asked, **({"since": since} if since else {})}
 
 
 def _since(query: Mapping[str, str], seconds: int | None, now: datetime) -> str:

@@ -13,6 +13,8 @@ import pytest
 from tensorfusion.embedded.processes.leftovers import marked
 from tensorfusion.embedded.processes.users import FIRST, can_switch
 
+pytestmark = pytest.mark.xdist_group("process-node")  # one node on the machine at a time
+
 State = Callable[..., dict[str, Any]]
 Until = Callable[..., Any]
 

@@ -173,7 +173,6 @@ async def test_parts_of_a_line_count_as_one(tmp_path: Path) -> None:
     assert await read(path, tail=2) == "bc\nd\n"
     assert await read(path, timestamps=True) == "1Z a\n2Z bc\n4Z d\n"
     assert await read(path, since="3Z") == "c\nd\n"
-    assert await read(path, stream="stderr") == "d\n"
     assert await read(path, limit=3) == "a\nb"
 
 

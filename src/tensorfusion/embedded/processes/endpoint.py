@@ -157,7 +157,6 @@ class Endpoint:
             since=asked.text("since"),
             timestamps=asked.flag("timestamps"),
             limit=int(asked.text("limitBytes")) if asked.text("limitBytes") else None,
-            stream=asked.text("stream").lower() if asked.text("stream") != "All" else "",
         )
         writer.write(_head(200, {"Content-Type": "text/plain"}))
         async for chunk in _until_closed(read_log(log_file, options, running=running), writer):

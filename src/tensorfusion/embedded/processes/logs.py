@@ -18,14 +18,13 @@ _SLICE = 512
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """``since`` is a time as the log writes it; ``stream`` is ``stdout``, ``stderr`` or empty for both."""
+    """``since`` is a time as the log writes it."""
 
     follow: bool = False
     tail: int | None = None
     since: str = ""
     timestamps: bool = False
     limit: int | None = None
-    stream: str = ""
 
 
 async def read_log(path: Path, options: LogOptions, *, running: Callable[[], bool]) -> AsyncIterator[bytes]:
@@ -115,13 +114,11 @@ class _Shown:
 
     def __init__(self, options: LogOptions) -> None:
         self._since = options.since.encode()
-        self._stream = options.stream
         self._timestamps = options.timestamps
         self._goes_on = False
 
     def wants(self, line: bytes) -> bool:
-        time, stream, _, _ = _parts(line)
-        return (not self._since or time >= self._since) and (not self._stream or stream == self._stream)
+        return not self._since or _parts(line)[0] >= self._since
 
     def text(self, line: bytes) -> bytes:
         time, _, flag, text = _parts(line)
