@@ -39,6 +39,7 @@ lint: $(VENV)/.dev ## Format check, lint, strict types, import contracts, genera
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_crds.py --check
+	$(BIN)/python tools/guide_table.py --check
 
 docs: $(VENV)/.dev ## Build the documentation into site/; a broken link fails it
 	@$(BIN)/python tools/docs/build.py
@@ -62,6 +63,7 @@ kube-assets: ## Build a real control plane for tests (needs go; about 6 minutes,
 
 generate: $(VENV)/.dev ## Write the generated files anew
 	$(BIN)/python tools/generate_crds.py
+	$(BIN)/python tools/guide_table.py
 
 bench: $(VENV)/.dev ## Run the benchmarks that take under a minute each
 	for script in decision placements sync startup; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -5,6 +5,14 @@ from tensorfusion.embedded.negotiation import JSON, clauses
 from tensorfusion.embedded.responses import Response
 
 _VARY = ((b"vary", b"Accept"),)
+_OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_ASKED_OPENAPI_V2_PROTOBUF = "com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_EMPTY_OPENAPI_V2 = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00"
+"""openapi.v2.Document with version and title and nothing else.
+
+kubectl validates by OpenAPI v3 and asks for this one, as protocol buffers only, when it meets a kind that v3 does not
+have. What it looks for is not in a complete document either.
+"""
 
 
 class Documents:
@@ -38,14 +46,16 @@ class Documents:
             case ["version"]:
                 return Response(self._discovery.version())
             case ["openapi", *rest]:
-                return self._openapi(rest)
+                return self._openapi(rest, accept)
             case _:
                 return None
 
-    def _openapi(self, parts: list[str]) -> Response | None:
+    def _openapi(self, parts: list[str], accept: str) -> Response | None:
         match parts:
             case ["v2"]:
-                return Response(self._discovery.openapi_v2())
+                if _ASKED_OPENAPI_V2_PROTOBUF in accept:
+                    return Response(_EMPTY_OPENAPI_V2, media_type=_OPENAPI_V2_PROTOBUF, headers=_VARY)
+                return Response(self._discovery.openapi_v2(), headers=_VARY)
             case ["v3"]:
                 return Response(self._discovery.openapi_v3_index())
             case ["v3", "api", version]:

@@ -1,3 +1,7 @@
+# forward port to tensor-fusion operator/scheduler
+kubectl port-forward deployment/tensor-fusion-sys-controller 8080:8080 -n tensor-fusion-sys
+
+# call simulate schedule API
 curl -X POST http://localhost:8080/api/simulate-schedule \
   -H "Content-Type: application/yaml" \
   -d 'apiVersion: v1
@@ -17,3 +21,6 @@ spec:
   containers:
   - name: test-container
     image: nvidia/cuda'
+
+# call allocation-info API to check in-memory state
+curl -X GET http://localhost:8080/api/allocation
