@@ -39,7 +39,9 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
 }
 _INT_OR_STRING: tuple[type, ...] = (int, str)
+_FORMAT_NAMES = {int: "int64", float: "double"}
 _NOWHERE = "<nil>"
+_NO_OBJECT = "must be an object for an array of list-type map"
 _INT_64 = 1 << 63
 
 
@@ -94,6 +96,7 @@ def _type_step(schema: Raw) -> Callable[[Any, Path, list[Problem]], bool] | None
     else:
         return None
     whole = named == "integer"
+    form = schema.get("format") if named == "string" else None
     exact = frozenset(types)
     enum = _enum_step(schema["enum"]) if "enum" in schema else None
 
@@ -102,8 +105,10 @@ def _type_step(schema: Raw) -> Callable[[Any, Path, list[Problem]], bool] | None
             return False
         if whole and type(value) is float and value.is_integer():
             return False
-        found = json_type(value)
-        text = f'Invalid value: "{found}": {plain_text_of(path)} in body must be of type {wanted}: "{found}"'
+        found, meant = json_type(value), wanted
+        if form and not isinstance(value, str | list):  # formats are compared before types
+            found, meant = _FORMAT_NAMES.get(type(value), ""), form
+        text = f'Invalid value: "{found}": {plain_text_of(path)} in body must be of type {meant}: "{found}"'
         problems.append(Problem(path, text, TYPE_INVALID, blocking=True))
         if enum is not None:
             enum(value, path, problems)
@@ -171,11 +176,11 @@ def _string_step(schema: Raw) -> Check:
     def check(value: Any, path: Path, problems: list[Problem]) -> None:
         if type(value) is not str:
             return
-        if low is not None and len(value) < low:
-            text = f"{plain_text_of(path)} in body should be at least {low} chars long"
-            problems.append(Problem(path, invalid_value(value, text)))
         if high is not None and len(value) > high:
             problems.append(Problem(path, f"Too long: may not be more than {high} bytes", TOO_LONG, blocking=True))
+        elif low is not None and len(value) < low:
+            text = f"{plain_text_of(path)} in body should be at least {low} chars long"
+            problems.append(Problem(path, invalid_value(value, text)))
         elif search is not None and search(value) is None:
             text = f"{plain_text_of(path)} in body should match '{pattern}'"
             problems.append(Problem(path, invalid_value(value, text)))
@@ -224,6 +229,7 @@ def _unique_step(schema: Raw) -> Check:
             shown = item
             if keys is not None:
                 if type(item) is not dict:
+                    problems.append(Problem((path, index), invalid_value(item, _NO_OBJECT)))
                     continue
                 shown = {key: item[key] for key in keys if key in item}
             text = json.dumps(shown, sort_keys=True)

@@ -4,6 +4,7 @@ Two steps because admission stands between them. Built-in kinds follow the facts
 both answer in the words of a real API server.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import NoReturn, Protocol
 
@@ -15,10 +16,10 @@ from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
 from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata_update
 from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
-from tensorfusion.embedded.schema.path import Path, Problem, value_at
+from tensorfusion.embedded.schema.path import Problem, plain_text_of, value_at
 from tensorfusion.embedded.schema.rules import MISSING, compile_rules
 from tensorfusion.embedded.schema.structural import compile_structural
-from tensorfusion.embedded.schema.words import invalid, invalid_value
+from tensorfusion.embedded.schema.words import REQUIRED, invalid, invalid_value
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import Resource
@@ -177,24 +178,37 @@ class CustomSchema:
     def _check_values(self, obj: Raw, subresource: str, problems: list[Problem]) -> None:
         if subresource == "status":
             if self._check_status is not None and "status" in obj:
-                at: Path = (None, "status")
-                self._check_status(obj["status"], at, problems)
+                found: list[Problem] = []
+                self._check_status(obj["status"], (None, _STATUS), found)
+                problems.extend(map(_within_status, found))
         elif self._check is not None:
             self._check(obj, None, problems)
 
 
 _IMPLIED = frozenset({"apiVersion", "kind", "metadata"})
+_STATUS = "status"
+
+
+def _within_status(problem: Problem) -> Problem:
+    """A problem of a status that is written by itself: the words name the field from there, the cause as ever."""
+    if problem.path is None:
+        return replace(problem, message=problem.message.replace(f'"{_STATUS}.', '"', 1), field=_STATUS)
+    name = plain_text_of(problem.path)
+    inner = name.removeprefix(_STATUS).removeprefix(".")
+    return replace(problem, message=problem.message.replace(f"{name} in body", f"{inner} in body", 1))
 
 
 def _not_standing(problems: list[Problem], obj: Raw, old: Raw | None) -> list[Problem]:
     """Without the problems of values that the update leaves as they were (ratcheting of Kubernetes 1.30 and later)."""
     if old is None or not problems:
         return problems
-    return [
-        problem
-        for problem in problems
-        if not problem.stands or problem.path is None or value_at(obj, problem.path) != value_at(old, problem.path)
-    ]
+    return [problem for problem in problems if not problem.stands or problem.path is None or _differ(obj, old, problem)]
+
+
+def _differ(obj: Raw, old: Raw, problem: Problem) -> bool:
+    """Whether the update touched what is wrong: of a field that is missing, the structure that lacks it."""
+    path = problem.path[0] if problem.path is not None and problem.reason == REQUIRED else problem.path
+    return path is None or value_at(obj, path) != value_at(old, path)
 
 
 def _handled(resource: Resource) -> str:
