@@ -59,6 +59,7 @@ _CONTROLLER_RULES = [
         ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
         [*_READ, "create", "update", "patch"],
     ),
+    {"nonResourceURLs": ["/api/assign-host-port", "/api/assign-index"], "verbs": ["get", "post"]},
     _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
     _rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),
 ]
@@ -163,11 +164,14 @@ def account_objects(accounts: Mapping[str, list[Raw]]) -> Iterator[tuple[r.Resou
 
 
 def config_reader() -> Iterator[tuple[r.Resource, Raw]]:
-    """Leave to read the dynamic configuration, which is a ConfigMap of our own namespace."""
+    """Leave to use ConfigMaps of our own namespace: the dynamic configuration, and what was assigned to pods."""
     name = f"{keys.CONTROLLER_ACCOUNT}-config"
     yield (
         r.ROLES,
-        {**_object(r.ROLES, name, namespace=keys.SYSTEM_NAMESPACE), "rules": [_rule("", ["configmaps"], _READ)]},
+        {
+            **_object(r.ROLES, name, namespace=keys.SYSTEM_NAMESPACE),
+            "rules": [_rule("", ["configmaps"], [*_READ, "create", "patch"])],
+        },
     )
     account = {"kind": "ServiceAccount", "name": keys.CONTROLLER_ACCOUNT, "namespace": keys.SYSTEM_NAMESPACE}
     yield (

@@ -60,6 +60,7 @@ from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.webhook.certificates import ensure_certificates
+from tensorfusion.webhook.host_ports import Assignments, assign_routes
 from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
 from tensorfusion.webhook.registration import Address, Registrar
 from tensorfusion.webhook.service import Webhook
@@ -162,7 +163,9 @@ class Process:
 
     async def _prepare_webhook(self) -> None:
         config = self._live_config()
-        webhook = Webhook(self._manager, judge=self._judge, migration=self._migration)
+        assignments = Assignments(self._client, self._settings.host_ports, clock=self._clock)
+        webhook = Webhook(self._manager, judge=self._judge, migration=self._migration, assignments=assignments)
+        self._routes += assign_routes(assignments, authorize=Authorizer(self._client).check)
         certificates = ensure_certificates(self._settings.certificates, [_HOST, "localhost"], now=self._clock.now())
         listener = Listener(
             webhook.app, host=_HOST, port=self._settings.webhook_port, tls=(certificates.certificate, certificates.key)

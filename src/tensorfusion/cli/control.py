@@ -14,6 +14,7 @@ from tensorfusion.cli.folder import Folder
 from tensorfusion.errors import ConfigError
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy
+from tensorfusion.policy.host_ports import DEFAULT_RANGE, PortRange, parse_range
 
 _POLICY = "TF_ISOLATION_MODE_POLICY"
 PROGRESSIVE_MIGRATION = "NVIDIA_OPERATOR_PROGRESSIVE_MIGRATION"
@@ -38,6 +39,7 @@ class Settings:
     run_processes: bool
     isolation_policy: IsolationPolicy = IsolationPolicy.DYNAMIC
     progressive_migration: bool = False
+    host_ports: PortRange = DEFAULT_RANGE
 
 
 @click.command("control")
@@ -62,6 +64,12 @@ class Settings:
     envvar=PROGRESSIVE_MIGRATION,
     help="The nodes also have their makers' device plugins: keep shares and native pods on different devices.",
 )
+@click.option(
+    "--cluster-host-port-range",
+    default=f"{DEFAULT_RANGE.start}-{DEFAULT_RANGE.end}",
+    show_default=True,
+    help="Host ports for pods with the label host-port: auto; the end is not one of them.",
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -76,6 +84,7 @@ def command(
     scheduler_names: tuple[str, ...],
     anonymous_read: bool,
     progressive_migration: bool,
+    cluster_host_port_range: str,
     identity: str | None,
     lease_seconds: float,
     run_processes: bool,
@@ -113,6 +122,7 @@ def command(
         run_processes=run_processes,
         isolation_policy=_isolation_policy(os.environ.get(_POLICY, "dynamic")),
         progressive_migration=progressive_migration,
+        host_ports=parse_range(cluster_host_port_range, flag="--cluster-host-port-range"),
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

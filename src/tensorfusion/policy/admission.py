@@ -26,6 +26,7 @@ from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.canary import Canary, canary_of
 from tensorfusion.policy.container_patch import patch_containers
+from tensorfusion.policy.host_ports import HostPort, host_port_of, wants_port
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
 from tensorfusion.policy.migration import (
     NO_MIGRATION,
@@ -97,6 +98,7 @@ class Verdict:
 
     ``admitted`` says that the pod takes a share; an allowed pod that takes none is not admitted. ``canary`` makes the
     changes depend on the counter of the pod's controller: where that is full, the pod stays as ``left_native`` says.
+    ``host_port`` asks for a port beside the changes.
     """
 
     ops: tuple[Op, ...] = ()
@@ -104,6 +106,7 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     admitted: bool = False
     canary: Canary | None = None
+    host_port: HostPort | None = None
 
 
 UNCHANGED = Verdict()
@@ -159,8 +162,10 @@ def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Sna
     metadata = _mapping(pod.get("metadata"))
     labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
     forged = _UNSET_ON_NEW_PODS.intersection(annotations)
-    if forged and not (forged == _COUNTED and keys.ENABLED_REPLICAS in annotations):
-        return forged_annotation(annotations, min(forged))
+    if forged:
+        forged -= _carried(labels, annotations)
+        if forged:
+            return forged_annotation(annotations, min(forged))
     verdict = UNCHANGED
     migrated = Patch()
     native = migration.sees_native_pods and _asks_native(pod, snapshot)
@@ -209,8 +214,9 @@ def left_native(pod: Mapping[str, Json], snapshot: Snapshot, *, migration: Migra
 def _native_verdict(pod: Mapping[str, Json], verdict: Verdict, *, placed_by_us: bool) -> Verdict:
     """The verdict about a pod that takes no share; ``placed_by_us``: our scheduler looks after its native devices."""
     metadata = _mapping(pod.get("metadata"))
-    if keys.POD_COUNTER_KEY in (annotations := _mapping(metadata.get("annotations"))):
-        return forged_annotation(annotations, keys.POD_COUNTER_KEY)
+    for key in (keys.POD_COUNTER_KEY, keys.PORT_NUMBER):
+        if key in (annotations := _mapping(metadata.get("annotations"))):
+            return forged_annotation(annotations, key)
     if _mapping(metadata.get("labels")).get(keys.COMPONENT) == "worker":
         # Everyone downstream takes the label as the word of admission.
         return _forbidden(
@@ -220,6 +226,19 @@ def _native_verdict(pod: Mapping[str, Json], verdict: Verdict, *, placed_by_us: 
     if placed_by_us:
         return replace(verdict, ops=tuple(native_placement(pod).ops))
     return verdict
+
+
+def _carried(labels: Mapping[str, str], annotations: Mapping[str, str]) -> set[str]:
+    """What only the system writes and a pod may carry all the same: it was put there when the pod was looked at first.
+
+    Whoever carries out the verdict makes sure of that.
+    """
+    found = set()
+    if keys.ENABLED_REPLICAS in annotations and annotations.keys() >= _COUNTED:
+        found |= _COUNTED
+    if labels.get(keys.HOST_PORT) == "auto":
+        found.add(keys.PORT_NUMBER)
+    return found
 
 
 def forged_annotation(annotations: Mapping[str, str], key: str) -> Verdict:
@@ -251,6 +270,7 @@ def _admit_enabled(
     wishes = parse_wishes(annotations)
     if wishes.enabled_replicas == 0:  # rollback: new pods are native again
         return UNCHANGED
+    host_port = host_port_of(labels, containers, annotations) if wants_port(labels) else None
     canary = canary_of(pod, wishes.enabled_replicas) if wishes.enabled_replicas is not None else None
     profile = _profile(wishes, namespace, snapshot)
     pool = _pool(wishes, profile, snapshot, allowed=_allowed_pools(namespace, snapshot))
@@ -306,7 +326,9 @@ def _admit_enabled(
         warnings += inject(patch, spec, limiter=limiter, containers=injected)
     elif beside is not None:
         warnings += inject_sidecar(patch, spec, sidecar=beside, containers=injected)
-    return Verdict(ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True, canary=canary)
+    return Verdict(
+        ops=tuple(patch.ops), warnings=tuple(map(one_line, warnings)), admitted=True, canary=canary, host_port=host_port
+    )
 
 
 def _worker_hash(pod: Mapping[str, Json]) -> str:
@@ -472,9 +494,6 @@ def _unused(
             f"WorkloadProfile {profile.key}: isolation {profile.spec.isolation.value} does not count, soft is used: "
             f"set annotation {keys.ISOLATION}"
         )
-    host_port = f"{keys.DOMAIN}/host-port"
-    if host_port in labels:
-        warnings.append(f"label {host_port}: this version allocates no host ports")
     if not wishes.autoscale and keys.AUTOSCALE_TARGET in annotations:
         warnings.append(f"annotation {keys.AUTOSCALE_TARGET}: it counts only with {keys.AUTOSCALE}")
     return warnings

@@ -35,7 +35,7 @@ from tensorfusion.policy.admission import (
     left_native,
     one_line,
 )
-from tensorfusion.policy.canary import Canary
+from tensorfusion.policy.canary import Canary, reservation_id
 from tensorfusion.policy.guards import (
     CONFLICT,
     Accounts,
@@ -47,6 +47,7 @@ from tensorfusion.policy.guards import (
     review_foreign_binding,
     review_update,
 )
+from tensorfusion.policy.host_ports import DEFAULT_RANGE, HostPort
 from tensorfusion.policy.migration import NO_MIGRATION, Migration
 from tensorfusion.policy.patches import Patch
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
@@ -54,6 +55,7 @@ from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.metrics import counter, histogram
 from tensorfusion.webhook.canary import CanaryGate, NoAnswer, Place, marks
 from tensorfusion.webhook.fence import Fence
+from tensorfusion.webhook.host_ports import Assignments
 from tensorfusion.webhook.lookup import CachedObjects, LiveModels, Overlay
 from tensorfusion.webhook.resizing import Judge, Resizing, unjudged
 
@@ -91,6 +93,7 @@ class Webhook:
         accounts: Accounts | None = None,
         judge: Judge = unjudged,
         migration: Callable[[], Migration] = lambda: NO_MIGRATION,
+        assignments: Assignments | None = None,
         lease: Key = Key(keys.SYSTEM_NAMESPACE, keys.LEADER_LEASE),  # noqa: B008  (frozen)
     ) -> None:
         self._client: Api = manager.client
@@ -104,6 +107,7 @@ class Webhook:
         )
         self._migration = migration
         self._clock = manager.clock
+        self._assignments = assignments or Assignments(manager.client, DEFAULT_RANGE, clock=manager.clock)
         self._gate = CanaryGate(manager.client, clock=manager.clock)
         self._resizing = Resizing(judge)
         self.fence = Fence()
@@ -145,9 +149,31 @@ class Webhook:
                     f"enabled ones: {error}; create it again"
                 )
                 return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=one_line(message))
+        if verdict.host_port is not None:
+            try:
+                verdict = await self._give_port(verdict, verdict.host_port, pod, request)
+            except ApiError as error:
+                message = f"label {keys.HOST_PORT}: no host port could be assigned, try again: {error}"
+                return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=one_line(message))
         if verdict.denial is not None:
             return _denied(verdict.denial)
         return AdmissionResponse(allowed=True, patch=verdict.ops, warnings=verdict.warnings)
+
+    async def _give_port(self, verdict: Verdict, wish: HostPort, pod: Raw, request: AdmissionRequest) -> Verdict:
+        """The verdict with a host port of the cluster's range."""
+        annotations = _mapping(_mapping(pod.get("metadata")).get("annotations"))
+        dry_run = bool(request.dry_run)
+        if keys.PORT_NUMBER in annotations:
+            port = wish.claimed
+            if port is None or wish.found != port or not (dry_run or await self._assignments.is_reserved(port)):
+                return forged_annotation(annotations, keys.PORT_NUMBER)
+            return verdict
+        port = await self._assignments.host_port(reservation_id(request.uid), dry_run=dry_run)
+        patch = Patch()
+        patch.ops.extend(verdict.ops)
+        patch.set(wish.path, wish.found, port)
+        patch.merge("/metadata/annotations", annotations, {keys.PORT_NUMBER: str(port)})
+        return replace(verdict, ops=tuple(patch.ops))
 
     async def _count(self, verdict: Verdict, canary: Canary, pod: Raw, request: AdmissionRequest) -> Verdict:
         """What becomes of an admitted pod of a canary: the only thing that admission writes beside the pod."""
