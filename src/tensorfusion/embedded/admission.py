@@ -10,6 +10,7 @@ from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.calls import Asked, Operation
 from tensorfusion.embedded.limits import Limits
 from tensorfusion.embedded.pod_admission import PodAdmission
+from tensorfusion.embedded.quotas.quotas import Quotas
 from tensorfusion.embedded.statuses import forbidden, not_found
 from tensorfusion.embedded.store import ObjectKey, Store
 from tensorfusion.embedded.webhooks import Webhooks
@@ -28,6 +29,7 @@ class Admission:
         self._webhooks = webhooks
         self._pods = PodAdmission(store, run_processes=run_processes)
         self._limits = Limits(store)
+        self.quotas = Quotas(store)
 
     async def mutate(self, asked: Asked) -> None:
         """Complete and mutate ``asked.obj``.
@@ -61,6 +63,7 @@ class Admission:
         hooks = self._webhooks.validating(asked)
         if hooks:
             await self._webhooks.validate(asked, hooks)
+        self.quotas.charge(asked)
 
     def _complete(self, asked: Asked) -> None:
         if asked.kind.resource.id == PODS.id:

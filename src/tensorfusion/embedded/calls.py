@@ -1,5 +1,6 @@
 """What travels with a request through the operations: who asks, how strictly, and what is to be admitted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -56,7 +57,7 @@ class Asked:
     """One write on its way through admission. Mutation replaces ``obj``.
 
     ``shape`` names group, version and kind of ``obj`` where it is not an object of ``kind`` (a Binding, a Scale).
-    ``old_data`` is ``old`` as it is stored.
+    ``old_data`` is ``old`` as it is stored. Where admission charged something, ``settle`` gives back what was not used.
     """
 
     operation: Operation
@@ -69,6 +70,13 @@ class Asked:
     old_data: bytes | None = None
     subresource: str = ""
     shape: tuple[str, str, str] | None = None
+    settle: Callable[[], None] | None = None
+
+    def release(self) -> None:
+        """The write is over, for better or worse."""
+        if self.settle is not None:
+            self.settle()
+            self.settle = None
 
     @property
     def wanted(self) -> JsonObject:

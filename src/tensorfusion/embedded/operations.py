@@ -129,15 +129,17 @@ class Operations:
             asked.obj, asked.name = obj, metadata["name"]
             await self.admission.validate(asked)
             key = ObjectKey(kind.resource.id, namespace, metadata["name"])
-            if asked.call.dry_run:
-                if self.store.latest(key) is not None:
-                    raise already_exists(kind.resource, key.name)
-                return dry_record(key, obj)
             try:
+                if asked.call.dry_run:
+                    if self.store.latest(key) is not None:
+                        raise already_exists(kind.resource, key.name)
+                    return dry_record(key, obj)
                 return await self.store.put(key, expected=0, make=_maker(kind, key, obj))
             except RevisionMismatch as error:
                 if not prefix or attempt == _ATTEMPTS - 1:
                     raise already_exists(kind.resource, key.name) from error
+            finally:
+                asked.release()
         raise already_exists(kind.resource, metadata["name"])
 
     # --- change ---
@@ -227,9 +229,10 @@ class Operations:
         self._validate(kind, new, old, subresource=subresource)
         asked.obj = new
         await self.admission.validate(asked)
-        if new == old:
-            return record
-        return await self.write(kind, record, new, call)
+        try:
+            return record if new == old else await self.write(kind, record, new, call)
+        finally:
+            asked.release()
 
     async def write(self, kind: Kind, record: Record, new: JsonObject, call: Call) -> Record:
         """Replace a record, or remove it when nothing holds an object that is being deleted any more.

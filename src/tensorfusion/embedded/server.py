@@ -35,6 +35,7 @@ from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.namespaces import Namespaces
 from tensorfusion.embedded.operations import Operations
+from tensorfusion.embedded.quotas.status import QuotaStatus
 from tensorfusion.embedded.routes import Routes
 from tensorfusion.embedded.services import ServiceAddresses
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
@@ -96,6 +97,7 @@ class Server:
         self.operations.complete[SERVICES.id] = ServiceAddresses(self.store).complete
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
+        self._quota_status = QuotaStatus(self.operations, admission.quotas)
         routes = Routes(
             self.operations,
             Reviews(rbac, tokens),
@@ -139,6 +141,7 @@ class Server:
                             ("garbage", self._garbage.run),
                             ("namespaces", self._namespaces.run),
                             ("definitions", self._definitions.run),
+                            ("quotas", self._quota_status.run),
                             *(() if self._audit is None else (("audit", self._audit[1].run),)),
                         )
                     ]

@@ -278,3 +278,9 @@ def deployment(name: str = "d", **spec: Any) -> dict[str, Any]:
 @pytest.fixture
 def make_deployment() -> Callable[..., dict[str, Any]]:
     return deployment
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """``eventually``, for test modules."""
+    return eventually
