@@ -1,6 +1,7 @@
 """Clusters, connections, ProviderConfigs and the kinds that are not served yet, on the embedded and a real server."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +107,43 @@ def test_the_vendors_provider_configs_are_installed(cluster: Cluster) -> None:
         "ppu-provider": "PPU",
         "moorethreads-provider": "MooreThreads",
     }
+
+
+UNKNOWN = {
+    "our own kind": ("GPUPool", "spec: {capacityConfg: {}}", "spec.capacityConfg: wanted capacityConfig"),
+    "a built-in kind": ("Deployment", "spec: {replica: 2}", "did you mean spec.replicas?"),
+    "a list of a built-in kind": (
+        "Deployment",
+        "spec: {template: {spec: {containers: [{nam: a}]}}}",
+        "did you mean spec.template.spec.containers[0].name?",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNKNOWN))
+def test_apply_names_the_nearest_field(cluster: Cluster, namespace: str, name: str, tmp_path: Path) -> None:
+    kind, spec, said = UNKNOWN[name]
+    version = "apps/v1" if kind == "Deployment" else "tensor-fusion.ai/v1"
+    file = tmp_path / "wrong.yaml"
+    file.write_text(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: wrong}}\n{spec}\n")
+    done = cluster.program("apply", "-f", str(file), "-n", namespace, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_apply_says_what_it_rewrote_and_ignores_the_namespace_of_a_cluster_scoped_kind(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    name = f"s-{uuid.uuid4().hex[:6]}"
+    file = tmp_path / "source.yaml"
+    file.write_text(
+        f"apiVersion: tensor-fusion.ai/v1\nkind: AzureGPUSource\nmetadata: {{name: {name}, namespace: elsewhere}}\n"
+        "spec: {subscriptionId: s, location: eastus, vmSize: big, resourceGroup: g, targetGPUPool: p, maxInstances: 2}\n"
+    )
+    done = cluster.program("apply", "-f", str(file))
+    assert f"{file}: AzureGPUSource {name}: spec.location: eastus -> spec.region: eastus" in done.stderr
+    assert "metadata.namespace: elsewhere is ignored: AzureGPUSource is cluster-scoped" in done.stderr
+    found = cluster.run(lambda client: client.get(r.AZURE_GPU_SOURCES, dict, name))
+    assert (found["spec"]["sourceType"], found["spec"]["vm"]["vmSizes"]) == ("vm", ["big"])
+    assert cluster.program("apply", "-f", str(file)).stdout == f"azuregpusources.tensor-fusion.ai/{name} unchanged\n"
+    cluster.run(lambda client: client.delete(r.AZURE_GPU_SOURCES, name))

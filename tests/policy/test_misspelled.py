@@ -47,3 +47,8 @@ def test_keys_that_resemble_nothing_of_ours_are_left_alone(world: Any, key: str)
 
 def test_keys_that_no_json_object_can_have_break_nothing(world: Any) -> None:
     assert world.decide({"metadata": {"labels": [], "annotations": None}, "spec": {}}) is not None
+
+
+@pytest.mark.parametrize("key", ["port-name", "auto-replicas", "partition", "provisioned", "resource-claim-template"])
+def test_keys_of_the_api_that_nobody_reads_yet_are_no_mistakes(world: Any, key: str) -> None:
+    assert world.decide(pod({}, {f"{keys.DOMAIN}/{key}": "1"})).warnings == ()

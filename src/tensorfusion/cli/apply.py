@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tensorfusion.cli.field_hints import field_hints
 from tensorfusion.cli.manifests import Manifest, read_manifests, tell
 from tensorfusion.cli.session import cluster_options, with_client
 from tensorfusion.errors import ApiError, ConfigError, TensorFusionError
@@ -43,8 +44,17 @@ async def apply_manifests(client: Client, manifests: list[Manifest], *, namespac
             click.echo(await apply_one(client, manifest.document, namespace=namespace))
         except TensorFusionError as error:
             refused += 1
-            click.echo(f"error: {manifest.source}: {error}", err=True)
+            hint = await _hint(client, manifest.document, error)
+            click.echo(f"error: {manifest.source}: {error}{hint}", err=True)
     return refused
+
+
+async def _hint(client: Client, document: Any, error: TensorFusionError) -> str:  # Any: whatever the file holds
+    """The nearest names of fields that the server did not know."""
+    if not isinstance(error, ApiError):
+        return ""
+    resource, _ = await _address(client, document)
+    return await field_hints(client, resource, str(error))
 
 
 async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  # Any: whatever the file holds

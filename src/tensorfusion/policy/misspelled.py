@@ -14,6 +14,14 @@ _KNOWN = frozenset(
     for name, value in vars(keys).items()
     if name.isupper() and isinstance(value, str) and value.startswith(_PREFIX)
 )
+_OTHERS = frozenset(
+    _PREFIX + name
+    for name in (
+        *("host-port", "port-name", "partition", "auto-replicas", "standalone-worker-mode", "llm-route"),
+        *("resource-claim-template", "expansion-source", "provisioned", "arch", "used-by", "display-name"),
+    )
+)
+"""Keys of the API that this version does not read: known, and no mistake."""
 _MOST = 3
 
 
@@ -22,7 +30,7 @@ def misspelled(labels: Iterable[object], annotations: Iterable[object]) -> tuple
     found: list[str] = []
     for what, names in (("label", labels), ("annotation", annotations)):
         for name in names:
-            if not isinstance(name, str) or not name.startswith(_PREFIX) or name in _KNOWN:
+            if not isinstance(name, str) or not name.startswith(_PREFIX) or name in _KNOWN or name in _OTHERS:
                 continue
             likely = nearest(name.removeprefix(_PREFIX)[:64], (known.removeprefix(_PREFIX) for known in _KNOWN))
             if likely and len(found) < _MOST:

@@ -13,7 +13,7 @@ from tensorfusion.model.crd import KINDS
 from tensorfusion.model.resources import GROUP, VERSION
 from tensorfusion.policy.dialects import azure_source, intelligence, llm_route, pods, quota
 from tensorfusion.policy.dialects.draft import Draft, Json, Refusal
-from tensorfusion.policy.nearest import did_you_mean, unknown_fields
+from tensorfusion.policy.unknown_fields import one_of, unknown_fields
 
 _API_VERSION = f"{GROUP}/{VERSION}"
 
@@ -67,5 +67,4 @@ def _namespace(draft: Draft, kind: str) -> None:
 
 
 def _no_such_kind(kind: str) -> Refusal:
-    wanted = did_you_mean(kind, KINDS) or f"one of {', '.join(sorted(KINDS))}"
-    return Refusal("kind", wanted, f"{kind}, which this version does not have")
+    return Refusal("kind", one_of(kind, sorted(KINDS)), f"{kind}, which this version does not have")
