@@ -364,3 +364,88 @@ def test_what_ended_unseen_is_said_to_be_unknown(pods: Any, world: Any, pod_stat
     ending = pod_state(pods.ended("web"))["terminated"]
     assert (ending["reason"], ending["exitCode"]) == ("ContainerStatusUnknown", 137)
     assert wait_until(lambda: marked(uid), lambda left: not left) == []
+
+
+@pytest.mark.parametrize("kind", ["subPath", "workingDir", "mount"])
+def test_nothing_is_made_where_a_host_path_leads(pods: Any, tmp_path: Path, kind: str) -> None:
+    """The node may be root: a pod must not have folders made outside its own."""
+    volumes = [{"name": "host", "hostPath": {"path": str(tmp_path)}}, {"name": "own", "emptyDir": {}}]
+    mounts = [{"name": "host", "mountPath": "/host"}]
+    container: dict[str, Any] = {"volumeMounts": mounts}
+    if kind == "subPath":
+        mounts[0]["subPath"] = "new"
+    elif kind == "workingDir":
+        container["workingDir"] = "/host/new"
+    else:
+        mounts.append({"name": "own", "mountPath": "/host/new"})
+    pods.shell("job", "true", volumes=volumes, container=container)
+    pods.until("job", lambda _: "inside a hostPath" in pods.events("job").get("FailedMount", ""))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_path_is_a_link(pods: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of the host\n")
+    volumes = [{"name": "host", "hostPath": {"path": str(tmp_path)}}]
+    mounts = [{"name": "host", "mountPath": "/host"}]
+    script = 'readlink "$TENSORFUSION_ROOT/host"; readlink -f "$TENSORFUSION_ROOT/host" || true'
+    pods.shell("job", script, volumes=volumes, container={"volumeMounts": mounts})
+    pods.ended("job")
+    assert pods.log("job").splitlines()[0].endswith("/volumes/host")
+
+
+def test_earlier_attempts_are_remembered_over_a_restart(pods: Any, world: Any) -> None:
+    pods.shell("web", "test -e tried || { touch tried; exit 3; }; exec sleep 600", restartPolicy="Always")
+    pod = pods.until(
+        "web",
+        lambda pod: (
+            condition(pod, "Ready").get("status") == "True"
+            and pod["status"]["containerStatuses"][0]["restartCount"] == 1
+        ),
+    )
+    before = pod["status"]["containerStatuses"]
+    world.stop_node()
+    world.start_node()
+    pods.shell("after", "true")
+    pods.ended("after")
+    assert pods.get("web")["status"]["containerStatuses"] == before
+    assert before[0]["restartCount"] == 1
+    assert before[0]["lastState"]["terminated"]["exitCode"] == 3
+
+
+def test_numbers_of_users_are_not_given_out_twice_after_a_restart(pods: Any, world: Any) -> None:
+    old = pods.shell("old", "exec sleep 600")
+    pods.running("old")
+    world.stop_node()
+    new = pods.shell("new", "exec sleep 600")
+    world.start_node()
+    pods.running("new")
+    slots = [(world.data / "node" / "pods" / pod["metadata"]["uid"] / "slot").read_text() for pod in (old, new)]
+    assert slots[0] != slots[1]
+
+
+def test_a_hook_after_the_start_runs_once(pods: Any, world: Any) -> None:
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "echo hook >> hooks"]}}}
+    pods.shell("web", "exec sleep 600", container={"lifecycle": hook})
+    pods.until("web", lambda pod: condition(pod, "Ready").get("status") == "True")
+    moved = condition(pods.get("web"), "Ready")["lastTransitionTime"]
+    world.stop_node()
+    world.start_node()
+    pods.shell("after", "true")
+    pods.ended("after")
+    assert condition(pods.get("web"), "Ready") == {"type": "Ready", "status": "True", "lastTransitionTime": moved}
+    spaces = Path((world.data / "node" / "spaces.path").read_text())
+    hooks = spaces / pods.get("web")["metadata"]["uid"] / "containers" / "c" / "home" / "hooks"
+    assert hooks.read_text() == "hook\n"
+
+
+def test_what_escapes_its_mark_is_known_by_its_user(pods: Any, wait_until: Until) -> None:
+    pod = pods.shell("web", "exec sleep 600")
+    pods.running("web")
+    uid = pod["metadata"]["uid"]
+    user = pods.world.data / "node" / "pods" / uid / "user"
+    assert user.exists() == can_switch()
+    if can_switch():
+        number = int(user.read_text())
+        assert len(marked("nobody's", number)) == 1
+        pods.delete("web", gracePeriodSeconds=0)
+        assert wait_until(lambda: marked("nobody's", number), lambda left: not left) == []

@@ -36,6 +36,7 @@ from tensorfusion.units import Rounding, to_bytes
 
 _NICE, _NICE_WITHOUT_REQUEST = 5, 10
 _MOST_TERMINATION_MESSAGE = 4096
+_READ_SECONDS = 5.0
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -71,7 +72,8 @@ class Housing:
 class Container:
     """One container of a pod. ``state`` and ``last_state`` are in the API's words."""
 
-    def __init__(self, spec: Raw, housing: Housing, *, restart: str) -> None:
+    def __init__(self, spec: Raw, housing: Housing, *, restart: str, before: Raw) -> None:
+        """``before`` is the container's status in the API, empty when it has none."""
         self.spec = spec
         self.name: str = spec["name"]
         self._housing = housing
@@ -89,7 +91,8 @@ class Container:
         self._back_off = BackOff(housing.timing)
         self._image_back_off = BackOff(housing.timing, failures=1)
         self._uid: int | None = None
-        self._adopt()
+        self._adopted = False
+        self._adopt(before)
 
     # --- what others ask ---
 
@@ -140,21 +143,25 @@ class Container:
             self._housing.say("Killing", f"Stopping container {self.name}")
             await self._end_attempt(grace)
         self.ready = self.started = False
-        self.state = _terminated(await self.attempt.wait(), self._id(self.attempt))
+        if "terminated" not in self.state:
+            self.state = _terminated(await self.attempt.wait(), self._id(self.attempt))
         self._housing.changed()
 
-    def _adopt(self) -> None:
-        """Go on with what an earlier node process started."""
+    def _adopt(self, before: Raw) -> None:
+        """Go on with what an earlier node process started: what was ready is, until a probe says otherwise."""
         found = attempts_in(self._housing.place.container(self.name))
         if not found:
             return
         self.attempt = found[-1]
         self._back_off = BackOff(self._housing.timing, failures=min(self.attempt.number, 6))
-        if len(found) > 1 and (before := found[-2].ending()) is not None:
-            self.last_state = _terminated(before, self._id(found[-2]))
+        if len(found) > 1 and (earlier := found[-2].ending()) is not None:
+            self.last_state = _terminated(earlier, self._id(found[-2]))
         ended = self.attempt.ending()
         if ended is None:
+            self._adopted = True
             self.state = {"running": {"startedAt": self.attempt.started_at}}
+            if before.get("containerID") == self.container_id:
+                self.ready, self.started = bool(before.get("ready")), bool(before.get("started"))
         else:
             self.state = _terminated(ended, self._id(self.attempt))
             if not starts_again(self._restart, exit_code=ended.code):
@@ -168,6 +175,7 @@ class Container:
                 break
             except Waiting as problem:
                 await self._wait_for(problem)
+        self._adopted = False
         number = self.attempt.number + 1 if self.attempt is not None else 0
         if "terminated" in self.state:
             self.last_state = self.state
@@ -284,7 +292,7 @@ class Container:
             return
         target = self._target()
         hook = (self.spec.get("lifecycle") or {}).get("postStart")
-        if hook:
+        if hook and not self._adopted:
             try:
                 await run_handler(hook, target, timeout=None)
             except HandlerFailed as problem:
@@ -326,7 +334,7 @@ class Container:
             await asyncio.sleep(probe.get("periodSeconds") or 10)
 
     async def _keep_ready(self, probe: Raw, target: Target) -> None:
-        in_a_row, before = 0, self.ready
+        in_a_row, before = 1, self.ready
         await asyncio.sleep(probe.get("initialDelaySeconds") or 0)
         while True:
             result = await self._probe(probe, "Readiness", target)
@@ -385,16 +393,19 @@ class Container:
         if ".." in path.parts or not os.path.lexists(path):
             return ""
         uid = self._uid
-        done = subprocess.run(  # a fixed program
-            ["/usr/bin/head", "-c", str(_MOST_TERMINATION_MESSAGE), str(path)],
-            capture_output=True,
-            check=False,
-            timeout=5,
-            env={},
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else [],
-        )
+        try:
+            done = subprocess.run(  # a fixed program
+                ["/usr/bin/head", "-c", str(_MOST_TERMINATION_MESSAGE), str(path)],
+                capture_output=True,
+                check=False,
+                timeout=_READ_SECONDS,
+                env={},
+                user=uid,
+                group=uid,
+                extra_groups=None if uid is None else [],
+            )
+        except (OSError, subprocess.TimeoutExpired):  # no such program here, or the file is a pipe
+            return ""
         return done.stdout.decode("utf-8", "replace")
 
 

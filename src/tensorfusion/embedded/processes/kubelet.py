@@ -119,13 +119,14 @@ class ProcessKubelet:
     def _clear(self, live: set[str]) -> None:
         """End and remove what belongs to pods that went while nobody watched."""
         for uid in self._node.places.known():
-            if uid in live:
-                continue
             place = self._node.places.pod(uid)
+            if uid in live:
+                self._node.users.of(place.state)  # before anybody else could get its number
+                continue
             for pid in shims_of(place.state):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGQUIT)
-            kill_marked(uid)
+            kill_marked(place.state)
             shutil.rmtree(place.space, ignore_errors=True)
             shutil.rmtree(place.state, ignore_errors=True)
             log.info("a pod went while the node process was away", uid=uid)

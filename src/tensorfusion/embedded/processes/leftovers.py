@@ -1,7 +1,8 @@
-"""End what pods left behind: every shim of a folder, every process that carries a pod's mark.
+"""End what pods left behind: every shim of a folder, every process that is a pod's.
 
 Standard library only, because the supervisor and ``tensorfusion down`` call it. Processes are recognised by their
-environment, which holds the pod's uid, and shims by their command line, which names the cluster's folder.
+environment, which holds the pod's uid, or by their user, where the pod has one of its own; shims by their command line,
+which names the cluster's folder.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 MARK = "TENSORFUSION_POD_UID"
+OWN_USER = "user"
+"""File in a pod's state folder: the number of the user that is the pod's alone."""
 _ORDERLY = 5.0
 _KILL = 5.0
 _POLL = 0.02
@@ -29,20 +32,26 @@ def shims_of(folder: Path) -> list[int]:
     return found
 
 
-def marked(uid: str) -> list[int]:
-    """The pids of the processes of one pod."""
+def marked(uid: str, user: int | None = None) -> list[int]:
+    """The pids of the processes of one pod; ``user`` is the user that is its alone."""
     mark = f"{MARK}={uid}".encode()
     found = []
     for pid in _pids():
         with contextlib.suppress(OSError):
-            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if (user is not None and Path(f"/proc/{pid}").stat().st_uid == user) or (
+                mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            ):
                 found.append(pid)
     return found
 
 
-def kill_marked(uid: str) -> None:
-    """Kill what still runs of a pod: commands that were executed in it, and whatever escaped its shims."""
-    _until_none(lambda: marked(uid), _KILL, signal.SIGKILL)
+def kill_marked(state: Path) -> None:
+    """Kill what still runs of the pod with this state folder: commands executed in it, whatever escaped its shims."""
+    try:
+        user = int((state / OWN_USER).read_text())
+    except (OSError, ValueError):
+        user = None
+    _until_none(lambda: marked(state.name, user), _KILL, signal.SIGKILL)
 
 
 def end_workloads(data: Path) -> int:
@@ -56,7 +65,7 @@ def end_workloads(data: Path) -> int:
     _wait(lambda: shims_of(pods), _ORDERLY)
     _until_none(lambda: shims_of(pods), _KILL, signal.SIGQUIT)
     for path in pods.iterdir():
-        kill_marked(path.name)
+        kill_marked(path)
     return len(running)
 
 

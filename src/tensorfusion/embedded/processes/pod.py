@@ -6,7 +6,7 @@ the API, and ``run`` goes on from there.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -111,13 +111,16 @@ class PodRun:
         )
         housing = self._housing()
         policy = pod.spec.get("restartPolicy", "Always")
+        before = _by_name(pod.status.get("initContainerStatuses"))
         self.inits = [
-            Container(
-                spec, housing, restart=spec.get("restartPolicy") or ("Never" if policy == "Never" else "OnFailure")
-            )
+            Container(spec, housing, restart=_init_policy(spec, policy), before=before.get(spec["name"], {}))
             for spec in pod.spec.get("initContainers") or ()
         ]
-        self.containers = [Container(spec, housing, restart=policy) for spec in pod.spec["containers"]]
+        before = _by_name(pod.status.get("containerStatuses"))
+        self.containers = [
+            Container(spec, housing, restart=policy, before=before.get(spec["name"], {}))
+            for spec in pod.spec["containers"]
+        ]
         self.seen(pod)
 
     def seen(self, pod: NodePod) -> None:
@@ -166,18 +169,25 @@ class PodRun:
             await asyncio.gather(life, deleted, return_exceptions=True)
 
     async def _live(self) -> None:
-        deadline = self.pod.spec.get("activeDeadlineSeconds")
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(self._seconds_left()):
                 ended = await self._run_containers()
             reason = message = ""
         except TimeoutError:
             await self._stop(self._stated_grace())
             ended, reason = "Failed", "DeadlineExceeded"
             message = "Pod was active on the node longer than the specified deadline"
-        await asyncio.to_thread(kill_marked, self.pod.metadata.uid)
+        await asyncio.to_thread(kill_marked, self._place.state)
         self._facts = replace(self._facts, ended=ended, reason=reason, message=message)
         self._changed.set()
+
+    def _seconds_left(self) -> float | None:
+        """Until the pod's own deadline, counted from its first start; None when it has none."""
+        stated = self.pod.spec.get("activeDeadlineSeconds")
+        if stated is None:
+            return None
+        ran = self._node.clock.now() - datetime.fromisoformat(self._facts.started_at).astimezone(UTC)
+        return max(float(stated) - ran.total_seconds(), 0.0)
 
     async def _run_containers(self) -> str:
         """Run everything to its end; the phase that this comes to."""
@@ -270,7 +280,7 @@ class PodRun:
     async def _remove(self) -> None:
         """The last status, then the object, then the folders."""
         meta = self.pod.metadata
-        await asyncio.to_thread(kill_marked, meta.uid)
+        await asyncio.to_thread(kill_marked, self._place.state)
         if not self._gone:
             await self._write_status()
             with contextlib.suppress(NotFound, Conflict):  # gone, or another pod of that name
@@ -314,6 +324,15 @@ class PodRun:
         except (NotFound, Conflict, Invalid) as error:
             log.debug("status refused", pod=self.pod.key, error=error)
         self._written = status
+
+
+def _by_name(statuses: Sequence[Raw] | None) -> dict[str, Raw]:
+    return {status["name"]: status for status in statuses or ()}
+
+
+def _init_policy(spec: Raw, pod_policy: str) -> str:
+    """A sidecar says itself that it runs always; any other init container is tried until it succeeds."""
+    return spec.get("restartPolicy") or ("Never" if pod_policy == "Never" else "OnFailure")
 
 
 _OURS = frozenset({"PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"})

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensorfusion.embedded.processes.leftovers import OWN_USER
 from tensorfusion.embedded.processes.waiting import CONFIG_ERROR, Waiting
 from tensorfusion.model.meta import Raw
 
@@ -57,7 +58,10 @@ class Users:
             slot = self._free()
             kept.write_text(str(slot))
         self._used.add(slot)
-        return PodUser(slot, FIRST + slot if self.own else None)
+        uid = FIRST + slot if self.own else None
+        if uid is not None:
+            (state / OWN_USER).write_text(str(uid))
+        return PodUser(slot, uid)
 
     def release(self, user: PodUser) -> None:
         self._used.discard(user.slot)

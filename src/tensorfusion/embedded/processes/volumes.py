@@ -140,22 +140,34 @@ def _make_root(place: PodPlace, container: Raw) -> None:
     for mount in sorted(
         container.get("volumeMounts") or (), key=lambda mount: len(PurePosixPath(mount["mountPath"]).parts)
     ):
-        where = f"container {container['name']}: mountPath"
+        where = f"container {container['name']}: mountPath {mount['mountPath']}"
         link = _below(root, mount["mountPath"], where)
-        target = _below(
-            place.volume(mount["name"]), mount.get("subPath") or "", f"{where} {mount['mountPath']}: subPath"
-        )
-        if mount.get("subPath") and not target.exists():
-            target.mkdir(parents=True)
-        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target = _below(place.volume(mount["name"]), mount.get("subPath") or "", f"{where}: subPath")
+        if not target.exists():
+            _make_folder(place, target, where)
+        _make_folder(place, link.parent, where)
+        _check_ours(place, link.parent, where)
         if link.is_dir() and not link.is_symlink() and not any(link.iterdir()):
             link.rmdir()
         if link.exists() or link.is_symlink():
             if link.is_symlink() and link.readlink() == target:
                 continue
-            raise Waiting(CONFIG_ERROR, f"{where} {mount['mountPath']}: something else is there already")
+            raise Waiting(CONFIG_ERROR, f"{where}: something else is there already")
         link.symlink_to(target)
-    working_folder(place, container).mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_folder(place, working_folder(place, container), f"container {container['name']}: workingDir")
+
+
+def _make_folder(place: PodPlace, path: Path, where: str) -> None:
+    """Make a folder, but only one of the pod's own."""
+    if not path.is_dir():
+        _check_ours(place, path, where)
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+
+def _check_ours(place: PodPlace, path: Path, where: str) -> None:
+    """Nothing is written where a hostPath leads to: this may be root, and those are this machine's folders."""
+    if not path.resolve().is_relative_to(place.space.resolve()):
+        raise Waiting(CONFIG_ERROR, f"{where}: is inside a hostPath, where nothing is made: make it before")
 
 
 def _below(root: Path, path: str, where: str) -> Path:
