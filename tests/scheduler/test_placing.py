@@ -127,7 +127,8 @@ async def test_a_pod_that_does_not_fit_says_why_once(world) -> None:
     await world.settle(5)
     reason = world.reason_of("big")
     assert reason.startswith("0/2 nodes are available: 2 devices: not enough vram")
-    assert world.events_of("big")["FailedScheduling"] == reason
+    assert world.events_of("big")["GPUQuotaOrCapacityNotEnough"] == reason
+    assert "FailedScheduling" not in world.events_of("big")
     writes = [call for call in world.api.calls if call.verb == "patch" and call.resource == "pods"]
     assert len(writes) == 1
     await world.settle(1000)  # flushes change nothing, and so write nothing

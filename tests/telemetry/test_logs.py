@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.telemetry.logs import get_logger, setup
+from tensorfusion.telemetry.logs import get_logger, recent_errors, setup
 from tensorfusion.telemetry.metrics import counter, metrics_response
 
 
@@ -78,3 +78,17 @@ def test_metrics_are_served_as_prometheus_text() -> None:
     text, kind = metrics_response()
     assert b'tensorfusion_test_total{result="ok"} 1.0' in text
     assert kind.startswith("text/plain")
+
+
+def test_the_last_warnings_are_remembered_without_secrets_and_nothing_below_them() -> None:
+    setup("error", "c")
+    log = get_logger("x")
+    log.info("quiet")
+    log.error("it broke", token="abc", key="a/b")
+    newest = recent_errors()[-1]
+    assert newest["message"] == "it broke token=[hidden] key=a/b"
+    assert newest["level"] == "error"
+    for number in range(200):
+        log.error("again", number=number)
+    assert len(recent_errors()) <= 50
+    assert recent_errors()[-1]["message"] == "again number=199"

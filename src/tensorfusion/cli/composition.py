@@ -22,6 +22,7 @@ from starlette.routing import Route
 from tensorfusion.cli.access import Authorizer
 from tensorfusion.cli.bundle import WORKLOADS_ACCOUNT
 from tensorfusion.cli.control import Settings
+from tensorfusion.cli.debug_state import debug_route
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.absent_nodes import mark_absent
 from tensorfusion.embedded.controllers.install import install_controllers
@@ -104,6 +105,7 @@ class Process:
         """Connect, and let each wanted component register with the manager."""
         settings = self._settings
         self._client = await self._connect(keys.CONTROLLER_ACCOUNT)
+        self._authorizer = Authorizer(self._client)
         self._manager = Manager(self._client, clock=self._clock)
         self._writer = StatusWriter(self._client, clock=self._clock)
         self._recorder = EventRecorder(self._client, component="tensorfusion", clock=self._clock)
@@ -211,7 +213,6 @@ class Process:
         self._manager.add_task("scheduler", service.run)
         self._live_config()
         self._scheduler = service
-        authorizer = Authorizer(self._client)
         snapshot = CachedObjects(
             pools=self._manager.informer(r.GPU_POOLS, GPUPool),
             profiles=self._manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
@@ -224,7 +225,7 @@ class Process:
         self._routes += routes(
             service,
             admission=lambda pod: _admitted(pod, snapshot, self._migration()),
-            authorize=authorizer.check,
+            authorize=self._authorizer.check,
             anonymous_read=self._settings.anonymous_read,
         )
 
@@ -298,6 +299,8 @@ class Process:
             return Response(body, media_type=content_type)
 
         own = [Route("/healthz", health), Route("/readyz", ready), Route("/metrics", metrics)]
+        identity = self._settings.identity
+        own.append(debug_route(identity, self._electors, lambda: self._scheduler, authorize=self._authorizer.check))
         compressed = Middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM, compresslevel=5)
         app = Starlette(routes=[*own, *self._routes], middleware=[compressed])
         listener = Listener(app, host=_HOST, port=self._settings.http_port)

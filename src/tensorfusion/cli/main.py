@@ -1,6 +1,7 @@
 """The command table: names, one line each, and where the code is. A command's module is imported when it is used."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -63,9 +64,19 @@ def program() -> None:
     """
 
 
+def _set_up_logs() -> None:
+    """Commands are quiet unless TF_LOG_LEVEL says otherwise; a wrong level ends every command with one line."""
+    level = os.environ.get("TF_LOG_LEVEL")
+    if level is not None:
+        from tensorfusion.telemetry.logs import setup
+
+        setup(level, "cli")
+
+
 def main() -> None:
     """Run the program; errors of ours end it with one line and status 1."""
     try:
+        _set_up_logs()
         program(prog_name="tensorfusion")
     except ApiError as error:
         click.echo(f"error: {error} ({error.status_reason})", err=True)

@@ -69,7 +69,7 @@ class GarbageCollector:
         self._operations = operations
         self._store = operations.store
         self._kinds = operations.kinds
-        self._queue: WorkQueue[ObjectKey] = WorkQueue(operations.clock)
+        self._queue: WorkQueue[ObjectKey] = WorkQueue(operations.clock, name="garbage")
         self._waiting: dict[str, ObjectKey] = {}  # owners in foreground deletion, by uid
         self._blocked: set[ObjectKey] = set()  # dependents of a kind that is not served
         self._owners = _Owners(operations)

@@ -5,6 +5,7 @@ right, and one for its kind.
 """
 
 import asyncio
+import time
 from typing import Any
 
 from tensorfusion.embedded.access.authentication import Authenticator
@@ -16,6 +17,7 @@ from tensorfusion.embedded.audit.middleware import ALLOWED, IMPERSONATED, USER
 from tensorfusion.embedded.bodies import Disconnected, Receive
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.meters import long_running, note_request
 from tensorfusion.embedded.node_endpoint import silent
 from tensorfusion.embedded.responses import Response, Send, error_response, send_response, send_stream
 from tensorfusion.embedded.routes import Answer, Request, Routes, Streamed
@@ -33,7 +35,10 @@ from tensorfusion.errors import (
     StoreError,
 )
 from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.telemetry.metrics import metrics_response
 
+_TARGET = "tensorfusion.target"
+_SWITCHING = 101
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _OK = Response(b"ok", media_type="text/plain; charset=utf-8")
 _NOT_READY = Response(b"not ready\n", 503, media_type="text/plain; charset=utf-8")
@@ -68,6 +73,7 @@ class App:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # Any: an ASGI scope
         if scope["type"] != "http":
             return
+        started = time.perf_counter()
         path: str = scope["path"]
         if path in _HEALTH or path.startswith(("/readyz/", "/livez/")):
             health = _OK if self.ready or not path.startswith("/readyz") else _NOT_READY
@@ -85,14 +91,19 @@ class App:
             raise
         except Exception as error:  # noqa: BLE001  # the edge of a request: every error becomes a Status
             answer = error_response(_as_api_error(error, scope))
+        target: Target | None = scope.get(_TARGET)
         if isinstance(answer, Response):
             if b"upgrade" in found:  # what comes after it on the connection is no HTTP that anybody could read
                 answer.headers = (*answer.headers, (b"connection", b"close"))
+            note_request(target, scope["method"], answer.status, seconds=time.perf_counter() - started)
             await send_response(send, answer, gzipped=gzipped)
         elif isinstance(answer, Tunnel):
+            note_request(target, "CONNECT", _SWITCHING, seconds=None)
             await self._join(answer, scope, send)
         else:
-            await self._stream(answer, receive, send)
+            note_request(target, "WATCH", 200, seconds=None)
+            with long_running(target):
+                await self._stream(answer, receive, send)
 
     def drain(self) -> None:
         """End all watches and tunnels, so that connections can close."""
@@ -121,6 +132,7 @@ class App:
             raise refusal(user, attributes)
         scope[ALLOWED] = True
         kind = self._kinds.find(target.group, target.version, target.resource)
+        scope[_TARGET] = target
         request = Request(
             target,
             query,
@@ -144,6 +156,9 @@ class App:
         scope[ALLOWED] = True
         if method not in ("GET", "HEAD"):
             raise method_not_allowed()
+        if path == "/metrics":
+            body, media_type = metrics_response()
+            return Response(body, media_type=media_type)
         return self._documents.answer(path, accept) or _NOT_FOUND
 
     async def _join(self, tunnel: Tunnel, scope: dict[str, Any], send: Send) -> None:

@@ -33,6 +33,7 @@ from tensorfusion.embedded.garbage import GarbageCollector
 from tensorfusion.embedded.http import App
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
+from tensorfusion.embedded.meters import STORES
 from tensorfusion.embedded.namespaces import Namespaces
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.quotas.status import QuotaStatus
@@ -86,6 +87,7 @@ class Server:
         self._authority = authority
         self._admin_token = _admin_token(data / "tokens.csv")
         self.store = Store.open(data / "store.db", history=settings.history)
+        STORES.add(self.store)
         self.kinds = Kinds.builtin()
         rbac = Rbac(self.store)
         accounts = AccountTokens(data / "pki" / "sa.key", self.store, clock=clock)

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ import aiohttp
 
 from tensorfusion.embedded.calls import Asked
 from tensorfusion.embedded.cel import CelError
+from tensorfusion.embedded.meters import WEBHOOK_FAILURES, WEBHOOK_SECONDS
 from tensorfusion.embedded.objects import decode_object, encode_object
 from tensorfusion.embedded.patch import json_patch, parse_json_patch
 from tensorfusion.embedded.selectors import LabelTerms
@@ -133,16 +135,22 @@ class Webhooks:
     async def _ask(self, hook: Hook, asked: Asked, *, mutating: bool) -> Verdict | None:
         """The webhook's answer; None when it failed and that is to be ignored."""
         uid, body = encode_review(asked)
+        started = time.perf_counter()
         try:
             answer = await self._post(hook, body)
             verdict = decode_review(hook.name, uid, answer, mutating=mutating)
         except (_CallFailed, ReviewError) as error:
             message = f'failed calling webhook "{hook.name}": {error}'
-            if hook.failure_policy is FailurePolicy.IGNORE:
+            ignored = hook.failure_policy is FailurePolicy.IGNORE
+            WEBHOOK_FAILURES.add((hook.name, str(ignored).lower()))
+            if ignored:
                 log.warning("webhook failed, ignored", webhook=hook.name, error=str(error))
                 return None
             raise ServerError(f"Internal error occurred: {message}", causes=(FieldCause("", message, ""),)) from error
         asked.call.warnings.extend(verdict.warnings)
+        rejected = "false" if verdict.denial is None else "true"
+        kind = "admit" if mutating else "validating"
+        WEBHOOK_SECONDS.observe((hook.name, asked.operation, rejected, kind), time.perf_counter() - started)
         if verdict.denial is not None:
             raise verdict.denial
         return verdict

@@ -23,6 +23,7 @@ from tensorfusion.errors import ApiError, ServerError, TooManyRequests, Unauthor
 from tensorfusion.kube.codec import status_error
 from tensorfusion.kube.config import Connection
 from tensorfusion.kube.credentials import TokenSource, tls_context
+from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import counter
 
 JSON: Final = "application/json"
@@ -30,6 +31,8 @@ UNSENT: Final = "ConnectionFailed"
 """Reason of a ``ServerError``: the request never reached the server."""
 BROKEN: Final = "ConnectionBroken"
 """Reason of a ``ServerError``: no (whole) answer came; the request may or may not have been carried out."""
+
+log = get_logger(__name__)
 
 RETRIES = counter("tensorfusion_api_retries_total", "Requests sent again by the client.", ("reason",))
 
@@ -138,6 +141,7 @@ class Transport:
         try:
             async with self._gate, self._send(method, path, headers=headers, body=body) as answer:
                 content = await answer.read()
+                log.trace("request", method=method, path=path, status=answer.status, bytes=len(content))
                 if answer.status < 300:
                     return content
                 raise status_error(answer.status, content, retry_after=answer.headers.get("Retry-After"))

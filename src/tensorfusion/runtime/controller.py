@@ -42,7 +42,7 @@ class Controller:
 
     def __init__(self, name: str, reconciler: Reconciler, *, clock: Clock, workers: int = 1) -> None:
         self.name = name
-        self.queue: WorkQueue[Key] = WorkQueue(clock)
+        self.queue: WorkQueue[Key] = WorkQueue(clock, name=name)
         self._reconciler = reconciler
         self._workers = workers
         self._counts = {result: RECONCILES.labels(name, result) for result in ("ok", "error", "terminal", "exception")}
@@ -72,6 +72,7 @@ class Controller:
             log.exception("reconcile failed unexpectedly", controller=self.name, key=key, retry_seconds=delay)
         else:
             self._counts["ok"].inc()
+            log.trace("reconciled", controller=self.name, key=key)
             self.queue.forget(key)
             if result.requeue_after is not None:
                 self.queue.add(key, after=result.requeue_after)

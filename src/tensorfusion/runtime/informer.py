@@ -21,6 +21,7 @@ from tensorfusion.kube.api import Api, Listing, WatchEvent
 from tensorfusion.model.meta import Key, Object
 from tensorfusion.model.resources import Resource
 from tensorfusion.runtime.cache import Cache, IndexFunction
+from tensorfusion.runtime.meters import WATCHES
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import counter
 
@@ -88,7 +89,26 @@ class Informer(Generic[T]):
         self._version: str | None = None
         """Where the next watch starts; None when a list has to come first."""
         self._pause = _FIRST_PAUSE
+        self.events = 0
+        self.restarts = 0
+        self._heard_at: float | None = None
         self.cache: Cache[T] = Cache()
+        WATCHES.add(self)
+
+    @property
+    def resource(self) -> str:
+        """What it copies."""
+        return self._resource.id
+
+    @property
+    def size(self) -> int:
+        """Objects in the cache."""
+        return len(self.cache)
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since a list or watch last brought something; None before the first list."""
+        return None if self._heard_at is None else self._clock.monotonic() - self._heard_at
 
     @property
     def has_synced(self) -> bool:
@@ -128,9 +148,11 @@ class Informer(Generic[T]):
                 await self._watch(self._version)
             except Gone as error:
                 self._version = None
+                self.restarts += 1
                 await self._wait_out("the watch expired, listing again", error)
             except ApiError as error:
                 FAILURES.labels(self._resource.id).inc()
+                self.restarts += 1
                 await self._wait_out("list or watch failed", error)
 
     async def _wait_out(self, event: str, error: ApiError) -> None:
@@ -152,6 +174,7 @@ class Informer(Generic[T]):
             self._tell(changes)
             await asyncio.sleep(0)  # the loop's other work
         self._synced.set()
+        self._heard_at = self._clock.monotonic()
         return listing.resource_version
 
     def _differences(self, listing: Listing[T]) -> Iterator[Sequence[Change[T]]]:
@@ -181,6 +204,8 @@ class Informer(Generic[T]):
             changes = [change for event in batch if (change := self._apply(event)) is not None]
             self._version = batch[-1].resource_version or self._version
             brought = True
+            self.events += len(batch)
+            self._heard_at = self._clock.monotonic()
             self._pause = _FIRST_PAUSE
             self._tell(changes)
         if not brought and self._clock.monotonic() - started < _SHORT_WATCH:

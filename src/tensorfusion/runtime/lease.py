@@ -76,6 +76,11 @@ class LeaderElector:
         self._held = asyncio.Event()
 
     @property
+    def name(self) -> str:
+        """The Lease that is held or wanted."""
+        return self._name
+
+    @property
     def epoch(self) -> int:
         """The transitions of the Lease when this process last held it; -1 before it ever did."""
         return self._epoch

@@ -17,6 +17,8 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from tensorfusion.clock import Clock
+from tensorfusion.runtime.meters import QUEUES, WORK_SECONDS
+from tensorfusion.telemetry.tallies import Timings
 
 K = TypeVar("K", bound=Hashable)
 
@@ -27,7 +29,14 @@ _SLACK = 64
 class WorkQueue(Generic[K]):
     """For one event loop. ``get`` waits for the next key that is due; ``done`` must follow."""
 
-    def __init__(self, clock: Clock, *, base_delay: float = 0.005, max_delay: float = 60.0) -> None:
+    def __init__(
+        self, clock: Clock, *, name: str = "unnamed", base_delay: float = 0.005, max_delay: float = 60.0
+    ) -> None:
+        self.name = name
+        self.adds = 0
+        self.retries = 0
+        self.work = Timings(WORK_SECONDS)
+        self._since: dict[K, float] = {}
         self._clock = clock
         self._base_delay = base_delay
         self._max_delay = max_delay
@@ -42,13 +51,23 @@ class WorkQueue(Generic[K]):
         self._getters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.Task[None] | None = None
         self._timer_due = 0.0
+        QUEUES.add(self)
 
     def __len__(self) -> int:
         """Keys that wait, due or not."""
         return len(self._waiting) + len(self._again)
 
+    @property
+    def working(self) -> int:
+        """Keys that are being worked on."""
+        return len(self._working)
+
     def add(self, key: K, *, priority: int = 0, after: float = 0.0) -> None:
         """Ask for the key to be worked on, not before ``after`` seconds from now."""
+        self.adds += 1
+        self._add(key, priority, after)
+
+    def _add(self, key: K, priority: int, after: float) -> None:
         if key in self._working:
             due = self._clock.monotonic() + max(0.0, after)
             known = self._again.get(key)
@@ -84,12 +103,16 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The key's work is over; if it was added meanwhile, it comes back."""
         self._working.pop(key, None)
+        since = self._since.pop(key, None)
+        if since is not None:
+            self.work.observe(self._clock.monotonic() - since)
         again = self._again.pop(key, None)
         if again is not None:
-            self.add(key, priority=again[0], after=again[1] - self._clock.monotonic())
+            self._add(key, again[0], again[1] - self._clock.monotonic())
 
     def retry(self, key: K) -> float:
         """Add the key again after its backoff, which doubles each time; before or after ``done``. Returns the delay."""
+        self.retries += 1
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(self._max_delay, self._base_delay * 2.0 ** min(failures, 40))
@@ -119,6 +142,7 @@ class WorkQueue(Generic[K]):
             if self._waiting.get(key) == (-negative, None):
                 del self._waiting[key]
                 self._working[key] = -negative
+                self._since[key] = self._clock.monotonic()
                 return key
         return None
 

@@ -95,7 +95,7 @@ class Binder:
         self._settle = settle
         self._ready: asyncio.Queue[Binding] = asyncio.Queue(maxsize=2 * BACKLOG)
         self._doubts: dict[str, _Doubt] = {}
-        self._reads: WorkQueue[str] = WorkQueue(clock, base_delay=1.0, max_delay=10.0)
+        self._reads: WorkQueue[str] = WorkQueue(clock, name="binder-reads", base_delay=1.0, max_delay=10.0)
         self._sending = 0
 
     @property

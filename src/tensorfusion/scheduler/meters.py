@@ -14,6 +14,10 @@ BIND_SECONDS = histogram(
     "From the decision to the answer to the Binding.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0),
 )
+ALLOCATIONS = counter("tensorfusion_scheduler_allocations_total", "Pods that got shares, by pool.", ("pool",))
+ALLOCATION_FAILURES = counter(
+    "tensorfusion_scheduler_allocation_failures_total", "Decisions that found no share for a pod, by pool.", ("pool",)
+)
 PENDING = gauge("tensorfusion_scheduler_pending_pods", "Pending pods by place in the queue.", ("place",))
 ASSUMED = gauge("tensorfusion_scheduler_assumed_pods", "Pods placed and not yet confirmed by the watch.")
 IN_DOUBT = gauge("tensorfusion_scheduler_bindings_in_doubt", "Bindings whose fate is being looked up.")

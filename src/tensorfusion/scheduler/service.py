@@ -57,7 +57,8 @@ WAKES_COUNTED = 200_000
 """Hints times waiting pods beyond which all are woken instead of asking each."""
 
 _FAILED = "FailedScheduling"
-_QUOTA = "GPUQuotaOrCapacityNotEnough"
+_NO_SHARE = "GPUQuotaOrCapacityNotEnough"
+"""Event of a pod that asks for shares and gets none; the reason is in its message."""
 _DEFAULTS = PlacementDefaults()
 
 
@@ -241,8 +242,15 @@ class SchedulerService:
         failure.__traceback__ = None  # kept while the pod waits, and its frames with it
         quota = isinstance(failure, QuotaExceeded)
         self._note(pending, Result.QUOTA if quota else Result.UNSCHEDULABLE, nanoseconds, failure=failure)
-        self._reports.held_back(pod, event=_QUOTA if quota else _FAILED, message=str(failure))
+        shares = pending.facts.request
+        if shares is not None:
+            meters.ALLOCATION_FAILURES.labels(self._pool_label(shares.pool)).inc()
+        self._reports.held_back(pod, event=_FAILED if shares is None else _NO_SHARE, message=str(failure))
         self.book.queue.failed(pending, failure, now=self._clock.monotonic())
+
+    def _pool_label(self, pool: str) -> str:
+        """A pool's name as a label; what names no pool we know counts together."""
+        return pool if pool in self.state.fleet.pools else "unknown"
 
     def _refused(self, pod: Pod, message: str) -> None:
         """The pod's wishes cannot be read: it waits for somebody to change it."""
@@ -312,6 +320,9 @@ class SchedulerService:
             self.book.observe(read)
         node = binding.node if read is None else read.spec.node_name
         native = 0 if binding.devices else feeds.native_devices(pod_totals(cached.spec).extended)
+        if binding.devices and node == binding.node:
+            pool = cached.metadata.labels.get(keys.GPU_POOL, "")
+            meters.ALLOCATIONS.labels(self._pool_label(pool)).inc()
         self._reports.placed(cached, node, binding.devices if node == binding.node else (), native=native)
 
     def _resized(self, pod: Pod, request: GpuRequest | None, words: str) -> None:

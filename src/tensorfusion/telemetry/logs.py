@@ -7,12 +7,15 @@ secrets are never written out, whoever logs them.
 
 import logging
 import sys
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from tensorfusion.errors import ConfigError
 
 TRACE = 5
+VARIABLE = "TF_LOG_LEVEL"
+_REMEMBERED = 50
 
 _LEVELS = {
     "trace": TRACE,
@@ -34,14 +37,35 @@ def setup(level: str, component: str) -> None:
         ConfigError: the level is none of the known ones.
     """
     if level.lower() not in _LEVELS:
-        raise ConfigError(f"TF_LOG_LEVEL: wanted one of trace, debug, info, warn, error, found {level!r}")
+        raise ConfigError(f"{VARIABLE}: wanted one of trace, debug, info, warn, error, found {level[:40]!r}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(component))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, _RECENT]
     root.setLevel(_LEVELS[level.lower()])
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def recent_errors() -> list[dict[str, str]]:
+    """The last warnings and errors of this process, the newest last. Secrets are hidden as in the log."""
+    return list(_RECENT.kept)
+
+
+class _Recent(logging.Handler):
+    """Keeps a few lines for ``/debug/state``; tracebacks stay in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.kept: deque[dict[str, str]] = deque(maxlen=_REMEMBERED)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        level = _NAMES.get(record.levelno, "error")
+        self.kept.append({"time": time, "level": level, "module": record.name, "message": record.getMessage()[:500]})
+
+
+_RECENT = _Recent()
 
 
 class EventLogger:

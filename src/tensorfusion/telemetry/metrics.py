@@ -1,8 +1,22 @@
 """Prometheus metrics: names with unit suffixes, bounded labels, one registry."""
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from tensorfusion import __version__
 
 REGISTRY = CollectorRegistry(auto_describe=True)
+ProcessCollector(registry=REGISTRY)
+
+BUILD = Gauge("tensorfusion_build_info", "1, with the version of this program.", ["version"], registry=REGISTRY)
+BUILD.labels(__version__).set(1)
 
 RECONCILES = Counter("tensorfusion_reconciles_total", "Reconciles.", ["controller", "result"], registry=REGISTRY)
 EVENTS_DROPPED = Counter("tensorfusion_events_dropped_total", "Events not written.", ["reason"], registry=REGISTRY)
