@@ -70,11 +70,17 @@ class World:
                 self.api.remove(PODS, metadata["name"], namespace=metadata["namespace"])
             elif not stopping and pod["status"]["phase"] == "Pending":
                 if not pod["spec"].get("nodeName"):
-                    self.api.change(
-                        PODS, metadata["name"], {"spec": {"nodeName": "node-1"}}, namespace=metadata["namespace"]
-                    )
+                    patch = {"spec": {"nodeName": self.node_of(pod)}}
+                    self.api.change(PODS, metadata["name"], patch, namespace=metadata["namespace"])
                 if now >= due:
                     self.ready(metadata["name"])
+
+    def node_of(self, pod: Raw) -> str:
+        """Where a pod is or goes: to the node that its affinity names, or to the only one."""
+        affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+        terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or []
+        named: list[str] = [field["values"][0] for term in terms for field in term.get("matchFields") or ()]
+        return pod["spec"].get("nodeName") or (named[0] if named else "node-1")
 
     def ready(self, name: str) -> None:
         condition = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(self.clock.now())}
