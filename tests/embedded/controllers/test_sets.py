@@ -149,14 +149,41 @@ async def test_daemons_follow_nodes_that_come_and_go(world: World) -> None:
         assert sorted(pod["spec"]["nodeName"] for pod in world.pods()) == ["n1", "n9"]
 
 
-FAULTS = ["lost create", "broken create", "lost delete", "broken delete", "lost patch", "lag", "drop", "expire"]
-STEPS = st.lists(st.sampled_from([*FAULTS, "catch up", "update", "scale", "kill", "pass", "wait"]), max_size=25)
+async def test_a_cache_that_lags_makes_no_second_daemon(world: World) -> None:
+    async with world.running():
+        world.api.lag(PODS)
+        daemon_set(world, 3)
+        for poke in range(70):  # beyond the time after which confirmations are looked into
+            await world.advance(1)
+            world.api.change(DAEMON_SETS, "d", {"metadata": {"annotations": {"poked": str(poke)}}}, namespace=NAMESPACE)
+            assert len(world.pods()) <= 3
+        world.api.catch_up()
+        await world.advance(3)
+    assert len(world.pods()) == 3
+
+
+FAULTS = [
+    "lost create",
+    "broken create",
+    "lost delete",
+    "broken delete",
+    "lost patch",
+    "lag",
+    "lag pods",
+    "drop",
+    "expire",
+]
+STEPS = st.lists(
+    st.sampled_from([*FAULTS, "catch up", "update", "scale", "kill", "pass", "wait"]), min_size=5, max_size=30
+)
 
 
 def disturb(world: World, step: str) -> None:
     match step.split():
         case ["lag"]:
             world.api.lag()
+        case ["lag", "pods"]:
+            world.api.lag(PODS)
         case ["catch", "up"]:
             world.api.catch_up()
         case ["drop"]:
