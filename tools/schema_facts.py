@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from facts.defaults import observe_defaults
 from facts.deletion import observe_deletion
 from facts.kinds import describe_kinds
+from facts.resets import observe_resets
 from facts.rules import observe_rules
 from facts.samples import SERVED, samples
 from facts.schemas import reachable_definitions
@@ -42,6 +43,7 @@ def main() -> int:
         objects = samples(server, resources)
         observe_defaults(server, resources, definitions, objects)
         observe_rules(server, resources, definitions, objects)
+        observe_resets(server, resources, definitions, objects)
         observe_deletion(server, resources, objects)
         facts = {"version": server.get("/version"), "resources": resources, "definitions": definitions}
     text = render(facts)

@@ -7,7 +7,10 @@ refusals and the validating webhooks. Nothing here writes.
 
 from tensorfusion.embedded.access.escalation import CHECKED, check_grant
 from tensorfusion.embedded.access.rbac import Rbac
+from tensorfusion.embedded.access.rules import Attributes
+from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Asked, Operation
+from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.limits import Limits
 from tensorfusion.embedded.pod_admission import PodAdmission
 from tensorfusion.embedded.quotas.quotas import Quotas
@@ -30,6 +33,15 @@ class Admission:
         self._pods = PodAdmission(store, run_processes=run_processes)
         self._limits = Limits(store)
         self.quotas = Quotas(store)
+
+    def check_create(self, kind: Kind, namespace: str, user: User) -> None:
+        """Creating by another verb needs the right to create.
+
+        Raises:
+            Forbidden: it is missing.
+        """
+        resource = kind.resource
+        self._rbac.check(user, Attributes("create", resource.group, resource.plural, namespace=namespace))
 
     async def mutate(self, asked: Asked) -> None:
         """Complete and mutate ``asked.obj``.

@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 import msgspec
 import yaml
 
+from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.objects import JsonObject, decode
 from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
 from tensorfusion.embedded.protobuf import decode_protobuf
 from tensorfusion.embedded.schema.schema import FieldValidation
+from tensorfusion.embedded.statuses import NotTyped
 from tensorfusion.errors import BadRequest, TooLarge, UnsupportedMediaType
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]  # Any: an ASGI message
@@ -66,6 +68,44 @@ def _too_large() -> TooLarge:
 
 def media_type_of(header: str) -> str:
     return header.partition(";")[0].strip().lower()
+
+
+async def decode_config(body: bytes, call: Call) -> JsonObject:
+    """The object in the body of an apply: YAML, of which JSON is a part.
+
+    Keys that come twice are refused or warned of as the call's field validation says; the last one counts.
+
+    Raises:
+        BadRequest: it does not parse, is nested too deeply or no object.
+    """
+    value: Any = None
+    twice: list[str] = []
+    if body.lstrip()[:1] == b"{" and not repeated_keys(body):
+        try:
+            value = decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = None
+    if value is None:
+        if len(body) > _LARGE_YAML:
+            value, twice = await asyncio.to_thread(_decode_config_yaml, body)
+        else:
+            value, twice = _decode_config_yaml(body)
+    else:
+        check_depth(value, "")
+    if twice and call.validation is FieldValidation.STRICT:
+        listed = "\n  ".join(["yaml: unmarshal errors:", *twice])
+        raise NotTyped(f"error strict decoding YAML: error converting YAML to JSON: {listed}")
+    if call.validation is FieldValidation.WARN:
+        call.warnings += twice
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        name = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
+        raise BadRequest(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: "
+            f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}"
+        )
+    return value
 
 
 async def decode_body(body: bytes, content_type: str, *, wanted: str, validation: FieldValidation) -> JsonObject:
@@ -170,7 +210,12 @@ def _one_line(error: object) -> str:
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as JSON: dates stay strings, aliases are refused, a key may not come twice."""
+    """YAML as JSON: dates stay strings, aliases are refused, a key may not come twice.
+
+    Where ``twice`` is a list, keys that come again are written there instead, and replace the first.
+    """
+
+    twice: list[str] | None = None
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way of configuring a loader
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -188,7 +233,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> JsonObject:
             key = str(key)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(None, None, "keys must be strings", key_node.start_mark)
-        if key in found:
+        if key in found and loader.twice is not None:
+            loader.twice.append(f'line {key_node.start_mark.line + 1}: key "{key}" already set in map')
+        elif key in found:
             raise yaml.constructor.ConstructorError(None, None, f'key "{key}" is there twice', key_node.start_mark)
         found[key] = loader.construct_object(value_node, deep=True)
     return found
@@ -207,6 +254,25 @@ def _decode_yaml(body: bytes, wanted: str) -> Any:  # Any: JSON
     except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:
         raise BadRequest(f"{_unrecognized(wanted)}: yaml: cannot be written as JSON: {_one_line(error)}") from error
     return decode(msgspec.json.encode(value))
+
+
+def _decode_config_yaml(body: bytes) -> tuple[Any, list[str]]:  # Any: JSON
+    """The value, and which keys come twice."""
+    twice: list[str] = []
+    try:
+        _check_events(body, "")
+        loader = _Loader(body)
+        loader.twice = twice
+        try:
+            value = loader.get_single_data()
+        finally:
+            loader.dispose()
+        return decode(msgspec.json.encode(value)), twice
+    except yaml.YAMLError as error:
+        why = f"error converting YAML to JSON: yaml: {_one_line(error)}"
+    except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:
+        why = f"cannot be written as JSON: {_one_line(error)}"
+    raise BadRequest(f"error decoding YAML: {why}")
 
 
 def _check_events(body: bytes, wanted: str) -> None:

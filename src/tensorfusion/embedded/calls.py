@@ -21,17 +21,18 @@ class Operation(StrEnum):
 
 @dataclass(slots=True)
 class Call:
-    """One request. ``warnings`` collects what becomes Warning headers."""
+    """One request. ``warnings`` collects what becomes Warning headers; ``manager`` owns the fields that it writes."""
 
     user: User
     dry_run: bool = False
     validation: FieldValidation = FieldValidation.WARN
     warnings: list[str] = field(default_factory=list)
+    manager: str = "unknown"
 
     @classmethod
-    def system(cls) -> "Call":
-        """A request of the server itself."""
-        return cls(SYSTEM, validation=FieldValidation.IGNORE)
+    def system(cls, manager: str = "kube-controller-manager") -> "Call":
+        """A request of the server itself, in the name of the part that does this in a real cluster."""
+        return cls(SYSTEM, validation=FieldValidation.IGNORE, manager=manager)
 
 
 class Propagation(StrEnum):

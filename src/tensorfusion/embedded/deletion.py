@@ -108,13 +108,13 @@ async def _attempt(operations: Operations, kind: Kind, record: Record, options: 
     if not gone and obj == before:
         return Deleted(record, gone=False)
     if call.dry_run:
-        return Deleted(dry_record(key, obj), gone)
+        return Deleted(dry_record(key, obj, record.managed), gone)
     if gone and not changed:
         metadata.pop("deletionTimestamp", None)
         metadata.pop("deletionGracePeriodSeconds", None)
 
     def make(revision: int) -> Record:
-        return make_record(key, obj, revision, kind.fields)
+        return make_record(key, obj, revision, kind.fields, record.managed)
 
     if gone:
         return Deleted(await operations.store.remove(key, expected=record.revision, make=make), gone=True)

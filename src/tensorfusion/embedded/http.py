@@ -141,6 +141,7 @@ class App:
             accept,
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"content-length"),
+            headers.get(b"user-agent", b"").decode("latin-1"),
             method,
             scope["query_string"],
             scope["headers"],

@@ -13,6 +13,8 @@ from typing import Any
 
 from tensorfusion.clock import timestamp
 from tensorfusion.embedded.facts import Facts, load_facts
+from tensorfusion.embedded.fields.sets import Fields, of_paths
+from tensorfusion.embedded.fields.types import Types
 from tensorfusion.embedded.schema.decode import compile_decoder
 from tensorfusion.embedded.schema.definitions import check_definition, storage_version
 from tensorfusion.embedded.schema.path import Problem
@@ -28,6 +30,7 @@ CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", 
 _NAME = "metadata.name"
 _NAMESPACE = "metadata.namespace"
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?").fullmatch
+_CUSTOM_RESETS = {"": of_paths(("f:status",)), "status": of_paths(("f:spec",))}
 _STAGES = {"": 2, "beta": 1, "alpha": 0}
 
 
@@ -86,6 +89,7 @@ class Kind:
     keeps_status: bool = False
     returns_deleted: bool = False  # a deletion answers with the object
     definition: str = ""  # the name of the schema in OpenAPI
+    resets: Mapping[str, Fields] = field(default_factory=dict)  # by subresource: fields that writing it leaves alone
     deprecation: str = ""
     view: View | None = None
     _selectors: tuple[tuple[str, tuple[str, ...], str], ...] = field(default=(), repr=False)
@@ -126,6 +130,7 @@ class Kinds:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self.types = Types(facts.definitions)
         self._decode_metadata = compile_decoder(facts.definitions, OBJECT_META)
         self._by_address: dict[tuple[str, str, str], Kind] = {}
         self._by_id: dict[str, Kind] = {}
@@ -133,7 +138,7 @@ class Kinds:
         self._definitions: dict[str, list[Kind]] = {}
         self._listeners: list[Callable[[], None]] = []
         for entry in facts.resources:
-            self._add(_builtin(facts, entry))
+            self._add(_builtin(facts, self.types, entry))
 
     @classmethod
     def builtin(cls) -> "Kinds":
@@ -300,14 +305,15 @@ class Kinds:
             short_names=tuple(names.get("shortNames") or ()),
             categories=tuple(names.get("categories") or ()),
             verbs=CUSTOM_VERBS,
-            subresources=_custom_subresources(resource, version, self.facts),
-            schema=CustomSchema(resource, schema, self._decode_metadata),
+            subresources=_custom_subresources(resource, version, self.facts, self.types),
+            schema=CustomSchema(resource, schema, self._decode_metadata, self.types),
             columns=_custom_columns(version),
             selectable=(_NAME, *((_NAMESPACE,) if resource.namespaced else ()), *selectable),
             scale=_scale_paths(version),
             is_custom=True,
             storage=bool(version.get("storage")),
             generation=True,
+            resets=_CUSTOM_RESETS if "status" in (version.get("subresources") or {}) else {},
             definition=".".join((*reversed(spec["group"].split(".")), version["name"], names["kind"])),
             deprecation=_deprecation(resource, version),
             _selectors=tuple((path, tuple(path.split(".")), "") for path in selectable),
@@ -322,7 +328,7 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
     return (_STAGES[match[2] or ""], int(match[1]), int(match[3] or 0), version)
 
 
-def _builtin(facts: Facts, entry: Raw) -> Kind:
+def _builtin(facts: Facts, types: Types, entry: Raw) -> Kind:
     resource = Resource(
         entry["group"], entry["version"], entry["plural"], entry["kind"], namespaced=entry["namespaced"]
     )
@@ -337,12 +343,13 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
         categories=tuple(entry["categories"]),
         verbs=tuple(entry["verbs"]),
         subresources=MappingProxyType(
-            {name: _builtin_subresource(facts, entry, name, raw) for name, raw in entry["subresources"].items()}
+            {name: _builtin_subresource(facts, types, entry, name, raw) for name, raw in entry["subresources"].items()}
         ),
         schema=BuiltinSchema(
             facts,
             resource,
             entry["schema"],
+            types=types,
             name_rule=entry.get("nameRule", ""),
             named=stored,
             reported=None if view is None else view.stored,
@@ -359,6 +366,7 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
         returns_deleted=entry.get("returnsDeleted", False),
         definition=entry["schema"],
         view=view,
+        resets=_resets(entry.get("resets", {})),
         _selectors=tuple(
             (path, tuple(path.split(".")), _missing(facts, entry["schema"], path))
             for path in selectable
@@ -367,11 +375,19 @@ def _builtin(facts: Facts, entry: Raw) -> Kind:
     )
 
 
-def _builtin_subresource(facts: Facts, entry: Raw, name: str, raw: Raw) -> Subresource:
+def _resets(raw: Mapping[str, Sequence[str]]) -> dict[str, Fields]:
+    """Fields by dotted names, for each subresource (``""`` is the object's own endpoint)."""
+    return {
+        endpoint: of_paths(*(tuple(f"f:{step}" for step in path.split(".")) for path in paths))
+        for endpoint, paths in raw.items()
+    }
+
+
+def _builtin_subresource(facts: Facts, types: Types, entry: Raw, name: str, raw: Raw) -> Subresource:
     schema: Schema | None = None
     if raw["schema"] and raw["schema"] != entry["schema"]:
         body = Resource(raw["group"], raw["version"], entry["plural"], raw["kind"], namespaced=entry["namespaced"])
-        schema = BuiltinSchema(facts, body, raw["schema"], named=False)
+        schema = BuiltinSchema(facts, body, raw["schema"], types=types, named=False)
     return Subresource(name, raw["group"], raw["version"], raw["kind"], tuple(raw["verbs"]), schema)
 
 
@@ -384,14 +400,14 @@ def _missing(facts: Facts, definition: str, path: str) -> str:
     return "false" if schema.get("type") == "boolean" else ""
 
 
-def _custom_subresources(resource: Resource, version: Raw, facts: Facts) -> Mapping[str, Subresource]:
+def _custom_subresources(resource: Resource, version: Raw, facts: Facts, types: Types) -> Mapping[str, Subresource]:
     wanted: Raw = version.get("subresources") or {}
     found: dict[str, Subresource] = {}
     if wanted.get("status") is not None:
         found["status"] = Subresource("status", resource.group, resource.version, resource.kind, STATUS_VERBS)
     if wanted.get("scale"):
         body = Resource("autoscaling", "v1", resource.plural, "Scale", namespaced=resource.namespaced)
-        schema = BuiltinSchema(facts, body, "io.k8s.api.autoscaling.v1.Scale", named=False)
+        schema = BuiltinSchema(facts, body, "io.k8s.api.autoscaling.v1.Scale", types=types, named=False)
         found["scale"] = Subresource("scale", "autoscaling", "v1", "Scale", STATUS_VERBS, schema)
     return MappingProxyType(found)
 

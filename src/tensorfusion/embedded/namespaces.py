@@ -110,7 +110,7 @@ class Namespaces:
 
     async def _ensure(self, name: str) -> None:
         if self._store.get(_namespace_key(name)) is None:
-            await self._create(self._kinds.by_id(NAMESPACES.id), "", {"metadata": {"name": name}})
+            await self._create(self._kinds.by_id(NAMESPACES.id), "", {"metadata": {"name": name}}, "kube-apiserver")
 
     async def _furnish(self, namespace: str) -> None:
         """Every namespace has its default account and the certificate of the API's authority."""
@@ -133,10 +133,12 @@ class Namespaces:
         described = {**annotations, _DESCRIPTION: annotations.get(_DESCRIPTION) or _ROOT_CA_DESCRIPTION}
         return {**current, "metadata": {**metadata, "annotations": described}, "data": {"ca.crt": self._root_ca}}
 
-    async def _create(self, kind: Kind, namespace: str, obj: JsonObject) -> None:
+    async def _create(
+        self, kind: Kind, namespace: str, obj: JsonObject, manager: str = "kube-controller-manager"
+    ) -> None:
         obj = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind, **obj}
         try:
-            await self._operations.create(kind, namespace, obj, Call.system())
+            await self._operations.create(kind, namespace, obj, Call.system(manager))
         except AlreadyExists:
             return
         except (Forbidden, NotFound):

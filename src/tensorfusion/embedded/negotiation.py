@@ -12,6 +12,8 @@ from tensorfusion.errors import ApiError
 JSON = "application/json"
 YAML = "application/yaml"
 _META = "meta.k8s.io"
+_MANAGED = "managedfields"
+"""A parameter of our own: ``application/json;managedFields=omit``. Other servers ignore it."""
 
 
 class Form(StrEnum):
@@ -25,8 +27,11 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Representation:
+    """``managed`` is false for clients that do not want to see managed fields; our own ones say so."""
+
     media_type: str = JSON
     form: Form = Form.OBJECT
+    managed: bool = True
 
     @property
     def partial(self) -> bool:
@@ -56,11 +61,11 @@ def negotiate(accept: str) -> Representation:
             continue
         else:
             media_type = YAML  # noqa: PLW2901  # one of YAML's names
-        form = parameters.get("as", "")
+        form, managed = parameters.get("as", ""), parameters.get(_MANAGED) != "omit"
         if not form:
-            return Representation(media_type)
+            return Representation(media_type, managed=managed)
         if form in set(Form) and parameters.get("g", _META) == _META and parameters.get("v", "v1") == "v1":
-            return Representation(media_type, Form(form))
+            return Representation(media_type, Form(form), managed)
     raise NotAcceptable(f"406: Not Acceptable: available representations: {JSON}, {YAML}")
 
 

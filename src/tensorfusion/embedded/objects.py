@@ -33,6 +33,9 @@ _MANAGED = (
     "managedFields",
 )
 
+_METADATA = b'"metadata":{'
+_MANAGED_FIELDS = b'"managedFields":'
+
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 decode = _decoder.decode
@@ -101,14 +104,29 @@ def prefix_of(resource: Resource) -> bytes:
     return b'{"apiVersion":"%s","kind":"%s",' % (resource.api_version.encode(), resource.kind.encode())
 
 
-def in_version(data: bytes, resource: Resource, prefix: bytes) -> bytes:
-    """A stored object as the given version shows it: versions of a kind differ in their ``apiVersion`` only."""
-    if data.startswith(prefix):
+def in_version(record: Record, prefix: bytes, *, managed: bool) -> bytes:
+    """A stored object as a version shows it, with its managed fields or without.
+
+    ``prefix`` is that version's: versions of a kind differ in their ``apiVersion`` only.
+    """
+    data = record.data
+    if not data.startswith(prefix):
+        data = prefix + data[data.index(b',"metadata":') + 1 :]
+    if not managed or not record.managed:
         return data
-    return prefix + data[data.index(b',"metadata":') + 1 :]
+    inside = len(prefix) + len(_METADATA)
+    return b"".join((data[:inside], _MANAGED_FIELDS, record.managed, b",", data[inside:]))
 
 
-def make_record(key: ObjectKey, obj: JsonObject, revision: int, fields: FieldsOf) -> Record:
+def decode_record(record: Record, *, managed: bool) -> JsonObject:
+    """A stored object as a dict, with its managed fields or without."""
+    obj = decode_object(record.data)
+    if managed and record.managed:
+        obj["metadata"]["managedFields"] = decode(record.managed)
+    return obj
+
+
+def make_record(key: ObjectKey, obj: JsonObject, revision: int, fields: FieldsOf, managed: bytes) -> Record:
     """Encode an object at its new revision. The object's ``resourceVersion`` is set in place."""
     metadata = obj["metadata"]
     metadata["resourceVersion"] = str(revision)
@@ -121,6 +139,7 @@ def make_record(key: ObjectKey, obj: JsonObject, revision: int, fields: FieldsOf
         metadata.get("labels") or {},
         fields(obj),
         tuple(owner["uid"] for owner in owners) if owners else (),
+        managed,
     )
 
 

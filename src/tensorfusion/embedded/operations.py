@@ -7,15 +7,18 @@ share this class.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.access.users import SYSTEM
 from tensorfusion.embedded.admission import Admission
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.managed import Managers
 from tensorfusion.embedded.objects import (
     JsonObject,
     decode_object,
+    decode_record,
     encode_object,
     generate_name,
     in_order,
@@ -25,6 +28,7 @@ from tensorfusion.embedded.objects import (
     text_of,
     wipe_managed,
 )
+from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.statuses import already_exists, conflict, invalid_object, modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
@@ -40,6 +44,8 @@ from tensorfusion.model.resources import (
 
 Change = Callable[[JsonObject], JsonObject]
 """Makes the wanted object of a current one that it may change."""
+Track = Callable[[JsonObject, JsonObject, bytes], bytes]
+"""The managed fields of a changed object, from its old and new version and what they were."""
 Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
 """Completes an object in place, given its old version (None for a new one)."""
 
@@ -48,6 +54,14 @@ _VERSION_NEEDED = frozenset(
     resource.id for resource in (LEASES, CUSTOM_RESOURCE_DEFINITIONS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
 )
 """Built-in kinds that cannot be replaced without saying which version of them is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What server-side apply is given: the fields that its author wants, and whether to take them from others."""
+
+    obj: JsonObject
+    force: bool = False
 
 
 class Operations:
@@ -62,6 +76,7 @@ class Operations:
         self.kinds = kinds
         self.admission = admission
         self.clock = clock
+        self.managers = Managers(kinds)
         self.complete: dict[str, Refine] = {}
         self.finish: dict[str, Refine] = {}
         self.closed: set[str] = set()
@@ -91,13 +106,19 @@ class Operations:
         check_place(metadata, namespace if kind.namespaced else "", "")
         if text_of(metadata, "resourceVersion"):
             raise BadRequest("resourceVersion should not be set on objects to be created")
+        stated = metadata.get("managedFields")
         wipe_managed(metadata)
+        managed = self.managers.created(kind, obj, stated, call, self.now())
+        return await self._create(kind, namespace, obj, managed, call)
+
+    async def _create(self, kind: Kind, namespace: str, obj: JsonObject, managed: bytes, call: Call) -> Record:
+        """Complete, admit and store a decoded new object."""
         obj = in_order(obj, kind.resource)
         begin(kind, obj, now=self.now)
-        asked = Asked(Operation.CREATE, kind, namespace, text_of(metadata, "name"), call, obj)
+        asked = Asked(Operation.CREATE, kind, namespace, text_of(metadata_of(obj), "name"), call, obj)
         await self.admission.mutate(asked)
         obj = in_order(asked.wanted, kind.resource)
-        return await self._insert(kind, namespace, obj, asked)
+        return await self._insert(kind, namespace, obj, managed, asked)
 
     def stored_kind(self, kind: Kind) -> Kind:
         """The kind whose objects a view shows; any other kind is its own."""
@@ -112,8 +133,9 @@ class Operations:
         kind.schema.validate({**obj, "metadata": {**metadata, "name": name}})
         return view.to_stored(obj)
 
-    async def _insert(self, kind: Kind, namespace: str, obj: JsonObject, asked: Asked) -> Record:
+    async def _insert(self, kind: Kind, namespace: str, obj: JsonObject, managed: bytes, asked: Asked) -> Record:
         metadata = metadata_of(obj)
+        metadata.pop("managedFields", None)
         check_place(metadata, namespace if kind.namespaced else "", "")
         prefix = "" if text_of(metadata, "name") else text_of(metadata, "generateName")
         unnamed = obj
@@ -133,8 +155,8 @@ class Operations:
                 if asked.call.dry_run:
                     if self.store.latest(key) is not None:
                         raise already_exists(kind.resource, key.name)
-                    return dry_record(key, obj)
-                return await self.store.put(key, expected=0, make=_maker(kind, key, obj))
+                    return dry_record(key, obj, managed)
+                return await self.store.put(key, expected=0, make=_maker(kind, key, obj, managed))
             except RevisionMismatch as error:
                 if not prefix or attempt == _ATTEMPTS - 1:
                     raise already_exists(kind.resource, key.name) from error
@@ -173,25 +195,70 @@ class Operations:
             kind, namespace, name, change, call, subresource=subresource, retry=not stated, prepared=True
         )
 
+    async def apply(
+        self, kind: Kind, namespace: str, name: str, wanted: Configuration, call: Call, *, subresource: str = ""
+    ) -> tuple[Record, bool]:
+        """Apply a configuration; returns the object, and whether it was made.
+
+        Raises:
+            ApiError: as ``modify``; Conflict when it changes what other managers own.
+        """
+        if kind.view is not None:
+            wanted, kind = Configuration(kind.view.to_stored(wanted.obj), wanted.force), self.stored_kind(kind)
+        key = ObjectKey(kind.resource.id, namespace, name)
+        for _ in range(_ATTEMPTS):
+            if subresource or self.store.latest(key) is not None:
+                return await self.modify(kind, namespace, name, wanted, call, subresource=subresource), False
+            try:
+                return await self._make(kind, namespace, name, wanted, call), True
+            except AlreadyExists:
+                continue  # somebody else was faster
+        raise modified(kind.resource, name)
+
+    async def _make(self, kind: Kind, namespace: str, name: str, wanted: Configuration, call: Call) -> Record:
+        """A new object from a configuration; its author needs the right to create it."""
+        if kind.resource.id in self.closed:
+            raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
+        self.admission.check_create(kind, namespace, call.user)
+        obj, managed = self.managers.applied(kind, None, b"", wanted.obj, call, self.now(), force=wanted.force)
+        obj = decode_object(encode_object(obj))
+        metadata = metadata_of(obj)
+        uid = text_of(metadata, "uid")
+        if uid:
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(kind.resource, name, why)
+        kind.schema.prepare(obj, strict=FieldValidation.IGNORE)
+        if not text_of(metadata, "name"):
+            why = "was undeterminable: name must be provided"
+            raise BadRequest(f"the name of the object ({name} based on URL) {why}")
+        check_place(metadata, namespace if kind.namespaced else "", name)
+        wipe_managed(metadata)
+        return await self._create(kind, namespace, obj, managed, call)
+
     async def modify(
         self,
         kind: Kind,
         namespace: str,
         name: str,
-        change: Change,
+        change: Change | Configuration,
         call: Call,
         *,
         subresource: str = "",
         retry: bool = True,
         prepared: bool = False,
+        sees_managed: bool = False,
+        track: Track | None = None,
     ) -> Record:
         """Write what ``change`` makes of the current object; start over when somebody else was faster, if ``retry``.
+
+        ``sees_managed`` shows the managed fields to a change that may want to change them, too. ``track`` says what
+        becomes of them where the change is not one of the whole object.
 
         Raises:
             ApiError: not there, or what became of it is malformed, invalid or refused.
         """
         asked_for = kind.resource
-        if kind.view is not None:
+        if kind.view is not None and not isinstance(change, Configuration):
             change, prepared = _through(kind, kind.view, change, call, prepared=prepared), False
             kind = self.stored_kind(kind)
         key = ObjectKey(kind.resource.id, namespace, name)
@@ -202,21 +269,50 @@ class Operations:
                 raise not_found(asked_for, name)
             del call.warnings[warned:]
             try:
-                return await self._attempt(kind, record, change, call, subresource=subresource, prepared=prepared)
+                return await self._attempt(
+                    kind,
+                    record,
+                    change,
+                    call,
+                    subresource=subresource,
+                    prepared=prepared,
+                    sees_managed=sees_managed,
+                    track=track,
+                )
             except RevisionMismatch as error:
                 if not retry or attempt == _ATTEMPTS - 1:
                     raise modified(kind.resource, name) from error
         raise modified(kind.resource, name)
 
     async def _attempt(
-        self, kind: Kind, record: Record, change: Change, call: Call, *, subresource: str, prepared: bool
+        self,
+        kind: Kind,
+        record: Record,
+        change: Change | Configuration,
+        call: Call,
+        *,
+        subresource: str,
+        prepared: bool,
+        sees_managed: bool,
+        track: Track | None,
     ) -> Record:
         key, resource = record.key, kind.resource
         old = in_order(decode_object(record.data), resource)
-        new = change(in_order(decode_object(record.data), resource))
-        if not prepared:
-            call.warnings += kind.schema.prepare(new, strict=call.validation)
-        self._check_identity(kind, key, new, old)
+        if isinstance(change, Configuration):
+            new, managed = self._apply(kind, record, old, change, call, subresource=subresource)
+            self._check_identity(kind, key, new, old)
+        else:
+            new = change(in_order(decode_record(record, managed=sees_managed), resource))
+            if not prepared:
+                call.warnings += kind.schema.prepare(new, strict=call.validation)
+            self._check_identity(kind, key, new, old)
+            stated = new["metadata"].pop("managedFields", None)
+            if track is not None:
+                managed = track(old, new, record.managed)
+            else:
+                managed = self.managers.changed(
+                    kind, old, new, record.managed, call, self.now(), stated=stated, subresource=subresource
+                )
         new = carry(kind, in_order(new, resource), old, now=self.now, subresource=subresource)
         asked = Asked(
             Operation.UPDATE, kind, key.namespace, key.name, call, new, old, record.data, subresource=subresource
@@ -230,19 +326,39 @@ class Operations:
         asked.obj = new
         await self.admission.validate(asked)
         try:
-            return record if new == old else await self.write(kind, record, new, call)
+            if new == old:
+                managed = self.managers.settled(managed, record.managed)
+                if managed == record.managed:
+                    return record
+            return await self.write(kind, record, new, call, managed=managed)
         finally:
             asked.release()
 
-    async def write(self, kind: Kind, record: Record, new: JsonObject, call: Call) -> Record:
+    def _apply(
+        self, kind: Kind, record: Record, old: JsonObject, wanted: Configuration, call: Call, *, subresource: str
+    ) -> tuple[JsonObject, bytes]:
+        obj, managed = self.managers.applied(
+            kind, old, record.managed, wanted.obj, call, self.now(), force=wanted.force, subresource=subresource
+        )
+        obj = decode_object(encode_object(obj))  # what was merged shares parts with what it was merged of
+        kind.schema.prepare(obj, strict=FieldValidation.IGNORE)
+        return obj, managed
+
+    async def write(
+        self, kind: Kind, record: Record, new: JsonObject, call: Call, *, managed: bytes | None = None
+    ) -> Record:
         """Replace a record, or remove it when nothing holds an object that is being deleted any more.
+
+        ``managed`` are its managed fields from now on; None leaves them as they are.
 
         Raises:
             RevisionMismatch: the record is no longer the newest.
         """
+        if managed is None:
+            managed = record.managed
         if call.dry_run:
-            return dry_record(record.key, new)
-        make = _maker(kind, record.key, new)
+            return dry_record(record.key, new, managed)
+        make = _maker(kind, record.key, new, managed)
         if is_finished(kind, new):
             return await self.store.remove(record.key, expected=record.revision, make=make)
         return await self.store.put(record.key, expected=record.revision, make=make)
@@ -305,9 +421,9 @@ def is_finished(kind: Kind, obj: JsonObject) -> bool:
     return kind.resource.id != NAMESPACES.id or not (obj.get("spec") or {}).get("finalizers")
 
 
-def dry_record(key: ObjectKey, obj: JsonObject) -> Record:
+def dry_record(key: ObjectKey, obj: JsonObject, managed: bytes) -> Record:
     """What a dry run answers with: nothing of it is stored."""
-    return Record(key, 0, obj["metadata"].get("uid", ""), encode_object(obj), {}, {}, ())
+    return Record(key, 0, obj["metadata"].get("uid", ""), encode_object(obj), {}, {}, (), managed)
 
 
 def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bool) -> Change:
@@ -325,8 +441,8 @@ def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bo
     return changed
 
 
-def _maker(kind: Kind, key: ObjectKey, obj: JsonObject) -> Callable[[int], Record]:
-    return lambda revision: make_record(key, obj, revision, kind.fields)
+def _maker(kind: Kind, key: ObjectKey, obj: JsonObject, managed: bytes) -> Callable[[int], Record]:
+    return lambda revision: make_record(key, obj, revision, kind.fields, managed)
 
 
 def _check_finalizers(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:

@@ -22,6 +22,9 @@ from tensorfusion.errors import BadRequest, FieldCause, ServerError
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _REVISION = re.compile(r"[0-9]{1,18}")
 _MOST_MANAGER = 128
+_GO_ESCAPES = {chr(code): f"\\x{code:02x}" for code in (*range(32), 127)} | {
+    letter: "\\" + name for letter, name in zip('\a\b\f\n\r\t\v"\\', 'abfnrtv"\\', strict=True)
+}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105  # the format of a continue token, no secret
 
 
@@ -42,8 +45,12 @@ class ListOptions:
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
+    """What a write asks for. ``force`` is None where it is not stated: only apply may state it."""
+
     dry_run: bool
     validation: FieldValidation
+    manager: str = ""
+    force: bool | None = None
 
 
 def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
@@ -150,14 +157,58 @@ def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
             f'Unsupported value: "{stated}": supported values: "", "Ignore", "Strict", "Warn"',
         )
     manager = query.get("fieldManager", "")
-    if len(manager) > _MOST_MANAGER or not manager.isprintable():
+    problem = manager_problem(manager)
+    if problem is not None:
+        raise invalid_options(kind, "fieldManager", problem[0], reason=problem[1])
+    force = is_true(query["force"]) if "force" in query else None
+    return WriteOptions(dry_run == "All", FieldValidation(stated or "Warn"), manager, force)
+
+
+def patch_options(query: Mapping[str, str], *, applies: bool) -> WriteOptions:
+    """The options of a patch, or of an apply, which must name its manager and alone may be forced.
+
+    Raises:
+        Invalid: an option has a value that is not one, or does not go with this kind of patch.
+    """
+    options = write_options(query, "PatchOptions")
+    if applies and not options.manager:
         raise invalid_options(
-            kind,
+            "PatchOptions",
             "fieldManager",
-            f"Invalid value: must be at most {_MOST_MANAGER} printable characters",
-            reason="FieldValueInvalid",
+            "Required value: is required for apply patch",
+            reason="FieldValueRequired",
         )
-    return WriteOptions(dry_run == "All", FieldValidation(stated or "Warn"))
+    if not applies and options.force is not None:
+        raise invalid_options(
+            "PatchOptions",
+            "force",
+            "Forbidden: may not be specified for non-apply patch",
+            reason="FieldValueForbidden",
+        )
+    return options
+
+
+def manager_problem(manager: str) -> tuple[str, str] | None:
+    """Message and reason when a text cannot be the name of a field manager."""
+    if len(manager.encode()) > _MOST_MANAGER:
+        return f"Too long: may not be more than {_MOST_MANAGER} bytes", "FieldValueTooLong"
+    for position, letter in enumerate(manager):
+        if not letter.isprintable():
+            shown = '"' + "".join(_GO_ESCAPES.get(item, item) for item in manager) + '"'
+            why = f"invalid character U+{ord(letter):04X} (at position {position})"
+            return f"Invalid value: {shown}: {why}", "FieldValueInvalid"
+    return None
+
+
+def manager_of_agent(agent: str) -> str:
+    """The manager of a client that names none: the first part of its User-Agent."""
+    found = ""
+    for letter in agent.partition("/")[0]:
+        if letter.isprintable():
+            if len((found + letter).encode()) > _MOST_MANAGER:
+                break
+            found += letter
+    return found or "unknown"
 
 
 def delete_options(query: Mapping[str, str], body: JsonObject | None) -> tuple[DeleteOptions, bool]:

@@ -1,6 +1,7 @@
 """A PATCH request's body as a change of an object. Which patch types are served is decided here."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from tensorfusion.embedded.bodies import decode_json, media_type_of
 from tensorfusion.embedded.kinds import Kind
@@ -19,28 +20,41 @@ class PatchType(StrEnum):
     STRATEGIC = "application/strategic-merge-patch+json"
 
 
-_APPLY = frozenset({"application/apply-patch+yaml", "application/apply-patch+cbor"})
+_APPLY = "application/apply-patch+yaml"
 
 
-def parse_patch(kind: Kind, content_type: str, body: bytes, *, whole: bool = True) -> Change:
-    """What a patch does to an object. It is decoded anew for each use: what is patched may keep parts of it.
+class Patch(NamedTuple):
+    """What a patch does to an object. ``sees_managed``: it may speak of managed fields, and must be shown them."""
+
+    change: Change
+    sees_managed: bool
+
+
+def is_apply(content_type: str) -> bool:
+    """Whether a patch is a configuration to be applied."""
+    return media_type_of(content_type) == _APPLY
+
+
+def parse_patch(kind: Kind, content_type: str, body: bytes, *, whole: bool = True) -> Patch:
+    """A patch that is not applied. It is decoded anew for each use: what is patched may keep parts of it.
 
     ``whole`` is False for patches of something other than the kind's own object (a Scale): no strategic merge then.
 
     Raises:
-        UnsupportedMediaType: server-side apply, strategic merge of a custom kind, or no patch type at all.
+        UnsupportedMediaType: strategic merge of a custom kind, or no patch type at all.
         BadRequest, Invalid: the patch does not parse.
     """
     patch_type = _patch_type(kind, content_type, whole=whole)
     if patch_type is PatchType.JSON:
         parse_json_patch(decode_json(body, ""))
-        return lambda current: _object(json_patch(current, decode_json(body, "")))
+        return Patch(lambda current: _object(json_patch(current, decode_json(body, ""))), True)
     if not isinstance(decode_json(body, ""), dict):
         raise BadRequest(f"error decoding patch: wanted a JSON object for {patch_type}")
+    named = b"managedFields" in body or b"\\u" in body
     if patch_type is PatchType.MERGE:
-        return lambda current: _object(merge_patch(current, decode_json(body, "")))
+        return Patch(lambda current: _object(merge_patch(current, decode_json(body, ""))), named)
     shape = kind.schema.patch_shape
-    return lambda current: _object(strategic_patch(current, decode_json(body, ""), shape))
+    return Patch(lambda current: _object(strategic_patch(current, decode_json(body, ""), shape)), named)
 
 
 def _patch_type(kind: Kind, content_type: str, *, whole: bool) -> PatchType:
@@ -50,12 +64,10 @@ def _patch_type(kind: Kind, content_type: str, *, whole: bool) -> PatchType:
         served.append(PatchType.STRATEGIC)
     if media_type in served:
         return PatchType(media_type)
-    why = (
-        "server-side apply is not served"
-        if media_type in _APPLY
-        else "the body of the request was in an unknown format"
+    raise UnsupportedMediaType(
+        f"the body of the request was in an unknown format - accepted media types include: "
+        f"{', '.join(served)}, {_APPLY}"
     )
-    raise UnsupportedMediaType(f"{why} - accepted media types include: {', '.join(served)}")
 
 
 def _object(value: object) -> JsonObject:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, Representation
-from tensorfusion.embedded.objects import JsonObject, decode_object, encode, in_version, prefix_of
+from tensorfusion.embedded.objects import JsonObject, decode_record, encode, in_version, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached, decode_continue, encode_continue
 from tensorfusion.embedded.selectors import Predicate, predicate
 from tensorfusion.embedded.store import Page, Record, Store
@@ -47,9 +47,9 @@ def read_page(store: Store, kind: Kind, namespace: str, options: ListOptions) ->
     return store.page(resource, namespace=namespace, limit=options.limit, at_revision=at, keep=keep)
 
 
-def shown_object(kind: Kind, record: Record) -> JsonObject:
+def shown_object(kind: Kind, record: Record, *, managed: bool) -> JsonObject:
     """A stored object as clients of the kind see it, decoded."""
-    obj = decode_object(record.data)
+    obj = decode_record(record, managed=managed)
     return obj if kind.view is None else kind.view.to_shown(obj)
 
 
@@ -67,20 +67,20 @@ def list_body(
     kind: Kind, page: Page, representation: Representation, *, include: IncludeObject, now: datetime
 ) -> bytes:
     """The JSON of a page in the form that was asked for."""
-    metadata = list_metadata(page)
+    metadata, managed = list_metadata(page), representation.managed
     if representation.form is Form.TABLE:
-        objects = [shown_object(kind, record) for record in page.records]
+        objects = [shown_object(kind, record, managed=managed) for record in page.records]
         return encode(table(kind, objects, include=include, now=now, list_meta=metadata))
     if representation.partial:
-        objects = [shown_object(kind, record) for record in page.records]
+        objects = [shown_object(kind, record, managed=managed) for record in page.records]
         return encode(partial_list(objects, metadata))
     resource = kind.resource
     prefix = prefix_of(resource)
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
     if kind.view is not None:
-        items = b",".join([encode(shown_object(kind, record)) for record in page.records])
+        items = b",".join([encode(shown_object(kind, record, managed=managed)) for record in page.records])
     else:
-        items = b",".join([in_version(record.data, resource, prefix) for record in page.records])
+        items = b",".join([in_version(record, prefix, managed=managed) for record in page.records])
     return b"".join((head[:-1], b',"items":[', items, b"]}\n"))
 
 
@@ -89,9 +89,8 @@ def object_body(
 ) -> bytes:
     """The JSON of one object in the form that was asked for."""
     if representation.form is Form.OBJECT and kind.view is None:
-        resource = kind.resource
-        return in_version(record.data, resource, prefix_of(resource))
-    obj = shown_object(kind, record)
+        return in_version(record, prefix_of(kind.resource), managed=representation.managed)
+    obj = shown_object(kind, record, managed=representation.managed)
     if representation.form is Form.OBJECT:
         return encode(obj)
     if representation.form is Form.TABLE:

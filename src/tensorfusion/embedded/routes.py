@@ -11,7 +11,7 @@ from tensorfusion.embedded.access.requests import request_token
 from tensorfusion.embedded.access.reviews import Reviews
 from tensorfusion.embedded.access.tokens import AccountTokens
 from tensorfusion.embedded.access.users import User
-from tensorfusion.embedded.bodies import Receive, decode_body, read_body
+from tensorfusion.embedded.bodies import Receive, decode_body, decode_config, read_body
 from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.eviction import evict
@@ -19,16 +19,18 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode
-from tensorfusion.embedded.operations import Operations
+from tensorfusion.embedded.operations import Change, Configuration, Operations
 from tensorfusion.embedded.options import (
     WriteOptions,
     check_reached,
     delete_options,
     list_options,
+    manager_of_agent,
     parse_revision,
+    patch_options,
     write_options,
 )
-from tensorfusion.embedded.patching import parse_patch
+from tensorfusion.embedded.patching import is_apply, parse_patch
 from tensorfusion.embedded.pod_streams import PodStreams, Said, StreamRequest
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
@@ -62,6 +64,7 @@ class Request:
     accept: str = ""
     content_type: str = ""
     content_length: bytes | None = None
+    agent: str = ""
     method: str = ""
     query_string: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -201,13 +204,26 @@ class Routes:
         return self._object(request, kind, record, call=call)
 
     async def _patch(self, request: Request, kind: Kind) -> Response:
-        options = write_options(request.query, "PatchOptions")
+        applies = is_apply(request.content_type)
+        options = patch_options(request.query, applies=applies)
         target = request.target
         body = await request.body()
-        change = parse_patch(kind, request.content_type, body)
         call = _call(request, options)
+        if applies:
+            wanted = Configuration(await decode_config(body, call), bool(options.force))
+            record, made = await self._operations.apply(
+                kind, target.namespace, target.name, wanted, call, subresource=target.subresource
+            )
+            return self._object(request, kind, record, status=201 if made else 200, call=call)
+        patch = parse_patch(kind, request.content_type, body)
         record = await self._operations.modify(
-            kind, target.namespace, target.name, change, call, subresource=target.subresource
+            kind,
+            target.namespace,
+            target.name,
+            patch.change,
+            call,
+            subresource=target.subresource,
+            sees_managed=patch.sees_managed,
         )
         return self._object(request, kind, record, call=call)
 
@@ -271,9 +287,14 @@ class Routes:
                 self._operations, kind, target.namespace, target.name, lambda current: wanted, call
             )
         elif target.verb == "patch":
-            options = write_options(request.query, "PatchOptions")
-            change = parse_patch(kind, request.content_type, await request.body(), whole=False)
-            call = _call(request, options)
+            applies = is_apply(request.content_type)
+            options = patch_options(request.query, applies=applies)
+            call, body = _call(request, options), await request.body()
+            change: Change | Configuration
+            if applies:
+                change = Configuration(await decode_config(body, call), bool(options.force))
+            else:
+                change = parse_patch(kind, request.content_type, body, whole=False).change
             record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
         else:
             raise method_not_allowed()
@@ -368,7 +389,8 @@ class Routes:
 
 
 def _call(request: Request, options: WriteOptions) -> Call:
-    return Call(request.user, options.dry_run, options.validation)
+    manager = options.manager or manager_of_agent(request.agent)
+    return Call(request.user, options.dry_run, options.validation, manager=manager)
 
 
 def _stream_request(request: Request) -> StreamRequest:

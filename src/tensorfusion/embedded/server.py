@@ -179,7 +179,7 @@ class Server:
             kind = self.kinds.of_kind(obj["apiVersion"], obj["kind"])
             if kind is None or self.store.get(ObjectKey(kind.resource.id, "", obj["metadata"]["name"])) is not None:
                 continue
-            await self.operations.create(kind, "", obj, Call.system())
+            await self.operations.create(kind, "", obj, Call.system("kube-apiserver"))
 
     def _write_kubeconfig(self) -> None:
         config = {

@@ -13,6 +13,7 @@ from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.errors import (
     AlreadyExists,
     ApiError,
+    BadRequest,
     Conflict,
     FieldCause,
     Forbidden,
@@ -27,13 +28,22 @@ class Denial(ApiError):
     """A webhook's refusal: its words are passed on as they are."""
 
 
+class ApplyConflict(Conflict):
+    """A configuration that changes what others own: a list of fields, one a line, that clients show as it is."""
+
+
+class NotTyped(BadRequest):
+    """A configuration that is not of its schema's types: one problem a line."""
+
+
+_VERBATIM = (Denial, ApplyConflict, NotTyped)
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
 
 
 def status_body(error: ApiError) -> JsonObject:
     """The Status object of an error. Our own messages are one line, whatever was quoted in them."""
     message = str(error)
-    if not message.isprintable() and not isinstance(error, Denial):
+    if not message.isprintable() and not isinstance(error, _VERBATIM):
         message = message.translate(_ESCAPES)
     body: JsonObject = {
         "kind": "Status",

@@ -35,7 +35,7 @@ RESERVE: Final = 20_000
 """Revisions reserved ahead of the last one used."""
 
 _CHUNK: Final = 64
-_COLUMNS: Final = "slot, revision, resource, namespace, name, uid, attributes, data, checksum"
+_COLUMNS: Final = "slot, revision, resource, namespace, name, uid, attributes, data, checksum, managed"
 _MANY_EMPTY: Final = 1_000
 _SHRINK_EVERY: Final = 256
 _SHRINK_PAGES: Final = 512
@@ -186,23 +186,25 @@ class StoreFile:
 
 def _read(row: tuple[Any, ...], names: dict[str, str]) -> tuple[int, int, Record | None]:
     """Slot, revision and record of a row. Any: SQLite columns hold any type once the file is damaged."""
-    slot, revision, resource, namespace, name, uid, attributes, data, checksum = row
+    slot, revision, resource, namespace, name, uid, attributes, data, checksum, managed = row
+    managed = managed or b""
     if data is None:
         return slot, int(revision), None
     key = ObjectKey(names.setdefault(resource, resource), names.setdefault(namespace, namespace), name)
-    if checksum != _checksum(key, revision, uid, attributes, data):
+    if checksum != _checksum(key, revision, uid, attributes, data, managed):
         raise ValueError(f"{key} does not match its checksum")
     labels, fields, owners = _decoder.decode(attributes)
-    return slot, revision, Record(key, revision, uid, data, labels, fields, owners)
+    return slot, revision, Record(key, revision, uid, data, labels, fields, owners, managed)
 
 
-def _checksum(key: ObjectKey, revision: int, uid: str, attributes: bytes, data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(attributes, zlib.crc32(f"{key} {revision} {uid}".encode())))
+def _checksum(key: ObjectKey, revision: int, uid: str, attributes: bytes, data: bytes, managed: bytes) -> int:
+    """Of everything in a row; without managed fields it is the one that format 1 wrote."""
+    return zlib.crc32(managed, zlib.crc32(data, zlib.crc32(attributes, zlib.crc32(f"{key} {revision} {uid}".encode()))))
 
 
 @lru_cache(maxsize=_CHUNK)
 def _statement(rows: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return f"INSERT OR REPLACE INTO objects ({_COLUMNS}) VALUES {values}"  # noqa: S608 - only placeholders
 
 
@@ -210,10 +212,11 @@ def _parameters(rows: Sequence[Row]) -> _Parameters:
     parameters: list[int | str | bytes | None] = []
     for slot, revision, record, _ in rows:
         if record is None:
-            parameters += (slot, revision, None, None, None, None, None, None, None)
+            parameters += (slot, revision, None, None, None, None, None, None, None, None)
         else:
             resource, namespace, name = record.key
             attributes = _encoder.encode((record.labels, record.fields, record.owners))
-            checksum = _checksum(record.key, revision, record.uid, attributes, record.data)
-            parameters += (slot, revision, resource, namespace, name, record.uid, attributes, record.data, checksum)
+            data, managed = record.data, record.managed
+            checksum = _checksum(record.key, revision, record.uid, attributes, data, managed)
+            parameters += (slot, revision, resource, namespace, name, record.uid, attributes, data, checksum, managed)
     return tuple(parameters)

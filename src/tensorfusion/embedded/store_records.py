@@ -33,7 +33,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     ``data`` is the whole object as JSON with ``metadata.resourceVersion`` set to ``revision``. ``labels``, ``fields``
     (the selectable ones) and ``owners`` (uids of metadata.ownerReferences) are kept beside it so that selecting,
-    collecting and opening never decode it. They must not be changed after construction.
+    collecting and opening never decode it. They must not be changed after construction. ``managed`` is the JSON of
+    ``metadata.managedFields``, which ``data`` leaves out: most readers do not want it; empty where nothing is tracked.
     """
 
     key: ObjectKey
@@ -43,6 +44,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     labels: Mapping[str, str]
     fields: Mapping[str, str]
     owners: tuple[str, ...]
+    managed: bytes = b""
 
 
 class EventKind(StrEnum):

@@ -10,7 +10,8 @@ from typing import Final, NoReturn
 
 from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreTooNew
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2 added ``managed``; a store of format 1 gets the column when it is opened."""
 
 _APPLICATION_ID: Final = 0x7466_7331  # "tfs1": tells our files from other SQLite files
 _OBJECTS: Final = """
@@ -23,7 +24,8 @@ CREATE TABLE objects (
     uid TEXT,
     attributes BLOB,
     data BLOB,
-    checksum INTEGER
+    checksum INTEGER,
+    managed BLOB
 )"""
 _SCHEMA: Final = (
     _OBJECTS,
@@ -58,6 +60,7 @@ def connect(path: Path) -> sqlite3.Connection:
                 connection.execute(statement)
             connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        _migrate(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 2000")  # pages: about 8 MB, folded in by the commit thread
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         connection.execute("PRAGMA cache_size = -8192")
@@ -68,6 +71,16 @@ def connect(path: Path) -> sqlite3.Connection:
         if isinstance(error, sqlite3.Error):
             refuse(path, error)
         raise
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring a store of an older format up to this one, in one step or not at all."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < FORMAT:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ALTER TABLE objects ADD COLUMN managed BLOB")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
 
 
 def is_store(path: Path, connection: sqlite3.Connection) -> bool:

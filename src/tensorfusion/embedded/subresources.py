@@ -10,8 +10,8 @@ from typing import Any
 
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, ScalePaths
-from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Operations, check_place
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
+from tensorfusion.embedded.operations import Change, Configuration, Operations, check_place
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
@@ -156,12 +156,13 @@ def scale_of(kind: Kind, obj: JsonObject) -> JsonObject:
 
 
 async def change_scale(
-    operations: Operations, kind: Kind, namespace: str, name: str, change: Change, call: Call
+    operations: Operations, kind: Kind, namespace: str, name: str, change: Change | Configuration, call: Call
 ) -> Record:
     """Set the replicas of an object; returns the object.
 
     Raises:
-        ApiError: as any write; Invalid for a negative or absent number.
+        ApiError: as any write; Invalid for a negative or absent number; Conflict when a configuration changes what
+            other managers own.
     """
     key = ObjectKey(kind.resource.id, namespace, name)
     found = operations.store.latest(key)
@@ -169,7 +170,13 @@ async def change_scale(
         raise not_found(kind.resource, name)
     asked = Asked(Operation.UPDATE, kind, namespace, name, call, subresource="scale", shape=_SCALE)
     asked.old = scale_of(kind, decode_object(found.data))
-    asked.obj = change(scale_of(kind, decode_object(found.data)))
+    if isinstance(change, Configuration):
+        asked.obj, applied = operations.managers.scale_applied(
+            kind, asked.old, found.managed, change.obj, call, operations.now(), force=change.force
+        )
+        asked.obj = decode_object(encode_object(asked.obj))
+    else:
+        asked.obj, applied = change(scale_of(kind, decode_object(found.data))), None
     call.warnings += _body_schema(kind, "scale").prepare(asked.obj, strict=call.validation)
     await operations.admission.mutate(asked)
 
@@ -182,9 +189,16 @@ async def change_scale(
         target[paths.spec[-1]] = (scale.get("spec") or {}).get("replicas", 0)
         return current
 
+    def track(old: JsonObject, new: JsonObject, managed: bytes) -> bytes:
+        if applied is not None and managed == found.managed:
+            return applied
+        return operations.managers.scaled(
+            kind, scale_of(kind, old), scale_of(kind, new), managed, call, operations.now()
+        )
+
     _check_scale(kind.resource, name, asked.wanted, asked.old)
     await operations.admission.validate(asked)
-    return await operations.modify(kind, namespace, name, rescale, call)
+    return await operations.modify(kind, namespace, name, rescale, call, track=track)
 
 
 def _paths(kind: Kind) -> ScalePaths:
@@ -251,7 +265,16 @@ async def finalize(operations: Operations, kind: Kind, name: str, wanted: JsonOb
         if not finalizers:
             del namespace["spec"]["finalizers"]
         try:
-            return await operations.write(kind, record, namespace, call)
+            managed = operations.managers.changed(
+                kind,
+                decode_object(record.data),
+                namespace,
+                record.managed,
+                call,
+                operations.now(),
+                subresource="finalize",
+            )
+            return await operations.write(kind, record, namespace, call, managed=managed)
         except RevisionMismatch as error:
             if attempt == _ATTEMPTS - 1:
                 raise modified(kind.resource, name) from error

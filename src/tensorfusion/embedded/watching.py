@@ -10,6 +10,8 @@ Source: Kubernetes API concepts, "Efficient detection of changes", "Streaming li
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import JSON, Form, Representation
@@ -53,6 +55,7 @@ class Watch:
         self._keep = keep_of(kind, options, name=name)
         self._options = options
         self._form = representation.form
+        self._managed = representation.managed
         self._include = include
         self._bookmark_every = bookmark_every
         self._deadline = asyncio.get_running_loop().time() + (options.timeout or timeout)
@@ -147,8 +150,8 @@ class Watch:
 
     def _event(self, event: EventKind, record: Record) -> bytes:
         if self._form is Form.OBJECT and self._kind.view is None:
-            return _HEADS[event] + in_version(record.data, self._kind.resource, self._prefix) + b"}\n"
-        obj = shown_object(self._kind, record)
+            return _HEADS[event] + in_version(record, self._prefix, managed=self._managed) + b"}\n"
+        obj = shown_object(self._kind, record, managed=self._managed)
         shaped = obj if self._form is Form.OBJECT else self._shaped(obj)
         return _HEADS[event] + encode(shaped) + b"}\n"
 
@@ -183,4 +186,4 @@ def _at_revision(record: Record, revision: int) -> Record:
     """An object as its watcher saw it last, at the revision of the event that took it out of sight."""
     obj = decode_object(record.data)
     obj["metadata"]["resourceVersion"] = str(revision)
-    return Record(record.key, revision, record.uid, encode(obj), record.labels, record.fields, record.owners)
+    return msgspec.structs.replace(record, revision=revision, data=encode(obj))

@@ -27,6 +27,8 @@ from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import counter
 
 JSON: Final = "application/json"
+LEAN: Final = "application/json;managedFields=omit"
+"""JSON without managed fields, which nothing here reads. A server that cannot leave them out sends them."""
 UNSENT: Final = "ConnectionFailed"
 """Reason of a ``ServerError``: the request never reached the server."""
 BROKEN: Final = "ConnectionBroken"
@@ -94,7 +96,7 @@ class Transport:
         return aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60)
 
     async def request(
-        self, method: str, path: str, *, body: bytes | None = None, content_type: str = JSON, accept: str = JSON
+        self, method: str, path: str, *, body: bytes | None = None, content_type: str = JSON, accept: str = LEAN
     ) -> bytes:
         """Send a request; the answer's body.
 
@@ -124,7 +126,7 @@ class Transport:
             ApiError: the server refused.
             ServerError: the connection broke, or was silent for too long.
         """
-        headers = {"Accept": JSON}
+        headers = {"Accept": LEAN}
         self._authorize(headers)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_WATCH_SILENCE)
         try:

@@ -222,7 +222,7 @@ def test_a_strategic_merge_patch_merges_containers_by_name(api, make_deployment)
     assert containers == {"c": "i:2", "side": "s:1"}
 
 
-@pytest.mark.parametrize("content_type", ["application/apply-patch+yaml", "application/json", "text/plain", ""])
+@pytest.mark.parametrize("content_type", ["application/apply-patch+cbor", "application/json", "text/plain", ""])
 def test_other_patch_types_are_refused_with_what_is_served(api, make_config_map, content_type: str) -> None:
     api.create(api.core("configmaps"), make_config_map())
     answer = api("PATCH", api.core("configmaps", "c"), {"data": {}}, content_type=content_type)

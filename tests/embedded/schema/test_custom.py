@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorfusion.embedded.facts import load_facts
+from tensorfusion.embedded.fields.types import Types
 from tensorfusion.embedded.schema.decode import DEEPEST, compile_decoder
 from tensorfusion.embedded.schema.schema import OBJECT_META, CustomSchema, FieldValidation
 from tensorfusion.embedded.schema.structure import check_structure
@@ -16,11 +17,12 @@ from tensorfusion.model.resources import Resource
 
 FOOS = Resource("x.io", "v1", "foos", "Foo", namespaced=False)
 DECODE = compile_decoder(load_facts().definitions, OBJECT_META)
+TYPES = Types(load_facts().definitions)
 
 
 def schema_of(spec: dict[str, Any], status: dict[str, Any] | None = None) -> CustomSchema:
     properties = {"spec": spec, **({"status": status} if status else {})}
-    return CustomSchema(FOOS, {"type": "object", "properties": properties}, DECODE)
+    return CustomSchema(FOOS, {"type": "object", "properties": properties}, DECODE, TYPES)
 
 
 def foo(spec: Any, **more: Any) -> dict[str, Any]:
@@ -221,7 +223,18 @@ def test_a_rule_at_the_root_may_speak_of_the_name() -> None:
     problems: list[Any] = []
     check_structure(root, None, problems)
     assert problems == []
-    schema = CustomSchema(FOOS, root, DECODE)
+    schema = CustomSchema(FOOS, root, DECODE, TYPES)
     schema.validate({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "abc"}})
     with pytest.raises(Invalid, match="too long"):
         schema.validate({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "abcd"}})
+
+
+def test_a_new_item_without_a_required_field_is_refused_in_an_update() -> None:
+    item = {"type": "object", "required": ["n"], "properties": {"n": {"type": "string"}, "v": {"type": "integer"}}}
+    schema = schema_of({"type": "object", "properties": {"k": {"type": "array", "items": item}}})
+    old = {"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": {"k": [{"n": "x"}]}}
+    new = copy.deepcopy(old)
+    new["spec"]["k"].append({"v": 1})
+    with pytest.raises(Invalid, match=r"spec.k\[1\].n: Required value"):
+        schema.validate(new, old)
+    schema.validate(new, new)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NoReturn, Protocol
 
 from tensorfusion.embedded.facts import Facts
+from tensorfusion.embedded.fields.types import FieldType, Types, zero_of
 from tensorfusion.embedded.schema.builtin import CHECKS
 from tensorfusion.embedded.schema.checks import compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
@@ -44,6 +45,9 @@ class Schema(Protocol):
 
     document: Raw
     patch_shape: PatchShape | None
+    field_type: FieldType
+    zero: Raw
+    """An object that nobody has written to, as a comparison with the first version of one needs it. Read-only."""
 
     def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
         """Decode in place: drop unknown fields, apply defaults. Returns warnings.
@@ -71,11 +75,14 @@ class BuiltinSchema:
         resource: Resource,
         definition: str,
         *,
+        types: Types,
         name_rule: str = "",
         named: bool = True,
         reported: Resource | None = None,
     ) -> None:
         """``reported`` is what errors say an object is, where it is stored as something else."""
+        self.field_type = types.named(definition)
+        self.zero = zero_of(facts.definitions, definition)
         self.document: Raw = facts.definitions[definition]
         self.patch_shape: PatchShape | None = PatchShape(facts.definitions, self.document)
         self._resource = resource
@@ -121,8 +128,10 @@ class CustomSchema:
 
     patch_shape: PatchShape | None = None
 
-    def __init__(self, resource: Resource, schema: Raw, decode_metadata: Decoder) -> None:
+    def __init__(self, resource: Resource, schema: Raw, decode_metadata: Decoder, types: Types) -> None:
         self.document = schema
+        self.field_type = types.custom(schema)
+        self.zero: Raw = {}
         self._resource = resource
         self._prune = compile_structural(schema, decode_metadata)
         inner = {key: value for key, value in schema.items() if key != "properties"}

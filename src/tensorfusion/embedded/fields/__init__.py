@@ -1,0 +1,1 @@
+"""Which manager owns which field of an object: the pure part of server-side apply."""
