@@ -13,7 +13,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests run only when asked for by -m; whole-cluster tests share one worker and so one cluster."""
+    """Long tests run only when asked for by -m; tests of the shared cluster share one worker, those with a
+    cluster of their own have one worker a module."""
     wanted = str(config.getoption("-m") or "")
     for item in items:
         if item.get_closest_marker("long"):
@@ -22,4 +23,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="long: run by make test-long"))
         if "/e2e/" in item.path.as_posix():
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+            uses_shared = "cluster" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("e2e" if uses_shared else item.path.stem))
