@@ -15,7 +15,7 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
-from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.admission import Verdict, admit
 from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.resolve import DeviceCapacity
@@ -61,6 +61,7 @@ class World:
     """The objects that a pod may refer to, and the capacities of the live devices."""
 
     pools: dict[str, GPUPool] = field(default_factory=dict)
+    workloads: dict[tuple[str, str], TensorFusionWorkload] = field(default_factory=dict)
     profiles: dict[tuple[str, str], WorkloadProfile] = field(default_factory=dict)
     quotas: dict[str, GPUResourceQuota] = field(default_factory=dict)
     devices: list[DeviceCapacity] = field(default_factory=list)
@@ -84,6 +85,9 @@ class World:
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return self.quotas.get(namespace)
 
+    def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None:
+        return self.workloads.get((namespace, name))
+
     def providers(self) -> Providers:
         return Providers(self.configs)
 
@@ -99,6 +103,9 @@ class World:
 
     def add_profile(self, name: str, **spec: Any) -> None:
         self.profiles["team", name] = object_of(WorkloadProfile, name, namespace="team", spec=spec)
+
+    def add_workload(self, name: str, *, status: Json, **spec: Any) -> None:
+        self.workloads["team", name] = object_of(TensorFusionWorkload, name, namespace="team", spec=spec, status=status)
 
     def set_quota(self, **spec: Any) -> None:
         self.quotas["team"] = object_of(GPUResourceQuota, "quota", namespace="team", spec=spec)

@@ -12,7 +12,8 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.workload import TensorFusionWorkload
-from tensorfusion.policy.worker import is_fixed, plan, recommended, wanted_workers, worker_template
+from tensorfusion.policy.recommendation import recommended
+from tensorfusion.policy.worker import is_fixed, plan, wanted_workers, worker_template
 
 
 def object_of(type_: type[Any], name: str, *, namespace: str = "", annotations: Any = None, **parts: Any) -> Any:

@@ -46,7 +46,7 @@ from tensorfusion.model.meta import Meta, Raw
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
 from tensorfusion.policy.admission import Snapshot, admit
 from tensorfusion.policy.migration import Migration
@@ -218,6 +218,7 @@ class Process:
             profiles=self._manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
             quotas=self._manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
             namespaces=self._manager.informer(r.NAMESPACES, Namespace),
+            workloads=self._manager.informer(r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload),
             models=LiveModels(
                 self._manager.informer(r.GPUS, GPU), self._manager.informer(r.PROVIDER_CONFIGS, ProviderConfig)
             ),

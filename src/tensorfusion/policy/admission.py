@@ -21,7 +21,7 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
-from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.canary import Canary, canary_of
@@ -40,6 +40,7 @@ from tensorfusion.policy.migration import (
 from tensorfusion.policy.misspelled import misspelled
 from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Op, Patch, contains
+from tensorfusion.policy.recommendation import follow
 from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
 from tensorfusion.policy.shape import check_metadata, check_spec
 from tensorfusion.policy.sidecar import inject_sidecar, sidecar
@@ -67,6 +68,8 @@ class Snapshot(Capacities, Protocol):
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None: ...
 
     def quota(self, namespace: str) -> GPUResourceQuota | None: ...
+
+    def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None: ...
 
     def providers(self) -> Providers: ...
 
@@ -287,6 +290,9 @@ def _admit_enabled(
         capacities=snapshot,
         providers=providers,
     )
+    workload = labels.get(keys.WORKLOAD) or workload_name(_mapping(pod.get("metadata")), seed)
+    if not wishes.dedicated_gpu:
+        request = follow(request, snapshot.workload(namespace, workload))
     names = frozenset(str(container.get("name", "")) for container in containers)
     if not names & injected:
         known, asked = ", ".join(sorted(names)), ", ".join(sorted(injected))
@@ -296,7 +302,7 @@ def _admit_enabled(
     patch = Patch()
     warnings = _unused(wishes, profile, labels, annotations)
     limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or (), providers=providers)
-    hard = request.isolation is Isolation.HARD
+    hard = request.isolation is Isolation.HARD and not _is_worker(pod)  # a worker needs none beside itself
     beside = sidecar(pool, request, providers=providers) if hard else None
     _write_annotations(
         patch, annotations, wishes=wishes, request=request, injected=injected, native=native, containers=containers
@@ -306,7 +312,7 @@ def _admit_enabled(
         labels,
         {
             keys.COMPONENT: "worker",
-            keys.WORKLOAD: labels.get(keys.WORKLOAD) or workload_name(_mapping(pod.get("metadata")), seed),
+            keys.WORKLOAD: workload,
             keys.GPU_POOL: label_value(request.pool),
             keys.POD_TEMPLATE_HASH: _worker_hash(pod) or (limiter.hash if beside is None else beside.hash),
         },
@@ -333,12 +339,16 @@ def _admit_enabled(
 
 def _worker_hash(pod: Mapping[str, Json]) -> str:
     """The hash that the operator gave a worker of its own; empty for any other pod."""
-    metadata = _mapping(pod.get("metadata"))
-    made = any(
+    labels = _mapping(_mapping(pod.get("metadata")).get("labels"))
+    return str(labels.get(keys.POD_TEMPLATE_HASH, "")) if _is_worker(pod) else ""
+
+
+def _is_worker(pod: Mapping[str, Json]) -> bool:
+    """Whether the operator made the pod, as a worker of a workload."""
+    return any(
         owner.get("controller") and owner.get("kind") == r.TENSOR_FUSION_WORKLOADS.kind
-        for owner in metadata.get("ownerReferences") or ()
+        for owner in _mapping(pod.get("metadata")).get("ownerReferences") or ()
     )
-    return str(_mapping(metadata.get("labels")).get(keys.POD_TEMPLATE_HASH, "")) if made else ""
 
 
 def workload_name(metadata: Mapping[str, Json], seed: str) -> str:

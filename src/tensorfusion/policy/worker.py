@@ -13,12 +13,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from tensorfusion.errors import InvalidQuantity, InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
-from tensorfusion.model.autoscaling import AutoscaleTarget
 from tensorfusion.model.core import NodeAffinity, Pod
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Meta, Raw
@@ -29,6 +26,7 @@ from tensorfusion.policy.names import label_value, template_hash
 from tensorfusion.policy.patches import Json, Patch
 from tensorfusion.policy.pod_template import merged, template_of
 from tensorfusion.policy.ranking import deletion_order, pod_ready_since
+from tensorfusion.policy.recommendation import recommended
 from tensorfusion.units import format_bytes, format_gflops, format_milli
 
 WORKER_CONTAINER = "tensorfusion-worker"
@@ -142,31 +140,6 @@ def _with_affinity(pod_spec: Mapping[str, Json], wanted: NodeAffinity) -> Mappin
     patch = Patch()
     add_node_affinity(patch, pod_spec, wanted)
     return {**pod_spec, "affinity": patch.ops[0]["value"]} if patch.ops else pod_spec
-
-
-def recommended(workload: TensorFusionWorkload) -> ResourceBounds | None:
-    """What a new worker takes: the autoscaler's recommendation where it is wanted and made, else what is stated."""
-    config = workload.spec.auto_scaling_config
-    wish = config.auto_set_resources if config is not None else None
-    advice = workload.status.recommendation
-    if wish is None or not wish.enable or advice is None:
-        return workload.spec.resources
-    stated = workload.spec.resources or ResourceBounds()
-    return ResourceBounds(
-        requests=_advised(stated.requests, advice.requests, wish.target_resource),
-        limits=_advised(stated.limits, advice.limits, wish.target_resource),
-    )
-
-
-def _advised(
-    stated: ComputeResource | None, advice: ComputeResource | None, target: AutoscaleTarget
-) -> ComputeResource:
-    stated, advice = stated or ComputeResource(), advice or ComputeResource()
-    if target is not AutoscaleTarget.VRAM and (advice.tflops or advice.compute):
-        stated = msgspec.structs.replace(stated, tflops=advice.tflops, compute=advice.compute)
-    if target is not AutoscaleTarget.COMPUTE and advice.vram:
-        stated = msgspec.structs.replace(stated, vram=advice.vram)
-    return stated
 
 
 def _wishes(workload: TensorFusionWorkload, bounds: ResourceBounds | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tensorfusion.model.meta import Key
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
-from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.admission import Snapshot
 from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.quota_status import effective_quota
@@ -87,12 +87,14 @@ class CachedObjects:
         profiles: Informer[WorkloadProfile],
         quotas: Informer[GPUResourceQuota],
         namespaces: Informer[Namespace],
+        workloads: Informer[TensorFusionWorkload],
         models: LiveModels,
     ) -> None:
         self._pools = pools.cache
         self._profiles = profiles.cache
         self._quotas = quotas.cache
         self._namespaces = namespaces.cache
+        self._workloads = workloads.cache
         self._models = models
         quotas.add_index(_NAMESPACE, lambda quota: (quota.metadata.namespace,))
 
@@ -107,6 +109,9 @@ class CachedObjects:
 
     def profile(self, namespace: str, name: str) -> WorkloadProfile | None:
         return self._profiles.get(Key(namespace, name))
+
+    def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None:
+        return self._workloads.get(Key(namespace, name))
 
     def providers(self) -> Providers:
         return self._models.providers()
@@ -144,6 +149,9 @@ class Overlay:
 
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return self._below.quota(namespace)
+
+    def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None:
+        return self._below.workload(namespace, name)
 
     def capacities_of(self, model: str) -> Sequence[DeviceCapacity]:
         return self._below.capacities_of(model)

@@ -24,7 +24,7 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
-from tensorfusion.model.workload import WorkloadProfile
+from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.admission import (
     Denial,
     Missing,
@@ -103,6 +103,7 @@ class Webhook:
             profiles=manager.informer(r.WORKLOAD_PROFILES, WorkloadProfile),
             quotas=manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota),
             namespaces=manager.informer(r.NAMESPACES, Namespace),
+            workloads=manager.informer(r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload),
             models=LiveModels(manager.informer(r.GPUS, GPU), manager.informer(r.PROVIDER_CONFIGS, ProviderConfig)),
         )
         self._migration = migration
