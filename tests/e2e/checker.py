@@ -3,6 +3,7 @@
 Reads raw JSON objects, does its own arithmetic on quantities, and knows only the public annotation names.
 """
 
+import json
 from collections import defaultdict
 from fractions import Fraction
 from typing import Any
@@ -25,6 +26,7 @@ def oversold(gpus: list[dict[str, Any]], pods: list[dict[str, Any]]) -> list[str
     capacity = {gpu["metadata"]["name"]: gpu["status"]["capacity"] for gpu in gpus}
     compute: dict[str, Fraction] = defaultdict(Fraction)
     memory: dict[str, Fraction] = defaultdict(Fraction)
+    slots: dict[str, set[int]] = defaultdict(set)
     for pod in pods:
         notes = pod["metadata"].get("annotations", {})
         if not pod["spec"].get("nodeName") or pod["status"].get("phase") in ("Succeeded", "Failed"):
@@ -34,6 +36,14 @@ def oversold(gpus: list[dict[str, Any]], pods: list[dict[str, Any]]) -> list[str
             if notes.get(D + "isolation") == "shared":
                 compute[device] += amount(whole["tflops"])
                 memory[device] += amount(whole["vram"])
+                continue
+            if notes.get(D + "isolation") == "partitioned":
+                (held,) = (one for one in json.loads(notes[D + "partitions"]) if one["gpu"] == device)
+                compute[device] += amount(held["tflops"])
+                memory[device] += amount(held["vram"])
+                taken = slots[device].intersection(range(held["slotStart"], held["slotEnd"]))
+                assert not taken, f"{device}: slots {sorted(taken)} are held twice"
+                slots[device].update(range(held["slotStart"], held["slotEnd"]))
                 continue
             if D + "tflops-request" in notes:
                 compute[device] += amount(notes[D + "tflops-request"])

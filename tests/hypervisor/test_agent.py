@@ -11,7 +11,8 @@ from tensorfusion.model import keys
 from tensorfusion.model.annotations import annotations_of
 from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.core import Pod
-from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.partitions import Partition, partitions_text
+from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
 from tensorfusion.testing.api import Call
 from tensorfusion.testing.node_world import NodeWorld
@@ -332,3 +333,56 @@ async def test_devices_say_what_they_can_do_and_which_mode_they_are_in(world: No
     assert (status["isolationMode"], status["isolationPolicy"]) == ("hard", "Static")
     await world.change(GPUS, name, {"metadata": {"annotations": {keys.VIRTUALIZATION_CAPABILITIES: "{}"}}})
     assert json.loads(gpu(world, name)["metadata"]["annotations"][keys.VIRTUALIZATION_CAPABILITIES]) == able
+
+
+def partitioned(name: str, *starts: int, form: str = "nv-80g-3g-40gb", length: int = 4) -> dict[str, str]:
+    """The annotations of a pod with one partition of device ``name``."""
+    cut = [Partition(form, 133_713, 40 << 30, start=start, length=length) for start in starts]
+    request = GpuRequest(pool="p", isolation=Isolation.PARTITIONED, partition=form)
+    return annotations_of(request) | {keys.GPU_IDS: name, keys.PARTITIONS: partitions_text([name], cut)}
+
+
+async def test_a_partition_is_cut_for_a_pod_and_undone_when_it_ends(world: NodeWorld) -> None:
+    devices = vendor(count=1)
+    serving = agent(world, devices)
+    world.api.seed(NODES, {"metadata": {"name": "n"}})
+    await world.start(serving)
+    await world.add_gpu_node("n")
+    (name,) = names(world)
+    (card,) = devices.devices("n")
+    for uid, start in (("a", 0), ("b", 4)):
+        await world.add_pod(uid, "n", annotations=partitioned(name, start), labels=WORKER)
+        found = msgspec.convert(world.find(PODS, uid), Pod, strict=False)
+        assert serving.admit_share(found) is None
+        assert serving.notes(found)[keys.PARTITION_UUIDS].endswith(f":{name}")
+    assert sorted(one.start for one in devices.partitions(card)) == [0, 4]
+    for start, words in ((0, "taken by"), (2, "taken by")):
+        await world.add_pod(f"c{start}", "n", annotations=partitioned(name, start, length=1), labels=WORKER)
+        late = msgspec.convert(world.find(PODS, f"c{start}"), Pod, strict=False)
+        refusal = serving.admit_share(late) or ""
+        assert words in refusal or "cannot hold the share" in refusal
+        assert serving.notes(late) == {}
+    await world.delete_pod("a", grace=0)
+    assert [one.start for one in devices.partitions(card)] == [4]
+
+
+async def test_partitions_of_running_pods_are_there_after_a_restart(world: NodeWorld) -> None:
+    serving = await started(world)
+    name = names(world)[0]
+    await world.add_pod("a", "n", annotations=partitioned(name, 0), labels=WORKER, phase="Running")
+    await world.stop()
+    devices = vendor()
+    serving = agent(world, devices)
+    await world.start(serving)
+    assert [one.start for one in devices.partitions(devices.devices("n")[0])] == [0]
+    running = msgspec.convert(world.find(PODS, "a"), Pod, strict=False)
+    assert serving.admit_share(running) is None
+
+
+async def test_a_partitioned_pod_without_its_places_is_refused(world: NodeWorld) -> None:
+    serving = await started(world)
+    notes = partitioned(names(world)[0], 0)
+    del notes[keys.PARTITIONS]
+    await world.add_pod("a", "n", annotations=notes, labels=WORKER)
+    refusal = serving.admit_share(msgspec.convert(world.find(PODS, "a"), Pod, strict=False))
+    assert "carries no annotation tensor-fusion.ai/partitions" in (refusal or "")

@@ -3,8 +3,9 @@
 import pytest
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.hypervisor.vendors.base import Device
+from tensorfusion.hypervisor.vendors.base import Device, DeviceRefused
 from tensorfusion.hypervisor.vendors.simulated import FAULT, SimulatedVendor, devices_of
+from tensorfusion.model.partitions import Partition
 
 
 def fleet(node: str = "n", count: int = 4) -> list[Device]:
@@ -77,3 +78,22 @@ def test_a_fleet_that_changes_tells_of_the_nodes_that_differ() -> None:
     vendor.follow(more)
     assert heard == ["m", "n"]
     assert vendor.devices("n") == []
+
+
+def test_a_device_is_cut_like_a_drivers_and_no_slot_twice() -> None:
+    made = SimulatedVendor(
+        devices_of("n", count=1, vendor="NVIDIA", model="NVIDIA A100-SXM4-80GB", compute=312_000, vram=80 << 30)
+    )
+    (card,) = made.devices("n")
+    small = [Partition("nv-80g-1g-10gb", 44_571, 10 << 30, start=slot, length=1) for slot in range(8)]
+    uuids = {made.create_partition(card, one, pod_uid=f"p{one.start}") for one in small[:7]}
+    assert len(uuids) == 7
+    assert made.create_partition(card, small[0], pod_uid="p0") in uuids, "asked again it is the same"
+    with pytest.raises(DeviceRefused, match="at most 7 partitions"):
+        made.create_partition(card, small[7], pod_uid="p7")
+    made.destroy_partitions("p3")
+    made.destroy_partitions("p3")
+    with pytest.raises(DeviceRefused, match="are taken by nv-80g-1g-10gb"):
+        made.create_partition(card, small[2], pod_uid="other")
+    made.create_partition(card, small[3], pod_uid="other")
+    assert len(made.partitions(card)) == 7

@@ -8,6 +8,7 @@ import pytest
 from tensorfusion.errors import ServerError
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
+from tensorfusion.model.partitions import Partition, partitions_text
 
 
 async def test_a_gpunode_carries_its_pool_and_vendor(cluster) -> None:
@@ -227,3 +228,21 @@ async def test_a_dynamic_device_shows_the_mode_in_force_and_a_conflict(cluster) 
     await cluster.passes(2)
     status = cluster.status(r.GPUS, "gpu-m1-0")
     assert (status.get("activeIsolationMode"), status.get("dynamicIsolationConflict", False)) == (None, False)
+
+
+async def test_a_device_shows_its_partitions_and_counts_their_size(cluster) -> None:
+    await cluster.ready_machine("m1")
+    cluster.pod("w", isolation="partitioned", partition_id="half", tflops_request="0", vram_request="0")
+    cluster.place("w", "gpu-m1-0")
+    cut = Partition("half", 40_000, 8 << 30, start=4, length=4)
+    notes = {"metadata": {"annotations": {keys.PARTITIONS: partitions_text(["gpu-m1-0"], [cut])}}}
+    cluster.api.change(r.PODS, "w", notes, namespace="team")
+    await cluster.passes(2)
+    status = cluster.status(r.GPUS, "gpu-m1-0")
+    ((uid, shown),) = status["allocatedPartitions"].items()
+    assert (shown["podUid"], shown["podName"], shown["templateId"]) == (uid, "w", "half")
+    assert (shown["allocatedSlotStart"], shown["allocatedSlotEnd"]) == (4, 8)
+    assert status["available"] == {"tflops": "60", "vram": "8Gi"}
+    cluster.phase("w", "Succeeded")
+    await cluster.passes(2)
+    assert not cluster.status(r.GPUS, "gpu-m1-0").get("allocatedPartitions")

@@ -444,7 +444,6 @@ def test_dra_fields_are_kept_and_the_user_is_told(world, pod) -> None:
         ({"dedicated_gpu": "true", "gpu_model": "Z80"}, ("dedicated-gpu", "'Z80'")),
         ({"dedicated_gpu": "true", "gpu_model": "H100"}, ("dedicated-gpu", "H100_SXM", "H100_PCIe_80G")),
         ({"isolation": "hard", "vendor": "AMD"}, ("isolation", "vendor AMD", "hard")),
-        ({"isolation": "partitioned"}, ("isolation", "soft, shared or hard", "partitioned")),
         ({"isolation": "firm"}, ("isolation", "'firm'")),
         ({"is_local_gpu": "false"}, ("is-local-gpu", "wanted true", "found false")),
         ({"sidecar_worker": "true"}, ("sidecar-worker", "wanted false", "found true")),

@@ -1,5 +1,6 @@
 """Same ordered events, byte-identical decisions: in one process, in another, under any hash seed."""
 
+import os
 import random
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_the_hash_seed_of_the_process_does_not_matter(hash_seed: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={"PYTHONHASHSEED": hash_seed},
+        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,

@@ -7,7 +7,7 @@ life. Pods of a Node that was deleted are removed after a while, as Kubernetes' 
 Level-based: what to do follows from the pod as the cache has it, so a restart goes on where the last process ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tensorfusion.clock import Clock, timestamp
@@ -40,12 +40,19 @@ class DeviceGate(Protocol):
         """None when they do; else one line that says why not."""
         ...
 
+    def notes(self, pod: Pod) -> Mapping[str, str]:
+        """Annotations that the devices give a pod that was let in; they travel with its first status."""
+        ...
+
 
 class NoGate:
     """For nodes without devices: everything is let in."""
 
     def admit_share(self, pod: Pod) -> str | None:
         return None
+
+    def notes(self, pod: Pod) -> Mapping[str, str]:
+        return {}
 
 
 class SimulatedKubelets:
@@ -122,7 +129,7 @@ class SimulatedKubelets:
             status = pod_life.running(pod, now=now, pod_ip=self._next_address(), host_ip=host)
         self._told[uid] = "run"
         try:
-            await self._patch_status(pod, status)
+            await self._patch_status(pod, status, notes={} if refusal is not None else self._gate.notes(pod))
         except BaseException:
             self._told.pop(uid, None)
             raise
@@ -191,8 +198,9 @@ class SimulatedKubelets:
             self._told.pop(uid, None)
             raise
 
-    async def _patch_status(self, pod: Pod, status: Raw) -> None:
-        patch = {"metadata": {"uid": pod.metadata.uid}, "status": status}
+    async def _patch_status(self, pod: Pod, status: Raw, *, notes: Mapping[str, str] | None = None) -> None:
+        metadata: Raw = {"uid": pod.metadata.uid} | ({"annotations": dict(notes)} if notes else {})
+        patch = {"metadata": metadata, "status": status}
         try:
             await self._client.patch(
                 PODS, pod.metadata.name, patch, namespace=pod.metadata.namespace, subresource="status", type_=Ignored

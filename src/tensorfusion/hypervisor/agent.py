@@ -7,7 +7,7 @@ The heartbeat is one Lease an agent, not a device, so that an idle fleet costs n
 Source: GPU of tensor-fusion.ai/v1; life of a device as in the public description of the hypervisor's discovery.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,19 +15,21 @@ from typing import Protocol
 import msgspec
 
 from tensorfusion.clock import Clock, micro_timestamp, timestamp
-from tensorfusion.errors import AlreadyExists, ApiError, NotFound
+from tensorfusion.errors import AlreadyExists, ApiError, InvalidRequest, NotFound
 from tensorfusion.hypervisor import gpu_objects
 from tensorfusion.hypervisor.books import DeviceBooks
 from tensorfusion.hypervisor.native import NativeDevices
-from tensorfusion.hypervisor.vendors.base import Device, Vendor
+from tensorfusion.hypervisor.vendors.base import Device, DeviceRefused, Vendor
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
+from tensorfusion.model.annotations import gpu_ids
 from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU, GpuPhase
 from tensorfusion.model.gpu_node import GPUNode
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.partitions import partitions_of
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, GPUS, LEASES, NODES, PODS
 from tensorfusion.runtime.controller import DONE, Controller, Result
@@ -87,6 +89,8 @@ class NodeAgent:
         self._policy = policy
         self._books = DeviceBooks()
         self._plugin = plugin
+        self._partition_uuids: dict[str, str] = {}
+        """What was cut for each pod, as the annotation says it, by uid."""
         self._kept: dict[str, Pod] = {}
         """Pods that keep their old limits because a device cannot hold the new ones, by uid."""
 
@@ -129,7 +133,30 @@ class NodeAgent:
             return refusal
         gpu_node = self._gpu_nodes.cache.get(Key("", node))
         dynamic = gpu_node is not None and self._mode(gpu_node).policy is IsolationPolicy.DYNAMIC
-        return self._books.charge(pod, self._present(node), one_mode=dynamic)
+        present = self._present(node)
+        refusal = self._books.charge(pod, present, one_mode=dynamic)
+        return refusal if refusal is not None else self._cut(pod, present)
+
+    def notes(self, pod: Pod) -> Mapping[str, str]:
+        """Annotations that say what the pod's devices gave it; empty for most pods."""
+        found = self._partition_uuids.get(pod.metadata.uid)
+        return {keys.PARTITION_UUIDS: found} if found else {}
+
+    def _cut(self, pod: Pod, present: Mapping[str, Device]) -> str | None:
+        """Cut the partitions of a pod whose shares are taken; on a refusal everything is given back."""
+        uid, annotations = pod.metadata.uid, pod.metadata.annotations
+        names = gpu_ids(annotations)
+        cut = []
+        try:
+            for name, partition in zip(names, partitions_of(annotations, names), strict=False):
+                cut.append(f"{self._vendor.create_partition(present[name], partition, pod_uid=uid)}:{name}")
+        except DeviceRefused as error:
+            self._vendor.destroy_partitions(uid)
+            self._books.release(uid)
+            return str(error)
+        if cut:
+            self._partition_uuids[uid] = ",".join(cut)
+        return None
 
     async def _recover_native(self) -> None:
         """What the device plugin had handed out before this process started, as the GPU objects tell."""
@@ -285,9 +312,20 @@ class NodeAgent:
             if change.kind is ChangeKind.DELETED or pod.finished:
                 self._release(pod)
             elif pod.status.phase == "Running" and not self._books.holds(pod.metadata.uid):
-                self._books.recover(pod, self._present(pod.spec.node_name))
+                self._recover(pod)
             elif change.old is not None and _other_amounts(change.old, pod):
                 self._change(pod)
+
+    def _recover(self, pod: Pod) -> None:
+        """A pod that runs already: what it holds is taken as it is, and its partitions are there."""
+        present = self._present(pod.spec.node_name)
+        self._books.recover(pod, present)
+        if keys.PARTITIONS in pod.metadata.annotations:
+            answering = {name: device for name, device in present.items() if not device.fault}
+            with suppress(KeyError, InvalidRequest):  # of a device that does not answer nothing can be cut
+                if (refusal := self._cut(pod, answering)) is not None:
+                    log.warning("partition is lost", pod=pod.key, reason=refusal)
+                    self._books.recover(pod, present)
 
     def _change(self, pod: Pod) -> None:
         """The scheduler gave a running pod other amounts: they are in force from now on, if the devices hold them."""
@@ -309,6 +347,8 @@ class NodeAgent:
         if self._plugin is not None and self._plugin.release(pod.metadata.uid):
             self._enqueue(pod.spec.node_name)
         self._kept.pop(pod.metadata.uid, None)
+        if self._partition_uuids.pop(pod.metadata.uid, None) is not None:
+            self._vendor.destroy_partitions(pod.metadata.uid)
         for name in self._books.release(pod.metadata.uid):
             gpu = self._gpus.cache.get(Key("", name))
             if gpu is not None and keys.GPU_MISSING_SINCE in gpu.metadata.annotations:

@@ -11,6 +11,8 @@ from tensorfusion.errors import InvalidRequest
 from tensorfusion.hypervisor.vendors.base import Device
 from tensorfusion.model.annotations import gpu_ids, request_of
 from tensorfusion.model.core import Pod
+from tensorfusion.model.keys import PARTITIONS
+from tensorfusion.model.partitions import partitions_of
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.units import humanize_bytes, humanize_gflops
 
@@ -106,6 +108,7 @@ class DeviceBooks:
         try:
             request = request_of(pod.metadata.annotations, pod.metadata.labels)
             names = gpu_ids(pod.metadata.annotations)
+            partitions = partitions_of(pod.metadata.annotations, names)
         except InvalidRequest as error:
             return f"the pod does not describe its shares: {error}"
         if request is None:
@@ -115,8 +118,10 @@ class DeviceBooks:
                 f"the pod asks for {request.count} devices and carries {len(names)} gpu-ids: "
                 "only the scheduler may bind it"
             )
+        if request.isolation is Isolation.PARTITIONED and not partitions:
+            return f"a partitioned pod carries no annotation {PARTITIONS}: only the scheduler may bind it"
         shares: dict[str, _Share] = {}
-        for name in names:
+        for place, name in enumerate(names):
             device = present.get(name)
             if device is None:
                 return f"device {name} is not on node {pod.spec.node_name}, or does not answer"
@@ -126,7 +131,8 @@ class DeviceBooks:
                 return f"device {name} cannot keep shares apart by isolation {request.isolation}"
             if device.native_pod:
                 return f"device {name} cannot be shared: the device plugin gave it to another pod"
-            shares[name] = share = _share_of(request, device)
+            asked = partitions[place].share(request) if partitions else request
+            shares[name] = share = _share_of(asked, device)
             refusal = self._refusal(device, share)
             if refusal is None and one_mode:
                 refusal = self._other_mode(name, share)
@@ -143,10 +149,13 @@ class DeviceBooks:
         try:
             request = request_of(pod.metadata.annotations, pod.metadata.labels)
             names = gpu_ids(pod.metadata.annotations)
+            partitions = partitions_of(pod.metadata.annotations, names)
         except InvalidRequest:
             return  # it runs: what it holds cannot be known, and nothing may be invented
         if request is not None and names:
-            self._take(uid, {name: _share_of(request, present.get(name)) for name in names})
+            asked = [one.share(request) for one in partitions] or [request] * len(names)
+            shares = zip(names, asked, strict=True)
+            self._take(uid, {name: _share_of(share, present.get(name)) for name, share in shares})
 
     def release(self, uid: str) -> tuple[str, ...]:
         """Give back the shares of a pod, once. Returns the devices it held."""

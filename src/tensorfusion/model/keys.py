@@ -87,6 +87,8 @@ GANG_GROUP_KEY = f"{DOMAIN}/gang-group-key"
 SCHEDULER_EPOCH = f"{DOMAIN}/scheduler-epoch"
 """The epoch (Lease transitions) of the leader that bound the pod. Ours: fencing of stalled leaders."""
 
+PARTITIONS = f"{DOMAIN}/partitions"
+"""Template, size, slots and group of each hardware partition that the pod holds, as JSON. Ours: the slots survive."""
 RESIZE = f"{DOMAIN}/resize"
 """What the owner of a bound pod wants its amounts to be: JSON of annotation names (without the domain) and values.
 Admission writes it from an edit, the scheduler carries it out or refuses it and takes it away. Ours."""
@@ -119,6 +121,7 @@ SYSTEM_WRITTEN = frozenset(
         INDEX,
         EFFECTIVE_HARD_SM_PERCENT,
         PARTITION_UUIDS,
+        PARTITIONS,
         DEDICATED_WORKER,
         POD_COUNTER_KEY,
         POD_COUNTER_ID,

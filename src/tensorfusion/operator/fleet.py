@@ -17,6 +17,7 @@ from tensorfusion.model.gpu import GPU, GpuPhase
 from tensorfusion.model.gpu_node import GPUNode, NodePhase
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key
+from tensorfusion.model.partitions import partitions_of
 from tensorfusion.policy.capacity import Amount, DeviceFigures, Figures, HostMemory, node_figures
 from tensorfusion.policy.membership import NodeView, has_gpu_label
 from tensorfusion.policy.resolve import capacity_of
@@ -62,13 +63,15 @@ def share_of(pod: Pod) -> Share | None:
     try:
         request = request_of(meta.annotations, meta.labels)
         devices = gpu_ids(meta.annotations)
+        partitions = partitions_of(meta.annotations, devices)
     except InvalidRequest as error:
         log.warning("a bound pod's annotations cannot be read", pod=pod.key, error=error)
         return None
     if request is None or not devices:
         return None
     workload = meta.labels.get(keys.WORKLOAD, meta.name)
-    return Share(meta.uid, meta.namespace, meta.name, workload, request, devices)
+    since = meta.creation_timestamp or ""
+    return Share(meta.uid, meta.namespace, meta.name, workload, request, devices, partitions, since)
 
 
 class Fleet:

@@ -9,7 +9,7 @@ import msgspec
 
 from tensorfusion.model import resources as r
 from tensorfusion.model.common import IsolationPolicy, PodOnDevice
-from tensorfusion.model.gpu import GPUStatus, RunningApp
+from tensorfusion.model.gpu import AllocatedPartition, GPUStatus, RunningApp
 from tensorfusion.model.meta import Key
 from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.request import Isolation
@@ -44,7 +44,7 @@ def pods_on_device(usage: DeviceUsage) -> tuple[PodOnDevice, ...]:
     return tuple(pod_on_device(share, charge) for share, charge in held)
 
 
-def summarize(found: GPUStatus, usage: DeviceUsage) -> GPUStatus:
+def summarize(gpu: str, found: GPUStatus, usage: DeviceUsage) -> GPUStatus:
     """The status a device with these shares should have. Pure."""
     apps: dict[tuple[str, str], list[PodOnDevice]] = {}
     held = sorted(usage.charges.values(), key=lambda entry: (entry[0].namespace, entry[0].workload, entry[0].name))
@@ -55,12 +55,32 @@ def summarize(found: GPUStatus, usage: DeviceUsage) -> GPUStatus:
         found,
         active_isolation_mode=active,
         dynamic_isolation_conflict=conflict,
+        allocated_partitions=_partitions(gpu, usage),
         available=resource_of(usage.available),
         running_apps=tuple(
             RunningApp(name=workload, namespace=namespace, count=len(pods), pods=tuple(pods))
             for (namespace, workload), pods in apps.items()
         ),
     )
+
+
+def _partitions(gpu: str, usage: DeviceUsage) -> dict[str, AllocatedPartition]:
+    """The hardware partitions of a device, by uid of their pods."""
+    found = {}
+    for uid, (share, _) in sorted(usage.charges.items()):
+        partition = share.partition(gpu)
+        if partition is not None:
+            found[uid] = AllocatedPartition(
+                template_id=partition.form,
+                pod_uid=uid,
+                pod_name=share.name,
+                namespace=share.namespace,
+                allocated_at=share.since,
+                allocated_slot_start=partition.start if partition.start >= 0 else None,
+                allocated_slot_end=partition.start + partition.length if partition.start >= 0 else None,
+                isolation_group_id=partition.group if partition.group >= 0 else None,
+            )
+    return found
 
 
 def _active_mode(found: GPUStatus, usage: DeviceUsage) -> tuple[Isolation | None, bool]:
@@ -83,4 +103,6 @@ class GpuReconciler:
         gpu = self._fleet.gpus.get(key)
         if gpu is None or gpu.metadata.deleting or gpu.status.capacity is None:
             return DONE  # gone, or its agent has yet to say what it is
-        return self._rollup.submit(r.GPUS, key, old=gpu.status, new=summarize(gpu.status, self._fleet.usage(key.name)))
+        return self._rollup.submit(
+            r.GPUS, key, old=gpu.status, new=summarize(key.name, gpu.status, self._fleet.usage(key.name))
+        )

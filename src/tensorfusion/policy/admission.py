@@ -51,7 +51,6 @@ _LONGEST_MESSAGE = 360
 
 _COUNTED = {keys.POD_COUNTER_KEY, keys.POD_COUNTER_ID}
 """What a pod of a canary carries when it is looked at a second time."""
-_SUPPORTED_ISOLATION = (Isolation.SOFT, Isolation.SHARED, Isolation.HARD)
 _UNSET_ON_NEW_PODS = keys.SYSTEM_WRITTEN | {keys.RESIZE}
 _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
 
@@ -425,11 +424,6 @@ def _pool_of_namespace(allowed: AllowedPools, snapshot: Snapshot) -> str:
 
 def _refuse_other_modes(wishes: PodWishes, profile: WorkloadProfile | None, pool: GPUPool) -> None:
     """One line for every mode of the contract that this version does not have."""
-    if wishes.isolation is not None and wishes.isolation not in _SUPPORTED_ISOLATION:
-        raise InvalidRequest(
-            f"annotation {keys.ISOLATION}: wanted soft, shared or hard, found {wishes.isolation.value}: "
-            "this version has no other isolation"
-        )
     spec = profile.spec if profile is not None else None
     beside, where = wishes.sidecar_worker, f"annotation {keys.SIDECAR_WORKER}"
     if beside is None and profile is not None and profile.spec.sidecar_worker:
@@ -497,7 +491,7 @@ def _unused(
         warnings.append(
             f"annotation {keys.DRA_ENABLED}: DRA fields are kept; the pod is placed by {keys.SCHEDULER_NAME}"
         )
-    if wishes.partition is not None:
+    if wishes.partition is not None and wishes.isolation is not Isolation.PARTITIONED:
         warnings.append(f"annotation {keys.PARTITION_ID}: it counts only with isolation partitioned")
     if wishes.isolation is None and profile is not None and profile.spec.isolation is not Isolation.SOFT:
         warnings.append(
@@ -542,6 +536,8 @@ def _write_spec(patch: Patch, spec: Mapping[str, Json], request: GpuRequest) -> 
         patch.set("/spec/priorityClassName", None, priority_class)
         if "priority" in spec:  # computed for the class that the pod had before: the API server computes it again
             patch.remove("/spec/priority")
+    if request.isolation is Isolation.PARTITIONED and request.vendor == "Ascend" and not spec.get("runtimeClassName"):
+        patch.set("/spec/runtimeClassName", None, "ascend")
     tolerations = spec.get("tolerations")
     if not tolerations:
         patch.set("/spec/tolerations", None, [USED_BY_TOLERATION])

@@ -152,14 +152,28 @@ def resolve(
         vendor=vendor,
         indices=indices,
         isolation=isolation,
+        partition=(wishes.partition or "") if isolation is Isolation.PARTITIONED else "",
         qos=wishes.qos or (spec.qos if spec is not None else None) or _implied_qos(amounts, pool),
     )
-    if isolation is not Isolation.SHARED and not (request.compute or request.percent or request.vram):
+    if request.partition:
+        _check_template(request, providers)
+    elif isolation is not Isolation.SHARED and not (request.compute or request.percent or request.vram):
         raise InvalidRequest(
             f"tflops request is not set: wanted an amount above 0 in one of the annotations {keys.TFLOPS_REQUEST}, "
             f"{keys.COMPUTE_PERCENT_REQUEST} and {keys.VRAM_REQUEST} (or their limits), found none"
         )
     return request
+
+
+def _check_template(request: GpuRequest, providers: Providers) -> None:
+    """Of a model that is named and known, the template must be one; of others only the devices tell."""
+    known = providers.templates(request.model) if request.model else ()
+    if known and providers.template(request.model, request.partition) is None:
+        names = ", ".join(one.name for one in known)
+        raise InvalidRequest(
+            f"annotation {keys.PARTITION_ID}: wanted a partition template of {request.model} ({names}), "
+            f"found {request.partition!r}"
+        )
 
 
 def _count(

@@ -9,6 +9,7 @@ and counts a share with the same functions.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.policy.capacity import Amount
 from tensorfusion.scheduling.quota import Usage, compute_on, limit_on
@@ -24,6 +25,19 @@ class Share:
     workload: str
     request: GpuRequest
     devices: tuple[str, ...]
+    partitions: tuple[Partition, ...] = ()
+    """Its hardware partitions in the order of its devices; empty unless it is partitioned."""
+    since: str = ""
+    """When the pod was made, RFC 3339."""
+
+    def on(self, device: str) -> GpuRequest:
+        """What it asks of one of its devices, in its partition's size."""
+        partition = self.partition(device)
+        return self.request if partition is None else partition.share(self.request)
+
+    def partition(self, device: str) -> Partition | None:
+        """Its partition of one of its devices."""
+        return self.partitions[self.devices.index(device)] if self.partitions else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +148,7 @@ class UsageBook:
 
     def _charge(self, share: Share, name: str) -> None:
         usage = self._devices.setdefault(name, DeviceUsage())
-        charge = charge_of(share.request, usage.capacity)
+        charge = charge_of(share.on(name), usage.capacity)
         usage.charges[share.uid] = (share, charge)
         self._add(share, usage, charge, sign=1)
 

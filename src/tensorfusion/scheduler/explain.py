@@ -9,6 +9,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.annotations import gpu_ids
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.partitions import partitions_of
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import describe
 from tensorfusion.scheduler.resizes import update_of
@@ -43,6 +44,9 @@ def explain(service: SchedulerService, key: Key) -> Raw:
     percent = pod.metadata.annotations.get(keys.EFFECTIVE_HARD_SM_PERCENT)
     if percent is not None:
         told["hardPercent"] = percent
+    held = _partitions(pod)
+    if held:
+        told["partitions"] = held
     update = update_of(pod)
     if update is not None:
         told["resourceUpdate"] = f"{update.reason}: {update.message}"
@@ -71,3 +75,13 @@ def _without_record(service: SchedulerService, pod: Pod) -> Raw:
         return {"result": "gated", "reason": f"its scheduling gates hold it back: {gates}"}
     leading = "" if service.deciding else ": this scheduler is not the leader, or still catching up"
     return {"result": "queued", "reason": f"not decided yet{leading}"}
+
+
+def _partitions(pod: Pod) -> list[str]:
+    """The pod's hardware partitions: ``gpu-1: nv-80g-1g-10gb, 44.571 TFLOPS, 10Gi, slots 0 to 0``."""
+    try:
+        devices = gpu_ids(pod.metadata.annotations)
+        partitions = partitions_of(pod.metadata.annotations, devices)
+    except InvalidRequest:
+        return []
+    return [f"{device}: {one}" for device, one in zip(devices, partitions, strict=False)]

@@ -18,6 +18,7 @@ from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.partitions import Profile, partitions_of
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import NO_PROVIDERS
 from tensorfusion.model.quantities import ComputeResource
@@ -135,7 +136,7 @@ def placement_of(pod: Pod) -> Placement:
         InvalidRequest: the list of devices is malformed.
     """
     devices = gpu_ids(pod.metadata.annotations) if pod.metadata.labels.get(keys.COMPONENT) == "worker" else ()
-    return Placement(node=pod.spec.node_name, devices=devices)
+    return Placement(pod.spec.node_name, devices, partitions_of(pod.metadata.annotations, devices))
 
 
 def node_facts(node: Node) -> NodeFacts:
@@ -162,8 +163,10 @@ def node_facts(node: Node) -> NodeFacts:
     )
 
 
-def device_facts(gpu: GPU) -> DeviceFacts | None:
+def device_facts(gpu: GPU, profile: Profile | None = None) -> DeviceFacts | None:
     """What a decision needs to know of a device; None before its hypervisor says where it is. Capacity rounds down.
+
+    ``profile``: what its model can be cut into.
 
     Raises:
         InvalidQuantity: an amount is not a quantity.
@@ -188,6 +191,7 @@ def device_facts(gpu: GPU) -> DeviceFacts | None:
         isolation_policy=status.isolation_policy or IsolationPolicy.STATIC,
         capabilities=_capabilities(meta.annotations),
         numa=status.numa_node,
+        profile=profile,
     )
 
 

@@ -12,7 +12,9 @@ import msgspec
 
 from tensorfusion.model import keys
 from tensorfusion.model.container_counts import container_counts
+from tensorfusion.model.partitions import partitions_text
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.facts import Placement
 from tensorfusion.scheduling.quota import hard_percent
 
 _encode = msgspec.json.Encoder().encode
@@ -48,3 +50,11 @@ def binding_annotations(
 def hard_annotations(request: GpuRequest, capacities: Sequence[int]) -> dict[str, str]:
     """What hard isolation adds: the percent of the devices' processors, which only their capacity (GFLOPS) tells."""
     return {keys.EFFECTIVE_HARD_SM_PERCENT: str(hard_percent(request, capacities))}
+
+
+def partition_annotations(request: GpuRequest, placement: Placement) -> dict[str, str]:
+    """What a partitioned pod gets: its partitions with their places, and the template where it named none."""
+    written = {keys.PARTITIONS: partitions_text(placement.devices, placement.partitions)}
+    if not request.partition:
+        written[keys.PARTITION_ID] = placement.partitions[0].form
+    return written

@@ -15,6 +15,7 @@ from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Object
+from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.resources import (
     GPU_POOLS,
@@ -22,6 +23,7 @@ from tensorfusion.model.resources import (
     GPUS,
     NODES,
     PODS,
+    PROVIDER_CONFIGS,
     SCHEDULING_CONFIG_TEMPLATES,
     Resource,
 )
@@ -49,6 +51,7 @@ class Inbox:
         self._follow(manager, SCHEDULING_CONFIG_TEMPLATES, SchedulingConfigTemplate, apply=mirror.template)
         self._follow(manager, GPU_POOLS, GPUPool, apply=mirror.pool)
         self._follow(manager, NODES, Node, apply=mirror.node)
+        self._follow(manager, PROVIDER_CONFIGS, ProviderConfig, apply=mirror.provider)
         self._follow(manager, GPUS, GPU, apply=mirror.device)
         self._follow(manager, GPU_RESOURCE_QUOTAS, GPUResourceQuota, apply=mirror.quota)
         manager.informer(PODS, Pod).subscribe_batch(self._receive_pods)

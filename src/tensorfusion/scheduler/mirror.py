@@ -7,6 +7,7 @@ read is logged and leaves what was known of it as it is: one odd object must not
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from tensorfusion.errors import InvalidRequest
@@ -15,12 +16,16 @@ from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Object
+from tensorfusion.model.partitions import Profile, profile_of
+from tensorfusion.model.provider_config import ProviderConfig
+from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.policy.dra import dra_enabled
 from tensorfusion.runtime.informer import Change
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.feeds import PlacementDefaults
+from tensorfusion.scheduling.facts import DeviceFacts
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
@@ -40,6 +45,10 @@ class FleetMirror:
         self._defaults = defaults
         self._templates: dict[str, SchedulingConfigTemplate] = {}
         self._pools: dict[str, GPUPool] = {}
+        self._gpus: dict[str, GPU] = {}
+        self._configs: dict[str, ProviderConfig] = {}
+        self._providers = NO_PROVIDERS
+        self._profiles: dict[tuple[str, str], Profile | None] = {}
         self._quotas: dict[str, dict[str, GPUResourceQuota]] = {}
 
     def node(self, change: Change[Node]) -> None:
@@ -51,8 +60,31 @@ class FleetMirror:
     def device(self, change: Change[GPU]) -> None:
         if change.new is None:
             self._hints += self._state.remove_device(change.key.name)
-        elif (facts := _news(change, feeds.device_facts)) is not None:
+        elif (facts := _news(change, self._device_facts)) is not None:
             self._hints += self._state.upsert_device(facts)
+        if change.new is None:
+            self._gpus.pop(change.key.name, None)
+        else:
+            self._gpus[change.key.name] = change.new
+
+    def provider(self, change: Change[ProviderConfig]) -> None:
+        """What models can be cut into is looked up anew; partitions that are held keep their size."""
+        if change.new is None:
+            self._configs.pop(change.key.name, None)
+        else:
+            self._configs[change.key.name] = change.new
+        self._providers = Providers(self._configs.values())
+        self._profiles.clear()
+        for gpu in self._gpus.values():
+            with suppress(InvalidRequest):  # told when the device came
+                if (facts := self._device_facts(gpu)) is not None:
+                    self._hints += self._state.upsert_device(facts)
+
+    def _device_facts(self, gpu: GPU) -> DeviceFacts | None:
+        model = (gpu.status.vendor, gpu.status.gpu_model)
+        if model not in self._profiles:
+            self._profiles[model] = profile_of(self._providers, vendor=model[0], model=model[1])
+        return feeds.device_facts(gpu, self._profiles[model])
 
     def pool(self, change: Change[GPUPool]) -> None:
         name = change.key.name

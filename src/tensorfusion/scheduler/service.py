@@ -28,7 +28,7 @@ from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
-from tensorfusion.scheduler.grants import binding_annotations, hard_annotations
+from tensorfusion.scheduler.grants import binding_annotations, hard_annotations, partition_annotations
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
@@ -39,6 +39,7 @@ from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.hints import helps
+from tensorfusion.scheduling.reasons import DeviceReason
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
 
@@ -57,6 +58,8 @@ WAKES_COUNTED = 200_000
 """Hints times waiting pods beyond which all are woken instead of asking each."""
 
 _FAILED = "FailedScheduling"
+_PARTITION = "PartitionTemplateMatchFailed"
+_PARTITION_REASONS = {DeviceReason.TEMPLATE, DeviceReason.PARTITION}
 _NO_SHARE = "GPUQuotaOrCapacityNotEnough"
 """Event of a pod that asks for shares and gets none; the reason is in its message."""
 _DEFAULTS = PlacementDefaults()
@@ -228,6 +231,8 @@ class SchedulerService:
         annotations = binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch)
         if request is not None and request.isolation is Isolation.HARD:
             annotations |= hard_annotations(request, self.state.capacities(devices))
+        elif request is not None and request.isolation is Isolation.PARTITIONED:
+            annotations |= partition_annotations(request, decision.placement)
         return Binding(
             uid=pod.metadata.uid,
             key=key,
@@ -245,7 +250,10 @@ class SchedulerService:
         shares = pending.facts.request
         if shares is not None:
             meters.ALLOCATION_FAILURES.labels(self._pool_label(shares.pool)).inc()
-        self._reports.held_back(pod, event=_FAILED if shares is None else _NO_SHARE, message=str(failure))
+        event = _FAILED if shares is None else _NO_SHARE
+        if isinstance(failure, NotFit) and not _PARTITION_REASONS.isdisjoint(failure.reasons):
+            event = _PARTITION
+        self._reports.held_back(pod, event=event, message=str(failure))
         self.book.queue.failed(pending, failure, now=self._clock.monotonic())
 
     def _pool_label(self, pool: str) -> str:

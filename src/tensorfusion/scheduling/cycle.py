@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tensorfusion.errors import NotFit
-from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.partitions import Partition
+from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.nodes import GPU_FREE
@@ -103,10 +104,10 @@ def _decide_shares(
     best = _best(_keys(pool, shape), rows, min(feasible, ALTERNATIVES + 1), scratch=pool.scratch.key)
     row, score = best[0]
     slots = best_slots(pool, fit, row, count=request.count)
-    here, names = pool.devices[row], pool.node_names
+    names = pool.node_names
     own = pool.score[:, row].tolist()
     return Decision(
-        placement=Placement(names[row], tuple([here[slot].name for slot in slots])),
+        placement=_placement(pool, request, row, slots),
         mode=pool.policy.mode,
         score=score,
         device_scores=tuple([own[slot] for slot in slots]),
@@ -117,6 +118,16 @@ def _decide_shares(
         devices_removed=tuple(devices_removed),
         nodes_removed=tuple(nodes_removed),
     )
+
+
+def _placement(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int]) -> Placement:
+    """The chosen devices of a node, and the partition on each of them where the pod is partitioned."""
+    here = pool.devices[row]
+    partitions: tuple[Partition, ...] = ()
+    if request.isolation is Isolation.PARTITIONED:
+        cuts = [pool.cuts.of(here[slot].layout, request).partition for slot in slots]
+        partitions = tuple([one for one in cuts if one is not None])
+    return Placement(pool.node_names[row], tuple([here[slot].name for slot in slots]), partitions)
 
 
 def _decide_despite_room(

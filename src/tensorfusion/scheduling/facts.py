@@ -14,6 +14,7 @@ from typing import Final
 from tensorfusion.model.common import IsolationPolicy, PlacementMode, UsedBy
 from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gpu import GpuPhase
+from tensorfusion.model.partitions import Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -22,7 +23,10 @@ NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """One device. ``capabilities`` are the isolation modes it can enforce; None where it does not say."""
+    """One device. ``capabilities`` are the isolation modes it can enforce; None where it does not say.
+
+    ``profile`` is what its model can be cut into; None where it cannot.
+    """
 
     name: str
     node: str
@@ -38,6 +42,7 @@ class DeviceFacts:
     isolation_policy: str = IsolationPolicy.STATIC
     capabilities: frozenset[Isolation] | None = None
     numa: int = -1
+    profile: Profile | None = None
 
     @property
     def ours(self) -> bool:
@@ -114,7 +119,11 @@ class QuotaFacts:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A node and, in the order of the pod's ``gpu-ids``, devices of it; no devices for a plain pod."""
+    """A node and, in the order of the pod's ``gpu-ids``, devices of it; no devices for a plain pod.
+
+    ``partitions`` are in the same order; empty unless the pod is partitioned.
+    """
 
     node: str
     devices: tuple[str, ...] = ()
+    partitions: tuple[Partition, ...] = ()

@@ -4,6 +4,7 @@ Apart from the ledger because facts and charges have different writers: facts fo
 follow decisions. The fleet never asks whether a change is allowed; it takes the world as it is told.
 """
 
+from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.holds import Device
@@ -82,20 +83,29 @@ class Fleet:
             device = self.devices[name] = Device(name)
         return device
 
-    def hold(self, device: Device, uid: str, request: GpuRequest) -> None:
+    def hold(self, device: Device, uid: str, request: GpuRequest, partition: Partition | None = None) -> None:
         """Charge a share of the device."""
-        device.hold(uid, request)
+        device.hold(uid, request, partition)
+        if partition is not None:
+            self._lay_out(device)
         self._refresh(device)
 
     def drop(self, device: Device, uid: str) -> None:
         """Give a share of the device back; ``forget_unheld`` may then be due."""
+        partitioned = uid in device.partitions
         device.drop(uid)
+        if partitioned:
+            self._lay_out(device)
         self._refresh(device)
 
     def forget_unheld(self, device: Device) -> None:
         """An absent device of which nobody holds a share is not remembered."""
         if device.facts is None and not device.holders and self.devices.get(device.name) is device:
             del self.devices[device.name]
+
+    def _lay_out(self, device: Device) -> None:
+        if device.facts is not None:
+            self.pools[device.facts.pool].lay_out(device, device.facts)
 
     def _refresh(self, device: Device) -> None:
         if device.facts is not None:

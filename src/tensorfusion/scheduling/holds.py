@@ -8,9 +8,10 @@ seen: a share in percent, and a shared (whole) device, change with it.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.facts import DeviceFacts, Placement, PodFacts
-from tensorfusion.scheduling.quota import Usage, compute_on, usage_of
+from tensorfusion.scheduling.quota import Usage, compute_on, usage_of, usage_of_each
 
 MODE_BIT: dict[Isolation, int] = {mode: 1 << place for place, mode in enumerate(Isolation)}
 
@@ -35,6 +36,10 @@ class Device:
     """Request of each pod that holds a share, by uid."""
     modes: int = 0
     """Bits of the isolation modes in use."""
+    partitions: dict[str, Partition] = field(default_factory=dict)
+    """The hardware partition of each pod that holds one, by uid."""
+    layout: int = -1
+    """The number of the device's layout in its pool; -1 where it cannot be cut."""
 
     @property
     def compute_free(self) -> int:
@@ -54,8 +59,11 @@ class Device:
             return self.compute, self.vram
         return compute_on(request, self.compute), request.vram
 
-    def hold(self, uid: str, request: GpuRequest) -> None:
-        """Give the pod its share."""
+    def hold(self, uid: str, request: GpuRequest, partition: Partition | None = None) -> None:
+        """Give the pod its share; in a partition it has the partition's size."""
+        if partition is not None:
+            request = partition.share(request)
+            self.partitions[uid] = partition
         compute, vram = self.amounts(request)
         self.compute_held += compute
         self.vram_held += vram
@@ -64,6 +72,7 @@ class Device:
 
     def drop(self, uid: str) -> None:
         """Take the pod's share back."""
+        self.partitions.pop(uid, None)
         request = self.holders.pop(uid)
         compute, vram = self.amounts(request)
         self.compute_held -= compute
@@ -89,14 +98,30 @@ class Allocation:
     devices: tuple[Device, ...] = ()
 
     @property
+    def shares(self) -> tuple[GpuRequest, ...]:
+        """What the pod asks of each of its devices, in its partitions' sizes."""
+        request = self.pod.request
+        if request is None:
+            return ()
+        return shares_of(request, self.placement, len(self.devices))
+
+    @property
     def usage(self) -> Usage:
         """What the pod counts for in its namespace's quota."""
-        if self.pod.request is None:
+        request = self.pod.request
+        if request is None:
             return Usage()
-        return usage_of(self.pod.request, [device.compute for device in self.devices])
+        if not self.placement.partitions:
+            return usage_of(request, [device.compute for device in self.devices])
+        return usage_of_each(self.shares, [device.compute for device in self.devices])
 
     def amounts(self) -> Iterator[tuple[Device, int, int]]:
         """GFLOPS and bytes that the pod holds of each of its devices."""
-        if self.pod.request is not None:
-            for device in self.devices:
-                yield device, *device.amounts(self.pod.request)
+        for device, share in zip(self.devices, self.shares, strict=True):
+            yield device, *device.amounts(share)
+
+
+def shares_of(request: GpuRequest, placement: Placement, count: int) -> tuple[GpuRequest, ...]:
+    """What a pod asks of each of ``count`` devices, in the sizes of its partitions where it has some."""
+    partitions = placement.partitions
+    return tuple(partitions[i].share(request) if i < len(partitions) else request for i in range(count))

@@ -16,7 +16,8 @@ from tensorfusion.errors import TensorFusionError
 from tensorfusion.model.request import GpuRequest, Isolation, larger
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
-from tensorfusion.scheduling.holds import Allocation, Device
+from tensorfusion.scheduling.holds import Allocation, Device, shares_of
+from tensorfusion.scheduling.partitions import Layout, fits, held_sorted
 from tensorfusion.scheduling.quota import QuotaBook, compute_on
 from tensorfusion.units import humanize_bytes, humanize_gflops
 
@@ -177,8 +178,9 @@ class Ledger:
         fleet = self._fleet
         if pod.request is not None:
             allocation.devices = tuple(fleet.device(name) for name in dict.fromkeys(placement.devices))
+            partitions = dict(zip(placement.devices, placement.partitions, strict=False))
             for device in allocation.devices:
-                fleet.hold(device, pod.uid, pod.request)
+                fleet.hold(device, pod.uid, pod.request, partitions.get(device.name))
             self._quotas.add(pod.namespace, allocation.usage)
         fleet.nodes.charge(fleet.nodes.record(placement.node), pod)
         if self._open:
@@ -244,11 +246,37 @@ class Ledger:
         if len(set(placement.devices)) != request.count or len(placement.devices) != request.count:
             wanted = f"{request.count} different devices"
             raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, found {list(placement.devices)}")
-        capacities = [self._require_share(pod, request, name, node=placement.node) for name in placement.devices]
+        shares = shares_of(request, placement, len(placement.devices))
+        if request.isolation is Isolation.PARTITIONED:
+            self._require_partitions(pod, placement)
+        capacities = [
+            self._require_share(pod, share, name, node=placement.node)
+            for share, name in zip(shares, placement.devices, strict=True)
+        ]
         most = fleet.pools[request.pool].facts.max_workers_per_node
         if 0 < most <= node.workers:
             raise NotHoldable(f"node {node.name} reached max workers per node {most}")
-        self._quotas.check(pod.namespace, request, capacities)
+        if placement.partitions:
+            self._quotas.check_each(pod.namespace, shares, capacities)
+        else:
+            self._quotas.check(pod.namespace, request, capacities)
+
+    def _require_partitions(self, pod: PodFacts, placement: Placement) -> None:
+        """Refuse a partition whose place is taken.
+
+        Raises:
+            NotHoldable: a device cannot be cut that way, or not any more.
+        """
+        if len(placement.partitions) != len(placement.devices):
+            raise NotHoldable(f"pod {pod.namespace}/{pod.name}: a partition of each device wanted")
+        for name, partition in zip(placement.devices, placement.partitions, strict=True):
+            device = self._fleet.devices.get(name)
+            facts = device.facts if device is not None else None
+            if device is None or facts is None or facts.profile is None:
+                raise NotHoldable(f"device {name} cannot be cut into partitions")
+            held = held_sorted(list(device.partitions.values()))
+            if not fits(Layout(facts.profile, facts.compute, facts.vram, held), partition):
+                raise NotHoldable(f"device {name} has no place for partition {partition.form} of pod {pod.name}")
 
     def _require_share(self, pod: PodFacts, request: GpuRequest, name: str, *, node: str) -> int:
         """Refuse a device that lacks room; answers its compute capacity.

@@ -24,6 +24,7 @@ from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.holds import MODE_BIT, Device
+from tensorfusion.scheduling.partitions import Cut, Layout, cut, held_sorted
 from tensorfusion.scheduling.quota import WHOLE
 from tensorfusion.scheduling.reasons import DeviceReason
 from tensorfusion.scheduling.scoring import Policy, policy_of, scores
@@ -31,6 +32,7 @@ from tensorfusion.scheduling.scoring import Policy, policy_of, scores
 Bools: TypeAlias = NDArray[np.bool_]
 Ints: TypeAlias = NDArray[np.int64]
 Small: TypeAlias = NDArray[np.uint8]
+CutWish: TypeAlias = tuple[str, int, int, int]
 Wish: TypeAlias = tuple[str, str, str, tuple[int, ...]]
 
 KEPT_WISHES = 64
@@ -49,6 +51,53 @@ class Names:
     def table(self, test: Callable[[str], bool]) -> Bools:
         """The test's answer for every name, at the name's integer."""
         return np.array([test(name) for name in self._ids], np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class CutTable:
+    """What one wish gets by layout; the last entry is for devices that cannot be cut. GFLOPS and bytes."""
+
+    covered: Bools
+    placed: Bools
+    compute: Ints
+    vram: Ints
+
+
+class Cuts:
+    """The layouts of a pool's devices as small integers, and what each kind of request gets on each of them."""
+
+    def __init__(self) -> None:
+        self._ids: dict[Layout, int] = {}
+        self._answers: dict[CutWish, list[Cut]] = {}
+
+    def id(self, layout: Layout) -> int:
+        return self._ids.setdefault(layout, len(self._ids))
+
+    def of(self, layout: int, request: GpuRequest) -> Cut:
+        """What the request gets on devices of this layout."""
+        return self._answered(request)[layout]
+
+    def table(self, request: GpuRequest) -> CutTable:
+        """What the request gets on each layout."""
+        answers = self._answered(request)
+        found = [answer.partition for answer in answers]
+        return CutTable(
+            covered=np.array([*(answer.covered for answer in answers), False], np.bool_),
+            placed=np.array([*(one is not None for one in found), False], np.bool_),
+            compute=np.array([*(one.compute if one else 0 for one in found), 0], np.int64),
+            vram=np.array([*(one.vram if one else 0 for one in found), 0], np.int64),
+        )
+
+    def _answered(self, request: GpuRequest) -> list[Cut]:
+        wish: CutWish = (request.partition, request.compute, request.percent, request.vram)
+        answers = self._answers.get(wish)
+        if answers is None:
+            if len(self._answers) >= KEPT_WISHES:
+                del self._answers[next(iter(self._answers))]
+            answers = self._answers[wish] = []
+        if len(answers) < len(self._ids):
+            answers += [cut(layout, request) for layout in list(self._ids)[len(answers) :]]
+        return answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +129,7 @@ class PoolColumns:
         self._node_sums: list[int] = []
         self._statics: dict[Wish, Static] = {}
         self._costs: dict[int, Ints] = {}
+        self.cuts = Cuts()
         self._allocate(1, 16)
 
     def _allocate(self, slots: int, rows: int) -> None:
@@ -96,6 +146,8 @@ class PoolColumns:
         """Bits of the isolation modes that the device accepts while idle."""
         self.modes: Small = np.zeros(shape, np.uint8)
         """Bits of the isolation modes in use."""
+        self.layout: NDArray[np.int32] = np.full(shape, -1, np.int32)
+        """Number of the device's layout; -1 for devices that cannot be cut."""
         self.compute: Ints = np.zeros(shape, np.int64)
         self.compute_free: Ints = np.zeros(shape, np.int64)
         self.vram_free: Ints = np.zeros(shape, np.int64)
@@ -175,6 +227,14 @@ class PoolColumns:
         self._node_sums[row] += part - device.node_part
         device.node_part = part
         self.node_score[row] = self._node_sums[row] // len(self.devices[row])
+
+    def lay_out(self, device: Device, facts: DeviceFacts) -> None:
+        """What partitions may still go onto the device changed."""
+        device.layout = -1
+        if facts.profile is not None:
+            held = held_sorted(list(device.partitions.values()))
+            device.layout = self.cuts.id(Layout(facts.profile, facts.compute, facts.vram, held))
+        self.layout[device.slot, device.row] = device.layout
 
     def row_of(self, node: str) -> int | None:
         return self._rows.get(node)
@@ -274,6 +334,7 @@ class PoolColumns:
         self.vendor[at] = self.vendors.id(facts.vendor)
         self.offers[at] = offered(facts)
         self.compute[at] = facts.compute
+        self.lay_out(device, facts)
         self.refresh(device)
 
     def _scores(self, device: Device) -> tuple[int, int]:

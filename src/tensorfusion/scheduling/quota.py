@@ -87,6 +87,15 @@ def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
     )
 
 
+def usage_of_each(shares: Sequence[GpuRequest], capacities: Sequence[int]) -> Usage:
+    """What one pod counts for whose shares differ from device to device."""
+    total = Usage()
+    for share, capacity in zip(shares, capacities, strict=True):
+        total.add(usage_of(share, (capacity,)))
+    total.workers = 1
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """What one device's share may count for at most; None is unlimited."""
@@ -133,6 +142,21 @@ class QuotaBook:
         held.add(usage, sign)
         if held.empty:
             del self._usage[namespace]
+
+    def check_each(self, namespace: str, shares: Sequence[GpuRequest], capacities: Sequence[int]) -> None:
+        """Refuse a pod whose shares differ from device to device.
+
+        Raises:
+            QuotaExceeded: the first ceiling that is passed, single ones before totals.
+        """
+        quota = self._ceilings.get(namespace)
+        if quota is None:
+            return
+        for share in shares:
+            for key, requested, ceiling, words in _singles(quota, _largest(share, capacities)):
+                if ceiling and requested > ceiling:
+                    raise _exceeded(namespace, key, requested, ceiling=ceiling, words=words, resolvable=False)
+        self._check_total(namespace, quota, usage_of_each(shares, capacities))
 
     def check(self, namespace: str, request: GpuRequest, capacities: Sequence[int] | None = None) -> None:
         """Refuse a request that the namespace has no room for; without ``capacities``, shares in percent pass.

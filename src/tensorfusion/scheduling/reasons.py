@@ -19,6 +19,8 @@ class DeviceReason(StrEnum):
     MODEL = "model"
     OTHER_MODE = "other-mode"
     IN_USE = "in-use"
+    TEMPLATE = "partition-template"
+    PARTITION = "partition"
     COMPUTE = "compute"
     VRAM = "vram"
     QUOTA = "quota"
@@ -53,6 +55,8 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     DeviceReason.MODEL: "of another model",
     DeviceReason.OTHER_MODE: "held in another isolation mode",
     DeviceReason.IN_USE: "not wholly free",
+    DeviceReason.TEMPLATE: "without a partition template that covers the request",
+    DeviceReason.PARTITION: "without a free place for the partition",
     DeviceReason.COMPUTE: "not enough compute",
     DeviceReason.VRAM: "not enough vram",
     DeviceReason.QUOTA: "share larger than the quota's room",

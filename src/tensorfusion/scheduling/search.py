@@ -37,6 +37,9 @@ def live_stages(pool: PoolColumns, request: GpuRequest, room: Room | None) -> It
             yield DeviceReason.OTHER_MODE, ~pool.dynamic | (others == 0)
     if request.isolation is Isolation.SHARED:
         yield DeviceReason.IN_USE, np.equal(pool.modes, 0, out=passes)
+    elif request.isolation is Isolation.PARTITIONED:
+        yield from _partition_stages(pool, request)
+        return
     elif not (request.compute or request.percent or request.vram):
         # A share of nothing takes nothing, yet it must not join a device that one pod has to itself.
         yield DeviceReason.IN_USE, (pool.modes & np.uint8(MODE_BIT[Isolation.SHARED])) == 0
@@ -51,6 +54,15 @@ def live_stages(pool: PoolColumns, request: GpuRequest, room: Room | None) -> It
         if room.compute_limit is not None:
             passes &= pool.cost(request.percent_limit) <= room.compute_limit
         yield DeviceReason.QUOTA, passes
+
+
+def _partition_stages(pool: PoolColumns, request: GpuRequest) -> Iterator[tuple[DeviceReason, Bools]]:
+    """The filters for a hardware partition, which takes its template's size."""
+    table = pool.cuts.table(request)
+    yield DeviceReason.TEMPLATE, table.covered[pool.layout]
+    yield DeviceReason.PARTITION, table.placed[pool.layout]
+    yield DeviceReason.COMPUTE, pool.compute_free >= table.compute[pool.layout]
+    yield DeviceReason.VRAM, pool.vram_free >= table.vram[pool.layout]
 
 
 def fitting_devices(

@@ -31,6 +31,8 @@ FILTER_NAMES: dict[DeviceReason, str] = {
     DeviceReason.MODEL: "GPUModelFilter",
     DeviceReason.OTHER_MODE: "GPUActiveModeFilter",
     DeviceReason.IN_USE: "SharedWholeGPUFilter",
+    DeviceReason.TEMPLATE: "PartitionTemplateFilter",
+    DeviceReason.PARTITION: "PartitionPlacementFilter",
     DeviceReason.COMPUTE: "GPUComputeFilter",
     DeviceReason.VRAM: "GPUVramFilter",
     DeviceReason.QUOTA: "QuotaRoomFilter",

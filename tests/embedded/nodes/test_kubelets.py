@@ -27,6 +27,9 @@ class Gate:
         self.asked.append(pod.metadata.name)
         return f"device is full for {pod.metadata.name}" if pod.metadata.name in self.refused else None
 
+    def notes(self, pod: Pod) -> dict[str, str]:
+        return {"given": pod.metadata.uid}
+
 
 def kubelets(world: NodeWorld, gate: Gate | NoGate | None = None) -> SimulatedKubelets:
     return SimulatedKubelets(world.client, FLEET, gate or NoGate(), clock=world.clock)
@@ -229,3 +232,13 @@ async def test_thousands_of_pods_cost_one_write_each(world: NodeWorld) -> None:
     running = [found for found in world.api.objects(PODS) if found["status"]["phase"] == "Running"]
     assert len(running) == 300
     assert [(call.verb, call.subresource) for call in world.writes(PODS)] == [("patch", "status")] * 300
+
+
+async def test_what_the_devices_gave_a_pod_travels_with_its_first_status(world: NodeWorld) -> None:
+    await world.start(kubelets(world, Gate("b")))
+    for name in ("a", "b"):
+        await world.add_pod(name, "n-0", annotations={"mine": "x"})
+    notes = {name: world.find(PODS, name)["metadata"]["annotations"] for name in ("a", "b")}
+    assert notes["a"] == {"mine": "x", "given": world.find(PODS, "a")["metadata"]["uid"]}
+    assert notes["b"] == {"mine": "x"}
+    assert len(pod_writes(world, "a")) == 1

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tensorfusion.errors import TensorFusionError
+from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import Isolation
 from tensorfusion.runtime.manager import Manager
 
@@ -40,6 +42,10 @@ class Device:
         return self.uuid.lower()
 
 
+class DeviceRefused(TensorFusionError):
+    """A device does not do what it was told."""
+
+
 class Vendor(Protocol):
     """Enumerates the devices of one maker. Cheap to call: the agent asks whenever a node is reconciled."""
 
@@ -49,6 +55,18 @@ class Vendor(Protocol):
 
     def devices(self, node: str) -> Sequence[Device]:
         """The devices that answer now, in index order, working or not."""
+        ...
+
+    def create_partition(self, device: Device, partition: Partition, *, pod_uid: str) -> str:
+        """Cut a partition for a pod and answer its UUID; what is there already is answered again.
+
+        Raises:
+            DeviceRefused: the device cannot be cut that way.
+        """
+        ...
+
+    def destroy_partitions(self, pod_uid: str) -> None:
+        """Undo whatever was cut for a pod; nothing if nothing was."""
         ...
 
     def on_change(self, notify: Callable[[str], None]) -> None:

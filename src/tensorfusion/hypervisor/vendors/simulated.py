@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.hypervisor.vendors.base import Device
+from tensorfusion.hypervisor.vendors.base import Device, DeviceRefused
 from tensorfusion.model import keys
 from tensorfusion.model.catalogue import lookup
 from tensorfusion.model.core import Node
+from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import NODES
 from tensorfusion.policy.injection import has_soft_limiter
@@ -68,6 +69,8 @@ class SimulatedVendor:
             self._by_node.setdefault(device.node, []).append(device)
         self._lost: dict[str, frozenset[int]] = {}
         self._faulty: dict[str, frozenset[int]] = {}
+        self._partitions: dict[str, dict[str, Partition]] = {}
+        """Partitions by UUID of the device and uid of the pod."""
         self._listeners: list[Callable[[str], None]] = []
 
     @property
@@ -90,6 +93,34 @@ class SimulatedVendor:
             for device in devices
             if device.index not in (lost or ())
         ]
+
+    def create_partition(self, device: Device, partition: Partition, *, pod_uid: str) -> str:
+        """Cut a partition as a driver would: it refuses slots that are taken, and more partitions than there may be."""
+        cut = self._partitions.setdefault(device.uuid, {})
+        if pod_uid not in cut:
+            if len(cut) >= device.max_partitions:
+                raise DeviceRefused(
+                    f"device {device.object_name}: wanted at most {device.max_partitions} partitions, "
+                    f"found {len(cut)} and one more"
+                )
+            for other in cut.values():
+                if _overlap(other, partition):
+                    raise DeviceRefused(
+                        f"device {device.object_name}: slots of partition {partition.form} are taken by {other.form}"
+                    )
+            cut[pod_uid] = partition
+        place = partition.start if partition.start >= 0 else f"{partition.group}/{pod_uid}"
+        return f"MIG-{uuid.uuid5(_NAMESPACE, f'{device.uuid}/{partition.form}/{place}')}"
+
+    def destroy_partitions(self, pod_uid: str) -> None:
+        for device, cut in list(self._partitions.items()):
+            cut.pop(pod_uid, None)
+            if not cut:
+                del self._partitions[device]
+
+    def partitions(self, device: Device) -> Sequence[Partition]:
+        """What a device is cut into now."""
+        return tuple(self._partitions.get(device.uuid, {}).values())
 
     def on_change(self, notify: Callable[[str], None]) -> None:
         self._listeners.append(notify)
@@ -161,3 +192,9 @@ def _modes(vendor: str, partitions: int) -> frozenset[Isolation]:
     if partitions:
         modes.add(Isolation.PARTITIONED)
     return frozenset(modes)
+
+
+def _overlap(one: Partition, other: Partition) -> bool:
+    if one.start < 0 or other.start < 0:
+        return False
+    return one.start < other.start + other.length and other.start < one.start + one.length
