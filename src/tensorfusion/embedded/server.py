@@ -8,13 +8,14 @@ import asyncio
 import base64
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.access.authentication import Authenticator
-from tensorfusion.embedded.access.bootstrap import bootstrap_objects
+from tensorfusion.embedded.access.bootstrap import bootstrap_objects, with_missing_rules
 from tensorfusion.embedded.access.certificates import Authority, write_private
 from tensorfusion.embedded.access.node_rights import NodeRights
 from tensorfusion.embedded.access.rbac import Rbac
@@ -35,6 +36,7 @@ from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.meters import STORES
 from tensorfusion.embedded.namespaces import Namespaces
+from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.quotas.status import QuotaStatus
 from tensorfusion.embedded.routes import Routes
@@ -174,12 +176,18 @@ class Server:
         return Listener(app, listening, self._tls), Listener(app, local, None)
 
     async def _bootstrap(self) -> None:
-        """Make what every cluster starts with; what exists is left alone."""
+        """Make what every cluster starts with. What exists only gets the rules that it lacks: a store may be older."""
         for obj in bootstrap_objects():
             kind = self.kinds.of_kind(obj["apiVersion"], obj["kind"])
-            if kind is None or self.store.get(ObjectKey(kind.resource.id, "", obj["metadata"]["name"])) is not None:
+            if kind is None:
                 continue
-            await self.operations.create(kind, "", obj, Call.system("kube-apiserver"))
+            name = obj["metadata"]["name"]
+            record = self.store.get(ObjectKey(kind.resource.id, "", name))
+            if record is None:
+                await self.operations.create(kind, "", obj, Call.system("kube-apiserver"))
+            elif with_missing_rules(decode_object(record.data), obj) is not None:
+                complete = partial(_completed, wanted=obj)
+                await self.operations.modify(kind, "", name, complete, Call.system("kube-apiserver"))
 
     def _write_kubeconfig(self) -> None:
         config = {
@@ -218,6 +226,10 @@ def _audit(data: Path, app: App, clock: Clock) -> tuple[Audited, Journal] | None
     (data / "logs").mkdir(mode=0o700, exist_ok=True)
     journal = Journal(data / "logs" / "audit.log")
     return Audited(app, policy, journal, clock=clock), journal
+
+
+def _completed(current: JsonObject, wanted: JsonObject) -> JsonObject:
+    return with_missing_rules(current, wanted) or current
 
 
 def _reached_at(bind: str) -> str:

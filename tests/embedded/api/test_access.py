@@ -328,3 +328,25 @@ def test_a_client_certificate_is_an_identity(running) -> None:
     connection.request("GET", "/api/v1/namespaces/default/secrets")
     assert connection.getresponse().status == 401
     connection.close()
+
+
+def test_bootstrap_roles_get_the_rules_that_a_newer_version_has(start_server) -> None:
+    def rules_of(client, name: str) -> list[dict]:
+        return client.get(f"{RBAC}/clusterroles/{name}")["rules"]
+
+    first = start_server()
+    client = first.client
+    complete = rules_of(client, "system:aggregate-to-view")
+    own = {"apiGroups": ["x.io"], "resources": ["foos"], "verbs": ["get"]}
+    older = [rule for rule in complete if rule["apiGroups"] != ["batch"]]
+    assert len(older) == len(complete) - 1
+    for name in ("system:aggregate-to-view", "system:aggregate-to-edit"):
+        assert client.merge(f"{RBAC}/clusterroles/{name}", {"rules": [*older, own]}).status == 200
+    left_alone = {"metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}}
+    assert client.merge(f"{RBAC}/clusterroles/system:aggregate-to-edit", left_alone).status == 200
+    first.stop()
+    client = start_server().client
+    found = rules_of(client, "system:aggregate-to-view")
+    assert all(rule in found for rule in complete)
+    assert own in found
+    assert rules_of(client, "system:aggregate-to-edit") == [*older, own]

@@ -223,3 +223,51 @@ def test_deletion_follows_its_propagation(kubectl, api) -> None:
     api.create(api.core("configmaps"), child)
     kubectl("delete", "cm", "owner", "--cascade=orphan")
     assert kubectl("get", "cm", "child", "-o", "jsonpath={.metadata.ownerReferences}") == ""
+
+
+def test_jobs_quotas_and_budgets_are_created_and_described(kubectl) -> None:
+    kubectl("create", "job", "j", "--image=busybox:1", "--", "echo", "hi")
+    kubectl("create", "cronjob", "c", "--image=busybox:1", "--schedule=*/5 * * * *", "--", "echo", "hi")
+    kubectl("create", "job", "manual", "--from=cronjob/c")
+    kubectl("create", "quota", "q", "--hard=pods=5,requests.nvidia.com/gpu=1")
+    kubectl("create", "poddisruptionbudget", "b", "--selector=app=a", "--min-available=1")
+    kubectl("create", "ingress", "i", "--rule=a.b/path*=svc:80")
+    kubectl("create", "deployment", "d", "--image=busybox:1", "--replicas=0")
+    kubectl("autoscale", "deployment", "d", "--min=1", "--max=3", "--cpu=50%")
+    assert [line.split()[:3] for line in kubectl("get", "jobs", "--no-headers").splitlines()] == [
+        ["j", "Running", "0/1"],
+        ["manual", "Running", "0/1"],
+    ]
+    assert "Backoff Limit:    6" in kubectl("describe", "job", "j")
+    assert "Concurrency Policy:            Allow" in kubectl("describe", "cronjob", "c")
+    assert "requests.nvidia.com/gpu  0" in kubectl("describe", "quota", "q")
+    assert "cpu: <unknown>/50%" in kubectl("get", "hpa", "d", "--no-headers")
+    assert "FIELD: backoffLimit <integer>" in kubectl("explain", "job.spec.backoffLimit")
+    assert kubectl("delete", "jobs", "j", "manual").count("deleted") == 2
+
+
+def test_a_drain_evicts_pods_within_their_budget(kubectl, api, make_pod) -> None:
+    node = f"n-{api.namespace}"
+    api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})
+    for name, app in (("free", "x"), ("guarded", "a")):
+        pod = make_pod(name, nodeName=node)
+        pod["metadata"]["labels"] = {"app": app}
+        api.create(api.core("pods"), pod)
+        ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+        assert api.merge(api.core("pods", name, "status"), ready).status == 200
+    budgets = f"/apis/policy/v1/namespaces/{api.namespace}/poddisruptionbudgets"
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}
+    api.create(budgets, {"metadata": {"name": "b"}, "spec": spec})
+
+    def allow(disruptions: int) -> None:
+        status = {"observedGeneration": 1, "disruptionsAllowed": disruptions, "currentHealthy": 1, "desiredHealthy": 1}
+        assert api.merge(f"{budgets}/b/status", {"status": status}).status == 200
+
+    drain = ("drain", node, "--force", "--grace-period=0")
+    allow(0)
+    refused = kubectl(*drain, "--timeout=1s", fails=True)
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in refused
+    assert kubectl("get", "pods", "-o", "name") == "pod/guarded\n"
+    allow(1)
+    assert f"node/{node} drained" in kubectl(*drain, "--timeout=20s")
+    assert api.get(f"/api/v1/nodes/{node}")["spec"]["unschedulable"] is True

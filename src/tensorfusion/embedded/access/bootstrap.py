@@ -1,7 +1,8 @@
 """The roles that every cluster starts with, and what makes them exist.
 
 ``admin``, ``edit`` and ``view`` gather every ClusterRole with their aggregation label, as in a real cluster, so that
-kinds that come later can join them. Objects that exist are left alone: an administrator may have changed them.
+kinds that come later can join them. Objects that exist keep what an administrator made of them; roles only get the
+rules that they lack, unless their annotation ``rbac.authorization.kubernetes.io/autoupdate`` says ``"false"``.
 
 Source: Kubernetes, "Default roles and role bindings".
 """
@@ -12,7 +13,8 @@ from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.model.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES
 
 _LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-_UPDATE = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
+_AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_UPDATE = {_AUTO_UPDATE: "true"}
 _API = CLUSTER_ROLES.api_version
 _GROUP = CLUSTER_ROLES.group
 _READ = ("get", "list", "watch")
@@ -128,6 +130,16 @@ def cluster_roles() -> list[JsonObject]:
             into="admin",
         ),
     ]
+
+
+def with_missing_rules(role: JsonObject, wanted: JsonObject) -> JsonObject | None:
+    """A stored role with the bootstrap rules that it lacks, None when there is nothing to add or nobody may add it."""
+    annotations = role["metadata"].get("annotations") or {}
+    if annotations.get(_AUTO_UPDATE) != "true":
+        return None
+    rules = role.get("rules") or []
+    missing = [rule for rule in wanted.get("rules") or () if rule not in rules]
+    return {**role, "rules": [*rules, *missing]} if missing else None
 
 
 def cluster_role_bindings() -> list[JsonObject]:

@@ -113,10 +113,21 @@ def _check_node_update(spec: Raw, old: Raw, problems: list[Problem]) -> None:
 
 
 def check_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    involved = (event.get("involvedObject") or {}).get("namespace") or "default"
-    namespace = (event.get("metadata") or {}).get("namespace")
-    if old is None and namespace and involved != namespace:
-        complain(problems, ((None, "involvedObject"), "namespace"), involved, ["does not match event.namespace"])
+    involved = (event.get("involvedObject") or {}).get("namespace", "")
+    namespace = (event.get("metadata") or {}).get("namespace", "")
+    at: Path = ((None, "involvedObject"), "namespace")
+    if event.get("eventTime"):
+        if not involved and namespace not in ("default", "kube-system"):
+            complain(problems, at, involved, ["does not match event.namespace"])
+        missing = [field for field in _EVENT_NEEDS if not event.get(field)]
+        problems.extend(Problem((None, field), required(), REQUIRED) for field in missing)
+        if "reportingComponent" in missing:
+            complain(problems, (None, "reportingComponent"), "", qualified_name(""))
+        for field, most in _EVENT_TEXTS:
+            if len(event.get(field, "")) > most:
+                complain(problems, (None, field), "", [f"can have at most {most} characters"])
+    elif namespace and (involved or "default") != namespace:
+        complain(problems, at, involved, ["does not match event.namespace"])
 
 
 def check_new_event(event: Raw, old: Raw | None, problems: list[Problem]) -> None:
@@ -131,6 +142,8 @@ def check_new_event(event: Raw, old: Raw | None, problems: list[Problem]) -> Non
             complain(problems, (None, field), "", ["needs to be unset"])
 
 
+_EVENT_NEEDS = ("reportingComponent", "reportingInstance", "action", "reason")
+_EVENT_TEXTS = (("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024))
 _OF_TIMED = tuple((None, field) for field in ("action", "reason", "reportingController", "reportingInstance"))
 
 
