@@ -87,6 +87,7 @@ def test_queues_and_watches_of_the_control_process_are_measured(cluster: Cluster
     found = scraped(of_control(cluster))
     queues = {dict(labels)["queue"] for labels in found["tensorfusion_queue_depth"]}
     assert {"simulated-kubelet", "node-agent", "simulated-node", "binder-reads"} <= queues
+    assert {"scheduler", "status-writer", "event-recorder"} <= queues
     assert found["tensorfusion_queue_work_seconds_count"][(("queue", "simulated-kubelet"),)] >= 0
     assert found["tensorfusion_cached_objects"][(("resource", "gpus.tensor-fusion.ai"),)] >= 14
     assert found["tensorfusion_watch_age_seconds"][(("resource", "pods"),)] >= 0

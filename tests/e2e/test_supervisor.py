@@ -53,11 +53,21 @@ def kill(pid: int | None) -> None:
     eventually(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
 
 
-def test_a_new_up_stops_what_a_killed_supervisor_left_and_serves_what_it_held(folder: Folder) -> None:
+def test_a_new_up_takes_over_what_a_killed_supervisor_left(folder: Folder) -> None:
+    """One story, because each start of a cluster takes seconds."""
     first = up(folder)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"value": "1"}}
     first.run(lambda client: client.create(CONFIG_MAPS, body, namespace="default"))
     before = folder.processes()
+
+    # a second one beside a running one changes nothing
+    done = subprocess.run(command(folder, "up"), capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1
+    assert "runs from this folder already" in done.stderr
+    assert folder.processes() == before
+    assert folder.ready_file.exists()
+
+    # a new one after a kill stops what is left, and serves what the store holds
     kill(before["up"])
     folder.pid_file("control").unlink()  # as if it had been killed before it wrote this down
     second = up(folder)
@@ -71,20 +81,8 @@ def test_a_new_up_stops_what_a_killed_supervisor_left_and_serves_what_it_held(fo
     assert f"api (pid {before['api']}) was left behind" in log
     assert f"control (pid {before['control']}) was left behind" in log
 
-
-def test_a_second_up_beside_a_running_one_changes_nothing(folder: Folder) -> None:
-    up(folder)
-    before = folder.processes()
-    done = subprocess.run(command(folder, "up"), capture_output=True, text=True, timeout=90, check=False)
-    assert done.returncode == 1
-    assert "runs from this folder already" in done.stderr
-    assert folder.processes() == before
-    assert folder.ready_file.exists()
-
-
-def test_down_after_the_supervisor_was_killed_leaves_nothing(folder: Folder) -> None:
-    up(folder)
+    # down after a kill leaves nothing
     kill(folder.pid("up"))
-    done = subprocess.run(command(folder, "down"), capture_output=True, text=True, timeout=90, check=False)
-    assert done.stdout.startswith("stopped")
+    stopped = subprocess.run(command(folder, "down"), capture_output=True, text=True, timeout=90, check=False)
+    assert stopped.stdout.startswith("stopped")
     assert folder.orphans() == []

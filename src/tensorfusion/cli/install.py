@@ -18,6 +18,7 @@ from tensorfusion.errors import TensorFusionError
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.keys import SYSTEM_NAMESPACE
+from tensorfusion.telemetry.logs import VARIABLE, setup
 
 _TOKEN_SECONDS = 30 * 24 * 3600
 
@@ -74,6 +75,7 @@ def _write_private(path: Path, text: str) -> None:
 def main(data: Path | None, kubeconfig: Path | None, accounts: Path | None, run_processes: bool) -> None:
     """Install CRDs, service accounts, roles and priority classes; write our accounts' kubeconfigs."""
     try:
+        setup(os.environ.get(VARIABLE, "warn"), "install")
         if data is not None:
             folder = Folder(data)
             server = f"unix://{folder.api_socket.absolute()}"

@@ -18,6 +18,7 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model.meta import Object, Raw
 from tensorfusion.model.resources import EVENTS, Resource
 from tensorfusion.runtime.budget import Budget
+from tensorfusion.runtime.meters import Figures
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import EVENTS_DROPPED
 
@@ -88,6 +89,7 @@ class EventRecorder:
         self._written: OrderedDict[str, int] = OrderedDict()
         """Event name -> count so far, of events that this process wrote."""
         self._wake = asyncio.Event()
+        self.figures = Figures("event-recorder", size=self.__len__)
 
     def __len__(self) -> int:
         """Events that wait to be written."""
@@ -106,6 +108,7 @@ class EventRecorder:
         if len(self) >= _QUEUE:
             (self._pending[EventType.NORMAL] or self._pending[EventType.WARNING]).popitem(last=False)
             EVENTS_DROPPED.labels("queue-full").inc()
+        self.figures.adds += 1
         waiting[subject] = _Pending(text, 1)
         self._wake.set()
 
@@ -117,11 +120,14 @@ class EventRecorder:
                 await self._wake.wait()
             await self._budget.wait()
             subject, pending = (self._pending[EventType.WARNING] or self._pending[EventType.NORMAL]).popitem(last=False)
+            started = self._clock.monotonic()
             try:
                 await self._write(subject, pending)
             except ApiError as error:
                 EVENTS_DROPPED.labels("refused").inc()
                 log.debug("event not written", reason=subject.reason, error=error)
+            finally:
+                self.figures.work.observe(self._clock.monotonic() - started)
 
     async def _write(self, subject: _Subject, pending: _Pending) -> None:
         name = self._name(subject)

@@ -4,7 +4,7 @@ Queues and informers note plain numbers; the metrics are made from them when som
 as two informers of one kind, count together.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, cast
 
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -27,6 +27,26 @@ class QueueFigures(Protocol):
 
     @property
     def working(self) -> int: ...
+
+
+class Figures:
+    """The numbers of a queue that is no ``WorkQueue``; its owner notes them. Lives as long as its owner holds it."""
+
+    def __init__(self, name: str, *, size: Callable[[], int], working: Callable[[], int] = lambda: 0) -> None:
+        self.name = name
+        self.adds = 0
+        self.retries = 0
+        self.work = Timings(WORK_SECONDS)
+        self._size = size
+        self._working = working
+        QUEUES.add(self)
+
+    def __len__(self) -> int:
+        return self._size()
+
+    @property
+    def working(self) -> int:
+        return self._working()
 
 
 class WatchFigures(Protocol):

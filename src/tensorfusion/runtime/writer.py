@@ -14,6 +14,7 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.resources import Resource
 from tensorfusion.runtime.budget import Budget
+from tensorfusion.runtime.meters import Figures
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import WRITES
 
@@ -43,6 +44,7 @@ class StatusWriter:
         """Targets written less than a second ago, oldest first -> when."""
         self._failures: dict[_Target, int] = {}
         self._wake = asyncio.Event()
+        self.figures = Figures("status-writer", size=self.__len__)
 
     def __len__(self) -> int:
         """Patches that wait to be written."""
@@ -59,6 +61,7 @@ class StatusWriter:
         if target not in waiting and len(self) >= _QUEUE:
             WRITES.labels("dropped").inc()
             return
+        self.figures.adds += target not in waiting
         waiting[target] = patch
         self._wake.set()
 
@@ -107,6 +110,7 @@ class StatusWriter:
             return
         self._resting[target] = self._clock.monotonic()
         self._resting.move_to_end(target)
+        started = self._clock.monotonic()
         try:
             await self._client.patch(resource, key.name, body, namespace=key.namespace, subresource=subresource)
         except NotFound:
@@ -117,6 +121,8 @@ class StatusWriter:
         else:
             self._failures.pop(target, None)
             WRITES.labels("ok").inc()
+        finally:
+            self.figures.work.observe(self._clock.monotonic() - started)
 
     def _failed(self, target: _Target, patch: Patch, error: ApiError) -> None:
         WRITES.labels("error").inc()
@@ -125,6 +131,7 @@ class StatusWriter:
         failures = self._failures.get(target, 0) + 1
         if error.retryable and failures < _ATTEMPTS:
             self._failures[target] = failures
+            self.figures.retries += 1
             if not newer:
                 self._pending[target] = patch
         else:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from tensorfusion.runtime.meters import Figures
+
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 LONGEST_WAIT = 300.0
@@ -50,6 +52,11 @@ class PendingQueue(Generic[FactsT, FailureT]):
     """Pending pods by uid. Seconds are those of the caller's monotonic clock."""
 
     def __init__(self) -> None:
+        self.figures = Figures(
+            "scheduler",
+            size=lambda: len(self._entries) - self._counts[Place.TAKEN],
+            working=lambda: self._counts[Place.TAKEN],
+        )
         self._entries: dict[str, Entry[FactsT, FailureT]] = {}
         self._active: list[tuple[int, int, Entry[FactsT, FailureT]]] = []
         self._backoff: list[tuple[float, int, Entry[FactsT, FailureT]]] = []
@@ -75,6 +82,7 @@ class PendingQueue(Generic[FactsT, FailureT]):
         entry = self._entries.get(uid)
         if entry is None:
             self._arrivals += 1
+            self.figures.adds += 1
             entry = self._entries[uid] = Entry(uid, facts, priority, self._arrivals)
             self._counts[Place.ACTIVE] += 1
             self._push_active(entry)
@@ -120,11 +128,13 @@ class PendingQueue(Generic[FactsT, FailureT]):
         entry = self._entries.get(uid)
         if entry is not None and entry.place is Place.TAKEN:
             entry.failed_at = now
+            self.figures.retries += 1
             self._back_off(entry)
 
     def wake(self, helps: Callable[[Entry[FactsT, FailureT]], bool], *, now: float) -> int:
         """Move the waiting pods that ``helps`` says yes to; answers how many."""
         helped = [entry for entry in self._waiting.values() if helps(entry)]
+        self.figures.retries += len(helped)
         for entry in helped:
             self._wake(entry, now)
         return len(helped)

@@ -291,6 +291,7 @@ class SchedulerService:
         self.records.add(record)
         meters.DECISIONS.labels(result).inc()
         meters.DECISION_SECONDS.observe(nanoseconds / 1e9)
+        self.book.queue.figures.work.observe(nanoseconds / 1e9)
 
     # --- what became of Bindings ---
 
