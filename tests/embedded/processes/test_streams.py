@@ -18,8 +18,9 @@ State = Callable[..., dict[str, Any]]
 class Remote:
     """A client of channels over WebSocket."""
 
-    def __init__(self, pods: Any, protocol: str = "v4.channel.k8s.io") -> None:
+    def __init__(self, pods: Any, protocol: str = "v4.channel.k8s.io", *, token: str = "") -> None:
         self._pods = pods
+        self._token = token or pods.world.token
         self._protocol = protocol
 
     async def talk(
@@ -27,7 +28,7 @@ class Remote:
     ) -> dict[int, bytes]:
         """What came on each channel; ``send`` goes first, and ``until`` in what came ends it early."""
         connector = aiohttp.UnixConnector(str(self._pods.world.data / "run" / "api.sock"))
-        headers = {"Authorization": f"Bearer {self._pods.world.token}"}
+        headers = {"Authorization": f"Bearer {self._token}"}
         url = f"http://localhost{self._pods.core}/pods/{pod}/{sub}?{urlencode(query)}"
         found: dict[int, bytes] = {}
         async with (
@@ -176,20 +177,31 @@ def test_a_command_ends_with_its_container(web: Any) -> None:
     assert asyncio.run(run())[1] == b"here\n"
 
 
-def test_exec_needs_the_right_to_it(web: Any) -> None:
-    account = web.create("serviceaccounts", {"metadata": {"name": "viewer"}})["metadata"]["name"]
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": web.namespace}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
-    binding = {"metadata": {"name": "viewer"}, "roleRef": role, "subjects": [subject]}
-    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{web.namespace}/rolebindings"
-    assert web.world.request("POST", path, binding)[0] == 201
-    _, raw = web.world.request("POST", f"{web.core}/serviceaccounts/viewer/token", {"spec": {}})
-    token = json.loads(raw)["status"]["token"]
+def account(pods: Any, role: str) -> str:
+    """The token of an account with one of the cluster's own roles in the namespace."""
+    pods.create("serviceaccounts", {"metadata": {"name": role}})
+    subject = {"kind": "ServiceAccount", "name": role, "namespace": pods.namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    binding = {"metadata": {"name": role}, "roleRef": reference, "subjects": [subject]}
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{pods.namespace}/rolebindings"
+    assert pods.world.request("POST", path, binding)[0] == 201
+    _, raw = pods.world.request("POST", f"{pods.core}/serviceaccounts/{role}/token", {"spec": {}})
+    token: str = json.loads(raw)["status"]["token"]
+    return token
+
+
+def test_who_may_view_sees_logs_and_runs_nothing(web: Any) -> None:
+    token = account(web, "view")
     assert web.world.request("GET", f"{web.core}/pods/web/log", token=token) == (200, b"up\noops\n")
-    for method, verb in (("GET", "get"), ("POST", "create")):
-        code, raw = web.world.request(method, f"{web.core}/pods/web/exec?command=id&stdout=1", token=token)
-        assert code == 403
-        assert f'cannot {verb} resource "pods/exec"' in json.loads(raw)["message"]
+    for sub in ("exec?command=id&stdout=1", "attach?stdout=1", "portforward"):
+        for method, verb in (("GET", "get"), ("POST", "create")):
+            code, raw = web.world.request(method, f"{web.core}/pods/web/{sub}", token=token)
+            assert code == 403
+            assert f'cannot {verb} resource "pods/{sub.partition("?")[0]}"' in json.loads(raw)["message"]
+
+
+def test_who_may_edit_runs_commands(web: Any) -> None:
+    assert Remote(web, token=account(web, "edit")).exec("web", "echo", "hello")[1] == b"hello\n"
 
 
 def test_admission_may_refuse_a_connection(web: Any) -> None:

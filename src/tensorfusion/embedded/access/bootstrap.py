@@ -39,6 +39,8 @@ _WRITTEN = _words(
     "pods/proxy replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services "
     "services/proxy"
 )
+_READ_TO_EDIT = _words("pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy")
+"""Streams over WebSocket are GET requests."""
 _APPS_SEEN = _words(
     "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
     "replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"
@@ -110,7 +112,7 @@ def cluster_roles() -> list[JsonObject]:
         _role(
             "system:aggregate-to-edit",
             _rule([""], _WRITTEN, _WRITE),
-            _rule([""], ["secrets"], _READ),
+            _rule([""], _READ_TO_EDIT, _READ),
             _rule([""], ["serviceaccounts"], ["impersonate"]),
             _rule([""], ["serviceaccounts/token"], ["create"]),
             _rule(["apps"], _APPS_WRITTEN, _WRITE),
