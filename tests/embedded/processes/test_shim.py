@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorfusion.embedded.processes.attempts import Attempt, Ending, Input, Program, start
+from tensorfusion.embedded.processes.attempts import Attempt, Ending, Input, Program, attempts_in, drop_unstarted, start
 from tensorfusion.embedded.processes.logs import LogOptions, read_log
 
 SHELL = "/bin/sh"
@@ -61,8 +61,12 @@ async def test_what_the_program_leaves_behind_is_killed(tmp_path: Path) -> None:
 
 
 async def test_kill_ends_even_what_ignores_signals(tmp_path: Path) -> None:
-    attempt = await start(tmp_path / "0", shell("trap '' TERM INT; while :; do sleep 0.05; done"), tmp_path / "log")
+    script = "trap '' TERM INT; echo deaf; while :; do sleep 0.05; done"
+    attempt = await start(tmp_path / "0", shell(script), tmp_path / "log")
     assert attempt.running
+    async with asyncio.timeout(30):
+        while not (tmp_path / "log").stat().st_size:
+            await asyncio.sleep(0.01)
     attempt.terminate()
     attempt.kill()
     ended = await asyncio.wait_for(attempt.wait(), 30)
@@ -109,3 +113,12 @@ async def test_input_reaches_the_program_and_ends(tmp_path: Path) -> None:
 async def test_a_terminal_is_one_only_if_asked_for(tmp_path: Path, tty: bool) -> None:
     _, log = await finished(tmp_path, shell("test -t 1 && echo terminal || echo pipe", tty=tty))
     assert log.split() == ["terminal" if tty else "pipe"]
+
+
+async def test_an_attempt_whose_shim_never_began_is_forgotten(tmp_path: Path) -> None:
+    """The node process was killed in between; nothing has run, so nothing has failed."""
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "shim.json").write_text('{"pid": 1, "start": 1, "boot": "another"}')
+    (tmp_path / "1").mkdir()
+    drop_unstarted(tmp_path)
+    assert [attempt.number for attempt in attempts_in(tmp_path)] == [0]

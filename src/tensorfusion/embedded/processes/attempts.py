@@ -231,6 +231,15 @@ def attempts_in(folder: Path) -> list[Attempt]:
     return [Attempt(folder / str(number)) for number in numbers]
 
 
+def drop_unstarted(folder: Path) -> None:
+    """Remove an attempt whose shim never came to write who it is: nothing of it has run, and without its folder
+    nothing will.
+    """
+    for attempt in attempts_in(folder):
+        if not (attempt.folder / "shim.json").exists():
+            shutil.rmtree(attempt.folder, ignore_errors=True)
+
+
 def forget_old(folder: Path, logs: Path, newest: int) -> None:
     """Remove attempts and logs that nobody can ask for any more."""
     for old in attempts_in(folder):

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Protocol
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.embedded.processes.attempts import Attempt, Ending, Program, attempts_in, forget_old, start
+from tensorfusion.embedded.processes.attempts import (
+    Attempt,
+    Ending,
+    Program,
+    attempts_in,
+    drop_unstarted,
+    forget_old,
+    start,
+)
 from tensorfusion.embedded.processes.commands import Context
 from tensorfusion.embedded.processes.fields import expand
 from tensorfusion.embedded.processes.images import Images, find_program
@@ -149,7 +157,9 @@ class Container:
 
     def _adopt(self, before: Raw) -> None:
         """Go on with what an earlier node process started: what was ready is, until a probe says otherwise."""
-        found = attempts_in(self._housing.place.container(self.name))
+        folder = self._housing.place.container(self.name)
+        drop_unstarted(folder)
+        found = attempts_in(folder)
         if not found:
             return
         self.attempt = found[-1]
