@@ -107,7 +107,7 @@ async def _charge(operations: Operations, pod: JsonObject, call: Call) -> str:
         kind = operations.kinds.by_id(POD_DISRUPTION_BUDGETS.id)
         charged = in_order(_charged(budget, metadata["name"], operations.now()), kind.resource)
         try:
-            await operations.write(kind, record, charged, Call.system())
+            await operations.write(kind, record, charged, Call.system("kube-apiserver"))
         except RevisionMismatch:
             continue
         return ""
@@ -209,7 +209,7 @@ async def _delete(operations: Operations, kind: Kind, record: Record, options: D
             _check_same(pod, before)
             return _marked(pod, operations.now())
 
-        done = await operations.modify(kind, namespace, name, mark, Call.system(), subresource="status")
+        done = await operations.modify(kind, namespace, name, mark, Call.system("kube-apiserver"), subresource="status")
         if options.resource_version:
             options = replace(options, resource_version=str(done.revision))
     await delete(operations, kind, record.key.namespace, record.key.name, options, call)

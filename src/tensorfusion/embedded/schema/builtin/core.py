@@ -204,19 +204,6 @@ def check_pod_template(template: Raw, old: Raw | None, problems: list[Problem]) 
     check_template(template.get("template") or {}, (None, "template"), problems)
 
 
-def check_claim_template(template: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    _check_fixed_spec(template, old, problems)
-
-
-def check_resource_claim(claim: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    _check_fixed_spec(claim, old, problems)
-
-
-def _check_fixed_spec(obj: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    if old is not None and obj.get("spec") != old.get("spec"):
-        complain(problems, (None, "spec"), obj.get("spec"), [IMMUTABLE])
-
-
 def check_runtime_class(runtime_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
     handler = runtime_class.get("handler")
     if old is not None and handler != old.get("handler"):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tensorfusion.embedded.schema.builtin.amounts import check_amount, is_some
 from tensorfusion.embedded.schema.builtin.pods import check_pod_spec
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, selects
+from tensorfusion.embedded.schema.builtin.storage import check_claim_spec
 from tensorfusion.embedded.schema.metadata import check_annotations, check_labels
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
@@ -87,6 +88,9 @@ def check_stateful_set(stateful_set: Raw, old: Raw | None, problems: list[Proble
     elif strategy["type"] == "OnDelete" and strategy.get("rollingUpdate") is not None:
         text = "only allowed for updateStrategy 'RollingUpdate'"
         complain(problems, (at, "rollingUpdate"), strategy["rollingUpdate"], [text])
+    if old is None:
+        for index, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+            check_claim_spec(claim.get("spec") or {}, (((_SPEC, "volumeClaimTemplates"), index), "spec"), problems)
     claims = [(claim.get("metadata") or {}).get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
     _check_workload(stateful_set, old, "statefulset", problems, kind="StatefulSet", volumes=claims)
     if old is not None:
