@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, eventually
-from tensorfusion.errors import BadRequest
+from tensorfusion.errors import BadRequest, NotFound
 from tensorfusion.model import keys
-from tensorfusion.model.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from tensorfusion.model.resources import CONFIG_MAPS, DEPLOYMENTS, PODS, REPLICA_SETS
 
 Json = dict[str, Any]
 
@@ -90,3 +90,25 @@ def test_a_canary_without_a_controller_is_refused(cluster: Cluster, namespace: s
     body["metadata"]["name"] = "alone"
     with pytest.raises(BadRequest, match="found a pod without a controller"):
         cluster.run(lambda client: client.create(PODS, body, namespace=namespace))
+
+
+def test_native_pods_come_to_admission_only_while_rules_ask_for_them(cluster: Cluster, namespace: str) -> None:
+    name, system = "tensor-fusion-sys-config", keys.SYSTEM_NAMESPACE
+    rules = f"autoMigration: {{enable: true, scope: {{includes: {{namespaceNames: [{namespace}]}}}}}}"
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"config.yaml": rules}}
+    template = deployment(1)["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": template["spec"]}
+
+    def becomes() -> str:
+        made = cluster.run(lambda client: client.create(PODS, pod, namespace=namespace, dry_run=True))
+        return str(made["metadata"].get("labels", {}).get(keys.COMPONENT, "native"))
+
+    assert becomes() == "native"
+    cluster.run(lambda client: client.create(CONFIG_MAPS, body, namespace=system))
+    try:
+        eventually(becomes, until=lambda seen: seen == "worker")
+    finally:
+        cluster.run(lambda client: client.delete(CONFIG_MAPS, name, namespace=system))
+    eventually(becomes, until=lambda seen: seen == "native")
+    with pytest.raises(NotFound):
+        cluster.run(lambda client: client.get(PODS, dict, "probe", namespace=namespace))

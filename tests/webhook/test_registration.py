@@ -1,5 +1,6 @@
 """What the API server is told: when to ask, and that a missing answer is a refusal."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -9,8 +10,10 @@ from cel_expr_python import cel
 from tensorfusion.model import resources as r
 from tensorfusion.policy.guards import Accounts
 from tensorfusion.testing.api import FakeApi
+from tensorfusion.testing.clock import VirtualClock
 from tensorfusion.webhook.registration import (
     Address,
+    Registrar,
     ServiceAddress,
     mutating_configuration,
     register,
@@ -165,3 +168,26 @@ def test_native_pods_reach_us_only_where_they_are_our_business() -> None:
     assert "object.spec.containers" not in conditions[0]["expression"]
     assert conditions[1]["expression"].startswith(conditions[0]["expression"])
     assert "c.resources.limits.exists(k, k.contains('/'))" in conditions[1]["expression"]
+
+
+async def test_the_registration_follows_the_settings_and_is_tried_again() -> None:
+    clock = VirtualClock()
+    api = FakeApi(clock)
+    native = False
+    registrar = Registrar(api, URL, native_pods=lambda: native, clock=clock)
+    await registrar.register()
+    following = asyncio.ensure_future(registrar.run())
+
+    def condition() -> str:
+        (found,) = api.objects(r.MUTATING_WEBHOOKS)
+        return str(found["webhooks"][0]["matchConditions"][0]["name"])
+
+    assert condition() == "has-our-keys"
+    native = True
+    api.fail("patch", r.MUTATING_WEBHOOKS)
+    registrar.changed()
+    await clock.advance(1)
+    assert condition() == "has-our-keys"
+    await clock.advance(5)
+    assert condition() == "has-our-keys-or-devices"
+    following.cancel()
