@@ -190,3 +190,12 @@ def test_replacement_ends_and_never_takes_more_than_a_quarter(found: list[tuple[
             break
     assert len(pods) == desired
     assert all(pod.metadata.labels[keys.POD_TEMPLATE_HASH] == "new" for pod in pods.values())
+
+
+def test_a_worker_of_hard_isolation_has_no_second_worker_beside_it(world, pod) -> None:
+    body, hash_ = worker_template(workload(replicas=1, poolName="shared", resources=AMOUNTS, isolation="hard"), None)
+    body["metadata"]["name"] = "model-tf-worker-1"
+    stored = world.admitted(body)
+    assert [one["name"] for one in stored["spec"]["containers"]] == ["tensorfusion-worker"]
+    assert stored["metadata"]["labels"][keys.POD_TEMPLATE_HASH] == hash_
+    assert stored["metadata"]["labels"][keys.COMPONENT] == "worker"

@@ -20,7 +20,7 @@ from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.partitions import Profile, partitions_of
 from tensorfusion.model.pod_resources import pod_totals
-from tensorfusion.model.providers import NO_PROVIDERS
+from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -99,7 +99,7 @@ def _parsed(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuReq
     return request
 
 
-def pod_facts(pod: Pod, request: GpuRequest | None, priority: int) -> PodFacts:
+def pod_facts(pod: Pod, request: GpuRequest | None, priority: int, *, providers: Providers = NO_PROVIDERS) -> PodFacts:
     """What a decision needs to know of a pod.
 
     Raises:
@@ -120,13 +120,13 @@ def pod_facts(pod: Pod, request: GpuRequest | None, priority: int) -> PodFacts:
         node_selector=spec.node_selector,
         affinity=spec.affinity,
         tolerations=spec.tolerations,
-        native=native_devices(totals.extended) if request is None else 0,
+        native=native_devices(totals.extended, providers) if request is None else 0,
     )
 
 
-def native_devices(extended: Mapping[str, int]) -> int:
+def native_devices(extended: Mapping[str, int], providers: Providers = NO_PROVIDERS) -> int:
     """How many of the extended resources are devices that their maker's own plugin hands out."""
-    return sum(amount for name, amount in extended.items() if NO_PROVIDERS.native_vendor(name) is not None)
+    return sum(amount for name, amount in extended.items() if providers.native_vendor(name) is not None)
 
 
 def placement_of(pod: Pod) -> Placement:

@@ -67,6 +67,11 @@ class FleetMirror:
         else:
             self._gpus[change.key.name] = change.new
 
+    @property
+    def providers(self) -> Providers:
+        """What the ProviderConfigs say."""
+        return self._providers
+
     def provider(self, change: Change[ProviderConfig]) -> None:
         """What models can be cut into is looked up anew; partitions that are held keep their size."""
         if change.new is None:

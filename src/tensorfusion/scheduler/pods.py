@@ -14,6 +14,7 @@ from tensorfusion.errors import InvalidRequest, NotFit, QuotaExceeded
 from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
+from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.request import GpuRequest, larger
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.binder import Binding
@@ -50,6 +51,7 @@ class PodBook:
         scheduler_names: frozenset[str],
         priority_of: Callable[[Pod], int],
         refused: Callable[[Pod, str], None],
+        providers: Callable[[], Providers] = lambda: NO_PROVIDERS,
     ) -> None:
         self.queue: PendingQueue[PodFacts, Failure] = PendingQueue()
         self.assumed: dict[str, Assumption] = {}
@@ -66,6 +68,7 @@ class PodBook:
         self._names = scheduler_names
         self._priority_of = priority_of
         self._refused = refused
+        self._providers = providers
         self._requests = Requests()
 
     def is_bound(self, uid: str) -> bool:
@@ -125,7 +128,8 @@ class PodBook:
         Raises:
             InvalidRequest: an annotation or a resource request cannot be understood.
         """
-        return feeds.pod_facts(pod, self._requests.of(pod), self._priority_of(pod))
+        request, priority = self._requests.of(pod), self._priority_of(pod)
+        return feeds.pod_facts(pod, request, priority, providers=self._providers())
 
     def _settle(self, pod: Pod) -> None:
         """The pod is bound, by us or by somebody else: charge what its annotations say."""

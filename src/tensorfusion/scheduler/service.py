@@ -100,6 +100,7 @@ class SchedulerService:
             scheduler_names=self.scheduler_names,
             priority_of=self._priority_of,
             refused=self._refused,
+            providers=lambda: self._mirror.providers,
         )
         self._resizes = Resizes(
             self._api, leadership, self.book, self.state, clock=self._clock, pods=self.pods, told=self._resized
@@ -328,11 +329,14 @@ class SchedulerService:
         if read is not None and not cached.finished:
             self.book.observe(read)
         node = binding.node if read is None else read.spec.node_name
-        native = 0 if binding.devices else feeds.native_devices(pod_totals(cached.spec).extended)
+        native = 0 if binding.devices else self._native_devices(cached)
         if binding.devices and node == binding.node:
             pool = cached.metadata.labels.get(keys.GPU_POOL, "")
             meters.ALLOCATIONS.labels(self._pool_label(pool)).inc()
         self._reports.placed(cached, node, binding.devices if node == binding.node else (), native=native)
+
+    def _native_devices(self, pod: Pod) -> int:
+        return feeds.native_devices(pod_totals(pod.spec).extended, self._mirror.providers)
 
     def _resized(self, pod: Pod, request: GpuRequest | None, words: str) -> None:
         """A wish was answered: its owner hears of it, and pods that wait for what became free."""
