@@ -7,7 +7,11 @@ import posixpath
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from pages import Page
+from pages import Heading, Page
+
+_TOP = 2
+_DEEPEST = 3
+"""Levels of a field's path that the contents of a page show."""
 
 Sections = Sequence[tuple[str, Sequence[str]]]
 
@@ -135,11 +139,17 @@ def _item(member: Page, page: Page, root: str) -> str:
 
 
 def _contents(page: Page) -> str:
-    headings = [heading for heading in page.headings if heading.level in (2, 3)]
+    headings = [heading for heading in page.headings if heading.level in (2, 3) and heading.text.count(".") < _DEEPEST]
     if len(headings) < 2:
         return ""
-    items = "".join(f'<li class="l{h.level}"><a href="#{h.anchor}">{html.escape(h.text)}</a></li>' for h in headings)
+    items = "".join(f'<li class="l{h.level}"><a href="#{h.anchor}">{html.escape(_short(h))}</a></li>' for h in headings)
     return f"<h2>On this page</h2><ul>{items}</ul>"
+
+
+def _short(heading: Heading) -> str:
+    """A field's path without what stands above it in the list."""
+    path, dot, last = heading.text.rpartition(".")
+    return last if dot and " " not in path and heading.level > _TOP else heading.text
 
 
 def _around(page: Page, before: Page | None, after: Page | None) -> str:
