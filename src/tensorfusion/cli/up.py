@@ -16,6 +16,7 @@ from tensorfusion.errors import ConfigError, TensorFusionError
 
 _PATIENCE = 180.0
 _QUIET_FOR = 2.0
+_REAL = "this machine is a node too: ordinary pods run on it as processes, and that is no sandbox"
 
 
 @click.command("up")
@@ -77,6 +78,8 @@ def command(
     if sys.stdout.isatty():
         _welcome(folder)
         click.echo()
+    if run_processes:
+        click.echo(_REAL)
     Supervisor(folder, port=port, http_port=http_port, say=click.echo, run_processes=run_processes).run()
 
 
@@ -153,6 +156,8 @@ def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -
     click.echo(
         f"ready in {time.monotonic() - started:.1f} s: Kubernetes API {ready['server']}, HTTP API {ready['http']}"
     )
+    if run_processes:
+        click.echo(_REAL)
     _welcome(folder)
 
 

@@ -168,8 +168,13 @@ class App:
         if task is None:
             raise RuntimeError("a request is served by a task")
         self._tunnels.add(task)
+
+        async def joined() -> None:
+            """For those who listen on the way; the node itself answers the client."""
+            await send({"type": "http.response.start", "status": _SWITCHING, "headers": []})
+
         try:
-            await tunnel.run(scope["state"]["connection"])
+            await tunnel.run(scope["state"]["connection"], joined=joined)
         except OSError:
             await send_response(send, error_response(silent(tunnel.node)), gzipped=False)
         finally:

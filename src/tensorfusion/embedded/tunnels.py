@@ -5,7 +5,7 @@ The node speaks the streaming protocols; what they carry is none of the API's bu
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,8 +28,8 @@ class Tunnel:
     head: bytes
     node: str
 
-    async def run(self, connection: Connection) -> None:
-        """Join the two until either side ends.
+    async def run(self, connection: Connection, *, joined: Callable[[], Awaitable[None]]) -> None:
+        """Join the two until either side ends; ``joined`` is called once they are.
 
         Raises:
             OSError: the node does not answer; the connection is still its owner's.
@@ -41,8 +41,9 @@ class Tunnel:
         client = connection.take()
         outer.connection_made(client)
         client.set_protocol(outer)
-        transport.write(self.head)
         try:
+            await joined()
+            transport.write(self.head)
             await outer.ended.wait()
             await inner.ended.wait()
         finally:

@@ -18,6 +18,7 @@ import uvloop
 
 from tensorfusion.cli.bundle import PROCESS_NODE_ACCOUNTS, account_objects, ensure
 from tensorfusion.clock import SystemClock
+from tensorfusion.embedded.audit.policy import FILE as AUDIT_POLICY
 from tensorfusion.embedded.processes.__main__ import run as run_node
 from tensorfusion.embedded.processes.leftovers import end_workloads
 from tensorfusion.embedded.processes.machine import node_name
@@ -88,6 +89,7 @@ class World:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.node = node_name()
+        (data / AUDIT_POLICY).write_text("")  # the default policy
         self._api = InThread(self._serve)
         self.token = (data / "tokens.csv").read_text().split(",")[0]
         asyncio.run(self._install())

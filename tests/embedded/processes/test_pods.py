@@ -449,3 +449,8 @@ def test_what_escapes_its_mark_is_known_by_its_user(pods: Any, wait_until: Until
         assert len(marked("nobody's", number)) == 1
         pods.delete("web", gracePeriodSeconds=0)
         assert wait_until(lambda: marked("nobody's", number), lambda left: not left) == []
+
+
+def test_the_last_lines_are_the_message_if_that_is_asked_for(pods: Any, pod_state: State) -> None:
+    pods.shell("job", "echo one; echo two; exit 1", container={"terminationMessagePolicy": "FallbackToLogsOnError"})
+    assert pod_state(pods.ended("job"))["terminated"]["message"] == "one\ntwo\n"

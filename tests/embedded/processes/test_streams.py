@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,9 +25,19 @@ class Remote:
         self._protocol = protocol
 
     async def talk(
-        self, pod: str, sub: str, query: list[tuple[str, str]], *, send: tuple[bytes, ...] = (), until: bytes = b""
+        self,
+        pod: str,
+        sub: str,
+        query: list[tuple[str, str]],
+        *,
+        send: tuple[bytes, ...] = (),
+        until: bytes = b"",
+        then: Callable[[], None] | None = None,
     ) -> dict[int, bytes]:
-        """What came on each channel; ``send`` goes first, and ``until`` in what came ends it early."""
+        """What came on each channel.
+
+        ``send`` goes first; ``until`` in what came ends it early, or has ``then`` called if that is given.
+        """
         connector = aiohttp.UnixConnector(str(self._pods.world.data / "run" / "api.sock"))
         headers = {"Authorization": f"Bearer {self._token}"}
         url = f"http://localhost{self._pods.core}/pods/{pod}/{sub}?{urlencode(query)}"
@@ -41,7 +52,10 @@ class Remote:
                 assert message.type is aiohttp.WSMsgType.BINARY
                 found[message.data[0]] = found.get(message.data[0], b"") + message.data[1:]
                 if until and any(until in value for value in found.values()):
-                    break
+                    if then is None:
+                        break
+                    await asyncio.to_thread(then)
+                    until = b""
         return found
 
     def exec(self, pod: str, *command: str, send: tuple[bytes, ...] = (), **flags: str) -> dict[int, bytes]:
@@ -155,7 +169,9 @@ def test_exec_takes_input_to_its_end(web: Any) -> None:
 
 def test_exec_with_a_terminal_has_its_size(web: Any) -> None:
     size = b'\x04{"Width":100,"Height":40}'
-    found = Remote(web).exec("web", "sh", "-c", "sleep 0.3; tty; stty size", send=(size,), stdin="1", tty="1")
+    found = Remote(web).exec(
+        "web", "sh", "-c", "tty; until stty size | grep 40; do :; done", send=(size,), stdin="1", tty="1"
+    )
     assert b"/dev/pts/" in found[1]
     assert b"40 100" in found[1]
 
@@ -167,14 +183,25 @@ def test_exec_of_a_program_that_is_not_there_says_so(web: Any) -> None:
 
 
 def test_a_command_ends_with_its_container(web: Any) -> None:
-    async def run() -> dict[int, bytes]:
-        query = [("stdout", "1"), ("command", "sh"), ("command", "-c"), ("command", "echo here; exec sleep 600")]
-        talk = asyncio.ensure_future(Remote(web).talk("web", "exec", query))
-        await asyncio.sleep(0.5)
-        await asyncio.to_thread(web.delete, "web", gracePeriodSeconds=0)
-        return await asyncio.wait_for(talk, 30)
+    query = [("stdout", "1"), ("command", "sh"), ("command", "-c"), ("command", "echo here; exec sleep 600")]
+    end = partial(web.delete, "web", gracePeriodSeconds=0)
+    talk = Remote(web).talk("web", "exec", query, until=b"here", then=end)
+    assert asyncio.run(asyncio.wait_for(talk, 30))[1] == b"here\n"
 
-    assert asyncio.run(run())[1] == b"here\n"
+
+def test_the_audit_log_knows_of_a_command(web: Any, wait_until: Callable[..., Any]) -> None:
+    Remote(web).exec("web", "echo", "hello")
+
+    def noted() -> list[tuple[str, int]]:
+        lines = (web.world.data / "logs" / "audit.log").read_text().splitlines()
+        events = [json.loads(line) for line in lines if web.namespace in line]
+        return [
+            (event["stage"], event["responseStatus"]["code"])
+            for event in events
+            if event.get("objectRef", {}).get("subresource") == "exec"
+        ]
+
+    wait_until(noted, lambda found: found == [("ResponseStarted", 101), ("ResponseComplete", 101)])
 
 
 def account(pods: Any, role: str) -> str:

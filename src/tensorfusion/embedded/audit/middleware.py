@@ -32,6 +32,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_SWITCHING = 101
+
 
 class Audited:
     """An application whose requests are written down as a policy says."""
@@ -54,7 +56,7 @@ class Audited:
             if message["type"] == "http.response.start":
                 code = message["status"]
                 message = {**message, "headers": [*message["headers"], (b"audit-id", request.id.encode())]}
-                if request.subject.verb == "watch":
+                if request.subject.verb == "watch" or code == _SWITCHING:
                     self._write(request, Stage.RESPONSE_STARTED, code)
             await send(message)
 

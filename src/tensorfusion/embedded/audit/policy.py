@@ -129,11 +129,16 @@ DEFAULT = Policy(
         ),
         Rule(level=Level.NONE, user_groups=(_OWN_ACCOUNTS,), verbs=("get", "list", "watch", "patch")),
         Rule(level=Level.METADATA, resources=(GroupResources("", ("secrets", "serviceaccounts/token")),)),
+        Rule(
+            level=Level.METADATA, resources=(GroupResources("", ("pods/exec", "pods/attach", "pods/portforward")),)
+        ),  # over WebSocket they are GET requests
         Rule(level=Level.NONE, verbs=("get", "list", "watch")),
         Rule(level=Level.METADATA, omit_stages=(Stage.RESPONSE_STARTED,)),
     )
 )
-"""Every change by a person, every look at a secret; not the chatter of our own components, leases and events."""
+"""Every change by a person, every look at a secret, every way into a pod; not the chatter of our own components, leases
+and events.
+"""
 
 
 def parse_policy(text: bytes, source: str) -> Policy:

@@ -27,6 +27,7 @@ from tensorfusion.embedded.processes.attempts import (
 from tensorfusion.embedded.processes.commands import Context
 from tensorfusion.embedded.processes.fields import expand
 from tensorfusion.embedded.processes.images import Images, find_program
+from tensorfusion.embedded.processes.logs import last_words
 from tensorfusion.embedded.processes.places import PodPlace
 from tensorfusion.embedded.processes.probes import HandlerFailed, Target, run_handler
 from tensorfusion.embedded.processes.restarts import BackOff, Timing, starts_again
@@ -278,6 +279,8 @@ class Container:
         self.ready = self.started = False
         self.is_up.clear()
         message = await asyncio.to_thread(self._termination_message)
+        if not message and ended.code != 0 and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            message = await last_words(self.log(attempt.number))
         self.state = _terminated(ended, self._id(attempt), message)
         self._housing.changed()
         return ended

@@ -14,6 +14,7 @@ _CHUNK = 1 << 16
 _POLL = 0.1
 _KEPT = 5
 _SLICE = 512
+_LAST_LINES, _LAST_BYTES = 80, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,13 @@ async def follow_raw(path: Path, *, running: Callable[[], bool]) -> AsyncIterato
             yield stream, text + (b"\n" if flag == b"F" else b"")
     finally:
         file.close()
+
+
+async def last_words(path: Path) -> str:
+    """The end of a container's log, as much of it as fits into a termination message."""
+    options = LogOptions(tail=_LAST_LINES)
+    text = b"".join([chunk async for chunk in read_log(path, options, running=lambda: False)])
+    return text[-_LAST_BYTES:].decode("utf-8", "replace")
 
 
 async def _lines(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
