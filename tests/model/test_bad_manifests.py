@@ -73,3 +73,13 @@ def test_a_status_that_lacks_a_required_field_is_refused_also_where_the_old_one_
     condition = {"type": "Ready", "status": "True", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     found = verdict({**cluster, "status": {"conditions": [condition]}}, part="status")
     assert ("status.conditions[0].message", "Required value") in found.causes
+
+
+def test_the_number_of_a_scale_subresource_is_looked_at_apart_from_its_schema() -> None:
+    workload = good_manifest("TensorFusionWorkload")
+    for value, said in (
+        (-1, "Invalid value: -1: should be a non-negative integer"),
+        ("x", "Invalid value: 0: .spec.replicas accessor error: x is of the type string, expected int64"),
+    ):
+        found = verdict({**workload, "spec": {"replicas": value}})
+        assert (".spec.replicas", said) in found.causes

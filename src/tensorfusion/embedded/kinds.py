@@ -297,6 +297,7 @@ class Kinds:
         schema: Raw = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
         if spec.get("preserveUnknownFields"):
             schema = {**schema, "x-kubernetes-preserve-unknown-fields": True}
+        scale = _scale_paths(version)
         selectable = tuple(entry["jsonPath"].removeprefix(".") for entry in version.get("selectableFields") or ())
         return Kind(
             resource,
@@ -306,10 +307,16 @@ class Kinds:
             categories=tuple(names.get("categories") or ()),
             verbs=CUSTOM_VERBS,
             subresources=_custom_subresources(resource, version, self.facts, self.types),
-            schema=CustomSchema(resource, schema, self._decode_metadata, self.types),
+            schema=CustomSchema(
+                resource,
+                schema,
+                self._decode_metadata,
+                self.types,
+                replicas=(scale.spec, scale.status) if scale is not None else None,
+            ),
             columns=_custom_columns(version),
             selectable=(_NAME, *((_NAMESPACE,) if resource.namespaced else ()), *selectable),
-            scale=_scale_paths(version),
+            scale=scale,
             is_custom=True,
             storage=bool(version.get("storage")),
             generation=True,

@@ -4,6 +4,7 @@ Two steps because admission stands between them. Built-in kinds follow the facts
 both answer in the words of a real API server.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import NoReturn, Protocol
@@ -18,6 +19,7 @@ from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata
 from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
 from tensorfusion.embedded.schema.path import Problem, plain_text_of, value_at
+from tensorfusion.embedded.schema.replicas import check_replicas
 from tensorfusion.embedded.schema.rules import MISSING, compile_rules
 from tensorfusion.embedded.schema.structural import compile_structural
 from tensorfusion.embedded.schema.words import REQUIRED, invalid, invalid_value
@@ -128,8 +130,18 @@ class CustomSchema:
 
     patch_shape: PatchShape | None = None
 
-    def __init__(self, resource: Resource, schema: Raw, decode_metadata: Decoder, types: Types) -> None:
+    def __init__(
+        self,
+        resource: Resource,
+        schema: Raw,
+        decode_metadata: Decoder,
+        types: Types,
+        *,
+        replicas: tuple[Sequence[str], Sequence[str]] | None = None,
+    ) -> None:
+        """``replicas`` are the paths of the scale subresource's numbers in spec and status."""
         self.document = schema
+        self._replicas = replicas
         self.field_type = types.custom(schema)
         self.zero: Raw = {}
         self._resource = resource
@@ -174,6 +186,8 @@ class CustomSchema:
             problems.append(Problem((None, "kind"), text))
         self._check_values(obj, subresource, problems)
         problems = _not_standing(problems, obj, old)
+        for steps in () if self._replicas is None else self._replicas[1 if subresource == _STATUS else 0 :]:
+            check_replicas(obj, steps, problems)
         if self._rules is not None:
             if any(problem.blocking for problem in problems):
                 problems.append(Problem(None, invalid_value(None, _UNCHECKED), field="<nil>"))
