@@ -59,7 +59,7 @@ class Player:
             yield self.take(step)
 
     def take(self, step: dict[str, Any]) -> dict[str, Any]:
-        verb = next(verb for verb in ("create", "get", "replace", *TYPES) if verb in step)
+        verb = next(verb for verb in ("create", "get", "replace", "delete", "post", "put", *TYPES) if verb in step)
         plural, _, rest = step[verb].partition("/")
         name = rest.partition("/")[0]
         body = step.get("body")
@@ -72,8 +72,18 @@ class Player:
             for path, value in step["set"].items():
                 put(body, path, value)
         sent = step["text"] if "text" in step else None if body is None else json.dumps(body)
-        method = {"create": "POST", "get": "GET", "replace": "PUT"}.get(verb, "PATCH")
-        headers = {"Content-Type": TYPES.get(verb, "application/json"), "User-Agent": step.get("agent", "nobody/1")}
+        method = {
+            "create": "POST",
+            "get": "GET",
+            "replace": "PUT",
+            "delete": "DELETE",
+            "post": "POST",
+            "put": "PUT",
+        }.get(verb, "PATCH")
+        headers = {
+            "Content-Type": step.get("type", TYPES.get(verb, "application/json")),
+            "User-Agent": step.get("agent", "nobody/1"),
+        }
         encoded = None if sent is None else sent.encode()
         status, answer, warnings = self.ask(method, self.path(plural, rest, step), encoded, headers)
         return self.noted(step[verb], status, answer, warnings)
@@ -96,6 +106,8 @@ class Player:
             unique = [list(cause) for number, cause in enumerate(causes) if cause not in causes[:number]]
             message = answer["message"].replace(self.namespace, "NAMESPACE")
             return {"status": status, "reason": answer.get("reason", ""), "message": message, "causes": unique}
+        if answer["kind"] == "Status":
+            return {"status": status, "warnings": warnings}
         metadata = answer["metadata"]
         if target.partition("/")[2] == "" or "/" not in target.partition("/")[2]:
             before = self._last.get(f"{target.partition('/')[0]}/{metadata['name']}", {}).get("metadata", {})
