@@ -4,15 +4,16 @@ Nothing here knows what the value should be; that is the schema's business.
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
 import yaml
 
 from tensorfusion.embedded.calls import Call
-from tensorfusion.embedded.objects import JsonObject, decode
+from tensorfusion.embedded.objects import JsonObject, decode, encode
 from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
 from tensorfusion.embedded.protobuf import decode_protobuf
 from tensorfusion.embedded.schema.schema import FieldValidation
@@ -26,6 +27,7 @@ _DEEPEST = 128
 _LARGE_YAML = 64 << 10
 _JSON = frozenset({"", "application/json"})
 _YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_MOST_REPEATED = 100
 _ACCEPTED = f"application/json, application/yaml, {PROTOBUF}"
 
 
@@ -80,9 +82,11 @@ async def decode_config(body: bytes, call: Call) -> JsonObject:
     """
     value: Any = None
     twice: list[str] = []
-    if body.lstrip()[:1] == b"{" and not repeated_keys(body):
+    if body.lstrip()[:1] == b"{":
         try:
             value = decode(body)
+            if repeated_keys(body, value):
+                value = None  # read as YAML, which counts lines
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None
     if value is None:
@@ -108,33 +112,30 @@ async def decode_config(body: bytes, call: Call) -> JsonObject:
     return value
 
 
-async def decode_body(body: bytes, content_type: str, *, wanted: str, validation: FieldValidation) -> JsonObject:
-    """The JSON object in a body. ``wanted`` names its kind, for messages.
+async def decode_body(body: bytes, content_type: str, *, wanted: str, repeated: list[str]) -> JsonObject:
+    """The JSON object in a body. ``wanted`` names its kind, for messages; ``repeated`` collects keys that come twice.
 
-    Keys that come twice in one object are looked for under strict validation only: it takes a second, slower parse.
+    Of a key that comes twice the last value counts.
 
     Raises:
         UnsupportedMediaType: neither JSON, YAML nor protobuf.
-        BadRequest: it does not parse, is nested too deeply, or holds a key twice under strict validation.
+        BadRequest: it does not parse or is nested too deeply.
     """
     media_type = media_type_of(content_type)
     if media_type in _JSON:
         value = decode_json(body, wanted)
-        twice = repeated_keys(body) if validation is FieldValidation.STRICT else []
+        repeated += repeated_keys(body, value)
     elif media_type in _YAML:
         if len(body) > _LARGE_YAML:
-            value = await asyncio.to_thread(_decode_yaml, body, wanted)
+            value = await asyncio.to_thread(_decode_yaml, body, wanted, repeated)
         else:
-            value = _decode_yaml(body, wanted)
-        twice = []
+            value = _decode_yaml(body, wanted, repeated)
     elif media_type == PROTOBUF:
         return decode_protobuf(body)
     else:
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
         )
-    if twice:
-        raise BadRequest(f"strict decoding error: {', '.join(twice)}")
     return as_object(value, wanted)
 
 
@@ -180,22 +181,37 @@ def as_object(value: Any, wanted: str) -> JsonObject:  # Any: JSON
     return value
 
 
-def repeated_keys(body: bytes) -> list[str]:
-    """Which keys a JSON document holds twice in one object."""
-    found: list[str] = []
+def repeated_keys(body: bytes, value: Any) -> list[str]:  # Any: JSON
+    """Which keys a JSON document holds twice in one object, as warnings; ``value`` is what it decodes to.
 
-    def pairs(items: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for key, _ in items:
-            if key in seen and len(found) < 10:
-                found.append(f'duplicate field "{key}"')
-            seen.add(key)
-
+    A key that is lost takes its quotes with it: documents whose quotes are all still there need no second, slower
+    parse. (Text may hold quotes in a form that does not count, a key that replaces such a text is overlooked.)
+    """
+    if body.count(b'"') == encode(value).count(b'"'):
+        return []
     try:
-        json.loads(body, object_pairs_hook=pairs)
+        pairs = json.loads(body, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         return []
-    return found
+    return [f'duplicate field "{path}"' for path in itertools.islice(_repeated(pairs, ""), _MOST_REPEATED)]
+
+
+class _Pairs(list[tuple[str, Any]]):  # Any: JSON
+    """A JSON object with everything that was written."""
+
+
+def _repeated(value: Any, path: str) -> Iterator[str]:  # Any: JSON with _Pairs for objects
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, inner in value:
+            below = f"{path}.{key}" if path else key
+            if key in seen:
+                yield below
+            seen.add(key)
+            yield from _repeated(inner, below)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _repeated(inner, f"{path}[{number}]")
 
 
 def _unrecognized(wanted: str) -> str:
@@ -210,12 +226,11 @@ def _one_line(error: object) -> str:
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as JSON: dates stay strings, aliases are refused, a key may not come twice.
+    """YAML as JSON: dates stay text, aliases are refused. Keys that come ``twice`` are noted; the last one counts."""
 
-    Where ``twice`` is a list, keys that come again are written there instead, and replace the first.
-    """
-
-    twice: list[str] | None = None
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self.twice: list[str] = []
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way of configuring a loader
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -233,10 +248,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> JsonObject:
             key = str(key)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(None, None, "keys must be strings", key_node.start_mark)
-        if key in found and loader.twice is not None:
+        if key in found:
             loader.twice.append(f'line {key_node.start_mark.line + 1}: key "{key}" already set in map')
-        elif key in found:
-            raise yaml.constructor.ConstructorError(None, None, f'key "{key}" is there twice', key_node.start_mark)
         found[key] = loader.construct_object(value_node, deep=True)
     return found
 
@@ -244,30 +257,31 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> JsonObject:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def _decode_yaml(body: bytes, wanted: str) -> Any:  # Any: JSON
+def _decode_yaml(body: bytes, wanted: str, repeated: list[str]) -> Any:  # Any: JSON
     try:
-        _check_events(body, wanted)
-        value = yaml.load(body, _Loader)  # noqa: S506  # the loader is a safe one
-        msgspec.json.encode(value)
+        value, twice = _load_yaml(body, wanted)
     except yaml.YAMLError as error:
         raise BadRequest(f"{_unrecognized(wanted)}: yaml: {_one_line(error)}") from error
     except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:
         raise BadRequest(f"{_unrecognized(wanted)}: yaml: cannot be written as JSON: {_one_line(error)}") from error
-    return decode(msgspec.json.encode(value))
+    repeated += twice
+    return value
+
+
+def _load_yaml(body: bytes, wanted: str) -> tuple[Any, list[str]]:  # Any: JSON
+    """The value as JSON has it, and which keys come twice."""
+    _check_events(body, wanted)
+    loader = _Loader(body)
+    try:
+        value = loader.get_single_data()
+    finally:
+        loader.dispose()
+    return decode(msgspec.json.encode(value)), loader.twice
 
 
 def _decode_config_yaml(body: bytes) -> tuple[Any, list[str]]:  # Any: JSON
-    """The value, and which keys come twice."""
-    twice: list[str] = []
     try:
-        _check_events(body, "")
-        loader = _Loader(body)
-        loader.twice = twice
-        try:
-            value = loader.get_single_data()
-        finally:
-            loader.dispose()
-        return decode(msgspec.json.encode(value)), twice
+        return _load_yaml(body, "")
     except yaml.YAMLError as error:
         why = f"error converting YAML to JSON: yaml: {_one_line(error)}"
     except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """What travels with a request through the operations: who asks, how strictly, and what is to be admitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,13 +21,17 @@ class Operation(StrEnum):
 
 @dataclass(slots=True)
 class Call:
-    """One request. ``warnings`` collects what becomes Warning headers; ``manager`` owns the fields that it writes."""
+    """One request. ``warnings`` collects what becomes Warning headers; ``manager`` owns the fields that it writes.
+
+    ``repeated`` are complaints of keys that its body holds twice.
+    """
 
     user: User
     dry_run: bool = False
     validation: FieldValidation = FieldValidation.WARN
     warnings: list[str] = field(default_factory=list)
     manager: str = "unknown"
+    repeated: Sequence[str] = ()
 
     @classmethod
     def system(cls, manager: str = "kube-controller-manager") -> "Call":

@@ -133,7 +133,7 @@ def _mark(operations: Operations, kind: Kind, obj: JsonObject, options: DeleteOp
         return True
     _set_deadline(operations, metadata, grace)
     held = not is_finished(kind, obj)
-    if held and metadata.get("generation"):
+    if (held or kind.resource.id == PODS.id) and metadata.get("generation"):
         metadata["generation"] += 1
     if kind.resource.id == NAMESPACES.id:
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}

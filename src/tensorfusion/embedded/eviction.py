@@ -39,7 +39,7 @@ async def evict(
     """
     schema = kind.subresources["eviction"].schema
     if schema is not None:
-        call.warnings += schema.prepare(eviction, strict=call.validation)
+        call.warnings += schema.prepare(eviction, strict=call.validation, repeated=call.repeated)
     metadata = metadata_of(eviction)
     if metadata.get("name") != name:
         raise BadRequest("name in URL does not match name in Eviction object")

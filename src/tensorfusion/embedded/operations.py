@@ -6,8 +6,10 @@ condition is what makes them safe. Deletion is in ``deletion``, Bindings and sca
 share this class.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.access.users import SYSTEM
@@ -28,8 +30,8 @@ from tensorfusion.embedded.objects import (
     text_of,
     wipe_managed,
 )
-from tensorfusion.embedded.schema.schema import FieldValidation
-from tensorfusion.embedded.statuses import already_exists, conflict, invalid_object, modified, not_found
+from tensorfusion.embedded.schema.schema import FieldValidation, Schema
+from tensorfusion.embedded.statuses import already_exists, conflict, invalid, invalid_object, modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
 from tensorfusion.embedded.views import View
@@ -57,11 +59,49 @@ _VERSION_NEEDED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A change that a client wrote as a patch.
+
+    ``sees_managed``: it may speak of managed fields, and must be shown them. ``repeated`` are complaints of keys that
+    it holds twice. ``shown`` is how an error quotes it; without it the patched object is quoted.
+    """
+
+    change: Change
+    sees_managed: bool = False
+    repeated: tuple[str, ...] = ()
+    shown: Callable[[], str] | None = None
+
+    def __call__(self, current: JsonObject) -> JsonObject:
+        return self.change(current)
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """What server-side apply is given: the fields that its author wants, and whether to take them from others."""
 
     obj: JsonObject
     force: bool = False
+
+
+def prepare_patched(
+    schema: Schema, obj: JsonObject, change: Change, current: Callable[[], JsonObject], call: Call
+) -> list[str]:
+    """Decode an object that a change has made; ``current`` gives what it was made of once more. Returns warnings.
+
+    Raises:
+        Invalid: as a real API server says of patches whose result cannot be decoded.
+    """
+    try:
+        return schema.prepare(obj, strict=call.validation, repeated=call.repeated, sort=True)
+    except BadRequest as error:
+        if not isinstance(change, Patch):
+            raise
+        what = str(error)
+        if "cannot be handled as a" in what:
+            what = what.partition(": ")[2]
+        shown = change.shown() if change.shown is not None else encode_object(change(current())).decode()
+        cause = FieldCause("patch", f"Invalid value: {json.dumps(shown, ensure_ascii=False)}: {what}")
+        raise invalid("", "", "", causes=(cause,)) from error
 
 
 class Operations:
@@ -101,7 +141,7 @@ class Operations:
                 raise already_exists(kind.resource, error.name) from error
         if kind.resource.id in self.closed:
             raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
-        call.warnings += kind.schema.prepare(obj, strict=call.validation)
+        call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", "")
         if text_of(metadata, "resourceVersion"):
@@ -126,7 +166,7 @@ class Operations:
 
     def _new_of_view(self, kind: Kind, view: View, namespace: str, obj: JsonObject, call: Call) -> JsonObject:
         """What is stored of a new object that came as a view's; the view has rules of its own."""
-        call.warnings += kind.schema.prepare(obj, strict=call.validation)
+        call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace, "")
         name = text_of(metadata, "name") or generate_name(text_of(metadata, "generateName"))
@@ -174,7 +214,7 @@ class Operations:
         Raises:
             ApiError: as ``create``; Conflict when ``metadata.resourceVersion`` or ``uid`` is not the current one.
         """
-        call.warnings += kind.schema.prepare(obj, strict=call.validation)
+        call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", name)
         stated = text_of(metadata, "resourceVersion")
@@ -246,13 +286,11 @@ class Operations:
         subresource: str = "",
         retry: bool = True,
         prepared: bool = False,
-        sees_managed: bool = False,
         track: Track | None = None,
     ) -> Record:
         """Write what ``change`` makes of the current object; start over when somebody else was faster, if ``retry``.
 
-        ``sees_managed`` shows the managed fields to a change that may want to change them, too. ``track`` says what
-        becomes of them where the change is not one of the whole object.
+        ``track`` says what becomes of the managed fields where the change is not one of the whole object.
 
         Raises:
             ApiError: not there, or what became of it is malformed, invalid or refused.
@@ -276,7 +314,6 @@ class Operations:
                     call,
                     subresource=subresource,
                     prepared=prepared,
-                    sees_managed=sees_managed,
                     track=track,
                 )
             except RevisionMismatch as error:
@@ -293,7 +330,6 @@ class Operations:
         *,
         subresource: str,
         prepared: bool,
-        sees_managed: bool,
         track: Track | None,
     ) -> Record:
         key, resource = record.key, kind.resource
@@ -302,9 +338,11 @@ class Operations:
             new, managed = self._apply(kind, record, old, change, call, subresource=subresource)
             self._check_identity(kind, key, new, old)
         else:
-            new = change(in_order(decode_record(record, managed=sees_managed), resource))
+            sees_managed = isinstance(change, Patch) and change.sees_managed
+            current = partial(decode_record, record, managed=sees_managed)
+            new = change(in_order(current(), resource))
             if not prepared:
-                call.warnings += kind.schema.prepare(new, strict=call.validation)
+                call.warnings += prepare_patched(kind.schema, new, change, current, call)
             self._check_identity(kind, key, new, old)
             stated = new["metadata"].pop("managedFields", None)
             if track is not None:
@@ -433,7 +471,7 @@ def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bo
         old = view.to_shown(current)
         new = change(decode_object(encode_object(old)))
         if not prepared:
-            call.warnings += kind.schema.prepare(new, strict=call.validation)
+            call.warnings += kind.schema.prepare(new, strict=call.validation, repeated=call.repeated)
         stored = view.to_stored(new)
         view.check_change(stored, current)
         return stored

@@ -5,6 +5,7 @@ Source: metav1 ListOptions, CreateOptions, UpdateOptions, PatchOptions, DeleteOp
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -146,8 +147,8 @@ def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
     Raises:
         Invalid: dryRun, fieldValidation or fieldManager has a value that is not one.
     """
-    dry_run = query.get("dryRun", "")
-    if dry_run not in ("", "All"):
+    dry_run = query.get("dryRun")
+    if dry_run not in (None, "All"):
         raise invalid_options(kind, "dryRun", f'Unsupported value: ["{dry_run}"]: supported values: "All"')
     stated = query.get("fieldValidation", "")
     if stated not in ("", "Ignore", "Warn", "Strict"):
@@ -242,14 +243,23 @@ def delete_options(query: Mapping[str, str], body: JsonObject | None) -> tuple[D
         if not isinstance(preconditions.get(field) or "", str):
             raise BadRequest(f"DeleteOptions.preconditions.{field}: wanted a string")
     dry_runs = body.get("dryRun") or []
+    if not isinstance(dry_runs, list):
+        name = {str: "string", bool: "bool", dict: "object"}.get(type(dry_runs), "number")
+        raise BadRequest(f"json: cannot unmarshal {name} into Go struct field DeleteOptions.dryRun of type []string")
     if dry_runs not in ([], ["All"]):
-        raise invalid_options("DeleteOptions", "dryRun", f'Unsupported value: {dry_runs}: supported values: "All"')
+        raise invalid_options(
+            "DeleteOptions", "dryRun", f'Unsupported value: {_quoted(dry_runs)}: supported values: "All"'
+        )
     found = replace(
         found,
         uid=preconditions.get("uid") or "",
         resource_version=preconditions.get("resourceVersion") or "",
     )
     return found, dry_run or bool(dry_runs)
+
+
+def _quoted(values: list[object]) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ""))
 
 
 _WORDS: dict[type, str] = {int: "a whole number", dict: "an object", str: "a string"}

@@ -1,12 +1,12 @@
 """A PATCH request's body as a change of an object. Which patch types are served is decided here."""
 
 from enum import StrEnum
-from typing import NamedTuple
 
-from tensorfusion.embedded.bodies import decode_json, media_type_of
+from tensorfusion.embedded.bodies import decode_json, media_type_of, repeated_keys
+from tensorfusion.embedded.fields.typed import go_text
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
-from tensorfusion.embedded.operations import Change
+from tensorfusion.embedded.operations import Patch
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
 from tensorfusion.embedded.strategic import strategic_patch
 from tensorfusion.errors import BadRequest, UnsupportedMediaType
@@ -20,14 +20,8 @@ class PatchType(StrEnum):
     STRATEGIC = "application/strategic-merge-patch+json"
 
 
+_OPERATION = frozenset({"op", "path", "from", "value"})
 _APPLY = "application/apply-patch+yaml"
-
-
-class Patch(NamedTuple):
-    """What a patch does to an object. ``sees_managed``: it may speak of managed fields, and must be shown them."""
-
-    change: Change
-    sees_managed: bool
 
 
 def is_apply(content_type: str) -> bool:
@@ -46,15 +40,32 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, whole: bool = Tru
     """
     patch_type = _patch_type(kind, content_type, whole=whole)
     if patch_type is PatchType.JSON:
-        parse_json_patch(decode_json(body, ""))
-        return Patch(lambda current: _object(json_patch(current, decode_json(body, ""))), True)
-    if not isinstance(decode_json(body, ""), dict):
+        return _json_patch(body)
+    value = decode_json(body, "")
+    if not isinstance(value, dict):
         raise BadRequest(f"error decoding patch: wanted a JSON object for {patch_type}")
     named = b"managedFields" in body or b"\\u" in body
+    repeated = tuple(repeated_keys(body, value))
     if patch_type is PatchType.MERGE:
-        return Patch(lambda current: _object(merge_patch(current, decode_json(body, ""))), named)
+        return Patch(lambda current: _object(merge_patch(current, decode_json(body, ""))), named, repeated)
     shape = kind.schema.patch_shape
-    return Patch(lambda current: _object(strategic_patch(current, decode_json(body, ""), shape)), named)
+
+    def change(current: JsonObject) -> JsonObject:
+        return _object(strategic_patch(current, decode_json(body, ""), shape))
+
+    return Patch(change, named, repeated, lambda: go_text(value))
+
+
+def _json_patch(body: bytes) -> Patch:
+    operations = parse_json_patch(decode_json(body, ""))
+    complaints = [*repeated_keys(body, operations)]
+    for number, operation in enumerate(operations):
+        complaints += [f'unknown field "[{number}].{key}"' for key in sorted(operation) if key not in _OPERATION]
+    return Patch(
+        lambda current: _object(json_patch(current, decode_json(body, ""))),
+        True,
+        tuple(f"json patch {complaint}" for complaint in complaints),
+    )
 
 
 def _patch_type(kind: Kind, content_type: str, *, whole: bool) -> PatchType:

@@ -34,7 +34,6 @@ from tensorfusion.embedded.patching import is_apply, parse_patch
 from tensorfusion.embedded.pod_streams import PodStreams, Said, StreamRequest
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
-from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
@@ -68,6 +67,7 @@ class Request:
     method: str = ""
     query_string: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)  # complaints of keys that the body holds twice
 
     async def body(self) -> bytes:
         """Raises:
@@ -188,7 +188,7 @@ class Routes:
 
     async def _create(self, request: Request, kind: Kind) -> Response:
         options = write_options(request.query, "CreateOptions")
-        obj = await self._decoded(request, kind.resource.kind, options)
+        obj = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
         record = await self._operations.create(kind, request.target.namespace, obj, call)
         return self._object(request, kind, record, status=201, call=call)
@@ -196,7 +196,7 @@ class Routes:
     async def _update(self, request: Request, kind: Kind) -> Response:
         options = write_options(request.query, "UpdateOptions")
         target = request.target
-        obj = await self._decoded(request, kind.resource.kind, options)
+        obj = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
         record = await self._operations.update(
             kind, target.namespace, target.name, obj, call, subresource=target.subresource
@@ -216,14 +216,14 @@ class Routes:
             )
             return self._object(request, kind, record, status=201 if made else 200, call=call)
         patch = parse_patch(kind, request.content_type, body)
+        call.repeated = patch.repeated
         record = await self._operations.modify(
             kind,
             target.namespace,
             target.name,
-            patch.change,
+            patch,
             call,
             subresource=target.subresource,
-            sees_managed=patch.sees_managed,
         )
         return self._object(request, kind, record, call=call)
 
@@ -256,7 +256,7 @@ class Routes:
         body = await request.body()
         if not body.strip():
             return None
-        return await decode_body(body, request.content_type, wanted="DeleteOptions", validation=FieldValidation.IGNORE)
+        return await decode_body(body, request.content_type, wanted="DeleteOptions", repeated=[])
 
     # --- subresources ---
 
@@ -281,7 +281,7 @@ class Routes:
             return self._plain(request, scale_of(kind, decode_object(found.data)))
         if target.verb == "update":
             options = write_options(request.query, "UpdateOptions")
-            wanted = await self._decoded(request, "Scale", options)
+            wanted = await self._decoded(request, "Scale")
             call = _call(request, options)
             record = await change_scale(
                 self._operations, kind, target.namespace, target.name, lambda current: wanted, call
@@ -294,7 +294,8 @@ class Routes:
             if applies:
                 change = Configuration(await decode_config(body, call), bool(options.force))
             else:
-                change = parse_patch(kind, request.content_type, body, whole=False).change
+                change = parse_patch(kind, request.content_type, body, whole=False)
+                call.repeated = change.repeated
             record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
         else:
             raise method_not_allowed()
@@ -305,7 +306,7 @@ class Routes:
         if target.verb != "create":
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
-        binding = await self._decoded(request, "Binding", options)
+        binding = await self._decoded(request, "Binding")
         call = _call(request, options)
         await bind(self._operations, kind, target.namespace, target.name, binding, call)
         return self._plain(request, success(code=201), status=201, call=call)
@@ -315,7 +316,7 @@ class Routes:
         if target.verb != "create":
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
-        eviction = await self._decoded(request, "Eviction", options)
+        eviction = await self._decoded(request, "Eviction")
         call = _call(request, options)
         await evict(self._operations, kind, target.namespace, target.name, eviction, call)
         return self._plain(request, success(code=201), status=201, call=call)
@@ -325,10 +326,10 @@ class Routes:
         if target.verb != "create":
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
-        wanted = await self._decoded(request, "TokenRequest", options)
+        wanted = await self._decoded(request, "TokenRequest")
         schema = kind.subresources["token"].schema
         if schema is not None:
-            schema.prepare(wanted, strict=options.validation)
+            schema.prepare(wanted, strict=options.validation, repeated=request.repeated)
         answer = request_token(self._store, self._accounts, target.namespace, target.name, wanted, clock=self._clock)
         return self._plain(request, answer, status=201)
 
@@ -337,7 +338,7 @@ class Routes:
         if target.verb != "update":
             raise method_not_allowed()
         options = write_options(request.query, "UpdateOptions")
-        wanted = await self._decoded(request, kind.resource.kind, options)
+        wanted = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
         record = await finalize(self._operations, kind, target.name, wanted, call)
         return self._object(request, kind, record, call=call)
@@ -353,19 +354,19 @@ class Routes:
         if target.verb != "create" or target.name:
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
-        review = await self._decoded(request, kind.resource.kind, options)
+        review = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
-        call.warnings += kind.schema.prepare(review, strict=options.validation)
+        call.warnings += kind.schema.prepare(review, strict=options.validation, repeated=request.repeated)
         answer = self._reviews.answers[kind.resource.id](request.user, review, target.namespace)
         return self._plain(request, answer, status=201, call=call)
 
     # --- answers ---
 
-    async def _decoded(self, request: Request, wanted: str, options: WriteOptions) -> JsonObject:
+    async def _decoded(self, request: Request, wanted: str) -> JsonObject:
         body = await request.body()
         if not body:
             raise BadRequest(f"the object provided is unrecognized (must be of type {wanted}): the body is empty")
-        return await decode_body(body, request.content_type, wanted=wanted, validation=options.validation)
+        return await decode_body(body, request.content_type, wanted=wanted, repeated=request.repeated)
 
     def _object(
         self, request: Request, kind: Kind, record: Record, *, status: int = 200, call: Call | None = None
@@ -390,7 +391,7 @@ class Routes:
 
 def _call(request: Request, options: WriteOptions) -> Call:
     manager = options.manager or manager_of_agent(request.agent)
-    return Call(request.user, options.dry_run, options.validation, manager=manager)
+    return Call(request.user, options.dry_run, options.validation, manager=manager, repeated=request.repeated)
 
 
 def _stream_request(request: Request) -> StreamRequest:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.schema.schema import StrictError
 from tensorfusion.errors import (
     AlreadyExists,
     ApiError,
@@ -36,7 +37,7 @@ class NotTyped(BadRequest):
     """A configuration that is not of its schema's types: one problem a line."""
 
 
-_VERBATIM = (Denial, ApplyConflict, NotTyped)
+_VERBATIM = (Denial, ApplyConflict, NotTyped, StrictError)
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
 
 

@@ -6,12 +6,13 @@ Source: pods/binding, scale and namespaces/finalize of Kubernetes 1.34, by behav
 """
 
 import re
+from functools import partial
 from typing import Any
 
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Configuration, Operations, check_place
+from tensorfusion.embedded.operations import Change, Configuration, Operations, check_place, prepare_patched
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
@@ -31,7 +32,7 @@ async def bind(operations: Operations, kind: Kind, namespace: str, name: str, bi
         Conflict: the pod has a node, is being deleted, waits for gates, or is not the one the preconditions name.
         ApiError: malformed, refused, or there is no such pod.
     """
-    call.warnings += _body_schema(kind, "binding").prepare(binding, strict=call.validation)
+    call.warnings += _body_schema(kind, "binding").prepare(binding, strict=call.validation, repeated=call.repeated)
     metadata = metadata_of(binding)
     stated = text_of(metadata, "name")
     if stated and stated != name:
@@ -177,7 +178,12 @@ async def change_scale(
         asked.obj = decode_object(encode_object(asked.obj))
     else:
         asked.obj, applied = change(scale_of(kind, decode_object(found.data))), None
-    call.warnings += _body_schema(kind, "scale").prepare(asked.obj, strict=call.validation)
+    schema = _body_schema(kind, "scale")
+    if isinstance(change, Configuration):
+        schema.prepare(asked.obj)
+    else:
+        current = partial(scale_of, kind, decode_object(found.data))
+        call.warnings += prepare_patched(schema, asked.obj, change, current, call)
     await operations.admission.mutate(asked)
 
     def rescale(current: JsonObject) -> JsonObject:
@@ -249,7 +255,7 @@ def _selector_text(selector: JsonObject) -> str:
 
 async def finalize(operations: Operations, kind: Kind, name: str, wanted: JsonObject, call: Call) -> Record:
     """Set a namespace's own finalizers; it goes when it is terminating and none is left."""
-    call.warnings += kind.schema.prepare(wanted, strict=call.validation)
+    call.warnings += kind.schema.prepare(wanted, strict=call.validation, repeated=call.repeated)
     check_place(metadata_of(wanted), "", name)
     finalizers = (wanted.get("spec") or {}).get("finalizers") or []
     stated = text_of(wanted["metadata"], "resourceVersion")

@@ -371,7 +371,7 @@ def test_a_key_that_comes_twice_is_refused_when_strict(api) -> None:
     body = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","name":"d"}}'
     answer = api("POST", f"{api.core('configmaps')}?fieldValidation=Strict", body)
     assert answer.status == 400
-    assert 'duplicate field "name"' in answer.message
+    assert 'duplicate field "metadata.name"' in answer.message
 
 
 def test_yaml_is_read_and_written(api) -> None:

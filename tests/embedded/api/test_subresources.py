@@ -22,8 +22,8 @@ def test_scale_shows_and_sets_replicas(api, make_deployment) -> None:
     ("patch", "status", "message"),
     [
         ({"spec": {"replicas": -3}}, 422, "spec.replicas: Invalid value: -3: must be greater than or equal to 0"),
-        ({"spec": {"replicas": "x"}}, 400, "replicas"),
-        ({"spec": {"replicas": 2**40}}, 400, "replicas"),
+        ({"spec": {"replicas": "x"}}, 422, "replicas"),
+        ({"spec": {"replicas": 2**40}}, 422, "replicas"),
         ({"metadata": {"name": "other"}}, 400, "does not match the name on the URL"),
     ],
 )

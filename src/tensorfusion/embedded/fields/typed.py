@@ -39,9 +39,9 @@ def _problems(value: Any, kind: FieldType, where: str) -> Iterator[tuple[str, st
 
 def _mismatch(value: Any, kind: FieldType) -> str:
     if kind.map is not None:
-        return f"expected map, got &{{{_go(value)}}}"
+        return f"expected map, got &{{{go_text(value)}}}"
     if kind.list is not None:
-        return f"expected list, got &{{{_go(value)}}}"
+        return f"expected list, got &{{{go_text(value)}}}"
     return _wrong_scalar(value, kind.scalar)
 
 
@@ -84,7 +84,7 @@ def _wrong_scalar(value: Any, scalar: str) -> str:
     if scalar == "numeric":
         return f"expected numeric (int or float), got {_go_type(value)}"
     if scalar == "boolean":
-        return f"expected boolean, got &{{{_go(value)}}}"
+        return f"expected boolean, got &{{{go_text(value)}}}"
     return f"expected {scalar}, got &value.valueUnstructured{{Value:{_go_syntax(value)}}}"
 
 
@@ -100,16 +100,16 @@ def _go_type(value: Any) -> str:
     return names.get(type(value), "nil")
 
 
-def _go(value: Any) -> str:
+def go_text(value: Any) -> str:
     """A value as Go prints it."""
     if value is None:
         return "<nil>"
     if type(value) is bool:
         return "true" if value else "false"
     if type(value) is dict:
-        return f"map[{' '.join(f'{key}:{_go(value[key])}' for key in sorted(value))}]"
+        return f"map[{' '.join(f'{key}:{go_text(value[key])}' for key in sorted(value))}]"
     if type(value) is list:
-        return f"[{' '.join(_go(item) for item in value)}]"
+        return f"[{' '.join(go_text(item) for item in value)}]"
     return str(value)
 
 
@@ -122,4 +122,4 @@ def _go_syntax(value: Any) -> str:
         return f"map[string]interface {{}}{{{inner}}}"
     if type(value) is list:
         return f"[]interface {{}}{{{', '.join(_go_syntax(item) for item in value)}}}"
-    return "interface {}(nil)" if value is None else _go(value)
+    return "interface {}(nil)" if value is None else go_text(value)

@@ -34,6 +34,10 @@ _UNCHECKED = (
 )
 
 
+class StrictError(BadRequest):
+    """Strict field validation found something; its words may be several lines."""
+
+
 class FieldValidation(StrEnum):
     """What happens to fields that the schema does not know: they are always dropped."""
 
@@ -51,8 +55,18 @@ class Schema(Protocol):
     zero: Raw
     """An object that nobody has written to, as a comparison with the first version of one needs it. Read-only."""
 
-    def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+    def prepare(
+        self,
+        obj: Raw,
+        *,
+        strict: FieldValidation = FieldValidation.WARN,
+        repeated: Sequence[str] = (),
+        sort: bool = False,
+    ) -> list[str]:
         """Decode in place: drop unknown fields, apply defaults. Returns warnings.
+
+        ``repeated`` are complaints of keys that came twice, to be treated as unknown fields are. ``sort`` names
+        unknown fields by name, not as they come.
 
         Raises:
             BadRequest: another kind, wrong JSON types, too deep, or unknown fields with ``STRICT``.
@@ -95,7 +109,14 @@ class BuiltinSchema:
         self._rule = RULES.get(name_rule, subdomain)
         self._named = named
 
-    def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+    def prepare(
+        self,
+        obj: Raw,
+        *,
+        strict: FieldValidation = FieldValidation.WARN,
+        repeated: Sequence[str] = (),
+        sort: bool = False,
+    ) -> list[str]:
         resource = self._resource
         kind, version = obj.setdefault("kind", resource.kind), obj.setdefault("apiVersion", resource.api_version)
         if kind != resource.kind or version != resource.api_version:
@@ -108,7 +129,9 @@ class BuiltinSchema:
             self._decode(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
-        return _unknown_fields(unknown, strict, resource)
+        if sort:
+            unknown.sort()
+        return _unknown_fields(unknown, repeated, strict, resource)
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
         problems: list[Problem] = []
@@ -155,7 +178,14 @@ class CustomSchema:
         self._check_status = compile_constraints(status) if status is not None else None
         self._rules = compile_rules(schema, None, [])
 
-    def prepare(self, obj: Raw, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+    def prepare(
+        self,
+        obj: Raw,
+        *,
+        strict: FieldValidation = FieldValidation.WARN,
+        repeated: Sequence[str] = (),
+        sort: bool = False,
+    ) -> list[str]:
         resource = self._resource
         kind, version = obj.get("kind"), obj.get("apiVersion")
         if not kind or not isinstance(kind, str):
@@ -172,8 +202,8 @@ class CustomSchema:
             self._prune(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
-        unknown.sort()
-        return _unknown_fields(unknown, strict, resource)
+        unknown.sort(key=lambda field: (not field.startswith("metadata."), field))  # metadata is read first
+        return _unknown_fields(unknown, repeated, strict, resource)
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
         problems: list[Problem] = []
@@ -238,13 +268,18 @@ def _handled(resource: Resource) -> str:
     return f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
 
 
-def _unknown_fields(unknown: list[str], strict: FieldValidation, resource: Resource) -> list[str]:
-    if not unknown or strict is FieldValidation.IGNORE:
+def _unknown_fields(
+    unknown: Sequence[str], repeated: Sequence[str], strict: FieldValidation, resource: Resource
+) -> list[str]:
+    if not (unknown or repeated) or strict is FieldValidation.IGNORE:
         return []
     texts = [f'unknown field "{field}"' for field in unknown]
     if strict is FieldValidation.STRICT:
-        raise BadRequest(f"{_handled(resource)}: strict decoding error: {', '.join(texts)}")
-    return texts
+        lines = [text for text in repeated if text.startswith("line ")]
+        first = ["\n  ".join(["yaml: unmarshal errors:", *lines])] if lines else repeated  # those of YAML come as one
+        texts = [*first, *texts]
+        raise StrictError(f"{_handled(resource)}: strict decoding error: {', '.join(texts)}")
+    return [*repeated, *texts]
 
 
 def _refuse_kind(obj: Raw, resource: Resource) -> NoReturn:
