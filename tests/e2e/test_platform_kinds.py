@@ -147,3 +147,29 @@ def test_apply_says_what_it_rewrote_and_ignores_the_namespace_of_a_cluster_scope
     assert (found["spec"]["sourceType"], found["spec"]["vm"]["vmSizes"]) == ("vm", ["big"])
     assert cluster.program("apply", "-f", str(file)).stdout == f"azuregpusources.tensor-fusion.ai/{name} unchanged\n"
     cluster.run(lambda client: client.delete(r.AZURE_GPU_SOURCES, name))
+
+
+def test_connections_are_spread_over_a_workloads_workers(cluster: Cluster, namespace: str) -> None:
+    amounts = {"tflops": "1", "vram": "1Gi"}
+    spec = {"replicas": 2, "resources": {"requests": amounts, "limits": amounts}}
+    cluster.run(
+        lambda client: client.create(
+            r.TENSOR_FUSION_WORKLOADS, body("TensorFusionWorkload", "llm", spec), namespace=namespace
+        )
+    )
+    for name in ("a", "b"):
+        wanted = {"workloadName": "llm", "clientPod": name}
+        cluster.run(
+            lambda client, name=name, wanted=wanted: client.create(
+                r.TENSOR_FUSION_CONNECTIONS, body("TensorFusionConnection", name, wanted), namespace=namespace
+            )
+        )
+
+    def found() -> list[dict[str, Any]]:
+        listed = cluster.run(lambda client: client.list(r.TENSOR_FUSION_CONNECTIONS, dict, namespace=namespace))
+        return [one.get("status", {}) for one in listed.items]
+
+    ready = eventually(found, until=lambda seen: all(one.get("phase") == "Running" for one in seen))
+    assert all(one["connectionURL"].startswith("native+") for one in ready)
+    pods = cluster.run(lambda client: client.list(r.PODS, dict, namespace=namespace)).items
+    assert {one["workerName"] for one in ready} <= {pod["metadata"]["name"] for pod in pods}

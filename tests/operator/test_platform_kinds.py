@@ -50,6 +50,19 @@ async def test_connections_are_spread_over_the_workers_of_their_workload(cluster
     assert found["status"]["connectionURL"].startswith("native+10.0.0.2+8000+w1-")
 
 
+async def test_connections_that_come_all_at_once_are_spread_too(cluster) -> None:
+    workload(cluster, replicas=2)
+    worker(cluster, "w1")
+    worker(cluster, "w22")
+    await cluster.passes(1)
+    names = [f"c{number}" for number in range(10)]
+    for name in names:
+        connect(cluster, name)
+    await cluster.passes(4)
+    workers = [status(cluster, name)["workerName"] for name in names]
+    assert (workers.count("w1"), workers.count("w22")) == (5, 5)
+
+
 async def test_a_connection_waits_with_a_reason_until_a_worker_runs(cluster) -> None:
     connect(cluster, "a")
     await cluster.passes(2)
@@ -77,6 +90,16 @@ async def test_pods_with_a_device_of_their_own_and_other_namespaces_serve_nobody
     connect(cluster, "a")
     await cluster.passes(3)
     assert reason(cluster, "a") == "WorkerSelectionFailed"
+
+
+async def test_a_worker_that_its_workload_made_serves_although_admission_took_it_for_an_ordinary_pod(cluster) -> None:
+    workload(cluster, replicas=0)
+    owner = {"apiVersion": "tensor-fusion.ai/v1", "kind": "TensorFusionWorkload", "name": "llm", "uid": "u"}
+    cluster.pod("made", workload="llm", owner=owner, embedded_worker="true")
+    cluster.phase("made", "Running", podIP="10.0.0.1")
+    connect(cluster, "a")
+    await cluster.passes(1)
+    assert status(cluster, "a")["workerName"] == "made"
 
 
 async def test_a_connection_keeps_its_worker_and_gets_another_when_it_ends(cluster) -> None:

@@ -52,6 +52,8 @@ class ConnectionReconciler:
         connections.add_index(_WORKLOAD, lambda one: (f"{one.metadata.namespace}/{one.spec.workload_name}",))
         self.connections = connections.cache
         self._workloads = manager.informer(r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload).cache
+        self._chosen: dict[Key, str] = {}
+        """Workers that were chosen and do not stand in the status yet."""
 
     def ask_about(self, workload: Key, ask: Callable[[Key], None]) -> None:
         """Ask for the connections of a workload whose workers changed."""
@@ -62,20 +64,29 @@ class ConnectionReconciler:
     async def reconcile(self, key: Key) -> Result:
         connection = self.connections.get(key)
         if connection is None or connection.metadata.deleting:
+            self._chosen.pop(key, None)
             return DONE
+        if self._chosen.get(key) == connection.status.worker_name:
+            del self._chosen[key]
         workload_key = Key(key.namespace, connection.spec.workload_name)
         workload = self._workloads.get(workload_key)
         others = self.connections.by_index(_WORKLOAD, str(workload_key))
-        counts = Counter(one.status.worker_name for one in others if one.key != key and one.status.phase == "Running")
+        counts = Counter(self._worker_of(one) for one in others if one.key != key)
         worker = choose_worker(connection, workload, pods=self._workers.pods(workload_key), connections=counts)
         address = await self._address(worker) if worker is not None else ""
         now = timestamp(self._clock.now())
         if worker is None or not address:
             self._write(connection, waiting(connection, workload, now=now))
             return _LOOK_AGAIN
+        self._chosen[key] = worker.metadata.name
         await self._label(connection, workload=workload_key.name, worker=worker.metadata.name)
         self._write(connection, connected(connection, worker, address, now=now))
         return DONE
+
+    def _worker_of(self, connection: TensorFusionConnection) -> str:
+        """The worker that serves a connection, also while its status has yet to say so."""
+        status = connection.status
+        return self._chosen.get(connection.key) or (status.worker_name if status.phase == "Running" else "")
 
     async def _address(self, worker: Pod) -> str:
         try:

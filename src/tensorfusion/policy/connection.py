@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from tensorfusion.model import keys
+from tensorfusion.model import resources as r
 from tensorfusion.model.connection import TensorFusionConnection, TensorFusionConnectionStatus
 from tensorfusion.model.core import Pod
 from tensorfusion.model.workload import TensorFusionWorkload
@@ -41,12 +42,14 @@ def choose_worker(
 
 
 def is_worker(pod: Pod) -> bool:
-    """Whether clients can use a pod over the network: it runs, and its device is not its own containers'."""
-    return (
-        pod.status.phase == "Running"
-        and not pod.metadata.deleting
-        and pod.metadata.annotations.get(keys.EMBEDDED_WORKER) != "true"
-    )
+    """Whether clients can use a pod over the network: it runs, and it is there for them and not for itself.
+
+    A pod that the workload made is a worker; of pods that others made, one whose device is its own containers' is none.
+    """
+    owner = pod.metadata.controller
+    made = owner is not None and owner.kind == r.TENSOR_FUSION_WORKLOADS.kind
+    runs = pod.status.phase == "Running" and not pod.metadata.deleting
+    return runs and (made or pod.metadata.annotations.get(keys.EMBEDDED_WORKER) != "true")
 
 
 def connected(
