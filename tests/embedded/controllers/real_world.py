@@ -1,4 +1,4 @@
-"""A real kube-apiserver with a kubelet that scripts its pods; the controllers are ours or kube-controller-manager's.
+"""An API server with a kubelet that scripts its pods; the controllers are ours or kube-controller-manager's.
 
 Skipped where ``make kube-assets`` has not been run: the control plane is found through KUBEBUILDER_ASSETS.
 """
@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import json
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import LEASES, NAMESPACES, NODES, PODS
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.testing.control_plane import ControlPlane
 
 ASSETS = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"))
 NEEDS_CONTROL_PLANE = [
@@ -33,7 +34,24 @@ NEEDS_CONTROL_PLANE = [
     pytest.mark.xdist_group("control-plane"),
 ]
 NODE_NAMES = ("n1", "n2")
+_PATIENCE = 30.0
 _LEASES = "kube-node-lease"
+
+
+@dataclass(frozen=True)
+class Plane:
+    """An API server to be an administrator of."""
+
+    kubeconfig: Path
+    folder: Path
+
+
+def await_file(path: Path) -> None:
+    """Wait until a file is there."""
+    deadline = time.monotonic() + _PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not appear"
+        time.sleep(0.05)
 
 
 class Kubelet:
@@ -86,7 +104,7 @@ def _node_of(pod: Pod) -> str:
 class Kubectl:
     """kubectl in one namespace."""
 
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+    def __init__(self, plane: Plane, namespace: str) -> None:
         self._plane = plane
         self.namespace = namespace
 
@@ -126,7 +144,7 @@ class Kubectl:
 
 
 @contextlib.asynccontextmanager
-async def running_kubectl(plane: ControlPlane, *, ours: bool) -> AsyncIterator[Kubectl]:
+async def running_kubectl(plane: Plane, *, ours: bool) -> AsyncIterator[Kubectl]:
     clock = SystemClock()
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     async with Client(load_kubeconfig(plane.kubeconfig)) as client:
