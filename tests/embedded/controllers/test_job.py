@@ -109,6 +109,40 @@ async def test_an_index_whose_pod_failed_is_tried_again_and_no_other(world: Worl
     assert world.job_status()["completedIndexes"] == "0-2"
 
 
+async def test_each_index_has_tries_of_its_own_where_failures_are_limited_per_index(world: World) -> None:
+    world.job(parallelism=2, completions=2, completionMode="Indexed", backoffLimit=1000, backoffLimitPerIndex=1)
+    async with world.running():
+        await world.advance(3)
+        bad, good = sorted(running(world), key=lambda pod: str(pod["spec"]["hostname"]))
+        world.end(bad, "Failed", exit_code=1)
+        await world.advance(5)
+        assert running(world) == [good]
+        assert world.job_status()["failedIndexes"] == ""
+        await world.advance(8)
+        again = next(pod for pod in running(world) if pod["spec"]["hostname"] == "work-0")
+        assert again["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"] == "1"
+        assert world.job_status()["failed"] == 1
+        world.end(again, "Failed", exit_code=1)
+        await world.advance(30)
+        assert running(world) == [good]
+        assert world.job_status()["failedIndexes"] == "0"
+        world.end(good)
+        await world.advance(3)
+    assert conditions(world) == ["FailureTarget", "Failed"]
+    assert (world.job_status()["succeeded"], world.job_status()["failed"]) == (1, 2)
+
+
+async def test_a_job_ends_beyond_the_failed_indexes_that_it_allows(world: World) -> None:
+    world.job(parallelism=4, completions=4, completionMode="Indexed", backoffLimitPerIndex=0, maxFailedIndexes=1)
+    async with world.running():
+        await world.advance(3)
+        for pod in running(world)[:2]:
+            world.end(pod, "Failed", exit_code=1)
+        await world.advance(5)
+    assert conditions(world) == ["FailureTarget", "Failed"]
+    assert world.job_status()["conditions"][0]["reason"] == "MaxFailedIndexesExceeded"
+
+
 async def test_ignored_failures_do_not_count(world: World) -> None:
     rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     world.job(backoffLimit=0, podFailurePolicy={"rules": [rule]}, podReplacementPolicy="Failed")

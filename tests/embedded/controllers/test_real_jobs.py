@@ -155,3 +155,29 @@ async def test_pods_of_a_job_that_is_gone_are_not_held(kubectl: Kubectl) -> None
     await kubectl.until("job/gone", ".status.ready", "1")
     await kubectl("delete", "job", "gone", "--cascade=background")
     await kubectl("delete", "pod", "-l", "job-name=gone", "--timeout=40s")
+
+
+async def test_an_index_fails_by_itself_where_failures_are_limited_per_index(kubectl: Kubectl) -> None:
+    spec = "completions: 3\n  parallelism: 3\n  completionMode: Indexed\n  backoffLimitPerIndex: 0"
+    await kubectl("apply", "-f", "-", stdin=job("each", spec))
+    await kubectl.until("job/each", ".status.ready", "3")
+    label = "job-name=each,batch.kubernetes.io/job-completion-index"
+    await kubectl("annotate", "pod", "-l", f"{label}=1", f"{RUN_FOR}=0s", f"{EXIT_CODE}=1")
+    await kubectl.until("job/each", ".status.failedIndexes", "1")
+    await kubectl("annotate", "pod", "-l", f"{label} in (0,2)", f"{RUN_FOR}=0s")
+    await kubectl("wait", "--for=condition=Failed", "job/each", "--timeout=40s")
+    status = facts((await kubectl.json("get", "job", "each"))["status"])
+    why = ("True", "FailedIndexes", "Job has failed indexes")
+    assert status == {
+        "completedIndexes": "0,2",
+        "conditions": [("FailureTarget", *why), ("Failed", *why)],
+        "failed": 1,
+        "failedIndexes": "1",
+        "ready": 0,
+        "succeeded": 2,
+        "terminating": 0,
+        "uncountedTerminatedPods": {},
+    }
+    pods = await kubectl.items("pods", "-l", "job-name=each")
+    counts = {pod["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"] for pod in pods}
+    assert counts == {"0"}

@@ -7,11 +7,11 @@ pods become one pass.
 Source: batch/v1 Job as kube-controller-manager keeps it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from tensorfusion.clock import Clock
-from tensorfusion.embedded.controllers.job_backoff import Backoff
+from tensorfusion.embedded.controllers.job_backoff import Backoff, seconds_left_for
 from tensorfusion.embedded.controllers.job_objects import (
     COMPLETE,
     FAILED,
@@ -22,6 +22,7 @@ from tensorfusion.embedded.controllers.job_objects import (
     JobStatus,
     completion_index,
     end_of,
+    failures_before,
     tracked,
 )
 from tensorfusion.embedded.controllers.job_pods import creation_prefix, extra_pods, pending_indexes, pod_of_job
@@ -30,6 +31,7 @@ from tensorfusion.embedded.controllers.job_state import (
     Survey,
     completed_now,
     decide,
+    new_failures,
     next_status,
     seconds_to_deadline,
     survey,
@@ -154,10 +156,14 @@ class JobController:
         backoff = self._backoffs.setdefault(job.metadata.uid, Backoff())
         backoff.learn(pods, now=now)
         ending = decide(job, status, found, pods, now=now)
-        held_off, failure = 0.0, None
+        held_off, failure = backoff.seconds_left(now=now), None
+        waiting: dict[int, float] = {}
+        if job.spec.limit_per_index is not None:  # each index waits for itself
+            waiting, held_off = _waiting_indexes(found, now), 0.0
         if not job.metadata.deleting:
-            held_off = backoff.seconds_left(now=now)
-            failure = await self._scale(job, found, expected, ending=ending, may_create=held_off <= 0)
+            failure = await self._scale(
+                job, found, expected, ending=ending, may_create=held_off <= 0, waiting=waiting.keys()
+            )
         live = expected.live(uids)
         if failure is None and ending is None and not job.metadata.deleting:
             ending = completed_now(job, found, live)
@@ -167,13 +173,20 @@ class JobController:
             await self.let_go(pod)
         if failure is not None and failure.retryable:
             raise failure
-        waits = [held_off, REFUSED_PAUSE if failure is not None else 0.0]
+        waits = [held_off, *waiting.values(), REFUSED_PAUSE if failure is not None else 0.0]
         waits += [seconds_to_deadline(job, status, now=now) or 0.0]
         waits += [_LOOK_AGAIN if expected.creating or expected.deleting else 0.0]
         return _due(waits)
 
     async def _scale(
-        self, job: Job, found: Survey, expected: Expected, *, ending: Ending | None, may_create: bool
+        self,
+        job: Job,
+        found: Survey,
+        expected: Expected,
+        *,
+        ending: Ending | None,
+        may_create: bool,
+        waiting: Collection[int],
     ) -> ApiError | None:
         """Create what is missing, delete what is too many; the first error, if any."""
         wanted = 0 if ending is not None else wanted_pods(job, found)
@@ -183,18 +196,20 @@ class JobController:
         failed = ending is not None and ending.final == FAILED
         failure = await in_batches(surplus, lambda pod: self._delete(job, pod, expected, counts=failed))
         names = expected.doubted_names()
-        waiting = found.terminating if job.spec.replacement_policy == "Failed" else 0
-        missing = min(BURST, wanted - waiting - (len(found.active) - len(extra)) - len(expected.creating))
+        stopping = found.terminating if job.spec.replacement_policy == "Failed" else 0
+        missing = min(BURST, wanted - stopping - (len(found.active) - len(extra)) - len(expected.creating))
         if missing > 0 and may_create and not extra:
-            names += self._new_names(job, found, expected, missing)
-        failure = failure or await in_batches(names, lambda name: self._create(job, name, expected))
+            names += self._new_names(job, found, expected, missing, waiting)
+        failure = failure or await in_batches(names, lambda name: self._create(job, found, name, expected))
         expected.tidy()
         return failure
 
-    def _new_names(self, job: Job, found: Survey, expected: Expected, missing: int) -> list[str]:
+    def _new_names(
+        self, job: Job, found: Survey, expected: Expected, missing: int, waiting: Collection[int]
+    ) -> list[str]:
         if not job.indexed:
             return [f"{creation_prefix(job, None)}{random_suffix()}" for _ in range(missing)]
-        taken = {*found.completed, *(completion_index(pod) for pod in found.active)}
+        taken = {*found.completed, *found.failed_indexes, *waiting, *(completion_index(pod) for pod in found.active)}
         taken |= {int(index) for index in expected.purposes.values()}
         names = []
         for index in pending_indexes(job, taken, missing):
@@ -203,9 +218,11 @@ class JobController:
             names.append(name)
         return names
 
-    async def _create(self, job: Job, name: str, expected: Expected) -> ApiError | None:
-        index = expected.purposes.get(name)
-        body = pod_of_job(job, name, None if index is None else int(index))
+    async def _create(self, job: Job, found: Survey, name: str, expected: Expected) -> ApiError | None:
+        purpose = expected.purposes.get(name)
+        index = None if purpose is None else int(purpose)
+        replaced = None if index is None else found.to_replace.get(index)
+        body = pod_of_job(job, name, index, new_failures(job, replaced))
         return await self._owned.create(job, body, expected)
 
     async def _delete(self, job: Job, pod: tuple[str, str], expected: Expected, *, counts: bool) -> ApiError | None:
@@ -297,6 +314,12 @@ class _LetGo:
 
     async def reconcile(self, key: Key) -> Result:
         return await self._jobs.let_go_if_left(key)
+
+
+def _waiting_indexes(found: Survey, now: datetime) -> dict[int, float]:
+    """Indexes that may not be tried again yet, and for how long."""
+    waits = {index: seconds_left_for(pod, failures_before(pod), now=now) for index, pod in found.to_replace.items()}
+    return {index: left for index, left in waits.items() if left > 0}
 
 
 def _due(waits: Sequence[float]) -> Result:

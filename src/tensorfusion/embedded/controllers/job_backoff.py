@@ -16,6 +16,12 @@ from tensorfusion.model.core import Pod
 _FIRST, _LONGEST = 10.0, 600.0
 
 
+def seconds_left_for(replaced: Pod, failures: int, *, now: datetime) -> float:
+    """Until an index may be tried again, of a Job that limits failures per index."""
+    at = min(ended_at(replaced) or now, now) if replaced.finished else now
+    return max(0.0, min(_LONGEST, _FIRST * 2.0 ** min(failures, 10)) - (now - at).total_seconds())
+
+
 @dataclass(slots=True)
 class Backoff:
     """What one Job's pods have come to."""

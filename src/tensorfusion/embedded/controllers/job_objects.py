@@ -18,6 +18,10 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 """Annotation and label of a pod of an Indexed Job."""
 
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
+"""Annotations of a pod whose Job limits failures per index: how often its index has failed before."""
+
 COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
 CRITERIA_MET, FAILURE_TARGET = "SuccessCriteriaMet", "FailureTarget"
 """Interim conditions: the Job's end is decided, but pods still have to stop."""
@@ -60,6 +64,8 @@ class JobSpec(msgspec.Struct, frozen=True):
     parallelism: int = 1
     completions: int | None = None
     backoff_limit: int = msgspec.field(default=6, name="backoffLimit")
+    limit_per_index: int | None = msgspec.field(default=None, name="backoffLimitPerIndex")
+    most_failed_indexes: int | None = msgspec.field(default=None, name="maxFailedIndexes")
     active_deadline_seconds: int | None = msgspec.field(default=None, name="activeDeadlineSeconds")
     ttl_seconds: int | None = msgspec.field(default=None, name="ttlSecondsAfterFinished")
     suspend: bool = False
@@ -94,6 +100,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     succeeded: int = 0
     failed: int = 0
     completed_indexes: str = msgspec.field(default="", name="completedIndexes")
+    failed_indexes: str = msgspec.field(default="", name="failedIndexes")
     uncounted: Uncounted = msgspec.field(default_factory=Uncounted, name="uncountedTerminatedPods")
     conditions: tuple[JobCondition, ...] = ()
 
@@ -124,6 +131,12 @@ def completion_index(pod: Pod) -> int | None:
     """Which index of an Indexed Job a pod works for; None where it does not say."""
     text = pod.metadata.annotations.get(COMPLETION_INDEX, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+
+
+def failures_before(pod: Pod, annotation: str = FAILURES) -> int:
+    """How often the pod's index had failed before it."""
+    text = pod.metadata.annotations.get(annotation, "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
 
 
 def tracked(pod: Pod) -> bool:

@@ -1,6 +1,6 @@
 """The pods of a Job: which are too many, which indexes are missing, and what a new one looks like. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from tensorfusion.embedded.controllers.job_objects import COMPLETION_INDEX, TRACKING, Job, completion_index
 from tensorfusion.embedded.controllers.job_state import Survey
@@ -46,7 +46,7 @@ def creation_prefix(job: Job, index: int | None) -> str:
     return f"{job.metadata.name[: _LONGEST_PREFIX - len(tail)]}{tail}"
 
 
-def pod_of_job(job: Job, name: str, index: int | None) -> Raw:
+def pod_of_job(job: Job, name: str, index: int | None, annotations: Mapping[str, str]) -> Raw:
     """A new pod, held by the finalizer; one of an Indexed Job knows its index in every way that Kubernetes tells it."""
     body = pod_from(JOBS, job.metadata, job.spec.template, name, prefix=creation_prefix(job, index))
     metadata = body["metadata"]
@@ -54,7 +54,7 @@ def pod_of_job(job: Job, name: str, index: int | None) -> Raw:
     metadata["finalizers"] = [*finalizers, TRACKING]
     if index is None:
         return body
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), COMPLETION_INDEX: str(index)}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), COMPLETION_INDEX: str(index), **annotations}
     metadata["labels"] = {**(metadata.get("labels") or {}), COMPLETION_INDEX: str(index)}
     spec = {**body["spec"], "hostname": f"{job.metadata.name}-{index}"}
     for group in ("initContainers", "containers"):

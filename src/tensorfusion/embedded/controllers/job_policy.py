@@ -16,7 +16,7 @@ from tensorfusion.embedded.controllers.job_objects import (
 )
 from tensorfusion.model.core import Pod
 
-FAIL_JOB, IGNORE = "FailJob", "Ignore"
+FAIL_JOB, FAIL_INDEX, IGNORE = "FailJob", "FailIndex", "Ignore"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ Job's pod needs no such care: an index is in the set of completed ones or is not
 Source: batch/v1 Job as kube-controller-manager keeps it, with its conditions, reasons and messages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,13 +19,17 @@ from tensorfusion.embedded.controllers.job_objects import (
     CRITERIA_MET,
     FAILED,
     FAILURE_TARGET,
+    FAILURES,
+    IGNORED_FAILURES,
     SUSPENDED,
     Job,
+    JobCondition,
     JobStatus,
     completion_index,
+    failures_before,
     tracked,
 )
-from tensorfusion.embedded.controllers.job_policy import FAIL_JOB, IGNORE, match_failure, success_reached
+from tensorfusion.embedded.controllers.job_policy import FAIL_INDEX, FAIL_JOB, IGNORE, match_failure, success_reached
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
 from tensorfusion.policy.ranking import pod_ready_since
@@ -50,6 +54,10 @@ class Survey:
     """Successes and failures that move into the counters now."""
     uncounted: tuple[tuple[str, ...], tuple[str, ...]]
     """Uids of succeeded and failed pods that stand between pod and counter after this pass."""
+    failed_indexes: frozenset[int]
+    """Indexes that have failed for good, of a Job that limits failures per index."""
+    to_replace: Mapping[int, Pod]
+    """The last failed pod of an index that is tried again: held until its successor, which counts on, is there."""
     releasable: tuple[Pod, ...]
     """Pods whose finalizer may go once the status is written."""
     held: bool
@@ -78,12 +86,17 @@ def survey(job: Job, status: JobStatus, pods: Sequence[Pod], *, now: datetime) -
     counted = (len(status.uncounted.succeeded) - len(old_succeeded), len(status.uncounted.failed) - len(old_failed))
     known = {*status.uncounted.succeeded, *status.uncounted.failed}
     completed = _completed(job, status, pods)
+    failed_indexes = _failed_indexes(job, status, pods, now)
+    to_replace = _to_replace(job, active, [*held.values()], completed | failed_indexes, now)
+    kept = {pod.metadata.uid for pod in to_replace.values()} if end_decided(status) is None else set()
     new_succeeded: list[str] = []
     new_failed: list[str] = []
     releasable: list[Pod] = []
     for uid, pod in held.items():
         failed = _has_failed(job, pod, now)
         if pod.status.phase != "Succeeded" and not failed and not job.metadata.deleting:
+            continue
+        if uid in kept and not job.metadata.deleting:
             continue
         if len(releasable) >= _MOST_UNCOUNTED:
             break
@@ -101,10 +114,12 @@ def survey(job: Job, status: JobStatus, pods: Sequence[Pod], *, now: datetime) -
         ready=sum(pod_ready_since(pod) is not None for pod in active),
         terminating=sum(pod.metadata.deleting and not pod.finished for pod in pods),
         succeeded=len(completed) if job.indexed else status.succeeded + counted[0] + len(uncounted[0]),
-        failed=status.failed + counted[1] + len(uncounted[1]),
+        failed=status.failed + counted[1] + len(uncounted[1]) + sum(_counts(job, pod) for pod in to_replace.values()),
         completed=frozenset(completed),
         counted=counted,
         uncounted=uncounted,
+        failed_indexes=frozenset(failed_indexes),
+        to_replace=to_replace,
         releasable=tuple(releasable),
         held=bool(held),
     )
@@ -117,6 +132,56 @@ def _completed(job: Job, status: JobStatus, pods: Sequence[Pod]) -> set[int]:
     done = parse_indexes(status.completed_indexes)
     fresh = (completion_index(pod) for pod in pods if pod.status.phase == "Succeeded" and tracked(pod))
     return {index for index in (*done, *fresh) if index is not None and index < most}
+
+
+def _failed_indexes(job: Job, status: JobStatus, pods: Sequence[Pod], now: datetime) -> set[int]:
+    """Indexes whose last try has failed, or whose failure the policy calls final."""
+    if not job.indexed or job.spec.limit_per_index is None:
+        return set()
+    failed = parse_indexes(status.failed_indexes)
+    for pod in pods:
+        index = completion_index(pod)
+        if index is None or not _has_failed(job, pod, now):
+            continue
+        match = match_failure(job.spec.failure_policy, pod)
+        final = match is not None and match.action == FAIL_INDEX
+        if final or (_counts(job, pod) and failures_before(pod) >= job.spec.limit_per_index):
+            failed.add(index)
+    return {index for index in failed if index < (job.spec.completions or 0)}
+
+
+def _to_replace(
+    job: Job, active: Sequence[Pod], held: Sequence[Pod], settled: Container[int], now: datetime
+) -> dict[int, Pod]:
+    """The last failed pod of each index that is neither settled nor worked for."""
+    if not job.indexed or job.spec.limit_per_index is None:
+        return {}
+    busy = {completion_index(pod) for pod in active}
+    found: dict[int, Pod] = {}
+    for pod in held:
+        index = completion_index(pod)
+        if index is None or index in busy or index in settled or not _has_failed(job, pod, now):
+            continue
+        known = found.get(index)
+        if known is None or _tries(known) < _tries(pod):
+            found[index] = pod
+    return found
+
+
+def _tries(pod: Pod) -> int:
+    return failures_before(pod) + failures_before(pod, IGNORED_FAILURES)
+
+
+def new_failures(job: Job, replaced: Pod | None) -> dict[str, str]:
+    """What a new pod says of the failures of its index before it; nothing unless the Job limits them per index."""
+    if job.spec.limit_per_index is None:
+        return {}
+    failed, ignored = 0, 0
+    if replaced is not None:
+        counted = _counts(job, replaced)
+        failed = failures_before(replaced) + counted
+        ignored = failures_before(replaced, IGNORED_FAILURES) + (not counted)
+    return {FAILURES: str(failed)} | ({IGNORED_FAILURES: str(ignored)} if ignored else {})
 
 
 def _has_failed(job: Job, pod: Pod, now: datetime) -> bool:
@@ -141,12 +206,16 @@ def _counts(job: Job, pod: Pod) -> bool:
     return match is None or match.action != IGNORE
 
 
+def end_decided(status: JobStatus) -> JobCondition | None:
+    """The interim condition that decides how the Job ends, if there is one."""
+    return status.condition(CRITERIA_MET) or status.condition(FAILURE_TARGET)
+
+
 def decide(job: Job, status: JobStatus, found: Survey, pods: Sequence[Pod], *, now: datetime) -> Ending | None:
     """Why the Job is to end now, other than by having all its completions; None while it goes on."""
-    for type_ in (CRITERIA_MET, FAILURE_TARGET):
-        decided = status.condition(type_)
-        if decided is not None:
-            return Ending(type_, decided.reason, decided.message)
+    decided = end_decided(status)
+    if decided is not None:
+        return Ending(decided.type, decided.reason, decided.message)
     for pod in pods:
         match = match_failure(job.spec.failure_policy, pod) if pod.status.phase == "Failed" else None
         if match is not None and match.action == FAIL_JOB:
@@ -156,6 +225,12 @@ def decide(job: Job, status: JobStatus, found: Survey, pods: Sequence[Pod], *, n
     left = seconds_to_deadline(job, status, now=now)
     if left is not None and left <= 0:
         return Ending(FAILURE_TARGET, "DeadlineExceeded", "Job was active longer than specified deadline")
+    failed = len(found.failed_indexes)
+    if job.spec.most_failed_indexes is not None and failed > job.spec.most_failed_indexes:
+        message = "Job has exceeded the specified maximal number of failed indexes"
+        return Ending(FAILURE_TARGET, "MaxFailedIndexesExceeded", message)
+    if failed and failed + len(found.completed) >= (job.spec.completions or 0):
+        return Ending(FAILURE_TARGET, "FailedIndexes", "Job has failed indexes")
     reached = success_reached(job.spec.success_policy, found.completed) if job.indexed else None
     return None if reached is None else Ending(CRITERIA_MET, "SuccessPolicy", reached)
 
@@ -208,6 +283,8 @@ def next_status(job: Job, found: Survey, ending: Ending | None, *, active: int, 
     status["uncountedTerminatedPods"] = {name: list(uids) for name, uids in lists if uids}
     if found.completed:
         status["completedIndexes"] = format_indexes(found.completed)
+    if job.indexed and job.spec.limit_per_index is not None:
+        status["failedIndexes"] = format_indexes(found.failed_indexes)
     conditions = [dict(condition) for condition in job.status.get("conditions") or ()]
     _say_suspended(job, known, conditions, status, ending, moment)
     if ending is not None:
