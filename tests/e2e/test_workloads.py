@@ -54,6 +54,13 @@ def test_a_job_of_gpu_pods_runs_to_completion(kubectl: Cluster, namespace: str) 
     eventually(lambda: get(kubectl, namespace, "pods", "-l", "job-name=train")["items"], until=lambda left: left == [])
 
 
+def test_a_finished_job_is_deleted_with_its_pods_when_its_time_is_over(kubectl: Cluster, namespace: str) -> None:
+    apply(kubectl, namespace, job("brief", template(**{RUN_FOR: "0s"}), ttlSecondsAfterFinished=1))
+    kubectl.kubectl("wait", "-n", namespace, "--for=create", "job/brief", "--timeout=60s")
+    kubectl.kubectl("wait", "-n", namespace, "--for=delete", "job/brief", "--timeout=60s")
+    assert get(kubectl, namespace, "pods")["items"] == []
+
+
 def test_a_job_whose_pods_fail_says_so(kubectl: Cluster, namespace: str) -> None:
     apply(kubectl, namespace, job("broken", template(**{RUN_FOR: "0s", EXIT_CODE: "2"}), backoffLimit=0))
     kubectl.kubectl("wait", "-n", namespace, "--for=condition=Failed", "job/broken", "--timeout=60s")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.embedded.controllers.daemonset_plan import DaemonSet, View, fit_of, manage, pod_spec, roll
+from tensorfusion.embedded.controllers.daemonset_objects import DaemonSet, fit_of, pod_spec
+from tensorfusion.embedded.controllers.daemonset_plan import View, manage, roll
 from tensorfusion.embedded.controllers.disruption import BudgetSpec, count
 from tensorfusion.embedded.controllers.endpoint_sets import Service, backends, endpoints_of, slices_of
 from tensorfusion.embedded.controllers.statefulset_objects import StatefulSet

@@ -9,19 +9,8 @@ Source: apps/v1 DaemonSet as kube-controller-manager keeps it, with its events.
 from collections.abc import Sequence
 
 from tensorfusion.clock import Clock
-from tensorfusion.embedded.controllers.daemonset_plan import (
-    DaemonSet,
-    Plan,
-    View,
-    fit_of,
-    manage,
-    node_of,
-    pod_of_node,
-    pod_spec,
-    roll,
-    seconds_to_available,
-    status_of,
-)
+from tensorfusion.embedded.controllers.daemonset_objects import DaemonSet, fit_of, node_of, pod_of_node, pod_spec
+from tensorfusion.embedded.controllers.daemonset_plan import Plan, View, manage, roll, seconds_to_available, status_of
 from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE
 from tensorfusion.embedded.controllers.pods import BURST, OwnedPods, in_batches, random_suffix
 from tensorfusion.embedded.controllers.revisions import REVISION_HASH, Revisions

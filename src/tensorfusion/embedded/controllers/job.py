@@ -1,7 +1,7 @@
 """Job: run pods until enough of them have succeeded, or too many have failed.
 
 Each pass looks at all pods of a Job, creates or deletes some, writes one status, and lets go of the pods whose end is
-in it (``job_state`` says why none is counted twice). Passes that pods ask for wait a moment, so that the ends of many
+in it (``job_survey`` says why none is counted twice). Passes that pods ask for wait a moment, so that the ends of many
 pods become one pass.
 
 Source: batch/v1 Job as kube-controller-manager keeps it.
@@ -28,15 +28,13 @@ from tensorfusion.embedded.controllers.job_objects import (
 from tensorfusion.embedded.controllers.job_pods import creation_prefix, extra_pods, pending_indexes, pod_of_job
 from tensorfusion.embedded.controllers.job_state import (
     Ending,
-    Survey,
     completed_now,
     decide,
-    new_failures,
     next_status,
     seconds_to_deadline,
-    survey,
     wanted_pods,
 )
+from tensorfusion.embedded.controllers.job_survey import Survey, new_failures, survey
 from tensorfusion.embedded.controllers.objects import OWNER_INDEX, REFUSED_PAUSE
 from tensorfusion.embedded.controllers.pods import BURST, OwnedPods, in_batches, random_suffix
 from tensorfusion.embedded.controllers.routing import PodRoutes

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from tensorfusion.embedded.controllers.job_objects import COMPLETION_INDEX, TRACKING, Job, completion_index
-from tensorfusion.embedded.controllers.job_state import Survey
+from tensorfusion.embedded.controllers.job_survey import Survey
 from tensorfusion.embedded.controllers.pods import pod_from
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
