@@ -138,9 +138,12 @@ async def test_a_success_policy_ends_a_job_and_its_other_pods(kubectl: Kubectl) 
 
 
 async def test_a_finished_job_goes_when_its_time_is_over(kubectl: Kubectl) -> None:
-    await kubectl("apply", "-f", "-", stdin=job("brief", "ttlSecondsAfterFinished: 1", end="0s"))
-    await kubectl("wait", "--for=create", "job/brief", "--timeout=40s")
+    held = "metadata: {name: brief, finalizers: [test.example/hold]}"  # to see that it is being deleted
+    manifest = job("brief", "ttlSecondsAfterFinished: 1", end="0s").replace("metadata: {name: brief}", held)
+    await kubectl("apply", "-f", "-", stdin=manifest)
+    await kubectl("wait", "--for=condition=Complete", "job/brief", "--timeout=40s")
     await kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", "job/brief", "--timeout=40s")
+    await kubectl("patch", "job", "brief", "-p", '{"metadata":{"finalizers":null}}')
 
 
 async def test_a_deleted_pod_counts_as_failed(kubectl: Kubectl) -> None:

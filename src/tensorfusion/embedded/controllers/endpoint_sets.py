@@ -62,7 +62,7 @@ class EndpointSlice(Object, frozen=True):
 
 
 class Endpoints(Object, frozen=True):
-    subsets: tuple[Raw, ...] = ()
+    subsets: tuple[Raw, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
