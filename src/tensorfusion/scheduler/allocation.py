@@ -41,6 +41,8 @@ async def allocation(service: SchedulerService) -> Raw:
             facts, request = held.pod, held.pod.request
             if request is None:
                 continue
+            if held.placement.partitions:  # a partition counts at its template's size
+                request = held.shares[0]
             workers.setdefault(held.placement.node, {})[f"{facts.namespace}/{facts.name}"] = True
             requests[facts.uid] = _request(held, request, service.pods.get(Key(facts.namespace, facts.name)))
             worker = {

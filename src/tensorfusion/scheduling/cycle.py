@@ -125,8 +125,9 @@ def _placement(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int
     here = pool.devices[row]
     partitions: tuple[Partition, ...] = ()
     if request.isolation is Isolation.PARTITIONED:
-        cuts = [pool.cuts.of(here[slot].layout, request).partition for slot in slots]
-        partitions = tuple([one for one in cuts if one is not None])
+        cuts = pool.cuts.table(request).cuts
+        found = [cuts[here[slot].layout].partition for slot in slots]
+        partitions = tuple([one for one in found if one is not None])
     return Placement(pool.node_names[row], tuple([here[slot].name for slot in slots]), partitions)
 
 

@@ -55,8 +55,9 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class CutTable:
-    """What one wish gets by layout; the last entry is for devices that cannot be cut. GFLOPS and bytes."""
+    """What one wish gets by layout; the columns' last entry is for devices that cannot be cut. GFLOPS and bytes."""
 
+    cuts: tuple[Cut, ...]
     covered: Bools
     placed: Bools
     compute: Ints
@@ -68,36 +69,33 @@ class Cuts:
 
     def __init__(self) -> None:
         self._ids: dict[Layout, int] = {}
-        self._answers: dict[CutWish, list[Cut]] = {}
+        self._tables: dict[CutWish, CutTable] = {}
 
     def id(self, layout: Layout) -> int:
         return self._ids.setdefault(layout, len(self._ids))
 
-    def of(self, layout: int, request: GpuRequest) -> Cut:
-        """What the request gets on devices of this layout."""
-        return self._answered(request)[layout]
-
     def table(self, request: GpuRequest) -> CutTable:
         """What the request gets on each layout."""
-        answers = self._answered(request)
-        found = [answer.partition for answer in answers]
-        return CutTable(
-            covered=np.array([*(answer.covered for answer in answers), False], np.bool_),
-            placed=np.array([*(one is not None for one in found), False], np.bool_),
-            compute=np.array([*(one.compute if one else 0 for one in found), 0], np.int64),
-            vram=np.array([*(one.vram if one else 0 for one in found), 0], np.int64),
-        )
-
-    def _answered(self, request: GpuRequest) -> list[Cut]:
         wish: CutWish = (request.partition, request.compute, request.percent, request.vram)
-        answers = self._answers.get(wish)
-        if answers is None:
-            if len(self._answers) >= KEPT_WISHES:
-                del self._answers[next(iter(self._answers))]
-            answers = self._answers[wish] = []
-        if len(answers) < len(self._ids):
-            answers += [cut(layout, request) for layout in list(self._ids)[len(answers) :]]
-        return answers
+        table = self._tables.pop(wish, None)
+        known = table.cuts if table is not None else ()
+        if table is None or len(known) < len(self._ids):
+            if len(self._tables) >= KEPT_WISHES:
+                del self._tables[next(iter(self._tables))]
+            table = _cut_table((*known, *(cut(layout, request) for layout in list(self._ids)[len(known) :])))
+        self._tables[wish] = table
+        return table
+
+
+def _cut_table(cuts: tuple[Cut, ...]) -> CutTable:
+    found = [one.partition for one in cuts]
+    return CutTable(
+        cuts=cuts,
+        covered=np.array([*(one.covered for one in cuts), False], np.bool_),
+        placed=np.array([*(one is not None for one in found), False], np.bool_),
+        compute=np.array([*(one.compute if one else 0 for one in found), 0], np.int64),
+        vram=np.array([*(one.vram if one else 0 for one in found), 0], np.int64),
+    )
 
 
 @dataclass(frozen=True, slots=True)
