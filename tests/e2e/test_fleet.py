@@ -1,6 +1,8 @@
 """Changing the fleet of a running cluster: machines join, leave, break and heal."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,24 @@ def rows(cluster: Cluster) -> dict[str, dict[str, Any]]:
     return {row["node"]: row for row in json.loads(cluster.program("fleet", "list", "-o", "json").stdout)}
 
 
+def control_is_back(cluster: Cluster, before: int) -> bool:
+    """Another process than before, and it has said that it is ready."""
+    try:
+        ready = json.loads((cluster.folder.run / "control.json").read_text())["pid"]
+    except (OSError, ValueError):
+        return False
+    return ready != before and ready == cluster.folder.pid("control")
+
+
 def test_a_machine_joins_takes_work_and_leaves(cluster: Cluster, namespace: str) -> None:
     before = cluster.folder.fleet_file.read_text()
     added = cluster.program("fleet", "add", "new-{i}", "--count", "2", "--gpus", "RTX4090:2").stdout
     assert "new-0, new-1" in added
     assert "ready: 2 nodes, 4 devices" in added
+    pid = cluster.folder.pid("control")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)  # who simulates the machines comes back with those that were added
+    eventually(lambda: control_is_back(cluster, pid), patience=60)
     try:
         create(cluster, namespace, gpu_pod("guest", tflops_request="10", vram_request="1Gi", gpu_model="RTX4090"))
         place = running(cluster, namespace, "guest")["spec"]["nodeName"]

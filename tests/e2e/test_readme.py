@@ -1,4 +1,4 @@
-"""The README's terminal sessions are typed into a shell, and what comes out is what the README shows.
+"""The README's terminal sessions are typed into a shell, and what comes out is what it shows; the tutorial's commands work.
 
 The format: ``console`` blocks hold commands after ``$`` and what they print. ``<word>`` stands for a text without spaces that
 differs each time, a line ``...`` for any number of lines; columns may be wider or narrower. A command that only looks is
@@ -137,6 +137,24 @@ def test_the_readmes_sessions_go_as_they_are_shown(shell: Shell) -> None:
             again = LOOKS.match(step.command) and time.monotonic() < deadline
             assert again, f"$ {step.command}\n{seen}\nwanted:\n" + "\n".join(step.expected)
             time.sleep(0.3)
+
+
+def test_the_tutorials_commands_work_in_its_order(shell: Shell) -> None:
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    manifest = re.search(r"^```yaml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    assert manifest is not None
+    (shell.work / "notebook.yaml").write_text(manifest.group(1))
+    commands = [
+        line.partition("   #")[0].strip()
+        for block in re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+    ]
+    assert len(commands) > 20
+    known = shutil.which("kubectl", path=shell.environment["PATH"]) is not None
+    for command in commands:
+        if known or "kubectl" not in command:
+            seen = shell.type(f"{command} || echo '(failed)'" if not command.startswith("export ") else command)
+            assert "(failed)" not in seen, f"$ {command}\n{seen}"
 
 
 def test_the_format_tells_what_is_wrong() -> None:

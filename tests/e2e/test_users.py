@@ -73,6 +73,9 @@ def test_a_tenant_with_quota_and_user_in_one_step_runs_a_pod(cluster: Cluster, t
 
     held = eventually(row, until=lambda found: found["shares"] == "1 of 2")
     assert (held["tflops"], held["users"], held["pools"]) == ("10 of 100", "ann", "all")
+    listed = ann.program("get", "pods").stdout.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == ["mine", "over"]
+    assert "1 Pending, 1 Running" in ann.program("status").stdout
     explained = ann.program("explain", "pod", "over", "--namespace", team, "--address", cluster.http).stdout
     assert "quota" in explained
 
@@ -126,6 +129,8 @@ def test_a_user_needs_a_namespace_and_a_name_that_can_be_one(cluster: Cluster) -
     assert nowhere.stderr == (
         "error: namespace no-such-place: there is none: make it with `tensorfusion tenant create no-such-place`\n"
     )
+    system = cluster.program("tenant", "create", "kube-system", check=False)
+    assert "wanted a namespace of a team, found 'kube-system'" in system.stderr
     bad = cluster.program("user", "add", "Bob Smith", "-n", "default", check=False)
     assert "wanted at most 53 lower-case letters" in bad.stderr
 

@@ -8,7 +8,7 @@ import click
 
 from tensorfusion.cli.field_hints import field_hints
 from tensorfusion.cli.manifests import Manifest, read_manifests, tell
-from tensorfusion.cli.session import cluster_options, with_client
+from tensorfusion.cli.session import cluster_options, default_namespace, with_client
 from tensorfusion.errors import ApiError, ConfigError, TensorFusionError
 from tensorfusion.kube.client import Client
 from tensorfusion.model.resources import Resource
@@ -16,9 +16,9 @@ from tensorfusion.model.resources import Resource
 
 @click.command("apply")
 @click.option("--filename", "-f", "paths", multiple=True, required=True, help="File, folder, or - for standard input.")
-@click.option("--namespace", "-n", default="default", show_default=True, help="For objects that name none.")
+@click.option("--namespace", "-n", help="For objects that name none.  [default: the kubeconfig's]")
 @cluster_options
-def command(paths: tuple[str, ...], namespace: str, kubeconfig: Path | None, data: Path | None) -> None:
+def command(paths: tuple[str, ...], namespace: str | None, kubeconfig: Path | None, data: Path | None) -> None:
     """Create or update every object of the files, in order; one that is refused does not stop the others.
 
     Loose dialects are rewritten on the way (see `tensorfusion convert`), and each rewrite is printed.
@@ -28,7 +28,8 @@ def command(paths: tuple[str, ...], namespace: str, kubeconfig: Path | None, dat
     tensorfusion apply -f - -n team-a
     """
     manifests = [manifest for path in paths for manifest in read_manifests(path)]
-    if with_client(kubeconfig, data, lambda client: apply_manifests(client, manifests, namespace=namespace)):
+    place = namespace or default_namespace(kubeconfig, data)
+    if with_client(kubeconfig, data, lambda client: apply_manifests(client, manifests, namespace=place)):
         sys.exit(1)
 
 

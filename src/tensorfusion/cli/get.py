@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 import click
 
 from tensorfusion.cli.apply import server_resources
-from tensorfusion.cli.session import cluster_options, output_option, print_table, with_client
+from tensorfusion.cli.completions import complete_namespaces
+from tensorfusion.cli.session import cluster_options, default_namespace, output_option, print_table, with_client
 from tensorfusion.errors import ConfigError
 from tensorfusion.kube.client import Client
 from tensorfusion.model.resources import Resource
@@ -20,7 +21,7 @@ _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 @click.command("get")
 @click.argument("kind")
 @click.argument("name", required=False)
-@click.option("--namespace", "-n", default="default", show_default=True, help="Of which namespace.")
+@click.option("--namespace", "-n", shell_complete=complete_namespaces, help="[default: the kubeconfig's]")
 @click.option("--all-namespaces", "-A", is_flag=True, help="Every namespace.")
 @click.option("--selector", "-l", default="", help="Label selector, such as app=web.")
 @output_option
@@ -28,7 +29,7 @@ _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 def command(
     kind: str,
     name: str | None,
-    namespace: str,
+    namespace: str | None,
     all_namespaces: bool,
     selector: str,
     output: str,
@@ -43,9 +44,11 @@ def command(
     tensorfusion get pod notebook -o yaml
     """
 
+    place = namespace or default_namespace(kubeconfig, data)
+
     async def fetch(client: Client) -> Any:  # Any: JSON
         resource = await find_resource(client, kind)
-        path = resource.path("" if all_namespaces else namespace, quote(name or "", safe=""))
+        path = resource.path("" if all_namespaces else place, quote(name or "", safe=""))
         query = urlencode({"labelSelector": selector}) if selector and not name else ""
         accept = _TABLE if output == "table" else "application/json"
         return json.loads(await client.get_raw(f"{path}?{query}" if query else path, accept=accept))
@@ -56,7 +59,7 @@ def command(
         positions = [answer["columnDefinitions"].index(column) for column in columns]
         rows = [[_cell(row["cells"][position]) for position in positions] for row in answer["rows"]]
         if not rows:
-            click.echo(f"no {kind} found" + ("" if all_namespaces else f" in namespace {namespace}"))
+            click.echo(f"no {kind} found" + ("" if all_namespaces else f" in namespace {place}"))
             return
         print_table([column["name"].upper() for column in columns], rows)
     elif output == "json":

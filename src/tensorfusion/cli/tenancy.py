@@ -35,6 +35,7 @@ HOME = f"{keys.DOMAIN}/user-namespace"
 QUOTA = "tenant"
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")
+_NO_TENANTS = frozenset({"default", keys.SYSTEM_NAMESPACE})
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -176,8 +177,10 @@ async def put_tenant(client: Client, name: str, *, ceilings: Ceilings, pools: Se
     """Make a tenant's namespace and quota, or bring them to what is stated. ``pools`` empty allows every pool.
 
     Raises:
-        ConfigError: a pool that does not exist.
+        ConfigError: a pool that does not exist, or a namespace of the system.
     """
+    if name in _NO_TENANTS or name.startswith("kube-"):
+        raise ConfigError(f"NAME: wanted a namespace of a team, found {name!r}, which the cluster itself needs")
     annotations: dict[str, str | None] = {}
     if pools is not None:
         await _check_pools(client, pools)
