@@ -18,6 +18,7 @@ from test_real_answers import ANSWERS_FILE, CASES, SUITE, built, changed, compar
 from facts.server import Server, running_server
 from tensorfusion.embedded.kinds import Kinds
 
+KINDS = Kinds.builtin()
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -43,7 +44,7 @@ def main() -> None:
 def asked(server: Server, case: dict[str, Any]) -> dict[str, Any]:
     """The server's answer to one case; nothing is left behind."""
     base = SUITE["bases"][case["base"]]
-    kind = Kinds.builtin().of_kind(base["apiVersion"], base["kind"])
+    kind = KINDS.of_kind(base["apiVersion"], base["kind"])
     collection = kind.resource.path("default") if kind else "/apis/x.io/v1/namespaces/default/foos"
     query = f"?fieldValidation={case.get('strict', 'Warn')}"
     obj = built(case)

@@ -23,6 +23,7 @@ from tensorfusion.embedded.kinds import Kinds
 
 _UID = re.compile(r"(?<=controller-uid=)[0-9a-f-]+")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+KINDS = Kinds.builtin()
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -48,7 +49,7 @@ def main() -> None:
 def recorded(server: Server, obj: dict[str, Any]) -> dict[str, Any]:
     """Create one object and ask for it as it is stored, and as a table."""
     delete = obj.pop("delete", False)
-    kind = Kinds.builtin().of_kind(obj["apiVersion"], obj["kind"])
+    kind = KINDS.of_kind(obj["apiVersion"], obj["kind"])
     collection = kind.resource.path("default") if kind else "/apis/x.io/v1/namespaces/default/foos"
     status, stored = server.request("POST", collection, obj)
     assert status == 201, stored

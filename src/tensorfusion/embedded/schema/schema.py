@@ -7,12 +7,13 @@ both answer in the words of a real API server.
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import cached_property
 from typing import NoReturn, Protocol
 
 from tensorfusion.embedded.facts import Facts
 from tensorfusion.embedded.fields.types import FieldType, Types, zero_of
 from tensorfusion.embedded.schema.builtin import CHECKS
-from tensorfusion.embedded.schema.checks import compile_checks
+from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
 from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata_update
@@ -83,7 +84,10 @@ class Schema(Protocol):
 
 
 class BuiltinSchema:
-    """A built-in kind, or the body of a subresource (``named`` is false: it has no name of its own)."""
+    """A built-in kind, or the body of a subresource (``named`` is false: it has no name of its own).
+
+    Its rules are compiled when the first object of the kind comes: most kinds of a cluster are never written.
+    """
 
     def __init__(
         self,
@@ -103,11 +107,19 @@ class BuiltinSchema:
         self.patch_shape: PatchShape | None = PatchShape(facts.definitions, self.document)
         self._resource = resource
         self._reported = reported or resource
-        self._decode = compile_decoder(facts.definitions, definition)
-        self._check = compile_checks(facts.definitions, definition)
+        self._definitions = facts.definitions
+        self._definition = definition
         self._semantics = CHECKS.get(resource.id)
         self._rule = RULES.get(name_rule, subdomain)
         self._named = named
+
+    @cached_property
+    def _decode(self) -> Decoder:
+        return compile_decoder(self._definitions, self._definition)
+
+    @cached_property
+    def _check(self) -> Check:
+        return compile_checks(self._definitions, self._definition)
 
     def prepare(
         self,
