@@ -72,7 +72,7 @@ def test_orphans_are_found_without_process_files_and_strangers_are_not_taken_for
     (package / "embedded").mkdir(parents=True)
     for module in (package / "__init__.py", package / "embedded" / "__init__.py"):
         module.write_text("")
-    for module in (package / "__main__.py", package / "embedded" / "api.py"):
+    for module in (package / "__main__.py", package / "embedded" / "api.py", package / "embedded" / "processes.py"):
         module.write_text(SLEEPER)
     environment = {"PYTHONPATH": str(tmp_path / "code")}
 
@@ -85,14 +85,15 @@ def test_orphans_are_found_without_process_files_and_strangers_are_not_taken_for
     root, other = str(folder.root), str(tmp_path / "other")
     api = start("-m", "tensorfusion.embedded.api", "--data", root)
     control = start("-m", "tensorfusion", "control", "--data", root)
+    node = start("-m", "tensorfusion.embedded.processes", "--data", root)
     strangers = [
         start("-m", "tensorfusion", "up", "--data", root),
         start("-m", "tensorfusion", "control", "--data", other),
         start("-c", SLEEPER, root),
     ]
     try:
-        assert folder.orphans() == [("control", control.pid), ("api", api.pid)]
+        assert folder.orphans() == [("node", node.pid), ("control", control.pid), ("api", api.pid)]
     finally:
-        for process in (api, control, *strangers):
+        for process in (api, control, node, *strangers):
             process.kill()
             process.communicate()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -21,6 +22,7 @@ from cluster import Cluster, embedded_cluster, eventually, kubectl_program
 from tensorfusion.embedded.processes.leftovers import marked, shims_of
 from tensorfusion.embedded.processes.machine import node_name
 from tensorfusion.embedded.processes.users import can_switch
+from tensorfusion.model.keys import SIMULATED_TAINT
 
 pytestmark = pytest.mark.xdist_group("process-pods")  # one node on the machine at a time
 
@@ -70,7 +72,11 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pods = cluster.folder.root / "node" / "pods"
         running = [path.name for path in pods.iterdir()]
         spaces = Path((cluster.folder.root / "node" / "spaces.path").read_text())
+        supervisor = cluster.folder.pid("up")
+        assert supervisor is not None
+        os.kill(supervisor, signal.SIGKILL)  # even then `down` leaves nothing behind
     shutil.rmtree(spaces)
+    assert cluster.folder.orphans() == []
     assert shims_of(pods) == []
     assert [marked(uid) for uid in running if marked(uid)] == []
 
@@ -257,3 +263,47 @@ def test_the_program_says_who_runs(running: Cluster) -> None:
     assert (running.folder.node_socket.stat().st_mode & 0o777) == 0o600
     text = running.program("status", "--data", str(running.folder.root), check=False).stdout
     assert re.search(r"node\s+pid \d+", text)
+
+
+def test_down_ends_workloads_and_up_without_the_option_says_so(running: Cluster, tmp_path: Path) -> None:
+    """``running`` only says that there is a kubectl; this is a cluster of its own, taken down and up again."""
+    with embedded_cluster(tmp_path, fleet=FLEET, options=("--run-processes",)) as first:
+        first.kubectl("run", "web", "--image=busybox", "--command", "--", "sleep", "600")
+        first.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+        uid = first.kubectl("get", "pod", "web", "-o", "jsonpath={.metadata.uid}").stdout
+        assert marked(uid)
+        spaces = Path((first.folder.root / "node" / "spaces.path").read_text())
+    shutil.rmtree(spaces)
+    assert marked(uid) == []
+    with embedded_cluster(tmp_path, fleet=FLEET) as second:
+        nodes = json.loads(second.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+        ready = {
+            node["metadata"]["name"]: next(
+                entry["status"] for entry in node["status"]["conditions"] if entry["type"] == "Ready"
+            )
+            for node in nodes
+        }
+        assert ready == {"sim-0": "True", node_name(): "False"}
+        done = second.kubectl("exec", "web", "--", "true", check=False)
+        assert f"node {node_name()} does not answer" in done.stderr
+        taints = {node["metadata"]["name"]: node["spec"].get("taints") for node in nodes}
+        assert not any(taint["key"] == SIMULATED_TAINT for taint in taints["sim-0"] or ())
+
+
+def test_run_with_a_terminal_is_a_shell(kubectl: Kubectl) -> None:
+    ours, theirs = pty.openpty()
+    arguments = ["run", "try", "--rm", "-it", "--image=busybox", "--restart=Never", "--", "sh", "-c"]
+    script = "read line; tty; echo got $line"
+    with subprocess.Popen(
+        kubectl.command(*arguments, script), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b"hello\n")
+        seen = b""
+        with contextlib.suppress(OSError):  # the terminal is gone when kubectl is
+            while chunk := os.read(ours, 4096):
+                seen += chunk
+        assert process.wait(60) == 0, seen
+    os.close(ours)
+    assert b"/dev/pts/" in seen
+    assert b"got hello" in seen

@@ -16,6 +16,7 @@ from pathlib import Path
 from tensorfusion.errors import ConfigError
 
 _ROLES: dict[str, tuple[bytes, ...]] = {
+    "node": (b"-m", b"tensorfusion.embedded.processes"),
     "install": (b"-m", b"tensorfusion.cli.install"),
     "control": (b"-m", b"tensorfusion", b"control"),
     "api": (b"-m", b"tensorfusion.embedded.api"),
