@@ -76,6 +76,20 @@ async def test_a_connection_waits_with_a_reason_until_a_worker_runs(cluster) -> 
     assert (status(cluster, "a")["phase"], reason(cluster, "a")) == ("Running", "ConnectionReady")
 
 
+async def test_events_say_which_worker_was_chosen_or_why_none(cluster) -> None:
+    connect(cluster, "a")
+    await cluster.passes(20)
+    workload(cluster, replicas=1)
+    worker(cluster, "w1")
+    await cluster.passes(8)
+    about = [one for one in cluster.api.objects(r.EVENTS) if one["involvedObject"]["kind"] == "TensorFusionConnection"]
+    told = {one["reason"]: (one["type"], one.get("count", 1)) for one in about}
+    assert told["WorkerSelected"] == ("Normal", 1)
+    assert told["ConnectionReady"] == ("Normal", 1)
+    assert told["WorkerSelectionFailed"][0] == "Warning"
+    assert told["WorkerSelectionFailed"][1] <= 2, "once for each reason, not once for each look"
+
+
 async def test_a_workload_without_fixed_replicas_says_that_nobody_makes_its_workers(cluster) -> None:
     workload(cluster)
     connect(cluster, "a")

@@ -23,8 +23,9 @@ from tensorfusion.model.meta import Key, Object
 from tensorfusion.model.wire import to_wire
 from tensorfusion.model.workload import TensorFusionWorkload
 from tensorfusion.operator.workers import Workers
-from tensorfusion.policy.connection import choose_worker, connected, waiting
+from tensorfusion.policy.connection import CONDITION, choose_worker, connected, waiting
 from tensorfusion.runtime.controller import DONE, Result
+from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
 
@@ -43,10 +44,13 @@ class _Reachable(Object, frozen=True):
 class ConnectionReconciler:
     """Key: a connection."""
 
-    def __init__(self, workers: Workers, manager: Manager, writer: StatusWriter, *, clock: Clock) -> None:
+    def __init__(
+        self, workers: Workers, manager: Manager, writer: StatusWriter, *, recorder: EventRecorder, clock: Clock
+    ) -> None:
         self._workers = workers
         self._client: Api = manager.client
         self._writer = writer
+        self._recorder = recorder
         self._clock = clock
         connections = manager.informer(r.TENSOR_FUSION_CONNECTIONS, TensorFusionConnection)
         connections.add_index(_WORKLOAD, lambda one: (f"{one.metadata.namespace}/{one.spec.workload_name}",))
@@ -72,16 +76,41 @@ class ConnectionReconciler:
         workload = self._workloads.get(workload_key)
         others = self.connections.by_index(_WORKLOAD, str(workload_key))
         counts = Counter(self._worker_of(one) for one in others if one.key != key)
-        worker = choose_worker(connection, workload, pods=self._workers.pods(workload_key), connections=counts)
+        worker = choose_worker(
+            connection,
+            workload,
+            current=self._worker_of(connection),
+            pods=self._workers.pods(workload_key),
+            connections=counts,
+        )
         address = await self._address(worker) if worker is not None else ""
         now = timestamp(self._clock.now())
         if worker is None or not address:
-            self._write(connection, waiting(connection, workload, now=now))
+            self._chosen.pop(key, None)
+            status = waiting(connection, workload, now=now)
+            self._tell_why(connection, status)
+            self._write(connection, status)
             return _LOOK_AGAIN
+        is_new = self._worker_of(connection) != worker.metadata.name
         self._chosen[key] = worker.metadata.name
         await self._label(connection, workload=workload_key.name, worker=worker.metadata.name)
-        self._write(connection, connected(connection, worker, address, now=now))
+        status = connected(connection, worker, address, now=now)
+        if is_new:
+            self._record(connection, EventType.NORMAL, "WorkerSelected", f"worker {status.worker_name}")
+            self._record(connection, EventType.NORMAL, "ConnectionReady", f"reached at {status.connection_url}")
+        self._write(connection, status)
         return DONE
+
+    def _tell_why(self, connection: TensorFusionConnection, status: TensorFusionConnectionStatus) -> None:
+        """Say once for each reason why there is no worker."""
+        before = {one.type: one.message for one in connection.status.conditions}
+        for condition in status.conditions:
+            if condition.type == CONDITION and before.get(CONDITION) != condition.message:
+                self._record(connection, EventType.WARNING, "WorkerSelectionFailed", condition.message)
+
+    def _record(self, connection: TensorFusionConnection, type_: EventType, reason: str, message: str) -> None:
+        reference = reference_to(r.TENSOR_FUSION_CONNECTIONS, connection)
+        self._recorder.record(reference, type_=type_, reason=reason, message=message)
 
     def _worker_of(self, connection: TensorFusionConnection) -> str:
         """The worker that serves a connection, also while its status has yet to say so."""

@@ -21,6 +21,7 @@ from tensorfusion.operator.rollup import RollUp
 from tensorfusion.operator.workers import Workers
 from tensorfusion.policy.not_served import NOT_SERVED
 from tensorfusion.runtime.controller import Reconciler
+from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
@@ -41,7 +42,9 @@ class Platform:
         clock = manager.clock
         self._manager = manager
         self._clusters = ClusterReconciler(manager, rollup, clock=clock)
-        self._connections = ConnectionReconciler(workers, manager, writer, clock=clock)
+        recorder = EventRecorder(manager.client, component="tensorfusion-operator", clock=clock)
+        manager.add_task("connection-events", recorder.run)
+        self._connections = ConnectionReconciler(workers, manager, writer, recorder=recorder, clock=clock)
         self._ask_cluster = add("cluster", self._clusters, after=_COALESCE)
         self._ask_connection = add("connection", self._connections)
         self._all: list[tuple[Asked, Callable[[], list[Key]]]] = [

@@ -23,15 +23,17 @@ def choose_worker(
     connection: TensorFusionConnection,
     workload: TensorFusionWorkload | None,
     *,
+    current: str,
     pods: Iterable[Pod],
     connections: Mapping[str, int],
 ) -> Pod | None:
     """The worker for a connection; None where there is none that runs.
 
-    ``pods`` are those of the workload; ``connections`` counts the other connections by worker.
+    ``current`` is the worker that it has, ``pods`` are those of the workload, and ``connections`` counts the other
+    connections by worker.
     """
     running = {pod.metadata.name: pod for pod in pods if is_worker(pod)}
-    kept = running.get(connection.status.worker_name)
+    kept = running.get(current)
     if kept is not None:
         return kept
     if workload is not None and workload.spec.replicas is None:  # dynamic: a worker of the connection's own
