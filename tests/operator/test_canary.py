@@ -1,5 +1,7 @@
 """The operator counts a canary's pods down: when one goes, when it takes over, and when a reservation was in vain."""
 
+import pytest
+
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.policy.canary import EXPIRY
@@ -34,6 +36,22 @@ async def test_pods_that_appear_are_counted_and_pods_that_end_or_go_are_not(clus
     cluster.api.remove(r.PODS, "b", namespace="team")
     await cluster.passes(2)
     assert annotations(cluster) == {}
+
+
+@pytest.mark.parametrize("made_by", ["Deployment", ""])
+async def test_only_the_pods_of_a_deployments_template_are_listed(cluster, made_by: str) -> None:
+    owner = replica_set(cluster, {COUNTER: "1", RESERVED: "one=1767225600"})
+    change: dict = {"metadata": {"labels": {"pod-template-hash": "abc"}}}
+    if made_by:
+        reference = {"apiVersion": "apps/v1", "kind": made_by, "name": "web", "uid": "d", "controller": True}
+        change["metadata"]["ownerReferences"] = [reference]
+    cluster.api.change(r.REPLICA_SETS, "web-abc", change, namespace="team")
+    labels = {"pod-template-hash": "abc"} if made_by else {}
+    reference = {"kind": "ReplicaSet", "name": "web-abc", "uid": owner["metadata"]["uid"]}
+    wishes = {"pod_counter_key": COUNTER, "pod_counter_id": "one"}
+    cluster.pod("a", workload="web", owner=reference, labels=labels, **wishes)
+    await cluster.passes(2)
+    assert annotations(cluster) == {COUNTER: "1"}
 
 
 async def test_a_reservation_that_no_pod_answers_ends_by_itself(cluster) -> None:

@@ -14,7 +14,7 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Object
-from tensorfusion.policy.canary import EXPIRY, OWNERS, Counter, Seen, counters, is_active
+from tensorfusion.policy.canary import EXPIRY, OWNERS, Counter, Seen, counters, is_active, selector_of
 from tensorfusion.runtime.canary import seen_pods, swap
 from tensorfusion.runtime.controller import DONE, Result
 from tensorfusion.runtime.informer import Change
@@ -70,7 +70,7 @@ class CanaryReconciler:
             self._gone.pop(key, None)
             return DONE
         gone = frozenset(self._gone.get(key, ()))
-        pods = await seen_pods(self._client, owner, key.namespace)
+        pods = await seen_pods(self._client, owner, key.namespace, selector=_selector(owner))
         now = int(self._clock.now().timestamp())
         found = counters(owner.metadata.annotations)
         wanted = {}
@@ -95,3 +95,9 @@ class CanaryReconciler:
                 if counters(owner.metadata.annotations):
                     self._ask(Key(owner.metadata.namespace, f"{resource.kind}/{owner.metadata.name}"))
         return Result(requeue_after=_LOOK_THROUGH)
+
+
+def _selector(owner: Object) -> str:
+    """Only a Deployment's ReplicaSet is known to have the label of its pods."""
+    above = owner.metadata.controller
+    return selector_of(owner.metadata.labels) if above is not None and above.kind == "Deployment" else ""

@@ -36,6 +36,8 @@ EXPIRY = 90
 
 _RESERVED_PREFIX = f"{keys.DOMAIN}/tf-reserved-"
 _LONGEST_HASH = 40
+_TEMPLATE_LABELS = ("pod-template-hash", "controller-revision-hash")
+"""Kubernetes' own labels that tell the templates of one controller apart."""
 _UNKNOWN = 1 << 40
 
 OWNERS: Mapping[tuple[str, str], r.Resource] = {
@@ -50,6 +52,7 @@ class Canary:
     """One pod's wish: enabled only while fewer than ``limit`` pods of its controller are.
 
     ``claimed`` is the reservation that the pod already carries: admission looks at a pod again after others changed it.
+    ``selector`` is a label selector of the pods of its template; empty where no label tells them apart.
     """
 
     limit: int
@@ -58,6 +61,7 @@ class Canary:
     uid: str
     key: str
     claimed: str = ""
+    selector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +120,20 @@ def canary_of(pod: Mapping[str, Any], limit: int) -> Canary:
         uid=str(owner.get("uid", "")),
         key=str(annotations.get(keys.POD_COUNTER_KEY) or counter_key(pod)),
         claimed=str(annotations.get(keys.POD_COUNTER_ID, "")),
+        selector=selector_of(metadata.get("labels") or {}),
     )
+
+
+def selector_of(labels: Mapping[str, str]) -> str:
+    """The label selector of one template's pods, from the labels of one of them, or of their ReplicaSet."""
+    return next((f"{name}={labels[name]}" for name in _TEMPLATE_LABELS if labels.get(name)), "")
 
 
 def counter_key(pod: Mapping[str, Any]) -> str:
     """The annotation of the controller that counts the pods of this pod's template: another template counts anew."""
     metadata = pod.get("metadata") or {}
     labels = metadata.get("labels") or {}
-    found = str(labels.get("pod-template-hash") or labels.get("controller-revision-hash") or "")
+    found = next((str(labels[name]) for name in _TEMPLATE_LABELS if labels.get(name)), "")
     if not found or len(found) > _LONGEST_HASH:
         found = template_hash(found or _template(pod))
     return f"{keys.COUNTER_PREFIX}{found}"

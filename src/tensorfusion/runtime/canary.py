@@ -15,14 +15,17 @@ from tensorfusion.policy.canary import Counter, Seen, counter_patch, is_active
 _COUNTED_PODS = f"{keys.COMPONENT}=worker"
 
 
-async def seen_pods(client: Api, owner: Object, namespace: str) -> dict[str, Seen]:
+async def seen_pods(client: Api, owner: Object, namespace: str, *, selector: str = "") -> dict[str, Seen]:
     """The owner's counted pods that exist, by counter. To be called after the owner was read.
+
+    A ``selector`` of all of them keeps the list short.
 
     Raises:
         ApiError: the server refused or cannot be reached.
     """
     found: dict[str, Seen] = {}
-    listing = await client.list(r.PODS, Pod, namespace=namespace, labels=_COUNTED_PODS)
+    labels = f"{_COUNTED_PODS},{selector}" if selector else _COUNTED_PODS
+    listing = await client.list(r.PODS, Pod, namespace=namespace, labels=labels)
     for pod in listing.items:
         key = pod.metadata.annotations.get(keys.POD_COUNTER_KEY)
         controller = pod.metadata.controller

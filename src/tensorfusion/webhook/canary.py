@@ -103,7 +103,8 @@ class CanaryGate:
         if counter.total >= canary.limit:
             turn.looks += 1
             turn.seen = None
-            pods = (await seen_pods(self._client, owner, namespace)).get(canary.key, Seen())
+            found = await seen_pods(self._client, owner, namespace, selector=canary.selector)
+            pods = found.get(canary.key, Seen())
             counter = turn.seen = counter.recounted(pods, now)
             if counter.total >= canary.limit:
                 return self._full(canary, counter)
