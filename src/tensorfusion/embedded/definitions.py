@@ -42,7 +42,8 @@ class Definitions:
 
     def _finish(self, kind: Kind, crd: JsonObject, old: JsonObject | None) -> None:
         """A definition says at once what a controller would say of it a moment later: whether it is served."""
-        crd["status"] = self._kinds.crd_status(crd, self._operations.clock.now())
+        stores = old is None or old.get("spec") != crd.get("spec")
+        crd["status"] = self._kinds.crd_status(crd, self._operations.clock.now(), stores=stores)
 
     def _committed(self, events: Sequence[StoreEvent]) -> None:
         for event in events:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from tensorfusion.clock import timestamp
 from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation, Propagation
 from tensorfusion.embedded.kinds import Kind
-from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, make_record
+from tensorfusion.embedded.objects import JsonObject, decode_object, make_record
 from tensorfusion.embedded.operations import Operations, dry_record, is_finished
 from tensorfusion.embedded.selectors import Predicate
 from tensorfusion.embedded.statuses import modified, not_found
@@ -100,7 +100,9 @@ async def delete_collection(
 
 async def _attempt(operations: Operations, kind: Kind, record: Record, options: DeleteOptions, call: Call) -> Deleted:
     key = record.key
-    obj = in_order(decode_object(record.data), kind.resource)
+    if kind.is_custom and not kind.storage:
+        kind = operations.kinds.by_id(kind.resource.id)
+    obj = kind.converted(decode_object(record.data))
     before = decode_object(record.data)
     changed = _mark(operations, kind, obj, options)
     metadata = obj["metadata"]

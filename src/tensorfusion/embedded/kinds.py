@@ -15,6 +15,7 @@ from tensorfusion.clock import timestamp
 from tensorfusion.embedded.facts import Facts, load_facts
 from tensorfusion.embedded.fields.sets import Fields, of_paths
 from tensorfusion.embedded.fields.types import Types
+from tensorfusion.embedded.objects import in_order
 from tensorfusion.embedded.schema.decode import compile_decoder
 from tensorfusion.embedded.schema.definitions import check_definition, storage_version
 from tensorfusion.embedded.schema.path import Problem
@@ -106,6 +107,15 @@ class Kind:
     def stored(self) -> Resource:
         """As what its objects are stored: another kind's, if this one is a view of them."""
         return self.resource if self.view is None else self.view.stored
+
+    def converted(self, obj: Raw) -> Raw:
+        """An object of some version of this kind, as this version has it. Changes ``obj``, which is used up.
+
+        Versions differ by their schemas only (conversion strategy ``None``): what this one does not know goes.
+        """
+        if self.is_custom and obj.get("apiVersion") != self.resource.api_version:
+            self.schema.prune(obj)
+        return in_order(obj, self.resource)
 
     def fields(self, obj: Raw) -> dict[str, str]:
         """The values of the selectable fields, as a Record keeps them."""
@@ -226,8 +236,11 @@ class Kinds:
             self._drop(name)
             self._changed()
 
-    def crd_status(self, crd: Raw, now: datetime) -> Raw:
-        """The status of a definition: accepted names, conditions, stored versions. Keeps what has not changed."""
+    def crd_status(self, crd: Raw, now: datetime, *, stores: bool = True) -> Raw:
+        """The status of a definition: accepted names, conditions, stored versions. Keeps what has not changed.
+
+        ``stores`` is false when only the status was written: its author may have migrated what was stored.
+        """
         old: Raw = crd.get("status") or {}
         conflict = self._conflict(crd)
         names = {key: value for key, value in crd["spec"]["names"].items() if value}
@@ -245,7 +258,7 @@ class Kinds:
             ),
         )
         stored = [version for version in old.get("storedVersions") or () if version]
-        if storage_version(crd)["name"] not in stored:
+        if storage_version(crd)["name"] not in stored and (stores or not stored):
             stored.append(storage_version(crd)["name"])
         return {
             "conditions": [

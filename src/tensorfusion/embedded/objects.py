@@ -104,18 +104,12 @@ def prefix_of(resource: Resource) -> bytes:
     return b'{"apiVersion":"%s","kind":"%s",' % (resource.api_version.encode(), resource.kind.encode())
 
 
-def in_version(record: Record, prefix: bytes, *, managed: bool) -> bytes:
-    """A stored object as a version shows it, with its managed fields or without.
-
-    ``prefix`` is that version's: versions of a kind differ in their ``apiVersion`` only.
-    """
-    data = record.data
-    if not data.startswith(prefix):
-        data = prefix + data[data.index(b',"metadata":') + 1 :]
+def encoded_record(record: Record, prefix: bytes, *, managed: bool) -> bytes:
+    """The JSON of a stored object that begins with ``prefix``, with its managed fields or without."""
     if not managed or not record.managed:
-        return data
+        return record.data
     inside = len(prefix) + len(_METADATA)
-    return b"".join((data[:inside], _MANAGED_FIELDS, record.managed, b",", data[inside:]))
+    return b"".join((record.data[:inside], _MANAGED_FIELDS, record.managed, b",", record.data[inside:]))
 
 
 def decode_record(record: Record, *, managed: bool) -> JsonObject:

@@ -9,7 +9,6 @@ share this class.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.access.users import SYSTEM
@@ -196,7 +195,7 @@ class Operations:
                     if self.store.latest(key) is not None:
                         raise already_exists(kind.resource, key.name)
                     return dry_record(key, obj, managed)
-                return await self.store.put(key, expected=0, make=_maker(kind, key, obj, managed))
+                return await self.store.put(key, expected=0, make=self._maker(kind, key, obj, managed))
             except RevisionMismatch as error:
                 if not prefix or attempt == _ATTEMPTS - 1:
                     raise already_exists(kind.resource, key.name) from error
@@ -333,14 +332,17 @@ class Operations:
         track: Track | None,
     ) -> Record:
         key, resource = record.key, kind.resource
-        old = in_order(decode_object(record.data), resource)
+        old = kind.converted(decode_object(record.data))
         if isinstance(change, Configuration):
             new, managed = self._apply(kind, record, old, change, call, subresource=subresource)
             self._check_identity(kind, key, new, old)
         else:
             sees_managed = isinstance(change, Patch) and change.sees_managed
-            current = partial(decode_record, record, managed=sees_managed)
-            new = change(in_order(current(), resource))
+
+            def current() -> JsonObject:
+                return kind.converted(decode_record(record, managed=sees_managed))
+
+            new = change(current())
             if not prepared:
                 call.warnings += prepare_patched(kind.schema, new, change, current, call)
             self._check_identity(kind, key, new, old)
@@ -396,10 +398,17 @@ class Operations:
             managed = record.managed
         if call.dry_run:
             return dry_record(record.key, new, managed)
-        make = _maker(kind, record.key, new, managed)
+        make = self._maker(kind, record.key, new, managed)
         if is_finished(kind, new):
             return await self.store.remove(record.key, expected=record.revision, make=make)
         return await self.store.put(record.key, expected=record.revision, make=make)
+
+    def _maker(self, kind: Kind, key: ObjectKey, obj: JsonObject, managed: bytes) -> Callable[[int], Record]:
+        """Builds the record of an object, which is used up: it is stored as the storage version has it."""
+        if kind.is_custom and not kind.storage:
+            kind = self.kinds.by_id(kind.resource.id)
+            obj = kind.converted(obj)
+        return lambda revision: make_record(key, obj, revision, kind.fields, managed)
 
     def _validate(self, kind: Kind, new: JsonObject, old: JsonObject | None, *, subresource: str = "") -> None:
         complete, finish = self.complete.get(kind.resource.id), self.finish.get(kind.resource.id)
@@ -477,10 +486,6 @@ def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bo
         return stored
 
     return changed
-
-
-def _maker(kind: Kind, key: ObjectKey, obj: JsonObject, managed: bytes) -> Callable[[int], Record]:
-    return lambda revision: make_record(key, obj, revision, kind.fields, managed)
 
 
 def _check_finalizers(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, Representation
-from tensorfusion.embedded.objects import JsonObject, decode_record, encode, in_version, prefix_of
+from tensorfusion.embedded.objects import JsonObject, decode_record, encode, encoded_record, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached, decode_continue, encode_continue
 from tensorfusion.embedded.selectors import Predicate, predicate
 from tensorfusion.embedded.store import Page, Record, Store
@@ -50,7 +50,14 @@ def read_page(store: Store, kind: Kind, namespace: str, options: ListOptions) ->
 def shown_object(kind: Kind, record: Record, *, managed: bool) -> JsonObject:
     """A stored object as clients of the kind see it, decoded."""
     obj = decode_record(record, managed=managed)
-    return obj if kind.view is None else kind.view.to_shown(obj)
+    return kind.converted(obj) if kind.view is None else kind.view.to_shown(obj)
+
+
+def shown_bytes(kind: Kind, record: Record, prefix: bytes, *, managed: bool) -> bytes:
+    """The JSON of a stored object; ``prefix`` is the kind's. It is decoded only where it is stored otherwise."""
+    if record.data.startswith(prefix):
+        return encoded_record(record, prefix, managed=managed)
+    return encode(shown_object(kind, record, managed=managed))
 
 
 def list_metadata(page: Page) -> JsonObject:
@@ -77,10 +84,7 @@ def list_body(
     resource = kind.resource
     prefix = prefix_of(resource)
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-    if kind.view is not None:
-        items = b",".join([encode(shown_object(kind, record, managed=managed)) for record in page.records])
-    else:
-        items = b",".join([in_version(record, prefix, managed=managed) for record in page.records])
+    items = b",".join([shown_bytes(kind, record, prefix, managed=managed) for record in page.records])
     return b"".join((head[:-1], b',"items":[', items, b"]}\n"))
 
 
@@ -88,11 +92,9 @@ def object_body(
     kind: Kind, record: Record, representation: Representation, *, include: IncludeObject, now: datetime
 ) -> bytes:
     """The JSON of one object in the form that was asked for."""
-    if representation.form is Form.OBJECT and kind.view is None:
-        return in_version(record, prefix_of(kind.resource), managed=representation.managed)
-    obj = shown_object(kind, record, managed=representation.managed)
     if representation.form is Form.OBJECT:
-        return encode(obj)
+        return shown_bytes(kind, record, prefix_of(kind.resource), managed=representation.managed)
+    obj = shown_object(kind, record, managed=representation.managed)
     if representation.form is Form.TABLE:
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         return encode(table(kind, [obj], include=include, now=now, list_meta=metadata))

@@ -15,9 +15,9 @@ import msgspec
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import JSON, Form, Representation
-from tensorfusion.embedded.objects import JsonObject, decode_object, encode, in_version, prefix_of
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached
-from tensorfusion.embedded.reading import keep_of, shown_object
+from tensorfusion.embedded.reading import keep_of, shown_bytes, shown_object
 from tensorfusion.embedded.statuses import status_body
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent, Subscription
 from tensorfusion.embedded.tables import IncludeObject, partial, table
@@ -149,10 +149,9 @@ class Watch:
         return b"".join(pieces)
 
     def _event(self, event: EventKind, record: Record) -> bytes:
-        if self._form is Form.OBJECT and self._kind.view is None:
-            return _HEADS[event] + in_version(record, self._prefix, managed=self._managed) + b"}\n"
-        obj = shown_object(self._kind, record, managed=self._managed)
-        shaped = obj if self._form is Form.OBJECT else self._shaped(obj)
+        if self._form is Form.OBJECT:
+            return _HEADS[event] + shown_bytes(self._kind, record, self._prefix, managed=self._managed) + b"}\n"
+        shaped = self._shaped(shown_object(self._kind, record, managed=self._managed))
         return _HEADS[event] + encode(shaped) + b"}\n"
 
     def _shaped(self, obj: JsonObject) -> JsonObject:

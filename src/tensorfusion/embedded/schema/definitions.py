@@ -167,7 +167,11 @@ def _check_update(crd: Raw, old: Raw, problems: list[Problem]) -> None:
     names = {version.get("name") for version in spec.get("versions") or ()}
     for index, stored in enumerate((old.get("status") or {}).get("storedVersions") or ()):
         if stored not in names:
-            text = f"missing from spec.versions; {stored} was a storage version, and must remain in spec.versions"
+            text = (
+                f"missing from spec.versions; {stored} was previously a storage version, and must remain in "
+                f"spec.versions until a storage migration ensures no data remains persisted in {stored} and "
+                f"removes {stored} from status.storedVersions"
+            )
             complain(problems, (((None, "status"), "storedVersions"), index), stored, [text])
     if (old.get("metadata") or {}).get("deletionTimestamp") and spec != before:
         text = forbidden("the definition is being deleted")

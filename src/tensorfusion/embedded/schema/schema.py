@@ -22,7 +22,7 @@ from tensorfusion.embedded.schema.patch_shape import PatchShape
 from tensorfusion.embedded.schema.path import Problem, plain_text_of, value_at
 from tensorfusion.embedded.schema.replicas import check_replicas
 from tensorfusion.embedded.schema.rules import MISSING, compile_rules
-from tensorfusion.embedded.schema.structural import compile_structural
+from tensorfusion.embedded.schema.structural import Pruner, compile_pruner, compile_structural
 from tensorfusion.embedded.schema.words import REQUIRED, invalid, invalid_value
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
@@ -72,6 +72,10 @@ class Schema(Protocol):
         Raises:
             BadRequest: another kind, wrong JSON types, too deep, or unknown fields with ``STRICT``.
         """
+        ...
+
+    def prune(self, obj: Raw) -> None:
+        """Drop what an object of another version has and this one does not know. In place."""
         ...
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
@@ -145,6 +149,9 @@ class BuiltinSchema:
             unknown.sort()
         return _unknown_fields(unknown, repeated, strict, resource)
 
+    def prune(self, obj: Raw) -> None:
+        """Built-in kinds are stored in one version."""
+
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
         problems: list[Problem] = []
         metadata = obj.get("metadata") or {}
@@ -216,6 +223,13 @@ class CustomSchema:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
         unknown.sort(key=lambda field: (not field.startswith("metadata."), field))  # metadata is read first
         return _unknown_fields(unknown, repeated, strict, resource)
+
+    def prune(self, obj: Raw) -> None:
+        self._pruner(obj, None, [])
+
+    @cached_property
+    def _pruner(self) -> Pruner:
+        return compile_pruner(self.document)
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
         problems: list[Problem] = []

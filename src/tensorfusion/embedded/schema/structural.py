@@ -27,6 +27,11 @@ def compile_structural(schema: Raw, decode_metadata: Decoder) -> Pruner:
     return _Compiler(decode_metadata).object(schema, top=True)
 
 
+def compile_pruner(schema: Raw) -> Pruner:
+    """Prune objects of another version, without defaults: what a version shows of them."""
+    return _Compiler(_keep, defaults=False).object(schema, top=True)
+
+
 def default_of(schema: Raw) -> Any:
     """A schema's default with the defaults inside it applied; ``_NOTHING`` when it has none."""
     if schema.get("default") is None:
@@ -43,8 +48,9 @@ def _keep(value: Any, path: Path, unknown: list[str]) -> Any:
 
 
 class _Compiler:
-    def __init__(self, decode_metadata: Decoder) -> None:
+    def __init__(self, decode_metadata: Decoder, *, defaults: bool = True) -> None:
         self._decode_metadata = decode_metadata
+        self._defaults = defaults
 
     def node(self, schema: Raw) -> Pruner | None:
         """The pruner of a value; None for leaves."""
@@ -71,7 +77,7 @@ class _Compiler:
             members = (self.node(additional), bool(additional.get("nullable")))
         elif additional or schema.get("x-kubernetes-preserve-unknown-fields"):
             members = (_free, True)
-        defaults = {name: default_of(inner) for name, inner in properties.items()}
+        defaults = {name: default_of(inner) for name, inner in properties.items()} if self._defaults else {}
         return _object(
             known,
             members,
