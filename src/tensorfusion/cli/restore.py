@@ -46,9 +46,11 @@ def command(file: Path, data: Path | None, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise ConfigError(f"{folder.root}: holds a cluster: add --yes to replace it")
         click.confirm(f"replace the cluster in {folder.root} by that of {manifest.created}?", abort=True)
+    real_node = False
     with unpacked(folder.root, source) as copy:
         if running:
             with _held(folder):
+                real_node = folder.pid("node") is not None
                 _stop(folder)
                 restore_cluster(folder.root, copy)
         else:
@@ -57,15 +59,15 @@ def command(file: Path, data: Path | None, yes: bool) -> None:
                 folder.drop_pid(name, pid)
             restore_cluster(folder.root, copy)
     if running:
-        _await_ready(folder)
+        _await_ready(folder, real_node=real_node)
         click.echo(f"restored as of {manifest.created}; the cluster runs again")
     else:
         click.echo(f"restored as of {manifest.created}: start it with `tensorfusion up --data {folder.root}`")
 
 
 def _stop(folder: Folder) -> None:
-    """End both processes; the supervisor collects them."""
-    for name in ("control", "api"):
+    """End what serves the cluster; the supervisor collects it. Workloads of a node of real processes go on."""
+    for name in ("node", "control", "api"):
         pid = folder.pid(name)
         if pid is not None:
             stop_process(pid, timeout=10.0)
@@ -79,13 +81,14 @@ def _held(folder: Folder) -> Iterator[None]:
         yield
 
 
-def _await_ready(folder: Folder) -> None:
-    """Wait for both processes, and give our components tokens that the restored cluster knows."""
+def _await_ready(folder: Folder, *, real_node: bool) -> None:
+    """Wait for the processes, and give our components tokens that the restored cluster knows."""
     deadline = time.monotonic() + _PATIENCE
     installed = False
     while time.monotonic() < deadline:
         if not installed and folder.pid("api") is not None and folder.api_socket.exists():
             install = [sys.executable, "-m", "tensorfusion.cli.install", "--data", str(folder.root)]
+            install += ["--run-processes"] if real_node else []
             installed = subprocess.run(install, capture_output=True, check=False).returncode == 0
         if installed and _control_ready(folder):
             return
