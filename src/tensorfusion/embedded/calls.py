@@ -83,6 +83,10 @@ class Asked:
             self.settle()
             self.settle = None
 
+    def keep(self) -> None:
+        """Nobody waits for the write any more, but it was accepted: what it holds goes with its commit."""
+        self.settle = None
+
     @property
     def wanted(self) -> JsonObject:
         """``obj`` of a write that has one: everything but deletions."""

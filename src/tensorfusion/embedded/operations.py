@@ -6,6 +6,7 @@ condition is what makes them safe. Deletion is in ``deletion``, Bindings and sca
 share this class.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -199,6 +200,9 @@ class Operations:
             except RevisionMismatch as error:
                 if not prefix or attempt == _ATTEMPTS - 1:
                     raise already_exists(kind.resource, key.name) from error
+            except asyncio.CancelledError:
+                asked.keep()
+                raise
             finally:
                 asked.release()
         raise already_exists(kind.resource, metadata["name"])
@@ -371,6 +375,9 @@ class Operations:
                 if managed == record.managed:
                     return record
             return await self.write(kind, record, new, call, managed=managed)
+        except asyncio.CancelledError:
+            asked.keep()
+            raise
         finally:
             asked.release()
 
