@@ -122,3 +122,11 @@ async def test_an_attempt_whose_shim_never_began_is_forgotten(tmp_path: Path) ->
     (tmp_path / "1").mkdir()
     drop_unstarted(tmp_path)
     assert [attempt.number for attempt in attempts_in(tmp_path)] == [0]
+
+
+async def test_programs_yield_to_the_cluster(tmp_path: Path) -> None:
+    _, log = await finished(tmp_path, shell("cat /proc/self/oom_score_adj; nice; umask", nice=5))
+    score, priority, mask = log.split()
+    assert int(score) >= 500
+    assert int(priority) == min(os.nice(0) + 5, 19)
+    assert mask == "0022"

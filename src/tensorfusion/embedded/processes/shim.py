@@ -39,6 +39,7 @@ _LOG_BYTES, _LOG_FILES = 10 << 20, 5
 _WATCH_EVERY = 0.2
 _DRAIN_SECONDS = 1.0
 _KILL_SECONDS = 5.0
+_KILLED_FIRST = "500"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FRAME = struct.Struct(">BI")
 INPUT_BYTES, INPUT_END, INPUT_SIZE = 0, 1, 2
@@ -340,6 +341,11 @@ class Shim:
 def _execute(spec: dict[str, Any], parent: int) -> None:  # Any: JSON
     """Become the specified program, as its user, without a way to more rights, killed when ``parent`` ends."""
     os.umask(0o022)
+    try:  # when the machine itself is short of memory, workloads go before the cluster
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(_KILLED_FIRST)
+    except OSError:
+        pass
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if spec["nice"]:
         os.nice(spec["nice"])
