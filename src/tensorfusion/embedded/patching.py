@@ -8,6 +8,7 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.operations import Patch
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
+from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.strategic import strategic_patch
 from tensorfusion.errors import BadRequest, UnsupportedMediaType
 
@@ -29,16 +30,16 @@ def is_apply(content_type: str) -> bool:
     return media_type_of(content_type) == _APPLY
 
 
-def parse_patch(kind: Kind, content_type: str, body: bytes, *, whole: bool = True) -> Patch:
+def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | None = None) -> Patch:
     """A patch that is not applied. It is decoded anew for each use: what is patched may keep parts of it.
 
-    ``whole`` is False for patches of something other than the kind's own object (a Scale): no strategic merge then.
+    ``schema`` is that of what is patched where that is not the kind's own object: a Scale.
 
     Raises:
         UnsupportedMediaType: strategic merge of a custom kind, or no patch type at all.
         BadRequest, Invalid: the patch does not parse.
     """
-    patch_type = _patch_type(kind, content_type, whole=whole)
+    patch_type = _patch_type(kind, content_type)
     if patch_type is PatchType.JSON:
         return _json_patch(body)
     value = decode_json(body, "")
@@ -48,7 +49,7 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, whole: bool = Tru
     repeated = tuple(repeated_keys(body, value))
     if patch_type is PatchType.MERGE:
         return Patch(lambda current: _object(merge_patch(current, decode_json(body, ""))), named, repeated)
-    shape = kind.schema.patch_shape
+    shape = (schema or kind.schema).patch_shape
 
     def change(current: JsonObject) -> JsonObject:
         return _object(strategic_patch(current, decode_json(body, ""), shape))
@@ -68,10 +69,10 @@ def _json_patch(body: bytes) -> Patch:
     )
 
 
-def _patch_type(kind: Kind, content_type: str, *, whole: bool) -> PatchType:
+def _patch_type(kind: Kind, content_type: str) -> PatchType:
     media_type = media_type_of(content_type)
     served = [PatchType.JSON, PatchType.MERGE]
-    if whole and not kind.is_custom:
+    if not kind.is_custom:
         served.append(PatchType.STRATEGIC)
     if media_type in served:
         return PatchType(media_type)

@@ -294,7 +294,8 @@ class Routes:
             if applies:
                 change = Configuration(await decode_config(body, call), bool(options.force))
             else:
-                change = parse_patch(kind, request.content_type, body, whole=False)
+                scale = kind.subresources["scale"].schema
+                change = parse_patch(kind, request.content_type, body, schema=scale)
                 call.repeated = change.repeated
             record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
         else:

@@ -139,3 +139,12 @@ def test_a_token_ends_with_its_account(api) -> None:
     api("DELETE", api.core("serviceaccounts", "bob"))
     api.create(api.core("serviceaccounts"), account)
     assert user("GET", "/version").status == 401
+
+
+def test_a_scale_takes_a_strategic_patch_where_its_kind_is_built_in(api, make_deployment) -> None:
+    api.create(api.apps("deployments"), make_deployment())
+    content_type = "application/strategic-merge-patch+json"
+    path = api.apps("deployments", "d", "scale")
+    scaled = api("PATCH", path, {"spec": {"replicas": 3}}, content_type=content_type)
+    assert (scaled.status, scaled.body["spec"]) == (200, {"replicas": 3})
+    assert api.get(api.apps("deployments", "d"))["spec"]["replicas"] == 3
