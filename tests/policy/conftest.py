@@ -16,9 +16,10 @@ from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
-from tensorfusion.policy.admission import Verdict, admit
+from tensorfusion.policy.admission import admit
 from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.resolve import DeviceCapacity
+from tensorfusion.policy.verdict import Verdict
 
 Json = dict[str, Any]
 

@@ -9,7 +9,7 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.annotations import request_of
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
-from tensorfusion.policy.admission import UNCHANGED
+from tensorfusion.policy.verdict import UNCHANGED
 
 GIB = 1 << 30
 NATIVE = {"name": "main", "image": "app", "resources": {"limits": {"nvidia.com/gpu": "2", "cpu": "1"}}}

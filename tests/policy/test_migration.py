@@ -9,8 +9,9 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.dynamic_config import AutoMigration, DynamicConfig, parse_config
 from tensorfusion.model.request import Isolation
-from tensorfusion.policy.admission import UNCHANGED, admit, left_native
+from tensorfusion.policy.admission import admit, left_native
 from tensorfusion.policy.migration import Migration
+from tensorfusion.policy.verdict import UNCHANGED
 
 Json = dict[str, Any]
 NATIVE = {"name": "main", "image": "app", "resources": {"limits": {"nvidia.com/gpu": "2"}}}

@@ -48,8 +48,9 @@ from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
-from tensorfusion.policy.admission import Snapshot, admit
+from tensorfusion.policy.admission import admit
 from tensorfusion.policy.migration import Migration
+from tensorfusion.policy.verdict import Snapshot
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.lease import LeaderElector
 from tensorfusion.runtime.live_config import LiveConfig

@@ -8,25 +8,21 @@ this version does not have are refused instead of half carried out; ``dra-enable
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.annotations import PodWishes, annotations_of, parse_wishes
 from tensorfusion.model.container_counts import container_counts
-from tensorfusion.model.core import Namespace
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.providers import Providers
-from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
-from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
+from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
-from tensorfusion.policy.canary import Canary, canary_of
+from tensorfusion.policy.canary import canary_of
 from tensorfusion.policy.container_patch import patch_containers
-from tensorfusion.policy.host_ports import HostPort, host_port_of, wants_port
+from tensorfusion.policy.host_ports import host_port_of, wants_port
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
 from tensorfusion.policy.migration import (
     NO_MIGRATION,
@@ -39,96 +35,29 @@ from tensorfusion.policy.migration import (
 )
 from tensorfusion.policy.misspelled import misspelled
 from tensorfusion.policy.names import deployment_of, label_value, short_id
-from tensorfusion.policy.patches import Json, Op, Patch, contains
+from tensorfusion.policy.patches import Json, Patch, contains
 from tensorfusion.policy.recommendation import follow
-from tensorfusion.policy.resolve import Capacities, NativeGpus, canonical, native_gpus, resolve
+from tensorfusion.policy.resolve import NativeGpus, canonical, native_gpus, resolve
 from tensorfusion.policy.shape import check_metadata, check_spec
 from tensorfusion.policy.sidecar import inject_sidecar, sidecar
-
-BAD_REQUEST = 400
-FORBIDDEN = 403
-_LONGEST_MESSAGE = 360
+from tensorfusion.policy.verdict import (
+    BAD_REQUEST,
+    UNCHANGED,
+    Denial,
+    Missing,
+    NotAllowed,
+    Snapshot,
+    Unknown,
+    Verdict,
+    forbidden,
+    forged_annotation,
+    one_line,
+)
 
 _COUNTED = {keys.POD_COUNTER_KEY, keys.POD_COUNTER_ID}
 """What a pod of a canary carries when it is looked at a second time."""
 _UNSET_ON_NEW_PODS = keys.SYSTEM_WRITTEN | {keys.RESIZE}
 _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIORITY_CLASS_CRITICAL}
-
-
-class Snapshot(Capacities, Protocol):
-    """What a pod may refer to, as it is known now."""
-
-    def pool(self, name: str) -> GPUPool | None: ...
-
-    def default_pool(self) -> GPUPool | None: ...
-
-    def namespace(self, name: str) -> Namespace | None: ...
-
-    def profile(self, namespace: str, name: str) -> WorkloadProfile | None: ...
-
-    def quota(self, namespace: str) -> GPUResourceQuota | None: ...
-
-    def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None: ...
-
-    def providers(self) -> Providers: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """An object that the snapshot does not have: worth one look at the API before the pod is refused for it.
-
-    ``name`` is empty for "any pool that is the default".
-    """
-
-    resource: r.Resource
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """Why a pod is refused: one line that names the annotation, the wanted and the found value."""
-
-    code: int
-    message: str
-    missing: Missing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """``denial`` set: refused. Else allowed, with the JSON patch in ``ops`` (empty: unchanged).
-
-    ``admitted`` says that the pod takes a share; an allowed pod that takes none is not admitted. ``canary`` makes the
-    changes depend on the counter of the pod's controller: where that is full, the pod stays as ``left_native`` says.
-    ``host_port`` asks for a port beside the changes.
-    """
-
-    ops: tuple[Op, ...] = ()
-    denial: Denial | None = None
-    warnings: tuple[str, ...] = ()
-    admitted: bool = False
-    canary: Canary | None = None
-    host_port: HostPort | None = None
-
-
-UNCHANGED = Verdict()
-
-
-class _NotAllowed(InvalidRequest):
-    """The wish is well formed, and not this namespace's to make."""
-
-
-class _Unknown(InvalidRequest):
-    def __init__(self, message: str, missing: Missing) -> None:
-        self.missing = missing
-        super().__init__(message)
-
-
-def one_line(message: str) -> str:
-    """A message as one printable line of bounded length, whatever the values in it hold."""
-    if not message.isprintable():
-        message = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
-    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
 
 
 def is_enabled(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
@@ -180,10 +109,10 @@ def _decide(pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Sna
                 enabled = True
             if enabled:
                 verdict = _admit_enabled(pod, labels, annotations, namespace=namespace, seed=seed, snapshot=snapshot)
-        except _Unknown as error:
+        except Unknown as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error)), error.missing))
-        except _NotAllowed as error:
-            return _forbidden(str(error))
+        except NotAllowed as error:
+            return forbidden(str(error))
         except InvalidRequest as error:
             return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
     if not verdict.admitted:
@@ -202,7 +131,7 @@ def _asks_native(pod: Mapping[str, Json], snapshot: Snapshot) -> bool:
 def _is_migrated(labels: Mapping[str, str], namespace: str, snapshot: Snapshot, migration: Migration) -> bool:
     found = snapshot.namespace(namespace) if needs_namespace(migration.auto) else None
     if found is None and needs_namespace(migration.auto):
-        raise _Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
+        raise Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
     namespace_labels = found.metadata.labels if found is not None else {}
     return is_migrated(migration.auto, labels=labels, namespace=namespace, namespace_labels=namespace_labels)
 
@@ -221,7 +150,7 @@ def _native_verdict(pod: Mapping[str, Json], verdict: Verdict, *, placed_by_us: 
             return forged_annotation(annotations, key)
     if _mapping(metadata.get("labels")).get(keys.COMPONENT) == "worker":
         # Everyone downstream takes the label as the word of admission.
-        return _forbidden(
+        return forbidden(
             f"label {keys.COMPONENT}: wanted it unset, found 'worker': set label {keys.ENABLED}: \"true\" and "
             "annotations that ask for a GPU, and the system sets it"
         )
@@ -241,15 +170,6 @@ def _carried(labels: Mapping[str, str], annotations: Mapping[str, str]) -> set[s
     if labels.get(keys.HOST_PORT) == "auto":
         found.add(keys.PORT_NUMBER)
     return found
-
-
-def forged_annotation(annotations: Mapping[str, str], key: str) -> Verdict:
-    """The verdict about a new pod that has an annotation only the system may write."""
-    return _forbidden(f"annotation {key}: wanted it unset, found {annotations[key]!r}: only the system writes it")
-
-
-def _forbidden(message: str) -> Verdict:
-    return Verdict(denial=Denial(FORBIDDEN, one_line(message)))
 
 
 def _admit_enabled(
@@ -370,7 +290,7 @@ def _profile(wishes: PodWishes, namespace: str, snapshot: Snapshot) -> WorkloadP
         return None
     profile = snapshot.profile(namespace, name)
     if profile is None:
-        raise _Unknown(
+        raise Unknown(
             f"annotation {keys.WORKLOAD_PROFILE}: wanted a WorkloadProfile of namespace {namespace}, found {name!r}, "
             "which does not exist",
             Missing(r.WORKLOAD_PROFILES, namespace, name),
@@ -381,7 +301,7 @@ def _profile(wishes: PodWishes, namespace: str, snapshot: Snapshot) -> WorkloadP
 def _allowed_pools(namespace: str, snapshot: Snapshot) -> AllowedPools:
     found = snapshot.namespace(namespace)
     if found is None:  # no cache may open what a namespace's annotation closes
-        raise _Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
+        raise Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
     return allowed_pools(found)
 
 
@@ -390,20 +310,20 @@ def _pool(wishes: PodWishes, profile: WorkloadProfile | None, snapshot: Snapshot
     if not name and profile is not None:
         name, source = profile.spec.pool_name, f"WorkloadProfile {profile.key}: poolName"
     if name and not allowed.allows(name):
-        raise _NotAllowed(allowed.refusal(source, repr(name)))
+        raise NotAllowed(allowed.refusal(source, repr(name)))
     if not name and allowed.names is not None:
         name, source = _pool_of_namespace(allowed, snapshot), f"namespace {allowed.namespace}: {keys.ALLOWED_POOLS}"
     if name:
         pool = snapshot.pool(name)
         if pool is None:
-            raise _Unknown(
+            raise Unknown(
                 f"{source}: wanted an existing GPUPool, found {name!r}: gpu pool({name}) does not exist",
                 Missing(r.GPU_POOLS, "", name),
             )
         return pool
     pool = snapshot.default_pool()
     if pool is None:
-        raise _Unknown(
+        raise Unknown(
             f"annotation {keys.GPU_POOL}: wanted the name of a GPUPool, found none, and gpu pool not found that is "
             f"annotated {keys.IS_DEFAULT_POOL}: name one of `kubectl get gpupools`",
             Missing(r.GPU_POOLS, "", ""),
@@ -418,7 +338,7 @@ def _pool_of_namespace(allowed: AllowedPools, snapshot: Snapshot) -> str:
         return default.metadata.name
     name = allowed.only()
     if name is None:
-        raise _NotAllowed(allowed.refusal(f"annotation {keys.GPU_POOL}", "none"))
+        raise NotAllowed(allowed.refusal(f"annotation {keys.GPU_POOL}", "none"))
     return name
 
 

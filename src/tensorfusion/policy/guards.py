@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
-from tensorfusion.policy.admission import BAD_REQUEST, Denial, one_line
 from tensorfusion.policy.resize import resize_of, wish_of
+from tensorfusion.policy.verdict import BAD_REQUEST, Denial, one_line
 
 FORBIDDEN = 403
 CONFLICT = 409

@@ -17,10 +17,10 @@ from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
-from tensorfusion.policy.admission import Snapshot
 from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.quota_status import effective_quota
 from tensorfusion.policy.resolve import DeviceCapacity, capacity_of
+from tensorfusion.policy.verdict import Snapshot
 from tensorfusion.runtime.informer import Change, Informer
 from tensorfusion.units import Rounding, to_gflops
 

@@ -12,8 +12,8 @@ from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.policy.admission import BAD_REQUEST, FORBIDDEN, one_line
 from tensorfusion.policy.resize import edited, in_words, resize_of, turned_back, wish_of
+from tensorfusion.policy.verdict import BAD_REQUEST, FORBIDDEN, one_line
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse
 
 Judge: TypeAlias = Callable[[str, GpuRequest], str | None]

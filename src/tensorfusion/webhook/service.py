@@ -25,16 +25,7 @@ from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
-from tensorfusion.policy.admission import (
-    Denial,
-    Missing,
-    Snapshot,
-    Verdict,
-    admit,
-    forged_annotation,
-    left_native,
-    one_line,
-)
+from tensorfusion.policy.admission import admit, left_native
 from tensorfusion.policy.canary import Canary, reservation_id
 from tensorfusion.policy.guards import (
     CONFLICT,
@@ -50,6 +41,7 @@ from tensorfusion.policy.guards import (
 from tensorfusion.policy.host_ports import DEFAULT_RANGE, HostPort
 from tensorfusion.policy.migration import NO_MIGRATION, Migration
 from tensorfusion.policy.patches import Patch
+from tensorfusion.policy.verdict import Denial, Missing, Snapshot, Verdict, forged_annotation, one_line
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.metrics import counter, histogram
