@@ -97,3 +97,15 @@ def test_orphans_are_found_without_process_files_and_strangers_are_not_taken_for
         for process in (api, control, node, *strangers):
             process.kill()
             process.communicate()
+
+
+def test_whoever_holds_the_folder_is_seen_until_it_lets_go(tmp_path: Path) -> None:
+    import fcntl
+
+    folder = Folder(tmp_path)
+    folder.prepare()
+    assert not folder.held()
+    with folder.hold_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert folder.held()
+    assert not folder.held()

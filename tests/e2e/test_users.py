@@ -78,6 +78,8 @@ def test_a_tenant_with_quota_and_user_in_one_step_runs_a_pod(cluster: Cluster, t
     assert "1 Pending, 1 Running" in ann.program("status").stdout
     explained = ann.program("explain", "pod", "over", "--namespace", team, "--address", cluster.http).stdout
     assert "quota" in explained
+    other = ann.program("explain", "pod", "x", "--namespace", "default", "--address", cluster.http, check=False)
+    assert 'cannot get pod "x" in the namespace "default"' in other.stderr
 
 
 def test_the_roles_allow_what_they_say(kubectl: Cluster, namespace: str, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tensorfusion.model import keys
 
@@ -77,6 +79,27 @@ def test_an_empty_list_allows_no_pool(pools: Any) -> None:
         denial = pools.decide(pod(vram_request="1Gi", **wishes)).denial
         assert denial.code == 403
         assert "may use none" in denial.message
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    allowed=st.none() | st.lists(st.sampled_from(["a", "b", "main", "gone", ""]), max_size=4),
+    wish=st.none() | st.sampled_from(["a", "b", "main", "gone"]),
+    default=st.booleans(),
+)
+def test_no_pod_is_ever_admitted_to_a_pool_outside_the_list(
+    world: Any, allowed: list[str] | None, wish: str | None, default: bool
+) -> None:
+    world.pools.clear()
+    for name in ("main", "a", "b"):
+        world.add_pool(name, default=default and name == "main")
+    world.allowed = None if allowed is None else ",".join(allowed)
+    verdict = world.decide(pod(vram_request="1Gi", **({"gpupool": wish} if wish else {})))
+    if verdict.denial is None:
+        labels = world.admitted(pod(vram_request="1Gi", **({"gpupool": wish} if wish else {})))["metadata"]["labels"]
+        chosen = labels[keys.GPU_POOL]
+        assert allowed is None or chosen in allowed
+        assert wish in (None, chosen)
 
 
 def test_an_allowed_pool_that_does_not_exist_is_said_to_be_missing(pools: Any) -> None:

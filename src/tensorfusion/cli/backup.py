@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tensorfusion.cli.session import embedded_folder
+from tensorfusion.cli.folder import Folder, default_folder
 
 
 @click.command("backup")
@@ -24,7 +24,7 @@ def command(file: Path, data: Path | None) -> None:
     """
     from tensorfusion.embedded.cluster_backup import backup_cluster
 
-    folder = embedded_folder(None, data)
+    folder = Folder((data or default_folder()).absolute())
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     backup_cluster(folder.root, file.absolute(), version=version("tensorfusion"), created=now)
     click.echo(f"{file} written: {file.stat().st_size / 1024:.0f} KiB, everything of {folder.root} as of {now}")
