@@ -18,6 +18,7 @@ from tensorfusion.model.resources import (
     RESOURCE_CLAIMS,
     SERVICES,
 )
+from tensorfusion.telemetry.metrics import RECONCILES
 
 
 @pytest.fixture
@@ -141,6 +142,23 @@ async def test_a_claim_that_is_still_reserved_stays(world: World) -> None:
         world.api.change(RESOURCE_CLAIMS, name, {"status": {"reservedFor": None}}, namespace=NAMESPACE)
         await world.advance(2)
         assert world.api.objects(RESOURCE_CLAIMS) == []
+
+
+async def test_pods_of_a_replica_set_are_no_work_for_the_controllers_of_other_kinds(world: World) -> None:
+    others = ("job", "cronjob", "statefulset", "daemonset", "endpoints", "disruption", "resourceclaim")
+
+    def passes() -> float:
+        return sum(RECONCILES.labels(name, "ok")._value.get() for name in others)
+
+    world.job()
+    async with world.running():
+        await world.advance(4)
+        before = passes()
+        world.replica_set(5)
+        await world.advance(4)
+        world.resize(0)
+        await world.advance(4)
+        assert passes() == before
 
 
 async def test_endpoints_are_written_once_and_changed_only_by_what_they_show(world: World) -> None:

@@ -167,8 +167,7 @@ class JobController:
             ending = completed_now(job, found, live)
         new = next_status(job, found, ending if live == 0 else None, active=max(0, live), now=now)
         await self._write(job, status, new)
-        for pod in found.releasable:
-            await self.let_go(pod)
+        await self._let_go_of(found.releasable)
         if failure is not None and failure.retryable:
             raise failure
         waits = [held_off, *waiting.values(), REFUSED_PAUSE if failure is not None else 0.0]
@@ -281,6 +280,24 @@ class JobController:
         except NotFound:
             return DONE
         return DONE
+
+    async def _let_go_of(self, pods: Sequence[Pod]) -> None:
+        """Take the finalizer off many pods, some at a time.
+
+        Raises:
+            ApiError: the first that failed; the others of its batch were let go.
+        """
+
+        async def attempt(pod: Pod) -> ApiError | None:
+            try:
+                await self.let_go(pod)
+            except ApiError as error:
+                return error
+            return None
+
+        failure = await in_batches(pods, attempt)
+        if failure is not None:
+            raise failure
 
     async def let_go(self, pod: Pod) -> None:
         """Take the finalizer off a pod.
