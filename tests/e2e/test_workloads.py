@@ -154,6 +154,32 @@ def test_a_daemon_set_runs_on_every_node_also_on_cordoned_ones(kubectl: Cluster,
     eventually(lambda: get(kubectl, namespace, "node", "cpu-0")["spec"].get("taints"), until=lambda left: not left)
 
 
+def test_a_drain_moves_pods_as_their_budget_allows_and_leaves_daemons(kubectl: Cluster, namespace: str) -> None:
+    budget = {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    web = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web"}]}}
+    agent = {"metadata": {"labels": {"app": "agent"}}, "spec": {"containers": [{"name": "agent", "image": "agent"}]}}
+    deployment = {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": web}
+    daemons = {"selector": {"matchLabels": {"app": "agent"}}, "template": agent}
+    apply(
+        kubectl,
+        namespace,
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": budget},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": deployment},
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": daemons},
+    )
+    kubectl.kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=60s")
+    kubectl.kubectl("rollout", "status", "-n", namespace, "ds/agent", "--timeout=60s")
+    selected = ["--pod-selector", "app in (web,agent)"]
+    try:
+        kubectl.kubectl("drain", "cpu-0", "--ignore-daemonsets", "--timeout=60s", *selected)
+        kubectl.kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=60s")
+        pods = get(kubectl, namespace, "pods")["items"]
+        here = {pod["metadata"]["labels"]["app"] for pod in pods if pod["spec"]["nodeName"] == "cpu-0"}
+        assert here == {"agent"}
+    finally:
+        kubectl.kubectl("uncordon", "cpu-0")
+
+
 def test_a_disruption_budget_follows_its_deployment(kubectl: Cluster, namespace: str) -> None:
     budget = {"maxUnavailable": "50%", "selector": {"matchLabels": {"app": "web"}}}
     pod = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web"}]}}
