@@ -107,7 +107,7 @@ _WORKLOADS_RULES = [
 ]
 
 _PROCESS_NODE_RULES = [
-    _rule("", ["nodes"], ["create", "patch"]),
+    _rule("", ["nodes"], ["get", "create", "patch"]),
     _rule("", ["nodes/status"], ["patch"]),
     _rule("", ["pods"], [*_READ, "delete"]),
     _rule("", ["pods/status"], ["patch"]),

@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from tensorfusion.embedded.processes.fields import expand, field_value, resource_value
 from tensorfusion.embedded.processes.images import Images, bare_name, find_program
 from tensorfusion.embedded.processes.logs import LogOptions, read_log
-from tensorfusion.embedded.processes.machine import node_name
+from tensorfusion.embedded.processes.machine import node_name, own_name
 from tensorfusion.embedded.processes.podstatus import Facts, pod_status
 from tensorfusion.embedded.processes.restarts import BackOff, Timing, starts_again
 from tensorfusion.embedded.processes.users import Users
 from tensorfusion.embedded.processes.waiting import Waiting
+from tensorfusion.errors import ConfigError
+from tensorfusion.model.keys import RUN, RUN_PROCESS
+from tensorfusion.model.resources import NODES
+from tensorfusion.testing.node_world import NodeWorld
 
 NOW = "2026-01-01T00:00:00Z"
 
@@ -156,6 +160,18 @@ def test_the_nodes_name_is_one_that_a_node_may_have() -> None:
     name = node_name()
     assert name == name.lower()
     assert 0 < len(name) <= 63
+
+
+async def test_the_node_takes_no_name_that_is_somebody_elses() -> None:
+    world = NodeWorld()
+    assert await own_name(world.client) == node_name()
+    world.api.seed(NODES, {"metadata": {"name": node_name(), "labels": {RUN: RUN_PROCESS}}})
+    assert await own_name(world.client) == node_name()
+    await world.change(NODES, node_name(), {"metadata": {"labels": {RUN: None}}})
+    assert await own_name(world.client) == "local"
+    world.api.seed(NODES, {"metadata": {"name": "local"}})
+    with pytest.raises(ConfigError, match="rename them in the fleet file"):
+        await own_name(world.client)
 
 
 # --- logs ---

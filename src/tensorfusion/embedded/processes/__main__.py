@@ -67,7 +67,7 @@ async def run(data: Path, *, timing: Timing | None = None, stop: asyncio.Event |
         manager = Manager(client, clock=clock)
         recorder = EventRecorder(client, component="process-node", clock=clock)
         places = Places.of(data, own_users=own_users)
-        own = machine.Machine(client, machine.node_name(), own_users=own_users, clock=clock)
+        own = machine.Machine(client, await machine.own_name(client), own_users=own_users, clock=clock)
         view = NodeView(
             own,
             manager.informer(SERVICES, ServiceInfo),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tensorfusion.clock import Clock, micro_timestamp, timestamp
 from tensorfusion.embedded.processes.users import COUNT, FIRST
-from tensorfusion.errors import AlreadyExists, ApiError, NotFound
+from tensorfusion.errors import AlreadyExists, ApiError, ConfigError, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
+from tensorfusion.model.core import Node
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import LEASES, NODES
 from tensorfusion.telemetry.logs import get_logger
@@ -20,6 +21,7 @@ _LEASES = "kube-node-lease"
 _LEASE_EVERY, _LEASE_SECONDS = 10.0, 40
 _RESERVED = 512 << 20
 _PODS = "110"
+_FALLBACK = "local"
 
 log = get_logger(__name__)
 
@@ -28,7 +30,25 @@ def node_name() -> str:
     """This machine's host name as a Node may be called, or ``local``."""
     name = socket.gethostname().lower().rstrip(".")
     fits = 0 < len(name) <= 63 and all(part and part.strip("-") == part for part in name.split("."))
-    return name if fits and all(letter.isalnum() or letter in "-." for letter in name) and name.isascii() else "local"
+    return name if fits and all(letter.isalnum() or letter in "-." for letter in name) and name.isascii() else _FALLBACK
+
+
+async def own_name(client: Api) -> str:
+    """The name of this machine's Node: one that is free, or was ours before.
+
+    Raises:
+        ConfigError: simulated nodes have all names that it could have.
+    """
+    names = dict.fromkeys((node_name(), _FALLBACK))
+    for name in names:
+        try:
+            found = await client.get(NODES, Node, name)
+        except NotFound:
+            return name
+        if found.metadata.labels.get(keys.RUN) == keys.RUN_PROCESS:
+            return name
+    taken = " and ".join(names)
+    raise ConfigError(f"the process node cannot be called {taken}: other nodes are: rename them in the fleet file")
 
 
 class Machine:
