@@ -683,3 +683,14 @@ def test_a_model_of_a_provider_config_is_asked_for_by_its_drivers_name(world, po
     stored = world.admitted(pod(gpu_model="B300", tflops_limit="10"))
     assert stored["metadata"]["annotations"][keys.GPU_MODEL] == "NVIDIA B300 SXM6"
     assert world.admitted(stored) == stored
+
+
+def test_the_switch_written_as_an_annotation_counts_with_a_warning(world, pod) -> None:
+    verdict = world.decide(pod(enabled=False, tflops_limit="10", annotations={keys.ENABLED: "true"}))
+    assert verdict.admitted
+    assert f"annotation {keys.ENABLED}: it is a label; write it under metadata.labels" in verdict.warnings
+
+
+def test_the_label_false_goes_before_the_annotation(world, pod) -> None:
+    off = pod(enabled=False, labels={keys.ENABLED: "false"}, annotations={keys.ENABLED: "true"}, tflops_limit="10")
+    assert not world.decide(off).admitted

@@ -61,8 +61,13 @@ _PRIORITY_CLASSES = {QoS.HIGH: keys.PRIORITY_CLASS_HIGH, QoS.CRITICAL: keys.PRIO
 
 
 def is_enabled(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
-    """Whether a pod wants a share: by its label, or by asking for DRA; the label "false" switches off."""
+    """Whether a pod wants a share: by its label, by asking for DRA, or by an annotation of the label's name.
+
+    The label "false" switches off whatever the annotations say.
+    """
     label = labels.get(keys.ENABLED)
+    if label is None and annotations.get(keys.ENABLED) == "true":
+        return True
     return label == "true" or (label != "false" and annotations.get(keys.DRA_ENABLED) == "true")
 
 
@@ -407,6 +412,8 @@ def _unused(
 ) -> list[str]:
     """Warnings about parts of a wish that are kept on the pod but not carried out."""
     warnings = []
+    if keys.ENABLED in annotations:
+        warnings.append(f"annotation {keys.ENABLED}: it is a label; write it under metadata.labels")
     if wishes.dra_enabled:
         warnings.append(
             f"annotation {keys.DRA_ENABLED}: DRA fields are kept; the pod is placed by {keys.SCHEDULER_NAME}"
