@@ -271,3 +271,47 @@ def test_a_drain_evicts_pods_within_their_budget(kubectl, api, make_pod) -> None
     allow(1)
     assert f"node/{node} drained" in kubectl(*drain, "--timeout=20s")
     assert api.get(f"/api/v1/nodes/{node}")["spec"]["unschedulable"] is True
+
+
+def test_a_deployment_is_applied_server_side_after_it_was_applied_client_side(kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=DEPLOYMENT)
+    changed = DEPLOYMENT.replace("replicas: 1", "replicas: 2")
+    assert kubectl("apply", "--server-side", "-f", "-", stdin=changed) == "deployment.apps/web serverside-applied\n"
+    shown = kubectl("get", "deploy", "web", "-o", "yaml", "--show-managed-fields")
+    assert "manager: kubectl\n" in shown
+    assert "manager: kubectl-client-side-apply" not in shown  # kubectl moved its fields over
+    assert "managedFields" not in kubectl("get", "deploy", "web", "-o", "yaml")
+    without_env = changed.replace(', env: [{name: A, value: "1"}]', "")
+    kubectl("apply", "--server-side", "-f", "-", stdin=without_env)
+    assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.template.spec.containers[0].env}") == ""
+    assert kubectl("apply", "-f", "-", stdin=without_env) == "deployment.apps/web configured\n"
+
+
+def test_a_conflict_is_told_and_can_be_forced(kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT)
+    kubectl("scale", "deploy/web", "--replicas=5")
+    told = kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT, fails=True)
+    assert 'conflict with "kubectl" with subresource "scale" using apps/v1: .spec.replicas' in told
+    assert "--force-conflicts" in told
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=DEPLOYMENT)
+    assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}") == "1"
+
+
+@pytest.mark.skipif(shutil.which("diff", path="/usr/bin:/bin") is None, reason="kubectl diff needs diff")
+def test_differences_are_shown_before_they_are_applied_server_side(kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT)
+    assert kubectl("diff", "--server-side", "-f", "-", stdin=DEPLOYMENT) == ""
+    shown = kubectl(
+        "diff", "--server-side", "-f", "-", stdin=DEPLOYMENT.replace("replicas: 1", "replicas: 3"), fails=True
+    )
+    assert "-  replicas: 1\n+  replicas: 3\n" in shown
+
+
+def test_custom_objects_are_applied_server_side(kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", "-", stdin=CRD)
+    kubectl("wait", "--for=condition=Established", "crd/gizmos.kubectl.example.com", "--timeout=10s")
+    assert kubectl("apply", "--server-side", "-f", "-", stdin=GIZMO % 1).endswith("serverside-applied\n")
+    kubectl("patch", "gizmo", "g", "--type=merge", "-p", '{"spec":{"size":2}}')
+    told = kubectl("apply", "--server-side", "-f", "-", stdin=GIZMO % 1, fails=True)
+    assert 'conflict with "kubectl-patch" using kubectl.example.com/v1: .spec.size' in told
+    kubectl("delete", "crd", "gizmos.kubectl.example.com")

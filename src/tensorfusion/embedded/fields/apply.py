@@ -79,7 +79,7 @@ def apply(
     before = next((entry for entry in entries if entry.identity == mine.identity), None)
     others = [entry for entry in entries if entry.identity != mine.identity]
     result = merged(live, config, version.kind)
-    if before is not None:
+    if before is not None and _dropped(before, mine):
         result = _pruned(result, before, [*others, mine], version_of)
     versions = _versions(live, result, version_of)
     if not force:
@@ -100,6 +100,11 @@ def _dated(mine: Entry, before: Entry | None, *, changed: bool) -> Entry:
         return mine
     time = before.time if before is not None else None
     return Entry(mine.manager, mine.operation, mine.api_version, mine.fields_type, mine.fields, time, mine.subresource)
+
+
+def _dropped(before: Entry, mine: Entry) -> bool:
+    """Whether something may have to go: mostly the same fields are applied again, and then nothing does."""
+    return before.api_version != mine.api_version or bool(difference(before.fields, mine.fields))
 
 
 def _pruned(result: Raw, before: Entry, entries: Sequence[Entry], version_of: VersionOf) -> Raw:

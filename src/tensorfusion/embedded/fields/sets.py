@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from json.encoder import encode_basestring as _quoted
 from typing import Any, TypeAlias
 
+import msgspec
+
 Fields: TypeAlias = dict[str, Any]  # Any: again Fields
 Path: TypeAlias = tuple[str, ...]
 """Path elements as the keys of a set write them."""
@@ -25,7 +27,6 @@ SELF = "."
 LEAF: Fields = {}
 """A member with nothing under it. Shared, and never changed."""
 
-_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _INDEX = re.compile(r"-?[0-9]{1,18}").fullmatch
 _DEEPEST = 128
 
@@ -158,7 +159,7 @@ def value_text(value: object) -> str:
     """A plain value, or an object of them, as field sets and messages write it."""
     if type(value) is str:
         return _quoted(value)
-    return _encoded(value)
+    return msgspec.json.encode(value).decode()
 
 
 def parse_fields(value: object) -> Fields:
