@@ -11,7 +11,7 @@ ledger that follows the pods themselves; so it is taken off as soon as a worker 
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,8 +37,6 @@ from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 
-_OWNER = "operator/workload-owner"
-_HELD = "operator/held-worker"
 _EVIDENCE_SECONDS = 10.0
 _MOST_AT_ONCE = 50
 _SUFFIX = 5
@@ -73,10 +71,9 @@ class WorkerPods:
         self._clock = clock
         self._recorder = EventRecorder(manager.client, component="tensorfusion-operator", clock=clock)
         manager.add_task("worker-events", self._recorder.run)
-        pods = manager.informer(r.PODS, Pod)
-        pods.add_index(_OWNER, lambda pod: _owner_uid(pod.metadata))
-        self._pods = pods.cache
-        pods.subscribe(self._on_pod)
+        self._owned: dict[str, dict[str, Pod]] = {}
+        """Workers by the uids of their workload and their own. Not an index of the cache: most pods are no workers."""
+        manager.informer(r.PODS, Pod).subscribe(self._on_pod)
         self._expected: dict[str, Expected] = {}
         """By the workload's uid."""
         self._ask: Callable[[Key], None] = lambda _: None
@@ -91,7 +88,7 @@ class WorkerPods:
 
     async def keep(self, workload: TensorFusionWorkload, pool: GPUPool | None) -> Kept:
         """One pass: delete what is too much or outdated, create what is missing."""
-        owned = list(self._pods.by_index(_OWNER, workload.metadata.uid))
+        owned = list(self._owned.get(workload.metadata.uid, {}).values())
         active = [pod for pod in owned if is_active(pod)]
         kept = Kept(_counts(owned, active))
         try:
@@ -181,9 +178,16 @@ class WorkerPods:
 
     def _on_pod(self, change: Change[Pod]) -> None:
         pod = change.new or change.old
-        owner = pod.metadata.controller if pod is not None else None
+        owner = pod.metadata.controller if pod is not None and pod.metadata.owner_references else None
         if pod is None or owner is None or owner.kind != r.TENSOR_FUSION_WORKLOADS.kind:
             return
+        owned = self._owned.setdefault(owner.uid, {})
+        if change.old is not None and (change.new is None or change.old.metadata.uid != change.new.metadata.uid):
+            owned.pop(change.old.metadata.uid, None)
+        if change.new is not None:
+            owned[change.new.metadata.uid] = change.new
+        if not owned:
+            del self._owned[owner.uid]
         expected = self._expected.get(owner.uid)
         if expected is not None:
             expected.seen(pod.metadata.name)
@@ -196,7 +200,6 @@ class WorkerRelease:
     def __init__(self, manager: Manager) -> None:
         self._client: Api = manager.client
         pods = manager.informer(r.PODS, Pod)
-        pods.add_index(_HELD, lambda pod: ("held",) if _is_held(pod.metadata) else ())
         self._pods = pods.cache
         pods.subscribe(self._on_pod)
         self._ask: Callable[[Key], None] = lambda _: None
@@ -207,7 +210,7 @@ class WorkerRelease:
 
     def held(self) -> list[Key]:
         """Every worker that is being deleted and waits for its release."""
-        return [pod.key for pod in self._pods.by_index(_HELD, "held")]
+        return [key for key, pod in self._pods.items() if pod.metadata.finalizers and _is_held(pod.metadata)]
 
     async def reconcile(self, key: Key) -> Result:
         pod = self._pods.get(key)
@@ -222,11 +225,6 @@ class WorkerRelease:
     def _on_pod(self, change: Change[Pod]) -> None:
         if change.new is not None and change.new.metadata.finalizers and _is_held(change.new.metadata):
             self._ask(change.key)
-
-
-def _owner_uid(meta: Meta) -> Iterable[str]:
-    owner = meta.controller
-    return (owner.uid,) if owner is not None and owner.kind == r.TENSOR_FUSION_WORKLOADS.kind else ()
 
 
 def _is_held(meta: Meta) -> bool:
