@@ -10,18 +10,26 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "scheduling"))
 
-from _fixture import devices, nodes, pod, pool, warm_up
+from _fixture import GIB, POOL, devices, nodes, pod, pool, warm_up
 from _report import Row, report
 from naive_placement import NaiveWorld
+from tensorfusion.model.partitions import profile_of
+from tensorfusion.model.provider_config import ProviderConfig
+from tensorfusion.model.provider_defaults import provider_specs
+from tensorfusion.model.providers import Providers
+from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.partitions import Layout, cut, held_sorted
 from tensorfusion.scheduling.state import State
 
 UPSTREAM_US = 26_800.0
+A100 = "NVIDIA A100-SXM4-80GB"
 
 
 def main() -> None:
@@ -68,7 +76,37 @@ def main() -> None:
         )
         for percent in (50, 99)
     ]
-    report(rows, arguments.json)
+    report([*rows, partitioned_row(arguments.nodes, arguments.devices)], arguments.json)
+
+
+def partitioned_row(node_count: int, device_count: int) -> Row:
+    """Decisions about hardware partitions; peer: the same question asked of every device, one after the other."""
+    configs = [ProviderConfig(spec=spec) for spec in provider_specs().values()]
+    profile = profile_of(Providers(configs), vendor="NVIDIA", model=A100)
+    assert profile is not None
+    state = State()
+    state.upsert_pool(pool())
+    for node in nodes(node_count):
+        state.upsert_node(node)
+    for device in devices(device_count, device_count // node_count):
+        state.upsert_device(replace(device, model=A100, isolation_mode=Isolation.PARTITIONED, profile=profile))
+    ours, theirs = [], []
+    for number in range(device_count):
+        form = ("1g.10gb", "2g.20gb", "3g.40gb", "1g.20gb", "")[number % 5]
+        request = GpuRequest(POOL, isolation=Isolation.PARTITIONED, partition=form, vram=0 if form else 15 * GIB)
+        one = PodFacts(f"part-{number}", "default", f"part-{number}", request=request)
+        started = time.perf_counter_ns()
+        placement = decide(state, one).placement
+        ours.append((time.perf_counter_ns() - started) / 1000)
+        if number % 100 == 0:
+            started = time.perf_counter_ns()
+            for device in state.devices():
+                held = held_sorted(list(device.partitions.values()))
+                cut(Layout(profile, device.compute, device.vram, held), request)
+            theirs.append((time.perf_counter_ns() - started) / 1000)
+        state.assume(one, placement)
+    parameters = {"nodes": node_count, "devices": device_count, "pods": len(ours)}
+    return Row("partition_p50_us", at(ours, 50), "us", "the same, device by device", at(theirs, 50), parameters)
 
 
 def measure(decide_one: Callable[[PodFacts], object], stream: list[PodFacts]) -> list[float]:

@@ -93,7 +93,18 @@ def test_a_device_is_cut_like_a_drivers_and_no_slot_twice() -> None:
         made.create_partition(card, small[7], pod_uid="p7")
     made.destroy_partitions("p3")
     made.destroy_partitions("p3")
-    with pytest.raises(DeviceRefused, match="are taken by nv-80g-1g-10gb"):
+    with pytest.raises(DeviceRefused, match="is taken by nv-80g-1g-10gb"):
         made.create_partition(card, small[2], pod_uid="other")
     made.create_partition(card, small[3], pod_uid="other")
     assert len(made.partitions(card)) == 7
+
+
+def test_an_isolation_group_holds_slices_of_one_kind() -> None:
+    made = SimulatedVendor(
+        devices_of("n", count=1, vendor="Ascend", model="Ascend 310P3", compute=22_000, vram=24 << 30)
+    )
+    (card,) = made.devices("n")
+    for pod_uid, form, group in (("a", "vir01", 0), ("b", "vir01", 0), ("c", "vir02", 1)):
+        made.create_partition(card, Partition(form, 1, 1, group=group), pod_uid=pod_uid)
+    with pytest.raises(DeviceRefused, match="is taken by vir01"):
+        made.create_partition(card, Partition("vir02", 1, 1, group=0), pod_uid="d")

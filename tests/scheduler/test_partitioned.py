@@ -81,3 +81,20 @@ async def test_templates_that_go_leave_partitions_as_they_are_and_give_out_no_mo
     world.api.change(PROVIDER_CONFIGS, "nvidia-provider", {"spec": specs["nvidia-provider"]})
     await world.settle(5)
     assert places(world, "b") == [("nv-80g-3g-40gb", 4, 8)]
+
+
+async def test_slices_of_ascend_devices_share_isolation_groups(world) -> None:
+    cards(world)
+    status = {"vendor": "Ascend", "gpuModel": "Ascend 310P3", "capacity": {"tflops": "22", "vram": "24Gi"}}
+    world.api.change(GPUS, "g0-0", {"status": status}, subresource="status")
+    for name, form in (("a", "vir01"), ("b", "vir01"), ("c", "vir02"), ("d", "vir04")):
+        worker(world, name, form)
+    await world.start()
+    await world.settle()
+    groups = {}
+    for name in "abcd":
+        for one in json.loads(world.pod(name)["metadata"]["annotations"].get(keys.PARTITIONS, "[]")):
+            groups[name] = one["isolationGroup"]
+            assert "slotStart" not in one
+    assert (groups["a"], groups["b"], groups["c"]) == (0, 0, 1)
+    assert groups.get("d") in (2, None), "AI CPUs may be used up"

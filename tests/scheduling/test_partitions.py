@@ -22,6 +22,7 @@ from tensorfusion.scheduling.facts import Placement, PodFacts, QuotaFacts
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.partitions import Layout, occupied
 from tensorfusion.scheduling.reasons import DeviceReason
+from tensorfusion.scheduling.simulate import simulate
 from tensorfusion.scheduling.state import State
 from worlds import GIB, TFLOPS, fleet, pod, run
 
@@ -184,6 +185,15 @@ def test_a_partition_without_a_recorded_slot_holds_the_first_place_that_fits() -
     lost = Partition("nv-80g-3g-40gb", 133_713, 40 * GIB)
     layout = Layout(profile(), 312_000, 80 * GIB, (lost, Partition("nv-80g-1g-10gb", 1, 1, start=0, length=1)))
     assert occupied(layout) == {0, 4, 5, 6, 7}
+
+
+def test_a_simulation_names_the_filters_for_partitions() -> None:
+    state = gpus(1, 2)
+    run(state, part("a", "7g.80gb"))
+    told = {stage.filter_name: (stage.before, stage.after) for stage in simulate(state, part("b", "1g.10gb")).stages}
+    assert told["PartitionTemplateFilter"] == (("n0-0", "n0-1"), ("n0-0", "n0-1"))
+    (left,) = told["PartitionPlacementFilter"][1]
+    assert left in ("n0-0", "n0-1")
 
 
 class TestAscend:

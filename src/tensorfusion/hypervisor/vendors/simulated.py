@@ -106,7 +106,7 @@ class SimulatedVendor:
             for other in cut.values():
                 if _overlap(other, partition):
                     raise DeviceRefused(
-                        f"device {device.object_name}: slots of partition {partition.form} are taken by {other.form}"
+                        f"device {device.object_name}: the place of partition {partition.form} is taken by {other.form}"
                     )
             cut[pod_uid] = partition
         place = partition.start if partition.start >= 0 else f"{partition.group}/{pod_uid}"
@@ -195,6 +195,7 @@ def _modes(vendor: str, partitions: int) -> frozenset[Isolation]:
 
 
 def _overlap(one: Partition, other: Partition) -> bool:
+    """Whether two partitions are in each other's way: on one slot, or of two kinds in one isolation group."""
     if one.start < 0 or other.start < 0:
-        return False
+        return one.group >= 0 and one.group == other.group and one.form != other.form
     return one.start < other.start + other.length and other.start < one.start + one.length
