@@ -42,7 +42,12 @@ def main() -> None:
 def told(server: Server, namespace: str, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     status, made = server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
     assert status == 201, made
-    return tell(steps, namespace, lambda *request: server.request(*request[:3], content_type=request[3]))
+
+    def send(method: str, path: str, body: Any, content_type: str) -> tuple[int, Any, list[str]]:
+        status, found = server.request(method, path, body, content_type=content_type)
+        return status, found, server.warnings
+
+    return tell(steps, namespace, send)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ STORIES: dict[str, list[dict[str, Any]]] = {
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TYPES = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
-Send = Callable[[str, str, Any, str], tuple[int, Any]]
-"""Method, path, body, content type; the answer's status and body."""
+Send = Callable[[str, str, Any, str], tuple[int, Any, list[str]]]
+"""Method, path, body, content type; the answer's status, body and Warning headers."""
 
 _OWN = frozenset({"managedFields", "selfLink", "resourceVersion"})
 _TIMES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -41,12 +41,15 @@ def tell(steps: list[dict[str, Any]], namespace: str, send: Send) -> list[dict[s
         method = next(name for name in METHODS if name in step)
         path = filled(step[method], kept)
         body = filled(step.get("body"), kept)
-        status, found = send(method, path, body, TYPES.get(step.get("type", ""), "application/json"))
+        status, found, warnings = send(method, path, body, TYPES.get(step.get("type", ""), "application/json"))
         if "keep" in step:
             kept[step["keep"]] = found
         if step.get("compare", True):
             body = comparable(found, namespace)
-            answers.append({"status": status, "body": causes_of(body) if step.get("loose") else body})
+            answer = {"status": status, "body": causes_of(body) if step.get("loose") else body}
+            if warnings:
+                answer["warnings"] = sorted(comparable(warnings, namespace))
+            answers.append(answer)
     return answers
 
 
@@ -124,9 +127,9 @@ def differences(found: Any, wanted: Any, path: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", STORIES)
 def test_a_story_has_the_answers_of_a_real_server(api: Any, name: str) -> None:
-    def send(method: str, path: str, body: Any, content_type: str) -> tuple[int, Any]:
+    def send(method: str, path: str, body: Any, content_type: str) -> tuple[int, Any, list[str]]:
         answer = api(method, path, body, content_type=content_type)
-        return answer.status, answer.body
+        return answer.status, answer.body, answer.warnings
 
     ours = tell(STORIES[name], api.namespace, send)
     found = [
