@@ -28,6 +28,8 @@ def describe_kinds(server: Server, served: list[str]) -> list[Json]:
         if "list" in entry["verbs"]:
             table = server.get(collection(entry), accept=TABLE)
             keep = ("name", "type", "format", "priority")
+            for warning in server.warnings:
+                entry["deprecation"] = warning.split('"', 1)[1].rstrip('"')
             entry["columns"] = [{key: column[key] for key in keep} for column in table["columnDefinitions"]]
     return entries
 

@@ -385,6 +385,7 @@ def _builtin(facts: Facts, types: Types, entry: Raw) -> Kind:
         keeps_status=entry["keepsStatus"],
         returns_deleted=entry.get("returnsDeleted", False),
         definition=entry["schema"],
+        deprecation=entry.get("deprecation", ""),
         view=view,
         resets=_resets(entry.get("resets", {})),
         _selectors=tuple(

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def told(server: Server, namespace: str, steps: list[dict[str, Any]]) -> list[di
         status, found = server.request(method, path, body, content_type=content_type)
         return status, found, server.warnings
 
-    return tell(steps, namespace, send)
+    return tell(steps, namespace, send, time.sleep)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,13 @@ _NAMESPACE = re.compile(r"\bNS\b")
 _PLACE = re.compile(r"\{(\w+)((?:\.[\w-]+)+)\}")
 
 
-def tell(steps: list[dict[str, Any]], namespace: str, send: Send) -> list[dict[str, Any]]:
-    """The answers to a story's steps, without what differs between any two servers."""
+def tell(
+    steps: list[dict[str, Any]], namespace: str, send: Send, pause: Callable[[float], None] = lambda seconds: None
+) -> list[dict[str, Any]]:
+    """The answers to a story's steps, without what differs between any two servers.
+
+    After a step with ``wait`` the teller pauses: the real server's quota admission looks at a cache. Ours needs none.
+    """
     kept: dict[str, Any] = {"here": namespace}
     answers = []
     for step in steps:
@@ -44,6 +49,7 @@ def tell(steps: list[dict[str, Any]], namespace: str, send: Send) -> list[dict[s
         status, found, warnings = send(method, path, body, TYPES.get(step.get("type", ""), "application/json"))
         if "keep" in step:
             kept[step["keep"]] = found
+        pause(step.get("wait", 0))
         if step.get("compare", True):
             body = comparable(found, namespace)
             answer = {"status": status, "body": causes_of(body) if step.get("loose") else body}
