@@ -22,7 +22,7 @@ from cluster import Cluster, embedded_cluster, eventually
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, ServerError
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
-from tensorfusion.model.resources import CONFIG_MAPS, GPUS, NAMESPACES, PODS
+from tensorfusion.model.resources import CONFIG_MAPS, GPUS, JOBS, NAMESPACES, PODS
 from test_road import gpu_pod
 
 NAMESPACE = "kills"
@@ -211,3 +211,31 @@ def test_nothing_acknowledged_is_lost_by_kill_9(own: Cluster, victims: list[str]
 
     eventually(all_placed, patience=60)
     check(own, journal)
+
+
+def test_a_job_counts_each_pod_once_though_its_controller_is_killed(own: Cluster) -> None:
+    template = {
+        "metadata": {"annotations": {"simulated.tensor-fusion.ai/run-for": "0s"}},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "c"}]},
+    }
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "counted"},
+        "spec": {"completions": 30, "parallelism": 6, "template": template},
+    }
+    own.run(lambda client: client.create(JOBS, job, namespace=NAMESPACE))
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = own.run(lambda client: client.get(JOBS, dict, "counted", namespace=NAMESPACE))["status"]
+        return found
+
+    eventually(status, until=lambda now: now.get("succeeded", 0) > 0, patience=60)
+    pid = own.folder.pid("control")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    ended = eventually(status, until=lambda now: bool(now.get("completionTime")), patience=90)
+    assert (ended["succeeded"], ended.get("failed", 0)) == (30, 0)
+    pods = own.run(lambda client: client.list(PODS, dict, namespace=NAMESPACE, labels="job-name=counted")).items
+    assert [pod["status"]["phase"] for pod in pods] == ["Succeeded"] * 30
+    assert not any(pod["metadata"].get("finalizers") for pod in pods)
