@@ -172,3 +172,18 @@ async def test_a_new_leader_goes_on_and_changes_nothing_that_is_right(cluster) -
     cluster.leading = True
     await cluster.passes(3)
     assert {pod["metadata"]["name"] for pod in workers(cluster)} == before
+
+
+async def test_a_worker_that_is_taken_out_of_its_workload_is_replaced_and_left_alone(cluster) -> None:
+    workload(cluster, replicas=1)
+    await cluster.passes(3)
+    admit(cluster)
+    (first,) = [pod["metadata"]["name"] for pod in workers(cluster)]
+    cluster.api.change(r.PODS, first, {"metadata": {"ownerReferences": None}}, namespace="team")
+    await cluster.passes(3)
+    names = {pod["metadata"]["name"] for pod in workers(cluster)}
+    assert len(names) == 2
+    assert first in names
+    change(cluster, replicas=0)
+    await cluster.passes(3)
+    assert [pod["metadata"]["name"] for pod in workers(cluster)] == [first]

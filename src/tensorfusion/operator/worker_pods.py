@@ -24,7 +24,7 @@ from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.core import Pod
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.meta import Key, Meta, Raw
+from tensorfusion.model.meta import Key, Meta, OwnerReference, Raw
 from tensorfusion.model.workload import TensorFusionWorkload
 from tensorfusion.policy.canary import is_active
 from tensorfusion.policy.expected import Expected
@@ -177,21 +177,22 @@ class WorkerPods:
         self._recorder.record(reference, type_=type_, reason=reason, message=message)
 
     def _on_pod(self, change: Change[Pod]) -> None:
-        pod = change.new or change.old
-        owner = pod.metadata.controller if pod is not None and pod.metadata.owner_references else None
-        if pod is None or owner is None or owner.kind != r.TENSOR_FUSION_WORKLOADS.kind:
-            return
-        owned = self._owned.setdefault(owner.uid, {})
-        if change.old is not None and (change.new is None or change.old.metadata.uid != change.new.metadata.uid):
-            owned.pop(change.old.metadata.uid, None)
-        if change.new is not None:
-            owned[change.new.metadata.uid] = change.new
-        if not owned:
-            del self._owned[owner.uid]
-        expected = self._expected.get(owner.uid)
-        if expected is not None:
-            expected.seen(pod.metadata.name)
-        self._ask(Key(pod.metadata.namespace, owner.name))
+        old, new = change.old, change.new
+        before, after = _owner_of(old), _owner_of(new)
+        if old is not None and before is not None:
+            owned = self._owned.get(before.uid, {})
+            owned.pop(old.metadata.uid, None)
+            if not owned:
+                self._owned.pop(before.uid, None)
+        if new is not None and after is not None:
+            self._owned.setdefault(after.uid, {})[new.metadata.uid] = new
+        for owner in (before, after):
+            if owner is None:
+                continue
+            expected = self._expected.get(owner.uid)
+            if expected is not None:
+                expected.seen(change.key.name)
+            self._ask(Key(change.key.namespace, owner.name))
 
 
 class WorkerRelease:
@@ -225,6 +226,14 @@ class WorkerRelease:
     def _on_pod(self, change: Change[Pod]) -> None:
         if change.new is not None and change.new.metadata.finalizers and _is_held(change.new.metadata):
             self._ask(change.key)
+
+
+def _owner_of(pod: Pod | None) -> OwnerReference | None:
+    """The workload whose worker the pod is; None for most pods."""
+    if pod is None or not pod.metadata.owner_references:
+        return None
+    owner = pod.metadata.controller
+    return owner if owner is not None and owner.kind == r.TENSOR_FUSION_WORKLOADS.kind else None
 
 
 def _is_held(meta: Meta) -> bool:
