@@ -46,6 +46,7 @@ def test_a_request_that_is_removed_becomes_the_limit() -> None:
         (PERCENT, {"compute_percent_request": "101"}, "a percentage from 0 to 100"),
         (SOFT, {"tflops_request": "0", "tflops_limit": None, "vram_request": "0"}, "above 0"),
         ({**SOFT, keys.ISOLATION: "partitioned"}, {"tflops_request": "5"}, "hardware partition"),
+        ({**SOFT, keys.ISOLATION: "hard"}, {"tflops_limit": "15"}, "got its caps when it started"),
         ({**SOFT, keys.DEDICATED_GPU: "true"}, {"tflops_request": "5"}, "whole devices"),
     ],
 )

@@ -314,9 +314,5 @@ async def test_a_hard_share_is_bound_with_the_percent_of_the_devices_processors(
     await world.start()
     await world.settle()
     assert world.pod("a")["metadata"]["annotations"][keys.EFFECTIVE_HARD_SM_PERCENT] == "33"
-    wish = {"metadata": {"annotations": {keys.RESIZE: '{"tflops-limit": "60"}'}}}
-    world.api.change(PODS, "a", wish, namespace="default")
-    await world.settle(2)
-    assert world.pod("a")["metadata"]["annotations"][keys.EFFECTIVE_HARD_SM_PERCENT] == "60"
     told = explain(world.service, Key("default", "a"))
-    assert (told["hardPercent"], told["request"]["isolation"]) == ("60", "hard")
+    assert (told["hardPercent"], told["request"]["isolation"]) == ("33", "hard")

@@ -8,7 +8,8 @@ here, for both.
 Rejected: to let edits through and to keep what is granted elsewhere. Every reader of a pod would have to know of two
 truths, and a pod whose edit was refused would say what it does not have.
 
-Source: TensorFusion's rules for adjusting a live allocation. Ours: compute keeps its unit, a dedicated device its size.
+Source: TensorFusion's rules for adjusting a live allocation. Ours: compute keeps its unit, a dedicated device its size,
+and a hard share its caps.
 """
 
 from collections.abc import Mapping
@@ -128,6 +129,11 @@ def _refuse_fixed(annotations: Mapping[str, str], before: GpuRequest) -> None:
         raise InvalidRequest(
             f"annotation {keys.ISOLATION}: a partitioned pod's amounts are fixed: its hardware partition has the size "
             "of its template; create a new pod"
+        )
+    if before.isolation is Isolation.HARD:
+        raise InvalidRequest(
+            f"annotation {keys.ISOLATION}: a hard pod's amounts are fixed: its worker got its caps when it started "
+            "and would keep them; create a new pod"
         )
     if annotations.get(keys.DEDICATED_GPU) == "true":
         raise InvalidRequest(

@@ -17,15 +17,13 @@ from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import ApiError, InvalidRequest, NotFound, QuotaExceeded, ServerError
 from tensorfusion.kube.api import Api, PatchKind
 from tensorfusion.model import keys
-from tensorfusion.model.annotations import gpu_ids
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Condition, Raw
-from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.resources import PODS
 from tensorfusion.policy.resize import Resize, in_words, resize_of, wish_of
 from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler.binder import CONCLUSIVE_AFTER, Leadership
-from tensorfusion.scheduler.grants import hard_annotations
 from tensorfusion.scheduler.pods import PodBook
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.state import State
@@ -141,8 +139,6 @@ class Resizes:
         written: dict[str, str | None] = {keys.RESIZE: None, keys.SCHEDULER_EPOCH: str(epoch)}
         if resize is not None:
             written |= resize.values
-            if resize.after.isolation is Isolation.HARD:
-                written |= hard_annotations(resize.after, self._state.capacities(gpu_ids(pod.metadata.annotations)))
         meta = pod.metadata
         return {
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "annotations": written},
