@@ -1,5 +1,8 @@
 """The pure parts: images, references, back-off, users, logs, the status of a pod."""
 
+import contextlib
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from tensorfusion.embedded.processes.fields import expand, field_value, resource_value
 from tensorfusion.embedded.processes.images import Images, bare_name, find_program
+from tensorfusion.embedded.processes.listening import addresses_of
 from tensorfusion.embedded.processes.logs import LogOptions, read_log
 from tensorfusion.embedded.processes.machine import node_name, own_name
 from tensorfusion.embedded.processes.podstatus import Facts, pod_status
@@ -266,3 +270,18 @@ async def test_the_end_is_read_from_as_many_files_as_it_takes(tmp_path: Path) ->
     assert await read(tmp_path / "log", tail=1) == "c\n"
     assert await read(tmp_path / "log", tail=2) == "b\nc\n"
     assert await read(tmp_path / "log", tail=9) == "a\nb\nc\n"
+
+
+# --- listening ---
+
+
+def test_listeners_are_found_by_who_holds_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("0.0.0.0", 0)) as every:
+        ports = [listener.getsockname()[1] for listener in (one, every)]
+        assert addresses_of([os.getpid()], ports[0], own="127.77.0.9") == ["127.0.0.1"]
+        assert addresses_of([os.getpid()], ports[1], own="127.77.0.9") == ["127.77.0.9"]
+        assert addresses_of([1], ports[0], own="127.77.0.9") == []
+    assert addresses_of([os.getpid()], ports[0], own="127.77.0.9") == []
+    if socket.has_ipv6:
+        with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
+            assert addresses_of([os.getpid()], six.getsockname()[1], own="127.77.0.9") == ["::1"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -350,3 +351,16 @@ def test_the_node_reads_only_what_its_pods_name(web: Any) -> None:
     assert read("/api/v1/namespaces/default/secrets/used") == 403
     web.world.request("DELETE", f"{web.core}/pods/user", {"gracePeriodSeconds": 0})
     assert read(f"{web.core}/secrets/used") == 403
+
+
+def test_somebody_elses_port_is_not_reached_through_a_pod(web: Any) -> None:
+    """Whoever may forward ports of pods does not get at the machine's own services, or at other pods'."""
+    with socket.socket() as ours, socket.socket() as everywhere:
+        ours.bind(("127.0.0.1", 0))
+        everywhere.bind(("0.0.0.0", 0))
+        for listener in (ours, everywhere):
+            listener.listen()
+            port = listener.getsockname()[1]
+            talk = Remote(web).talk("web", "portforward", [("ports", str(port))], until=b"refused")
+            found = asyncio.run(asyncio.wait_for(talk, 30))
+            assert f"error forwarding port {port}".encode() in found[1]

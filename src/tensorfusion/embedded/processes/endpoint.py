@@ -187,16 +187,16 @@ class Endpoint:
     ) -> None:
         if "websocket" not in asked.headers.get("upgrade", "").lower():
             _upgrade_spdy(asked, writer, _FORWARD)
-            await forward_spdy(_Bare(reader, writer), pod.address)
+            await forward_spdy(_Bare(reader, writer), pod.listening)
             return
         chosen = _choose(asked, writer, (_TUNNEL, "v4.channel.k8s.io"))
         socket = WebSocket(reader, writer)
         if chosen == _TUNNEL:
-            await forward_spdy(_Tunnel(socket), pod.address)
+            await forward_spdy(_Tunnel(socket), pod.listening)
             await socket.close()
         else:
             ports = [int(port) for text in asked.query.get("ports", []) for port in text.split(",")]
-            await forward_channels(socket, ports, pod.address)
+            await forward_channels(socket, ports, pod.listening)
 
 
 class _Bare:

@@ -1,24 +1,28 @@
 """Port forwarding: connections of a client to ports of a pod.
 
-A pod's ports are on its own loopback address, or on 127.0.0.1 for programs that listen there only.
+A pod's ports are those on which its own programs listen, at whatever address; nothing else of this machine is reached.
 
 Source: the port forwarding protocols ``portforward.k8s.io`` (SPDY) and ``v4.channel.k8s.io`` (WebSocket).
 """
 
 import asyncio
 import contextlib
+import errno
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from tensorfusion.embedded.processes.spdy import Link, Spdy, Stream
 from tensorfusion.embedded.processes.websocket import WebSocket
 
 _CHUNK = 30 << 10
-_LOOPBACK = "127.0.0.1"
-_GOODBYE_SECONDS = 2.0
+
+Find: TypeAlias = Callable[[int], Sequence[str]]
+"""The addresses at which the pod listens on a port."""
 
 
-async def forward_spdy(link: Link, address: str) -> None:
+async def forward_spdy(link: Link, find: Find) -> None:
     """Serve pairs of data and error streams until the client leaves."""
     waiting: dict[str, dict[str, Stream]] = {}
     async with asyncio.TaskGroup() as group:
@@ -29,7 +33,7 @@ async def forward_spdy(link: Link, address: str) -> None:
             pair[stream.headers.get("streamtype", "")] = stream
             if pair.keys() >= {"data", "error"}:
                 del waiting[request]
-                tasks.append(group.create_task(_forward(connection, pair["data"], pair["error"], address)))
+                tasks.append(group.create_task(_forward(connection, pair["data"], pair["error"], find)))
 
         tasks: list[asyncio.Task[None]] = []
         connection = Spdy(link, opened)
@@ -38,7 +42,7 @@ async def forward_spdy(link: Link, address: str) -> None:
             task.cancel()
 
 
-async def forward_channels(socket: WebSocket, ports: Sequence[int], address: str) -> None:
+async def forward_channels(socket: WebSocket, ports: Sequence[int], find: Find) -> None:
     """Serve two channels for each port: data, and an error that ends it."""
     writers: dict[int, asyncio.StreamWriter] = {}
     pumps: list[asyncio.Task[None]] = []
@@ -46,7 +50,7 @@ async def forward_channels(socket: WebSocket, ports: Sequence[int], address: str
         for channel in (2 * index, 2 * index + 1):
             await socket.send(bytes((channel,)) + struct.pack("<H", port))
         try:
-            reader, writers[2 * index] = await _connect(address, port)
+            reader, writers[2 * index] = await _connect(find, port)
         except OSError as error:
             await socket.send(bytes((2 * index + 1,)) + _refused(port, error))
             continue
@@ -80,7 +84,7 @@ async def _to_channel(reader: asyncio.StreamReader, socket: WebSocket, channel: 
             await socket.send(bytes((channel,)) + chunk)
 
 
-async def _forward(connection: Spdy, data: Stream, error: Stream, address: str) -> None:
+async def _forward(connection: Spdy, data: Stream, error: Stream, find: Find) -> None:
     """One connection from its opening to its end."""
     port = data.headers.get("port", "")
     try:
@@ -88,7 +92,7 @@ async def _forward(connection: Spdy, data: Stream, error: Stream, address: str) 
             await error.send(f"port: wanted 1 to 65535, found {port[:32]!r}".encode())
             return
         try:
-            reader, writer = await _connect(address, int(port))
+            reader, writer = await _connect(find, int(port))
         except OSError as problem:
             await error.send(_refused(int(port), problem))
             return
@@ -117,11 +121,14 @@ async def _to_program(data: Stream, writer: asyncio.StreamWriter) -> None:
         writer.write_eof()
 
 
-async def _connect(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    try:
-        return await asyncio.open_connection(address, port)
-    except OSError:
-        return await asyncio.open_connection(_LOOPBACK, port)
+async def _connect(find: Find, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    problem = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    for address in await asyncio.to_thread(find, port):
+        try:
+            return await asyncio.open_connection(address, port)
+        except OSError as error:
+            problem = error
+    raise problem
 
 
 def _refused(port: int, error: OSError) -> bytes:

@@ -18,7 +18,8 @@ from tensorfusion.embedded.processes import volumes
 from tensorfusion.embedded.processes.container import Container, Housing, Prepare
 from tensorfusion.embedded.processes.environment import Surroundings, environment
 from tensorfusion.embedded.processes.images import Images
-from tensorfusion.embedded.processes.leftovers import kill_marked
+from tensorfusion.embedded.processes.leftovers import kill_marked, marked
+from tensorfusion.embedded.processes.listening import addresses_of
 from tensorfusion.embedded.processes.places import Places
 from tensorfusion.embedded.processes.podstatus import Facts, pod_status
 from tensorfusion.embedded.processes.restarts import Timing
@@ -135,10 +136,10 @@ class PodRun:
         self._gone = True
         self._deleted.set()
 
-    @property
-    def address(self) -> str:
-        """The pod's own loopback address."""
-        return self._user.address
+    def listening(self, port: int) -> list[str]:
+        """The addresses at which the pod's programs listen on a port. Looks at the whole machine: not for the loop."""
+        pids = marked(self.pod.metadata.uid, self._user.uid)
+        return addresses_of(pids, port, own=self._user.address)
 
     def container(self, name: str) -> Container | None:
         return next((entry for entry in (*self.inits, *self.containers) if entry.name == name), None)
