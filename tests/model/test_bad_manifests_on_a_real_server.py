@@ -25,7 +25,7 @@ pytestmark = [
 ]
 _PART = 12
 _AT_ONCE = 16
-_ESTABLISHED_SECONDS = 30
+_ESTABLISHED_SECONDS = 90
 
 
 @pytest.fixture(scope="module")

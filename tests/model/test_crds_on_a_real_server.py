@@ -39,14 +39,14 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
                 input=stdin,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=120,
                 check=False,
                 env={**os.environ, "HOME": str(folder)},
             )
 
         applied = run("create", "-f", "-", stdin=yaml.safe_dump_all(all_crds()))
         assert applied.returncode == 0, applied.stderr
-        waited = run("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+        waited = run("wait", "--for=condition=Established", "--timeout=90s", "crd", "--all")
         assert waited.returncode == 0, waited.stderr
         yield run
 
