@@ -24,9 +24,10 @@ from tensorfusion.embedded.fields.entries import (
     same_but_time,
 )
 from tensorfusion.embedded.fields.keys import BadElement
+from tensorfusion.embedded.fields.reconcile import fitted
 from tensorfusion.embedded.fields.sets import path_text
 from tensorfusion.embedded.fields.typed import type_problems
-from tensorfusion.embedded.fields.update import Seen, updated
+from tensorfusion.embedded.fields.update import Seen, replaced, updated
 from tensorfusion.embedded.kinds import Kind, Kinds
 from tensorfusion.embedded.last_applied import CLIENT_SIDE, still_client_side, with_last_applied
 from tensorfusion.embedded.objects import JsonObject, text_of
@@ -34,6 +35,7 @@ from tensorfusion.embedded.options import manager_problem
 from tensorfusion.embedded.statuses import ApplyConflict, NotTyped, invalid_object
 from tensorfusion.errors import BadRequest, FieldCause
 
+_MOST_RECENT = 1024
 _BEFORE = "before-first-apply"
 
 
@@ -42,12 +44,19 @@ class Managers:
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
+        self._recent: dict[bytes, bytes] = {}
+
+    def _shared(self, managed: bytes) -> bytes:
+        """One object for equal entries: those of like objects written in the same second are equal."""
+        if len(self._recent) > _MOST_RECENT:
+            self._recent.clear()
+        return self._recent.setdefault(managed, managed)
 
     def created(self, kind: Kind, obj: JsonObject, stated: Any, call: Call, now: str) -> bytes:  # Any: JSON
         """The entries of a new object, as its creator sent it. ``stated`` are entries that came with it."""
         endpoint = of_kind(self._kinds, kind, "")
         given = [] if stated is None or resets(stated) else _given(kind, obj, stated)
-        return encode_entries(_updated(endpoint, endpoint.zero, obj, given, call.manager, now))
+        return self._shared(encode_entries(_updated(endpoint, endpoint.zero, obj, given, call.manager, now)))
 
     def changed(
         self,
@@ -75,7 +84,9 @@ class Managers:
         if not entries:
             return b""
         endpoint = of_kind(self._kinds, kind, subresource)
-        return encode_entries(_updated(endpoint, old, new, entries, call.manager, now))
+        if kind.is_custom:
+            entries = _fitted(endpoint, entries)
+        return self._shared(encode_entries(_updated(endpoint, old, new, entries, call.manager, now)))
 
     def applied(
         self,
@@ -98,6 +109,8 @@ class Managers:
         endpoint = of_kind(self._kinds, kind, subresource)
         _check_config(endpoint, config)
         entries: Sequence[Entry] = decode_entries(managed)
+        if kind.is_custom:
+            entries = _fitted(endpoint, entries)
         if live is None:
             live = endpoint.zero
         obj, entries = _applied(endpoint, live, config, entries, call.manager, now, force=force)
@@ -177,6 +190,16 @@ def _applied(
     except BadElement as error:
         raise BadRequest(str(error)) from error
     return result.obj, result.entries
+
+
+def _fitted(endpoint: Endpoint, entries: Sequence[Entry]) -> list[Entry]:
+    """Entries of a custom kind under its definition as it is now."""
+    found = []
+    for entry in entries:
+        version = endpoint.version_of(entry.api_version)
+        fields = entry.fields if version is None else fitted(entry.fields, version.kind)
+        found.append(entry if fields is entry.fields else replaced(entry, fields=fields))
+    return found
 
 
 def _given(kind: Kind, obj: JsonObject, stated: Any) -> list[Entry]:  # Any: JSON

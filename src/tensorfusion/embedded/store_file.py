@@ -100,9 +100,10 @@ class StoreFile:
         slots: dict[ObjectKey, int] = {}
         newest, top, empty = counters["floor"], 0, 0
         names: dict[str, str] = {}  # one string object per resource and namespace: less memory, faster comparison
+        entries: dict[bytes, bytes] = {}  # one for equal managed fields, likewise
         for row in self._connection.execute(f"SELECT {_COLUMNS} FROM objects"):  # noqa: S608 - a constant
             try:
-                slot, revision, record = _read(row, names)
+                slot, revision, record = _read(row, names, entries)
             except (TypeError, ValueError, AttributeError) as error:  # MsgspecError is a ValueError
                 raise StoreCorrupt(corrupt(self.path, f"row {row[0]} is damaged ({error})")) from error
             newest, top = max(newest, revision), max(top, slot)
@@ -184,10 +185,10 @@ class StoreFile:
         self.abandon()
 
 
-def _read(row: tuple[Any, ...], names: dict[str, str]) -> tuple[int, int, Record | None]:
+def _read(row: tuple[Any, ...], names: dict[str, str], entries: dict[bytes, bytes]) -> tuple[int, int, Record | None]:
     """Slot, revision and record of a row. Any: SQLite columns hold any type once the file is damaged."""
     slot, revision, resource, namespace, name, uid, attributes, data, checksum, managed = row
-    managed = managed or b""
+    managed = entries.setdefault(managed, managed) if managed else b""
     if data is None:
         return slot, int(revision), None
     key = ObjectKey(names.setdefault(resource, resource), names.setdefault(namespace, namespace), name)

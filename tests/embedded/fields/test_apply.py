@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import KIND, applier, objects, updater, version_of
+from strategies import KIND, SCHEMA, applier, objects, updater, version_of
 
+from tensorfusion.embedded.facts import load_facts
 from tensorfusion.embedded.fields.apply import Applied, Conflicts, apply
 from tensorfusion.embedded.fields.compare import compare, owned
 from tensorfusion.embedded.fields.entries import (
@@ -19,7 +20,9 @@ from tensorfusion.embedded.fields.entries import (
     same_but_time,
 )
 from tensorfusion.embedded.fields.merge import merged
+from tensorfusion.embedded.fields.reconcile import fitted
 from tensorfusion.embedded.fields.sets import difference, paths
+from tensorfusion.embedded.fields.types import Types
 from tensorfusion.embedded.fields.update import Seen, updated
 
 Json = dict[str, Any]
@@ -164,3 +167,13 @@ def test_two_conflicts_are_listed_by_manager() -> None:
     with pytest.raises(Conflicts) as caught:
         apply({"a": "x", "b": 1}, {"a": "y", "b": 2}, entries, applier("me"), version_of, force=False)
     assert str(caught.value) == 'Apply failed with 2 conflicts: conflicts with "owner":\n- .a\n- .b'
+
+
+def test_a_list_that_became_one_value_is_owned_as_one() -> None:
+    before = owned({"k": [{"n": "x", "v": 1}], "m": {"x": "u"}, "o": {"p": "u"}}, KIND)
+    properties = {**SCHEMA["properties"]}
+    properties["k"] = {**properties["k"], "x-kubernetes-list-type": "atomic"}
+    properties["m"] = {**properties["m"], "x-kubernetes-map-type": "atomic"}
+    now = Types(load_facts().definitions).custom({**SCHEMA, "properties": properties})
+    assert fitted(before, now) == {"f:k": {}, "f:m": {}, "f:o": {"f:p": {}}}
+    assert fitted(before, KIND) is before
