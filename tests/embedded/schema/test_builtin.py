@@ -212,3 +212,12 @@ def test_merge_keys_come_with_the_schema() -> None:
     assert strategy is not None
     assert strategy.strategies == {"retainKeys"}
     assert shape.child("nothing") is None
+
+
+def test_a_null_amount_counts_as_nothing() -> None:
+    schema = Kinds.builtin().find("", "v1", "pods").schema
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": None}}}
+    pod: dict[str, Any] = {"metadata": {"name": "x", "namespace": "d"}, "spec": {"containers": [container]}}
+    schema.prepare(pod)
+    assert pod["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "0"}
+    schema.validate(pod)

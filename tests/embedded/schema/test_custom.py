@@ -238,3 +238,12 @@ def test_a_new_item_without_a_required_field_is_refused_in_an_update() -> None:
     with pytest.raises(Invalid, match=r"spec.k\[1\].n: Required value"):
         schema.validate(new, old)
     schema.validate(new, new)
+
+
+def test_a_broken_owner_reference_is_never_forgiven() -> None:
+    schema = schema_of({"type": "object"})
+    old = {"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "a", "ownerReferences": []}}
+    new = copy.deepcopy(old)
+    new["metadata"]["ownerReferences"] = [{}]
+    with pytest.raises(Invalid, match="uid"):
+        schema.validate(new, old)

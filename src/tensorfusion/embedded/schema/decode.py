@@ -100,7 +100,7 @@ class _Compiler:
             case "object" if isinstance(schema.get("additionalProperties"), dict):
                 inner = schema["additionalProperties"]
                 item = self._entry(inner, owner)
-                return None, _map_decoder(item, owner, f"map[string]{self._go_name(inner)}")
+                return None, _map_decoder(item, owner, f"map[string]{self._go_name(inner)}", zero=_zero(inner))
             case _:
                 return None, _free
 
@@ -268,7 +268,14 @@ def _array_decoder(item: Entry, owner: str, go_name: str) -> Decoder:
     return decode
 
 
-def _map_decoder(item: Entry, owner: str, go_name: str) -> Decoder:
+def _zero(schema: Raw) -> Any:
+    """What Go reads a null as in a map of such values."""
+    if schema.get("$ref", "").endswith(".Quantity"):
+        return "0"
+    return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}.get(schema.get("type", ""), {})
+
+
+def _map_decoder(item: Entry, owner: str, go_name: str, *, zero: Any) -> Decoder:
     plain, decoder = item
 
     def decode(value: Any, path: Path, unknown: list[str]) -> Any:
@@ -279,7 +286,7 @@ def _map_decoder(item: Entry, owner: str, go_name: str) -> Decoder:
             if type(element) is plain:
                 continue
             if element is None:  # as Go: the zero value
-                changed.append((key, "" if plain is str else {}))
+                changed.append((key, fresh(zero)))
                 continue
             result = decoder(element, (path, Member(key)), unknown)
             if result is not element:

@@ -240,8 +240,9 @@ class CustomSchema:
         if obj.get("kind") != self._resource.kind:
             text = invalid_value(obj.get("kind"), f"must be {self._resource.kind}")
             problems.append(Problem((None, "kind"), text))
-        self._check_values(obj, subresource, problems)
-        problems = _not_standing(problems, obj, old)
+        values: list[Problem] = []
+        self._check_values(obj, subresource, values)
+        problems += _not_standing(values, obj, old)
         for steps in () if self._replicas is None else self._replicas[1 if subresource == _STATUS else 0 :]:
             check_replicas(obj, steps, problems)
         if self._rules is not None:
