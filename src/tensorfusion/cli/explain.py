@@ -194,10 +194,14 @@ def _tell(story: dict[str, Any], output: str) -> None:  # Any: JSON
 def describe(record: dict[str, Any]) -> list[str]:  # Any: JSON
     """The record as lines for people."""
     lines = [f"pod {record['namespace']}/{record['name']}: {record['result']}"]
-    lines += [
-        f"  {key}: {_text(value)}" for key, value in record.items() if key not in _IN_HEADER and value not in _EMPTY
-    ]
+    order = {key: place for place, key in enumerate(_FIRST)}
+    keys = sorted(record, key=lambda key: order.get(key, len(order)))
+    lines += [f"  {key}: {_text(record[key])}" for key in keys if key not in _IN_HEADER and record[key] not in _EMPTY]
     return lines
+
+
+_FIRST = ("reason", "waits", "now", "node", "devices", "request", "removed", "mode", "score", "deviceScores")
+"""What people want to know first; the rest follows as it comes."""
 
 
 _IN_HEADER = frozenset({"namespace", "name", "result", "uid"})
