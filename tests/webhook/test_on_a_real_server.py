@@ -16,6 +16,7 @@ import pytest
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import AlreadyExists, ApiError, BadRequest, Conflict, Forbidden
+from tensorfusion.kube.api import PatchKind
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
@@ -182,3 +183,40 @@ async def test_only_the_current_leader_binds(site: Site) -> None:
     await site.controller.bind("default", "w", uid=uid, node="n", annotations={**grant, keys.SCHEDULER_EPOCH: "5"})
     bound = await site.tenant.get(r.PODS, dict, "w", namespace="default")
     assert bound["metadata"]["annotations"][keys.GPU_IDS] == "gpu-1"
+
+
+async def test_an_edit_becomes_a_wish_that_only_the_current_leader_answers(site: Site) -> None:
+    made = await site.pod("w", tflops_limit="10", vram_limit="1Gi")
+    uid = made["metadata"]["uid"]
+    site.webhook.fence.saw_epoch(7)
+    grant = {keys.GPU_IDS: "gpu-1", keys.SCHEDULER_EPOCH: "7"}
+    await site.controller.bind("default", "w", uid=uid, node="n", annotations=grant)
+    edit = {"metadata": {"annotations": {keys.TFLOPS_REQUEST: "5", keys.VRAM_LIMIT: "2Gi"}}}
+    edited = await site.tenant.patch(r.PODS, "w", edit, namespace="default")
+    notes = edited["metadata"]["annotations"]
+    assert (notes[keys.TFLOPS_REQUEST], notes[keys.VRAM_LIMIT]) == ("10", "1Gi")
+    assert notes[keys.RESIZE] == '{"tflops-request":"5","vram-limit":"2Gi"}'
+    with pytest.raises(BadRequest, match="change both together"):
+        above = {"metadata": {"annotations": {keys.TFLOPS_REQUEST: "11"}}}
+        await site.tenant.patch(r.PODS, "w", above, namespace="default")
+    condition = {"type": keys.RESOURCE_UPDATE, "status": "True", "reason": "Accepted", "message": "x"}
+
+    def answer(epoch: str) -> dict[str, Any]:
+        written = {keys.RESIZE: None, keys.SCHEDULER_EPOCH: epoch, keys.TFLOPS_REQUEST: "5", keys.VRAM_LIMIT: "2Gi"}
+        metadata = {"resourceVersion": edited["metadata"]["resourceVersion"], "uid": uid, "annotations": written}
+        return {"metadata": metadata, "status": {"conditions": [condition]}}
+
+    async def send(epoch: str) -> dict[str, Any]:
+        return await site.controller.patch(
+            r.PODS, "w", answer(epoch), namespace="default", subresource="status", kind=PatchKind.STRATEGIC
+        )
+
+    with pytest.raises(Conflict, match="no longer the leader"):
+        await send("6")
+    after = await send("7")
+    notes = after["metadata"]["annotations"]
+    assert (notes[keys.TFLOPS_REQUEST], notes[keys.VRAM_LIMIT]) == ("5", "2Gi")
+    assert keys.RESIZE not in notes
+    assert any(one["type"] == "PodScheduled" for one in after["status"]["conditions"]), "the others' conditions stay"
+    with pytest.raises(Conflict, match="modified"):
+        await send("7")
