@@ -2,8 +2,8 @@
 
 The rules are those of the parser that Kubernetes uses: ``*`` and ``?`` mean any; lists, ranges, steps and three-letter
 names may be mixed; a day matches when both day fields match or, if neither of them is ``*``, when either does;
-``@daily`` and its kin, ``@every 90s``. Written here because a dependency would bring another dialect (a sixth field,
-7 for Sunday, ``L`` and ``W``) that Kubernetes refuses.
+``@daily`` and its kin, ``@every 90s``. What is no schedule is said by the schema's rules, in the original's words.
+Written here because a dependency would bring another dialect (a sixth field, 7 for Sunday, ``L`` and ``W``).
 
 Local time decides. An hour that the clock skips in spring has no runs; one that it repeats in autumn has them twice.
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tensorfusion.embedded.schema.builtin.cron import explain_schedule
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.durations import parse_duration
 
@@ -33,22 +34,30 @@ _SHORT = {
 _SEARCHED = timedelta(days=5 * 366)
 """A schedule that is not due within five years is never due."""
 _NANOSECONDS = 1_000_000_000
+_EVERY = "@every "
+
+
+class UnknownZone(InvalidRequest):
+    """There is no time zone of that name, or this machine has no time zones."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    name: str
     least: int
     most: int
     words: dict[str, int]
 
+    def number(self, text: str) -> int:
+        value = self.words.get(text.lower())
+        return int(text) if value is None else value
+
 
 _FIELDS = (
-    _Field("minute", 0, 59, {}),
-    _Field("hour", 0, 23, {}),
-    _Field("day of the month", 1, 31, {}),
-    _Field("month", 1, 12, _MONTHS),
-    _Field("day of the week", 0, 6, _DAYS),
+    _Field(0, 59, {}),
+    _Field(0, 23, {}),
+    _Field(1, 31, {}),
+    _Field(1, 12, _MONTHS),
+    _Field(0, 6, _DAYS),
 )
 
 
@@ -120,23 +129,20 @@ def parse_schedule(text: str, *, zone: str | None = None) -> Schedule:
     """A schedule as a CronJob writes it.
 
     Raises:
-        InvalidRequest: it is none; the message names the field, what was found and what is possible.
+        InvalidRequest: it is none; the message is that of Kubernetes.
     """
+    wrong = explain_schedule(text)
+    if wrong:
+        raise InvalidRequest(f'unparseable schedule: "{text}" : {wrong[0]}')
+    prefix = re.match(r"(?:CRON_)?TZ=(\S+)\s+", text)
+    if prefix is not None:
+        text, zone = text[prefix.end() :], prefix[1]
     where = _zone(zone)
-    if text.startswith("@every "):
-        seconds = parse_duration(text.removeprefix("@every ").strip()) // _NANOSECONDS
+    if text.startswith(_EVERY):
+        seconds = parse_duration(text.removeprefix(_EVERY)) // _NANOSECONDS
         return Schedule(every=max(1, seconds))
     fields = _SHORT.get(text, text).split()
-    if text.startswith("@") and text not in _SHORT:
-        raise InvalidRequest(f"schedule {text!r}: wanted {', '.join(_SHORT)} or @every and a duration")
-    if len(fields) != len(_FIELDS):
-        raise InvalidRequest(
-            f"schedule {text!r}: wanted 5 fields (minute, hour, day of the month, month, day of the week), "
-            f"found {len(fields)}"
-        )
-    minutes, hours, days, months, weekdays = (
-        _set(field, part, text) for field, part in zip(_FIELDS, fields, strict=True)
-    )
+    minutes, hours, days, months, weekdays = (_set(field, part) for field, part in zip(_FIELDS, fields, strict=True))
     starred = any(_is_star(fields[at]) for at in (2, 4))
     return Schedule(minutes, hours, days, months, weekdays, any_day=starred, zone=where)
 
@@ -147,44 +153,24 @@ def _zone(name: str | None) -> ZoneInfo | None:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidRequest(f"unknown time zone {name}") from error
+        raise UnknownZone(f'invalid timeZone: "{name}": unknown time zone {name}') from error
 
 
 def _is_star(field: str) -> bool:
     """A star with a step of more than one restricts the day like any other list."""
-    return any(re.fullmatch(r"[*?](/0*1)?", part) for part in field.split(","))
+    return any(re.fullmatch(r"[*?][^/]*(/0*1)?", part) for part in field.split(","))
 
 
-def _set(field: _Field, text: str, whole: str) -> frozenset[int]:
+def _set(field: _Field, text: str) -> frozenset[int]:
+    """The values of a field that is known to be well formed."""
     found: set[int] = set()
-    for part in text.split(","):
-        if not part:
-            continue
+    for part in filter(None, text.split(",")):
         span, slash, step = part.partition("/")
         first, dash, last = span.partition("-")
-        if slash and not (step.isascii() and step.isdigit() and int(step) > 0):
-            raise _wrong(field, part, whole, "a step of at least 1")
-        if first in ("*", "?") and not dash:
+        if first in ("*", "?"):
             start, stop = field.least, field.most
         else:
-            start = _number(field, first, part, whole)
-            stop = _number(field, last, part, whole) if dash else field.most if slash else start
-        if start > stop:
-            raise _wrong(field, part, whole, "a range that begins before it ends")
+            start = field.number(first)
+            stop = field.number(last) if dash else field.most if slash else start
         found.update(range(start, stop + 1, int(step) if slash else 1))
-    if not found:
-        raise _wrong(field, text, whole, "at least one value")
     return frozenset(found)
-
-
-def _number(field: _Field, text: str, part: str, whole: str) -> int:
-    value = field.words.get(text.lower())
-    if value is None and text.isascii() and text.isdigit() and len(text) <= 4:
-        value = int(text)
-    if value is None or not field.least <= value <= field.most:
-        raise _wrong(field, part, whole, f"numbers from {field.least} to {field.most}")
-    return value
-
-
-def _wrong(field: _Field, part: str, whole: str, wanted: str) -> InvalidRequest:
-    return InvalidRequest(f"schedule {whole!r}: {field.name}: found {part!r}, wanted {wanted}")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.embedded.controllers.cron import Schedule, parse_schedule
+from tensorfusion.embedded.controllers.cron import Schedule, UnknownZone, parse_schedule
 from tensorfusion.embedded.controllers.job_objects import COMPLETE, Job, end_of
 from tensorfusion.embedded.controllers.objects import OWNER_INDEX, REFUSED_PAUSE, owner_reference, owner_uids
 from tensorfusion.embedded.controllers.statuses import write_status
@@ -93,8 +93,8 @@ class CronJobController:
         try:
             return await self._reconcile(cron_job)
         except InvalidRequest as error:  # a schedule or zone that cannot be read: until somebody changes it
-            zone = "time zone" in str(error)
-            self._warn(cron_job, "UnknownTimeZone" if zone else "UnparseableSchedule", str(error))
+            reason = "UnknownTimeZone" if isinstance(error, UnknownZone) else "UnparseableSchedule"
+            self._warn(cron_job, reason, str(error))
             return DONE
         except ApiError as error:
             if error.retryable:
