@@ -3,6 +3,8 @@
 Source: kubernetes pkg/apis/batch/validation, texts seen through a real server.
 """
 
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 from tensorfusion.embedded.schema.builtin.cron import explain_schedule
 from tensorfusion.embedded.schema.builtin.job_policies import check_failure_policy, check_success_policy
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, selects
@@ -197,7 +199,7 @@ def _unreleased(template: Raw) -> Raw:
 
 
 def explain_zone(zone: str) -> list[str]:
-    """What is wrong with a time zone. Whether the machine knows it is asked when a schedule runs."""
+    """What is wrong with a time zone, which the machine has to know."""
     if not zone:
         return ["timeZone must be nil or non-empty string"]
     for part in zone.split("/"):
@@ -206,4 +208,8 @@ def explain_zone(zone: str) -> list[str]:
             return [f"unknown time zone {zone}"]
     if zone.lower() == "local":
         return ["timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"]
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return [f"unknown time zone {zone}"]
     return []
