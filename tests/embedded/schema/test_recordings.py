@@ -32,8 +32,9 @@ def test_the_facts_are_current() -> None:
         "tests/embedded/schema/record_answers.py",
         "tests/embedded/tables/record_rows.py",
         "tests/embedded/api/stories/record_stories.py",
+        "tests/embedded/api/apply/record_answers.py",
     ],
-    ids=["answers", "rows", "stories"],
+    ids=["answers", "rows", "stories", "apply"],
 )
 def test_the_recorded_answers_are_current(script: str) -> None:
     run(script, "--check", "--assets", str(ASSETS))

@@ -6,6 +6,7 @@ object's version, is kept.
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,12 +101,17 @@ class Player:
     def noted(self, target: str, status: int, answer: Any, warnings: list[str]) -> dict[str, Any]:
         if status >= 400:
             details = answer.get("details") or {}
-            causes = sorted(
-                (item.get("field", ""), item["reason"], item["message"]) for item in details.get("causes") or ()
-            )
-            unique = [list(cause) for number, cause in enumerate(causes) if cause not in causes[:number]]
-            message = answer["message"].replace(self.namespace, "NAMESPACE")
-            return {"status": status, "reason": answer.get("reason", ""), "message": message, "causes": unique}
+            causes = {
+                (cause.get("field", ""), cause["reason"], stable(cause["message"]))
+                for cause in details.get("causes") or ()
+            }
+            message = stable(answer["message"].replace(self.namespace, "NAMESPACE"))
+            return {
+                "status": status,
+                "reason": answer.get("reason", ""),
+                "message": message,
+                "causes": [list(cause) for cause in sorted(causes)],
+            }
         if answer["kind"] == "Status":
             return {"status": status, "warnings": warnings}
         metadata = answer["metadata"]
@@ -118,12 +124,21 @@ class Player:
             moved, grown = None, None
         shown = copy.deepcopy(answer)
         shown["metadata"] = {key: value for key, value in shown["metadata"].items() if key in STATED}
+        if "deletionTimestamp" in shown["metadata"]:
+            shown["metadata"]["deletionTimestamp"] = "some time"
         for entry in shown["metadata"].get("managedFields", ()):
             entry["time"] = "time" in entry
         entries = shown["metadata"].get("managedFields", [])
         entries.sort(key=lambda entry: (entry["operation"], entry["manager"], entry.get("subresource", "")))
         text = json.dumps(shown).replace(self.namespace, "NAMESPACE")
         return {"status": status, "moved": moved, "grown": grown, "object": json.loads(text), "warnings": warnings}
+
+
+def stable(message: str) -> str:
+    """A message without the object that it quotes, and the problems that it lists in order."""
+    message = re.sub(r'Invalid value: "\{.*\}"', "Invalid value: OBJECT", message)
+    head, listed, lines = message.partition("errors:\n  ")
+    return head + listed + "\n  ".join(sorted(lines.split("\n  "))) if listed else message
 
 
 def put(obj: Any, path: str, value: Any) -> None:

@@ -1,7 +1,6 @@
 """The same scenarios, the same answers: ours against those recorded from a real API server (``record_answers.py``)."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -45,10 +44,9 @@ def tolerant(answer: dict[str, Any]) -> dict[str, Any]:
     causes come in no particular order in a message; empty fields that a client wrote stay in our objects.
     """
     if answer["status"] >= 400:
-        answer = without_quoted(answer)
         message = "" if len(answer["causes"]) > 1 else answer["message"]
         if message.startswith("failed to create typed patch object"):
-            return {"status": 400, "lines": sorted(line.strip() for line in message.splitlines())}
+            return {"status": 400, "message": message}
         if answer["status"] == 500:
             return {**answer, "status": 400, "reason": "BadRequest", "message": message}
         return {**answer, "message": message}
@@ -56,21 +54,9 @@ def tolerant(answer: dict[str, Any]) -> dict[str, Any]:
         return answer
     obj = answer["object"]
     entries = obj["metadata"].pop("managedFields", [])
-    if "deletionTimestamp" in obj["metadata"]:
-        obj["metadata"]["deletionTimestamp"] = "some time"
     for field in ("serviceAccount", "serviceAccountName"):  # the recorded server makes no service accounts
         obj.get("spec", {}).pop(field, None)
     return {**answer, "object": without_empty(obj), "managers": entries}
-
-
-def without_quoted(answer: dict[str, Any]) -> dict[str, Any]:
-    """An error without the patched object that it quotes: uids and versions are in it."""
-
-    def bare(text: str) -> str:
-        return re.sub(r'Invalid value: "\{.*\}"', "Invalid value: OBJECT", text)
-
-    causes = [[field, reason, bare(message)] for field, reason, message in answer["causes"]]
-    return {**answer, "message": bare(answer["message"]), "causes": causes}
 
 
 def without_empty(value: Any) -> Any:
