@@ -224,10 +224,10 @@ def test_a_job_counts_each_pod_once_though_its_controller_is_killed(own: Cluster
         "metadata": {"name": "counted"},
         "spec": {"completions": 30, "parallelism": 6, "template": template},
     }
-    own.run(lambda client: client.create(JOBS, job, namespace=NAMESPACE))
+    own.run(lambda client: client.create(JOBS, job, namespace="default"))
 
     def status() -> dict[str, Any]:
-        found: dict[str, Any] = own.run(lambda client: client.get(JOBS, dict, "counted", namespace=NAMESPACE))["status"]
+        found: dict[str, Any] = own.run(lambda client: client.get(JOBS, dict, "counted", namespace="default"))["status"]
         return found
 
     eventually(status, until=lambda now: now.get("succeeded", 0) > 0, patience=60)
@@ -236,6 +236,6 @@ def test_a_job_counts_each_pod_once_though_its_controller_is_killed(own: Cluster
     os.kill(pid, signal.SIGKILL)
     ended = eventually(status, until=lambda now: bool(now.get("completionTime")), patience=90)
     assert (ended["succeeded"], ended.get("failed", 0)) == (30, 0)
-    pods = own.run(lambda client: client.list(PODS, dict, namespace=NAMESPACE, labels="job-name=counted")).items
+    pods = own.run(lambda client: client.list(PODS, dict, namespace="default", labels="job-name=counted")).items
     assert [pod["status"]["phase"] for pod in pods] == ["Succeeded"] * 30
     assert not any(pod["metadata"].get("finalizers") for pod in pods)

@@ -118,7 +118,7 @@ def test_a_stateful_set_starts_in_order_rolls_and_rolls_back(kubectl: Cluster, n
 
     def ready_addresses() -> int:
         slices = get(kubectl, namespace, "endpointslices", "-l", "kubernetes.io/service-name=store")["items"]
-        endpoints = [each for found in slices for each in found["endpoints"] or ()]
+        endpoints = [each for found in slices for each in found.get("endpoints") or ()]
         return sum(each["conditions"]["ready"] for each in endpoints)
 
     eventually(ready_addresses, until=lambda count: count == 2)

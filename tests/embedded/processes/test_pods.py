@@ -446,7 +446,7 @@ def test_what_escapes_its_mark_is_known_by_its_user(pods: Any, wait_until: Until
     assert user.exists() == can_switch()
     if can_switch():
         number = int(user.read_text())
-        assert len(marked("nobody's", number)) == 1
+        assert len(wait_until(lambda: marked("nobody's", number), lambda found: len(found) == 1)) == 1
         pods.delete("web", gracePeriodSeconds=0)
         assert wait_until(lambda: marked("nobody's", number), lambda left: not left) == []
 
