@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tensorfusion.errors import Conflict, InvalidRequest, ServerError
+from tensorfusion.errors import Conflict, Forbidden, InvalidRequest, ServerError
 from tensorfusion.model.meta import Key
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.testing.clock import VirtualClock
@@ -84,6 +84,15 @@ async def test_a_terminal_error_waits_for_the_next_event(clock: VirtualClock, ca
         await clock.advance(1)
     assert scripted.passes == [0, 1000]
     assert [record.message.count("no such pool") for record in caplog.records] == [1]
+
+
+async def test_what_the_api_refused_is_tried_again_where_that_is_wanted(clock: VirtualClock) -> None:
+    scripted = Scripted(clock, Forbidden("not yours"), Forbidden("not yours"), DONE)
+    controller = Controller("c", scripted, clock=clock, refused_after=15)
+    async with running(controller):
+        controller.queue.add(KEY)
+        await clock.advance(100)
+    assert scripted.passes == [0, 15, 30]
 
 
 async def test_an_unexpected_exception_is_logged_with_its_key_and_retried(

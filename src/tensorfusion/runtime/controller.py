@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tensorfusion.clock import Clock
-from tensorfusion.errors import Conflict, TensorFusionError
+from tensorfusion.errors import ApiError, Conflict, TensorFusionError
 from tensorfusion.model.meta import Key
 from tensorfusion.runtime.queue import WorkQueue
 from tensorfusion.telemetry.logs import get_logger
@@ -37,11 +37,15 @@ class Controller:
     """Runs a reconciler with a number of workers over one queue; the caller's handlers add keys to ``queue``.
 
     A retryable error backs off; any other of our own errors is logged and waits for the next event of its key; an
-    unexpected exception is logged with its traceback and backs off.
+    unexpected exception is logged with its traceback and backs off. With ``refused_after``, what the API server refused
+    (RBAC, an admission, a quota) is tried again after so many seconds: it may be allowed later, and no event says so.
     """
 
-    def __init__(self, name: str, reconciler: Reconciler, *, clock: Clock, workers: int = 1) -> None:
+    def __init__(
+        self, name: str, reconciler: Reconciler, *, clock: Clock, workers: int = 1, refused_after: float | None = None
+    ) -> None:
         self.name = name
+        self._refused_after = refused_after
         self.queue: WorkQueue[Key] = WorkQueue(clock, name=name)
         self._reconciler = reconciler
         self._workers = workers
@@ -81,7 +85,16 @@ class Controller:
         if not error.retryable:
             self._counts["terminal"].inc()
             self.queue.forget(key)
-            log.warning("reconcile cannot succeed as things are", controller=self.name, key=key, error=error)
+            again = self._refused_after if isinstance(error, ApiError) else None
+            if again is not None:
+                self.queue.add(key, after=again)
+            log.warning(
+                "reconcile cannot succeed as things are",
+                controller=self.name,
+                key=key,
+                retry_seconds=again,
+                error=error,
+            )
             return
         self._counts["error"].inc()
         delay = self.queue.retry(key)

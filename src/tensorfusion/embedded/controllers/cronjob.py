@@ -24,7 +24,6 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 _WORKERS = 2
@@ -32,8 +31,6 @@ _SLACK = 0.1
 """Seconds after its time that a Job is made: a clock that is a little ahead must not make it too early."""
 _LONGEST_NAP = 24 * 3600.0
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
-
-log = get_logger(__name__)
 
 
 class JobTemplate(msgspec.Struct, frozen=True):
@@ -72,7 +69,7 @@ class CronJobController:
         self._cron_jobs = manager.informer(CRON_JOBS, CronJob, client=self._client)
         self._jobs = manager.informer(JOBS, Job, client=self._client)
         self._jobs.add_index(OWNER_INDEX, lambda job: owner_uids(job.metadata))
-        controller = Controller("cronjob", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("cronjob", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("cronjob-events", self._recorder.run)
@@ -86,7 +83,7 @@ class CronJobController:
                 self._queue.add(Key(change.key.namespace, owner.name))
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
+        """One pass."""
         cron_job = self._cron_jobs.cache.get(key)
         if cron_job is None:
             return DONE
@@ -96,11 +93,6 @@ class CronJobController:
             reason = "UnknownTimeZone" if isinstance(error, UnknownZone) else "UnparseableSchedule"
             self._warn(cron_job, reason, str(error))
             return DONE
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("cron job not kept: refused", cron_job=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
 
     async def _reconcile(self, cron_job: CronJob) -> Result:
         now = self._clock.now()

@@ -26,7 +26,6 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 2
 _GATHER = 0.1
@@ -35,8 +34,6 @@ _LOOK_AGAIN = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 900.0
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _NAMESPACE_INDEX = "namespace"
-
-log = get_logger(__name__)
 
 
 class DaemonSetController:
@@ -67,7 +64,7 @@ class DaemonSetController:
             recorder=self._recorder,
         )
         self._sets.add_index(_NAMESPACE_INDEX, lambda found: (found.metadata.namespace,))
-        controller = Controller("daemonset", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("daemonset", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("daemonset-events", self._recorder.run)
@@ -104,16 +101,7 @@ class DaemonSetController:
                 self._queue.add(candidate.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("daemon set not kept: refused", daemon_set=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         current = self._sets.cache.get(key)
         if current is None or current.metadata.deleting:
             return DONE

@@ -38,15 +38,12 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 4
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _ORPHAN_INDEX = "orphan"
 _NOT_COPIED = frozenset({REVISION, "kubectl.kubernetes.io/last-applied-configuration"})
 """Annotations of a Deployment that its ReplicaSets do not get."""
-
-log = get_logger(__name__)
 
 
 class DeploymentController:
@@ -67,7 +64,7 @@ class DeploymentController:
         self._sets.add_index(OWNER_INDEX, lambda found: owner_uids(found.metadata))
         self._sets.add_index(_ORPHAN_INDEX, lambda found: (found.key.namespace,) if is_orphan(found.metadata) else ())
         self._pods.add_index(OWNER_INDEX, lambda pod: owner_uids(pod.metadata))
-        controller = Controller("deployment", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("deployment", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("deployment-events", self._recorder.run)
@@ -92,19 +89,7 @@ class DeploymentController:
             self._queue.add(Key(change.key.namespace, deployment.name))
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass: claim ReplicaSets, roll one step, write the status.
-
-        What is refused now (by RBAC, an admission) may be allowed later, and no event would say so: it is tried again.
-        """
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("deployment not kept: refused", deployment=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass: claim ReplicaSets, roll one step, write the status."""
         deployment = self._deployments.cache.get(key)
         if deployment is None or deployment.metadata.deleting:
             return DONE

@@ -17,7 +17,6 @@ from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE, Deployment,
 from tensorfusion.embedded.controllers.rollout import resolve
 from tensorfusion.embedded.controllers.statefulset_objects import StatefulSet
 from tensorfusion.embedded.controllers.statuses import write_status
-from tensorfusion.errors import ApiError
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, LabelSelector, Object, OwnerReference, Raw
@@ -27,7 +26,6 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _ALLOWED = "DisruptionAllowed"
 _FORGET_AFTER = 120.0
@@ -37,8 +35,6 @@ _GATHER = 0.1
 _EVENTS_PER_SECOND, _EVENTS_BURST = 2.0, 10.0
 _BUDGETS = "namespace"
 _PODS = "namespace"
-
-log = get_logger(__name__)
 
 
 class BudgetSpec(msgspec.Struct, frozen=True):
@@ -91,7 +87,7 @@ class DisruptionController:
         self._stateful_sets = manager.informer(STATEFUL_SETS, StatefulSet, client=self._client)
         self._budgets.add_index(_BUDGETS, lambda found: (found.metadata.namespace,))
         self._pods.add_index(_PODS, lambda pod: (pod.metadata.namespace,))
-        controller = Controller("disruption", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("disruption", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("disruption-events", self._recorder.run)
@@ -112,16 +108,7 @@ class DisruptionController:
             self._queue.add(budget.key, after=_GATHER)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("budget not kept: refused", budget=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         budget = self._budgets.cache.get(key)
         if budget is None or budget.metadata.deleting:
             return DONE

@@ -25,7 +25,7 @@ from tensorfusion.embedded.controllers.endpoint_sets import (
     slices_of,
 )
 from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE
-from tensorfusion.errors import AlreadyExists, ApiError, Conflict, NotFound
+from tensorfusion.errors import AlreadyExists, Conflict, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.meta import Key, Raw
@@ -34,7 +34,6 @@ from tensorfusion.policy.ranking import pod_ready_since
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 _WORKERS = 2
@@ -43,8 +42,6 @@ _GATHER = 0.5
 _SERVICES = "namespace"
 _SLICES = "service"
 _PODS = "namespace"
-
-log = get_logger(__name__)
 
 
 class EndpointsController:
@@ -64,7 +61,7 @@ class EndpointsController:
         self._services.add_index(_SERVICES, _namespace_if_selecting)
         self._slices.add_index(_SLICES, _service_of)
         self._pods.add_index(_PODS, lambda pod: (pod.metadata.namespace,))
-        controller = Controller("endpoints", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("endpoints", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         self._services.subscribe(lambda change: self._queue.add(change.key))
@@ -88,16 +85,7 @@ class EndpointsController:
                     self._queue.add(service.key, after=_GATHER)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("endpoints not kept: refused", service=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         service = self._services.cache.get(key)
         known = self._slices.cache.by_index(_SLICES, str(key))
         if service is None:

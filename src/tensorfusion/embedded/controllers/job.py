@@ -49,7 +49,6 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 4
 _GATHER = 0.2
@@ -57,8 +56,6 @@ _GATHER = 0.2
 _LOOK_AGAIN = 60.0
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _NAMESPACE_INDEX = "namespace"
-
-log = get_logger(__name__)
 
 
 class JobController:
@@ -88,7 +85,7 @@ class JobController:
             finalizer=TRACKING,
         )
         self._jobs.add_index(_NAMESPACE_INDEX, lambda found: (found.metadata.namespace,))
-        controller = Controller("job", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("job", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         letting_go = Controller("job-pods", _LetGo(self), workers=_WORKERS, clock=self._clock)
         self._left = letting_go.queue
@@ -130,16 +127,7 @@ class JobController:
         return owner is not None and job is not None and job.metadata.uid == owner.uid
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("job not kept: refused", job=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         job = self._jobs.cache.get(key)
         if job is None or job.spec.managed_by != JOB_CONTROLLER:
             return DONE

@@ -7,12 +7,13 @@ Source: kube-controller-manager's node lifecycle controller.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE
-from tensorfusion.errors import ApiError, Invalid, NotFound
+from tensorfusion.errors import Invalid, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Node, Taint
 from tensorfusion.model.meta import Key, Raw
@@ -20,7 +21,6 @@ from tensorfusion.model.resources import NODES
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _PREFIX = "node.kubernetes.io/"
 _NO_SCHEDULE, _NO_EXECUTE = "NoSchedule", "NoExecute"
@@ -36,8 +36,6 @@ _EXECUTED = ("not-ready", "unreachable")
 _OURS = frozenset({f"{_PREFIX}{name}" for name in (*_BY_CONDITION.values(), "unschedulable")})
 _WORKERS = 2
 
-log = get_logger(__name__)
-
 
 class NodeTaintController:
     """Level-based; ``install`` registers it with a manager."""
@@ -49,7 +47,7 @@ class NodeTaintController:
     def install(self, manager: Manager) -> None:
         """Register the handler and the controller."""
         self._nodes = manager.informer(NODES, Node)
-        controller = Controller("node-taints", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("node-taints", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         self._nodes.subscribe(self._on_node)
@@ -59,7 +57,7 @@ class NodeTaintController:
             self._queue.add(change.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
+        """One pass."""
         node = self._nodes.cache.get(key)
         if node is None or not _differs(node):
             return DONE
@@ -72,15 +70,8 @@ class NodeTaintController:
         others = [taint for (name, _), taint in held.items() if name not in _OURS]
         guard = {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version}
         patch = {"metadata": guard, "spec": {"taints": [*others, *ours] or None}}
-        try:
+        with suppress(NotFound, Invalid):  # gone, or another one by the same name
             await self._client.patch(NODES, key.name, patch)
-        except (NotFound, Invalid):  # gone, or another one by the same name
-            return DONE
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("node not tainted: refused", node=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
         return DONE
 
 

@@ -33,7 +33,6 @@ from tensorfusion.runtime.controller import Controller, Result
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 4
 _LONGEST_REFUSAL_PAUSE = 60.0
@@ -41,8 +40,6 @@ _LONGEST_CRASH_PAUSE = 300.0
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _NAMESPACE_INDEX = "namespace"
 _ALWAYS_WRITTEN = frozenset({"replicas", "observedGeneration"})
-
-log = get_logger(__name__)
 
 
 class ReplicaSetController:
@@ -65,7 +62,7 @@ class ReplicaSetController:
             self._client, REPLICA_SETS, ReplicaSet, pods=self._pods, clock=self._clock, recorder=self._recorder
         )
         self._sets.add_index(_NAMESPACE_INDEX, lambda found: (found.metadata.namespace,))
-        controller = Controller("replicaset", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("replicaset", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("replicaset-events", self._recorder.run)
@@ -93,19 +90,7 @@ class ReplicaSetController:
                         self._queue.add(candidate.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass: claim pods, create or delete what is missing or too many, write the status.
-
-        What is refused now (by RBAC, an admission) may be allowed later, and no event would say so: it is tried again.
-        """
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("replica set not kept: refused", replica_set=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass: claim pods, create or delete what is missing or too many, write the status."""
         current = self._sets.cache.get(key)
         if current is None:
             return Result()

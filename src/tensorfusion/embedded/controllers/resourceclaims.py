@@ -18,7 +18,7 @@ from tensorfusion.embedded.controllers.objects import (
     owner_uids,
     safe_suffix,
 )
-from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound
+from tensorfusion.errors import AlreadyExists, Conflict, Invalid, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod, PodResourceClaim
 from tensorfusion.model.meta import Key, Object, Raw
@@ -27,14 +27,11 @@ from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change, ChangeKind
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _FOR = "resource.kubernetes.io/pod-claim-name"
 _WORKERS = 2
 _EVENTS_PER_SECOND, _EVENTS_BURST = 2.0, 10.0
 _WAITING = "template"
-
-log = get_logger(__name__)
 
 
 class TemplateSpec(msgspec.Struct, frozen=True):
@@ -71,7 +68,7 @@ class ResourceClaimController:
         self._templates = manager.informer(RESOURCE_CLAIM_TEMPLATES, ClaimTemplate, client=self._client)
         self._claims.add_index(OWNER_INDEX, lambda claim: owner_uids(claim.metadata))
         self._pods.add_index(_WAITING, _waits_for)
-        controller = Controller("resourceclaim", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("resourceclaim", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("resourceclaim-events", self._recorder.run)
@@ -97,16 +94,7 @@ class ResourceClaimController:
             self._queue.add(pod.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("resource claims not made: refused", pod=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         pod = self._pods.cache.get(key)
         if pod is None or not pod.spec.resource_claims:
             return DONE

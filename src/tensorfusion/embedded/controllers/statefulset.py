@@ -41,14 +41,11 @@ from tensorfusion.model.resources import PERSISTENT_VOLUME_CLAIMS, PODS, STATEFU
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 4
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _NAMESPACE_INDEX = "namespace"
 _HASH_LABEL = "controller.kubernetes.io/hash"
-
-log = get_logger(__name__)
 
 
 class StatefulSetController:
@@ -75,7 +72,7 @@ class StatefulSetController:
             recorder=self._recorder,
         )
         self._sets.add_index(_NAMESPACE_INDEX, lambda found: (found.metadata.namespace,))
-        controller = Controller("statefulset", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("statefulset", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         manager.add_task("statefulset-events", self._recorder.run)
@@ -92,16 +89,7 @@ class StatefulSetController:
                 self._queue.add(candidate.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("stateful set not kept: refused", stateful_set=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         current = self._sets.cache.get(key)
         if current is None or current.metadata.deleting:
             return DONE

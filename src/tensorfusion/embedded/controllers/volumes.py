@@ -11,7 +11,7 @@ import msgspec
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.controllers.objects import REFUSED_PAUSE
 from tensorfusion.embedded.controllers.statuses import write_status
-from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound
+from tensorfusion.errors import AlreadyExists, Conflict, Invalid, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key, Object, Raw
@@ -19,15 +19,12 @@ from tensorfusion.model.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VO
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.telemetry.logs import get_logger
 
 PROVISIONER = f"simulated.{keys.DOMAIN}/volumes"
 _PROVISIONED = "pv.kubernetes.io/provisioned-by"
 _BOUND = {"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes"}
 _PROTECTION = "kubernetes.io/pvc-protection"
 _WORKERS = 2
-
-log = get_logger(__name__)
 
 
 class VolumeClaim(Object, frozen=True):
@@ -45,7 +42,7 @@ class VolumeController:
     def install(self, manager: Manager) -> None:
         """Register informers' handlers and the controller."""
         self._claims = manager.informer(PERSISTENT_VOLUME_CLAIMS, VolumeClaim, client=self._client)
-        controller = Controller("volumes", self, workers=_WORKERS, clock=self._clock)
+        controller = Controller("volumes", self, workers=_WORKERS, clock=self._clock, refused_after=REFUSED_PAUSE)
         self._queue = controller.queue
         manager.add_controller(controller)
         self._gone: dict[Key, str] = {}
@@ -58,16 +55,7 @@ class VolumeController:
         self._queue.add(change.key)
 
     async def reconcile(self, key: Key) -> Result:
-        """One pass. What is refused now may be allowed later, and no event would say so: it is tried again."""
-        try:
-            return await self._reconcile(key)
-        except ApiError as error:
-            if error.retryable:
-                raise
-            log.warning("claim not bound: refused", claim=key, retry_seconds=REFUSED_PAUSE, error=error)
-            return Result(requeue_after=REFUSED_PAUSE)
-
-    async def _reconcile(self, key: Key) -> Result:
+        """One pass."""
         left = self._gone.get(key)
         if left is not None:
             await self._delete_volume(left)
