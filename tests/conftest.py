@@ -1,6 +1,11 @@
 """Options and markers of the whole test suite."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's business: a test that fails for it says nothing about the code.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 LONGEST = 7200
 """Seconds that a test may take which thousands of kills or examples are the point of."""
