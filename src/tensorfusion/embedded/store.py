@@ -84,7 +84,7 @@ class Store:
         self._slot_count = len(loaded.slots) + len(loaded.free)
         self._history = History(history, compacted=loaded.floor, revision=loaded.revision)
         self._allocated = loaded.revision
-        self._ahead: dict[ObjectKey, Record | None] = {}  # accepted, not yet durable; None for a removal
+        self._ahead: dict[ObjectKey, StoreEvent] = {}  # the newest accepted write of each object, while not durable
         self._queued: list[_Write] = []
         self._committing = False
         self._flush_scheduled = False
@@ -153,9 +153,10 @@ class Store:
 
     def latest(self, key: ObjectKey) -> Record | None:
         """The newest accepted version, maybe not durable yet: only for computing the next write."""
-        if key in self._ahead:
-            return self._ahead[key]
-        return self._tables.get(key)
+        ahead = self._ahead.get(key)
+        if ahead is None:
+            return self._tables.get(key)
+        return None if ahead.kind is EventKind.DELETED else ahead.record
 
     def scan(self, resource: str, namespace: str = "") -> Iterator[Record]:
         """Committed records by namespace and name; a fixed copy, so writes may go on meanwhile."""
@@ -252,7 +253,7 @@ class Store:
             raise StoreUnwritable(f"{key}: too many writes wait for the disk; retry in a moment")
         if self._closed:
             raise StoreUnwritable(f"{key}: the store is closing; retry when the server is back")
-        current = self._ahead[key] if key in self._ahead else self._tables.get(key)
+        current = self.latest(key)
         if (current.revision if current is not None else 0) != expected:
             raise RevisionMismatch(key, expected, current)
         self._allocated = revision = self._allocated + 1
@@ -261,10 +262,9 @@ class Store:
             raise ValueError(f"{key} at revision {revision}: the record built for it is {record.key} {record.revision}")
         if removal:
             event = StoreEvent(EventKind.DELETED, record, current)
-            self._ahead[key] = None
         else:
             event = StoreEvent(EventKind.ADDED if current is None else EventKind.MODIFIED, record, current)
-            self._ahead[key] = record
+        self._ahead[key] = event
         done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         self._queued.append(_Write(event, done))
         self._schedule_flush()
@@ -334,11 +334,9 @@ class Store:
             key = record.key
             if event.kind is EventKind.DELETED:
                 tables.drop(key, event.previous)
-                newest = None
             else:
                 tables.put(record, event.previous)
-                newest = record
-            if key in ahead and ahead[key] is newest:
+            if ahead.get(key) is event:
                 del ahead[key]
         events = [write.event for write in batch]
         self._history.extend(events)

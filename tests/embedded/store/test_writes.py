@@ -1,12 +1,14 @@
 """Optimistic concurrency, revisions, and who sees a write when."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tensorfusion.embedded.store import EventKind, RevisionMismatch, Store, StoreEvent
+from tensorfusion.embedded.store import EventKind, HistoryLimits, RevisionMismatch, Store, StoreEvent
+from tensorfusion.embedded.store_file import Row, StoreFile
 from tensorfusion.errors import StoreUnwritable
 from tensorfusion.testing.records import pod, record_maker, value_of
 
@@ -71,6 +73,52 @@ async def test_an_accepted_removal_hides_the_object_from_the_next_writer_only(st
     again = await store.put(pod("a"), expected=0, make=record_maker(pod("a"), "again"))
     assert (await removal).revision == again.revision - 1
     assert value_of(store.latest(pod("a"))) == "again"
+
+
+class HeldLog:
+    """A file whose commits wait until they are let go."""
+
+    def __init__(self, file: StoreFile) -> None:
+        self.file = file
+        self.go = threading.Event()
+        self.go.set()
+
+    @property
+    def reserved(self) -> int:
+        return self.file.reserved
+
+    def commit(self, rows: Sequence[Row], last: int) -> None:
+        assert self.go.wait(20)
+        self.file.commit(rows, last)
+
+    def backup(self, target: Path) -> None:
+        self.file.backup(target)
+
+    def close(self, last: int) -> None:
+        self.file.close(last)
+
+
+async def test_a_removal_that_waits_stays_hidden_while_an_earlier_one_of_the_same_object_is_committed(
+    path: Path,
+) -> None:
+    log = HeldLog(StoreFile.open(path))
+    seen: list[object] = []
+    async with Store(log, log.file.load(), history=HistoryLimits()) as store:
+        first = await store.put(pod("a"), expected=0, make=record_maker(pod("a"), "first"))
+        log.go.clear()
+        writes = [asyncio.ensure_future(store.remove(pod("a"), expected=first.revision, make=record_maker(pod("a"))))]
+        writes.append(asyncio.ensure_future(store.put(pod("a"), expected=0, make=record_maker(pod("a"), "second"))))
+        await asyncio.sleep(0.01)  # both are in one commit, which is under way
+        second = store.latest(pod("a"))
+        assert second is not None
+        writes.append(
+            asyncio.ensure_future(store.remove(pod("a"), expected=second.revision, make=record_maker(pod("a"))))
+        )
+        await asyncio.sleep(0)
+        store.on_commit(lambda events: seen.append(store.latest(pod("a"))))
+        log.go.set()
+        await asyncio.gather(*writes)
+    assert seen == [None, None]
 
 
 async def test_writers_are_answered_in_revision_order(store: Store) -> None:
