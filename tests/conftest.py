@@ -29,4 +29,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "/e2e/" in item.path.as_posix():
             item.add_marker(pytest.mark.e2e)
             uses_shared = "cluster" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("e2e" if uses_shared else item.path.stem))
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group("e2e" if uses_shared else item.path.stem))

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 import uuid
@@ -19,12 +20,12 @@ from pathlib import Path
 import pytest
 
 from cluster import Cluster, embedded_cluster, eventually, kubectl_program
+from tensorfusion.cli.folder import Folder
 from tensorfusion.embedded.processes.leftovers import marked, shims_of
 from tensorfusion.embedded.processes.machine import node_name
 from tensorfusion.embedded.processes.users import can_switch
-from tensorfusion.model.keys import SIMULATED_TAINT
 
-pytestmark = pytest.mark.xdist_group("process-pods")  # one node on the machine at a time
+pytestmark = pytest.mark.xdist_group("process-node")  # one node on the machine at a time
 
 FLEET = {"nodes": [{"name": "sim-0", "cpu": 64, "memory": "256Gi", "gpus": {"model": "L4", "count": 1}}]}
 SERVER = """
@@ -265,31 +266,6 @@ def test_the_program_says_who_runs(running: Cluster) -> None:
     assert re.search(r"node\s+pid \d+", text)
 
 
-def test_down_ends_workloads_and_up_without_the_option_says_so(running: Cluster, tmp_path: Path) -> None:
-    """``running`` only says that there is a kubectl; this is a cluster of its own, taken down and up again."""
-    with embedded_cluster(tmp_path, fleet=FLEET, options=("--run-processes",)) as first:
-        first.kubectl("run", "web", "--image=busybox", "--command", "--", "sleep", "600")
-        first.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
-        uid = first.kubectl("get", "pod", "web", "-o", "jsonpath={.metadata.uid}").stdout
-        assert marked(uid)
-        spaces = Path((first.folder.root / "node" / "spaces.path").read_text())
-    shutil.rmtree(spaces)
-    assert marked(uid) == []
-    with embedded_cluster(tmp_path, fleet=FLEET) as second:
-        nodes = json.loads(second.kubectl("get", "nodes", "-o", "json").stdout)["items"]
-        ready = {
-            node["metadata"]["name"]: next(
-                entry["status"] for entry in node["status"]["conditions"] if entry["type"] == "Ready"
-            )
-            for node in nodes
-        }
-        assert ready == {"sim-0": "True", node_name(): "False"}
-        done = second.kubectl("exec", "web", "--", "true", check=False)
-        assert f"node {node_name()} does not answer" in done.stderr
-        taints = {node["metadata"]["name"]: node["spec"].get("taints") for node in nodes}
-        assert not any(taint["key"] == SIMULATED_TAINT for taint in taints["sim-0"] or ())
-
-
 def test_run_with_a_terminal_is_a_shell(kubectl: Kubectl) -> None:
     ours, theirs = pty.openpty()
     arguments = ["run", "try", "--rm", "-it", "--image=busybox", "--restart=Never", "--", "sh", "-c"]
@@ -307,3 +283,14 @@ def test_run_with_a_terminal_is_a_shell(kubectl: Kubectl) -> None:
     os.close(ours)
     assert b"/dev/pts/" in seen
     assert b"got hello" in seen
+
+
+def test_a_second_node_on_the_machine_is_refused(running: Cluster, tmp_path: Path) -> None:
+    """Users and addresses of pods are the machine's: two nodes would end each other's programs."""
+    up = [sys.executable, "-m", "tensorfusion", "up", "--detach", "--run-processes", "--data", str(tmp_path / "other")]
+    done = subprocess.run(
+        [*up, "--port", "0", "--http-port", "0"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "another cluster runs pods as processes of this machine" in done.stderr
+    assert Folder(tmp_path / "other").processes() == {}

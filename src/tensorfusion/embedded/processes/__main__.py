@@ -24,6 +24,7 @@ from tensorfusion.embedded.processes.kubelet import NodeView, ProcessKubelet, Se
 from tensorfusion.embedded.processes.places import Places
 from tensorfusion.embedded.processes.pod import Node
 from tensorfusion.embedded.processes.restarts import Timing
+from tensorfusion.embedded.processes.sole import sole_node
 from tensorfusion.embedded.processes.users import Users, can_switch
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.kube.client import Client
@@ -62,6 +63,7 @@ async def run(data: Path, *, timing: Timing | None = None, stop: asyncio.Event |
     clock = SystemClock()
     own_users = can_switch()
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(sole_node())
         connection = load_kubeconfig(data / "run" / f"{PROCESS_NODE_ACCOUNT}.kubeconfig")
         client = await stack.enter_async_context(Client(connection, user_agent="process-node"))
         manager = Manager(client, clock=clock)
