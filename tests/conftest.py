@@ -1,5 +1,8 @@
 """Options and markers of the whole test suite."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -9,6 +12,15 @@ settings.load_profile("any-machine")
 
 LONGEST = 7200
 """Seconds that a test may take which thousands of kills or examples are the point of."""
+
+
+@pytest.fixture(autouse=True)
+def _log_level_as_before() -> Iterator[None]:
+    """Programs that run inside a test set the level of the whole process."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

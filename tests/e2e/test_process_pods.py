@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 import uuid
@@ -20,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from cluster import Cluster, embedded_cluster, eventually, kubectl_program
-from tensorfusion.cli.folder import Folder
 from tensorfusion.embedded.processes.leftovers import marked, shims_of
 from tensorfusion.embedded.processes.machine import node_name
 from tensorfusion.embedded.processes.users import can_switch
@@ -283,14 +281,3 @@ def test_run_with_a_terminal_is_a_shell(kubectl: Kubectl) -> None:
     os.close(ours)
     assert b"/dev/pts/" in seen
     assert b"got hello" in seen
-
-
-def test_a_second_node_on_the_machine_is_refused(running: Cluster, tmp_path: Path) -> None:
-    """Users and addresses of pods are the machine's: two nodes would end each other's programs."""
-    up = [sys.executable, "-m", "tensorfusion", "up", "--detach", "--run-processes", "--data", str(tmp_path / "other")]
-    done = subprocess.run(
-        [*up, "--port", "0", "--http-port", "0"], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 1
-    assert "another cluster runs pods as processes of this machine" in done.stderr
-    assert Folder(tmp_path / "other").processes() == {}

@@ -18,13 +18,13 @@ import uvloop
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.processes import machine
+from tensorfusion.embedded.processes.blocks import claimed_block
 from tensorfusion.embedded.processes.endpoint import Endpoint
 from tensorfusion.embedded.processes.images import Images
 from tensorfusion.embedded.processes.kubelet import NodeView, ProcessKubelet, ServiceInfo
 from tensorfusion.embedded.processes.places import Places
 from tensorfusion.embedded.processes.pod import Node
 from tensorfusion.embedded.processes.restarts import Timing
-from tensorfusion.embedded.processes.sole import sole_node
 from tensorfusion.embedded.processes.users import Users, can_switch
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.kube.client import Client
@@ -63,12 +63,12 @@ async def run(data: Path, *, timing: Timing | None = None, stop: asyncio.Event |
     clock = SystemClock()
     own_users = can_switch()
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(sole_node())
         connection = load_kubeconfig(data / "run" / f"{PROCESS_NODE_ACCOUNT}.kubeconfig")
         client = await stack.enter_async_context(Client(connection, user_agent="process-node"))
         manager = Manager(client, clock=clock)
         recorder = EventRecorder(client, component="process-node", clock=clock)
         places = Places.of(data, own_users=own_users)
+        block = stack.enter_context(claimed_block(data / "node" / "block"))
         own = machine.Machine(client, await machine.own_name(client), own_users=own_users, clock=clock)
         view = NodeView(
             own,
@@ -77,7 +77,14 @@ async def run(data: Path, *, timing: Timing | None = None, stop: asyncio.Event |
             path=os.environ.get("PATH") or _DEFAULT_PATH,
         )
         node = Node(
-            client, recorder, places, Users(own=own_users), Images(places.images), view, timing or Timing(), clock
+            client,
+            recorder,
+            places,
+            Users(own=own_users, block=block),
+            Images(places.images),
+            view,
+            timing or Timing(),
+            clock,
         )
         kubelet = ProcessKubelet(node, own.name)
         kubelet.install(manager)

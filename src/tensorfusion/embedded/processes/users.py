@@ -9,11 +9,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensorfusion.embedded.processes.blocks import BLOCKS
 from tensorfusion.embedded.processes.leftovers import OWN_USER
 from tensorfusion.embedded.processes.waiting import CONFIG_ERROR, Waiting
 from tensorfusion.model.meta import Raw
 
 FIRST, COUNT = 70_000, 10_000
+_SLOTS = COUNT // BLOCKS
+"""Slots of one node."""
 _PER_BLOCK = 250
 
 
@@ -42,11 +45,12 @@ def can_switch() -> bool:
 
 
 class Users:
-    """Gives out slots, one for each pod; a slot is kept in the pod's state folder, so that it outlives us."""
+    """Gives out slots of a block, one for each pod; they are kept in the pods' state folders, and so outlive us."""
 
-    def __init__(self, *, own: bool) -> None:
+    def __init__(self, *, own: bool, block: int = 0) -> None:
         self.own = own
         self._used: set[int] = set()
+        self._first = block * _SLOTS
         self._next = 0
 
     def of(self, state: Path) -> PodUser:
@@ -67,11 +71,11 @@ class Users:
         self._used.discard(user.slot)
 
     def _free(self) -> int:
-        for _ in range(COUNT):
-            slot, self._next = self._next, (self._next + 1) % COUNT
+        for _ in range(_SLOTS):
+            slot, self._next = self._first + self._next, (self._next + 1) % _SLOTS
             if slot not in self._used:
                 return slot
-        raise Waiting(CONFIG_ERROR, f"all {COUNT} users of this node are taken: delete pods")
+        raise Waiting(CONFIG_ERROR, f"all {_SLOTS} users of this node are taken: delete pods")
 
 
 def check_security(pod: Raw, container: Raw, user: PodUser) -> int | None:
@@ -93,11 +97,11 @@ def check_security(pod: Raw, container: Raw, user: PodUser) -> int | None:
         if user.uid is None:
             if wanted != (os.geteuid() if field == "runAsUser" else os.getegid()):
                 raise _refused(container, f"{field} {wanted}: this node runs every pod as user {os.geteuid()}")
-        elif not FIRST <= wanted < FIRST + COUNT:
+        elif not (first := _first_of(user)) <= wanted < first + _SLOTS:
             raise _refused(
                 container,
                 f"{field} {wanted} may be somebody's on this machine: leave it out for a user of the pod's own, or "
-                f"name one from {FIRST} to {FIRST + COUNT - 1}",
+                f"name one from {first} to {first + _SLOTS - 1}",
             )
     wanted = own.get("runAsUser", shared.get("runAsUser"))
     if user.uid is None:
@@ -105,6 +109,11 @@ def check_security(pod: Raw, container: Raw, user: PodUser) -> int | None:
             raise _refused(container, "runAsNonRoot: this node runs every pod as root")
         return None
     return user.uid if wanted is None else int(wanted)
+
+
+def _first_of(user: PodUser) -> int:
+    """The first user number of the node's block."""
+    return FIRST + user.slot // _SLOTS * _SLOTS
 
 
 def _refused(container: Raw, why: str) -> Waiting:
