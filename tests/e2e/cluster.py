@@ -120,14 +120,21 @@ def kubectl_program() -> str | None:
 
 
 def eventually(check: Callable[[], T], *, patience: float = PATIENCE, until: Callable[[T], bool] = bool) -> T:
-    """Call ``check`` until its value satisfies ``until``; the last value is in the failure."""
+    """Call ``check`` until its value satisfies ``until``; the last value is in the failure.
+
+    A field that nobody has written yet (``LookupError``) is waited for like a value that is not there yet.
+    """
     deadline = time.monotonic() + patience
     while True:
-        value = check()
-        if until(value):
-            return value
+        seen: object
+        try:
+            value = seen = check()
+            if until(value):
+                return value
+        except LookupError as error:
+            seen = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {patience:.0f} s; last seen: {value!r}"[:4000])
+            raise AssertionError(f"not within {patience:.0f} s; last seen: {seen!r}"[:4000])
         time.sleep(0.1)
 
 
