@@ -6,21 +6,15 @@ without fsync there, ours is durable. Both are reached over TLS by the same clie
 
 import argparse
 import asyncio
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from _report import Row, report
+from _servers import PEER, assets, embedded, real
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.kube.credentials import tls_context
 
@@ -81,33 +75,12 @@ async def rate(session: aiohttp.ClientSession, count: int, image: str, status: i
     return count / (time.perf_counter() - started)
 
 
-@contextmanager
-def embedded(folder: Path) -> Iterator[Path]:
-    """The API process alone; gives its kubeconfig."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tensorfusion.embedded.api", "--data", str(folder), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        while not (folder / "run" / "api.sock").exists():
-            if process.poll() is not None:
-                raise SystemExit(f"the API process ended with {process.returncode}")
-            time.sleep(0.01)
-        yield folder / "kubeconfig"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
 def peer(folder: Path, count: int) -> dict[str, float]:
-    assets = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"))
-    if not (assets / "kube-apiserver").exists():
+    programs = assets()
+    if programs is None:
         return {}
-    from tensorfusion.testing.control_plane import control_plane
-
-    with control_plane(assets, folder) as plane:
-        return asyncio.run(measure(plane.kubeconfig, count))
+    with real(folder, programs) as serving:
+        return asyncio.run(measure(serving.kubeconfig, count))
 
 
 def main() -> None:
@@ -116,14 +89,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tf-") as root:
-        with embedded(Path(root) / "data") as kubeconfig:
-            ours = asyncio.run(measure(kubeconfig, arguments.objects))
+        with embedded(Path(root) / "data") as serving:
+            ours = asyncio.run(measure(serving.kubeconfig, arguments.objects))
         theirs = peer(Path(root) / "real", arguments.objects)
     parameters = {"objects": arguments.objects, "in_flight": IN_FLIGHT}
-    rows = [
-        Row(f"apply_{phase}", found, "/s", "etcd + kube-apiserver", theirs.get(phase), parameters)
-        for phase, found in ours.items()
-    ]
+    rows = [Row(f"apply_{phase}", found, "/s", PEER, theirs.get(phase), parameters) for phase, found in ours.items()]
     rows.append(Row("apply_slowest", min(ours.values()), "/s", "goal", GOAL, parameters))
     report(rows, arguments.json)
 

@@ -25,6 +25,7 @@ from tensorfusion.embedded.selectors import parse_fields
 from tensorfusion.embedded.statuses import method_not_allowed
 from tensorfusion.embedded.targets import Target, parse_query, parse_target
 from tensorfusion.embedded.tunnels import Tunnel
+from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import (
     ApiError,
     BadRequest,
@@ -36,6 +37,9 @@ from tensorfusion.errors import (
 )
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
+
+CUT_AFTER = 5.0
+"""Seconds that a client has to take the end of a watch, before its connection is cut."""
 
 _TARGET = "tensorfusion.target"
 _SWITCHING = 101
@@ -59,6 +63,7 @@ class App:
         documents: Documents,
         *,
         node_rights: NodeRights,
+        cut_after: float = CUT_AFTER,
     ) -> None:
         self._authenticator = authenticator
         self._rbac = rbac
@@ -66,6 +71,7 @@ class App:
         self._kinds = kinds
         self._routes = routes
         self._documents = documents
+        self._cut_after = cut_after
         self._watches: set[Streamed] = set()
         self._tunnels: set[asyncio.Task[Any]] = set()
         self.ready = False
@@ -103,7 +109,7 @@ class App:
         else:
             note_request(target, "WATCH", 200, seconds=None)
             with long_running(target):
-                await self._stream(answer, receive, send)
+                await self._stream(answer, scope, receive, send)
 
     def drain(self) -> None:
         """End all watches and tunnels, so that connections can close."""
@@ -180,9 +186,18 @@ class App:
         finally:
             self._tunnels.discard(task)
 
-    async def _stream(self, watch: Streamed, receive: Receive, send: Send) -> None:
+    async def _stream(self, watch: Streamed, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Send a watch or a log until it ends or the client goes away."""
         self._watches.add(watch)
+        cuts: list[asyncio.TimerHandle] = []
+
+        def ending() -> None:
+            """A client that does not read would keep its connection, and what was written to it, for ever."""
+            transport: asyncio.Transport = scope["state"]["connection"].transport
+            cuts.append(asyncio.get_running_loop().call_later(self._cut_after, transport.abort))
+
+        if isinstance(watch, Watch):
+            watch.ending = ending
         try:
             async with asyncio.TaskGroup() as group:
                 listener = group.create_task(_until_disconnect(receive, watch))
@@ -191,6 +206,8 @@ class App:
         except* Exception:  # the edge of a request; the client sees its stream end
             log.exception("watch ended unexpectedly", watch=str(watch))
         finally:
+            for cut in cuts:
+                cut.cancel()
             self._watches.discard(watch)
             watch.close()
 

@@ -52,6 +52,12 @@ WEBHOOK_FAILURES = Tally(
     ("name", "ignored"),
     registry=REGISTRY,
 )
+TERMINATED_WATCHERS = Tally(
+    "apiserver_terminated_watchers",
+    "Watches that were ended because their clients read too slowly.",
+    ("group", "resource"),
+    registry=REGISTRY,
+)
 
 _streams: dict[tuple[str, ...], float] = {}
 
@@ -84,12 +90,15 @@ def long_running(target: Target | None) -> Iterator[None]:
 def _stores(found: Iterable[object]) -> Iterator[Metric]:
     objects: dict[tuple[str, ...], float] = {}
     revisions: dict[tuple[str, ...], float] = {}
+    lags: dict[tuple[str, ...], float] = {}
     for store in cast("Iterable[Store]", found):  # only stores register here
         for resource in store.resources():
             objects[(resource,)] = objects.get((resource,), 0) + store.count(resource)
         revisions[()] = max(revisions.get((), 0), store.revision)
+        lags[()] = max(lags.get((), 0), store.lag)
     yield gauge_family("apiserver_storage_objects", "Objects in the store.", ("resource",), objects)
     yield gauge_family("tensorfusion_store_revision", "The newest resource version.", (), revisions)
+    yield gauge_family("tensorfusion_store_watch_depth", "Events that the slowest watch has still to see.", (), lags)
     yield gauge_family("apiserver_longrunning_requests", "Watches and logs that go on.", _OF_REQUEST, dict(_streams))
 
 

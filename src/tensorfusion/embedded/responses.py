@@ -18,6 +18,8 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]  # Any: an ASGI me
 
 _GZIP_FROM = 128 << 10
 _IN_THREAD_FROM = 1 << 20
+_PART = 256 << 10
+"""Bytes handed to the transport at once: encrypting a large list in one piece costs several times as much."""
 _JSON_HEADER = (b"content-type", b"application/json")
 _NO_CACHE = (b"cache-control", b"no-cache, private")
 _MOST_WARNINGS = 20
@@ -62,7 +64,11 @@ async def send_response(send: Send, response: Response, *, gzipped: bool) -> Non
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    sent = 0
+    while len(body) - sent > _PART:
+        await send({"type": "http.response.body", "body": body[sent : sent + _PART], "more_body": True})
+        sent += _PART
+    await send({"type": "http.response.body", "body": body[sent:] if sent else body})
 
 
 async def send_stream(send: Send, chunks: AsyncIterator[bytes], *, media_type: str = JSON) -> None:

@@ -40,6 +40,7 @@ from tensorfusion.embedded.subresources import bind, change_scale, finalize, sca
 from tensorfusion.embedded.tables import IncludeObject, include_object
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.tunnels import Tunnel
+from tensorfusion.embedded.watch_events import Shapes
 from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import ApiError, BadRequest
 
@@ -100,6 +101,7 @@ class Routes:
         self._accounts = accounts
         self._clock = clock
         self._bookmark_every = bookmark_every
+        self._shapes = Shapes(clock)
         self._streams = PodStreams(operations, node_socket, clock=clock)
         self._reads: dict[str, Callable[[Request, Kind], Answer]] = {
             "get": self._get,
@@ -173,15 +175,12 @@ class Routes:
         options = list_options(request.query, watch=True)
         return Watch(
             self._store,
-            kind,
+            self._shapes.of(kind, negotiate(request.accept), _include(request)),
             request.target.namespace,
             options,
             name=request.target.name,
-            representation=negotiate(request.accept),
-            include=_include(request),
             bookmark_every=self._bookmark_every,
             timeout=_WATCH_SECONDS,
-            clock=self._clock,
         )
 
     # --- writing ---

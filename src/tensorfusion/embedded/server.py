@@ -31,7 +31,7 @@ from tensorfusion.embedded.definitions import Definitions
 from tensorfusion.embedded.discovery import Discovery
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.garbage import GarbageCollector
-from tensorfusion.embedded.http import App
+from tensorfusion.embedded.http import CUT_AFTER, App
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.meters import STORES
@@ -56,6 +56,7 @@ log = get_logger(__name__)
 class Settings:
     """How one server is set up. ``services`` maps ``namespace/name`` of webhook services to URLs.
 
+    ``cut_after`` is how long a client that reads nothing may keep the connection of a watch that is over, in seconds.
     ``run_processes``: there is a process node, so simulated nodes are tainted and pods with shares tolerate that.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     bind: str = "127.0.0.1"
     services: dict[str, str] = field(default_factory=dict)
     bookmark_every: float = 50.0
+    cut_after: float = CUT_AFTER
     history: HistoryLimits | None = None
     run_processes: bool = False
 
@@ -118,6 +120,7 @@ class Server:
             routes,
             self._documents,
             node_rights=NodeRights(self.store),
+            cut_after=settings.cut_after,
         )
         self._audit = _audit(data, self.app, clock)
         self._tls = tls_context(certificate, key, authority.path)

@@ -22,8 +22,9 @@ from typing import NamedTuple, Protocol, Self
 
 from tensorfusion.embedded.store_backup import restore_file
 from tensorfusion.embedded.store_file import Loaded, Row, StoreFile
-from tensorfusion.embedded.store_history import History, HistoryLimits, Subscription
+from tensorfusion.embedded.store_history import History, HistoryLimits
 from tensorfusion.embedded.store_records import EventKind, ObjectKey, Page, Record, RevisionMismatch, StoreEvent
+from tensorfusion.embedded.store_subscriptions import Subscription
 from tensorfusion.embedded.store_tables import Tables
 from tensorfusion.errors import Gone, StoreUnwritable
 from tensorfusion.telemetry.logs import get_logger
@@ -220,6 +221,11 @@ class Store:
             Gone: ``since`` is before ``compacted`` or was never reached.
         """
         return self._history.subscribe(resource, namespace, since)
+
+    @property
+    def lag(self) -> int:
+        """How many events the slowest watch is behind; what it still has to see is kept for it."""
+        return self._history.lag
 
     def on_commit(self, listener: Callable[[Sequence[StoreEvent]], None]) -> None:
         """Call ``listener`` with every commit's events, after reads show them and before their writers are answered.

@@ -1,70 +1,75 @@
-"""Watches: the events of a resource as one endless response, selected and shaped for one client.
+"""Watches: the events of a resource as one endless response, selected for one client.
 
-An event is the stored bytes between two constant pieces; nothing is encoded again for it, and a batch that was
-committed together goes out as one chunk. What a selector no longer matches is DELETED for its watcher, what it comes
-to match is ADDED.
+What a selector no longer matches is DELETED for its watcher, what it comes to match is ADDED. Events that are there
+together go out as one chunk, of bounded size. A client that reads too slowly makes nobody else wait: the store ends
+its subscription, and what it has not taken of the watch's end after a while is cut off with its connection.
 
 Source: Kubernetes API concepts, "Efficient detection of changes", "Streaming lists", "Watch bookmarks".
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from tensorfusion.clock import Clock
 from tensorfusion.embedded.kinds import Kind
-from tensorfusion.embedded.negotiation import JSON, Form, Representation
-from tensorfusion.embedded.objects import JsonObject, decode_object, encode, prefix_of
+from tensorfusion.embedded.meters import TERMINATED_WATCHERS
+from tensorfusion.embedded.negotiation import JSON
+from tensorfusion.embedded.objects import decode_object, encode
 from tensorfusion.embedded.options import ListOptions, check_reached
-from tensorfusion.embedded.reading import keep_of, shown_bytes, shown_object
-from tensorfusion.embedded.statuses import status_body
+from tensorfusion.embedded.reading import keep_of
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent, Subscription
-from tensorfusion.embedded.tables import IncludeObject, partial, table
+from tensorfusion.embedded.watch_events import Shape, failure
 from tensorfusion.errors import Gone
+from tensorfusion.telemetry.logs import get_logger
 
-_INITIAL_CHUNK = 256
+_CHUNK = 256 << 10
+"""Bytes after which a chunk is sent; one event may be larger."""
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-_HEADS = {kind: b'{"type":"%s","object":' % kind.value.encode() for kind in EventKind}
+
+log = get_logger(__name__)
 
 
 class Watch:
-    """One client's watch, opened at a point in time; ``chunks`` goes on until the time is up or the store closes."""
+    """One client's watch, opened at a point in time; ``chunks`` goes on until the time is up or the store closes.
+
+    ``ending`` is called when nothing new will come any more and only what is there has to be taken.
+    """
 
     media_type = JSON
 
     def __init__(
         self,
         store: Store,
-        kind: Kind,
+        shape: Shape,
         namespace: str,
         options: ListOptions,
         *,
         name: str = "",
-        representation: Representation,
-        include: IncludeObject,
         bookmark_every: float,
         timeout: float,
-        clock: Clock,
     ) -> None:
         """Raises:
         BadRequest: a selector does not parse.
         """
-        self._kind = kind
-        self._prefix = prefix_of(kind.resource)
-        self._keep = keep_of(kind, options, name=name)
+        self._shape = shape
+        self._keep = keep_of(shape.kind, options, name=name)
         self._options = options
-        self._form = representation.form
-        self._managed = representation.managed
-        self._include = include
         self._bookmark_every = bookmark_every
-        self._deadline = asyncio.get_running_loop().time() + (options.timeout or timeout)
-        self._clock = clock
-        self._columns_sent = False
+        self._timeout = options.timeout or timeout
+        self._untold_columns = shape.has_columns
         self._initial: list[Record] = []
         self._error: Gone | None = None
         self._subscription: Subscription | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._bookmark_due = False
+        self._over = False
+        self.ending: Callable[[], None] | None = None
         self._open(store, namespace)
+
+    @property
+    def _kind(self) -> Kind:
+        return self._shape.kind
 
     def _open(self, store: Store, namespace: str) -> None:
         """Pin down the start: state and subscription belong to the same moment, so no await is between them."""
@@ -84,101 +89,124 @@ class Watch:
             self._subscription = store.watch(resource, namespace=namespace, since=since)
         except Gone as error:
             self._error = error
+            return
+        self._subscription.lost = self._lost
+        loop = asyncio.get_running_loop()
+        self._timers = [loop.call_later(self._timeout, self._end)]
+        if options.bookmarks:
+            self._timers.append(loop.call_later(self._bookmark_every, self._tick))
 
     def __str__(self) -> str:
         return self._kind.resource.id
 
     def close(self) -> None:
         """End the watch from outside: ``chunks`` finishes."""
+        for timer in self._timers:
+            timer.cancel()
         if self._subscription is not None:
             self._subscription.close()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body of the response, piece by piece."""
         if self._subscription is None:
-            yield self._failure(self._error or Gone("the watch could not be opened"))
+            yield failure(self._error or Gone("the watch could not be opened"))
             return
         first = self._subscription.revision
-        for start in range(0, len(self._initial), _INITIAL_CHUNK):
-            records = self._initial[start : start + _INITIAL_CHUNK]
-            yield b"".join([self._event(EventKind.ADDED, record) for record in records])
-        self._initial = []
+        initial, self._initial = self._initial, []
+        for chunk in _joined(self._first(record) for record in initial):
+            yield chunk
+        del initial
         if self._options.initial_events and self._options.bookmarks:
-            yield self._bookmark(first, {_INITIAL_EVENTS_END: "true"})
+            yield self._shape.bookmark(first, {_INITIAL_EVENTS_END: "true"})
         try:
             async for chunk in self._follow(self._subscription):
                 yield chunk
         except Gone as error:
-            yield self._failure(error)
+            yield failure(error)
 
     async def _follow(self, subscription: Subscription) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        bookmark_at = loop.time() + self._bookmark_every
         while True:
-            until = min(bookmark_at, self._deadline) if self._options.bookmarks else self._deadline
-            try:
-                async with asyncio.timeout_at(until):
-                    batch = await subscription.next()
-            except TimeoutError:
-                if self._options.bookmarks:
-                    yield self._bookmark(subscription.revision, None)
-                if loop.time() >= self._deadline:
-                    return
-                bookmark_at = loop.time() + self._bookmark_every
-                continue
-            if not batch:
+            batch = await subscription.next()
+            if batch:
+                for chunk in _joined(self._events(batch)):
+                    yield chunk
+            elif subscription.closed:
                 return
-            chunk = self._events(batch)
-            if chunk:
-                yield chunk
+            if self._bookmark_due or (self._over and self._options.bookmarks):
+                self._bookmark_due = False
+                yield self._shape.bookmark(subscription.revision, None)
+            if self._over:
+                return
 
-    def _events(self, batch: Sequence[StoreEvent]) -> bytes:
+    # --- time and slowness ---
+
+    def _tick(self) -> None:
+        """A bookmark is due, after what is there."""
+        self._bookmark_due = True
+        self._timers[1] = asyncio.get_running_loop().call_later(self._bookmark_every, self._tick)
+        if self._subscription is not None:
+            self._subscription.poke()
+
+    def _end(self) -> None:
+        """The time that the client asked for is up."""
+        self._over = True
+        if self._subscription is not None:
+            self._subscription.poke()
+        if self.ending is not None:
+            self.ending()
+
+    def _lost(self) -> None:
+        """The client has fallen too far behind."""
+        resource = self._kind.resource
+        TERMINATED_WATCHERS.add((resource.group, resource.plural))
+        log.info("watch ended: its client reads too slowly", resource=resource.id)
+        if self.ending is not None:
+            self.ending()
+
+    # --- events ---
+
+    def _first(self, record: Record) -> bytes:
+        """The line of an object that was there at the start."""
+        columns, self._untold_columns = self._untold_columns, False
+        return self._shape.new_event(EventKind.ADDED, record, columns=columns)
+
+    def _events(self, batch: Sequence[StoreEvent]) -> Iterator[bytes]:
+        for event, record in self._selected(batch):
+            if self._untold_columns:
+                self._untold_columns = False
+                yield self._shape.new_event(event, record, columns=True)
+            else:
+                yield self._shape.event(event, record)
+
+    def _selected(self, batch: Sequence[StoreEvent]) -> Iterator[tuple[EventKind, Record]]:
+        """What the selector makes of events."""
         keep = self._keep
-        if keep is None:
-            return b"".join([self._event(event.kind, event.record) for event in batch])
-        pieces = []
         for event in batch:
+            if keep is None:
+                yield event.kind, event.record
+                continue
             was = event.previous is not None and keep(event.previous)
             now = event.kind is not EventKind.DELETED and keep(event.record)
             if now:
-                pieces.append(self._event(EventKind.MODIFIED if was else EventKind.ADDED, event.record))
+                yield EventKind.MODIFIED if was else EventKind.ADDED, event.record
             elif was and event.kind is EventKind.DELETED:
-                pieces.append(self._event(EventKind.DELETED, event.record))
+                yield EventKind.DELETED, event.record
             elif was and event.previous is not None:
-                pieces.append(self._event(EventKind.DELETED, _at_revision(event.previous, event.revision)))
-        return b"".join(pieces)
+                yield EventKind.DELETED, _at_revision(event.previous, event.revision)
 
-    def _event(self, event: EventKind, record: Record) -> bytes:
-        if self._form is Form.OBJECT:
-            return _HEADS[event] + shown_bytes(self._kind, record, self._prefix, managed=self._managed) + b"}\n"
-        shaped = self._shaped(shown_object(self._kind, record, managed=self._managed))
-        return _HEADS[event] + encode(shaped) + b"}\n"
 
-    def _shaped(self, obj: JsonObject) -> JsonObject:
-        if self._form is not Form.TABLE:
-            return partial(obj)
-        metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-        shown = table(self._kind, [obj], include=self._include, now=self._clock.now(), list_meta=metadata)
-        if self._columns_sent:
-            shown["columnDefinitions"] = None
-        self._columns_sent = True
-        return shown
-
-    def _bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
-        metadata: JsonObject = {"resourceVersion": str(revision), "creationTimestamp": None}
-        if annotations:
-            metadata["annotations"] = annotations
-        resource = self._kind.resource
-        obj: JsonObject = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-        if self._form is Form.TABLE:
-            obj = table(self._kind, [], include=self._include, now=self._clock.now(), list_meta=metadata)
-            obj["columnDefinitions"] = None
-        elif self._form is not Form.OBJECT:
-            obj = partial(obj)
-        return b'{"type":"BOOKMARK","object":' + encode(obj) + b"}\n"
-
-    def _failure(self, error: Gone) -> bytes:
-        return b'{"type":"ERROR","object":' + encode(status_body(error)) + b"}\n"
+def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines as chunks of bounded size."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _at_revision(record: Record, revision: int) -> Record:

@@ -33,7 +33,8 @@ class ControlPlane:
     """A running control plane and the ways to reach it as an administrator.
 
     ``kubeconfig`` carries a token, ``certificate_kubeconfig`` a client certificate; ``authority`` signs certificates
-    that the server trusts (the common name is the user, organizations are groups).
+    that the server trusts (the common name is the user, organizations are groups). ``pids`` are those of etcd and of
+    the API server.
     """
 
     server: str
@@ -41,6 +42,7 @@ class ControlPlane:
     certificate_kubeconfig: Path
     authority: Authority
     folder: Path
+    pids: tuple[int, ...] = ()
 
     def user_kubeconfig(self, user: str, *, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig of another user, by client certificate."""
@@ -121,6 +123,7 @@ def _try_servers(
         ),
         authority=authority,
         folder=folder,
+        pids=(etcd.process.pid, api_server.process.pid),
     )
 
 

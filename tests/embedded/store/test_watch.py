@@ -1,6 +1,7 @@
 """Watches: replay from the window, order, scopes, Gone, and slow subscribers."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ async def remove(store: Store, key: ObjectKey) -> int:
     return (await store.remove(key, expected=current.revision, make=record_maker(key, "last"))).revision
 
 
-def told(events: list[StoreEvent]) -> list[tuple[str, str, str | None, str | None]]:
+def told(events: Sequence[StoreEvent]) -> list[tuple[str, str, str | None, str | None]]:
     return [
         (event.kind.value, event.record.key.name, value_of(event.record), value_of(event.previous)) for event in events
     ]
@@ -134,6 +135,54 @@ async def test_a_slow_watcher_is_closed_with_gone_and_the_others_go_on(path: Pat
         assert len(seen) == 6
         with pytest.raises(Gone, match="more than 4 events behind"):
             await slow.next()
+
+
+async def test_a_watcher_that_keeps_too_many_bytes_alive_is_closed(path: Path) -> None:
+    async with Store.open(path, history=HistoryLimits(subscriber_bytes=100_000)) as store:
+        slow = store.watch("pods", since=1)
+        for _ in range(3):
+            await write(store, pod("a"), "x" * 40_000)
+        assert len(await slow.next()) == 3
+        for number in range(5):
+            await write(store, pod("a"), str(number) + "x" * 40_000)
+        with pytest.raises(Gone, match="behind"):
+            await slow.next()
+
+
+async def test_what_others_do_counts_for_a_watcher_that_does_not_read_its_own(path: Path) -> None:
+    async with Store.open(path, history=HistoryLimits(subscriber_events=4)) as store:
+        slow, idle = store.watch("pods", since=1), store.watch("pods", namespace="empty", since=1)
+        await write(store, pod("a"))
+        assert store.lag == 1
+        for number in range(4):
+            await write(store, ObjectKey("nodes", "", f"n{number}"))
+        with pytest.raises(Gone):
+            await slow.next()
+        assert store.lag == 0
+        assert not idle.closed
+
+
+async def test_a_watcher_gets_what_was_committed_meanwhile_in_order_and_once(store: Store) -> None:
+    watch = store.watch("pods", since=store.revision)
+    revisions = [await write(store, pod(f"p{number}")) for number in range(2_500)]
+    sizes, seen = [], []
+    while len(seen) < len(revisions):
+        batch = await watch.next()
+        sizes.append(len(batch))
+        seen += [event.revision for event in batch]
+    assert seen == revisions
+    assert max(sizes) <= 1_000
+
+
+async def test_a_poked_watch_returns_empty_once_and_loses_nothing(store: Store) -> None:
+    watch = store.watch("pods", since=store.revision)
+    watch.poke()
+    assert await watch.next() == []
+    await write(store, pod("a"))
+    watch.poke()
+    assert len(await watch.next()) == 1
+    assert await watch.next() == []
+    assert not watch.closed
 
 
 async def test_a_long_replay_does_not_count_as_being_slow(path: Path) -> None:
