@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 KUBE_VERSION := 1.34.2
 KUBEBUILDER_ASSETS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tensorfusion/kube-assets/$(KUBE_VERSION)
 export KUBEBUILDER_ASSETS
+SERVER ?= embedded
 
-.PHONY: help demo install dev format lint docs test test-real test-kill test-long kube-assets bench generate clean
+.PHONY: help demo install dev format lint docs test test-contract test-real test-kill test-long kube-assets bench generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,9 +48,13 @@ docs: $(VENV)/.dev ## Build the documentation into site/; a broken link fails it
 test: lint docs ## Everything that has to hold before a commit
 	$(BIN)/pytest -n 2 --dist loadgroup
 
+test-contract: $(VENV)/.dev ## What a Kubernetes API server does, on the embedded one (SERVER=real: on a real one)
+	$(BIN)/pytest tests/contract --server $(SERVER)
+
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
 	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator --real -m 'not long'
+	$(BIN)/pytest tests/contract --server real
 	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py tests/embedded/controllers tests/embedded/schema
 
 test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under load (about 6 minutes)

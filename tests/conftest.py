@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real", action="store_true", help="end-to-end tests on a real control plane (KUBEBUILDER_ASSETS)"
     )
+    parser.addoption(
+        "--server",
+        metavar="NAME",
+        help="what tests/contract runs against: embedded (default), real (KUBEBUILDER_ASSETS), or a folder of programs",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -32,6 +32,7 @@ from tensorfusion.errors import (
     Invalid,
     InvalidObject,
     InvalidRequest,
+    NotFound,
     ServerError,
     StoreError,
 )
@@ -137,7 +138,12 @@ class App:
         if not self._rbac.allows(user, attributes) and not self._node_rights.allows(user, attributes):
             raise refusal(user, attributes)
         scope[ALLOWED] = True
-        kind = self._kinds.find(target.group, target.version, target.resource)
+        try:
+            kind = self._kinds.find(target.group, target.version, target.resource)
+        except NotFound:
+            if self._kinds.is_builtin(target.group):
+                raise
+            return _NOT_FOUND
         scope[_TARGET] = target
         request = Request(
             target,

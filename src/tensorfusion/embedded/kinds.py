@@ -149,6 +149,7 @@ class Kinds:
         self._listeners: list[Callable[[], None]] = []
         for entry in facts.resources:
             self._add(_builtin(facts, self.types, entry))
+        self._builtin_groups = frozenset(group for group, _, _ in self._by_address)
 
     @classmethod
     def builtin(cls) -> "Kinds":
@@ -163,8 +164,12 @@ class Kinds:
         """
         kind = self._by_address.get((group, version, plural))
         if kind is None:
-            raise NotFound("the server could not find the requested resource", group=group, kind=plural)
+            raise NotFound("the server could not find the requested resource")
         return kind
+
+    def is_builtin(self, group: str) -> bool:
+        """Whether a group is the server's own, whatever custom kinds there are."""
+        return group in self._builtin_groups
 
     def by_id(self, resource_id: str) -> Kind:
         """The kind in the version that is stored.

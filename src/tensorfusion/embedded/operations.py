@@ -52,6 +52,8 @@ Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
 """Completes an object in place, given its old version (None for a new one)."""
 
 _ATTEMPTS = 8
+_ANY_VERSION = "0"
+"""What a client writes as resourceVersion that does not care which one it changes."""
 _VERSION_NEEDED = frozenset(
     resource.id for resource in (LEASES, CUSTOM_RESOURCE_DEFINITIONS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
 )
@@ -222,9 +224,11 @@ class Operations:
         check_place(metadata, namespace if kind.namespaced else "", name)
         stated = text_of(metadata, "resourceVersion")
         uid = text_of(metadata, "uid")
+        if stated == _ANY_VERSION:
+            metadata["resourceVersion"] = stated = ""
         if not stated and (kind.is_custom or kind.resource.id in _VERSION_NEEDED):
-            cause = FieldCause("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
-            raise invalid_object(kind.resource, name, cause)
+            cause = FieldCause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
+            raise invalid(kind.resource.plural, kind.resource.group, name, causes=(cause,))
         encoded = encode_object(obj)
 
         def change(current: JsonObject) -> JsonObject:
@@ -430,7 +434,7 @@ class Operations:
         metadata, before = metadata_of(new), old["metadata"]
         check_place(metadata, key.namespace, key.name)
         stated = text_of(metadata, "resourceVersion")
-        if stated and stated != before["resourceVersion"]:
+        if stated not in ("", _ANY_VERSION, before["resourceVersion"]):
             if not stated.isascii() or not stated.isdigit():
                 cause = FieldCause("metadata.resourceVersion", f'Invalid value: "{stated}": must be a number')
                 raise invalid_object(kind.resource, key.name, cause)
@@ -441,6 +445,7 @@ class Operations:
             raise invalid_object(kind.resource, key.name, cause)
         if before.get("deletionTimestamp"):
             _check_finalizers(kind, metadata, before)
+        _check_mark(kind, metadata, before)
 
 
 def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
@@ -493,6 +498,23 @@ def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bo
         return stored
 
     return changed
+
+
+def _check_mark(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:
+    """That an object is being deleted is said by deletions alone; a write that leaves it out leaves it as it is."""
+    wrong = []
+    stated = metadata.get("deletionTimestamp")
+    if stated is not None and "deletionTimestamp" not in before:
+        wrong.append(("deletionTimestamp", stated))
+    grace = metadata.get("deletionGracePeriodSeconds")
+    if grace is not None and grace != before.get("deletionGracePeriodSeconds"):
+        wrong.append(("deletionGracePeriodSeconds", grace))
+    if wrong:
+        causes = [
+            FieldCause(f"metadata.{field}", f"Invalid value: {json.dumps(value)}: field is immutable")
+            for field, value in wrong
+        ]
+        raise invalid_object(kind.resource, before["name"], *causes)
 
 
 def _check_finalizers(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:

@@ -8,7 +8,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -213,35 +213,44 @@ def manager_of_agent(agent: str) -> str:
 
 
 def delete_options(query: Mapping[str, str], body: JsonObject | None) -> tuple[DeleteOptions, bool]:
-    """The options, and whether it is a dry run. The body, where there is one, wins over the query.
+    """The options, and whether it is a dry run. Where there is a body, the query says nothing.
 
     Raises:
         BadRequest, Invalid: a value is malformed.
     """
-    found = DeleteOptions(
-        grace_seconds=_number(query, "gracePeriodSeconds"), propagation=_propagation(query.get("propagationPolicy"))
-    )
-    if "orphanDependents" in query and found.propagation is None:
-        found = replace(
-            found, propagation=Propagation.ORPHAN if is_true(query["orphanDependents"]) else Propagation.BACKGROUND
-        )
-    dry_run = write_options(query, "DeleteOptions").dry_run
-    if body is None:
-        return found, dry_run
+    return _stated_options(query) if body is None else _body_options(body)
+
+
+def _stated_options(query: Mapping[str, str]) -> tuple[DeleteOptions, bool]:
+    propagation = _propagation(query.get("propagationPolicy"))
+    if "orphanDependents" in query:
+        propagation = _from_orphans(propagation, orphans=is_true(query["orphanDependents"]))
+    found = DeleteOptions(grace_seconds=_number(query, "gracePeriodSeconds"), propagation=propagation)
+    return found, write_options(query, "DeleteOptions").dry_run
+
+
+def _body_options(body: JsonObject) -> tuple[DeleteOptions, bool]:
     for field, wanted in (("gracePeriodSeconds", int), ("preconditions", dict), ("propagationPolicy", str)):
         value = body.get(field)
         if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
             raise BadRequest(f"DeleteOptions.{field}: wanted {_WORDS[wanted]}, found {value!r}")
-    if body.get("gracePeriodSeconds") is not None:
-        found = replace(found, grace_seconds=body["gracePeriodSeconds"])
-    if body.get("propagationPolicy") is not None:
-        found = replace(found, propagation=_propagation(body["propagationPolicy"]))
-    elif isinstance(body.get("orphanDependents"), bool):
-        found = replace(found, propagation=Propagation.ORPHAN if body["orphanDependents"] else Propagation.BACKGROUND)
+    propagation = _propagation(body.get("propagationPolicy"))
+    if isinstance(body.get("orphanDependents"), bool):
+        propagation = _from_orphans(propagation, orphans=body["orphanDependents"])
     preconditions = body.get("preconditions") or {}
     for field in ("uid", "resourceVersion"):
         if not isinstance(preconditions.get(field) or "", str):
             raise BadRequest(f"DeleteOptions.preconditions.{field}: wanted a string")
+    found = DeleteOptions(
+        uid=preconditions.get("uid") or "",
+        resource_version=preconditions.get("resourceVersion") or "",
+        grace_seconds=body.get("gracePeriodSeconds"),
+        propagation=propagation,
+    )
+    return found, _dry_run_of(body)
+
+
+def _dry_run_of(body: JsonObject) -> bool:
     dry_runs = body.get("dryRun") or []
     if not isinstance(dry_runs, list):
         name = {str: "string", bool: "bool", dict: "object"}.get(type(dry_runs), "number")
@@ -250,12 +259,15 @@ def delete_options(query: Mapping[str, str], body: JsonObject | None) -> tuple[D
         raise invalid_options(
             "DeleteOptions", "dryRun", f'Unsupported value: {_quoted(dry_runs)}: supported values: "All"'
         )
-    found = replace(
-        found,
-        uid=preconditions.get("uid") or "",
-        resource_version=preconditions.get("resourceVersion") or "",
-    )
-    return found, dry_run or bool(dry_runs)
+    return bool(dry_runs)
+
+
+def _from_orphans(policy: Propagation | None, *, orphans: bool) -> Propagation:
+    """The policy that ``orphanDependents`` means, which is the old way to say one."""
+    if policy is not None:
+        why = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
+        raise invalid_options("DeleteOptions", "propagationPolicy", why, reason="FieldValueInvalid")
+    return Propagation.ORPHAN if orphans else Propagation.BACKGROUND
 
 
 def _quoted(values: list[object]) -> str:

@@ -38,6 +38,8 @@ class NotTyped(BadRequest):
 
 
 _VERBATIM = (Denial, ApplyConflict, NotTyped, StrictError)
+_DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict)
+"""Errors that have details even where these say nothing."""
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
 
 
@@ -65,7 +67,7 @@ def status_body(error: ApiError) -> JsonObject:
         ]
     if error.retry_after is not None:
         details["retryAfterSeconds"] = error.retry_after
-    if details:
+    if details or isinstance(error, _DETAILED):
         body["details"] = details
     body["code"] = error.status_code
     return body

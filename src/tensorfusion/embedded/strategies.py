@@ -186,6 +186,8 @@ def _spec_of(kind: Kind, obj: JsonObject) -> JsonObject:
     """What the generation counts changes of."""
     if kind.resource.id == ENDPOINT_SLICES.id:
         return {**obj, "metadata": obj["metadata"].get("labels") or {}}
+    if kind.resource.id == DEPLOYMENTS.id:
+        return {**obj, "metadata": obj["metadata"].get("annotations") or {}, "status": None}
     if kind.is_custom and not kind.has_status:
         return {key: value for key, value in obj.items() if key not in ("metadata", "apiVersion", "kind")}
     return {key: value for key, value in obj.items() if key not in _NO_GENERATION}

@@ -4,12 +4,10 @@ One server for all tests of a worker; each test gets a namespace of its own. Tes
 (restart, several tokens) start their own with ``start_server``.
 """
 
-import asyncio
 import contextlib
 import http.client
 import json
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from tensorfusion.clock import Clock, SystemClock
-from tensorfusion.embedded.server import Server, Settings
+from tensorfusion.embedded.server import Settings
+from tensorfusion.testing.running_api import RunningApi
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -173,46 +171,12 @@ def config_map(name: str = "c", **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
-class Running:
-    """A server in its thread. ``stop`` ends it as SIGTERM does."""
+class Running(RunningApi):
+    """A server in its thread, and the administrator's client for it."""
 
     def __init__(self, data: Path, clock: Clock, **settings: Any) -> None:
-        self.data = data
-        self._settings = Settings(data, **settings)
-        self._clock = clock
-        self._ready = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(_PATIENCE)
-        if self._failure is not None:
-            raise self._failure
-        self.token = (data / "tokens.csv").read_text().split(",")[0]
-        self.client = Client(data / "run" / "api.sock", self.token)
-        eventually(lambda: (data / "run" / "api.sock").exists() and self.client("GET", "/readyz").status == 200)
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            try:
-                runner.run(self._serve())
-            except BaseException as error:
-                self._failure = error
-            finally:
-                self._ready.set()
-
-    async def _serve(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.server = Server(self._settings, clock=self._clock)
-        run = asyncio.ensure_future(self.server.run())
-        while not self.server.app.ready and not run.done():
-            await asyncio.sleep(0.001)
-        self._ready.set()
-        await run
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.server.stop)
-        self._thread.join(_PATIENCE)
-        assert not self._thread.is_alive()
+        super().__init__(Settings(data, **settings), clock)
+        self.client = Client(self.socket, self.token)
 
 
 def eventually(holds: Callable[[], Any], patience: float = _PATIENCE) -> Any:
@@ -238,7 +202,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
         def start(data: Path = tmp_path / "data", clock: Clock | None = None, **settings: Any) -> Running:
             found = Running(data, clock or SystemClock(), **settings)
-            stack.callback(lambda: found._thread.is_alive() and found.stop())
+            stack.callback(lambda: found.alive and found.stop())
             return found
 
         yield start

@@ -101,7 +101,7 @@ def test_an_update_of_a_custom_object_names_its_version(api, widgets, group) -> 
     created = api.create(widgets, widget(group))
     answer = api("PUT", f"{widgets}/w", widget(group, size=2))
     assert answer.status == 422
-    assert "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update" in answer.message
+    assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in answer.message
     created["spec"]["size"] = 2
     assert api("PUT", f"{widgets}/w", created).body["metadata"]["generation"] == 2
 

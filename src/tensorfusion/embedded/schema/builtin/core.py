@@ -40,7 +40,7 @@ _PERCENT_NAMED = re.compile(r"[/%]").search
 
 
 def check_config_map(config_map: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    _check_data(config_map, ("data", "binaryData"), problems)
+    _check_data(config_map, ("data", "binaryData"), (None, Member("")), problems)
     for key in sorted((config_map.get("data") or {}).keys() & (config_map.get("binaryData") or {}).keys()):
         complain(problems, ((None, "data"), Member(key)), key, ["duplicate of key present in binaryData"])
     if old is not None:
@@ -48,7 +48,7 @@ def check_config_map(config_map: Raw, old: Raw | None, problems: list[Problem]) 
 
 
 def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    _check_data(secret, ("data",), problems)
+    _check_data(secret, ("data",), (None, "data"), problems)
     kind, data = secret.get("type", ""), secret.get("data") or {}
     missing = [key for key in _SECRET_KEYS.get(kind, ()) if key not in data]
     problems.extend(Problem(((None, "data"), Member(key)), required(), REQUIRED) for key in missing)
@@ -62,7 +62,8 @@ def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
         _check_frozen(secret, old, ("data",), problems)
 
 
-def _check_data(obj: Raw, fields: tuple[str, ...], problems: list[Problem]) -> None:
+def _check_data(obj: Raw, fields: tuple[str, ...], place: Path, problems: list[Problem]) -> None:
+    """``place`` is what is named when it is too much in all: for a ConfigMap, nothing."""
     size = 0
     for field in fields:
         data = obj.get(field)
@@ -70,7 +71,7 @@ def _check_data(obj: Raw, fields: tuple[str, ...], problems: list[Problem]) -> N
             check_data_keys(data, (None, field), config_key, problems)
             size += sum(len(value) if field == "data" else len(value) * 3 // 4 for value in data.values())
     if size > DATA_BYTES:
-        problems.append(Problem((None, "data"), f"Too long: may not be more than {DATA_BYTES} bytes", TOO_LONG))
+        problems.append(Problem(place, f"Too long: may not be more than {DATA_BYTES} bytes", TOO_LONG))
 
 
 def _check_frozen(obj: Raw, old: Raw, fields: tuple[str, ...], problems: list[Problem]) -> None:
