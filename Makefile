@@ -7,7 +7,7 @@ KUBEBUILDER_ASSETS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/t
 export KUBEBUILDER_ASSETS
 SERVER ?= embedded
 
-.PHONY: help demo install dev format lint docs test test-contract test-real test-kill test-long kube-assets bench generate clean
+.PHONY: help demo install dev format lint docs test test-contract test-real test-kill test-long kube-assets bench bench-real generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -70,8 +70,11 @@ generate: $(VENV)/.dev ## Write the generated files anew
 	$(BIN)/python tools/generate_crds.py
 	$(BIN)/python tools/guide_table.py
 
-bench: $(VENV)/.dev ## Run the benchmarks that take a minute or two each
-	for script in decision placements sync startup apply apiserver; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+bench: $(VENV)/.dev ## Run the benchmarks that take under a minute each
+	for script in decision placements sync startup apply; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+bench-real: $(VENV)/.dev ## The benchmarks beside a real API server (after make kube-assets; some minutes each)
+	for script in apiserver bindrate; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo site

@@ -10,6 +10,8 @@ embedded server does. Neither side runs controllers of other processes.
 
 import argparse
 import asyncio
+import contextlib
+import re
 import statistics
 import tempfile
 import time
@@ -42,6 +44,8 @@ LISTS = 3
 STARTS = 3
 READY = [{"type": kind, "status": "True"} for kind in ("Initialized", "PodScheduled", "ContainersReady", "Ready")]
 WRITES = ("create", "bind", "status", "patch")
+TAIL = 16 << 10
+VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 OURS, THEIRS = "embedded", "real"
 
 
@@ -54,6 +58,7 @@ class Side:
     session: aiohttp.ClientSession
     slices: dict[str, list[tuple[int, float, float]]] = field(default_factory=lambda: defaultdict(list))
     uids: dict[str, str] = field(default_factory=dict)
+    ended_watches: int = 0
 
     async def slice(self, phase: str, operations: int, work: Awaitable[Any]) -> None:
         cpu, started = cpu_seconds(self.serving.pids), time.perf_counter()
@@ -142,32 +147,54 @@ async def lists(side: Side, pods: int) -> None:
         await side.slice(phase, pods, checked())
 
 
+@dataclass
+class Follower:
+    """A watch that counts its events. Where the server ends it, it goes on from the last one, as informers do."""
+
+    side: Side
+    version: str
+    seen: int = 0
+    answer: aiohttp.ClientResponse | None = None
+
+    async def open(self) -> None:
+        self.answer = await self.side.session.get(f"{PATH}?watch=1&resourceVersion={self.version}&timeoutSeconds=600")
+        self.answer.raise_for_status()
+
+    async def follow(self, wanted: int) -> None:
+        tail = b""
+        while True:
+            assert self.answer is not None
+            with contextlib.suppress(aiohttp.ClientError):
+                async for chunk in self.answer.content.iter_any():
+                    tail = (tail + chunk)[-TAIL:]
+                    self.seen += chunk.count(b"\n")
+                    if self.seen >= wanted:
+                        self.answer.close()
+                        return
+            self.side.ended_watches += 1
+            whole = tail[: tail.rfind(b"\n")]
+            if b'"type":"ERROR"' in whole:
+                raise SystemExit(f"a watch failed after {self.seen} events of {wanted}")
+            self.version = (VERSION.findall(whole) or [self.version.encode()])[-1].decode()
+            tail = b""
+            await self.open()
+
+
 async def fan_out(side: Side, names: Sequence[str], watchers: int) -> None:
     """Patch every pod once while so many watchers follow; from the first patch until all have seen all of them."""
-    version = (await side.client.list(PODS, dict, namespace=NAMESPACE, page_size=1)).resource_version
-    answers = []
-    for _ in range(watchers):
-        answer = await side.session.get(f"{PATH}?watch=1&resourceVersion={version}&timeoutSeconds=600")
-        answer.raise_for_status()
-        answers.append(answer)
-
-    async def follow(answer: aiohttp.ClientResponse) -> None:
-        seen = 0
-        async for chunk in answer.content.iter_any():
-            seen += chunk.count(b"\n")
-            if seen >= len(names):
-                return
-        raise SystemExit(f"a watch ended after {seen} events of {len(names)}")
+    body = await side.client.get_raw(f"{PATH}?limit=1", accept=JSON)
+    version = VERSION.findall(body[: body.index(b'"items"')])[0].decode()
+    followers = [Follower(side, version) for _ in range(watchers)]
+    for follower in followers:
+        await follower.open()
 
     async def deliver() -> None:
         async with asyncio.TaskGroup() as group:
-            for answer in answers:
-                group.create_task(follow(answer))
+            for follower in followers:
+                group.create_task(follower.follow(len(names)))
             group.create_task(each(names, lambda name: annotate(side, name, version)))
 
     await side.slice("fan_out", watchers * len(names), deliver())
-    for answer in answers:
-        answer.close()
 
 
 async def measure(
@@ -235,6 +262,7 @@ def rows_of(
         rows.append(row(f"{phase}_cpu", "us", ours.cpu_us(phase), theirs and theirs.cpu_us(phase)))
     for place, name in enumerate(("pss_started", "pss_full")):
         rows.append(row(name, "MiB", memory[OURS][place], memory[THEIRS][place] if theirs else None))
+    rows.append(row("ended_watches", "", ours.ended_watches, theirs and theirs.ended_watches))
     rows.append(row("start", "s", starts[OURS], starts.get(THEIRS)))
     return rows
 

@@ -155,3 +155,12 @@ def test_large_answers_are_compressed_on_demand(api, make_config_map) -> None:
     assert answer.headers["Content-Encoding"] == "gzip"
     assert json.loads(gzip.decompress(answer.raw))["metadata"]["name"] == "big"
     assert api("GET", api.core("configmaps", "big")).headers["Content-Encoding"] is None
+
+
+def test_a_list_larger_than_one_part_arrives_whole(api, make_config_map) -> None:
+    for number in range(3):
+        api.create(api.core("configmaps"), make_config_map(f"large-{number}", x=str(number) * 300_000))
+    answer = api("GET", api.core("configmaps"))
+    assert int(answer.headers["Content-Length"]) == len(answer.raw) > 900_000
+    found = {item["metadata"]["name"]: item["data"] for item in answer.body["items"]}
+    assert [found[f"large-{number}"]["x"][-1] for number in range(3)] == ["0", "1", "2"]

@@ -14,6 +14,9 @@ from tensorfusion.embedded.fields.sets import LEAF, SELF, Fields, union
 from tensorfusion.embedded.fields.types import FieldType, ListType, MapType
 from tensorfusion.model.meta import Raw
 
+_CONTAINERS = frozenset((dict, list))
+_PLAIN = frozenset((str, int, float, bool))
+
 
 class Change(NamedTuple):
     """What differs between two versions: what came or has another value, and what went."""
@@ -98,9 +101,12 @@ def _maps(old: Raw, new: Raw, kind: MapType, change: Change) -> None:
         if inner is None:
             continue
         if key not in old:
-            change.changed["f:" + key] = _whole(value, inner)
-        elif old[key] != value:
-            _values("f:" + key, old[key], value, inner, change)
+            change.changed["f:" + key] = _whole(value, inner) if type(value) in _CONTAINERS else LEAF
+        elif (before := old[key]) != value:
+            if type(value) in _PLAIN and type(before) in _PLAIN:
+                change.changed["f:" + key] = LEAF
+            else:
+                _values("f:" + key, before, value, inner, change)
     for key, value in old.items():
         if key not in new:
             inner = fields.get(key, element)
@@ -187,8 +193,8 @@ def _whole(value: Any, kind: FieldType) -> Fields:
         fields, element = of_map.fields, of_map.element
         for key, inner in value.items():
             inner_kind = fields.get(key, element)
-            if inner_kind is not None:
-                found["f:" + key] = _whole(inner, inner_kind)
+            if inner_kind is not None:  # most are plain: a call for each of them would cost more than all the rest
+                found["f:" + key] = _whole(inner, inner_kind) if type(inner) in _CONTAINERS else LEAF
         return found
     if type(value) is list:
         of_list = kind.list

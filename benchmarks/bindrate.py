@@ -1,0 +1,381 @@
+"""Bindings a second of our scheduler on a real etcd and kube-apiserver. Goal: at least 90 % of what a raw binder does.
+
+Peer, in the same run: a raw binder, which decides nothing. It has the same client, the same account, the same watches
+with their caches, as many Bindings in flight, and writes annotations of the same size. Both run all the time, as a
+process each, and take turns: a slice of pods is created for one of them, then it is told to go. What counts is the
+time from the first to the last pod of the slice that a third party, a watch of this process, sees bound.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from _report import Row, report
+from _servers import Serving, assets, cpu_seconds, real
+from tensorfusion.cli.install import install_into
+from tensorfusion.clock import SystemClock
+from tensorfusion.kube.client import Client
+from tensorfusion.kube.config import load_kubeconfig
+from tensorfusion.model import keys
+from tensorfusion.model.meta import Raw
+from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS, Resource
+from tensorfusion.runtime.events import EventRecorder
+from tensorfusion.runtime.manager import Manager
+from tensorfusion.runtime.writer import StatusWriter
+from tensorfusion.scheduler.binder import IN_FLIGHT
+from tensorfusion.scheduler.grants import binding_annotations
+from tensorfusion.scheduler.service import SchedulerService
+
+NAMESPACE = "default"
+POOL = "main"
+GPUS_A_NODE = 8
+WRITERS = 32
+OURS, RAW = "scheduler", "raw-binder"
+NAMES = {OURS: keys.SCHEDULER_NAME, RAW: "raw-binder"}
+GOAL = 90.0
+
+
+# --- the two processes that bind ---
+
+
+@dataclass
+class Turn:
+    """The leadership, as this benchmark hands it out."""
+
+    epoch: int = 1
+    leads: bool = False
+
+    def is_leader(self) -> bool:
+        return self.leads
+
+
+async def compete(role: str, kubeconfig: Path) -> None:
+    """Follow the cluster as the scheduler does; bind between ``go`` and ``stop`` on standard input."""
+    clock = SystemClock()
+    turn = Turn(leads=role == OURS)
+    async with Client(load_kubeconfig(kubeconfig)) as client:
+        manager = Manager(client, clock=clock)
+        recorder, writer = EventRecorder(client, component=role, clock=clock), StatusWriter(client, clock=clock)
+        service = SchedulerService(manager, turn, recorder=recorder, writer=writer)
+        if role == OURS:
+            manager.add_task("scheduler", service.run)
+        tasks = [asyncio.ensure_future(work()) for work in (manager.run, recorder.run, writer.run)]
+        await manager.synced.wait()
+        if role == OURS:
+            await until(lambda: service.deciding and service.synced)
+        turn.leads = False
+        await obey(role, client, service, turn)
+        for task in tasks:
+            task.cancel()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0.02)
+
+
+def knows(service: SchedulerService, count: int, role: str) -> bool:
+    return len(service.pods) >= count and (role == RAW or service.synced)
+
+
+async def obey(role: str, client: Client, service: SchedulerService, turn: Turn) -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(json.dumps("ready"), flush=True)
+    cpu = 0.0
+    while words := (await reader.readline()).decode().split():
+        match words:
+            case ["hold", count]:
+                await until(partial(knows, service, int(count), role))
+            case ["go"]:
+                cpu, turn.leads = time.process_time(), True
+                if role == RAW:
+                    await bind_all(client, service)
+            case ["stop"]:
+                turn.leads = False
+                cpu = time.process_time() - cpu
+        print(json.dumps(cpu), flush=True)
+
+
+async def bind_all(client: Client, service: SchedulerService) -> None:
+    """Bind every pod that waits for the raw binder: nodes and devices in turn, no decision."""
+    wanted = [pod for pod in service.pods.all() if pod.spec.scheduler_name == NAMES[RAW] and not pod.spec.node_name]
+    devices = [(gpu.metadata.name, gpu.status.node_selector[keys.HOSTNAME_LABEL]) for gpu in service.gpus.all()]
+    arrivals = iter(enumerate(wanted))
+
+    async def binder() -> None:
+        for number, pod in arrivals:
+            device, node = devices[number * GPUS_A_NODE % len(devices)]
+            meta = pod.metadata
+            given = binding_annotations(meta.annotations, ["main"], (device,), epoch=1)
+            await client.bind(meta.namespace, meta.name, uid=meta.uid, node=node, annotations=given)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(binder())
+
+
+# --- the cluster they bind in ---
+
+
+async def each(items: Iterable[Any], work: Callable[[Any], Awaitable[None]]) -> None:
+    left = iter(items)
+
+    async def worker() -> None:
+        for item in left:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WRITERS):
+            group.create_task(worker())
+
+
+def typed(resource: Resource, body: Raw) -> Raw:
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
+
+
+async def build_fleet(client: Client, nodes: int) -> None:
+    await client.create(GPU_POOLS, typed(GPU_POOLS, {"metadata": {"name": POOL}, "spec": {}}))
+
+    async def make(number: int) -> None:
+        name = f"node-{number}"
+        amounts = {"cpu": "256", "memory": "2Ti", "pods": "1000"}
+        status: Raw = {"capacity": amounts, "allocatable": amounts, "conditions": [{"type": "Ready", "status": "True"}]}
+        await client.create(NODES, {"metadata": {"name": name, "labels": {keys.HOSTNAME_LABEL: name}}})
+        await client.patch(NODES, name, {"status": status}, subresource="status")
+        await client.patch(NODES, name, {"spec": {"taints": None}})
+        for index in range(GPUS_A_NODE):
+            await make_device(client, name, index)
+
+    await each(range(nodes), make)
+
+
+async def make_device(client: Client, node: str, index: int) -> None:
+    name = f"{node}-gpu-{index}"
+    capacity = {"tflops": "1000", "vram": "80Gi"}
+    status = {
+        "phase": "Running",
+        "vendor": "NVIDIA",
+        "gpuModel": "NVIDIA A100-SXM4-80GB",
+        "uuid": name,
+        "capacity": capacity,
+        "available": capacity,
+        "index": index,
+        "nodeSelector": {keys.HOSTNAME_LABEL: node},
+        "message": "managed",
+    }
+    labels = {keys.GPU_POOL: POOL, keys.MANAGED_BY: node}
+    await client.create(GPUS, typed(GPUS, {"metadata": {"name": name, "labels": labels}, "spec": {}}))
+    await client.patch(GPUS, name, {"status": status}, subresource="status")
+
+
+def pod(name: str, scheduler: str, number: int) -> Raw:
+    """As the webhook leaves it."""
+    annotations = {
+        keys.GPU_POOL: POOL,
+        keys.TFLOPS_REQUEST: str(10 * (1 + number % 9)),
+        keys.TFLOPS_LIMIT: "200",
+        keys.VRAM_REQUEST: f"{1 + number % 8}Gi",
+        keys.VRAM_LIMIT: "16Gi",
+        keys.GPU_COUNT: "1",
+        keys.QOS: "medium",
+        keys.ISOLATION: "soft",
+        keys.INJECT_CONTAINER: "main",
+    }
+    labels = {keys.COMPONENT: "worker", keys.ENABLED: "true", keys.GPU_POOL: POOL}
+    container = {"name": "main", "image": "image:1", "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}}
+    return {
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "spec": {"schedulerName": scheduler, "containers": [container]},
+    }
+
+
+# --- measuring ---
+
+
+class _Name(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    node_name: str = msgspec.field(default="", name="nodeName")
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    metadata: _Name
+    spec: _Spec
+
+
+@dataclass
+class Observer:
+    """When the pods that are waited for were seen bound."""
+
+    waiting: set[str] = field(default_factory=set)
+    times: list[float] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def expect(self, names: Iterable[str]) -> None:
+        self.waiting, self.times = set(names), []
+        self.done.clear()
+
+    async def follow(self, client: Client) -> None:
+        version = (await client.list(PODS, _Seen, namespace=NAMESPACE)).resource_version
+        while True:
+            batches = client.watch_batches(PODS, _Seen, namespace=NAMESPACE, resource_version=version)
+            async for batch in batches:
+                now = time.perf_counter()
+                for event in batch:
+                    version = event.resource_version or version
+                    found = event.object
+                    if found is not None and found.spec.node_name and found.metadata.name in self.waiting:
+                        self.waiting.discard(found.metadata.name)
+                        self.times.append(now)
+                if self.times and not self.waiting:
+                    self.done.set()
+
+    def rate(self) -> float:
+        return (len(self.times) - 1) / (self.times[-1] - self.times[0])
+
+
+@dataclass
+class Competitor:
+    """One of the two processes, and what its turns came to."""
+
+    role: str
+    process: asyncio.subprocess.Process
+    rates: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+    server_cpu_seconds: float = 0.0
+
+    async def ask(self, line: str) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        return await self.answer()
+
+    async def answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the {self.role} ended: {await self.process.wait()}")
+        return json.loads(line)
+
+
+@asynccontextmanager
+async def competitor(role: str, kubeconfig: Path) -> Any:
+    command = (sys.executable, __file__, "--child", role, "--kubeconfig", str(kubeconfig))
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    found = Competitor(role, process)
+    try:
+        await found.answer()
+        yield found
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()  # it ends when nobody speaks to it any more
+        await process.wait()
+
+
+async def measure(serving: Serving, folder: Path, *, nodes: int, pods: int, slices: int) -> list[Competitor]:
+    await install_into(serving.kubeconfig, folder)
+    account = folder / f"{keys.CONTROLLER_ACCOUNT}.kubeconfig"
+    observer = Observer()
+    async with Client(load_kubeconfig(serving.kubeconfig)) as client:
+        await build_fleet(client, nodes)
+        async with competitor(OURS, account) as ours, competitor(RAW, account) as raw:
+            following = asyncio.ensure_future(observer.follow(client))
+            turns, made = [ours, raw], 0
+            for number in range(slices):
+                for turn in turns:
+                    names = [f"{turn.role}-{number}-{place}" for place in range(pods // slices)]
+                    made += len(names)
+                    await create_pods(client, turn.role, names)
+                    await turn.ask(f"hold {made}")
+                    await take_turn(turn, observer, names, serving.pids)
+                turns.reverse()
+            following.cancel()
+    return [ours, raw]
+
+
+async def create_pods(client: Client, role: str, names: list[str]) -> None:
+    async def create(item: tuple[int, str]) -> None:
+        number, name = item
+        await client.create(PODS, pod(name, NAMES[role], number), namespace=NAMESPACE, type_=_Seen)
+
+    await each(enumerate(names), create)
+
+
+async def take_turn(turn: Competitor, observer: Observer, names: list[str], servers: tuple[int, ...]) -> None:
+    observer.expect(names)
+    cpu = cpu_seconds(servers)
+    await turn.ask("go")
+    async with asyncio.timeout(300):
+        await observer.done.wait()
+    turn.server_cpu_seconds += cpu_seconds(servers) - cpu
+    turn.cpu_seconds += await turn.ask("stop")
+    turn.rates.append(observer.rate())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=200)
+    parser.add_argument("--pods", type=int, default=5_000, help="pods for each of the two")
+    parser.add_argument("--slices", type=int, default=5, help="how often they take turns")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--kubeconfig", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child is not None:
+        uvloop.run(compete(arguments.child, arguments.kubeconfig))
+        return
+    programs = assets()
+    if programs is None:
+        raise SystemExit(
+            "wanted KUBEBUILDER_ASSETS to name a folder with etcd and kube-apiserver: run make kube-assets"
+        )
+    with tempfile.TemporaryDirectory(prefix="tf-") as root, real(Path(root) / "real", programs) as serving:
+        accounts = Path(root) / "accounts"
+        accounts.mkdir()
+        work = measure(
+            serving,
+            accounts,
+            nodes=arguments.nodes,
+            pods=arguments.pods,
+            slices=arguments.slices,
+        )
+        ours, raw = uvloop.run(work)
+    rate, peer = statistics.median(ours.rates), statistics.median(raw.rates)
+    pods = len(ours.rates) * (arguments.pods // arguments.slices)
+    parameters: dict[str, object] = {
+        "pods": pods,
+        "gpus": arguments.nodes * GPUS_A_NODE,
+        "in_flight": IN_FLIGHT,
+    }
+    cpu = [1e6 * found.cpu_seconds / pods for found in (ours, raw)]
+    server_cpu = [1e6 * found.server_cpu_seconds / pods for found in (ours, raw)]
+    report(
+        [
+            Row("bind_rate", rate, "1/s", "raw binder", peer, parameters),
+            Row("bind_cpu", cpu[0], "us", "raw binder", cpu[1], parameters),
+            Row("server_cpu", server_cpu[0], "us", "raw binder", server_cpu[1], parameters),
+            Row("bind_share", 100 * rate / peer, "%", "goal", GOAL, parameters),
+        ],
+        arguments.json,
+    )
+
+
+if __name__ == "__main__":
+    main()
