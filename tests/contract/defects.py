@@ -10,8 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from tensorfusion.embedded import deletion, operations, routes, strategies
-from tensorfusion.embedded.statuses import not_found
+from tensorfusion.embedded import (
+    deletion,
+    garbage,
+    operations,
+    reading,
+    responses,
+    routes,
+    selectors,
+    statuses,
+    strategies,
+    watching,
+)
+from tensorfusion.embedded.store import EventKind, Store
+from tensorfusion.embedded.watch_events import Shape
 
 Replacement = Callable[..., Any]
 Spot = tuple[Any, str, Replacement]
@@ -43,15 +55,61 @@ def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-def _before(original: Replacement, change: Callable[[Any], None]) -> Replacement:
-    """``original``, with its first argument changed before."""
+def _with(original: Replacement, change: Callable[[dict[str, Any]], None]) -> Replacement:
+    """``original``, with its named arguments changed before."""
 
-    def replaced(first: Any, *rest: Any, **named: Any) -> Any:
-        change(first)
-        return original(first, *rest, **named)
+    def replaced(*arguments: Any, **named: Any) -> Any:
+        change(named)
+        return original(*arguments, **named)
 
     return replaced
 
+
+def _then(original: Replacement, change: Callable[[Any], Any]) -> Replacement:
+    """``original``, with its result changed after."""
+    return lambda *arguments, **named: change(original(*arguments, **named))
+
+
+def _without(*fields: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda found: {field: value for field, value in found.items() if field not in fields}
+
+
+def _first_page_of_now(named: dict[str, Any]) -> None:
+    if named.get("after_key") is None:
+        named["at_revision"] = 0
+
+
+def _later_pages_of_now(named: dict[str, Any]) -> None:
+    if named.get("after_key") is not None:
+        named["at_revision"] = 0
+
+
+def _selected_now(watch: Any, batch: Any) -> Iterator[tuple[EventKind, Any]]:
+    """A watch's selection that looks at the new version of an object only."""
+    for event in batch:
+        if watch._keep is None or watch._keep(event.record):
+            yield event.kind, event.record
+
+
+def _carried_whole(kind: Any, new: Any, old: Any, **named: Any) -> Any:
+    status = new.get("status")
+    carried = _CARRY(kind, new, old, **named)
+    return carried if status is None else {**carried, "status": status}
+
+
+def _only_with_the_label(requirement: Any, labels: Any) -> bool:
+    return requirement.key in labels and _HOLDS(requirement, labels)
+
+
+async def _idle(*_: Any) -> None:
+    return None
+
+
+def _watch_from_now(store: Store, resource: str, *, namespace: str = "", since: int) -> Any:
+    return _WATCH(store, resource, namespace=namespace, since=store.revision)
+
+
+_CARRY, _HOLDS, _WATCH = operations.carry, selectors.Requirement.holds, Store.watch
 
 DEFECTS = (
     defect(
@@ -91,7 +149,7 @@ DEFECTS = (
     ),
     defect(
         "a taken name is said to be missing",
-        (operations, "already_exists", not_found),
+        (operations, "already_exists", statuses.not_found),
         seen_by=(101,),
     ),
     defect(
@@ -109,5 +167,111 @@ DEFECTS = (
         "a pod gets no grace period",
         (deletion, "_grace", lambda *_: 0),
         seen_by=(160,),
+    ),
+    defect(
+        "a dry run of a delete deletes",
+        (routes, "delete_options", _then(routes.delete_options, lambda found: (found[0], False))),
+        seen_by=(147, 173),
+    ),
+    defect(
+        "a write of the status changes the spec",
+        (strategies, "_carry_status", lambda kind, new, old, now: new),
+        seen_by=(125,),
+    ),
+    defect(
+        "a write of the object changes its status",
+        (operations, "carry", _carried_whole),
+        seen_by=(124,),
+    ),
+    defect(
+        "a body may name another object than the URL",
+        (operations, "check_place", _nothing),
+        seen_by=(115,),
+    ),
+    defect(
+        "refusals have no details",
+        (responses, "status_body", _then(responses.status_body, _without("details"))),
+        seen_by=(180, 181),
+    ),
+    defect(
+        "refusals do not say their reason",
+        (responses, "status_body", _then(responses.status_body, lambda found: {**found, "reason": "Unknown"})),
+        seen_by=(102,),
+    ),
+    defect(
+        "later chunks of a list show the present",
+        (Store, "page", _with(Store.page, _later_pages_of_now)),
+        seen_by=(201, 215),
+    ),
+    defect(
+        "an exact version is the present one",
+        (Store, "page", _with(Store.page, _first_page_of_now)),
+        seen_by=(214,),
+    ),
+    defect(
+        "a chunk does not say how many items remain",
+        (reading, "list_metadata", _then(reading.list_metadata, _without("remainingItemCount"))),
+        seen_by=(203,),
+    ),
+    defect(
+        "a chunked list has no continue token",
+        (reading, "list_metadata", _then(reading.list_metadata, _without("continue"))),
+        seen_by=(201, 209),
+    ),
+    defect(
+        "a version from the future is as good as any",
+        (reading, "check_reached", _nothing),
+        (routes, "check_reached", _nothing),
+        seen_by=(218, 238),
+    ),
+    defect(
+        "inequality does not select what lacks the label",
+        (selectors.Requirement, "holds", _only_with_the_label),
+        seen_by=(222, 223),
+    ),
+    defect(
+        "field selectors are not looked at",
+        (reading, "predicate", lambda labels, fields, *rest: selectors.predicate(labels, "", *rest)),
+        seen_by=(229, 232),
+    ),
+    defect(
+        "items of a list are of all namespaces",
+        (Store, "page", _with(Store.page, lambda named: named.update(namespace=""))),
+        seen_by=(237,),
+    ),
+    defect(
+        "dependents of what is deleted stay",
+        (garbage.GarbageCollector, "collect", _idle),
+        seen_by=(157, 159),
+    ),
+    defect(
+        "bookmarks are never sent",
+        (Shape, "bookmark", lambda *_: b""),
+        seen_by=(250, 251),
+    ),
+    defect(
+        "what leaves a selector is not told of",
+        (watching.Watch, "_selected", _selected_now),
+        seen_by=(240,),
+    ),
+    defect(
+        "what leaves a selector is told of at its old version",
+        (watching, "_at_revision", lambda record, revision: record),
+        seen_by=(240,),
+    ),
+    defect(
+        "a watch tells of other namespaces too",
+        (Store, "watch", _with(Store.watch, lambda named: named.update(namespace=""))),
+        seen_by=(269,),
+    ),
+    defect(
+        "a watch does not end by its time-out",
+        (watching.Watch, "_end", _nothing),
+        seen_by=(259,),
+    ),
+    defect(
+        "a watch from a version begins at the present",
+        (Store, "watch", _watch_from_now),
+        seen_by=(246, 247),
     ),
 )

@@ -1,13 +1,26 @@
 """The suite about itself: what every behaviour has, and how many there are."""
 
+from collections import Counter
+
 from behaviours import AREAS, GIVENS, every_behaviour
 
-AT_LEAST = 90
-"""Behaviours that there are; raised when an area grows, so that none is lost unseen."""
+AT_LEAST = {
+    1: 91,
+    2: 85,
+    3: 0,
+    4: 0,
+    5: 0,
+    6: 0,
+    7: 0,
+    8: 0,
+}
+"""Behaviours of each area; raised when it grows, so that none is lost unseen."""
 
 
 def test_no_behaviour_is_lost() -> None:
-    assert len(every_behaviour()) >= AT_LEAST
+    found = Counter(number // 100 for number in every_behaviour())
+    assert {area: found[area] for area in AT_LEAST if found[area] < AT_LEAST[area]} == {}
+    assert AT_LEAST.keys() == AREAS.keys()
 
 
 def test_every_behaviour_is_stated_in_a_sentence_and_has_a_source() -> None:

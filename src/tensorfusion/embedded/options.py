@@ -15,14 +15,15 @@ import msgspec
 from tensorfusion.embedded.calls import DeleteOptions, Propagation
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.schema import FieldValidation
-from tensorfusion.embedded.statuses import invalid_options
+from tensorfusion.embedded.statuses import invalid, invalid_options
 from tensorfusion.embedded.store import ObjectKey
 from tensorfusion.embedded.targets import is_true
 from tensorfusion.errors import BadRequest, FieldCause, ServerError
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")
 _REVISION = re.compile(r"[0-9]{1,18}")
 _MOST_MANAGER = 128
+_NOT_BESIDE_CONTINUE = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
 _GO_ESCAPES = {chr(code): f"\\x{code:02x}" for code in (*range(32), 127)} | {
     letter: "\\" + name for letter, name in zip('\a\b\f\n\r\t\v"\\', 'abfnrtv"\\', strict=True)
 }
@@ -90,10 +91,9 @@ def _check_match(stated: str, match: str, initial: str | None, *, watch: bool, c
         )
     if watch:
         if initial is not None and match != "NotOlderThan":
-            raise refuse(
-                "resourceVersionMatch",
-                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )
+            raise invalid("ListOptions", "meta.k8s.io", "", causes=_not_streamable(match))
+        if continues and (initial is not None or stated in ("", "0")):
+            raise refuse("resourceVersionMatch", _NOT_BESIDE_CONTINUE)
         if initial is None and match:
             raise refuse(
                 "resourceVersionMatch",
@@ -107,11 +107,21 @@ def _check_match(stated: str, match: str, initial: str | None, *, watch: bool, c
             "resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
         )
     if match and continues:
-        raise refuse("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided")
+        raise refuse("resourceVersionMatch", _NOT_BESIDE_CONTINUE)
     if match == "Exact" and stated == "0":
         raise refuse(
             "resourceVersionMatch", 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         )
+
+
+def _not_streamable(match: str) -> list[FieldCause]:
+    """What is wrong with a match other than NotOlderThan beside initial events."""
+    why = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    causes = [FieldCause("resourceVersionMatch", why, "FieldValueForbidden")]
+    if match:
+        why = f'Unsupported value: "{match}": supported values: "NotOlderThan"'
+        causes.append(FieldCause("resourceVersionMatch", why, "FieldValueNotSupported"))
+    return causes
 
 
 def parse_revision(stated: str) -> int | None:
@@ -295,7 +305,10 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
         return None
     if not _NUMBER.fullmatch(stated):
         raise BadRequest(f'{name}: strconv.ParseInt: parsing "{stated}": invalid syntax')
-    return int(stated)
+    found = int(stated)
+    if not -(1 << 63) <= found < 1 << 63:
+        raise BadRequest(f'{name}: strconv.ParseInt: parsing "{stated}": value out of range')
+    return found
 
 
 class _Continue(msgspec.Struct, frozen=True):

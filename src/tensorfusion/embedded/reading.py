@@ -44,7 +44,8 @@ def read_page(store: Store, kind: Kind, namespace: str, options: ListOptions) ->
         )
     check_reached(options.revision, store.revision)
     at = options.revision if options.exact and options.revision else 0
-    return store.page(resource, namespace=namespace, limit=options.limit, at_revision=at, keep=keep)
+    limit = 0 if options.revision == 0 else options.limit  # whoever takes any version is given it whole
+    return store.page(resource, namespace=namespace, limit=limit, at_revision=at, keep=keep)
 
 
 def shown_object(kind: Kind, record: Record, *, managed: bool) -> JsonObject:
@@ -84,7 +85,11 @@ def list_body(
     resource = kind.resource
     prefix = prefix_of(resource)
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-    items = b",".join([shown_bytes(kind, record, prefix, managed=managed) for record in page.records])
+    shown = [shown_bytes(kind, record, prefix, managed=managed) for record in page.records]
+    if not kind.is_custom:  # the list says what its items are
+        own = len(prefix)
+        shown = [b"{" + item[own:] for item in shown]
+    items = b",".join(shown)
     return b"".join((head[:-1], b',"items":[', items, b"]}\n"))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
+from tensorfusion.embedded.schema.names import label_value, qualified_name
 from tensorfusion.embedded.store import Record
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
@@ -18,8 +19,8 @@ from tensorfusion.model.meta import Raw
 Predicate = Callable[[Record], bool]
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|<|>|[^\s=!,()<>]+)")
-_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_IDENTIFIER = re.compile(r"[^=!,()<>]+")
+_BAD_VALUE = re.compile(r"(?:[^\\=]|\\[\\,=])*(=|\\(?:[^\\,=]|$))")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _LONGEST = 16_384
 
@@ -72,14 +73,16 @@ def parse_labels(text: str) -> LabelTerms:
     requirements: list[Requirement] = []
     at = 0
     while at < len(tokens):
+        if tokens[at] != "!" and not _IDENTIFIER.fullmatch(tokens[at]):
+            raise BadRequest(f"found '{tokens[at]}', expected: !, identifier, or 'end of string'")
         requirement, at = _requirement(tokens, at)
         requirements.append(requirement)
         if at < len(tokens):
             if tokens[at] != ",":
-                raise BadRequest(f"unable to parse requirement: found '{tokens[at]}', expected: ',' or 'end of string'")
+                raise BadRequest(f"found '{tokens[at]}', expected: ',' or 'end of string'")
             at += 1
-            if at == len(tokens):
-                raise BadRequest("unable to parse requirement: found '', expected: identifier after ','")
+            if at == len(tokens) or tokens[at] == ",":
+                raise BadRequest(f"found '{tokens[at] if at < len(tokens) else ''}', expected: identifier after ','")
     return LabelTerms(requirements)
 
 
@@ -114,9 +117,17 @@ def parse_fields(text: str) -> tuple[tuple[str, str, bool], ...]:
         found = re.search(r"!=|==|=", part)
         if found is None:
             raise BadRequest(f"invalid selector: '{text}'; can't understand '{part}'")
-        value = re.sub(r"\\([\\,=])", r"\1", part[found.end() :])
-        terms.append((part[: found.start()], value, found.group() != "!="))
+        terms.append((part[: found.start()], _unescaped(part[found.end() :]), found.group() != "!="))
     return tuple(terms)
+
+
+def _unescaped(value: str) -> str:
+    bad = _BAD_VALUE.match(value)
+    if bad is not None and bad[1] == "=":
+        raise BadRequest(f"invalid field selector: unescaped character in value: {ord('=')}")
+    if bad is not None:
+        raise BadRequest(f"invalid field selector: invalid escape sequence: {bad[1]}")
+    return re.sub(r"\\([\\,=])", r"\1", value)
 
 
 def predicate(
@@ -185,61 +196,61 @@ def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
         return Requirement(key, "exists"), at
     operator = tokens[at]
     if operator in ("=", "==", "!="):
-        value, at = _value(tokens, at + 1)
+        value, at = _value(tokens, at + 1, key)
         return Requirement(key, "notin" if operator == "!=" else "in", frozenset((value,))), at
     if operator in ("<", ">"):
-        value, at = _value(tokens, at + 1)
+        value, at = _value(tokens, at + 1, key)
         if not re.fullmatch(r"-?[0-9]{1,18}", value):
             raise BadRequest(
-                f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
+                f"unable to parse requirement: values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the "
+                "value must be an integer"
             )
         return Requirement(key, "gt" if operator == ">" else "lt", frozenset((value,))), at
     if operator in ("in", "notin"):
-        values, at = _set(tokens, at + 1)
+        values, at = _set(tokens, at + 1, key)
         return Requirement(key, operator, values), at
     raise BadRequest(f"unable to parse requirement: found '{operator}', expected: {_OPERATORS}")
 
 
 def _key(tokens: list[str], at: int) -> str:
     found = tokens[at] if at < len(tokens) else ""
-    if not re.fullmatch(r"[^=!,()<>]+", found):
+    if not _IDENTIFIER.fullmatch(found):
         raise BadRequest(f"unable to parse requirement: found '{found}', expected: identifier")
-    if not _KEY.fullmatch(found):
-        raise BadRequest(
-            f'unable to parse requirement: <nil>: Invalid value: "{found}": name part must consist of alphanumeric '
-            "characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-        )
+    wrong = qualified_name(found)
+    if wrong:
+        raise BadRequest(f'unable to parse requirement: <nil>: Invalid value: "{found}": {"; ".join(wrong)}')
     return found
 
 
-def _value(tokens: list[str], at: int) -> tuple[str, int]:
-    """The value at ``at``; a missing one is the empty string."""
+def _value(tokens: list[str], at: int, key: str) -> tuple[str, int]:
+    """The value of ``key`` at ``at``; a missing one is the empty string."""
     if at == len(tokens) or tokens[at] == ",":
         return "", at
     value = tokens[at]
     if value in ("(", ")", "=", "==", "!=", "!", "<", ">"):
         raise BadRequest(f"unable to parse requirement: found '{value}', expected: identifier")
-    if not _VALUE.fullmatch(value):
-        raise BadRequest(
-            f'unable to parse requirement: values[0]: Invalid value: "{value}": a valid label must be an empty '
-            "string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-            "alphanumeric character"
-        )
+    wrong = label_value(value)
+    if wrong:
+        raise BadRequest(f'unable to parse requirement: values[0][{key}]: Invalid value: "{value}": {"; ".join(wrong)}')
     return value, at + 1
 
 
-def _set(tokens: list[str], at: int) -> tuple[frozenset[str], int]:
+def _set(tokens: list[str], at: int, key: str) -> tuple[frozenset[str], int]:
     if at == len(tokens) or tokens[at] != "(":
         found = tokens[at] if at < len(tokens) else ""
-        raise BadRequest(f"unable to parse requirement: found '{found}', expected: '('")
+        raise BadRequest(f"unable to parse requirement: found '{found}' expected: '('")
     at += 1
+    if at == len(tokens):
+        raise BadRequest("unable to parse requirement: found '', expected: ',', ')' or identifier")
     values: set[str] = set()
     while at < len(tokens) and tokens[at] != ")":
-        value, at = _value(tokens, at)
+        value, at = _value(tokens, at, key)
         values.add(value)
         if at < len(tokens) and tokens[at] == ",":
             at += 1
-            if at < len(tokens) and tokens[at] == ")":
+            if at == len(tokens):
+                raise BadRequest("unable to parse requirement: found '', expected: ',', or identifier")
+            if tokens[at] == ")":
                 values.add("")
         elif at < len(tokens) and tokens[at] != ")":
             raise BadRequest(f"unable to parse requirement: found '{tokens[at]}', expected: ',' or ')'")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from tensorfusion.embedded.access.rules import Attributes
+from tensorfusion.embedded.statuses import method_not_allowed
 from tensorfusion.errors import BadRequest
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -38,7 +39,7 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
     """The resource that a URL names, None for every other path.
 
     Raises:
-        BadRequest: the method is none that the API knows.
+        BadRequest, MethodNotAllowed: the method is none that the API knows, or not one of watches.
     """
     parts = path.split("/")
     if len(parts) < 4 or parts[0] or parts[1] not in ("api", "apis"):
@@ -49,8 +50,13 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
     if len(rest) < 2 or not all(rest):
         return None
     version, rest = rest[0], rest[1:]
-    if rest[0] == "watch":
-        return None
+    watched = rest[0] == "watch"  # the old way to ask for a watch, and the only one for a watch of one object's path
+    if watched:
+        rest = rest[1:]
+        if not rest:
+            return None
+        if method not in ("GET", "HEAD"):
+            raise method_not_allowed()
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _OF_NAMESPACE:
         namespace, rest = rest[1], rest[2:]
@@ -58,13 +64,13 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
     verb = _VERBS.get(method)
     if verb is None:
         raise BadRequest(f"method {method} is not supported: use GET, POST, PUT, PATCH or DELETE")
-    if not name:
+    if watched:
+        verb = "watch"
+    elif not name:
         if verb == "get":
             verb = "watch" if is_true(query.get("watch")) else "list"
         elif verb == "delete":
             verb = "deletecollection"
-    elif verb == "get" and is_true(query.get("watch")) and not subresource:
-        verb = "watch"
     return Target(verb, group, version, resource, namespace, name, subresource, "/".join(rest[3:]))
 
 

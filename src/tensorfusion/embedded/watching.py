@@ -20,7 +20,7 @@ from tensorfusion.embedded.options import ListOptions, check_reached
 from tensorfusion.embedded.reading import keep_of
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent, Subscription
 from tensorfusion.embedded.watch_events import Shape, failure
-from tensorfusion.errors import Gone
+from tensorfusion.errors import ApiError, Gone, ServerError
 from tensorfusion.telemetry.logs import get_logger
 
 _CHUNK = 256 << 10
@@ -59,7 +59,7 @@ class Watch:
         self._timeout = options.timeout or timeout
         self._untold_columns = shape.has_columns
         self._initial: list[Record] = []
-        self._error: Gone | None = None
+        self._error: ApiError | None = None
         self._subscription: Subscription | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._bookmark_due = False
@@ -78,7 +78,11 @@ class Watch:
         fresh = options.revision in (None, 0)
         with_state = options.initial_events if options.initial_events is not None else fresh
         if not fresh and options.initial_events is not None:
-            check_reached(options.revision, store.revision)
+            try:
+                check_reached(options.revision, store.revision)
+            except ServerError as error:
+                self._error = error
+                return
         since = store.revision
         if with_state:
             keep = self._keep

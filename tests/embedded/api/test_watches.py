@@ -85,7 +85,7 @@ def test_a_field_selector_follows_a_pod_to_its_node(api, make_pod) -> None:
 def test_one_object_can_be_watched_by_its_path(api, make_config_map) -> None:
     api.create(api.core("configmaps"), make_config_map("a"))
     api.create(api.core("configmaps"), make_config_map("b"))
-    stream = api.watch(api.core("configmaps", "b"))
+    stream = api.watch(api.core("configmaps", "b").replace("/api/v1/", "/api/v1/watch/"))
     assert seen([stream.next()]) == [("ADDED", "b")]
     api.merge(api.core("configmaps", "a"), {"data": {"x": "y"}})
     api("DELETE", api.core("configmaps", "b"))
@@ -144,7 +144,7 @@ def test_tables_are_watched_with_their_columns_once(api, make_config_map) -> Non
 
 def test_metadata_alone_can_be_watched(api, make_config_map) -> None:
     api.create(api.core("configmaps"), make_config_map("a", x="y"))
-    stream = api.watch(f"{api.core('configmaps', 'a')}", accept=PARTIAL)
+    stream = api.watch(f"{api.core('configmaps')}?fieldSelector=metadata.name%3Da", accept=PARTIAL)
     event = stream.next()
     stream.close()
     assert event["object"]["kind"] == "PartialObjectMetadata"
