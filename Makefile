@@ -2,12 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-KUBE_VERSION := 1.34.2
-KUBEBUILDER_ASSETS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tensorfusion/kube-assets/$(KUBE_VERSION)
+# Which real control plane: KUBE=1.36 names one that make kube-assets builds, and wins over KUBEBUILDER_ASSETS.
+KUBE ?=
+ifneq ($(KUBE),)
+override KUBEBUILDER_ASSETS := $(shell tools/kube/build --folder $(KUBE))
+else
+KUBEBUILDER_ASSETS ?= $(shell tools/kube/build --folder 1.34)
+endif
 export KUBEBUILDER_ASSETS
 SERVER ?= embedded
 
-.PHONY: help demo install dev format lint docs test test-contract test-real test-kill test-long kube-assets bench bench-real generate clean
+.PHONY: help demo install dev format lint docs test test-contract test-real test-real-newest test-kill test-long kube-assets bench bench-real generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,11 +56,14 @@ test: lint docs ## Everything that has to hold before a commit
 test-contract: $(VENV)/.dev ## What a Kubernetes API server does, on the embedded one (SERVER=real: on a real one)
 	$(BIN)/pytest tests/contract --server $(SERVER)
 
-test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets)
+test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets); KUBE=1.36 for another
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
 	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator --real -m 'not long'
 	$(BIN)/pytest tests/contract --server real
 	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py tests/embedded/controllers tests/embedded/schema
+
+test-real-newest: ## The same on the newest control plane
+	$(MAKE) test-real KUBE=$$(tools/kube/build --minors | tail -1)
 
 test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under load (about 6 minutes)
 	TENSORFUSION_KILLS=100 $(BIN)/pytest tests/e2e/test_kill.py -m 'not long' -s --timeout 1800
@@ -63,8 +71,8 @@ test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under loa
 test-long: $(VENV)/.dev ## A thousand kills, long fuzzing
 	$(BIN)/pytest -m long
 
-kube-assets: ## Build a real control plane for tests (needs go; about 6 minutes, cached)
-	tools/kube/build $(KUBEBUILDER_ASSETS)
+kube-assets: ## Build the real control planes for tests, or one: KUBE=1.36 (needs go; about 6 minutes each, cached)
+	tools/kube/build $(KUBE)
 
 generate: $(VENV)/.dev ## Write the generated files anew
 	$(BIN)/python tools/generate_crds.py

@@ -3,7 +3,7 @@
 Apart from the tests that use it because several rooms do: the client's, the types', the end-to-end harness. The
 programs come from a folder (``make kube-assets``); everything they write goes into a folder of the caller's.
 
-Source: the programs' own flags, version 1.34.
+Source: the programs' own flags, which are alike in 1.34 and 1.36.
 """
 
 import contextlib
@@ -265,6 +265,22 @@ def _await_answer(url: str, folder: Path, processes: Sequence[_Running]) -> None
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise ConfigError(f"{url} did not answer within {_PATIENCE:.0f} s: see the logs in {folder}")
+
+
+def kubernetes_version(assets: Path) -> tuple[int, int]:
+    """Major and minor of the API server in a folder.
+
+    Raises:
+        ConfigError: there is none, or it does not say.
+    """
+    try:
+        said = subprocess.run(  # noqa: S603 - the same program that the tests start
+            [assets / "kube-apiserver", "--version"], capture_output=True, text=True, timeout=_PATIENCE, check=True
+        ).stdout
+        major, minor, *_ = said.removeprefix("Kubernetes v").split(".")
+        return int(major), int(minor)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise ConfigError(f"no version from kube-apiserver in {assets}: {error}: run make kube-assets") from error
 
 
 def free_ports(count: int) -> list[int]:

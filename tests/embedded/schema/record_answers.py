@@ -1,9 +1,8 @@
 """Ask a real API server all cases of ``cases.yaml`` and write down what it says.
 
-python tests/embedded/schema/record_answers.py --assets DIR
+python tests/embedded/schema/record_answers.py --assets DIR [--check]
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[2] / "tools")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2] / "tools")]
 
+from recording import arguments_of, settle
 from test_real_answers import ANSWERS_FILE, CASES, SUITE, built, changed, comparable, label
 
 from facts.server import Server, running_server
@@ -23,10 +23,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--check", action="store_true", help="only compare with the recorded answers")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__)
     with tempfile.TemporaryDirectory() as folder, running_server(arguments.assets, Path(folder)) as server:
         server.request("POST", CRDS, SUITE["definition"])
         server.request("POST", "/api/v1/nodes", {"metadata": {"name": "unused"}})
@@ -34,11 +31,7 @@ def main() -> None:
             pass
         answers = {label(case): asked(server, case) for case in CASES}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in answers.items())
-    text = f"{{\n{lines}\n}}\n"
-    if arguments.check:
-        raise SystemExit(0 if ANSWERS_FILE.read_text() == text else f"{ANSWERS_FILE} is not what the server says")
-    ANSWERS_FILE.write_text(text)
-    print(f"{ANSWERS_FILE}: {len(answers)} answers")
+    settle(arguments, ANSWERS_FILE, f"{{\n{lines}\n}}\n", dict)
 
 
 def asked(server: Server, case: dict[str, Any]) -> dict[str, Any]:

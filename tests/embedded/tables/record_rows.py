@@ -1,9 +1,8 @@
 """Create the objects of ``objects.yaml`` on a real API server and write down their table rows.
 
-python tests/embedded/tables/record_rows.py --assets DIR
+python tests/embedded/tables/record_rows.py --assets DIR [--check]
 """
 
-import argparse
 import json
 import re
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[2] / "tools")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2] / "tools")]
 
+from recording import arguments_of, settle
 from test_real_rows import ROWS_FILE, SUITE
 
 from facts.server import Server, running_server
@@ -28,22 +28,14 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--check", action="store_true", help="only compare with the recorded rows")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__)
     with tempfile.TemporaryDirectory() as folder, running_server(arguments.assets, Path(folder)) as server:
         server.request("POST", CRDS, SUITE["definition"])
         while server.request("GET", "/apis/x.io/v1/foos")[0] != 200:
             time.sleep(0.1)
         rows = [recorded(server, obj) for obj in SUITE["objects"]]
-    if arguments.check:
-        recorded_rows = [lasting(row) for row in json.loads(ROWS_FILE.read_text())]
-        changed = [row for row, before in zip(map(lasting, rows), recorded_rows, strict=True) if row != before]
-        raise SystemExit(f"{ROWS_FILE} is not what the server says, which is {changed}" if changed else 0)
     lines = ",\n".join(json.dumps(row, sort_keys=True) for row in rows)
-    ROWS_FILE.write_text(f"[\n{lines}\n]\n")
-    print(f"{ROWS_FILE}: {len(rows)} rows")
+    settle(arguments, ROWS_FILE, f"[\n{lines}\n]\n", named)
 
 
 def recorded(server: Server, obj: dict[str, Any]) -> dict[str, Any]:
@@ -68,6 +60,11 @@ def recorded(server: Server, obj: dict[str, Any]) -> dict[str, Any]:
     stored["metadata"].pop("managedFields", None)
     columns = [[column[key] for key in ("name", "type", "format", "priority")] for column in found["columnDefinitions"]]
     return {"now": now.isoformat(), "object": stored, "row": found["rows"][0], "columns": columns}
+
+
+def named(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What lasts of each row, under its number and kind."""
+    return {f"{number} {row['object']['kind']}": lasting(row) for number, row in enumerate(rows)}
 
 
 def lasting(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 python tests/embedded/api/apply/record_answers.py --assets DIR [--check]
 """
 
-import argparse
 import json
 import ssl
 import sys
@@ -17,8 +16,9 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
+from recording import arguments_of, settle, steps_of
 from scenarios import ANSWERS_FILE, SCENARIOS, Ask, Player, definition
 
 from tensorfusion.testing.control_plane import ControlPlane, control_plane
@@ -27,21 +27,14 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--check", action="store_true", help="only compare with the recorded answers")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__)
     with tempfile.TemporaryDirectory() as folder, control_plane(arguments.assets, Path(folder)) as plane:
         answers = recorded(asker(plane))
     lines = []
     for name, steps in answers.items():
         inner = ",\n ".join(json.dumps(step, sort_keys=True) for step in steps)
         lines.append(f"{json.dumps(name)}: [\n {inner}]")
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
-    if arguments.check:
-        raise SystemExit(0 if ANSWERS_FILE.read_text() == text else f"{ANSWERS_FILE} is not what the server says")
-    ANSWERS_FILE.write_text(text)
-    print(f"{ANSWERS_FILE}: {sum(map(len, answers.values()))} answers")
+    settle(arguments, ANSWERS_FILE, "{\n" + ",\n".join(lines) + "\n}\n", steps_of)
 
 
 def asker(plane: ControlPlane) -> Ask:

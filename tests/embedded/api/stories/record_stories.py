@@ -3,7 +3,6 @@
 python tests/embedded/api/stories/record_stories.py --assets DIR [--check]
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[3] / "tools")]
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parents[3] / "tools")]
 
+from recording import arguments_of, settle, steps_of
 from test_stories import RECORDS_FILE, STORIES, tell
 
 from facts.server import Server, running_server
@@ -26,18 +26,11 @@ WITHOUT = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--check", action="store_true", help="only compare with the recorded answers")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__)
     with tempfile.TemporaryDirectory() as folder, running_server(arguments.assets, Path(folder), without=WITHOUT) as it:
         records = {name: told(it, f"story-{number}", steps) for number, (name, steps) in enumerate(STORIES.items())}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(found, sort_keys=True)}" for name, found in records.items())
-    text = f"{{\n{lines}\n}}\n"
-    if arguments.check:
-        raise SystemExit(0 if RECORDS_FILE.read_text() == text else f"{RECORDS_FILE} is not what the server says")
-    RECORDS_FILE.write_text(text)
-    print(f"{RECORDS_FILE}: {len(records)} stories")
+    settle(arguments, RECORDS_FILE, f"{{\n{lines}\n}}\n", steps_of)
 
 
 def told(server: Server, namespace: str, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
