@@ -11,6 +11,7 @@ KUBEBUILDER_ASSETS ?= $(shell tools/kube/build --folder 1.34)
 endif
 export KUBEBUILDER_ASSETS
 SERVER ?= embedded
+WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 
 .PHONY: help demo install dev format lint docs test test-contract test-real test-real-newest test-kill test-long kube-assets bench bench-real generate clean
 
@@ -58,9 +59,9 @@ test-contract: $(VENV)/.dev ## What a Kubernetes API server does, on the embedde
 
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets); KUBE=1.36 for another
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
-	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator --real -m 'not long'
+	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator $(WITH_KUBECTL) --real -m 'not long'
 	$(BIN)/pytest tests/contract --server real
-	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py tests/embedded/controllers tests/embedded/schema
+	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py $(WITH_KUBECTL) tests/embedded/schema/test_recordings.py
 
 test-real-newest: ## The same on the newest control plane
 	$(MAKE) test-real KUBE=$$(tools/kube/build --minors | tail -1)
