@@ -8,20 +8,22 @@ import yaml
 
 HERE = Path(__file__).parent
 ANSWERS_FILE = HERE / "answers.json"
-_SETTINGS = ("environment", "mode", "wanted", "optionalOldSelf")
+_SETTINGS = ("environment", "mode", "wanted", "optionalOldSelf", "costs")
 Request = dict[str, Any]
 
 
-def all_requests() -> dict[str, Request]:
-    """The requests by their key: the area and the expression."""
+def all_requests(*, offered: bool = True) -> dict[str, Request]:
+    """The requests by their key: the area and the expression. ``offered``: those that we answer like Kubernetes."""
     suite = yaml.safe_load((HERE / "cases.yaml").read_text())
     worlds = suite["worlds"]
     found: dict[str, Request] = {}
     for area in suite["areas"]:
+        if area.get("offered", True) is not offered:
+            continue
         for expression in _expressions(area):
             key = f"{area['area']}: {expression}"
             assert key not in found, f"twice in cases.yaml: {key}"
-            settings = {name: area[name] for name in _SETTINGS if name in area}
+            settings: Request = {name: area[name] for name in _SETTINGS if name in area}
             found[key] = {"expression": expression, **settings, **_world(area, worlds)}
     return found
 

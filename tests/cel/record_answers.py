@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="only compare with the recorded answers")
     arguments = parser.parse_args()
-    requests = all_requests()
+    requests = all_requests() | all_requests(offered=False)
     rounds = [ask(requests.values()) for _ in range(TIMES)]
     unsteady = [key for key, *answers in zip(requests, *rounds, strict=True) if any(a != answers[0] for a in answers)]
     if unsteady:

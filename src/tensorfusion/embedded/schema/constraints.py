@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.embedded.schema.formats import FORMATS
 from tensorfusion.embedded.schema.path import Path, Problem, plain_text_of
-from tensorfusion.embedded.schema.patterns import compile_pattern
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
     NOT_SUPPORTED,
