@@ -5,8 +5,8 @@ import base64
 from typing import Any
 
 import pytest
-from cel_expr_python import cel
 
+from tensorfusion.cel import DYN, Environment
 from tensorfusion.model import resources as r
 from tensorfusion.policy.guards import Accounts
 from tensorfusion.testing.api import FakeApi
@@ -55,9 +55,9 @@ def test_a_service_may_stand_in_front() -> None:
 
 def holds(hook: dict[str, Any], **variables: Any) -> bool:
     """All match conditions, as an API server evaluates them."""
-    environment = cel.NewEnv(variables=dict.fromkeys(("object", "oldObject", "request"), cel.Type.DYN))
+    environment = Environment(dict.fromkeys(("object", "oldObject", "request"), DYN))
     return all(
-        environment.compile(condition["expression"]).eval(data=variables).value() is True
+        environment.compile(condition["expression"]).evaluate(variables) is True
         for condition in hook["matchConditions"]
     )
 

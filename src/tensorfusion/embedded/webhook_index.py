@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tensorfusion.cel import CelError
 from tensorfusion.embedded.calls import Asked
-from tensorfusion.embedded.cel import CelError, Condition
+from tensorfusion.embedded.conditions import Condition
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.selectors import LabelTerms, from_object
 from tensorfusion.embedded.store import EventKind, Store, StoreEvent

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from tensorfusion.cel import CelError
 from tensorfusion.embedded.calls import Asked
-from tensorfusion.embedded.cel import CelError
 from tensorfusion.embedded.meters import WEBHOOK_FAILURES, WEBHOOK_SECONDS
 from tensorfusion.embedded.objects import decode_object, encode_object
 from tensorfusion.embedded.patch import json_patch, parse_json_patch

@@ -5,7 +5,9 @@ Source: apiextensions-apiserver pkg/apis/apiextensions/validation, texts seen th
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+from tensorfusion.embedded.schema.definition_rules import known_expressions
 from tensorfusion.embedded.schema.names import label_1035
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.structure import check_structure
@@ -48,7 +50,7 @@ def check_definition(crd: Raw, old: Raw | None, problems: list[Problem]) -> None
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         complain(problems, (_SPEC, "preserveUnknownFields"), True, [text])
     _check_names(names, problems)
-    _check_versions(versions, problems)
+    _check_versions(versions, ((old or {}).get("spec") or {}).get("versions") or (), problems)
     _check_conversion(spec.get("conversion") or {}, versions, problems)
     if old is not None:
         _check_update(crd, old, problems)
@@ -74,13 +76,21 @@ def _check_names(names: Raw, problems: list[Problem]) -> None:
             complain(problems, ((at, field), index), name, label_1035(name))
 
 
-def _check_versions(versions: Sequence[Raw], problems: list[Problem]) -> None:
+def _schemas(versions: Sequence[Raw]) -> dict[str, Raw]:
+    """The schemas of versions that have one, by name."""
+    found = {version.get("name", ""): (version.get("schema") or {}).get("openAPIV3Schema") for version in versions}
+    return {name: schema for name, schema in found.items() if schema is not None}
+
+
+def _check_versions(versions: Sequence[Raw], old: Sequence[Raw], problems: list[Problem]) -> None:
     at: Path = (_SPEC, "versions")
     named = [version.get("name") for version in versions]
     if len(set(named)) < len(named):
         complain(problems, at, named, ["must contain unique version names"])
     if sum(bool(version.get("storage")) for version in versions) != 1:
         complain(problems, at, named, ["must have exactly one version marked as storage version"])
+    before = _schemas(old)
+    known = known_expressions(list(before.values()))
     alone = len(versions) == 1  # then the real server names its parts as the spec's own
     for index, version in enumerate(versions):
         here: Path = _SPEC if alone else (at, index)
@@ -91,7 +101,8 @@ def _check_versions(versions: Sequence[Raw], problems: list[Problem]) -> None:
             problems.append(Problem((((at, index), "schema"), "openAPIV3Schema"), required(), REQUIRED))
         else:
             part = "schema" if len(versions) > 1 else "validation"
-            check_structure(schema, ((here, part), "openAPIV3Schema"), problems)
+            known = replace(known, schema=before.get(version.get("name", "")))
+            check_structure(schema, ((here, part), "openAPIV3Schema"), problems, known=known)
         _check_scale((version.get("subresources") or {}).get("scale"), here, problems)
         _check_columns(version.get("additionalPrinterColumns") or (), (here, "additionalPrinterColumns"), problems)
         _check_selectable(version.get("selectableFields") or (), schema or {}, (here, "selectableFields"), problems)

@@ -21,7 +21,7 @@ from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
 from tensorfusion.embedded.schema.path import Problem, plain_text_of, value_at
 from tensorfusion.embedded.schema.replicas import check_replicas
-from tensorfusion.embedded.schema.rules import MISSING, compile_rules
+from tensorfusion.embedded.schema.rules import MISSING, Evaluation, compile_rules
 from tensorfusion.embedded.schema.structural import Pruner, compile_pruner, compile_structural
 from tensorfusion.embedded.schema.words import REQUIRED, invalid, invalid_value
 from tensorfusion.errors import BadRequest
@@ -195,7 +195,7 @@ class CustomSchema:
         self._check = compile_constraints(inner)
         status = schema.get("properties", {}).get("status")
         self._check_status = compile_constraints(status) if status is not None else None
-        self._rules = compile_rules(schema, None, [])
+        self._rules = compile_rules(schema)
 
     def prepare(
         self,
@@ -249,9 +249,9 @@ class CustomSchema:
             if any(problem.blocking for problem in problems):
                 problems.append(Problem(None, invalid_value(None, _UNCHECKED), field="<nil>"))
             else:
-                broken: list[Problem] = []
-                self._rules.check(obj, MISSING if old is None else old, None, broken)
-                problems += _not_standing(broken, obj, old)
+                evaluation = Evaluation()
+                self._rules.check(obj, MISSING if old is None else old, None, evaluation)
+                problems += _not_standing(evaluation.problems, obj, old)
         if problems:
             raise invalid(self._resource, metadata.get("name", ""), problems)
 

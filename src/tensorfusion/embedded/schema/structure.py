@@ -6,11 +6,11 @@ Source: apiextensions-apiserver pkg/apiserver/schema/validation.go, texts seen t
 import re
 from typing import Any
 
+from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import fresh
+from tensorfusion.embedded.schema.definition_rules import NEW_DEFINITION, Known, check_rules
 from tensorfusion.embedded.schema.path import Member, Path, Problem, text_of
-from tensorfusion.embedded.schema.patterns import compile_pattern
-from tensorfusion.embedded.schema.rules import compile_rules
 from tensorfusion.embedded.schema.structural import compile_structural
 from tensorfusion.embedded.schema.words import (
     FORBIDDEN,
@@ -56,7 +56,7 @@ _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 _COMBINATIONS = ("allOf", "anyOf", "oneOf")
 
 
-def check_structure(schema: Raw, path: Path, problems: list[Problem]) -> None:
+def check_structure(schema: Raw, path: Path, problems: list[Problem], *, known: Known = NEW_DEFINITION) -> None:
     """Every rule for a whole schema: structure, patterns, list types, defaults, CEL rules."""
     before = len(problems)
     kind = schema.get("type")
@@ -68,7 +68,7 @@ def check_structure(schema: Raw, path: Path, problems: list[Problem]) -> None:
     _check_node(schema, path, problems, top=True)
     if len(problems) == before:
         _check_defaults(schema, path, problems)
-        compile_rules(schema, path, problems)
+    check_rules(schema, path, problems, known=known, compiles=len(problems) == before)
 
 
 def _check_metadata(schema: Raw, path: Path, problems: list[Problem]) -> None:

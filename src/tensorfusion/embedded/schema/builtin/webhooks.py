@@ -6,7 +6,7 @@ Source: kubernetes pkg/apis/admissionregistration/validation, texts seen through
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from tensorfusion.embedded.cel import CONDITION_VARIABLES, CelError, compile_expression
+from tensorfusion.embedded.conditions import check_condition
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
@@ -90,7 +90,6 @@ def _check_conditions(conditions: Sequence[Raw], path: Path, problems: list[Prob
         if name:
             names.add(name)
         if expression.strip():
-            try:
-                compile_expression(expression, CONDITION_VARIABLES)
-            except CelError as error:
-                complain(problems, ((path, index), "expression"), expression, [str(error)])
+            wrong = check_condition(expression)
+            if wrong:
+                complain(problems, ((path, index), "expression"), expression, [wrong])
