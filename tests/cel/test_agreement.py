@@ -26,9 +26,7 @@ def test_every_case_has_an_answer_and_every_answer_its_case() -> None:
 def test_kubernetes_says_the_same(area: str) -> None:
     found = []
     for key, request in AREAS[area].items():
-        wanted, got = (
-            comparable(answer, costs=request.get("costs", True)) for answer in (ANSWERS[key], ours(request))
-        )
+        wanted, got = (comparable(answer, costs=request.get("costs", True)) for answer in (ANSWERS[key], ours(request)))
         if wanted != got:
             found.append(f"{key}\n  wanted {wanted}\n  found  {got}")
     assert not found, f"{len(found)} differ:\n" + "\n".join(found[:SHOWN])
