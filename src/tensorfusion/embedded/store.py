@@ -9,8 +9,8 @@ If a commit fails, every write accepted so far fails with it, also those still q
 that has just ceased to exist, if only from the existence of their namespace. The tables were never touched, so there
 is nothing to undo, and the next write tries the disk anew.
 
-Everything here runs on one event loop; only ``StoreFile.commit`` and ``backup`` run elsewhere. There is at most one
-commit under way, so the worker shares no mutable state with the loop.
+Everything here runs on one event loop; only ``StoreFile.commit``, ``tidy`` and ``backup`` run elsewhere. There is at
+most one commit under way, so the worker shares no mutable state with the loop.
 """
 
 import asyncio
@@ -43,6 +43,9 @@ __all__ = [
 
 log = get_logger(__name__)
 
+_TIDY_PAUSE = 0.01
+"""Seconds between two steps of giving space back, for writers to come in."""
+
 _CONTINUE_EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. "
     "You must start a new list without the continue parameter."
@@ -55,7 +58,12 @@ class Log(Protocol):
     @property
     def reserved(self) -> int: ...
 
+    @property
+    def due(self) -> bool: ...
+
     def commit(self, rows: Sequence[Row], last: int) -> None: ...
+
+    def tidy(self) -> None: ...
 
     def backup(self, target: Path) -> None: ...
 
@@ -89,6 +97,7 @@ class Store:
         self._queued: list[_Write] = []
         self._committing = False
         self._flush_scheduled = False
+        self._tidying = False
         self._listeners: list[Callable[[Sequence[StoreEvent]], None]] = []
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-commit")
         self._quiet = asyncio.Event()
@@ -296,6 +305,7 @@ class Store:
             error = result.exception()
             if error is None:
                 self._apply(batch, plan)
+                self._tidy()
             else:
                 self._fail(batch, plan, error)
             if self._queued:
@@ -305,6 +315,20 @@ class Store:
 
         commit = self._worker.submit(self._log.commit, plan.rows, self._allocated)
         commit.add_done_callback(lambda result: loop.call_soon_threadsafe(settle, result))
+
+    def _tidy(self) -> None:
+        """Let the worker give space back behind the answers. A step may delay the next commit by some milliseconds."""
+        if self._tidying or self._closed or not self._log.due:
+            return
+        self._tidying = True
+        loop = asyncio.get_running_loop()
+
+        def settle(_: Future[None]) -> None:
+            self._tidying = False
+            loop.call_later(_TIDY_PAUSE, self._tidy)
+
+        step = self._worker.submit(self._log.tidy)
+        step.add_done_callback(lambda done: loop.call_soon_threadsafe(settle, done))
 
     def _plan(self, batch: Sequence[_Write]) -> _Plan:
         """Which slot each key's last version goes to. An object that comes and goes still leaves its revision."""

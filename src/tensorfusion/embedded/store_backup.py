@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from tensorfusion.embedded.store_lock import StoreLock
-from tensorfusion.embedded.store_sqlite import corrupt, is_store, raw_connection, refuse, sync
+from tensorfusion.embedded.store_mark import read_mark
+from tensorfusion.embedded.store_reading import has_content
+from tensorfusion.embedded.store_sqlite import (
+    beside,
+    corrupt,
+    is_store,
+    raw_connection,
+    reading_connection,
+    refuse,
+    sync,
+)
 from tensorfusion.errors import ConfigError, StoreCorrupt, StoreError
 
 RESTORE_SKIP: Final = 1_000_000
@@ -26,10 +36,12 @@ def backup_file(path: Path, target: Path) -> None:
     Raises:
         StoreError: the copy could not be written; a half-written one is removed.
     """
-    partial = _beside(target, ".partial")
+    partial = beside(target, ".partial")
+    if not has_content(path):
+        raise StoreError(f"cannot write the backup {target}: {path} holds nothing yet")
     try:
         partial.unlink(missing_ok=True)
-        with closing(raw_connection(path)) as source:
+        with closing(reading_connection(path)) as source:
             source.execute("VACUUM INTO ?", (str(partial),))
         sync(partial)
         partial.replace(target)
@@ -49,10 +61,10 @@ def restore_file(path: Path, backup: Path) -> None:
     if not backup.is_file():
         raise ConfigError(f"no backup at {backup}; name the file that `backup` wrote")
     lock = StoreLock.acquire(path)
-    partial = _beside(path, ".partial")
+    partial = beside(path, ".partial")
     try:
         partial.unlink(missing_ok=True)
-        _copy(backup, partial, newest_elsewhere=_fold(path))
+        _copy(backup, partial, newest_elsewhere=max(_reserved(path), read_mark(path)))
         _swap(path, partial)
     except sqlite3.Error as error:
         refuse(backup, error)
@@ -67,7 +79,7 @@ def restore_file(path: Path, backup: Path) -> None:
 def _copy(backup: Path, partial: Path, *, newest_elsewhere: int) -> None:
     """Copy and check the backup, and move its revisions on."""
     with (
-        closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as source,
+        closing(reading_connection(backup)) as source,
         closing(raw_connection(partial)) as copy,
     ):
         if not is_store(backup, source):
@@ -84,30 +96,26 @@ def _copy(backup: Path, partial: Path, *, newest_elsewhere: int) -> None:
     sync(partial)
 
 
-def _fold(path: Path) -> int:
-    """Fold the replaced store's WAL into its file and return its reservation; 0 where it cannot be read."""
-    if path.is_file():
-        with suppress(sqlite3.Error), closing(raw_connection(path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            (reserved,) = connection.execute("SELECT value FROM counters WHERE name = 'reserved'").fetchone()
-            return int(reserved)
+def _reserved(path: Path) -> int:
+    """The reservation of the store that is replaced; 0 where it cannot be read."""
+    with suppress(sqlite3.Error, StoreCorrupt):
+        if has_content(path):
+            with closing(reading_connection(path)) as connection:
+                (reserved,) = connection.execute("SELECT value FROM counters WHERE name = 'reserved'").fetchone()
+                return int(reserved)
     return 0
 
 
 def _swap(path: Path, partial: Path) -> None:
     """The old file's WAL must be gone before the new file takes the name: it would be replayed over it."""
-    kept = _beside(path, ".replaced")
+    kept = beside(path, ".replaced")
     if path.exists():
         shutil.copyfile(path, kept)
         sync(kept)
     for suffix in _SIDE_FILES:
-        side_file = _beside(path, suffix)
+        side_file = beside(path, suffix)
         if side_file.exists():
-            side_file.replace(_beside(kept, suffix))
+            side_file.replace(beside(kept, suffix))
     sync(path.parent)
     partial.replace(path)
     sync(path.parent)
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)

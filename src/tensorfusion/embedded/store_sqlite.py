@@ -13,6 +13,9 @@ from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreToo
 FORMAT: Final = 2
 """2 added ``managed``; a store of format 1 gets the column when it is opened."""
 
+BUSY_TIMEOUT: Final = 5.0
+"""Seconds that a connection waits for another one's lock."""
+
 _APPLICATION_ID: Final = 0x7466_7331  # "tfs1": tells our files from other SQLite files
 _OBJECTS: Final = """
 CREATE TABLE objects (
@@ -39,7 +42,12 @@ _WRITING_FAILED: Final = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN", "
 
 def raw_connection(path: Path) -> sqlite3.Connection:
     """A connection without implicit transactions, for use from whichever thread is at work."""
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+
+
+def reading_connection(path: Path) -> sqlite3.Connection:
+    """A connection that changes neither the file nor its WAL, also when it is closed."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -61,8 +69,6 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         _migrate(connection)
-        connection.execute("PRAGMA wal_autocheckpoint = 2000")  # pages: about 8 MB, folded in by the commit thread
-        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         connection.execute("PRAGMA cache_size = -8192")
         return connection
     except BaseException as error:
@@ -108,7 +114,7 @@ def corrupt(path: Path, why: str) -> str:
     """The message for a file that cannot be read as a store."""
     return (
         f"{path} is not a readable store: {why}; it was left as it is; "
-        "restore a backup over it, or move it away to start empty"
+        "restore a backup over it, or move it and its -wal away to start empty"
     )
 
 
@@ -122,6 +128,11 @@ def refuse(path: Path, error: sqlite3.Error) -> NoReturn:
             f"cannot write the store {path}: {error}; make the folder writable and free space, or choose another"
         ) from error
     raise StoreCorrupt(corrupt(path, str(error))) from error
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A file that belongs to a store, by its suffix."""
+    return path.with_name(path.name + suffix)
 
 
 def sync(path: Path) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tensorfusion.embedded import store_space
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Record, RevisionMismatch, Store, StoreEvent
 from tensorfusion.embedded.store_file import Row, StoreFile
 from tensorfusion.errors import StoreUnwritable
@@ -29,6 +31,13 @@ class FlakyLog:
     @property
     def reserved(self) -> int:
         return self.file.reserved
+
+    @property
+    def due(self) -> bool:
+        return self.file.due
+
+    def tidy(self) -> None:
+        self.file.tidy()
 
     def commit(self, rows: Sequence[Row], last: int) -> None:
         if self.failures:
@@ -121,6 +130,16 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             raise AssertionError("a write on the wrong revision went through")
 
+    @rule(steps=st.integers(1, 4))
+    def tidy(self, steps: int) -> None:
+        """Rows are written anew and pages given back, as between the commits of a store that has much to give."""
+        with mock.patch.multiple(store_space, _FEW_PAGES=0, _SPARSE=0.0, _REWRITE_SLOTS=2):
+            for _ in range(steps):
+                self.runner.run(self.in_worker(self.log.tidy))
+
+    async def in_worker(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self.store._worker, work)
+
     @rule()
     def restart(self) -> None:
         self.runner.run(self.store.close())
@@ -131,7 +150,7 @@ class StoreMachine(RuleBasedStateMachine):
         """What a killed process leaves is what is on disk at that moment: go on from a copy of it."""
         self.generation += 1
         crashed = Path(self.folder.name) / f"store-{self.generation}.db"
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal", ".mark"):
             source = self.path.with_name(self.path.name + suffix)
             if source.exists():
                 shutil.copyfile(source, crashed.with_name(crashed.name + suffix))

@@ -26,7 +26,7 @@ async def fill(path: Path, count: int, value: str = "x" * 500) -> None:
 
 def crash_copy(path: Path, target: Path) -> None:
     """What would be on disk had the process been killed now."""
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", ".mark"):
         source = path.with_name(path.name + suffix)
         if source.exists():
             shutil.copyfile(source, target.with_name(target.name + suffix))

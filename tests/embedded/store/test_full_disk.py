@@ -27,6 +27,13 @@ class LimitedLog:
     def reserved(self) -> int:
         return self.file.reserved
 
+    @property
+    def due(self) -> bool:
+        return self.file.due
+
+    def tidy(self) -> None:
+        self.file.tidy()
+
     def limit(self, *, more_pages: int) -> None:
         connection: sqlite3.Connection = self.file._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()

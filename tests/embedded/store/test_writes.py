@@ -87,6 +87,13 @@ class HeldLog:
     def reserved(self) -> int:
         return self.file.reserved
 
+    @property
+    def due(self) -> bool:
+        return self.file.due
+
+    def tidy(self) -> None:
+        self.file.tidy()
+
     def commit(self, rows: Sequence[Row], last: int) -> None:
         assert self.go.wait(20)
         self.file.commit(rows, last)
