@@ -11,6 +11,7 @@ Answers are asked for without compression: next to the server, decompressing cos
 import asyncio
 import io
 import random
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -48,6 +49,8 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PUT_OFF = 5
 _LARGE_BODY = 1 << 19
 """Bytes beyond which a body is handed to the library as a file, which it sends in parts."""
+_TOKEN_SECONDS = 1.0
+"""How long a token is used without a look at its file; one that the server refuses is looked up at once."""
 _UNIX = "unix://"
 
 
@@ -59,6 +62,8 @@ class Transport:
         self._agent = f"{user_agent}/{__version__}"
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT)
         self._tokens = TokenSource(connection)
+        self._token: str | None = None
+        self._token_read = float("-inf")
         self._base = "http://localhost" if connection.server.startswith(_UNIX) else connection.server
         # watches hold a connection each for minutes, so the bound is on requests, not on connections
         self._gate = asyncio.Semaphore(_POOL)
@@ -179,17 +184,20 @@ class Transport:
         )
 
     def _authorize(self, headers: dict[str, str]) -> str | None:
-        authorization = self._tokens.header()
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        return authorization
+        now = time.monotonic()
+        if now - self._token_read >= _TOKEN_SECONDS:
+            self._token, self._token_read = self._tokens.header(), now
+        if self._token is not None:
+            headers["Authorization"] = self._token
+        return self._token
 
     def _again(self, method: str, error: ApiError, authorization: str | None) -> tuple[str, float | None]:
         """Why and after which pause a failed request is sent again; no pause means never."""
         if isinstance(error, TooManyRequests) and error.retry_after is not None:
             return "put-off", float(error.retry_after) if error.retry_after <= _LONGEST_PUT_OFF else None
         if isinstance(error, Unauthorized):
-            return "token", 0.0 if self._tokens.header() != authorization else None
+            self._token = self._tokens.header()
+            return "token", 0.0 if self._token != authorization else None
         if error.status_reason == UNSENT:
             return "unsent", _FIRST_PAUSE
         if error.status_reason == BROKEN and method == "GET":

@@ -29,6 +29,7 @@ from tensorfusion.scheduling.state import State
 
 PLAIN_MODE = "LeastDamage"
 ALTERNATIVES = 3
+_LOWEST = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +159,13 @@ def _keys(pool: PoolColumns, shape: Shape) -> Ints:
 
 def _best(keys: Ints, rows: Bools, count: int, *, scratch: Ints) -> list[tuple[int, int]]:
     """The ``count`` best of the marked rows with their scores; ties go to the lower row."""
-    lowest = np.iinfo(np.int64).min
-    scratch.fill(lowest)
+    scratch.fill(_LOWEST)
     np.copyto(scratch, keys, where=rows)
     best = []
     for _ in range(count):
         row = int(scratch.argmax())
         best.append((row, -(-int(scratch[row]) // PREFERENCE)))
-        scratch[row] = lowest
+        scratch[row] = _LOWEST
     return best
 
 

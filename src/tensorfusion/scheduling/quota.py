@@ -47,7 +47,7 @@ class Usage:
 
     @property
     def empty(self) -> bool:
-        return not any(getattr(self, part.name) for part in fields(self))
+        return not (self.compute or self.vram or self.compute_limit or self.vram_limit or self.workers or self.devices)
 
 
 def compute_on(request: GpuRequest, capacity: int) -> int:
