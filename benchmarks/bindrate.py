@@ -70,6 +70,7 @@ async def compete(role: str, kubeconfig: Path) -> None:
         manager = Manager(client, clock=clock)
         recorder, writer = EventRecorder(client, component=role, clock=clock), StatusWriter(client, clock=clock)
         service = SchedulerService(manager, turn, recorder=recorder, writer=writer)
+        recorder.busy = lambda: service.saturated
         if role == OURS:
             manager.add_task("scheduler", service.run)
         tasks = [asyncio.ensure_future(work()) for work in (manager.run, recorder.run, writer.run)]

@@ -160,3 +160,20 @@ def test_a_reference_is_made_from_an_object() -> None:
     pod = Pod(metadata=Meta(name="a", namespace="n", uid="u"))
     assert reference_to(PODS, pod) == ObjectReference("v1", "Pod", "n", "a", "u")
     assert reference_to(NODES, pod).kind == "Node"
+
+
+async def test_normal_events_give_way_while_more_important_writes_wait(world: World) -> None:
+    world.recorder.busy = lambda: True
+    async with world.running():
+        for number in range(50):
+            world.note(name=f"p{number}")
+        await world.clock.advance(2.1)
+        slow = len(world.api.objects(EVENTS))
+        world.note(name="warned", warn=True)
+        await world.clock.advance(0.3)
+        written = {event["involvedObject"]["name"] for event in world.api.objects(EVENTS)}
+        world.recorder.busy = lambda: False
+        await world.clock.advance(0.3)
+    assert 4 <= slow <= 12
+    assert "warned" in written
+    assert len(world.api.objects(EVENTS)) == 51

@@ -212,6 +212,7 @@ class Process:
             scheduler_names=self._settings.scheduler_names,
         )
         self._manager.add_task("scheduler", service.run)
+        self._recorder.busy = lambda: service.saturated
         self._live_config()
         self._scheduler = service
         snapshot = CachedObjects(

@@ -1,7 +1,8 @@
 """Kubernetes events, aggregated: users learn what happened, and pods are not slowed down by being told.
 
 The events of one object with one reason are one Event whose count grows and whose message is the newest. All writes of
-a process share one budget; what does not fit into the bounded queue is dropped and counted, warnings last.
+a process share one budget; what does not fit into the bounded queue is dropped and counted, warnings last. While pods
+wait for their Bindings, normal events come at a few a second only.
 
 Source: core/v1 Event.
 """
@@ -9,6 +10,7 @@ Source: core/v1 Event.
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -26,6 +28,8 @@ from tensorfusion.telemetry.metrics import EVENTS_DROPPED
 _QUEUE = 2048
 _REMEMBERED = 4096
 _RATE, _BURST = 20.0, 100.0
+_GIVE_WAY = 0.25
+"""Seconds before a normal event while more important writes wait."""
 _LONGEST_MESSAGE = 1024
 
 log = get_logger(__name__)
@@ -88,6 +92,8 @@ class EventRecorder:
         self._written: OrderedDict[str, int] = OrderedDict()
         """Event name -> count so far, of events that this process wrote."""
         self._wake = asyncio.Event()
+        self.busy: Callable[[], bool] = lambda: False
+        """Whether more important writes wait; whoever knows of them sets it. Normal events then come slowly."""
         self.figures = Figures("event-recorder", size=self.__len__)
 
     def __len__(self) -> int:
@@ -118,6 +124,8 @@ class EventRecorder:
                 self._wake.clear()
                 await self._wake.wait()
             await self._budget.wait()
+            if not self._pending[EventType.WARNING] and self.busy():
+                await self._clock.sleep(_GIVE_WAY)
             subject, pending = (self._pending[EventType.WARNING] or self._pending[EventType.NORMAL]).popitem(last=False)
             started = self._clock.monotonic()
             try:

@@ -135,6 +135,11 @@ class SchedulerService:
             and self._clock.monotonic() >= self._fenced_until
         )
 
+    @property
+    def saturated(self) -> bool:
+        """Pods are decided faster than their Bindings can be sent: everything else may wait."""
+        return self._binder.backlog > 0
+
     # --- the loop ---
 
     async def _loop(self) -> None:
