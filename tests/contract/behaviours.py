@@ -22,6 +22,7 @@ AREAS = {
     6: "admission, bindings, evictions, namespaces",
     7: "RBAC, reviews, impersonation, tokens, leases, events",
     8: "kubectl",
+    9: "kinds: what some do and others do not",
 }
 """Who has which hundred: 1 is 100 to 199."""
 GIVENS = frozenset({"api", "kubectl"})

@@ -1,8 +1,9 @@
 """Objects: create, read, replace, their generation, status and scale. Numbers 100 to 139."""
 
 import re
+from typing import Any
 
-from asking import STRATEGIC, Api, config_map, deployment
+from asking import MERGE, STRATEGIC, Api, config_map, deployment
 from behaviours import behaviour
 
 CONCEPTS = "API concepts"
@@ -156,6 +157,10 @@ def test_replace_needs_a_version(api: Api) -> None:
     answer.refused(422, "Invalid", name="a", kind="leases", group="coordination.k8s.io")
     assert answer.causes() == {("metadata.resourceVersion", "FieldValueInvalid")}
     assert "must be specified for an update" in answer.body["message"]
+    budgets = api.path("policy/v1", "poddisruptionbudgets")
+    made = api.create(budgets, {"metadata": {"name": "b"}, "spec": {"minAvailable": 1}})
+    del made["metadata"]["resourceVersion"]
+    api("PUT", f"{budgets}/b", made).refused(422, "Invalid", kind="poddisruptionbudgets")
 
 
 @behaviour(113, "A replacement of another uid is 409 Conflict", source=f"{META}: uid")
@@ -368,10 +373,10 @@ def test_replace_removes_labels(api: Api) -> None:
 def test_immutable(api: Api) -> None:
     api.create(api.core("configmaps"), {**config_map("a", x="1"), "immutable": True})
     path = api.core("configmaps", "a")
-    answer = api("PATCH", path, {"data": {"x": "2"}}, content_type="application/merge-patch+json")
+    answer = api("PATCH", path, {"data": {"x": "2"}}, content_type=MERGE)
     answer.refused(422, "Invalid", kind="ConfigMap", name="a")
     assert answer.causes() == {("data", "FieldValueForbidden")}
-    api("PATCH", path, {"immutable": False}, content_type="application/merge-patch+json").refused(422, "Invalid")
+    api("PATCH", path, {"immutable": False}, content_type=MERGE).refused(422, "Invalid")
     api.merge(path, {"metadata": {"labels": {"x": "y"}}})
 
 
@@ -403,3 +408,116 @@ def test_incomplete_owner(api: Api) -> None:
     answer.refused(422, "Invalid")
     fields = {"apiVersion", "kind", "name", "uid"}
     assert {field.rpartition(".")[2] for field, _ in answer.causes()} == fields
+
+
+# --- what a status may say ---
+
+
+def status_refused(api: Api, path: str, status: Any) -> set[tuple[str, str]]:
+    """The causes of a refused status."""
+    answer = api("PATCH", f"{path}/status", {"status": status}, content_type=MERGE)
+    return answer.refused(422, "Invalid").causes()
+
+
+@behaviour(138, "A status counts nothing below zero, and no part above its whole", source=f"{CONVENTIONS}: Validation")
+def test_counts_of_a_status(api: Api) -> None:
+    deployments = api.path("apps/v1", "deployments")
+    api.create(deployments, deployment("d", paused=True))
+    path = f"{deployments}/d"
+    assert status_refused(api, path, {"unavailableReplicas": -1}) == {
+        ("status.unavailableReplicas", "FieldValueInvalid")
+    }
+    wrong = status_refused(api, path, {"replicas": 1, "readyReplicas": 2, "availableReplicas": 1})
+    assert wrong == {("status.readyReplicas", "FieldValueInvalid")}
+    wrong = status_refused(api, path, {"replicas": 2, "readyReplicas": 1, "availableReplicas": 2})
+    assert wrong == {("status.availableReplicas", "FieldValueInvalid")}
+
+
+@behaviour(139, "A counter of collisions does not run backwards", source=OBSERVED)
+def test_collisions(api: Api) -> None:
+    path = api.path("apps/v1", "daemonsets", "d")
+    obj = {**deployment("d"), "kind": "DaemonSet"}
+    del obj["spec"]["replicas"]
+    obj["spec"]["template"]["spec"]["nodeSelector"] = {"no": "node"}
+    api.create(api.path("apps/v1", "daemonsets"), obj)
+    api.merge(f"{path}/status", {"status": {"collisionCount": 5}})
+    wrong = status_refused(api, path, {"collisionCount": 4})
+    assert wrong == {("status.collisionCount", "FieldValueInvalid")}
+
+
+@behaviour(
+    166, "Addresses of a pod's status are addresses, one of each family", source="API reference: PodStatus, podIPs"
+)
+def test_addresses_of_a_pod(api: Api) -> None:
+    api.create_pod(schedulingGates=[{"name": "example.com/wait"}])
+    path = api.core("pods", "p")
+    assert status_refused(api, path, {"podIP": "here"}) == {("status.podIPs[0]", "FieldValueInvalid")}
+    two = {"podIPs": [{"ip": "10.1.2.3"}, {"ip": "10.1.2.4"}]}
+    assert status_refused(api, path, two) == {("status.podIPs", "FieldValueInvalid")}
+    both = {"podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}, {"ip": "fd00::1"}]}
+    api.merge(f"{path}/status", {"status": both})
+
+
+@behaviour(167, "A pod's quality of service does not change", source="API reference: PodStatus, qosClass")
+def test_quality_of_service(api: Api) -> None:
+    pod = api.create_pod(schedulingGates=[{"name": "example.com/wait"}])
+    assert pod["status"]["qosClass"] == "BestEffort"
+    wrong = status_refused(api, api.core("pods", "p"), {"qosClass": "Guaranteed"})
+    assert wrong == {("status.qosClass", "FieldValueInvalid")}
+
+
+@behaviour(
+    168, "A container that has ended for good does not run again", source="Concepts: Pod lifecycle, restart policy"
+)
+def test_ended_containers(api: Api) -> None:
+    api.create_pod(nodeName="n-1", restartPolicy="Never")
+    path = api.core("pods", "p")
+    container = {"name": "c", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+    ended = {**container, "state": {"terminated": {"exitCode": 1}}}
+    api.merge(f"{path}/status", {"status": {"phase": "Running", "containerStatuses": [ended]}})
+    again = {**container, "state": {"running": {}}}
+    wrong = status_refused(api, path, {"containerStatuses": [again]})
+    assert wrong == {("status.containerStatuses[0].state", "FieldValueForbidden")}
+    api.delete(f"{path}?gracePeriodSeconds=0")
+
+
+@behaviour(169, "A namespace's phase is Active until it is deleted", source="Concepts: Namespaces")
+def test_phase_of_a_namespace(api: Api) -> None:
+    path = f"/api/v1/namespaces/{api.namespace}"
+    assert status_refused(api, path, {"phase": "Terminating"}) == {("status.Phase", "FieldValueInvalid")}
+
+
+@behaviour(
+    177,
+    "Only services of type LoadBalancer have points of ingress",
+    source="API reference: ServiceStatus, loadBalancer",
+)
+def test_ingress_of_a_service(api: Api) -> None:
+    spec = {"clusterIP": "None", "selector": {"a": "b"}, "ports": [{"port": 80}]}
+    api.create(api.core("services"), {"metadata": {"name": "s"}, "spec": spec})
+    status = {"loadBalancer": {"ingress": [{"ip": "10.1.2.3"}]}}
+    wrong = status_refused(api, api.core("services", "s"), status)
+    assert wrong == {("status.loadBalancer.ingress", "FieldValueForbidden")}
+
+
+@behaviour(
+    178,
+    "Conditions of a disruption budget have a reason and a time",
+    source=f"{CONVENTIONS}: Typical status properties",
+)
+def test_conditions_of_a_budget(api: Api) -> None:
+    budgets = api.path("policy/v1", "poddisruptionbudgets")
+    api.create(budgets, {"metadata": {"name": "b"}, "spec": {"selector": {"matchLabels": {"no": "pod"}}}})
+    wrong = status_refused(api, f"{budgets}/b", {"conditions": [{"type": "X", "status": "True"}]})
+    assert wrong == {
+        ("status.conditions[0].lastTransitionTime", "FieldValueRequired"),
+        ("status.conditions[0].reason", "FieldValueRequired"),
+    }
+
+
+@behaviour(179, "Another uid is refused before a missing version is", source=OBSERVED)
+def test_uid_before_version(api: Api) -> None:
+    leases = api.path("coordination.k8s.io/v1", "leases")
+    api.create(leases, {"metadata": {"name": "a"}, "spec": {"holderIdentity": "me"}})
+    api("PUT", f"{leases}/a", {"metadata": {"name": "a", "uid": "u-1"}}).refused(409, "Conflict", name="a")
+    api("PUT", f"{leases}/b", {"metadata": {"name": "b", "uid": "u-1"}}).refused(409, "Conflict", name="b")

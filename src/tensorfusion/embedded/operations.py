@@ -37,13 +37,39 @@ from tensorfusion.embedded.strategies import begin, carry, identify, stamp_label
 from tensorfusion.embedded.views import View
 from tensorfusion.errors import AlreadyExists, BadRequest, FieldCause, MethodNotAllowed
 from tensorfusion.model.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
     CUSTOM_RESOURCE_DEFINITIONS,
+    ENDPOINTS,
+    EVENTS,
     LEASES,
+    LIMIT_RANGES,
     MUTATING_WEBHOOKS,
     NAMESPACES,
+    POD_DISRUPTION_BUDGETS,
+    ROLE_BINDINGS,
+    ROLES,
+    RUNTIME_CLASSES,
+    SERVICES,
     VALIDATING_WEBHOOKS,
 )
 
+_MADE_BY_UPDATES = frozenset(
+    resource.id
+    for resource in (
+        SERVICES,
+        ENDPOINTS,
+        LIMIT_RANGES,
+        EVENTS,
+        LEASES,
+        ROLES,
+        ROLE_BINDINGS,
+        CLUSTER_ROLES,
+        CLUSTER_ROLE_BINDINGS,
+        RUNTIME_CLASSES,
+    )
+)
+"""Kinds whose objects are made by a replacement when they are not there."""
 Change = Callable[[JsonObject], JsonObject]
 """Makes the wanted object of a current one that it may change."""
 Track = Callable[[JsonObject, JsonObject, bytes], bytes]
@@ -55,7 +81,15 @@ _ATTEMPTS = 8
 _ANY_VERSION = "0"
 """What a client writes as resourceVersion that does not care which one it changes."""
 _VERSION_NEEDED = frozenset(
-    resource.id for resource in (LEASES, CUSTOM_RESOURCE_DEFINITIONS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
+    resource.id
+    for resource in (
+        LEASES,
+        CUSTOM_RESOURCE_DEFINITIONS,
+        MUTATING_WEBHOOKS,
+        VALIDATING_WEBHOOKS,
+        POD_DISRUPTION_BUDGETS,
+        RUNTIME_CLASSES,
+    )
 )
 """Built-in kinds that cannot be replaced without saying which version of them is meant."""
 
@@ -213,8 +247,8 @@ class Operations:
 
     async def update(
         self, kind: Kind, namespace: str, name: str, obj: JsonObject, call: Call, *, subresource: str = ""
-    ) -> Record:
-        """Replace an object, or its status.
+    ) -> tuple[Record, bool]:
+        """Replace an object, or its status; returns it, and whether it was made: some kinds are when they are missing.
 
         Raises:
             ApiError: as ``create``; Conflict when ``metadata.resourceVersion`` or ``uid`` is not the current one.
@@ -226,9 +260,7 @@ class Operations:
         uid = text_of(metadata, "uid")
         if stated == _ANY_VERSION:
             metadata["resourceVersion"] = stated = ""
-        if not stated and (kind.is_custom or kind.resource.id in _VERSION_NEEDED):
-            cause = FieldCause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
-            raise invalid(kind.resource.plural, kind.resource.group, name, causes=(cause,))
+        blind = not stated and (kind.is_custom or kind.resource.id in _VERSION_NEEDED)
         encoded = encode_object(obj)
 
         def change(current: JsonObject) -> JsonObject:
@@ -236,11 +268,37 @@ class Operations:
                 found = current["metadata"]["uid"]
                 why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
                 raise conflict(kind.resource, name, why)
+            if blind:
+                cause = FieldCause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
+                raise invalid(kind.resource.plural, kind.resource.group, name, causes=(cause,))
             return decode_object(encoded)
 
-        return await self.modify(
+        if self.stored_kind(kind).resource.id in _MADE_BY_UPDATES and not subresource:
+            made = await self._put_missing(kind, namespace, name, encoded, call)
+            if made is not None:
+                return made, True
+        changed = await self.modify(
             kind, namespace, name, change, call, subresource=subresource, retry=not stated, prepared=True
         )
+        return changed, False
+
+    async def _put_missing(self, kind: Kind, namespace: str, name: str, encoded: bytes, call: Call) -> Record | None:
+        """Make an object that a client replaces and that is not there; None when it is."""
+        if self.store.latest(ObjectKey(kind.stored.id, namespace, name)) is not None:
+            return None
+        obj = decode_object(encoded)
+        metadata = metadata_of(obj)
+        uid = text_of(metadata, "uid")
+        if uid:
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+            raise conflict(kind.resource, name, why)
+        self.admission.check_create(kind, namespace, call.user)
+        metadata.pop("resourceVersion", None)
+        call.warnings.clear()  # they are found again
+        try:
+            return await self.create(kind, namespace, obj, call)
+        except AlreadyExists:
+            return None  # somebody else was faster
 
     async def apply(
         self, kind: Kind, namespace: str, name: str, wanted: Configuration, call: Call, *, subresource: str = ""

@@ -197,10 +197,10 @@ class Routes:
         target = request.target
         obj = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
-        record = await self._operations.update(
+        record, made = await self._operations.update(
             kind, target.namespace, target.name, obj, call, subresource=target.subresource
         )
-        return self._object(request, kind, record, call=call)
+        return self._object(request, kind, record, status=201 if made else 200, call=call)
 
     async def _patch(self, request: Request, kind: Kind) -> Response:
         applies = is_apply(request.content_type)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from copy import deepcopy
 
 from tensorfusion.embedded.kinds import Kind
-from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.objects import JsonObject, new_uid
 from tensorfusion.embedded.schema.builtin.jobs import NAME_LABELS, UID_LABELS
 from tensorfusion.embedded.schema.builtin.pods import qos_class
 from tensorfusion.model.resources import (
@@ -19,11 +19,12 @@ from tensorfusion.model.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     JOBS,
+    LIMIT_RANGES,
     NAMESPACES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
-    REPLICA_SETS,
+    PRIORITY_CLASSES,
     RESOURCE_CLAIMS,
 )
 
@@ -31,7 +32,7 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 NAMESPACE_FINALIZER = "kubernetes"
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-_STATUS_KEEPS_METADATA = frozenset({DEPLOYMENTS.id, REPLICA_SETS.id})
+_STATUS_KEEPS_LABELS = frozenset({DEPLOYMENTS.id})
 _PHASE_TIME = "lastPhaseTransitionTime"
 
 Now = Callable[[], str]
@@ -51,6 +52,10 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
         spec = obj["spec"] = obj.get("spec") or {}
         finalizers = spec.get("finalizers") or []
         spec["finalizers"] = [*(item for item in finalizers if item != NAMESPACE_FINALIZER), NAMESPACE_FINALIZER]
+    elif kind.resource.id == LIMIT_RANGES.id:
+        metadata = obj["metadata"]
+        if not metadata.get("name") and not metadata.get("generateName"):
+            metadata["name"] = new_uid()
     elif kind.resource.id == DAEMON_SETS.id:
         _count_template(obj, max(1, _template_generation(obj)))
     elif kind.resource.id == PERSISTENT_VOLUMES.id:
@@ -72,14 +77,14 @@ def identify(kind: Kind, obj: JsonObject) -> JsonObject:
         if isinstance(spec, dict):
             obj.setdefault("status", {})["qosClass"] = qos_class(spec)
         return obj
+    metadata = obj["metadata"]
     if kind.resource.id != JOBS.id or not isinstance(spec, dict) or spec.get("manualSelector"):
         return obj
-    metadata = obj["metadata"]
     template = spec.get("template") or {}
     stated = template.get("metadata") or {}
     selector = spec.get("selector") or {}
     labels = {
-        **dict.fromkeys(NAME_LABELS, metadata["name"]),
+        **dict.fromkeys(NAME_LABELS, metadata.get("name", "")),
         **dict.fromkeys(UID_LABELS, metadata["uid"]),
         **(stated.get("labels") or {}),
     }
@@ -137,7 +142,7 @@ def _carry_status(kind: Kind, new: JsonObject, old: JsonObject, now: Now) -> Jso
     else:
         kept = {**old, "metadata": {**new["metadata"]}}
         _copy(old["metadata"], kept["metadata"], "ownerReferences")
-        if kind.resource.id in _STATUS_KEEPS_METADATA:
+        if kind.resource.id in _STATUS_KEEPS_LABELS:
             _copy(old["metadata"], kept["metadata"], "labels")
         stamp_labels(kind, kept)
     kept["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
@@ -186,6 +191,8 @@ def _spec_of(kind: Kind, obj: JsonObject) -> JsonObject:
     """What the generation counts changes of."""
     if kind.resource.id == ENDPOINT_SLICES.id:
         return {**obj, "metadata": obj["metadata"].get("labels") or {}}
+    if kind.resource.id == PRIORITY_CLASSES.id:
+        return {}  # it does not count
     if kind.resource.id == DEPLOYMENTS.id:
         return {**obj, "metadata": obj["metadata"].get("annotations") or {}, "status": None}
     if kind.is_custom and not kind.has_status:

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from tensorfusion.embedded.facts import Facts
 from tensorfusion.embedded.fields.types import FieldType, Types, zero_of
-from tensorfusion.embedded.schema.builtin import CHECKS
+from tensorfusion.embedded.schema.builtin import CHECKS, STATUS_CHECKS
 from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
@@ -114,6 +114,7 @@ class BuiltinSchema:
         self._definitions = facts.definitions
         self._definition = definition
         self._semantics = CHECKS.get(resource.id)
+        self._status_semantics = STATUS_CHECKS.get(resource.id)
         self._rule = RULES.get(name_rule, subdomain)
         self._named = named
 
@@ -163,6 +164,8 @@ class BuiltinSchema:
             self._check(obj, None, problems)
             if self._semantics is not None:
                 self._semantics(obj, old, problems)
+        elif self._status_semantics is not None and old is not None:
+            self._status_semantics(obj, old, problems)
         if problems:
             raise invalid(self._reported, metadata.get("name", ""), problems)
 

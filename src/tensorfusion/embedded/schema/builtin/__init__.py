@@ -14,6 +14,7 @@ from tensorfusion.embedded.schema.builtin import (
     networks,
     pods,
     services,
+    statuses,
     storage,
     webhooks,
     workloads,
@@ -23,6 +24,8 @@ from tensorfusion.embedded.schema.path import Problem
 from tensorfusion.model.meta import Raw
 
 ObjectCheck = Callable[[Raw, Raw | None, list[Problem]], None]
+
+StatusCheck = Callable[[Raw, Raw, list[Problem]], None]
 
 CHECKS: Mapping[str, ObjectCheck] = {
     "pods": pods.check_pod,
@@ -61,4 +64,21 @@ CHECKS: Mapping[str, ObjectCheck] = {
     "customresourcedefinitions.apiextensions.k8s.io": check_definition,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": webhooks.check_webhooks,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": webhooks.check_webhooks,
+}
+
+STATUS_CHECKS: Mapping[str, StatusCheck] = {
+    "pods": statuses.check_pod_status,
+    "services": statuses.check_service_status,
+    "nodes": statuses.check_node_status,
+    "namespaces": statuses.check_namespace_status,
+    "resourcequotas": statuses.check_quota_status,
+    "persistentvolumeclaims": statuses.check_claim_status,
+    "deployments.apps": statuses.check_deployment_status,
+    "replicasets.apps": statuses.check_replica_set_status,
+    "statefulsets.apps": statuses.check_stateful_set_status,
+    "daemonsets.apps": statuses.check_daemon_set_status,
+    "jobs.batch": statuses.check_job_status,
+    "poddisruptionbudgets.policy": statuses.check_budget_status,
+    "ingresses.networking.k8s.io": statuses.check_ingress_status,
+    "horizontalpodautoscalers.autoscaling": statuses.check_autoscaler_status,
 }

@@ -59,18 +59,7 @@ def check_disruption_budget(budget: Raw, old: Raw | None, problems: list[Problem
 def check_quota(quota: Raw, old: Raw | None, problems: list[Problem]) -> None:
     spec = quota.get("spec") or {}
     hard = spec.get("hard") or {}
-    for name, amount in hard.items():
-        at: Path = ((_SPEC, "hard"), Member(name))
-        complain(problems, at, name, qualified_name(name))
-        if "/" not in name and name not in KNOWN_TO_QUOTA:
-            if not qualified_name(name):
-                complain(problems, at, name, ["must be a standard resource type or fully qualified"])
-            complain(problems, at, name, ["must be a standard resource for quota"])
-        value = parse_quantity(amount)
-        if value < 0:
-            complain(problems, at, amount, ["must be greater than or equal to 0"])
-        if name in COUNTED_BY_QUOTA and value.denominator != 1:
-            complain(problems, at, amount, ["must be an integer"])
+    check_hard(hard, (_SPEC, "hard"), problems)
     _check_scopes(spec.get("scopes") or [], hard, problems)
     terms = (spec.get("scopeSelector") or {}).get("matchExpressions")
     if terms:
@@ -79,6 +68,27 @@ def check_quota(quota: Raw, old: Raw | None, problems: list[Problem]) -> None:
         before = (old.get("spec") or {}).get("scopes") or []
         if set(before) != set(spec.get("scopes") or []):
             complain(problems, (_SPEC, "scopes"), spec.get("scopes"), [IMMUTABLE])
+
+
+def check_hard(hard: Raw, path: Path, problems: list[Problem]) -> None:
+    """Names and amounts of what a quota limits, or counts."""
+    for name, amount in hard.items():
+        at: Path = (path, Member(name))
+        complain(problems, at, name, qualified_name(name))
+        if "/" not in name and name not in KNOWN_TO_QUOTA:
+            if not qualified_name(name):
+                complain(problems, at, name, ["must be a standard resource type or fully qualified"])
+            complain(problems, at, name, ["must be a standard resource for quota"])
+        value = parse_quantity(amount)
+        if value < 0:
+            complain(problems, at, amount, ["must be greater than or equal to 0"])
+        if (name in COUNTED_BY_QUOTA or _is_extended(name)) and value.denominator != 1:
+            complain(problems, at, amount, ["must be an integer"])
+
+
+def _is_extended(name: str) -> bool:
+    """Counts of kinds and devices of nodes: neither comes in parts."""
+    return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
 
 
 def _check_scopes(scopes: Sequence[str], hard: Raw, problems: list[Problem]) -> None:
