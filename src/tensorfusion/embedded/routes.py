@@ -143,7 +143,7 @@ class Routes:
         if target.subresource:
             serve = self._subresources.get(target.subresource)
             if serve is None or target.subresource not in kind.subresources:
-                raise no_such_resource()
+                raise not_found(kind.resource, target.name) if kind.is_custom else no_such_resource()
             return await serve(request, kind)
         if target.verb not in kind.verbs:
             raise method_not_allowed()

@@ -52,6 +52,9 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
         spec = obj["spec"] = obj.get("spec") or {}
         finalizers = spec.get("finalizers") or []
         spec["finalizers"] = [*(item for item in finalizers if item != NAMESPACE_FINALIZER), NAMESPACE_FINALIZER]
+    elif kind.resource.id == PODS.id:
+        if (obj.get("spec") or {}).get("schedulingGates"):
+            obj["status"]["conditions"] = [_gated(now())]
     elif kind.resource.id == LIMIT_RANGES.id:
         metadata = obj["metadata"]
         if not metadata.get("name") and not metadata.get("generateName"):
@@ -63,6 +66,17 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
     elif kind.resource.id == PERSISTENT_VOLUME_CLAIMS.id:
         normalize_sources(obj.get("spec") or {}, None)
     stamp_labels(kind, obj)
+
+
+def _gated(now: str) -> JsonObject:
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "lastProbeTime": None,
+        "lastTransitionTime": now,
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }
 
 
 def identify(kind: Kind, obj: JsonObject) -> JsonObject:

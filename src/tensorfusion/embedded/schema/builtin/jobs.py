@@ -90,9 +90,9 @@ def _check_generated(metadata: Raw, spec: Raw, problems: list[Problem]) -> None:
     at: Path = ((_SPEC, "template"), "metadata")
     wanted = {
         **dict.fromkeys(UID_LABELS[:1], metadata.get("uid")),
-        **dict.fromkeys(NAME_LABELS[:1], metadata.get("name")),
+        **dict.fromkeys(NAME_LABELS[:1], metadata.get("name", "")),
         **dict.fromkeys(UID_LABELS[1:], metadata.get("uid")),
-        **dict.fromkeys(NAME_LABELS[1:], metadata.get("name")),
+        **dict.fromkeys(NAME_LABELS[1:], metadata.get("name", "")),
     }
     for key, value in wanted.items():
         found = labels.get(key)
