@@ -14,14 +14,19 @@ from tensorfusion.embedded import (
     deletion,
     garbage,
     operations,
+    patch,
+    patching,
     reading,
     responses,
     routes,
     selectors,
     statuses,
+    strategic,
     strategies,
     watching,
 )
+from tensorfusion.embedded.fields import apply, update
+from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.store import EventKind, Store
 from tensorfusion.embedded.watch_events import Shape
 
@@ -99,6 +104,17 @@ def _carried_whole(kind: Any, new: Any, old: Any, **named: Any) -> Any:
 
 def _only_with_the_label(requirement: Any, labels: Any) -> bool:
     return requirement.key in labels and _HOLDS(requirement, labels)
+
+
+def _for_real(call: Any) -> Any:
+    call.dry_run = False
+    return call
+
+
+def _never_strict(call: Any) -> Any:
+    if call.validation is FieldValidation.STRICT:
+        call.validation = FieldValidation.WARN
+    return call
 
 
 async def _idle(*_: Any) -> None:
@@ -273,5 +289,50 @@ DEFECTS = (
         "a watch from a version begins at the present",
         (Store, "watch", _watch_from_now),
         seen_by=(246, 247),
+    ),
+    defect(
+        "apply takes what others own without asking",
+        (apply, "_collisions", lambda *_: []),
+        seen_by=(339, 355),
+    ),
+    defect(
+        "what is no longer applied stays",
+        (apply, "_dropped", lambda *_: False),
+        seen_by=(342, 353),
+    ),
+    defect(
+        "an update leaves its fields to those who applied them",
+        (update, "without", lambda entries, *_: list(entries)),
+        seen_by=(343,),
+    ),
+    defect(
+        "a dry run is stored",
+        (routes, "_call", _then(routes._call, _for_real)),
+        seen_by=(368, 372, 380),
+    ),
+    defect(
+        "strict field validation is a warning",
+        (routes, "_call", _then(routes._call, _never_strict)),
+        seen_by=(384, 389),
+    ),
+    defect(
+        "nobody hears of warnings",
+        (responses, "_warning_headers", lambda _: []),
+        seen_by=(382, 395),
+    ),
+    defect(
+        "a merge patch stores what is null as an empty value",
+        (patching, "merge_patch", lambda target, patch: {**target, **patch}),
+        seen_by=(317,),
+    ),
+    defect(
+        "a JSON patch goes on after a test that does not hold",
+        (patch, "_equal", lambda *_: True),
+        seen_by=(303,),
+    ),
+    defect(
+        "lists with a merge key are replaced by a strategic patch",
+        (strategic, "_merge_list", lambda target, patch, *_, **__: patch),
+        seen_by=(322, 329),
     ),
 )

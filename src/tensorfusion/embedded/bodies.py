@@ -139,18 +139,21 @@ async def decode_body(body: bytes, content_type: str, *, wanted: str, repeated: 
     return as_object(value, wanted)
 
 
-def decode_json(body: bytes, wanted: str) -> Any:  # Any: JSON
-    """Raises:
-    BadRequest: it does not parse or is nested too deeply.
+def decode_json(body: bytes, wanted: str, *, unreadable: str = "") -> Any:  # Any: JSON
+    """``unreadable`` is how an error begins, in place of what says that the object is none of ``wanted``.
+
+    Raises:
+        BadRequest: it does not parse or is nested too deeply.
     """
     try:
         value = decode(body)
     except msgspec.DecodeError as error:
-        raise BadRequest(f"{_unrecognized(wanted)}: json parse error: {_one_line(error)}") from error
+        why = f"json parse error: {_one_line(error)}"
+        raise BadRequest(f"{unreadable or _unrecognized(wanted)}: {why}") from error
     except RecursionError as error:
-        raise BadRequest(f"{_unrecognized(wanted)}: nested too deeply") from error
+        raise BadRequest(f"{unreadable or _unrecognized(wanted)}: nested too deeply") from error
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{_unrecognized(wanted)}: not UTF-8: {error.reason}") from error
+        raise BadRequest(f"{unreadable or _unrecognized(wanted)}: not UTF-8: {error.reason}") from error
     if body.count(b"{") + body.count(b"[") > _DEEPEST:
         check_depth(value, wanted)
     return value

@@ -333,9 +333,6 @@ class Operations:
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise conflict(kind.resource, name, why)
         kind.schema.prepare(obj, strict=FieldValidation.IGNORE)
-        if not text_of(metadata, "name"):
-            why = "was undeterminable: name must be provided"
-            raise BadRequest(f"the name of the object ({name} based on URL) {why}")
         check_place(metadata, namespace if kind.namespaced else "", name)
         wipe_managed(metadata)
         return await self._create(kind, namespace, obj, managed, call)
@@ -507,7 +504,7 @@ class Operations:
 
 
 def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
-    """Object and URL must name the same place; what the object leaves out is filled in.
+    """Object and URL must name the same place; a namespace that the object leaves out is filled in.
 
     Raises:
         BadRequest: in the words of a real API server.
@@ -521,9 +518,11 @@ def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
         metadata.pop("namespace", None)
     if name:
         found = text_of(metadata, "name")
-        if found and found != name:
+        if not found:
+            why = "was undeterminable: name must be provided"
+            raise BadRequest(f"the name of the object ({name} based on URL) {why}")
+        if found != name:
             raise BadRequest(f"the name of the object ({found}) does not match the name on the URL ({name})")
-        metadata["name"] = name
 
 
 def is_finished(kind: Kind, obj: JsonObject) -> bool:

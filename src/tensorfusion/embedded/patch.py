@@ -1,7 +1,8 @@
 """JSON patch and JSON merge patch, on plain JSON values.
 
-A real API server is more generous than the RFC in two points, and so are we: ``replace`` of a field that an object
-does not have sets it, and a missing ``value`` is null.
+A real API server is more generous than the RFC, and so are we: ``replace`` of a field that an object does not have
+sets it, a missing ``value`` is null, ``test`` and ``copy`` find null in a field that is missing, and an index below
+zero counts from the end of its list.
 
 Both are pure; a patch never changes the value it is applied to in a way that shows when it fails: JSON patch works
 on a copy of the containers along its paths only where it must, so callers hand in a value of their own.
@@ -9,6 +10,7 @@ on a copy of the containers along its paths only where it must, so callers hand 
 Source: RFC 6902, RFC 6901, RFC 7386.
 """
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -22,6 +24,7 @@ _MOST_OPERATIONS = 10_000
 """As a real API server: more make a request expensive without being useful."""
 _MOST_COPIED = 3 << 20
 """Bytes that the copies of one patch may come to: the limit of a request body. Copies of copies grow exponentially."""
+_INDEX = re.compile(r"[+-]?[0-9]{1,8}", re.ASCII)
 
 
 # Any in this module: JSON values of every type are patched.
@@ -75,7 +78,7 @@ def json_patch(target: Any, operations: Sequence[Raw]) -> Any:
     copied = 0
     for number, operation in enumerate(operations):
         if operation["op"] == "copy":
-            value = _find(target, number, _pointer(number, operation["from"]))
+            value = _find_or_null(target, number, _pointer(number, operation["from"]))
             copied += len(msgspec.json.encode(value))
             if copied > _MOST_COPIED:
                 raise TooLarge(
@@ -102,10 +105,10 @@ def _apply(target: Any, number: int, operation: Raw) -> Any:
             target, value = _remove(target, number, source)
             return _add(target, number, path, value=value)
         case "copy":
-            value = deepcopy(_find(target, number, _pointer(number, operation["from"])))
+            value = deepcopy(_find_or_null(target, number, _pointer(number, operation["from"])))
             return _add(target, number, path, value=value)
         case _:
-            found = _find(target, number, path)
+            found = _find_or_null(target, number, path)
             if not _equal(found, operation["value"]):
                 raise _refuse(number, f"testing value {operation['path']} failed")
             return target
@@ -136,6 +139,16 @@ def _find(target: Any, number: int, path: Sequence[str]) -> Any:
     return target
 
 
+def _find_or_null(target: Any, number: int, path: Sequence[str]) -> Any:
+    """The value at a path; null where an object lacks its last field."""
+    if not path:
+        return target
+    container, key = _parent(target, number, path)
+    if isinstance(container, dict) and key not in container:
+        return None
+    return _read(container, number, key)
+
+
 def _parent(target: Any, number: int, path: Sequence[str]) -> tuple[Any, str]:
     return _find(target, number, path[:-1]), path[-1]
 
@@ -146,18 +159,23 @@ def _read(container: Any, number: int, key: str) -> Any:
             return container[key]
     elif isinstance(container, list):
         position = _position(container, number, key)
-        if position < len(container):
+        if 0 <= position < len(container):
             return container[position]
     raise _refuse(number, f"path {key!r} does not exist")
 
 
-def _position(container: Any, number: int, key: str) -> Any:
-    """The key of an object, or the index of a list."""
+def _position(container: Any, number: int, key: str, *, end: int = 0) -> Any:
+    """The key of an object, or the index of a list; ``end`` is how far behind the last element it may be."""
     if not isinstance(container, list):
         return key
-    if key == "0" or (key.isascii() and key.isdigit() and not key.startswith("0") and len(key) < 9):
-        return int(key)
-    raise _refuse(number, f"{key!r} is not an index of a list")
+    if not _INDEX.fullmatch(key):
+        raise _refuse(number, f"{key!r} is not an index of a list")
+    found = int(key)
+    if found < 0:
+        found += len(container) + end
+        if found < 0:
+            raise _refuse(number, f"index {key} is before the start of the list")
+    return found
 
 
 def _add(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
@@ -167,7 +185,7 @@ def _add(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
     if isinstance(container, dict):
         container[key] = value
     elif isinstance(container, list):
-        position = len(container) if key == "-" else _position(container, number, key)
+        position = len(container) if key == "-" else _position(container, number, key, end=1)
         if position > len(container):
             raise _refuse(number, f"index {position} is beyond the end of the list")
         container.insert(position, value)

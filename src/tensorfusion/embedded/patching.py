@@ -23,6 +23,7 @@ class PatchType(StrEnum):
 
 _OPERATION = frozenset({"op", "path", "from", "value"})
 _APPLY = "application/apply-patch+yaml"
+_UNREADABLE = "error decoding patch"
 
 
 def is_apply(content_type: str) -> bool:
@@ -42,7 +43,9 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     patch_type = _patch_type(kind, content_type)
     if patch_type is PatchType.JSON:
         return _json_patch(body)
-    value = decode_json(body, "")
+    value = decode_json(body, "", unreadable=_UNREADABLE)
+    if value is None and patch_type is PatchType.STRATEGIC:
+        body, value = b"{}", {}
     if not isinstance(value, dict):
         raise BadRequest(f"error decoding patch: wanted a JSON object for {patch_type}")
     named = b"managedFields" in body or b"\\u" in body
@@ -58,7 +61,7 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
 
 
 def _json_patch(body: bytes) -> Patch:
-    operations = parse_json_patch(decode_json(body, ""))
+    operations = parse_json_patch(decode_json(body, "", unreadable=_UNREADABLE))
     complaints = [*repeated_keys(body, operations)]
     for number, operation in enumerate(operations):
         complaints += [f'unknown field "[{number}].{key}"' for key in sorted(operation) if key not in _OPERATION]

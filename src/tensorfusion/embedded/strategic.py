@@ -112,6 +112,8 @@ def _set_orders(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape
         name = directive.removeprefix(_ORDER)
         if not isinstance(order, list):
             raise BadRequest(f"{path}/{directive}: wanted a list")
+        if name not in target and name not in patch:
+            continue
         of_list = shape.child(name) if shape else None
         if of_list is None or "merge" not in of_list.strategies:
             raise BadRequest(f"{path}/{directive}: {name} is not a list that merges")

@@ -34,8 +34,7 @@ async def bind(operations: Operations, kind: Kind, namespace: str, name: str, bi
     """
     call.warnings += _body_schema(kind, "binding").prepare(binding, strict=call.validation, repeated=call.repeated)
     metadata = metadata_of(binding)
-    stated = text_of(metadata, "name")
-    if stated and stated != name:
+    if text_of(metadata, "name") != name:
         raise BadRequest("name in URL does not match name in Binding object")
     check_place(metadata, namespace, name)
     asked = Asked(

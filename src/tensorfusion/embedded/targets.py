@@ -75,7 +75,7 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
 
 
 def parse_query(query: bytes) -> dict[str, str]:
-    """Parameters of a query, the first of each name.
+    """Parameters of a query, the first of each name; of ``dryRun``, the one list among them, all that differ.
 
     Raises:
         BadRequest: too many, or not UTF-8.
@@ -90,7 +90,8 @@ def parse_query(query: bytes) -> dict[str, str]:
         raise BadRequest(f"the query does not parse: {error}") from error
     found: dict[str, str] = {}
     for name, value in pairs:
-        found.setdefault(name, value)
+        if found.setdefault(name, value) != value and name == "dryRun":
+            found[name] += f'","{value}'
     return found
 
 

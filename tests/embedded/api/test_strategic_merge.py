@@ -125,7 +125,7 @@ def test_directives_never_become_part_of_an_object() -> None:
         {"containers": [{"$patch": "merge", "name": "a"}]},
         {"containers": ["a"]},
         {"containers": [{"name": {"a": 1}}]},
-        {"$setElementOrder/args": [1]},
+        {"$setElementOrder/args": [1], "args": [1]},
         {"$setElementOrder/containers": 1},
         {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a"}, {"name": "b"}]},
         {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]},

@@ -1,8 +1,9 @@
 """Decode built-in objects: what Go's typed decoder and the defaulting functions do, compiled from the facts.
 
-One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls are dropped,
-quantities become canonical, and structures get their defaults. Compiled into closures once per kind: a structure is
-one dict of ``field -> (plain type, decoder)``, and a field whose value already has the plain type costs one lookup.
+One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls and empty optional
+lists and maps are dropped, quantities become canonical, and structures get their defaults. Compiled into closures once
+per kind: a structure is one dict of ``field -> (plain type, decoder)``, and a field whose value already has the plain
+type costs one lookup.
 Custom resources are decoded by ``structural``: there wrong types are a matter of validation.
 """
 
@@ -73,8 +74,11 @@ class _Compiler:
             found = self._structs[name] = _struct_decoder(short, entries, self._fillers(name, short))
             if name == _PROPS:
                 found = self._structs[name] = _with_depth(found)
+            needed = self._definitions[name].get("required", ())
             for field, schema in self._definitions[name].get("properties", {}).items():
-                entries[field] = self._entry(schema, short)
+                entry = self._entry(schema, short)
+                kept = field in needed or field == "managedFields"  # an empty list of these asks for something
+                entries[field] = entry if kept else _without_empty(entry, schema)
         return found
 
     def _entry(self, schema: Raw, owner: str) -> Entry:
@@ -218,8 +222,8 @@ def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers)
     def decode(obj: Any, path: Path, unknown: list[str]) -> Any:
         if type(obj) is not dict:
             _mismatch(Mismatch(scalars.json_word(obj)), path, short, short)
-        dropped: list[str] | None = None
-        changed: list[tuple[str, Any]] | None = None
+        dropped: list[str] = []
+        changed: list[tuple[str, Any]] = []
         for field, value in obj.items():
             entry = entries.get(field)
             if entry is None:
@@ -230,17 +234,13 @@ def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers)
                 result = entry[1](value, (path, field), unknown)
                 if result is value:
                     continue
-                if changed is None:
-                    changed = []
-                changed.append((field, result))
-                continue
-            if dropped is None:
-                dropped = []
+                if result is not None:
+                    changed.append((field, result))
+                    continue
             dropped.append(field)
-        if dropped is not None:
-            for field in dropped:
-                del obj[field]
-        if changed is not None:
+        for field in dropped:
+            del obj[field]
+        if changed:
             obj.update(changed)
         if fill is not None:
             fill(obj)
@@ -266,6 +266,14 @@ def _array_decoder(item: Entry, owner: str, go_name: str) -> Decoder:
         return value
 
     return decode
+
+
+def _without_empty(entry: Entry, schema: Raw) -> Entry:
+    """An optional list or map: an empty one is left out, as Go does."""
+    plain, decoder = entry
+    if schema.get("type") != "array" and not isinstance(schema.get("additionalProperties"), dict):
+        return entry
+    return plain, lambda value, path, unknown: decoder(value, path, unknown) or None
 
 
 def _zero(schema: Raw) -> Any:
