@@ -20,6 +20,7 @@ from tensorfusion.errors import ApiError
 
 _HEADS = {kind: b'{"type":"%s","object":' % kind.value.encode() for kind in EventKind}
 _TAIL = b"}\n"
+_SHARED_FROM = 2
 _KEPT_EVENTS = 256
 _KEPT_BYTES = 1 << 20
 
@@ -35,6 +36,7 @@ class Shape:
         self._clock = clock
         self._prefix = prefix_of(kind.resource)
         self._recent: dict[tuple[EventKind, int, int], bytes] = {}
+        self._watches = 0
         self.kept_bytes = 0
 
     @property
@@ -42,8 +44,21 @@ class Shape:
         """Whether the first event of a watch says what the columns are."""
         return self._form is Form.TABLE
 
+    def join(self) -> None:
+        """One more watch shows events in this way."""
+        self._watches += 1
+
+    def leave(self) -> None:
+        """One less; a single one shares nothing, so nothing is kept for it."""
+        self._watches -= 1
+        if self._watches < _SHARED_FROM:
+            self._recent.clear()
+            self.kept_bytes = 0
+
     def event(self, event: EventKind, record: Record) -> bytes:
         """The line of an event, which others may have asked for already."""
+        if self._watches < _SHARED_FROM:
+            return self.new_event(event, record)
         second = int(self._clock.now().timestamp()) if self._form is Form.TABLE else 0  # rows tell ages
         key = (event, record.revision, second)
         found = self._recent.get(key)

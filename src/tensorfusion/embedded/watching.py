@@ -64,6 +64,7 @@ class Watch:
         self._timers: list[asyncio.TimerHandle] = []
         self._bookmark_due = False
         self._over = False
+        self._closed = False
         self.ending: Callable[[], None] | None = None
         self._open(store, namespace)
 
@@ -94,6 +95,7 @@ class Watch:
         except Gone as error:
             self._error = error
             return
+        self._shape.join()
         self._subscription.lost = self._lost
         loop = asyncio.get_running_loop()
         self._timers = [loop.call_later(self._timeout, self._end)]
@@ -109,6 +111,9 @@ class Watch:
             timer.cancel()
         if self._subscription is not None:
             self._subscription.close()
+            if not self._closed:
+                self._closed = True
+                self._shape.leave()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body of the response, piece by piece."""
