@@ -9,6 +9,7 @@ override KUBEBUILDER_ASSETS := $(shell tools/kube/build --folder $(KUBE))
 else
 KUBEBUILDER_ASSETS ?= $(shell tools/kube/build --folder 1.34)
 endif
+$(if $(KUBEBUILDER_ASSETS),,$(error no such Kubernetes: KUBE=$(KUBE)))
 export KUBEBUILDER_ASSETS
 SERVER ?= embedded
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
@@ -16,7 +17,7 @@ WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 .PHONY: help demo install dev format lint docs test test-contract test-real test-real-newest test-kill test-long kube-assets bench bench-real generate clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
