@@ -82,8 +82,13 @@ class Server:
         self._settings = settings
         self._stopping = asyncio.Event()
         data = settings.data
-        for folder in (data, data / "run", data / "pki"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            for folder in (data, data / "run", data / "pki"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make the folder {error.filename}: {error.strerror}; make it writable and free space"
+            ) from error
         now = clock.now()
         authority = Authority.open(data / "pki", now)
         certificate, key = authority.serving(settings.bind, now)

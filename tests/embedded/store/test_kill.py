@@ -1,6 +1,13 @@
-"""kill -9 in the middle of writes, against a journal kept outside; and the data sync before the reply."""
+"""kill -9 in the middle of writes, against a journal kept outside; and the data sync before the reply.
+
+Objects are of any size up to several pages of the file and say in full what they should be, so that one that is torn,
+of two writes, or made up is found.
+"""
 
 import asyncio
+import hashlib
+import inspect
+import os
 import random
 import re
 import shutil
@@ -8,24 +15,38 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tensorfusion.embedded.store import Store
-from tensorfusion.testing.records import value_of
+from tensorfusion.testing.records import record_maker, value_of
 
 WRITERS = 8
+KILLS = int(os.environ.get("TENSORFUSION_STORE_KILLS", "1000"))
+"""How often the long run kills."""
+WRITES_PER_SECOND = 200
+"""How many writes a second have to be under way at the moments of the kills."""
 STEPS = ("create", "update", "update", "remove", "create")
 """What a writer does to each of its objects, in turn."""
 
+
+def value_at(number: int) -> str:
+    """What a writer's step leaves: up to 16 kB that say in full what they should be."""
+    text = hashlib.sha256(str(number).encode()).hexdigest()
+    return f"{number}-" + text * (number * 7919 % 250)
+
+
 WRITER_PROCESS = """
-import asyncio, os, sys
+import asyncio, hashlib, os, sys
 from pathlib import Path
 from tensorfusion.embedded.store import Store
 from tensorfusion.testing.records import pod, record_maker
 
 STEPS = sys.argv[3].split(",")
+
+VALUE_AT
 
 async def write(store, writer, generation):
     number = 0
@@ -35,7 +56,7 @@ async def write(store, writer, generation):
         current = store.latest(key)
         operation = store.remove if step == "remove" else store.put
         expected = current.revision if current else 0
-        record = await operation(key, expected=expected, make=record_maker(key, f"{step}-{number}"))
+        record = await operation(key, expected=expected, make=record_maker(key, value_at(number)))
         number += 1
         os.write(1, f"{writer} {number} {record.revision}\\n".encode())
 
@@ -44,7 +65,7 @@ async def main():
     await asyncio.gather(*(write(store, writer, sys.argv[2]) for writer in range(int(sys.argv[4]))))
 
 asyncio.run(main())
-"""
+""".replace("VALUE_AT", inspect.getsource(value_at))
 
 
 def state_after(generation: int, writer: int, steps: int) -> dict[str, str]:
@@ -56,7 +77,7 @@ def state_after(generation: int, writer: int, steps: int) -> dict[str, str]:
         if step == "remove":
             del state[name]
         else:
-            state[name] = f"{step}-{number}"
+            state[name] = value_at(number)
     return state
 
 
@@ -87,6 +108,7 @@ async def run_until_killed(path: Path, generation: int, *, acknowledged: int) ->
 async def kill_rounds(path: Path, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     newest, writes, seconds = 0, 0, 0.0
+    before: dict[str, str | None] = {}
     for generation in range(rounds):
         journal, took = await run_until_killed(path, generation, acknowledged=chance.randint(30, 400))
         entries = [tuple(map(int, line.split())) for line in journal]
@@ -100,17 +122,25 @@ async def kill_rounds(path: Path, rounds: int, seed: int) -> None:
             done[writer] = max(done[writer], steps)
         async with Store.open(path) as store:
             assert store.revision >= newest
+            all_found = {record.key.name: value_of(record) for record in store.scan("pods")}
+            assert before.items() <= all_found.items(), "what an earlier round left has changed"
+            await remove_all(store, before)
             newest = store.revision
+            before = {name: value for name, value in all_found.items() if name not in before}
             for writer, steps in done.items():
                 prefix = f"g{generation}-w{writer}-"
-                found = {
-                    record.key.name: value_of(record)
-                    for record in store.scan("pods")
-                    if record.key.name.startswith(prefix)
-                }
+                found = {name: value for name, value in before.items() if name.startswith(prefix)}
                 acceptable = [state_after(generation, writer, steps), state_after(generation, writer, steps + 1)]
                 assert found in acceptable, f"writer {writer} lost or made up a write behind step {steps}"
-    assert writes / seconds >= 200
+    assert writes / seconds >= WRITES_PER_SECOND
+    print(f"{rounds} kills of the store: {writes} acknowledged writes, {writes / seconds:.0f}/s before a kill")
+
+
+async def remove_all(store: Store, names: Mapping[str, object]) -> None:
+    """So that what lives stays bounded, and space is given back between the kills."""
+    records = [record for record in store.scan("pods") if record.key.name in names]
+    removals = (store.remove(one.key, expected=one.revision, make=record_maker(one.key)) for one in records)
+    await asyncio.gather(*removals)
 
 
 async def test_no_acknowledged_write_is_lost_when_the_process_is_killed(path: Path) -> None:
@@ -119,7 +149,7 @@ async def test_no_acknowledged_write_is_lost_when_the_process_is_killed(path: Pa
 
 @pytest.mark.long
 async def test_a_thousand_kills_lose_nothing(path: Path) -> None:
-    await kill_rounds(path, 1000, seed=2)
+    await kill_rounds(path, KILLS, seed=2)
 
 
 TRACED_PROCESS = """

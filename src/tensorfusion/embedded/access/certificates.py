@@ -6,6 +6,7 @@ Also reads who a client certificate stands for: common name is the user, organiz
 import datetime as dt
 import ipaddress
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -29,16 +30,23 @@ _NAMES = (
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, in one step."""
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     partial = path.with_name(path.name + ".new")
-    partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(handle, data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    partial.replace(path)
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise ConfigError(f"cannot write {path}: {error.strerror}; make it writable and free space") from error
 
 
 class Authority:
