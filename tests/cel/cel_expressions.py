@@ -13,6 +13,11 @@ import re
 _WRONG_TYPE = 0.03
 _DYNAMIC = 0.04
 _HOLE = re.compile(r"<([a-z ]+)>|\$([a-z ]+)")
+_PIECE = re.compile(r"\s+|[A-Za-z_]\w*|\d+|'[^']*'|\S")
+# What is put into expressions to break them.
+_BITS = ("(", ")", "[", "]", "{", "}", ",", ".", "?", ":", "+", "-", "!", "*", "in", "true", "null", "a", "b.c", "1")
+_BITS += ("1.5", "2u", "'s'", "b'x'", "&&", "||", "&", "|", "=", "==", "<", "@", "'", '"', "`", "`x-y`", "for", "é")
+_BITS += (" ", "\n", "$", "#", "{'a': 1}", "M{f: 1}", "[1,2]", "f(", "..", ".1", "1.", "0x", "\\")
 _BARE = re.compile(r"[\w.']+|\w[\w.]*\([^()]*\)")
 
 # A world with every type; its maps have one key. The loose one is the same without a schema.
@@ -254,3 +259,15 @@ def request(seed: int) -> dict[str, object]:
     if choice.random() < 0.7:
         variable["schema"] = SCHEMA
     return {"expression": Expressions(seed).next(), "variables": {"self": variable}}
+
+
+def broken(seed: int) -> str:
+    """Text that is seldom an expression: a few pieces, or an expression with a few pieces too many or too few."""
+    choice = random.Random(seed)
+    if choice.random() < 0.2:
+        return "".join(choice.choices(_BITS, k=choice.randint(1, 8)))
+    pieces = _PIECE.findall(Expressions(seed).next()[:80])
+    for _ in range(choice.randint(1, 3)):
+        at = choice.randrange(len(pieces) + 1)
+        pieces[at : at + choice.choice((0, 0, 1, 1))] = choice.choice(((), (choice.choice(_BITS),)))
+    return "".join(pieces)

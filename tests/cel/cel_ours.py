@@ -1,7 +1,6 @@
 """Asks our own CEL what the oracle is asked, and writes its answer the same way."""
 
 import math
-import re
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -15,7 +14,6 @@ from tensorfusion.embedded.schema.sizes import Place, sized
 from tensorfusion.embedded.schema.typed import converter, declared, with_metadata
 from tensorfusion.units import parse_quantity
 
-_SYNTAX = re.compile(r"(?<=: Syntax error: ).*", re.DOTALL)
 _WRONG = {"bool": "cel expression must evaluate to a bool", "string": "messageExpression must evaluate to a string"}
 _WANTED = {"bool": BOOL, "string": STRING}
 # As the protocol buffers that stand for them.
@@ -124,15 +122,12 @@ def comparable(answer: dict[str, Any], *, costs: bool = True) -> dict[str, Any]:
     """The oracle's answer or ours with values that compare as they should, without what is not to be compared.
 
     That is the cost of an evaluation that ended in an error, or absorbed one (``costs``): we count what was done until
-    then, Kubernetes also some of what was not. Of a syntax error it is the text: it tells which tokens a parser
-    generator would have taken; the place of the first counts.
+    then, Kubernetes also some of what was not.
     """
     costs = costs and "error" not in answer
     found = {name: item for name, item in answer.items() if costs or name != "cost"}
     if "value" in found:
         found["value"] = _number(found["value"])
-    if "compile_error" in found:
-        found["compile_error"] = _SYNTAX.sub("", found["compile_error"])
     return found
 
 

@@ -1,6 +1,7 @@
 """The same expressions, the same answers: ours against those that Kubernetes' CEL gave (``record_answers.py``).
 
-Compared are the text of compile errors, the checked type, the value, the text of runtime errors, and the cost, estimated and real.
+Compared are the text of compile errors, the checked type, the value, the text of runtime errors, and the cost, estimated
+and real.
 """
 
 import json

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tensorfusion.cel.checker import Checked, Problem, check
+from tensorfusion.cel.complaints import complaints
 from tensorfusion.cel.errors import CompileError, EvaluationError
 from tensorfusion.cel.estimate import Sizes, estimate
 from tensorfusion.cel.kubernetes import NEW, Dialect
@@ -20,6 +21,7 @@ _CONSTANTS = {name: type_of(found) for name, found in TYPE_NAMES.items()}
 # What one evaluation may cost.
 CALL_LIMIT = 1_000_000
 _LONGEST_LINE = 16_384
+_MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,20 @@ class Environment:
                 plan = Plan(checked, list(self._variables))
                 return Program(source, checked.types[tree], frozenset(checked.variables), checked, plan)
         except SyntaxProblem as error:
-            problems = [Problem(error.message, error.at)]
+            problems = [Problem(*found) for found in complaints(source)] or [Problem(error.message, error.at)]
         except RecursionError:
             problems = [Problem(TOO_DEEP, 0)]
-        unique = sorted(dict.fromkeys(problems), key=lambda problem: problem.at)
-        pictures = "\n".join(pictured(source, problem) for problem in unique)
-        raise CompileError(f"compilation failed: {pictures}")
+        shown = sorted(problems[:_MOST_PROBLEMS], key=lambda problem: problem.at)
+        texts = [pictured(source, problem) for problem in shown]
+        if len(problems) > len(shown):
+            texts.append(f"{len(problems) - len(shown)} more errors were truncated")
+        raise CompileError("compilation failed: " + "\n".join(texts))
 
 
 def pictured(source: str, problem: Problem) -> str:
     """A problem with its line of the source and a mark under its place."""
+    if not source:
+        return f"ERROR: <input>:1:0: {problem.message}"
     before = source[: problem.at]
     line = before.count("\n") + 1
     column = problem.at - (before.rfind("\n") + 1)

@@ -87,14 +87,14 @@ _ESCAPED = re.compile(_ESCAPE)
 _HEX = 16
 
 
-def tokens(source: str) -> list[Token]:
-    """All tokens, the last of kind END.
+def tokens(source: str, start: int = 0) -> list[Token]:
+    """All tokens from a place on, the last of kind END.
 
     Raises:
         SyntaxProblem: a character that begins no token, or a string that does not end.
     """
     found: list[Token] = []
-    at = 0
+    at = start
     while at < len(source):
         match = _TOKEN.match(source, at)
         if match is None:

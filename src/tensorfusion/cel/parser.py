@@ -38,7 +38,7 @@ _OPERANDS = (
 )
 _OPERATORS = {"in": "@in"}
 _LITERAL_NAMES = {"true": True, "false": False, "null": None}
-_RESERVED = frozenset(
+RESERVED = frozenset(
     {"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop"}
     | {"package", "namespace", "null", "return", "true", "var", "void", "while"}
 )
@@ -196,7 +196,7 @@ class _Parser:
 
     def _named(self, token: Token, *, dotted: bool = False) -> Node:
         """A name at the start of an operand: a variable, a call, or an object to make."""
-        if token.text in _RESERVED:
+        if token.text in RESERVED:
             if token.text == "in":
                 raise self._unexpected(token, _OPERANDS)
             raise SyntaxProblem(f"reserved identifier: {token.text}", token.at)
@@ -249,6 +249,9 @@ class _Parser:
     def _list(self, opened: Token) -> Node:
         elements: list[Node] = []
         optional: set[int] = set()
+        if self._accept(","):  # alone, it means nothing
+            self._expect("]")
+            return CreateList(opened.at, elements)
         while self._accept("]") is None:
             if self._accept("?"):
                 optional.add(len(elements))
@@ -259,6 +262,9 @@ class _Parser:
 
     def _map(self, opened: Token) -> Node:
         entries: list[Entry] = []
+        if self._accept(","):
+            self._expect("}")
+            return CreateMap(opened.at, entries)
         while self._accept("}") is None:
             optional = self._accept("?") is not None
             key = self._expression()
