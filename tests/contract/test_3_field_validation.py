@@ -1,8 +1,8 @@
-"""Field validation, and the warnings that servers give. Numbers 382 to 396."""
+"""Field validation, and the warnings that servers give. Numbers 382 to 398."""
 
 from typing import Any
 
-from asking import APPLY, MERGE, STRATEGIC, Answer, Api, config_map, deployment
+from asking import APPLY, MERGE, STRATEGIC, Answer, Api, config_map, deployment, pod
 from behaviours import behaviour
 
 VALIDATION = "API concepts: Validation for unrecognized or duplicate fields"
@@ -165,3 +165,45 @@ def test_deprecated_kind(api: Api) -> None:
     text = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
     assert api("GET", api.core("endpoints")).warnings == [text]
     assert tried(api, api.core("endpoints"), {"metadata": {"name": "a"}}).warnings == [text]
+
+
+@behaviour(397, "What a pod says twice, or in a way that is going away, is warned of", source=OBSERVED)
+def test_pods(api: Api) -> None:
+    api.eventually(lambda: api("GET", api.core("serviceaccounts", "default")).status == 200)
+    obj = pod("p.q", nodeSelector={"beta.kubernetes.io/os": "linux"})
+    obj["spec"]["containers"][0] |= {
+        "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
+        "ports": [{"containerPort": 80}, {"containerPort": 80, "name": "x"}],
+        "resources": {"requests": {"memory": "100m"}},
+    }
+    one = "spec.containers[0]"
+    about_name = (
+        "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is "
+        "recommended: [must not contain dots]"
+    )
+    assert set(warned(tried(api, api.core("pods"), obj))) == {
+        about_name,
+        'spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead',
+        f'{one}.env[1]: hides previous definition of "A", which may be dropped when using apply',
+        f"{one}.ports[1]: duplicate port definition with {one}.ports[0]",
+        f'{one}.resources.requests[memory]: fractional byte value "100m" is invalid, must be an integer',
+    }
+
+
+@behaviour(398, "Templates of pods are warned of as pods are, when they are made or changed", source=OBSERVED)
+def test_templates(api: Api) -> None:
+    path = api.path("apps/v1", "deployments")
+    obj = deployment("d.e", paused=True)
+    obj["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A"}, {"name": "A"}]
+    about_name = (
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label "
+        "is recommended: [must not contain dots]"
+    )
+    about_env = (
+        'spec.template.spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using '
+        "apply"
+    )
+    assert set(warned(api("POST", path, obj))) == {about_name, about_env}
+    changed = api("PATCH", f"{path}/d.e", {"spec": {"minReadySeconds": 3}}, content_type=MERGE)
+    assert about_env in warned(changed)
+    assert warned(api("PATCH", f"{path}/d.e", {"metadata": {"labels": {"x": "y"}}}, content_type=MERGE)) == []

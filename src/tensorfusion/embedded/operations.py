@@ -30,6 +30,7 @@ from tensorfusion.embedded.objects import (
     text_of,
     wipe_managed,
 )
+from tensorfusion.embedded.schema.pod_warnings import warnings_of
 from tensorfusion.embedded.schema.schema import FieldValidation, Schema
 from tensorfusion.embedded.statuses import already_exists, conflict, invalid, invalid_object, modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
@@ -47,6 +48,7 @@ from tensorfusion.model.resources import (
     MUTATING_WEBHOOKS,
     NAMESPACES,
     POD_DISRUPTION_BUDGETS,
+    PODS,
     ROLE_BINDINGS,
     ROLES,
     RUNTIME_CLASSES,
@@ -224,6 +226,8 @@ class Operations:
             obj = identify(kind, unnamed)
             if asked.call.user is not SYSTEM:  # the server's own objects may hold what no user may write
                 self._validate(kind, obj, None)
+                if not attempt:
+                    asked.call.warnings += warnings_of(kind.resource.id, obj)
             asked.obj, asked.name = obj, metadata["name"]
             await self.admission.validate(asked)
             key = ObjectKey(kind.resource.id, namespace, metadata["name"])
@@ -426,6 +430,8 @@ class Operations:
             new = carry(kind, in_order(asked.wanted, resource), old, now=self.now, subresource=subresource)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         self._validate(kind, new, old, subresource=subresource)
+        if new["metadata"].get("generation") != old["metadata"].get("generation") and kind.resource.id != PODS.id:
+            call.warnings += warnings_of(kind.resource.id, new)
         asked.obj = new
         await self.admission.validate(asked)
         try:

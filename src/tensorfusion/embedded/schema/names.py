@@ -82,7 +82,9 @@ def _too_long(length: int) -> str:
 def label(text: str) -> tuple[str, ...]:
     """A DNS label: namespaces, containers."""
     found = (_too_long(LABEL_LENGTH),) if len(text) > LABEL_LENGTH else ()
-    return found if _is_label(text) else (*found, _LABEL_TEXT)
+    if _is_label(text):
+        return found
+    return (*found, "must not contain dots" if _is_subdomain(text) else _LABEL_TEXT)
 
 
 @_remembered
