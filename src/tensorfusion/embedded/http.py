@@ -19,7 +19,7 @@ from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.meters import long_running, note_request
 from tensorfusion.embedded.node_endpoint import silent
-from tensorfusion.embedded.responses import Response, Send, error_response, send_response, send_stream
+from tensorfusion.embedded.responses import PART, Response, Send, error_response, send_response, send_stream
 from tensorfusion.embedded.routes import Answer, Request, Routes, Streamed
 from tensorfusion.embedded.selectors import parse_fields
 from tensorfusion.embedded.statuses import method_not_allowed
@@ -42,6 +42,8 @@ from tensorfusion.telemetry.metrics import metrics_response
 CUT_AFTER = 5.0
 """Seconds that a client has to take the end of a watch, before its connection is cut."""
 
+TAKEN_WITHIN = 60.0
+"""Seconds that a client has to take a large answer, as on a real server."""
 _TARGET = "tensorfusion.target"
 _SWITCHING = 101
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
@@ -65,6 +67,7 @@ class App:
         *,
         node_rights: NodeRights,
         cut_after: float = CUT_AFTER,
+        taken_within: float = TAKEN_WITHIN,
     ) -> None:
         self._authenticator = authenticator
         self._rbac = rbac
@@ -73,6 +76,7 @@ class App:
         self._routes = routes
         self._documents = documents
         self._cut_after = cut_after
+        self._taken_within = taken_within
         self._watches: set[Streamed] = set()
         self._tunnels: set[asyncio.Task[Any]] = set()
         self.ready = False
@@ -103,7 +107,7 @@ class App:
             if b"upgrade" in found:  # what comes after it on the connection is no HTTP that anybody could read
                 answer.headers = (*answer.headers, (b"connection", b"close"))
             note_request(target, scope["method"], answer.status, seconds=time.perf_counter() - started)
-            await send_response(send, answer, gzipped=gzipped)
+            await self._respond(answer, scope, send, gzipped=gzipped)
         elif isinstance(answer, Tunnel):
             note_request(target, "CONNECT", _SWITCHING, seconds=None)
             await self._join(answer, scope, send)
@@ -111,6 +115,18 @@ class App:
             note_request(target, "WATCH", 200, seconds=None)
             with long_running(target):
                 await self._stream(answer, scope, receive, send)
+
+    async def _respond(self, answer: Response, scope: dict[str, Any], send: Send, *, gzipped: bool) -> None:
+        """Send an answer; a large one is not kept for ever for a client that does not take it."""
+        if len(answer.body) <= PART:
+            await send_response(send, answer, gzipped=gzipped)
+            return
+        transport: asyncio.Transport = scope["state"]["connection"].transport
+        cut = asyncio.get_running_loop().call_later(self._taken_within, transport.abort)
+        try:
+            await send_response(send, answer, gzipped=gzipped)
+        finally:
+            cut.cancel()
 
     def drain(self) -> None:
         """End all watches and tunnels, so that connections can close."""

@@ -18,7 +18,7 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]  # Any: an ASGI me
 
 _GZIP_FROM = 128 << 10
 _IN_THREAD_FROM = 1 << 20
-_PART = 256 << 10
+PART = 256 << 10
 """Bytes handed to the transport at once: encrypting a large list in one piece costs several times as much."""
 _JSON_HEADER = (b"content-type", b"application/json")
 _NO_CACHE = (b"cache-control", b"no-cache, private")
@@ -65,9 +65,9 @@ async def send_response(send: Send, response: Response, *, gzipped: bool) -> Non
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     sent = 0
-    while len(body) - sent > _PART:
-        await send({"type": "http.response.body", "body": body[sent : sent + _PART], "more_body": True})
-        sent += _PART
+    while len(body) - sent > PART:
+        await send({"type": "http.response.body", "body": body[sent : sent + PART], "more_body": True})
+        sent += PART
     await send({"type": "http.response.body", "body": body[sent:] if sent else body})
 
 

@@ -31,7 +31,7 @@ from tensorfusion.embedded.definitions import Definitions
 from tensorfusion.embedded.discovery import Discovery
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.garbage import GarbageCollector
-from tensorfusion.embedded.http import CUT_AFTER, App
+from tensorfusion.embedded.http import CUT_AFTER, TAKEN_WITHIN, App
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.meters import STORES
@@ -56,7 +56,8 @@ log = get_logger(__name__)
 class Settings:
     """How one server is set up. ``services`` maps ``namespace/name`` of webhook services to URLs.
 
-    ``cut_after`` is how long a client that reads nothing may keep the connection of a watch that is over, in seconds.
+    ``cut_after`` is how long a client that reads nothing may keep the connection of a watch that is over, in seconds;
+    ``taken_within`` how long it may take over a large answer.
     ``run_processes``: there is a process node, so simulated nodes are tainted and pods with shares tolerate that.
     """
 
@@ -66,6 +67,7 @@ class Settings:
     services: dict[str, str] = field(default_factory=dict)
     bookmark_every: float = 50.0
     cut_after: float = CUT_AFTER
+    taken_within: float = TAKEN_WITHIN
     history: HistoryLimits | None = None
     run_processes: bool = False
 
@@ -126,6 +128,7 @@ class Server:
             self._documents,
             node_rights=NodeRights(self.store),
             cut_after=settings.cut_after,
+            taken_within=settings.taken_within,
         )
         self._audit = _audit(data, self.app, clock)
         self._tls = tls_context(certificate, key, authority.path)

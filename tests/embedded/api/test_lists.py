@@ -3,6 +3,8 @@
 import base64
 import gzip
 import json
+import select
+import socket
 
 import pytest
 
@@ -164,3 +166,21 @@ def test_a_list_larger_than_one_part_arrives_whole(api, make_config_map) -> None
     assert int(answer.headers["Content-Length"]) == len(answer.raw) > 900_000
     found = {item["metadata"]["name"]: item["data"] for item in answer.body["items"]}
     assert [found[f"large-{number}"]["x"][-1] for number in range(3)] == ["0", "1", "2"]
+
+
+def test_a_large_list_is_not_kept_for_a_client_that_does_not_take_it(start_server, make_config_map) -> None:
+    client = start_server(taken_within=0.1).client
+    for number in range(4):
+        client.create("/api/v1/namespaces/default/configmaps", make_config_map(f"c{number}", x="y" * 900_000))
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.connect(str(client.path))
+        head = f"GET /api/v1/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\n\r\n"
+        stopped.sendall(head.encode())
+        poll = select.poll()
+        poll.register(stopped, select.POLLHUP)
+        assert poll.poll(20_000), "the server keeps the answer"
+        received = b""
+        while part := stopped.recv(1 << 20):
+            received += part
+    assert len(received) < 3_600_000
+    assert len(client("GET", "/api/v1/configmaps").raw) > 3_600_000
