@@ -9,14 +9,15 @@ from tensorfusion.embedded.access.escalation import CHECKED, check_grant
 from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.access.rules import Attributes
 from tensorfusion.embedded.access.users import User
-from tensorfusion.embedded.calls import Asked, Operation
+from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.limits import Limits
+from tensorfusion.embedded.objects import decode_object, encode_object
 from tensorfusion.embedded.pod_admission import PodAdmission
 from tensorfusion.embedded.quotas.quotas import Quotas
 from tensorfusion.embedded.statuses import forbidden, not_found
 from tensorfusion.embedded.store import ObjectKey, Store
-from tensorfusion.embedded.webhooks import Webhooks
+from tensorfusion.embedded.webhooks import Passes, Webhooks
 from tensorfusion.errors import FieldCause
 from tensorfusion.model.resources import NAMESPACES, PODS
 
@@ -51,15 +52,36 @@ class Admission:
         """
         self._check_namespace(asked)
         self._complete(asked)
+        await self._call_mutating(asked)
+
+    async def _call_mutating(self, asked: Asked) -> None:
         hooks = self._webhooks.mutating(asked)
         if not hooks:
             return
-        again = await self._webhooks.mutate(asked, hooks)
-        if again.changed:
-            _prepare(asked)
-            self._complete(asked)
-            if again.hooks and (await self._webhooks.mutate(asked, again.hooks)).changed:
-                _prepare(asked)
+        passes = Passes()
+        if not await self._webhooks.mutate(asked, hooks, passes):
+            return
+        before = decode_object(encode_object(asked.wanted))
+        self._complete(asked)
+        if asked.obj != before:
+            passes.object_changed()
+        if passes.wants_second:
+            passes.is_second = True
+            await self._webhooks.mutate(asked, hooks, passes)
+
+    async def consult(self, asked: Asked) -> None:
+        """Ask the webhooks alone, about a question that nothing is stored of.
+
+        Raises:
+            ApiError: as ``mutate`` and ``validate``.
+        """
+        await self._call_mutating(asked)
+        await self._webhooks.validate(asked, self._webhooks.validating(asked))
+
+    def is_watched(self, operation: Operation, kind: Kind) -> bool:
+        """Whether any webhook wants to hear of such writes."""
+        asked = Asked(operation, kind, "", "", Call.system())
+        return bool(self._webhooks.mutating(asked) or self._webhooks.validating(asked))
 
     async def validate(self, asked: Asked) -> None:
         """Refuse what may not be written.
@@ -102,12 +124,6 @@ class Admission:
                     ),
                 ),
             )
-
-
-def _prepare(asked: Asked) -> None:
-    """A webhook's patch is read like a client's object: unknown fields go, defaults come."""
-    if asked.obj is not None and asked.shape is None:
-        asked.kind.schema.prepare(asked.obj)
 
 
 def _protect(asked: Asked) -> None:

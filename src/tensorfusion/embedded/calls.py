@@ -23,7 +23,8 @@ class Operation(StrEnum):
 class Call:
     """One request. ``warnings`` collects what becomes Warning headers; ``manager`` owns the fields that it writes.
 
-    ``repeated`` are complaints of keys that its body holds twice.
+    ``repeated`` are complaints of keys that its body holds twice. ``options`` are the request's own, as webhooks are
+    told of them. ``admitted``: the write is part of one that webhooks have seen, and are not asked about again.
     """
 
     user: User
@@ -32,6 +33,8 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     manager: str = "unknown"
     repeated: Sequence[str] = ()
+    options: JsonObject = field(default_factory=dict)
+    admitted: bool = False
 
     @classmethod
     def system(cls, manager: str = "kube-controller-manager") -> "Call":

@@ -93,11 +93,12 @@ def check_condition(expression: str) -> str:
 class Condition:
     """One match condition. ``test`` may be called from any thread."""
 
-    __slots__ = ("_program", "name")
+    __slots__ = ("_program", "name", "source")
 
     def __init__(self, name: str, expression: str) -> None:
         """Raises: CelError."""
         self.name = name
+        self.source = expression
         self._program = _compile(expression, stored=True)
 
     # Any: objects as JSON, None where there is none.

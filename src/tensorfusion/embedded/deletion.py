@@ -42,9 +42,16 @@ class Deleted:
 
 
 async def delete(
-    operations: Operations, kind: Kind, namespace: str, name: str, options: DeleteOptions, call: Call
+    operations: Operations,
+    kind: Kind,
+    namespace: str,
+    name: str,
+    options: DeleteOptions,
+    call: Call,
+    *,
+    of_collection: bool = False,
 ) -> Deleted:
-    """Delete an object, or mark it as being deleted.
+    """Delete an object, or mark it as being deleted. ``of_collection``: its name was not in the request.
 
     Raises:
         ApiError: not there, a precondition does not hold, or admission refuses.
@@ -59,8 +66,11 @@ async def delete(
         if record is None:
             raise not_found(asked_for, name)
         old = decode_object(record.data)
+        if kind.is_custom and not kind.storage:
+            old = kind.converted(old)
         _check_preconditions(kind, old, options)
-        asked = Asked(Operation.DELETE, kind, namespace, name, call, None, old, record.data)
+        asked_name = "" if of_collection else name
+        asked = Asked(Operation.DELETE, kind, namespace, asked_name, call, None, old, record.data)
         await operations.admission.mutate(asked)
         await operations.admission.validate(asked)
         try:
@@ -87,10 +97,11 @@ async def delete_collection(
     """
     kind = operations.stored_kind(kind)
     records = [record for record in operations.store.scan(kind.resource.id, namespace) if keep is None or keep(record)]
-    for start in range(0, len(records), _AT_ONCE):
+    together = 1 if operations.admission.is_watched(Operation.DELETE, kind) else _AT_ONCE
+    for start in range(0, len(records), together):
         deletions = (
-            delete(operations, kind, record.key.namespace, record.key.name, options, call)
-            for record in records[start : start + _AT_ONCE]
+            delete(operations, kind, record.key.namespace, record.key.name, options, call, of_collection=True)
+            for record in records[start : start + together]
         )
         for outcome in await asyncio.gather(*deletions, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, NotFound):

@@ -209,10 +209,11 @@ async def _delete(operations: Operations, kind: Kind, record: Record, options: D
             _check_same(pod, before)
             return _marked(pod, operations.now())
 
-        done = await operations.modify(kind, namespace, name, mark, Call.system("kube-apiserver"), subresource="status")
+        marking = replace(Call.system("kube-apiserver"), admitted=True)
+        done = await operations.modify(kind, namespace, name, mark, marking, subresource="status")
         if options.resource_version:
             options = replace(options, resource_version=str(done.revision))
-    await delete(operations, kind, record.key.namespace, record.key.name, options, call)
+    await delete(operations, kind, record.key.namespace, record.key.name, options, replace(call, admitted=True))
 
 
 def _check_same(pod: JsonObject, options: DeleteOptions) -> None:

@@ -45,6 +45,7 @@ CUT_AFTER = 5.0
 TAKEN_WITHIN = 60.0
 """Seconds that a client has to take a large answer, as on a real server."""
 _TARGET = "tensorfusion.target"
+_WARNINGS = "tensorfusion.warnings"
 _SWITCHING = 101
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _OK = Response(b"ok", media_type="text/plain; charset=utf-8")
@@ -101,7 +102,8 @@ class App:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  # the edge of a request: every error becomes a Status
-            answer = error_response(_as_api_error(error, scope))
+            refused = answer = error_response(_as_api_error(error, scope))
+            refused.warnings = scope.get(_WARNINGS, ())
         target: Target | None = scope.get(_TARGET)
         if isinstance(answer, Response):
             if b"upgrade" in found:  # what comes after it on the connection is no HTTP that anybody could read
@@ -174,6 +176,7 @@ class App:
             scope["query_string"],
             scope["headers"],
         )
+        scope[_WARNINGS] = request.warnings
         answer = await self._routes.answer(request, kind)
         if kind.deprecation and isinstance(answer, Response):
             answer.warnings = [kind.deprecation, *answer.warnings]

@@ -186,6 +186,14 @@ class Kinds:
         """The kind that an object or an owner reference names, None when it is not served."""
         return self._by_kind.get((api_version, kind))
 
+    def equivalents(self, kind: Kind) -> Sequence[Kind]:
+        """Other kinds that show the same objects: other served versions of a custom kind, a view of a built-in one."""
+        return tuple(
+            other
+            for other in self._by_address.values()
+            if other.stored.id == kind.stored.id and other.resource != kind.resource
+        )
+
     def all(self) -> Sequence[Kind]:
         """Every served version of every kind, in order of registration."""
         return tuple(self._by_address.values())

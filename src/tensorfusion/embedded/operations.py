@@ -36,7 +36,7 @@ from tensorfusion.embedded.statuses import already_exists, conflict, invalid, in
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
 from tensorfusion.embedded.views import View
-from tensorfusion.errors import AlreadyExists, BadRequest, FieldCause, MethodNotAllowed
+from tensorfusion.errors import AlreadyExists, ApiError, BadRequest, FieldCause, MethodNotAllowed
 from tensorfusion.model.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -215,6 +215,8 @@ class Operations:
         metadata = metadata_of(obj)
         metadata.pop("managedFields", None)
         check_place(metadata, namespace if kind.namespaced else "", "")
+        if text_of(metadata, "resourceVersion"):  # a webhook's doing: a client was refused before
+            raise ApiError("resourceVersion should not be set on objects to be created", code=500, reason="")
         prefix = "" if text_of(metadata, "name") else text_of(metadata, "generateName")
         unnamed = obj
         for attempt in range(_ATTEMPTS):
@@ -234,18 +236,23 @@ class Operations:
             try:
                 if asked.call.dry_run:
                     if self.store.latest(key) is not None:
-                        raise already_exists(kind.resource, key.name)
+                        raise self._taken(kind, key)
                     return dry_record(key, obj, managed)
                 return await self.store.put(key, expected=0, make=self._maker(kind, key, obj, managed))
             except RevisionMismatch as error:
                 if not prefix or attempt == _ATTEMPTS - 1:
-                    raise already_exists(kind.resource, key.name) from error
+                    raise self._taken(kind, key) from error
             except asyncio.CancelledError:
                 asked.keep()
                 raise
             finally:
                 asked.release()
         raise already_exists(kind.resource, metadata["name"])
+
+    def _taken(self, kind: Kind, key: ObjectKey) -> AlreadyExists:
+        found = self.store.latest(key)
+        deleting = found is not None and bool(decode_object(found.data)["metadata"].get("deletionTimestamp"))
+        return already_exists(kind.resource, key.name, deleting=deleting)
 
     # --- change ---
 
@@ -426,6 +433,7 @@ class Operations:
         )
         await self.admission.mutate(asked)
         if asked.obj is not new:
+            _check_same_name(kind, asked.wanted, old)
             self._check_identity(kind, key, asked.wanted, old)
             new = carry(kind, in_order(asked.wanted, resource), old, now=self.now, subresource=subresource)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -529,6 +537,16 @@ def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
             raise BadRequest(f"the name of the object ({name} based on URL) {why}")
         if found != name:
             raise BadRequest(f"the name of the object ({found}) does not match the name on the URL ({name})")
+
+
+def _check_same_name(kind: Kind, new: JsonObject, old: JsonObject) -> None:
+    """Raises:
+    Invalid: a webhook gave the object another name.
+    """
+    name = text_of(metadata_of(new), "name")
+    if name and name != old["metadata"]["name"]:
+        cause = FieldCause("metadata.name", f'Invalid value: "{name}": field is immutable')
+        raise invalid_object(kind.resource, name, cause)
 
 
 def is_finished(kind: Kind, obj: JsonObject) -> bool:

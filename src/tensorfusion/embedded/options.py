@@ -21,6 +21,14 @@ from tensorfusion.embedded.targets import is_true
 from tensorfusion.errors import BadRequest, FieldCause, ServerError
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")
+_DELETE_OPTIONS = (
+    "gracePeriodSeconds",
+    "preconditions",
+    "orphanDependents",
+    "propagationPolicy",
+    "dryRun",
+    "ignoreStoreReadErrorWithClusterBreakingPotential",
+)
 _REVISION = re.compile(r"[0-9]{1,18}")
 _MOST_MANAGER = 128
 _NOT_BESIDE_CONTINUE = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
@@ -173,6 +181,27 @@ def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
         raise invalid_options(kind, "fieldManager", problem[0], reason=problem[1])
     force = is_true(query["force"]) if "force" in query else None
     return WriteOptions(dry_run == "All", FieldValidation(stated or "Warn"), manager, force)
+
+
+def shown_options(query: Mapping[str, str]) -> JsonObject:
+    """What an admission webhook is told of a write's options."""
+    found: JsonObject = {"dryRun": [query["dryRun"]]} if query.get("dryRun") else {}
+    return {**found, **{name: query[name] for name in ("fieldManager", "fieldValidation") if query.get(name)}}
+
+
+def shown_delete_options(query: Mapping[str, str], body: JsonObject | None) -> JsonObject:
+    """What an admission webhook is told of a deletion's options."""
+    if body is not None:
+        return {name: value for name, value in body.items() if name in _DELETE_OPTIONS and value is not None}
+    found: JsonObject = {"dryRun": [query["dryRun"]]} if query.get("dryRun") else {}
+    grace = _number(query, "gracePeriodSeconds")
+    if grace is not None:
+        found["gracePeriodSeconds"] = grace
+    if query.get("propagationPolicy"):
+        found["propagationPolicy"] = query["propagationPolicy"]
+    if "orphanDependents" in query:
+        found["orphanDependents"] = is_true(query["orphanDependents"])
+    return found
 
 
 def patch_options(query: Mapping[str, str], *, applies: bool) -> WriteOptions:

@@ -12,13 +12,13 @@ from tensorfusion.embedded.access.reviews import Reviews
 from tensorfusion.embedded.access.tokens import AccountTokens
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.bodies import Receive, decode_body, decode_config, read_body
-from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.eviction import evict
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
-from tensorfusion.embedded.objects import JsonObject, decode_object, encode
+from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
 from tensorfusion.embedded.operations import Change, Configuration, Operations
 from tensorfusion.embedded.options import (
     WriteOptions,
@@ -28,6 +28,8 @@ from tensorfusion.embedded.options import (
     manager_of_agent,
     parse_revision,
     patch_options,
+    shown_delete_options,
+    shown_options,
     write_options,
 )
 from tensorfusion.embedded.patching import is_apply, parse_patch
@@ -47,6 +49,7 @@ from tensorfusion.errors import ApiError, BadRequest
 _WATCH_SECONDS = 2400.0
 _BOOKMARK_EVERY = 50.0
 _BODY_SECONDS = 60.0
+_TOKEN_REQUEST = ("authentication.k8s.io", "v1", "TokenRequest")
 _OF_COLLECTION = frozenset({"list", "create", "deletecollection", "watch"})
 
 Streamed: TypeAlias = Watch | LogStream | Said
@@ -69,6 +72,7 @@ class Request:
     query_string: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)  # complaints of keys that the body holds twice
+    warnings: list[str] = field(default_factory=list)  # what the client is told beside the answer, or beside a refusal
 
     async def body(self) -> bytes:
         """Raises:
@@ -228,8 +232,9 @@ class Routes:
 
     async def _delete(self, request: Request, kind: Kind) -> Response:
         target = request.target
-        options, dry_run = delete_options(request.query, await self._delete_body(request))
-        call = Call(request.user, dry_run)
+        body = await self._delete_body(request)
+        options, dry_run = delete_options(request.query, body)
+        call = _delete_call(request, body, dry_run=dry_run)
         deleted = await delete(self._operations, kind, target.namespace, target.name, options, call)
         return self._deleted(request, kind, deleted, call)
 
@@ -244,8 +249,9 @@ class Routes:
 
     async def _delete_collection(self, request: Request, kind: Kind) -> Response:
         selection = list_options(request.query, watch=False)
-        options, dry_run = delete_options(request.query, await self._delete_body(request))
-        call = Call(request.user, dry_run)
+        body = await self._delete_body(request)
+        options, dry_run = delete_options(request.query, body)
+        call = _delete_call(request, body, dry_run=dry_run)
         records = await delete_collection(
             self._operations, kind, request.target.namespace, options, call, keep=keep_of(kind, selection)
         )
@@ -317,6 +323,8 @@ class Routes:
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
         eviction = await self._decoded(request, "Eviction")
+        if eviction.get("apiVersion") == "policy/v1beta1":  # the same, in older clients' words
+            eviction["apiVersion"] = "policy/v1"
         call = _call(request, options)
         await evict(self._operations, kind, target.namespace, target.name, eviction, call)
         return self._plain(request, success(code=201), status=201, call=call)
@@ -327,11 +335,24 @@ class Routes:
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
         wanted = await self._decoded(request, "TokenRequest")
+        call = _call(request, options)
         schema = kind.subresources["token"].schema
         if schema is not None:
-            schema.prepare(wanted, strict=options.validation, repeated=request.repeated)
+            call.warnings += schema.prepare(wanted, strict=options.validation, repeated=request.repeated)
+        asked = Asked(
+            Operation.CREATE,
+            kind,
+            target.namespace,
+            target.name,
+            call,
+            wanted,
+            subresource="token",
+            shape=_TOKEN_REQUEST,
+        )
+        await self._operations.admission.consult(asked)
+        wanted = asked.wanted
         answer = request_token(self._store, self._accounts, target.namespace, target.name, wanted, clock=self._clock)
-        return self._plain(request, answer, status=201)
+        return self._plain(request, answer, status=201, call=call)
 
     async def _finalize(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -357,7 +378,9 @@ class Routes:
         review = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
         call.warnings += kind.schema.prepare(review, strict=options.validation, repeated=request.repeated)
-        answer = self._reviews.answers[kind.resource.id](request.user, review, target.namespace)
+        asked = Asked(Operation.CREATE, kind, target.namespace, text_of(metadata_of(review), "name"), call, review)
+        await self._operations.admission.consult(asked)
+        answer = self._reviews.answers[kind.resource.id](request.user, asked.wanted, target.namespace)
         return self._plain(request, answer, status=201, call=call)
 
     # --- answers ---
@@ -391,7 +414,20 @@ class Routes:
 
 def _call(request: Request, options: WriteOptions) -> Call:
     manager = options.manager or manager_of_agent(request.agent)
-    return Call(request.user, options.dry_run, options.validation, manager=manager, repeated=request.repeated)
+    return Call(
+        request.user,
+        options.dry_run,
+        options.validation,
+        request.warnings,
+        manager=manager,
+        repeated=request.repeated,
+        options=shown_options(request.query),
+    )
+
+
+def _delete_call(request: Request, body: JsonObject | None, *, dry_run: bool) -> Call:
+    shown = shown_delete_options(request.query, body)
+    return Call(request.user, dry_run, warnings=request.warnings, options=shown)
 
 
 def _stream_request(request: Request) -> StreamRequest:

@@ -103,7 +103,7 @@ class Server:
         rbac = Rbac(self.store)
         accounts = AccountTokens(data / "pki" / "sa.key", self.store, clock=clock)
         tokens = Tokens(read_token_file(data / "tokens.csv"), accounts)
-        self._webhooks = Webhooks(self.store, services=settings.services)
+        self._webhooks = Webhooks(self.store, self.kinds, services=settings.services)
         admission = Admission(self.store, rbac, self._webhooks, run_processes=settings.run_processes)
         self.operations = Operations(self.store, self.kinds, admission, clock=clock)
         self._definitions = Definitions(self.operations)

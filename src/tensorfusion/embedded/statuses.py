@@ -21,12 +21,17 @@ from tensorfusion.errors import (
     Invalid,
     MethodNotAllowed,
     NotFound,
+    ServerError,
 )
 from tensorfusion.model.resources import Resource
 
 
 class Denial(ApiError):
-    """A webhook's refusal: its words are passed on as they are."""
+    """A webhook's refusal: its words and ``details`` are passed on as they are."""
+
+    def __init__(self, message: str, *, code: int, reason: str, details: JsonObject) -> None:
+        super().__init__(message, code=code, reason=reason)
+        self.details = details
 
 
 class ApplyConflict(Conflict):
@@ -54,15 +59,19 @@ def status_body(error: ApiError) -> JsonObject:
         "metadata": {},
         "status": "Failure",
         "message": message,
-        "reason": error.status_reason,
+        **({"reason": error.status_reason} if error.status_reason else {}),
     }
-    details: JsonObject = {}
+    details: JsonObject = dict(error.details) if isinstance(error, Denial) else {}
     for field, value in (("name", error.name), ("group", error.group), ("kind", error.kind)):
         if value:
             details[field] = value
     if error.causes:
         details["causes"] = [
-            {"reason": cause.reason, "message": cause.message, **({"field": cause.field} if cause.field else {})}
+            {
+                **({"reason": cause.reason} if cause.reason else {}),
+                "message": cause.message,
+                **({"field": cause.field} if cause.field else {}),
+            }
             for cause in error.causes
         ]
     if error.retry_after is not None:
@@ -87,6 +96,11 @@ def success(*, code: int | None = None, details: JsonObject | None = None) -> Js
     return body
 
 
+def internal_error(what: str) -> ServerError:
+    """``Internal error occurred: ...``, with what it was as its cause."""
+    return ServerError(f"Internal error occurred: {what}", causes=(FieldCause("", what, ""),))
+
+
 def not_found(resource: Resource, name: str) -> NotFound:
     return NotFound(f'{resource.id} "{name}" not found', kind=resource.plural, group=resource.group, name=name)
 
@@ -99,9 +113,11 @@ def method_not_allowed() -> MethodNotAllowed:
     return MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
-def already_exists(resource: Resource, name: str) -> AlreadyExists:
+def already_exists(resource: Resource, name: str, *, deleting: bool = False) -> AlreadyExists:
+    """The name is taken; ``deleting``: by an object that is on its way out."""
+    why = "object is being deleted: " if deleting else ""
     return AlreadyExists(
-        f'{resource.id} "{name}" already exists', kind=resource.plural, group=resource.group, name=name
+        f'{why}{resource.id} "{name}" already exists', kind=resource.plural, group=resource.group, name=name
     )
 
 

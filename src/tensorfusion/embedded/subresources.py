@@ -5,23 +5,20 @@ Binding is the hot one: placement is one write, node and annotations together, a
 Source: pods/binding, scale and namespaces/finalize of Kubernetes 1.34, by behaviour.
 """
 
-import re
 from functools import partial
 from typing import Any
 
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Configuration, Operations, check_place, prepare_patched
+from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch, check_place, prepare_patched
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
-from tensorfusion.errors import BadRequest, FieldCause, Invalid
+from tensorfusion.errors import BadRequest, Conflict, FieldCause, Invalid
 from tensorfusion.model.resources import NAMESPACES, Resource
 
 _ATTEMPTS = 8
-_ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_MOST_ANNOTATIONS = 256 << 10
 _SCALE = ("autoscaling", "v1", "Scale")
 
 
@@ -69,7 +66,7 @@ def _body_schema(kind: Kind, subresource: str) -> Schema:
 
 def _check_binding(binding: JsonObject) -> None:
     """Raises:
-    BadRequest, Invalid: the target is no node, or an annotation is not one.
+    Invalid: the target is no node.
     """
     target = binding.get("target") or {}
     if not target.get("name"):
@@ -80,17 +77,9 @@ def _check_binding(binding: JsonObject) -> None:
             f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"',
             "FieldValueNotSupported",
         )
-    annotations = binding["metadata"].get("annotations") or {}
-    for key in annotations:
-        if not _ANNOTATION.fullmatch(key):
-            raise _bad_binding("metadata.annotations", f'Invalid value: "{key}": wanted a qualified name')
-    if sum(len(key) + len(value) for key, value in annotations.items()) > _MOST_ANNOTATIONS:
-        raise _bad_binding(
-            "metadata.annotations", f"Too long: may not be more than {_MOST_ANNOTATIONS} bytes", "FieldValueTooLong"
-        )
 
 
-def _bad_binding(field: str, message: str, reason: str = "FieldValueInvalid") -> Invalid:
+def _bad_binding(field: str, message: str, reason: str) -> Invalid:
     return invalid("Binding", "", "", causes=(FieldCause(field, message, reason),))
 
 
@@ -158,12 +147,36 @@ def scale_of(kind: Kind, obj: JsonObject) -> JsonObject:
 async def change_scale(
     operations: Operations, kind: Kind, namespace: str, name: str, change: Change | Configuration, call: Call
 ) -> Record:
-    """Set the replicas of an object; returns the object.
+    """Set the replicas of an object; returns the object. A patch starts over when somebody else was faster.
 
     Raises:
         ApiError: as any write; Invalid for a negative or absent number; Conflict when a configuration changes what
             other managers own.
     """
+    warned = len(call.warnings)
+    for _ in range(_ATTEMPTS - 1 if isinstance(change, Patch) else 0):
+        try:
+            return await _rescale(operations, kind, namespace, name, change, call)
+        except Conflict:
+            current = operations.store.latest(ObjectKey(kind.resource.id, namespace, name))
+            if current is None or _states_version(kind, change, current):
+                raise
+            del call.warnings[warned:]
+    return await _rescale(operations, kind, namespace, name, change, call)
+
+
+def _states_version(kind: Kind, change: Change | Configuration, record: Record) -> bool:
+    """Whether a patch itself says which version it changes: then there is no second try."""
+    if isinstance(change, Configuration):
+        return True
+    scale = scale_of(kind, decode_object(record.data))
+    wanted = text_of(metadata_of(change(scale)), "resourceVersion")
+    return wanted != str(record.revision)
+
+
+async def _rescale(
+    operations: Operations, kind: Kind, namespace: str, name: str, change: Change | Configuration, call: Call
+) -> Record:
     key = ObjectKey(kind.resource.id, namespace, name)
     found = operations.store.latest(key)
     if found is None:
@@ -269,6 +282,21 @@ async def finalize(operations: Operations, kind: Kind, name: str, wanted: JsonOb
         namespace["spec"] = {**(namespace.get("spec") or {}), "finalizers": finalizers}
         if not finalizers:
             del namespace["spec"]["finalizers"]
+        asked = Asked(
+            Operation.UPDATE,
+            kind,
+            "",
+            name,
+            call,
+            namespace,
+            decode_object(record.data),
+            record.data,
+            subresource="finalize",
+        )
+        await operations.admission.mutate(asked)
+        namespace = in_order(asked.wanted, kind.resource)
+        kind.schema.validate(namespace, decode_object(record.data), subresource="finalize")
+        await operations.admission.validate(asked)
         try:
             managed = operations.managers.changed(
                 kind,

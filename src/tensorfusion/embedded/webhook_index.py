@@ -13,6 +13,7 @@ from enum import StrEnum
 from tensorfusion.cel import CelError
 from tensorfusion.embedded.calls import Asked
 from tensorfusion.embedded.conditions import Condition
+from tensorfusion.embedded.kinds import Kind, Kinds
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.selectors import LabelTerms, from_object
 from tensorfusion.embedded.store import EventKind, Store, StoreEvent
@@ -48,8 +49,8 @@ class _RuleMatch:
     resources: tuple[str, ...]
     scope: str
 
-    def covers(self, asked: Asked) -> bool:
-        resource = asked.kind.resource
+    def covers(self, asked: Asked, resource: Resource) -> bool:
+        """Whether the rule speaks of the write, were it one of ``resource``."""
         return (
             (asked.operation in self.operations or "*" in self.operations)
             and (resource.group in self.groups or "*" in self.groups)
@@ -76,9 +77,10 @@ class Hook:
     rules: tuple[_RuleMatch, ...]
     namespaces: LabelTerms
     objects: LabelTerms
-    conditions: tuple[tuple[str, Condition | CelError], ...]
+    conditions: tuple[Condition | CelError, ...]
     failure_policy: FailurePolicy
     reinvoke: bool
+    exact: bool
     timeout: float
     url: str
     server_name: str
@@ -86,19 +88,29 @@ class Hook:
     service: str
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A webhook that concerns a write, and the version that it wants to see it in."""
+
+    hook: Hook
+    kind: Kind
+
+
 class HookIndex:
     """The webhooks of one kind of configuration, in the order they are called in."""
 
-    def __init__(self, store: Store, resource: Resource, services: dict[str, str]) -> None:
+    def __init__(self, store: Store, kinds: Kinds, resource: Resource, services: dict[str, str]) -> None:
         self._resource = resource.id
+        self._kinds = kinds
         self._services = services
         self._by_configuration: dict[str, tuple[Hook, ...]] = {}
-        self._remembered: dict[tuple[str, str, str, str, str], tuple[Hook, ...]] = {}
+        self._remembered: dict[tuple[str, str, str, str, str], tuple[Match, ...]] = {}
+        kinds.on_change(self._remembered.clear)
         for record in store.scan(resource.id):
             self._by_configuration[record.key.name] = self._compile(decode_object(record.data))
         store.on_commit(self._follow)
 
-    def of(self, asked: Asked) -> tuple[Hook, ...]:
+    def of(self, asked: Asked) -> tuple[Match, ...]:
         """Webhooks with a rule that covers the write."""
         resource = asked.kind.resource
         key = (asked.operation.value, resource.group, resource.version, resource.plural, asked.subresource)
@@ -109,13 +121,18 @@ class HookIndex:
             found = self._remembered[key] = () if resource.id in NOT_INTERCEPTED else self._find(asked)
         return found
 
-    def _find(self, asked: Asked) -> tuple[Hook, ...]:
-        return tuple(
-            hook
-            for _, hooks in sorted(self._by_configuration.items())
-            for hook in hooks
-            if any(rule.covers(asked) for rule in hook.rules)
-        )
+    def _find(self, asked: Asked) -> tuple[Match, ...]:
+        every = [hook for _, hooks in sorted(self._by_configuration.items()) for hook in hooks]
+        found = ((hook, self._wanted_by(hook, asked)) for hook in every)
+        return tuple(Match(hook, kind) for hook, kind in found if kind is not None)
+
+    def _wanted_by(self, hook: Hook, asked: Asked) -> Kind | None:
+        """The kind asked for, or else another version of it, if a rule covers it."""
+        others = () if hook.exact else self._kinds.equivalents(asked.kind)
+        for kind in (asked.kind, *others):
+            if any(rule.covers(asked, kind.resource) for rule in hook.rules):
+                return kind
+        return None
 
     def _follow(self, events: Sequence[StoreEvent]) -> None:
         for event in events:
@@ -151,6 +168,7 @@ def _hook(hook: JsonObject, configuration: str, services: dict[str, str]) -> Hoo
         conditions=tuple(_condition(condition, hook["name"]) for condition in hook.get("matchConditions") or ()),
         failure_policy=FailurePolicy(hook.get("failurePolicy") or "Fail"),
         reinvoke=hook.get("reinvocationPolicy") == "IfNeeded",
+        exact=hook.get("matchPolicy") == "Exact",
         timeout=float(hook.get("timeoutSeconds") or 10),
         url=url,
         server_name=server_name,
@@ -169,10 +187,10 @@ def _rule(rule: JsonObject) -> _RuleMatch:
     )
 
 
-def _condition(condition: JsonObject, hook: str) -> tuple[str, Condition | CelError]:
+def _condition(condition: JsonObject, hook: str) -> Condition | CelError:
     """A condition that does not compile fails when it is asked: the webhook's failure policy decides then."""
     try:
-        return condition["name"], Condition(condition["name"], condition["expression"])
+        return Condition(condition["name"], condition["expression"])
     except CelError as error:
         log.warning("match condition does not compile", webhook=hook, condition=condition["name"], error=str(error))
-        return condition["name"], error
+        return error

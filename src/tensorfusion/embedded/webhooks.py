@@ -13,22 +13,22 @@ import binascii
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import aiohttp
 
 from tensorfusion.cel import CelError
-from tensorfusion.embedded.calls import Asked
+from tensorfusion.embedded.calls import Asked, Operation
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.meters import WEBHOOK_FAILURES, WEBHOOK_SECONDS
 from tensorfusion.embedded.objects import decode_object, encode_object
 from tensorfusion.embedded.patch import json_patch, parse_json_patch
 from tensorfusion.embedded.selectors import LabelTerms
-from tensorfusion.embedded.statuses import forbidden
+from tensorfusion.embedded.statuses import forbidden, internal_error
 from tensorfusion.embedded.store import ObjectKey, Store
-from tensorfusion.embedded.webhook_index import FailurePolicy, Hook, HookIndex
-from tensorfusion.embedded.webhook_review import ReviewError, Verdict, decode_review, encode_review
-from tensorfusion.errors import ApiError, FieldCause, ServerError
-from tensorfusion.model.resources import MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
+from tensorfusion.embedded.webhook_index import FailurePolicy, Hook, HookIndex, Match
+from tensorfusion.embedded.webhook_review import ReviewError, Shown, Verdict, decode_review, encode_review, request_of
+from tensorfusion.errors import BadRequest, Invalid, TooLarge
+from tensorfusion.model.resources import MUTATING_WEBHOOKS, NAMESPACES, SERVICES, VALIDATING_WEBHOOKS
 from tensorfusion.telemetry.logs import get_logger
 
 _MOST_CONNECTIONS = 64
@@ -42,21 +42,45 @@ class _CallFailed(Exception):
     """The webhook could not be asked or did not answer usably."""
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one pass of mutating webhooks did: whether the object changed, and which webhooks want to see it again."""
+class Passes:
+    """The two passes of one write through the mutating webhooks: who was called, and who has to be called again.
 
-    changed: bool
-    hooks: tuple[Hook, ...]
+    A webhook whose policy is IfNeeded is called again when the object is changed after its call: by a later webhook, or
+    by the server's own completions between the passes.
+    """
+
+    def __init__(self) -> None:
+        self.is_second = False
+        self._called: set[Hook] = set()
+        self._again: set[Hook] = set()
+
+    @property
+    def wants_second(self) -> bool:
+        return bool(self._again)
+
+    def skips(self, hook: Hook) -> bool:
+        """Nobody is called for the first time in the second pass."""
+        return self.is_second and hook not in self._again
+
+    def called(self, hook: Hook, *, changed: bool) -> None:
+        if changed:
+            self.object_changed()
+        if hook.reinvoke:
+            self._called.add(hook)
+
+    def object_changed(self) -> None:
+        """Somebody changed the object: who has seen it before may want to see it again."""
+        self._again |= self._called
+        self._called.clear()
 
 
 class Webhooks:
     """Every admission webhook of one server. ``services`` maps ``namespace/name`` to the URL it is reached at."""
 
-    def __init__(self, store: Store, *, services: dict[str, str] | None = None) -> None:
+    def __init__(self, store: Store, kinds: Kinds, *, services: dict[str, str] | None = None) -> None:
         self._store = store
-        self._mutating = HookIndex(store, MUTATING_WEBHOOKS, services or {})
-        self._validating = HookIndex(store, VALIDATING_WEBHOOKS, services or {})
+        self._mutating = HookIndex(store, kinds, MUTATING_WEBHOOKS, services or {})
+        self._validating = HookIndex(store, kinds, VALIDATING_WEBHOOKS, services or {})
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
 
@@ -65,46 +89,44 @@ class Webhooks:
             await self._session.close()
             self._session = None
 
-    def mutating(self, asked: Asked) -> tuple[Hook, ...]:
+    def mutating(self, asked: Asked) -> tuple[Match, ...]:
         """Mutating webhooks whose rules cover the write."""
-        return self._mutating.of(asked)
+        return () if asked.call.admitted else self._mutating.of(asked)
 
-    def validating(self, asked: Asked) -> tuple[Hook, ...]:
+    def validating(self, asked: Asked) -> tuple[Match, ...]:
         """Validating webhooks whose rules cover the write."""
-        return self._validating.of(asked)
+        return () if asked.call.admitted else self._validating.of(asked)
 
-    async def mutate(self, asked: Asked, hooks: Sequence[Hook]) -> Round:
-        """Let webhooks change ``asked.obj``, in order.
+    async def mutate(self, asked: Asked, matches: Sequence[Match], passes: Passes) -> bool:
+        """Let webhooks change ``asked.obj``, in order; whether any did.
 
         Raises:
-            ApiError: one denied, or failed and its failure counts.
+            ApiError: one denied, or failed and its failure counts, or its patch cannot be applied.
         """
-        changed = False
-        called: list[Hook] = []
-        again: dict[Hook, None] = {}
-        for hook in hooks:
-            if not self._concerns(hook, asked):
+        any_changed = False
+        for match in matches:
+            hook, shown = match.hook, Shown(asked, match.kind)
+            if not self._concerns(hook, shown) or passes.skips(hook):
                 continue
-            verdict = await self._ask(hook, asked, mutating=True)
-            if verdict is not None and verdict.operations and _patch(hook, asked, verdict):
-                changed = True
-                again.update(dict.fromkeys(called))
-            if hook.reinvoke:
-                called.append(hook)
-        return Round(changed, tuple(hook for hook in hooks if hook in again))
+            verdict = await self._ask(hook, shown, mutating=True)
+            changed = verdict is not None and bool(verdict.operations) and _patch(hook, shown, verdict)
+            any_changed = any_changed or changed
+            passes.called(hook, changed=changed)
+        return any_changed
 
-    async def validate(self, asked: Asked, hooks: Sequence[Hook]) -> None:
+    async def validate(self, asked: Asked, matches: Sequence[Match]) -> None:
         """Let webhooks refuse ``asked``.
 
         Raises:
             ApiError: one denied, or failed and its failure counts.
         """
-        concerned = [hook for hook in hooks if self._concerns(hook, asked)]
+        every = ((match.hook, Shown(asked, match.kind)) for match in matches)
+        concerned = [(hook, shown) for hook, shown in every if self._concerns(hook, shown)]
         if len(concerned) == 1:
-            await self._ask(concerned[0], asked, mutating=False)
+            await self._ask(*concerned[0], mutating=False)
         elif concerned:
             outcomes = await asyncio.gather(
-                *(self._ask(hook, asked, mutating=False) for hook in concerned), return_exceptions=True
+                *(self._ask(hook, shown, mutating=False) for hook, shown in concerned), return_exceptions=True
             )
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
@@ -112,19 +134,21 @@ class Webhooks:
 
     # --- does it concern us ---
 
-    def _concerns(self, hook: Hook, asked: Asked) -> bool:
+    def _concerns(self, hook: Hook, shown: Shown) -> bool:
         return (
-            _labels_match(hook.objects, asked)
-            and self._namespace_matches(hook.namespaces, asked)
-            and _conditions_hold(hook, asked)
+            _labels_match(hook.objects, shown.asked)
+            and self._namespace_matches(hook.namespaces, shown.asked)
+            and _conditions_hold(hook, shown)
         )
 
     def _namespace_matches(self, terms: LabelTerms, asked: Asked) -> bool:
         if not terms.requirements:
             return True
         if asked.kind.resource.id == NAMESPACES.id:
-            shown = asked.obj if asked.obj is not None else asked.old
-            return terms.matches(((shown or {}).get("metadata") or {}).get("labels") or {})
+            if asked.operation is Operation.CREATE:
+                return terms.matches(((asked.obj or {}).get("metadata") or {}).get("labels") or {})
+            record = self._store.get(ObjectKey(NAMESPACES.id, "", asked.name))
+            return terms.matches(record.labels if record is not None else {})
         if not asked.namespace:
             return True
         record = self._store.get(ObjectKey(NAMESPACES.id, "", asked.namespace))
@@ -132,9 +156,9 @@ class Webhooks:
 
     # --- asking ---
 
-    async def _ask(self, hook: Hook, asked: Asked, *, mutating: bool) -> Verdict | None:
+    async def _ask(self, hook: Hook, shown: Shown, *, mutating: bool) -> Verdict | None:
         """The webhook's answer; None when it failed and that is to be ignored."""
-        uid, body = encode_review(asked)
+        asked, (uid, body) = shown.asked, encode_review(shown)
         started = time.perf_counter()
         try:
             answer = await self._post(hook, body)
@@ -146,8 +170,8 @@ class Webhooks:
             if ignored:
                 log.warning("webhook failed, ignored", webhook=hook.name, error=str(error))
                 return None
-            raise ServerError(f"Internal error occurred: {message}", causes=(FieldCause("", message, ""),)) from error
-        asked.call.warnings.extend(verdict.warnings)
+            raise internal_error(message) from error
+        asked.call.warnings.extend(warning for warning in verdict.warnings if warning.isprintable() and warning)
         rejected = "false" if verdict.denial is None else "true"
         kind = "admit" if mutating else "validating"
         WEBHOOK_SECONDS.observe((hook.name, asked.operation, rejected, kind), time.perf_counter() - started)
@@ -157,7 +181,7 @@ class Webhooks:
 
     async def _post(self, hook: Hook, body: bytes) -> bytes:
         if not hook.url:
-            raise _CallFailed(f'failed to call webhook: no address is known for service "{hook.service}"')
+            raise _CallFailed(self._unreachable(hook))
         url = f"{hook.url}{'&' if '?' in hook.url else '?'}timeout={hook.timeout:g}s"
         try:
             async with self._open().post(
@@ -170,14 +194,23 @@ class Webhooks:
                 allow_redirects=False,
             ) as response:
                 answer = await response.content.read(_MOST_ANSWER)
-                if response.status != 200:
-                    shown = answer[:200].decode("utf-8", "replace")
-                    raise _CallFailed(f"failed to call webhook: the server answered {response.status}: {shown}")
+                if not 200 <= response.status <= 206:
+                    raise _CallFailed(
+                        f"failed to call webhook: {_refusal(response.status, response.content_type, answer)}"
+                    )
                 return answer
         except TimeoutError as error:
             raise _CallFailed(f'failed to call webhook: Post "{url}": context deadline exceeded') from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _CallFailed(f'failed to call webhook: Post "{url}": {error}') from error
+            raise _CallFailed(f'failed to call webhook: Post "{url}": {_network_words(error)}') from error
+
+    def _unreachable(self, hook: Hook) -> str:
+        """Why a service has no address: it is not there, or nobody said where it is reached."""
+        namespace, _, name = hook.service.partition("/")
+        if self._store.get(ObjectKey(SERVICES.id, namespace, name)) is None:
+            url = f"https://{hook.server_name}:443/?timeout={hook.timeout:g}s"
+            return f'failed to call webhook: Post "{url}": service "{name}" not found'
+        return f'failed to call webhook: no address is known for service "{hook.service}"'
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -195,7 +228,7 @@ class Webhooks:
                 context = ssl.create_default_context(cadata=pem)
             except (ssl.SSLError, binascii.Error, ValueError) as error:
                 raise _CallFailed(
-                    f"unable to load root certificates: unable to parse bytes as PEM block: {error}"
+                    "could not get REST client: unable to load root certificates: unable to parse bytes as PEM block"
                 ) from error
             self._contexts[ca_bundle] = context
         return context
@@ -212,69 +245,100 @@ def _labels_match(terms: LabelTerms, asked: Asked) -> bool:
     )
 
 
-def _conditions_hold(hook: Hook, asked: Asked) -> bool:
+def _conditions_hold(hook: Hook, shown: Shown) -> bool:
     """All match conditions; one that is false wins over one that fails.
 
     Raises:
         Forbidden: a condition failed and the failure policy is Fail.
     """
-    failure: str = ""
-    for name, condition in hook.conditions:
+    if not hook.conditions:
+        return True
+    failures: list[str] = []
+    obj, old, request = shown.obj, shown.old, request_of(shown)
+    for condition in hook.conditions:
+        if isinstance(condition, CelError):
+            failures.append(str(condition))
+            continue
         try:
-            if isinstance(condition, CelError):
-                raise condition
-            if not condition.test(object=asked.obj, old_object=asked.old, request=_request_of(asked)):
+            if not condition.test(object=obj, old_object=old, request=request):
                 return False
         except CelError as error:
-            failure = failure or f"{name}: {error}"
-    if not failure:
+            failures.append(f"expression '{condition.source}' resulted in error: {error}")
+    if not failures:
         return True
+    failure = failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]"
     if hook.failure_policy is FailurePolicy.IGNORE:
         log.warning("match condition failed, ignored", webhook=hook.name, error=failure)
         return False
-    raise forbidden(
-        asked.kind.resource, asked.name, f'webhook "{hook.name}": match condition could not be evaluated: {failure}'
-    )
+    raise forbidden(shown.asked.kind.resource, shown.asked.name, failure)
 
 
-def _request_of(asked: Asked) -> dict[str, object]:
-    """The ``request`` variable of match conditions."""
-    resource, user = asked.kind.resource, asked.call.user
-    group, version, kind = asked.shape or (resource.group, resource.version, resource.kind)
-    return {
-        "kind": {"group": group, "version": version, "kind": kind},
-        "resource": {"group": resource.group, "version": resource.version, "resource": resource.plural},
-        "subResource": asked.subresource,
-        "name": asked.name,
-        "namespace": asked.namespace,
-        "operation": asked.operation.value,
-        "userInfo": {
-            "username": user.name,
-            "uid": user.uid,
-            "groups": list(user.groups),
-            "extra": {key: list(values) for key, values in user.extra.items()},
-        },
-        "dryRun": asked.call.dry_run,
-    }
-
-
-def _patch(hook: Hook, asked: Asked, verdict: Verdict) -> bool:
+def _patch(hook: Hook, shown: Shown, verdict: Verdict) -> bool:
     """Apply a webhook's patch; whether it changed anything.
 
     Raises:
-        ServerError: the patch does not apply, whatever the failure policy: it may be what makes the object safe.
+        ServerError: the patch does not apply or breaks the object, whatever the failure policy: it may be what makes
+            the object safe.
     """
-    if asked.obj is None:
-        raise ServerError(
-            f'Internal error occurred: admission webhook "{hook.name}" attempted to modify the object, which is not '
-            "supported for this operation"
+    asked, obj = shown.asked, shown.obj
+    if obj is None:
+        raise internal_error(
+            f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for this operation'
         )
     try:
-        patched = json_patch(decode_object(encode_object(asked.obj)), parse_json_patch(list(verdict.operations)))
-    except ApiError as error:
-        raise ServerError(f'Internal error occurred: admission webhook "{hook.name}": {error}') from error
-    if not isinstance(patched, dict):
-        raise ServerError(f'Internal error occurred: admission webhook "{hook.name}" made something that is no object')
-    changed = patched != asked.obj
-    asked.obj = patched
+        patched = json_patch(decode_object(encode_object(obj)), parse_json_patch(list(verdict.operations)))
+        if not isinstance(patched, dict):
+            raise internal_error(f'admission webhook "{hook.name}" made something that is no object')
+        if asked.shape is None:
+            shown.kind.schema.prepare(patched)  # read like a client's object: unknown fields go, defaults come
+    except (BadRequest, Invalid, TooLarge) as error:
+        raise internal_error(_patch_words(str(error))) from error
+    changed = patched != obj
+    asked.obj = shown.back(patched)
     return changed
+
+
+def _patch_words(text: str) -> str:
+    """What is wrong with a patch, without what would be said of a client's."""
+    text = text.removeprefix("the server rejected our request due to an error in our request: ")
+    return text.partition(": ")[2] if "cannot be handled as a" in text else text
+
+
+_REFUSALS = {
+    400: "the server rejected our request for an unknown reason",
+    401: "the server has asked for the client to provide credentials",
+    404: "the server could not find the requested resource",
+    405: "the server does not allow this method on the requested resource",
+    429: "the server has received too many requests and has asked us to try again later",
+    503: "the server is currently unable to handle the request",
+    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
+}
+
+
+def _refusal(status: int, content_type: str, answer: bytes) -> str:
+    """What an HTTP status of a webhook means, in the words of the original's client."""
+    said = answer[:200].decode("utf-8", "replace").strip() if content_type.startswith("text/") else ""
+    if status in _REFUSALS:
+        return _REFUSALS[status]
+    if status == 403:
+        return said or "unknown"
+    if status >= 500:
+        return f'an error on the server ("{said or "unknown"}") has prevented the request from succeeding'
+    return f"the server responded with the status code {status} but did not return more information"
+
+
+def _network_words(error: Exception) -> str:
+    """Why a webhook could not be reached."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        words = getattr(cause, "verify_message", "") or str(cause)
+        if getattr(cause, "verify_code", 0) in _UNKNOWN_AUTHORITY:
+            words = "certificate signed by unknown authority"
+        return f"tls: failed to verify certificate: x509: {words}"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return f"dial tcp {error.host}:{error.port}: connect: connection refused"
+    return str(error)
+
+
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes of certificates whose issuer it does not know."""

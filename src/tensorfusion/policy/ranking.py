@@ -24,9 +24,9 @@ def deletion_order(pods: Sequence[Pod]) -> list[Pod]:
 
 
 def pod_ready_since(pod: Pod) -> str | None:
-    """When the pod became ready; None while it is not."""
+    """When the pod became ready, ``""`` if nobody said when; None while it is not."""
     return next(
-        (c.last_transition_time for c in pod.status.conditions if c.type == "Ready" and c.status == "True"), None
+        (c.last_transition_time or "" for c in pod.status.conditions if c.type == "Ready" and c.status == "True"), None
     )
 
 

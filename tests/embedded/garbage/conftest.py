@@ -97,8 +97,9 @@ def refer() -> Callable[..., JsonObject]:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     async with Store.open(tmp_path / "store.db") as store:
-        admission = Admission(store, Rbac(store), Webhooks(store))
-        made = Server(Operations(store, Kinds.builtin(), admission, clock=SystemClock()), store)
+        kinds = Kinds.builtin()
+        admission = Admission(store, Rbac(store), Webhooks(store, kinds))
+        made = Server(Operations(store, kinds, admission, clock=SystemClock()), store)
         for name in ("default", "other"):
             await made.create("namespaces", name)
         yield made

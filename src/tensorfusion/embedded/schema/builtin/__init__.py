@@ -31,6 +31,7 @@ CHECKS: Mapping[str, ObjectCheck] = {
     "pods": pods.check_pod,
     "services": services.check_service,
     "nodes": core.check_node,
+    "namespaces": core.check_namespace,
     "configmaps": core.check_config_map,
     "secrets": core.check_secret,
     "events": core.check_event,

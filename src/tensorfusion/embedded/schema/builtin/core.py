@@ -35,6 +35,7 @@ _SECRET_KEYS = {
 }
 _ACCOUNT = "kubernetes.io/service-account.name"
 _RBAC_GROUP = "rbac.authorization.k8s.io"
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _SUBJECTS = ("User", "Group", "ServiceAccount")
 _PERCENT_NAMED = re.compile(r"[/%]").search
 
@@ -146,6 +147,15 @@ def check_new_event(event: Raw, old: Raw | None, problems: list[Problem]) -> Non
 _EVENT_NEEDS = ("reportingComponent", "reportingInstance", "action", "reason")
 _EVENT_TEXTS = (("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024))
 _OF_TIMED = tuple((None, field) for field in ("action", "reason", "reportingController", "reportingInstance"))
+
+
+def check_namespace(namespace: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    for index, finalizer in enumerate((namespace.get("spec") or {}).get("finalizers") or ()):
+        at: Path = (((None, "spec"), "finalizers"), index)
+        complain(problems, at, finalizer, qualified_name(finalizer))
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            complain(problems, at, finalizer, [text])
 
 
 def check_priority_class(priority_class: Raw, old: Raw | None, problems: list[Problem]) -> None:

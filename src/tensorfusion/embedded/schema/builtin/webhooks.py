@@ -13,6 +13,7 @@ from tensorfusion.embedded.schema.words import (
     DUPLICATE,
     NOT_SUPPORTED,
     REQUIRED,
+    TOO_MANY,
     complain,
     duplicate,
     required,
@@ -23,6 +24,7 @@ from tensorfusion.model.meta import Raw
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _REVIEW_VERSIONS = ("v1", "v1beta1")
 _WILD = {"apiGroups": "API groups", "apiVersions": "API versions", "operations": "operations"}
+_MOST_CONDITIONS = 64
 _URL_TEXT = "desired format: https://host[/path]"
 
 
@@ -31,7 +33,7 @@ def check_webhooks(configuration: Raw, old: Raw | None, problems: list[Problem])
     for index, webhook in enumerate(configuration.get("webhooks") or ()):
         at: Path = ((None, "webhooks"), index)
         name = webhook.get("name", "")
-        if name.count(".") < 2:
+        if name and name.count(".") < 2:
             text = "should be a domain with at least three segments separated by dots"
             complain(problems, (at, "name"), name, [text])
         if name in names:
@@ -59,12 +61,20 @@ def _check_client(client: Raw, path: Path, problems: list[Problem]) -> None:
             complain(problems, (path, "url"), parts.scheme, [f"'https' is the only allowed URL scheme; {_URL_TEXT}"])
         if not parts.netloc:
             complain(problems, (path, "url"), "", [f"host must be specified; {_URL_TEXT}"])
+        user = parts.netloc.rpartition("@")[0]
+        for value, what in (
+            (user, "user information is"),
+            (parts.fragment, "fragments are"),
+            (parts.query, "query parameters are"),
+        ):
+            if value:
+                complain(problems, (path, "url"), value, [f"{what} not permitted in the URL"])
     elif service is not None:
         missing = [field for field in ("name", "namespace") if not service.get(field)]
         problems.extend(Problem(((path, "service"), field), required(), REQUIRED) for field in missing)
         target = service.get("path")
-        if target is not None and not target.startswith("/"):
-            complain(problems, ((path, "service"), "path"), target, ["must start with a '/'"])
+        if target is not None:
+            _check_service_path(target, ((path, "service"), "path"), problems)
 
 
 def _check_rule(rule: Mapping[str, Sequence[str]], path: Path, problems: list[Problem]) -> None:
@@ -77,12 +87,44 @@ def _check_rule(rule: Mapping[str, Sequence[str]], path: Path, problems: list[Pr
         if "*" in values and len(values) > 1:
             complain(problems, (path, field), values, [f"if '*' is present, must not specify other {named}"])
     resources = rule.get("resources") or ()
+    for index, version in enumerate(rule.get("apiVersions") or ()):
+        if not version:
+            problems.append(Problem(((path, "apiVersions"), index), required(), REQUIRED))
     if "*/*" in resources and len(resources) > 1:
         complain(problems, (path, "resources"), resources, ["if '*/*' is present, must not specify other resources"])
+    else:
+        _check_overlaps(resources, (path, "resources"), problems)
+
+
+def _check_service_path(target: str, path: Path, problems: list[Problem]) -> None:
+    if not target.startswith("/"):
+        complain(problems, path, target, ["must start with a '/'"])
+    segments = target.removesuffix("/").split("/")[1:] if target.startswith("/") else ["", *target.split("/")[1:]]
+    for index, segment in enumerate(segments if target != "/" else ()):
+        if not segment:
+            complain(problems, path, target, [f"segment[{index}] may not be empty"])
+
+
+def _check_overlaps(resources: Sequence[str], path: Path, problems: list[Problem]) -> None:
+    """What a wildcard covers is not named once more."""
+    for index, resource in enumerate(resources):
+        plural, slash, subresource = resource.partition("/")
+        wider = f"{plural}/*" if subresource != "*" else ""
+        if slash and plural != "*" and wider and wider in resources:
+            complain(problems, (path, index), resource, [f"if '{wider}' is present, must not specify {resource}"])
+        wider = f"*/{subresource}"
+        if slash and plural != "*" and wider in resources:
+            complain(problems, (path, index), resource, [f"if '{wider}' is present, must not specify {resource}"])
+    if "*" in resources and any("/" not in item for item in resources if item != "*"):
+        text = "if '*' is present, must not specify other resources without subresources"
+        complain(problems, path, resources, [text])
 
 
 def _check_conditions(conditions: Sequence[Raw], path: Path, problems: list[Problem]) -> None:
     names: set[str] = set()
+    if len(conditions) > _MOST_CONDITIONS:
+        text = f"Too many: {len(conditions)}: must have at most {_MOST_CONDITIONS} items"
+        problems.append(Problem(path, text, TOO_MANY))
     for index, condition in enumerate(conditions):
         name, expression = condition.get("name"), condition.get("expression", "")
         if name in names:
