@@ -275,9 +275,12 @@ def kubectl_program() -> Path:
 
 
 def kubectl_of(api: Api) -> Kubectl:
-    """``kubectl("get", "pods")`` in the namespace of ``api``; ``check=False`` lets it fail, ``stdin=`` is its input."""
+    """``kubectl("get", "pods")`` in the namespace of ``api``; ``check=False`` lets it fail, ``stdin=`` is its input,
+    ``env=`` are variables that it is given."""
 
-    def run(*arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, stdin: str = "", check: bool = True, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [kubectl_program(), "--kubeconfig", api.address.kubeconfig, "--namespace", api.namespace, *arguments],
             input=stdin,
@@ -285,13 +288,25 @@ def kubectl_of(api: Api) -> Kubectl:
             text=True,
             timeout=90,
             check=False,
-            env={"HOME": str(api.address.folder), "PATH": "/usr/bin:/bin"},
+            env={"HOME": str(api.address.folder), "PATH": "/usr/bin:/bin", **(env or {})},
         )
         if check:
             assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return done
 
     return run
+
+
+def failure(kubectl: Kubectl, *arguments: str, stdin: str = "") -> str:
+    """What a command says that has to fail."""
+    done = kubectl(*arguments, stdin=stdin, check=False)
+    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    return done.stderr.strip()
+
+
+def given(obj: Any) -> str:
+    """An object as a manifest."""
+    return json.dumps(obj)
 
 
 def _encoded(body: Any) -> bytes | None:

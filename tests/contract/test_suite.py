@@ -12,7 +12,7 @@ AT_LEAST = {
     5: 0,
     6: 0,
     7: 0,
-    8: 0,
+    8: 57,
     9: 8,
 }
 """Behaviours of each area; raised when it grows, so that none is lost unseen."""
