@@ -1,5 +1,6 @@
 """What real servers answered, on file: everything that the version says whose answers ours are, and of a newer version
-only what it says otherwise, in a file beside. So a check against either notices any change.
+only what it says otherwise, in a file beside. So a check against either notices any change, and a new case is recorded
+on each version that ``make kube-assets`` builds, the older one first.
 """
 
 import argparse
@@ -45,7 +46,10 @@ def settle(arguments: argparse.Namespace, file: Path, text: str, parts: Parts) -
         file.write_text(text)
         print(f"{file}: {len(found)} answers")
     elif changed := _changed(found, parts(json.loads(file.read_text()) if file.exists() else {})):
-        raise SystemExit(f"{file} is not what the server says: {json.dumps(changed, indent=1)}")
+        raise SystemExit(
+            f"{file} is not what the server in {arguments.assets} says (record it without --check): "
+            f"{json.dumps(changed, indent=1)}"
+        )
 
 
 def _changed(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
