@@ -1,4 +1,4 @@
-"""Field validation, and the warnings that servers give. Numbers 382 to 398."""
+"""Field validation, and the warnings that servers give. Numbers 382 to 399."""
 
 from typing import Any
 
@@ -207,3 +207,24 @@ def test_templates(api: Api) -> None:
     changed = api("PATCH", f"{path}/d.e", {"spec": {"minReadySeconds": 3}}, content_type=MERGE)
     assert about_env in warned(changed)
     assert warned(api("PATCH", f"{path}/d.e", {"metadata": {"labels": {"x": "y"}}}, content_type=MERGE)) == []
+
+
+@behaviour(
+    399, "YAML is read as by Go: y is true, 1e3 a number, 1:30 a text, the first document counts", source=OBSERVED
+)
+def test_yaml_values(api: Api) -> None:
+    def read(text: str) -> Any:
+        return api("POST", f"{api.core('configmaps')}?dryRun=All", text, content_type="application/yaml")
+
+    for value, kind in (("y", "bool"), ("Off", "bool"), ("1e3", "number"), ("0o17", "number"), ("08", "number")):
+        answer = read(f"metadata: {{name: a}}\ndata: {{x: {value}}}\n")
+        answer.refused(400, "BadRequest")
+        assert f"cannot unmarshal {kind} into Go struct field" in answer.body["message"]
+    for value in ("1:30", "2001-01-01", "=", "0x", "1.2.3"):
+        found = read(f"metadata: {{name: a}}\ndata: {{x: {value}}}\n")
+        assert found.status == 201, found.body
+        assert found.body["data"] == {"x": value}
+    found = read("metadata: {name: a, labels: &l {x: z}, annotations: {<<: *l, q: r}}\n---\nkind: [\n")
+    assert found.status == 201, found.body
+    assert found.body["metadata"]["annotations"] == {"x": "z", "q": "r"}
+    read("metadata: {name: a}\ndata: {x: .inf}\n").refused(400, "BadRequest")

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
-import yaml
 
 from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.objects import JsonObject, decode, encode
@@ -18,6 +17,7 @@ from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
 from tensorfusion.embedded.protobuf import decode_protobuf
 from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.statuses import NotTyped
+from tensorfusion.embedded.yaml_bodies import BadYaml, load_yaml
 from tensorfusion.errors import BadRequest, TooLarge, UnsupportedMediaType
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]  # Any: an ASGI message
@@ -228,83 +228,17 @@ def _one_line(error: object) -> str:
 # --- YAML ---
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML as JSON: dates stay text, aliases are refused. Keys that come ``twice`` are noted; the last one counts."""
-
-    def __init__(self, stream: bytes) -> None:
-        super().__init__(stream)
-        self.twice: list[str] = []
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way of configuring a loader
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> JsonObject:
-    found: JsonObject = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, bool):
-            key = "true" if key else "false"
-        elif isinstance(key, int | float):
-            key = str(key)
-        if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(None, None, "keys must be strings", key_node.start_mark)
-        if key in found:
-            loader.twice.append(f'line {key_node.start_mark.line + 1}: key "{key}" already set in map')
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
 def _decode_yaml(body: bytes, wanted: str, repeated: list[str]) -> Any:  # Any: JSON
     try:
-        value, twice = _load_yaml(body, wanted)
-    except yaml.YAMLError as error:
-        raise BadRequest(f"{_unrecognized(wanted)}: yaml: {_one_line(error)}") from error
-    except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:
-        raise BadRequest(f"{_unrecognized(wanted)}: yaml: cannot be written as JSON: {_one_line(error)}") from error
+        value, twice = load_yaml(body)
+    except BadYaml as error:
+        raise BadRequest(f"{_unrecognized(wanted)}: {error}") from error
     repeated += twice
     return value
 
 
-def _load_yaml(body: bytes, wanted: str) -> tuple[Any, list[str]]:  # Any: JSON
-    """The value as JSON has it, and which keys come twice."""
-    _check_events(body, wanted)
-    loader = _Loader(body)
-    try:
-        value = loader.get_single_data()
-    finally:
-        loader.dispose()
-    return decode(msgspec.json.encode(value)), loader.twice
-
-
 def _decode_config_yaml(body: bytes) -> tuple[Any, list[str]]:  # Any: JSON
     try:
-        return _load_yaml(body, "")
-    except yaml.YAMLError as error:
-        why = f"error converting YAML to JSON: yaml: {_one_line(error)}"
-    except (RecursionError, OverflowError, UnicodeError, TypeError, ValueError) as error:
-        why = f"cannot be written as JSON: {_one_line(error)}"
-    raise BadRequest(f"error decoding YAML: {why}")
-
-
-def _check_events(body: bytes, wanted: str) -> None:
-    """Refuse aliases, which let a small text stand for a huge value, and deep nesting, before anything is built."""
-    depth = documents = 0
-    for event in yaml.parse(body, Loader=yaml.CSafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise BadRequest(f"{_unrecognized(wanted)}: yaml: aliases are not accepted; write the value out")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _DEEPEST:
-                raise BadRequest(f"{_unrecognized(wanted)}: nested deeper than {_DEEPEST} levels")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise BadRequest(f"{_unrecognized(wanted)}: yaml: wanted one document, found several")
+        return load_yaml(body)
+    except BadYaml as error:
+        raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {error}") from error
