@@ -1,6 +1,6 @@
 """Kinds: what some do and others do not. Numbers 900 to 999."""
 
-from asking import Api, deployment
+from asking import MERGE, Api, config_map, deployment, query
 from behaviours import behaviour
 
 OBSERVED = "observed on 1.34.2"
@@ -100,3 +100,109 @@ def test_whole_counts(api: Api) -> None:
     )
     answer.refused(422, "Invalid", kind="ResourceQuota", name="q")
     assert answer.causes() == {("spec.hard[count/things]", "FieldValueInvalid")}
+
+
+# --- what a write has to say, and what it may ---
+
+
+@behaviour(
+    910, "A replacement says the object's name, as does what a patch makes", source="API reference: replace, patch"
+)
+def test_replacement_without_a_name(api: Api) -> None:
+    api.create(api.core("configmaps"), config_map("a"))
+    why = "the name of the object (a based on URL) was undeterminable: name must be provided"
+    for body in ({"data": {"x": "y"}}, {"metadata": {"name": ""}}):
+        api("PUT", api.core("configmaps", "a"), body).refused(400, "BadRequest", why)
+    patch = {"metadata": {"name": None}}
+    api("PATCH", api.core("configmaps", "a"), patch, content_type=MERGE).refused(400, "BadRequest", why)
+
+
+@behaviour(911, "A written Scale says its name too", source="API reference: Scale")
+def test_scale_without_a_name(api: Api) -> None:
+    api.create(api.path("apps/v1", "deployments"), deployment("d", paused=True))
+    answer = api("PUT", api.path("apps/v1", "deployments", "d", "scale"), {"spec": {"replicas": 0}})
+    answer.refused(400, "BadRequest")
+    assert "name must be provided" in answer.body["message"]
+
+
+@behaviour(912, "A resourceVersion of a new object that is no version means nothing", source=OBSERVED)
+def test_no_version_of_a_new_object(api: Api) -> None:
+    for name, stated in (("a", "0"), ("b", "abc"), ("c", "-1")):
+        obj = config_map(name)
+        obj["metadata"]["resourceVersion"] = stated
+        assert int(api.create(api.core("configmaps"), obj)["metadata"]["resourceVersion"]) > 0
+
+
+@behaviour(913, "What else is wrong with a new object is said before its version", source=OBSERVED)
+def test_order_of_complaints(api: Api) -> None:
+    obj = config_map("Not_A_Name")
+    obj["metadata"]["resourceVersion"] = "5"
+    answer = api("POST", api.core("configmaps"), obj).refused(422, "Invalid")
+    assert answer.causes() == {("metadata.name", "FieldValueInvalid")}
+
+
+@behaviour(
+    914, "A kind whose generation the server does not keep has its creator's, which cannot be negative", source=OBSERVED
+)
+def test_stated_generation(api: Api) -> None:
+    obj = config_map("a")
+    obj["metadata"]["generation"] = 7
+    assert api.create(api.core("configmaps"), obj)["metadata"]["generation"] == 7
+    changed = api.merge(api.core("configmaps", "a"), {"metadata": {"generation": 9}})
+    assert changed["metadata"]["generation"] == 7
+    obj = config_map("b")
+    obj["metadata"]["generation"] = -1
+    answer = api("POST", api.core("configmaps"), obj).refused(422, "Invalid")
+    assert answer.causes() == {("metadata.generation", "FieldValueInvalid")}
+
+
+@behaviour(
+    915, "Every wrong option of a write is a cause of its own", source="API reference: CreateOptions, PatchOptions"
+)
+def test_causes_of_options(api: Api) -> None:
+    answer = api("POST", f"{api.core('configmaps')}?dryRun=Some&fieldValidation=Odd&fieldManager={'x' * 129}", {})
+    answer.refused(422, "Invalid", kind="CreateOptions", group="meta.k8s.io")
+    assert answer.causes() == {
+        ("fieldManager", "FieldValueTooLong"),
+        ("dryRun", "FieldValueNotSupported"),
+        ("fieldValidation", "FieldValueNotSupported"),
+    }
+    path = f"{api.core('configmaps', 'a')}?dryRun=All&dryRun=Some&force=true"
+    answer = api("PATCH", path, {}, content_type=MERGE).refused(422, "Invalid", kind="PatchOptions")
+    assert answer.causes() == {("force", "FieldValueForbidden"), ("dryRun", "FieldValueNotSupported")}
+
+
+@behaviour(916, "An option of a deletion that is stated has a value", source=OBSERVED)
+def test_empty_options(api: Api) -> None:
+    path = api.core("configmaps", "a")
+    answer = api("DELETE", f"{path}?propagationPolicy=").refused(422, "Invalid", kind="DeleteOptions")
+    assert answer.causes() == {("propagationPolicy", "FieldValueNotSupported")}
+    api("DELETE", f"{path}?gracePeriodSeconds=").refused(400, "BadRequest")
+    api("GET", f"{api.core('configmaps')}?limit=").refused(400, "BadRequest")
+
+
+@behaviour(
+    917,
+    "A deletion's grace period cannot be written into an object",
+    source="API reference: ObjectMeta, deletionGracePeriodSeconds",
+)
+def test_grace_is_the_server_s(api: Api) -> None:
+    api.create(api.core("configmaps"), config_map("a"))
+    patch = {"metadata": {"deletionGracePeriodSeconds": 5, "labels": {"-bad": "x"}}}
+    answer = api("PATCH", api.core("configmaps", "a"), patch, content_type=MERGE).refused(422, "Invalid")
+    assert answer.causes() == {
+        ("metadata.deletionGracePeriodSeconds", "FieldValueInvalid"),
+        ("metadata.labels", "FieldValueInvalid"),
+    }
+
+
+@behaviour(918, "A list's selectors are read before its other options are checked", source=OBSERVED)
+def test_order_of_list_options(api: Api) -> None:
+    path = api.core("configmaps")
+    api("GET", f"{path}?{query(labelSelector='n in a', resourceVersionMatch='Odd')}").refused(400, "BadRequest")
+    answer = api("GET", f"{path}?{query(resourceVersionMatch='Odd', sendInitialEvents='true')}")
+    assert answer.refused(422, "Invalid", kind="ListOptions").causes() == {
+        ("resourceVersionMatch", "FieldValueForbidden"),
+        ("resourceVersionMatch", "FieldValueNotSupported"),
+        ("sendInitialEvents", "FieldValueForbidden"),
+    }

@@ -9,7 +9,7 @@ share this class.
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.access.users import SYSTEM
@@ -182,12 +182,22 @@ class Operations:
         call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", "")
-        if text_of(metadata, "resourceVersion"):
-            raise BadRequest("resourceVersion should not be set on objects to be created")
-        stated = metadata.get("managedFields")
+        versioned = _is_version(text_of(metadata, "resourceVersion"))
+        if versioned:
+            call = replace(call, dry_run=True)  # whatever else is wrong with it is said first
+        stated, generation = metadata.get("managedFields"), metadata.get("generation")
         wipe_managed(metadata)
+        if generation:
+            metadata["generation"] = generation
         managed = self.managers.created(kind, obj, stated, call, self.now())
-        return await self._create(kind, namespace, obj, managed, call)
+        try:
+            created = await self._create(kind, namespace, obj, managed, call)
+        except AlreadyExists:
+            if not versioned:
+                raise
+        if versioned:
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        return created
 
     async def _create(self, kind: Kind, namespace: str, obj: JsonObject, managed: bytes, call: Call) -> Record:
         """Complete, admit and store a decoded new object."""
@@ -514,7 +524,11 @@ class Operations:
             raise invalid_object(kind.resource, key.name, cause)
         if before.get("deletionTimestamp"):
             _check_finalizers(kind, metadata, before)
-        _check_mark(kind, metadata, before)
+
+
+def _is_version(stated: str) -> bool:
+    """Whether a text is a version of some object: a number of 64 bits that is not zero."""
+    return stated.isascii() and stated.isdigit() and 0 < int(stated[:30]) < 1 << 64
 
 
 def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
@@ -579,23 +593,6 @@ def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bo
         return stored
 
     return changed
-
-
-def _check_mark(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:
-    """That an object is being deleted is said by deletions alone; a write that leaves it out leaves it as it is."""
-    wrong = []
-    stated = metadata.get("deletionTimestamp")
-    if stated is not None and "deletionTimestamp" not in before:
-        wrong.append(("deletionTimestamp", stated))
-    grace = metadata.get("deletionGracePeriodSeconds")
-    if grace is not None and grace != before.get("deletionGracePeriodSeconds"):
-        wrong.append(("deletionGracePeriodSeconds", grace))
-    if wrong:
-        causes = [
-            FieldCause(f"metadata.{field}", f"Invalid value: {json.dumps(value)}: field is immutable")
-            for field, value in wrong
-        ]
-        raise invalid_object(kind.resource, before["name"], *causes)
 
 
 def _check_finalizers(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:

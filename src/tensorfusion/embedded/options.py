@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from tensorfusion.embedded.calls import DeleteOptions, Propagation
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.schema import FieldValidation
+from tensorfusion.embedded.selectors import parse_fields, parse_labels
 from tensorfusion.embedded.statuses import invalid, invalid_options
 from tensorfusion.embedded.store import ObjectKey
 from tensorfusion.embedded.targets import is_true
@@ -31,7 +32,6 @@ _DELETE_OPTIONS = (
 )
 _REVISION = re.compile(r"[0-9]{1,18}")
 _MOST_MANAGER = 128
-_NOT_BESIDE_CONTINUE = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
 _GO_ESCAPES = {chr(code): f"\\x{code:02x}" for code in (*range(32), 127)} | {
     letter: "\\" + name for letter, name in zip('\a\b\f\n\r\t\v"\\', 'abfnrtv"\\', strict=True)
 }
@@ -67,17 +67,22 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
     """Raises:
     BadRequest, Invalid: a parameter is malformed, or does not go with another.
     """
+    labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+    parse_labels(labels)
+    parse_fields(fields)
     stated = query.get("resourceVersion", "")
     match = query.get("resourceVersionMatch", "")
     initial = query.get("sendInitialEvents")
-    _check_match(stated, match, initial, watch=watch, continues=bool(query.get("continue")))
+    timeout = _number(query, "timeoutSeconds")
+    limit = _number(query, "limit") or 0
+    check = _watch_causes if watch else _list_causes
+    _refuse("ListOptions", check(stated, match, initial, continues=bool(query.get("continue"))))
     if query.get("continue") and stated not in ("", "0"):
         raise BadRequest("specifying resource version is not allowed when using continue")
-    timeout = _number(query, "timeoutSeconds")
     return ListOptions(
-        labels=query.get("labelSelector", ""),
-        fields=query.get("fieldSelector", ""),
-        limit=max(0, _number(query, "limit") or 0),
+        labels=labels,
+        fields=fields,
+        limit=max(0, limit),
         continue_=query.get("continue", ""),
         revision=parse_revision(stated),
         exact=match == "Exact",
@@ -87,49 +92,53 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
     )
 
 
-def _check_match(stated: str, match: str, initial: str | None, *, watch: bool, continues: bool) -> None:
-    def refuse(field: str, message: str, reason: str = "FieldValueForbidden") -> Exception:
-        return invalid_options("ListOptions", field, message, reason=reason)
-
-    if match not in ("", "Exact", "NotOlderThan"):
-        raise refuse(
-            "resourceVersionMatch",
-            f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
-            "FieldValueNotSupported",
-        )
-    if watch:
-        if initial is not None and match != "NotOlderThan":
-            raise invalid("ListOptions", "meta.k8s.io", "", causes=_not_streamable(match))
-        if continues and (initial is not None or stated in ("", "0")):
-            raise refuse("resourceVersionMatch", _NOT_BESIDE_CONTINUE)
-        if initial is None and match:
-            raise refuse(
-                "resourceVersionMatch",
-                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-        return
-    if initial is not None:
-        raise refuse("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list")
-    if match and not stated:
-        raise refuse(
-            "resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
-    if match and continues:
-        raise refuse("resourceVersionMatch", _NOT_BESIDE_CONTINUE)
-    if match == "Exact" and stated == "0":
-        raise refuse(
-            "resourceVersionMatch", 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        )
-
-
-def _not_streamable(match: str) -> list[FieldCause]:
-    """What is wrong with a match other than NotOlderThan beside initial events."""
-    why = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-    causes = [FieldCause("resourceVersionMatch", why, "FieldValueForbidden")]
+def _list_causes(stated: str, match: str, initial: str | None, *, continues: bool) -> Iterator[FieldCause]:
+    """What does not go together in a list."""
     if match:
-        why = f'Unsupported value: "{match}": supported values: "NotOlderThan"'
-        causes.append(FieldCause("resourceVersionMatch", why, "FieldValueNotSupported"))
-    return causes
+        if not stated:
+            yield _forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided")
+        if continues:
+            yield _forbidden_match("resourceVersionMatch is forbidden when continue is provided")
+        if match not in ("Exact", "NotOlderThan"):
+            yield _unsupported("resourceVersionMatch", f'"{match}"', '"Exact", "NotOlderThan", ""')
+        if match == "Exact" and stated == "0":
+            yield _forbidden_match('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    if initial is not None:
+        why = "Forbidden: sendInitialEvents is forbidden for list"
+        yield FieldCause("sendInitialEvents", why, "FieldValueForbidden")
+
+
+def _watch_causes(stated: str, match: str, initial: str | None, *, continues: bool) -> Iterator[FieldCause]:
+    """What does not go together in a watch. One that states nothing begins with initial events, as if it had."""
+    if initial is None and not match and stated in ("", "0"):
+        initial, match = "true", "NotOlderThan"
+    if initial is not None and match != "NotOlderThan":
+        yield _forbidden_match("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    if not match:
+        return
+    if initial is None:
+        yield _forbidden_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+    if match != "NotOlderThan":
+        yield _unsupported("resourceVersionMatch", f'"{match}"', '"NotOlderThan"')
+    if continues:
+        yield _forbidden_match("resourceVersionMatch is forbidden when continue is provided")
+
+
+def _forbidden_match(why: str) -> FieldCause:
+    return FieldCause("resourceVersionMatch", f"Forbidden: {why}", "FieldValueForbidden")
+
+
+def _unsupported(field: str, value: str, supported: str) -> FieldCause:
+    return FieldCause(field, f"Unsupported value: {value}: supported values: {supported}", "FieldValueNotSupported")
+
+
+def _refuse(kind: str, causes: Iterable[FieldCause]) -> None:
+    """Raises:
+    Invalid: there is a cause.
+    """
+    found = list(causes)
+    if found:
+        raise invalid(kind, "meta.k8s.io", "", causes=found)
 
 
 def parse_revision(stated: str) -> int | None:
@@ -165,22 +174,8 @@ def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
     Raises:
         Invalid: dryRun, fieldValidation or fieldManager has a value that is not one.
     """
-    dry_run = query.get("dryRun")
-    if dry_run not in (None, "All"):
-        raise invalid_options(kind, "dryRun", f'Unsupported value: ["{dry_run}"]: supported values: "All"')
-    stated = query.get("fieldValidation", "")
-    if stated not in ("", "Ignore", "Warn", "Strict"):
-        raise invalid_options(
-            kind,
-            "fieldValidation",
-            f'Unsupported value: "{stated}": supported values: "", "Ignore", "Strict", "Warn"',
-        )
-    manager = query.get("fieldManager", "")
-    problem = manager_problem(manager)
-    if problem is not None:
-        raise invalid_options(kind, "fieldManager", problem[0], reason=problem[1])
-    force = is_true(query["force"]) if "force" in query else None
-    return WriteOptions(dry_run == "All", FieldValidation(stated or "Warn"), manager, force)
+    _refuse(kind, _write_causes(query))
+    return _written(query)
 
 
 def shown_options(query: Mapping[str, str]) -> JsonObject:
@@ -210,22 +205,33 @@ def patch_options(query: Mapping[str, str], *, applies: bool) -> WriteOptions:
     Raises:
         Invalid: an option has a value that is not one, or does not go with this kind of patch.
     """
-    options = write_options(query, "PatchOptions")
-    if applies and not options.manager:
-        raise invalid_options(
-            "PatchOptions",
-            "fieldManager",
-            "Required value: is required for apply patch",
-            reason="FieldValueRequired",
-        )
-    if not applies and options.force is not None:
-        raise invalid_options(
-            "PatchOptions",
-            "force",
-            "Forbidden: may not be specified for non-apply patch",
-            reason="FieldValueForbidden",
-        )
-    return options
+    causes = [*_write_causes(query)]
+    if applies and not query.get("fieldManager"):
+        why = "Required value: is required for apply patch"
+        causes.insert(0, FieldCause("fieldManager", why, "FieldValueRequired"))
+    elif not applies and "force" in query:
+        why = "Forbidden: may not be specified for non-apply patch"
+        causes.insert(0, FieldCause("force", why, "FieldValueForbidden"))
+    _refuse("PatchOptions", causes)
+    return _written(query)
+
+
+def _write_causes(query: Mapping[str, str]) -> Iterator[FieldCause]:
+    problem = manager_problem(query.get("fieldManager", ""))
+    if problem is not None:
+        yield FieldCause("fieldManager", *problem)
+    dry_run = query.get("dryRun")
+    if dry_run not in (None, "All"):
+        yield _unsupported("dryRun", f'["{dry_run}"]', '"All"')
+    stated = query.get("fieldValidation", "")
+    if stated not in ("", "Ignore", "Warn", "Strict"):
+        yield _unsupported("fieldValidation", f'"{stated}"', '"", "Ignore", "Strict", "Warn"')
+
+
+def _written(query: Mapping[str, str]) -> WriteOptions:
+    force = is_true(query["force"]) if "force" in query else None
+    validation = FieldValidation(query.get("fieldValidation") or "Warn")
+    return WriteOptions(query.get("dryRun") == "All", validation, query.get("fieldManager", ""), force)
 
 
 def manager_problem(manager: str) -> tuple[str, str] | None:
@@ -317,7 +323,7 @@ _WORDS: dict[type, str] = {int: "a whole number", dict: "an object", str: "a str
 
 
 def _propagation(stated: str | None) -> Propagation | None:
-    if not stated:
+    if stated is None:
         return None
     try:
         return Propagation(stated)
@@ -329,8 +335,8 @@ def _propagation(stated: str | None) -> Propagation | None:
 
 
 def _number(query: Mapping[str, str], name: str) -> int | None:
-    stated = query.get(name, "")
-    if not stated:
+    stated = query.get(name)
+    if stated is None:
         return None
     if not _NUMBER.fullmatch(stated):
         raise BadRequest(f'{name}: strconv.ParseInt: parsing "{stated}": invalid syntax')

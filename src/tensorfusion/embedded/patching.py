@@ -10,7 +10,7 @@ from tensorfusion.embedded.operations import Patch
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.strategic import strategic_patch
-from tensorfusion.errors import BadRequest, UnsupportedMediaType
+from tensorfusion.errors import BadRequest, Invalid, UnsupportedMediaType
 
 
 class PatchType(StrEnum):
@@ -55,7 +55,8 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     shape = (schema or kind.schema).patch_shape
 
     def change(current: JsonObject) -> JsonObject:
-        return _object(strategic_patch(current, decode_json(body, ""), shape))
+        own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field, ""), str)}
+        return _object(strategic_patch(current, {**decode_json(body, ""), **own}, shape))
 
     return Patch(change, named, repeated, lambda: go_text(value))
 
@@ -66,7 +67,7 @@ def _json_patch(body: bytes) -> Patch:
     for number, operation in enumerate(operations):
         complaints += [f'unknown field "[{number}].{key}"' for key in sorted(operation) if key not in _OPERATION]
     return Patch(
-        lambda current: _object(json_patch(current, decode_json(body, ""))),
+        lambda current: _patched(json_patch(current, decode_json(body, ""))),
         True,
         tuple(f"json patch {complaint}" for complaint in complaints),
     )
@@ -83,6 +84,12 @@ def _patch_type(kind: Kind, content_type: str) -> PatchType:
         f"the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(served)}, {_APPLY}"
     )
+
+
+def _patched(value: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise Invalid("the server rejected our request due to an error in our request: no object is left")
+    return value
 
 
 def _object(value: object) -> JsonObject:

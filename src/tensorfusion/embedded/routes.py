@@ -36,6 +36,7 @@ from tensorfusion.embedded.patching import is_apply, parse_patch
 from tensorfusion.embedded.pod_streams import PodStreams, Said, StreamRequest
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
+from tensorfusion.embedded.schema.decode import compile_decoder
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
@@ -46,6 +47,7 @@ from tensorfusion.embedded.watch_events import Shapes
 from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import ApiError, BadRequest
 
+_DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 _WATCH_SECONDS = 2400.0
 _BOOKMARK_EVERY = 50.0
 _BODY_SECONDS = 60.0
@@ -105,6 +107,7 @@ class Routes:
         self._accounts = accounts
         self._clock = clock
         self._bookmark_every = bookmark_every
+        self._decode_deletion = compile_decoder(operations.kinds.facts.definitions, _DELETE_OPTIONS)
         self._shapes = Shapes(clock)
         self._streams = PodStreams(operations, node_socket, clock=clock)
         self._reads: dict[str, Callable[[Request, Kind], Answer]] = {
@@ -261,7 +264,13 @@ class Routes:
         body = await request.body()
         if not body.strip():
             return None
-        return await decode_body(body, request.content_type, wanted="DeleteOptions", repeated=[])
+        options = await decode_body(body, request.content_type, wanted="DeleteOptions", repeated=[])
+        named = options.get("kind") in (None, "", "DeleteOptions")
+        if not named or not isinstance(options.get("apiVersion") or "", str):
+            found = f"{options.get('kind')!r} of {options.get('apiVersion')!r}"
+            raise BadRequest(f"the body of a deletion: wanted DeleteOptions, found {found}")
+        self._decode_deletion(options, None, [])
+        return options
 
     # --- subresources ---
 

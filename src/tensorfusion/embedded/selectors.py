@@ -117,7 +117,9 @@ def parse_fields(text: str) -> tuple[tuple[str, str, bool], ...]:
         found = re.search(r"!=|==|=", part)
         if found is None:
             raise BadRequest(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append((part[: found.start()], _unescaped(part[found.end() :]), found.group() != "!="))
+        term = (part[: found.start()], _unescaped(part[found.end() :]), found.group() != "!=")
+        if term[:2] != ("", ""):
+            terms.append(term)
     return tuple(terms)
 
 

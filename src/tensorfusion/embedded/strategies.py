@@ -30,7 +30,7 @@ from tensorfusion.model.resources import (
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 NAMESPACE_FINALIZER = "kubernetes"
-_SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_SYSTEM_FIELDS = ("uid", "creationTimestamp", "generation")
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _STATUS_KEEPS_LABELS = frozenset({DEPLOYMENTS.id})
 _PHASE_TIME = "lastPhaseTransitionTime"
@@ -132,6 +132,7 @@ def carry(kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource
             metadata.pop(field, None)
     for field in ("managedFields", "selfLink"):
         metadata.pop(field, None)
+    _carry_mark(metadata, before)
     if subresource == "status":
         return _carry_status(kind, new, old, now)
     if kind.has_status:
@@ -147,6 +148,14 @@ def carry(kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource
     if kind.generation and _spec_of(kind, new) != _spec_of(kind, old):
         metadata["generation"] = before.get("generation", 0) + 1
     return new
+
+
+def _carry_mark(metadata: JsonObject, before: JsonObject) -> None:
+    """That an object is being deleted stays; what a writer says of it otherwise is refused by validation."""
+    if "deletionTimestamp" in before or metadata.get("deletionTimestamp") is None:
+        _copy(before, metadata, "deletionTimestamp")
+    if metadata.get("deletionGracePeriodSeconds") is None:
+        _copy(before, metadata, "deletionGracePeriodSeconds")
 
 
 def _carry_status(kind: Kind, new: JsonObject, old: JsonObject, now: Now) -> JsonObject:

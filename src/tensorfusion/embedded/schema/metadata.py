@@ -40,6 +40,9 @@ def check_metadata(metadata: Raw, rule: Rule, *, namespaced: bool, problems: lis
         problems.append(Problem((_AT, "namespace"), required(), REQUIRED))
     elif not namespaced and metadata.get("namespace"):
         problems.append(Problem((_AT, "namespace"), forbidden("not allowed on this type"), FORBIDDEN))
+    generation = metadata.get("generation")
+    if generation is not None and generation < 0:
+        complain(problems, (_AT, "generation"), generation, ["must be greater than or equal to 0"])
     labels = metadata.get("labels")
     if labels:
         check_labels(labels, (_AT, "labels"), problems)
