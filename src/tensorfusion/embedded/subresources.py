@@ -11,14 +11,7 @@ from typing import Any
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
-from tensorfusion.embedded.operations import (
-    Change,
-    Configuration,
-    Operations,
-    Patch,
-    check_place,
-    prepare_patched,
-)
+from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch, check_place, prepare_patched
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
