@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from tensorfusion.cel.calls import TOO_COSTLY, Frame, Step, spend
 from tensorfusion.cel.errors import CostExceeded, EvaluationError, NoSuchOverload
 from tensorfusion.cel.macros import ACCUMULATOR, UNUSED
-from tensorfusion.cel.syntax import Call, Comprehension, CreateList, Identifier, Literal, Node
-from tensorfusion.cel.values import Value, keys_of
+from tensorfusion.cel.syntax import Call, Comprehension, CreateList, Identifier, Node
+from tensorfusion.cel.texts import type_name
+from tensorfusion.cel.types import Type
+from tensorfusion.cel.values import NOTHING, Duration, Some, Timestamp, Uint, Value, keys_of, type_of_value
 
 if TYPE_CHECKING:
     from tensorfusion.cel.plan import Planner
@@ -20,8 +22,23 @@ UNSET = object()
 # What one round costs beside its predicate: the test whether to go on (of ``exists`` it negates first), and the name of
 # what was found so far.
 _ROUND = {"_&&_": (2, 1), "_||_": (3, 1)}
-_APPENDED = 12
-_NAMES = {int: "Int", float: "Double", bool: "Bool", str: "String", bytes: "Bytes", type(None): "Null"}
+_LIST_COST = 10
+_APPENDED = 2 + _LIST_COST
+# What errors call the types of values that are no lists.
+_NAMES = {
+    int: "types.Int",
+    Uint: "types.Uint",
+    float: "types.Double",
+    bool: "types.Bool",
+    str: "types.String",
+    bytes: "types.Bytes",
+    type(None): "types.Null",
+    Some: "*types.Optional",
+    type(NOTHING): "*types.Optional",
+    Type: "*types.Type",
+    Duration: "types.Duration",
+    Timestamp: "types.Timestamp",
+}
 
 
 def plan_loop(planner: "Planner", node: Comprehension) -> Step:
@@ -66,7 +83,7 @@ def _rounds(walked: Value, count: int) -> Iterable[Sequence[Value]]:
     if isinstance(walked, dict):
         keys = keys_of(walked)
         return zip(keys, walked.values(), strict=True) if count == 2 else ((key,) for key in keys)
-    name = f"types.{_NAMES.get(type(walked), type(walked).__name__)}"
+    name = _NAMES.get(type(walked)) or f"cel.{type_name(type_of_value(walked)).rpartition('.')[2]}"
     if count == 2:
         raise EvaluationError(f"unsupported comprehension range type: {name}")
     raise EvaluationError(f"got '{name}', expected iterable type")
@@ -130,7 +147,7 @@ def _appending(planner: "Planner", node: Comprehension, walked: Step, places: Se
     if not (isinstance(added, CreateList) and len(added.elements) == 1):
         return None
     element = planner.plan(added.elements[0])
-    cost = _APPENDED - (10 if isinstance(added.elements[0], Literal) else 0)
+    cost = _APPENDED - (_LIST_COST if planner.is_constant(element) else 0)
 
     def collect(frame: Frame) -> list[Value]:
         found: list[Value] = []

@@ -155,13 +155,15 @@ def _optional_map(macro: str, *, flat: bool) -> Expand:
     return expand
 
 
+_NOT_SORTED = "sortBy can only be applied to a list, identifier, comprehension, call or select expression"
+
+
 def _sort_by(at: int, target: Node | None, arguments: Sequence[Node]) -> Node | None:
     if target is None:
         return None
-    argument = arguments[0]
-    name = _variable(
-        argument, "sortBy can only be applied to a list, identifier, comprehension, call or select expression"
-    )
+    if isinstance(target, Literal | CreateMap):
+        raise SyntaxProblem(_NOT_SORTED, target.at)
+    name = _variable(arguments[0], _NOT_SORTED)
     items = Identifier(at, _SORTED_INPUT)
     keys = _map(_Loop(at, items, name, ""), [arguments[1]])
     return bound(at, _SORTED_INPUT, target, Call(at, SORT_BY_KEYS, items, [keys]))

@@ -27,11 +27,16 @@ _ADDED = frozenset({int, Uint, float, str, bytes, list, Duration, Timestamp})
 _SUBTRACTED = frozenset({int, Uint, float, Duration, Timestamp})
 _NUMBERS = frozenset({int, Uint, float})
 _WHOLE = frozenset({int, Uint})
+# Types that answer for operators which they do not have.
+_ANSWERING = frozenset({str, Duration, Timestamp})
+_NEGATED = frozenset({bool, int, float, str, Duration, Timestamp})
 
 
 def _unmatched(name: str, value: Value, kinds: frozenset[type]) -> EvaluationError:
     """The error for an operator whose first operand has it for other second operands, or not at all."""
-    return NoSuchOverload() if type(value) in kinds else EvaluationError(f"no such overload: {name}")
+    kind = list if isinstance(value, list) else type(value)
+    unnamed = kind in kinds or kind in _ANSWERING
+    return NoSuchOverload() if unnamed else EvaluationError(f"no such overload: {name}")
 
 
 def whole(value: int) -> int:
@@ -140,7 +145,7 @@ def negate(value: Value) -> Value:
         return -value
     if type(value) is Duration:
         return duration_of(-value.nanoseconds)
-    raise NoSuchOverload
+    raise _unmatched("-_", value, _NEGATED)
 
 
 def invert(value: Value) -> bool:

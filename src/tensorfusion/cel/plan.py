@@ -96,6 +96,11 @@ class Planner:
     def leave(self) -> None:
         self._scopes.pop()
 
+    @staticmethod
+    def is_constant(step: Step) -> bool:
+        """Whether a step is one value, whatever the variables are."""
+        return is_constant(step)
+
     def literal(self, node: Literal) -> Step:
         return constant(node.value)
 
@@ -274,6 +279,8 @@ class Planner:
         if not is_constant(items) or not isinstance(node.arguments[1], CreateList):
             return None
         found = items([0])
+        if not found:
+            return constant(False)
         if any(one is None or isinstance(one, list | dict) for one in found):
             return None
         return lambda frame: contains(found, wanted(frame))
@@ -315,7 +322,12 @@ class Planner:
                 raise failed from None
             if found is settled:
                 return settled
-            other = right(frame)
+            try:
+                other = right(frame)
+            except EvaluationError:
+                if type(found) is bool:
+                    raise
+                raise NoSuchOverload from None
             if other is settled or (type(found) is bool and type(other) is bool):
                 return other
             raise NoSuchOverload
@@ -341,7 +353,10 @@ class Planner:
         return read
 
     def alternative(self, node: Call) -> Step:
-        """``or`` and ``orValue`` of optionals: the second argument is needed only where the first has no value."""
+        """``or`` and ``orValue`` of optionals: the second argument is needed only where the first has no value.
+
+        What is no optional at all is passed on.
+        """
         target, other = (self.plan(one) for one in (node.target, *node.arguments) if one is not None)
         unwrap = node.function == "orValue"
 
@@ -349,9 +364,7 @@ class Planner:
             found = target(frame)
             if type(found) is Some:
                 return found.value if unwrap else found
-            if found is not NOTHING:
-                raise NoSuchOverload
-            return other(frame)
+            return other(frame) if found is NOTHING else found
 
         return choose
 

@@ -11,6 +11,7 @@ from tensorfusion.cel.types import DYN, Kind, Type
 Bindings = dict[Type, Type]
 
 _COMPOUND = frozenset({Kind.LIST, Kind.MAP, Kind.OPAQUE})
+_OPEN = frozenset({Kind.DYN, Kind.PARAMETER})
 _NULLABLE = frozenset({Kind.OPAQUE, Kind.OBJECT, Kind.TIMESTAMP, Kind.DURATION, Kind.NULL})
 
 
@@ -92,9 +93,9 @@ def _occurs(bindings: Bindings, parameter: Type, within: Type) -> bool:
 
 
 def _no_more_specific(one: Type, other: Type) -> bool:
-    if one.is_dynamic or one.kind is Kind.PARAMETER:
+    if one.kind in _OPEN:
         return True
-    if other.is_dynamic or other.kind is Kind.PARAMETER:
+    if other.kind in _OPEN:
         return False
     if one.kind is not other.kind:
         return False

@@ -75,6 +75,8 @@ def _distinct(items: _List) -> list[Value]:
 
 
 def _sort(items: _List) -> list[Value]:
+    if not isinstance(items, list):
+        raise EvaluationError("no such overload: sort")
     return _sort_by(items, items)
 
 
