@@ -6,15 +6,19 @@ Source: apiextensions-apiserver pkg/apis/apiextensions/validation, texts seen th
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tensorfusion.cel import NEW, STORED, Dialect
+from tensorfusion.cel import NEW, STORED, Dialect, Program
 from tensorfusion.embedded.schema.path import Member, Path, Problem, text_of
-from tensorfusion.embedded.schema.rule_compiler import OLD, RULES, RuleCompiler, check_texts
+from tensorfusion.embedded.schema.rule_compiler import OLD, RULES, RuleCompiler, check_texts, shown_rule
 from tensorfusion.embedded.schema.rule_costs import RuleCosts, copies_below, for_all
-from tensorfusion.embedded.schema.sizes import sized
+from tensorfusion.embedded.schema.sizes import Place, sized
 from tensorfusion.embedded.schema.words import complain
 from tensorfusion.model.meta import Raw
 
 _INTERNAL = "InternalError"
+_NO_TYPE = (
+    "Internal error: internal error: failed to construct type information for x-kubernetes-validations rules: "
+    "unable to convert structural schema to CEL declarations"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +109,34 @@ class _Check:
             check_texts(entry, schema, (at, index), self.texts)
         if not entries or not self._compiles or len(self.texts) > before:
             return
-        compiler, size = (
-            RuleCompiler(schema, whole_object=site.whole_object),
-            sized(schema, whole_object=site.whole_object),
-        )
+        size = sized(schema, whole_object=site.whole_object)
         if size is None:
-            text = (
-                "Internal error: internal error: failed to construct type information for x-kubernetes-validations "
-                "rules: unable to convert structural schema to CEL declarations"
-            )
-            self.found.append(Problem(at, text, _INTERNAL))
+            self.found.append(Problem(at, _NO_TYPE, _INTERNAL))
             return
+        compiler = RuleCompiler(schema, whole_object=site.whole_object)
         copies = size.most_copies if site.copies is None else site.copies
         for index, entry in enumerate(entries):
             here: Path = (at, index)
-            program = compiler.program(entry, "rule", self._dialect("rule", entry), here, self.found)
+            program = self._compiled(compiler, "rule", entry, here)
             if program is not None:
                 cost = for_all(program.estimated(size.size).most, copies)
                 self.costs.add("rule", cost, (here, "rule"), self.found)
                 if entry.get("messageExpression"):
-                    dialect = self._dialect("messageExpression", entry)
-                    message = compiler.program(entry, "messageExpression", dialect, here, self.found)
-                    if message is not None:
-                        cost = message.estimated(size.size).most
-                        self.costs.add("messageExpression", cost, (here, "messageExpression"), self.found)
+                    self._message(compiler, entry, here, size)
             self._check_old(entry, program is not None and OLD in program.variables, here, site)
+
+    def _message(self, compiler: RuleCompiler, entry: Raw, here: Path, size: Place) -> None:
+        name = "messageExpression"
+        message = self._compiled(compiler, name, entry, here)
+        if message is not None:
+            self.costs.add(name, message.estimated(size.size).most, (here, name), self.found)
+
+    def _compiled(self, compiler: RuleCompiler, name: str, entry: Raw, here: Path) -> Program | None:
+        found = compiler.program(entry, name, self._dialect(name, entry))
+        if isinstance(found, Program):
+            return found
+        self.found.append(Problem((here, name), f"Invalid value: {shown_rule(entry)}: {found}"))
+        return None
 
     def _dialect(self, name: str, entry: Raw) -> Dialect:
         known = self._known.rules if name == "rule" else self._known.messages

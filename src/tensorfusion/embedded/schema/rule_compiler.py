@@ -40,7 +40,8 @@ _WANTED: Mapping[str, tuple[Type, str]] = {
 class Rule:
     """One entry of ``x-kubernetes-validations``."""
 
-    program: Program
+    # Or why it has none.
+    program: Program | str
     source: str
     message: str
     message_program: Program | None
@@ -50,7 +51,7 @@ class Rule:
 
     @property
     def transition(self) -> bool:
-        return OLD in self.program.variables
+        return isinstance(self.program, Program) and OLD in self.program.variables
 
 
 class RuleCompiler:
@@ -60,46 +61,34 @@ class RuleCompiler:
         self._schema = schema
         self._self = declared(schema, "selfType", whole_object=whole_object)
 
-    @property
-    def has_type(self) -> bool:
-        """Whether the place has a type that rules can use."""
-        return self._self is not None
-
-    def rule(self, raw: Raw, dialect: Dialect) -> Rule | None:
-        """A rule in use; None if it does not compile."""
-        program = self.program(raw, "rule", dialect, None, [])
-        if program is None:
-            return None
-        has_message = bool(raw.get("messageExpression"))
+    def rule(self, raw: Raw, dialect: Dialect) -> Rule:
+        """A rule in use."""
+        program = self.program(raw, "rule", dialect)
+        message = self.program(raw, "messageExpression", dialect) if raw.get("messageExpression") else None
         return Rule(
             program,
             raw["rule"].strip(),
             (raw.get("message") or "").strip(),
-            self.program(raw, "messageExpression", dialect, None, []) if has_message else None,
+            message if isinstance(message, Program) else None,
             raw.get("reason") or INVALID,
             _field_path(raw.get("fieldPath") or "", self._schema) or (),
             optional_old=bool(raw.get("optionalOldSelf")),
         )
 
-    def program(self, raw: Raw, name: str, dialect: Dialect, here: Path, problems: list[Problem]) -> Program | None:
-        """The expression of that name in an entry. What is wrong with it is added to ``problems``."""
+    def program(self, raw: Raw, name: str, dialect: Dialect) -> Program | str:
+        """The expression of that name in an entry, or what is wrong with it."""
         if self._self is None:
-            return None
+            return "failed to convert to declType for CEL validation rules"
         wanted, complaint = _WANTED[name]
         old = optional_of(self._self) if raw.get("optionalOldSelf") else self._self
         try:
             program = Environment({"self": self._self, OLD: old}, dialect=dialect).compile(raw[name])
-            if program.type == wanted:
-                return program
         except CompileError as error:
-            complaint = str(error)
-            if name != "rule":
-                complaint = f"{name} {complaint.removeprefix('program ')}"
-        problems.append(Problem((here, name), f"Invalid value: {_shown(raw)}: {complaint}"))
-        return None
+            return str(error) if name == "rule" else f"{name} {str(error).removeprefix('program ')}"
+        return program if program.type == wanted else complaint
 
 
-def _shown(raw: Raw) -> str:
+def shown_rule(raw: Raw) -> str:
     """A rule as error texts show it: JSON with the escapes of a web page."""
     fields = {
         "Rule": raw.get("rule") or "",

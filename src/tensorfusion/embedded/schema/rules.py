@@ -112,25 +112,21 @@ class RuleNode:
 MISSING = _MISSING
 
 
-def compile_rules(schema: Raw) -> RuleNode | None:
-    """The rules of an object's schema, None when it has none. The definition must have been checked."""
-    return _compile_node(schema, whole_object=True)
-
-
-def _compile_node(schema: Raw, *, whole_object: bool = False) -> RuleNode | None:
+def compile_rules(schema: Raw, *, whole_object: bool = False) -> RuleNode | None:
+    """The rules of a schema, None when it has none."""
     whole_object = whole_object or bool(schema.get("x-kubernetes-embedded-resource"))
     rules: list[Rule] = []
     if schema.get(RULES):
         compiler = RuleCompiler(schema, whole_object=whole_object)
-        rules = [rule for raw in schema[RULES] if (rule := compiler.rule(raw, STORED)) is not None]
+        rules = [compiler.rule(raw, STORED) for raw in schema[RULES] if (raw.get("rule") or "").strip()]
     properties: dict[str, RuleNode] = {}
     for name, inner in schema.get("properties", {}).items():
-        node = _compile_node(inner)
+        node = compile_rules(inner)
         if node is not None:
             properties[name] = node
     items, additional = schema.get("items"), schema.get("additionalProperties")
-    item_node = _compile_node(items) if isinstance(items, dict) else None
-    member_node = _compile_node(additional) if isinstance(additional, dict) else None
+    item_node = compile_rules(items) if isinstance(items, dict) else None
+    member_node = compile_rules(additional) if isinstance(additional, dict) else None
     if not (rules or properties or item_node or member_node):
         return None
     keys: Sequence[str] = ()
@@ -143,6 +139,9 @@ def _compile_node(schema: Raw, *, whole_object: bool = False) -> RuleNode | None
 def _evaluate(rule: Rule, value: Any, old: Any, place: tuple[Any, Path], evaluation: Evaluation) -> None:
     plain, path = place
     kind = json_type(plain)
+    if isinstance(rule.program, str):
+        evaluation.problems.append(Problem(path, f'Invalid value: "{kind}": rule compile error: {rule.program}'))
+        return
     before = None if old is _MISSING else old
     if rule.optional_old:
         before = NOTHING if old is _MISSING else Some(old)

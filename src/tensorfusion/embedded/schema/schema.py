@@ -198,7 +198,7 @@ class CustomSchema:
         self._check = compile_constraints(inner)
         status = schema.get("properties", {}).get("status")
         self._check_status = compile_constraints(status) if status is not None else None
-        self._rules = compile_rules(schema)
+        self._rules = compile_rules(schema, whole_object=True)
 
     def prepare(
         self,

@@ -11,6 +11,7 @@ from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import fresh
 from tensorfusion.embedded.schema.definition_rules import NEW_DEFINITION, Known, check_rules
 from tensorfusion.embedded.schema.path import Member, Path, Problem, text_of
+from tensorfusion.embedded.schema.rules import MISSING, Evaluation, compile_rules
 from tensorfusion.embedded.schema.structural import compile_structural
 from tensorfusion.embedded.schema.words import (
     FORBIDDEN,
@@ -240,15 +241,14 @@ def _check_map_keys(schema: Raw, items: Raw, path: Path, problems: list[Problem]
 
 
 def _check_defaults(schema: Raw, path: Path, problems: list[Problem]) -> None:
-    """Defaults must be values that the schema itself takes."""
+    """Defaults must be values that the schema itself takes. Those of free members are not looked at."""
     if schema.get("default") is not None:
         _check_default(schema, (path, "default"), problems)
     at: Path = (path, "properties")
     for name, inner in (schema.get("properties") or {}).items():
         _check_defaults(inner, (at, Member(name)), problems)
-    for keyword in ("items", "additionalProperties"):
-        if isinstance(schema.get(keyword), dict):
-            _check_defaults(schema[keyword], (path, keyword), problems)
+    if isinstance(schema.get("items"), dict):
+        _check_defaults(schema["items"], (path, "items"), problems)
 
 
 def _check_default(schema: Raw, path: Path, problems: list[Problem]) -> None:
@@ -266,6 +266,21 @@ def _check_default(schema: Raw, path: Path, problems: list[Problem]) -> None:
     for problem in found:
         where = f"{text_of(path)}.{text_of(problem.path)}" if problem.path is not None else text_of(path)
         problems.append(Problem(path, problem.message or shown(default), problem.reason, field=where))
+    if not found:
+        problems += _broken_rules(schema, default, path)
+
+
+def _broken_rules(schema: Raw, default: Any, path: Path) -> list[Problem]:
+    """The rules that a default breaks when it replaces itself, or else when it is new."""
+    rules = compile_rules(schema)
+    if rules is None:
+        return []
+    for old in (default, MISSING):
+        evaluation = Evaluation()
+        rules.check(default, old, path, evaluation)
+        if evaluation.problems:
+            return evaluation.problems
+    return []
 
 
 def _as_is(value: Any, path: Path, unknown: list[str]) -> Any:
