@@ -190,8 +190,6 @@ class Subscribers:
             chain.last.following = chain.last = self._batch(batch)
             for follower in chain.followers:
                 follower.wake()
-        self._events += len(events)
-        self._bytes += weight
         events_seen, bytes_seen = self._looked_at
         if (
             self._events - events_seen > self._most_events // _LOOKS
@@ -199,6 +197,8 @@ class Subscribers:
         ):
             self._looked_at = (self._events, self._bytes)
             self._drop_slow()
+        self._events += len(events)
+        self._bytes += weight
 
     def _batch(self, events: Sequence[StoreEvent]) -> Batch:
         return Batch(events, events_before=self._events, bytes_before=self._bytes)
@@ -221,7 +221,7 @@ class Subscribers:
         return max((self._events - batch.events_before for batch in behind if batch is not None), default=0)
 
     def _drop_slow(self) -> None:
-        """Close those who are too far behind."""
+        """Close those who are too far behind; the commit of the moment does not count, however large it is."""
         slow: list[tuple[Subscription, str]] = []
         for chain in self._chains.values():
             for follower in chain.followers:

@@ -41,14 +41,18 @@ class World:
     most: int
     revision: int = 0
     followers: list[Follower] = field(default_factory=list)
+    starts: dict[int, int] = field(default_factory=dict)
+    """The first revision of each revision's commit."""
 
     def __post_init__(self) -> None:
         self.subscribers = Subscribers(events=self.most, bytes=1 << 30, revision=lambda: self.revision)
 
     def commit(self, places: list[tuple[str, str]]) -> None:
         events = []
+        start = self.revision + 1
         for resource, namespace in places:
             self.revision += 1
+            self.starts[self.revision] = start
             key = ObjectKey(resource, namespace, f"o{self.revision}")
             record = Record(key, self.revision, "u", b"{}", {}, {}, ())
             events.append(StoreEvent(EventKind.ADDED, record, None))
@@ -56,7 +60,7 @@ class World:
                 if follower.covers(resource, namespace):
                     follower.expected.append(self.revision)
         self.subscribers.tell(events, WEIGHT * len(events))
-        assert self.subscribers.lag() <= self.most + self.most // 16
+        assert self.subscribers.lag() <= self.most + self.most // 16 + 1 + len(events)
 
     def open(self, scope: tuple[str, str]) -> None:
         self.followers.append(Follower(scope, self.subscribers.follow(scope, ())))
@@ -69,8 +73,8 @@ class World:
         try:
             batch = await follower.subscription.next()
         except Gone:
-            unseen = follower.expected[len(follower.seen)]
-            assert self.revision - unseen >= self.most - 1, "closed without having been that far behind"
+            unseen = self.starts[follower.expected[len(follower.seen)]]
+            assert self.starts[self.revision] - unseen > self.most, "closed without having been that far behind"
             self.followers.remove(follower)
             return
         follower.seen += [event.revision for event in batch]

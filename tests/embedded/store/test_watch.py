@@ -149,12 +149,19 @@ async def test_a_watcher_that_keeps_too_many_bytes_alive_is_closed(path: Path) -
             await slow.next()
 
 
+async def test_a_commit_that_is_larger_than_the_bound_closes_nobody(path: Path) -> None:
+    async with Store.open(path, history=HistoryLimits(subscriber_events=4, subscriber_bytes=1_000)) as store:
+        watch = store.watch("pods", since=1)
+        await asyncio.gather(*(write(store, pod(f"p{number}"), "x" * 1_000) for number in range(20)))
+        assert len(await watch.next()) == 20
+
+
 async def test_what_others_do_counts_for_a_watcher_that_does_not_read_its_own(path: Path) -> None:
     async with Store.open(path, history=HistoryLimits(subscriber_events=4)) as store:
         slow, idle = store.watch("pods", since=1), store.watch("pods", namespace="empty", since=1)
         await write(store, pod("a"))
         assert store.lag == 1
-        for number in range(4):
+        for number in range(5):
             await write(store, ObjectKey("nodes", "", f"n{number}"))
         with pytest.raises(Gone):
             await slow.next()
