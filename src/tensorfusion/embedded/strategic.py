@@ -54,17 +54,14 @@ def strategic_patch(target: Any, patch: Any, shape: PatchShape | None) -> Any:
     return _merge_map(target, patch, shape, path="")
 
 
-def _merge_map(target: Any, patch: dict[str, Any], shape: PatchShape | None, *, path: str) -> Any:
+def _merge_map(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape | None, *, path: str) -> Any:
     directive = patch.get(_DIRECTIVE)
     if directive is not None:
         if directive == "replace":
-            return _plain({key: value for key, value in patch.items() if key != _DIRECTIVE})
+            return {key: value for key, value in patch.items() if key != _DIRECTIVE}
         if directive == "delete":
             return {}
-        if directive != "merge":
-            raise BadRequest(f"unknown patch type: {directive} at {path or '/'}: wanted replace, delete or merge")
-    if not isinstance(target, dict):
-        return _plain(patch)
+        raise BadRequest(f"unknown patch type: {directive} at {path or '/'}: wanted replace or delete")
     _retain_keys(target, patch, path=path)
     ordered = _set_orders(target, patch, shape, path=path)
     for key, value in patch.items():
@@ -72,22 +69,23 @@ def _merge_map(target: Any, patch: dict[str, Any], shape: PatchShape | None, *, 
             continue
         if key.startswith(_REMOVE):
             _remove_plain(target, key.removeprefix(_REMOVE), value, path=path)
-        elif value is None:
+        elif value is None or (
+            isinstance(value, dict) and _DIRECTIVE in value and not isinstance(target.get(key), dict)
+        ):
             target.pop(key, None)
-        elif key not in target or target[key] is None:
-            target[key] = _plain(value)
         else:
-            target[key] = _merge_value(target[key], value, shape.child(key) if shape else None, path=f"{path}/{key}")
+            of_key = shape.child(key) if shape else None
+            target[key] = _merge_value(target.get(key), value, of_key, path=f"{path}/{key}")
     return target
 
 
 def _merge_value(target: Any, value: Any, shape: PatchShape | None, *, path: str) -> Any:
     strategies = shape.strategies if shape else frozenset[str]()
     if isinstance(target, dict) and isinstance(value, dict):
-        return _plain(value) if "replace" in strategies else _merge_map(target, value, shape, path=path)
+        return value if "replace" in strategies else _merge_map(target, value, shape, path=path)
     if isinstance(target, list) and isinstance(value, list):
-        return _merge_list(target, value, shape, path=path) if shape and "merge" in strategies else _plain(value)
-    return _plain(value)
+        return _merge_list(target, value, shape, path=path) if shape and "merge" in strategies else value
+    return _taken(value)
 
 
 def _retain_keys(target: dict[str, Any], patch: dict[str, Any], *, path: str) -> None:
@@ -126,7 +124,7 @@ def _set_orders(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape
             _check_order(change, order, of_list.merge_key, path=f"{path}/{directive}")
         if not isinstance(before, list):
             if isinstance(change, list):
-                target[name] = _in_order(_plain(change), order, [], key=of_list.merge_key, path=f"{path}/{name}")
+                target[name] = _in_order(_taken(change), order, [], key=of_list.merge_key, path=f"{path}/{name}")
             continue
         server_order = list(before)
         merged = _merge_list(before, change, of_list, path=f"{path}/{name}") if isinstance(change, list) else before
@@ -167,7 +165,7 @@ def _merge_list(target: list[Any], patch: list[Any], shape: PatchShape, *, path:
             merged[places[value]] = _merge_map(merged[places[value]], change, shape.items, path=f"{path}/{value}")
         else:
             places[value] = len(merged)
-            merged.append(_plain(change))
+            merged.append(change)
     return _in_order(merged, changes, kept, key=key, path=path)
 
 
@@ -191,7 +189,7 @@ def _special_items(
             case other:
                 raise BadRequest(f"unknown patch type: {other} at {path}: wanted delete or replace")
     if replace:
-        return [_plain(item) for item in changes], None
+        return list(changes), None
     return [item for item in target if _key_of(item, key, path=path) not in gone], changes
 
 
@@ -243,18 +241,15 @@ def _key_of(item: Any, key: str, *, path: str) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """A part of a patch as a value: without directives and nulls."""
+def _taken(value: Any) -> Any:
+    """What is taken of a patch where there is nothing to merge it with: fields that are null are nothing, and so are
+    objects that say how they are to be merged. Other directives stay: they are fields that nobody knows."""
     if isinstance(value, dict):
         return {
-            key: _plain(item)
+            key: _taken(item)
             for key, item in value.items()
-            if item is not None and key not in (_DIRECTIVE, _RETAIN) and not key.startswith((_ORDER, _REMOVE))
+            if item is not None and not (isinstance(item, dict) and _DIRECTIVE in item)
         }
     if isinstance(value, list):
-        return [
-            _plain(item)
-            for item in value
-            if not (isinstance(item, dict) and item.get(_DIRECTIVE) in ("delete", "replace"))
-        ]
+        return [_taken(item) for item in value if not (isinstance(item, dict) and _DIRECTIVE in item)]
     return value

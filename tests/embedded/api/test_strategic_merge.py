@@ -107,13 +107,16 @@ def test_order_without_content_only_reorders() -> None:
     assert names(strategic_patch(target, patch, POD)) == ["b", "a"]
 
 
-def test_directives_never_become_part_of_an_object() -> None:
+def test_where_there_is_nothing_to_merge_with_only_patch_directives_and_nulls_are_dropped() -> None:
     patched = strategic_patch(
         {},
-        {"nested": {"$retainKeys": ["a"], "a": 1, "b": None}, "containers": [{"name": "a", "$patch": "delete"}]},
+        {
+            "nested": {"$retainKeys": ["a"], "a": 1, "b": None, "c": {"$patch": "replace", "d": 1}},
+            "containers": [{"name": "a", "$patch": "delete"}],
+        },
         POD,
     )
-    assert patched == {"nested": {"a": 1}, "containers": []}
+    assert patched == {"nested": {"$retainKeys": ["a"], "a": 1}, "containers": []}
 
 
 @pytest.mark.parametrize(

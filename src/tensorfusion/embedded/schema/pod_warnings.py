@@ -8,6 +8,7 @@ Source: pod warnings of Kubernetes 1.34, by behaviour.
 from collections.abc import Iterator
 from typing import Any
 
+from tensorfusion.embedded.schema.addresses import canonical_address
 from tensorfusion.embedded.schema.names import label
 from tensorfusion.model.meta import Raw
 
@@ -97,6 +98,8 @@ def _about_spec(spec: Raw, path: str) -> Iterator[str]:
             yield f"{path}.volumes[{number}].{_SPELLINGS.get(kind, kind)}: {_VOLUMES[kind]}"
     if "imagePullSecrets" in spec:
         yield from _about_secrets([item.get("name", "") for item in spec["imagePullSecrets"]], path)
+    if "hostAliases" in spec:
+        yield from _about_addresses([item.get("ip", "") for item in spec["hostAliases"]], f"{path}.hostAliases")
     ports: dict[tuple[int, str], list[tuple[str, Raw]]] = {}
     for field in ("initContainers", "containers"):
         for number, container in enumerate(spec.get(field) or ()):
@@ -146,6 +149,16 @@ def _about_secrets(names: list[str], path: str) -> Iterator[str]:
     for number, name in enumerate(names):
         if not name:
             yield f'{path}.imagePullSecrets[{number}].name: invalid empty name ""'
+
+
+def _about_addresses(addresses: list[str], path: str) -> Iterator[str]:
+    for number, address in enumerate(addresses):
+        if address in addresses[:number]:
+            yield f'{path}[{number}].ip: duplicate ip "{address}"'
+        better = canonical_address(address)
+        if better is not None and better != address:
+            why = f'non-standard IP address "{address}" will be considered invalid in a future Kubernetes release'
+            yield f'{path}[{number}].ip: {why}: use "{better}"'
 
 
 def _about_container(container: Raw, path: str) -> Iterator[str]:

@@ -40,6 +40,7 @@ def check_volumes(volumes: Sequence[Raw], path: Path, problems: list[Problem]) -
 
 def check_containers(spec: Raw, volumes: frozenset[str], path: Path, problems: list[Problem]) -> None:
     names: set[str] = set()
+    host_ports: set[str] = set()
     for at, container, init in containers_of(spec, path):
         name = container.get("name", "")
         if name in names and name:
@@ -51,6 +52,8 @@ def check_containers(spec: Raw, volumes: frozenset[str], path: Path, problems: l
         _check_environment(container.get("env") or (), (at, "env"), problems)
         _check_mounts(container.get("volumeMounts") or (), volumes, (at, "volumeMounts"), problems)
         _check_ports(container.get("ports") or (), (at, "ports"), problems, host_network=bool(spec.get("hostNetwork")))
+        if container.get("ports"):
+            _check_host_ports(container["ports"], set() if init else host_ports, (at, "ports"), problems)
         _check_probes(container, at, problems, init=init and container.get("restartPolicy") != "Always")
         check_resources(container.get("resources"), (at, "resources"), problems)
 
@@ -107,6 +110,17 @@ def _check_ports(ports: Sequence[Raw], path: Path, problems: list[Problem], *, h
         if host_network and host_port and host_port != port.get("containerPort"):
             text = "must match `containerPort` when `hostNetwork` is true"
             problems.append(Problem(((path, index), "hostPort"), invalid_value(host_port, text)))
+
+
+def _check_host_ports(ports: Sequence[Raw], taken: set[str], path: Path, problems: list[Problem]) -> None:
+    """A port of the node is given once; ``taken`` are those of the pod's containers before."""
+    for index, port in enumerate(ports):
+        if not port.get("hostPort"):
+            continue
+        wanted = f"{port.get('protocol', 'TCP')}/{port.get('hostIP', '')}/{port['hostPort']}"
+        if wanted in taken:
+            problems.append(Problem(((path, index), "hostPort"), duplicate(wanted), DUPLICATE))
+        taken.add(wanted)
 
 
 def port_name(name: str) -> list[str]:

@@ -6,10 +6,12 @@ Source: kubernetes pkg/apis/core/validation, texts seen through a real server.
 from collections.abc import Sequence
 from typing import Any
 
+from tensorfusion.embedded.schema.addresses import canonical_address
 from tensorfusion.embedded.schema.builtin.containers import check_containers, check_volumes, containers_of
 from tensorfusion.embedded.schema.builtin.resources import check_resources
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, check_node_selector_term
 from tensorfusion.embedded.schema.metadata import check_labels
+from tensorfusion.embedded.schema.names import subdomain
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -19,6 +21,7 @@ from tensorfusion.embedded.schema.words import (
     complain,
     duplicate,
     forbidden,
+    invalid_value,
     required,
     unsupported,
 )
@@ -76,9 +79,15 @@ def check_pod_spec(spec: Raw, path: Path, problems: list[Problem]) -> None:
         if spec.get("nodeName"):
             text = forbidden("cannot be set until all schedulingGates have been cleared")
             problems.append(Problem((path, "nodeName"), text, FORBIDDEN))
-    for index, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
-        at: Path = ((path, "topologySpreadConstraints"), index)
-        check_label_selector(constraint.get("labelSelector"), (at, "labelSelector"), problems)
+    if spec.get("topologySpreadConstraints"):
+        _check_spread(spec["topologySpreadConstraints"], (path, "topologySpreadConstraints"), problems)
+    for index, alias in enumerate(spec.get("hostAliases") or ()):
+        at: Path = ((path, "hostAliases"), index)
+        if canonical_address(alias.get("ip", "")) is None:
+            why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            problems.append(Problem((at, "ip"), invalid_value(alias.get("ip", ""), why)))
+        for number, name in enumerate(alias.get("hostnames") or ()):
+            complain(problems, ((at, "hostnames"), number), name, subdomain(name))
 
 
 def qos_class(spec: Raw) -> str:
@@ -99,6 +108,20 @@ def qos_class(spec: Raw) -> str:
     if not requests:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _check_spread(constraints: Sequence[Raw], path: Path, problems: list[Problem]) -> None:
+    pairs = [(item.get("topologyKey", ""), item.get("whenUnsatisfiable", "")) for item in constraints]
+    for index, constraint in enumerate(constraints):
+        if "maxSkew" not in constraint:
+            problems.append(Problem(((path, index), "maxSkew"), invalid_value(0, "must be greater than zero")))
+        if not pairs[index][1]:
+            text = unsupported("", ("DoNotSchedule", "ScheduleAnyway"))
+            problems.append(Problem(((path, index), "whenUnsatisfiable"), text, NOT_SUPPORTED))
+        check_label_selector(constraint.get("labelSelector"), ((path, index), "labelSelector"), problems)
+        if pairs[index] in pairs[index + 1 :]:
+            found = duplicate(f"{{{', '.join(pairs[index])}}}")
+            problems.append(Problem(((path, index), "{topologyKey, whenUnsatisfiable}"), found, DUPLICATE))
 
 
 def _positive(amount: Any) -> bool:
@@ -132,16 +155,24 @@ def _check_affinity(affinity: Raw, path: Path, problems: list[Problem]) -> None:
     for index, term in enumerate((nodes.get(_ALWAYS) or {}).get("nodeSelectorTerms") or ()):
         check_node_selector_term(term, (at_terms, index), problems)
     for index, preferred in enumerate(nodes.get(_SOMETIMES) or ()):
-        at: Path = (((at_nodes, _SOMETIMES), index), "preference")
-        check_node_selector_term(preferred.get("preference") or {}, at, problems)
+        at: Path = ((at_nodes, _SOMETIMES), index)
+        _check_weight(preferred, at, problems)
+        check_node_selector_term(preferred.get("preference") or {}, (at, "preference"), problems)
     for field in ("podAffinity", "podAntiAffinity"):
         at_pods: Path = (path, field)
         pods = affinity.get(field) or {}
         for index, term in enumerate(pods.get(_ALWAYS) or ()):
             check_label_selector(term.get("labelSelector"), (((at_pods, _ALWAYS), index), "labelSelector"), problems)
         for index, preferred in enumerate(pods.get(_SOMETIMES) or ()):
-            at = ((((at_pods, _SOMETIMES), index), "podAffinityTerm"), "labelSelector")
-            check_label_selector((preferred.get("podAffinityTerm") or {}).get("labelSelector"), at, problems)
+            at = ((at_pods, _SOMETIMES), index)
+            _check_weight(preferred, at, problems)
+            selector = (preferred.get("podAffinityTerm") or {}).get("labelSelector")
+            check_label_selector(selector, ((at, "podAffinityTerm"), "labelSelector"), problems)
+
+
+def _check_weight(term: Raw, path: Path, problems: list[Problem]) -> None:
+    if "weight" not in term:
+        problems.append(Problem((path, "weight"), invalid_value(0, "must be in the range 1-100")))
 
 
 def _check_gates(gates: Sequence[Raw], path: Path, problems: list[Problem]) -> None:

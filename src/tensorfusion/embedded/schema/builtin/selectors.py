@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensorfusion.embedded.schema.metadata import check_labels
-from tensorfusion.embedded.schema.names import label_value
+from tensorfusion.embedded.schema.names import label_value, qualified_name
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import FORBIDDEN, REQUIRED, complain, forbidden, invalid_value, required
 from tensorfusion.model.meta import Raw
@@ -29,6 +29,8 @@ def check_node_selector_term(term: Raw, path: Path, problems: list[Problem]) -> 
 
 def check_expression(expression: Raw, path: Path, problems: list[Problem], *, ordered: bool = False) -> None:
     """One requirement. ``ordered`` selectors also know ``Gt`` and ``Lt``."""
+    if not expression.get("key"):
+        complain(problems, (path, "key"), "", qualified_name(""))
     values = expression.get("values")
     match expression.get("operator"):
         case "In" | "NotIn":
