@@ -30,6 +30,7 @@ from tensorfusion.embedded.calls import Call
 from tensorfusion.embedded.definitions import Definitions
 from tensorfusion.embedded.discovery import Discovery
 from tensorfusion.embedded.documents import Documents
+from tensorfusion.embedded.expiry import EventExpiry
 from tensorfusion.embedded.garbage import GarbageCollector
 from tensorfusion.embedded.http import CUT_AFTER, TAKEN_WITHIN, App
 from tensorfusion.embedded.kinds import Kinds
@@ -110,6 +111,7 @@ class Server:
         self.operations.complete[SERVICES.id] = ServiceAddresses(self.store).complete
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
+        self._expiry = EventExpiry(self.store, self.kinds, clock=clock)
         self._quota_status = QuotaStatus(self.operations, admission.quotas)
         routes = Routes(
             self.operations,
@@ -154,6 +156,7 @@ class Server:
                         group.create_task(work(), name=name)
                         for name, work in (
                             ("garbage", self._garbage.run),
+                            ("expiry", self._expiry.run),
                             ("namespaces", self._namespaces.run),
                             ("definitions", self._definitions.run),
                             ("quotas", self._quota_status.run),

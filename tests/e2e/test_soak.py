@@ -1,0 +1,194 @@
+"""Hours of the same: memory, files and disk stay where they are once everything bounded is full.
+
+Pods and config maps come and go at a steady pace through the whole product, with lists and watches beside them. The
+measuring begins when the window of past events is full: only then a watch from the start is told that it is gone.
+``TENSORFUSION_SOAK_SECONDS`` sets how long; an hour by default.
+"""
+
+import asyncio
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cluster import Cluster, embedded_cluster
+from tensorfusion.errors import ApiError, Gone, NotFound
+from tensorfusion.kube.client import Client
+from tensorfusion.kube.config import load_kubeconfig
+from tensorfusion.model.resources import CONFIG_MAPS, NAMESPACES, PODS
+from test_road import gpu_pod
+
+SECONDS = int(os.environ.get("TENSORFUSION_SOAK_SECONDS", "3600"))
+NAMESPACE = "soak"
+PODS_ALIVE = 150
+MAPS = 100
+WRITERS = 4
+PAUSE = 0.04
+"""Seconds between a writer's steps: some 60 writes a second in all, of which the product makes many more."""
+SAMPLES_EVERY = 2.0
+WARMED_UP = 60.0
+"""Seconds of the same before the measuring, behind the full window: caches, pools and arenas reach their size."""
+PROCESSES = ("api", "control")
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 1800)]
+
+
+@dataclass
+class Sample:
+    """One look: seconds since the start, and MiB, descriptors and MB on disk."""
+
+    at: float
+    pss: dict[str, float]
+    descriptors: dict[str, int]
+    disk: float
+
+
+@dataclass
+class Work:
+    """What was done so far."""
+
+    pods: int = 0
+    writes: int = 0
+    watches: int = 0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    if request.config.getoption("--real"):
+        pytest.skip("watches the embedded cluster's processes")
+    fleet = {"nodes": [{"name": "big-{i}", "count": 4, "cpu": 999, "memory": "9Ti", "pods": 9999,
+                        "gpus": {"model": "A100_SXM_80G", "count": 8}}]}  # fmt: skip
+    with embedded_cluster(tmp_path, fleet=fleet) as running:
+        yield running
+
+
+async def write_maps(client: Client, work: Work, writer: int, size: int) -> None:
+    """Config maps of the same names, written over and over and now and then deleted."""
+    dice = random.Random(writer)
+    while not work.stop.is_set():
+        name = f"map-{writer}-{dice.randrange(MAPS)}"
+        data = {"a": str(dice.random()) * (size // 20)}
+        try:
+            if dice.random() < 0.05:
+                await client.delete(CONFIG_MAPS, name, namespace=NAMESPACE)
+            else:
+                await client.patch(CONFIG_MAPS, name, {"data": data}, namespace=NAMESPACE)
+        except NotFound:
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+            await client.create(CONFIG_MAPS, body, namespace=NAMESPACE)
+        work.writes += 1
+        await asyncio.sleep(PAUSE)
+
+
+async def run_pods(client: Client, work: Work) -> None:
+    """Pods with shares, each placed, running and deleted in turn; never many at a time, never one name twice."""
+    alive: list[str] = []
+    while not work.stop.is_set():
+        work.pods += 1
+        name = f"pod-{work.pods}"
+        await client.create(PODS, gpu_pod(name, tflops_request="5", vram_request="256Mi"), namespace=NAMESPACE)
+        alive.append(name)
+        if len(alive) > PODS_ALIVE:
+            await client.delete(PODS, alive.pop(0), namespace=NAMESPACE)
+        work.writes += 2
+        await asyncio.sleep(PAUSE)
+
+
+async def look_on(client: Client, work: Work) -> None:
+    """Lists, and watches that come and go."""
+    while not work.stop.is_set():
+        listing = await client.list(PODS, dict, namespace=NAMESPACE)
+        work.watches += 1
+        try:
+            async with asyncio.timeout(3):
+                async for _ in client.watch(PODS, dict, namespace=NAMESPACE, resource_version=listing.resource_version):
+                    pass
+        except (TimeoutError, Gone):
+            pass
+
+
+def sample(cluster: Cluster, started: float) -> Sample:
+    pss, descriptors = {}, {}
+    for name in PROCESSES:
+        pid = cluster.folder.pid(name)
+        assert pid is not None, f"{name} is gone"
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        pss[name] = next(int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+        descriptors[name] = len(os.listdir(f"/proc/{pid}/fd"))
+    disk = sum(path.stat().st_size for path in cluster.folder.root.glob("store.db*"))
+    return Sample(time.monotonic() - started, pss, descriptors, disk / 1e6)
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Per hour, by least squares over (seconds, value)."""
+    return statistics.linear_regression([at for at, _ in points], [value for _, value in points]).slope * 3600
+
+
+async def fill_window(client: Client, work: Work) -> None:
+    """Write much until a watch from the beginning is refused: the window is as full as it gets."""
+    first = (await client.list(CONFIG_MAPS, dict, namespace=NAMESPACE)).resource_version
+    while True:
+        await asyncio.sleep(1)
+        try:
+            async with asyncio.timeout(0.5):
+                async for _ in client.watch(CONFIG_MAPS, dict, namespace=NAMESPACE, resource_version=first):
+                    break
+        except TimeoutError:
+            continue
+        except Gone:
+            return
+
+
+async def soak(cluster: Cluster, work: Work) -> list[Sample]:
+    async with Client(load_kubeconfig(cluster.kubeconfig)) as client:
+        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        large = Work()
+        async with asyncio.TaskGroup() as group:
+            for writer in range(8):
+                group.create_task(write_maps(client, large, writer, 50_000))
+            await fill_window(client, large)
+            large.stop.set()
+        samples = []
+        async with asyncio.TaskGroup() as group:
+            for writer in range(WRITERS):
+                group.create_task(write_maps(client, work, writer, 2_000))
+            group.create_task(run_pods(client, work))
+            group.create_task(look_on(client, work))
+            await asyncio.sleep(WARMED_UP)
+            started = time.monotonic()
+            while time.monotonic() - started < SECONDS:
+                samples.append(sample(cluster, started))
+                await asyncio.sleep(SAMPLES_EVERY)
+            work.stop.set()
+        return samples
+
+
+def test_memory_files_and_disk_are_flat(own: Cluster) -> None:
+    work = Work()
+    pids = {name: own.folder.pid(name) for name in PROCESSES}
+    try:
+        samples = asyncio.run(soak(own, work))
+    except* ApiError as errors:
+        raise AssertionError(f"a request failed: {errors.exceptions}") from errors
+    assert {name: own.folder.pid(name) for name in PROCESSES} == pids, "a process was restarted"
+    quarter = max(len(samples) // 4, 1)
+    print(f"\n{work.pods} pods, {work.writes} writes, {work.watches} watches in {samples[-1].at:.0f} s")
+    grown = {}
+    for name in PROCESSES:
+        pss = [(one.at, one.pss[name]) for one in samples]
+        before, after = (statistics.median(value for _, value in part) for part in (pss[:quarter], pss[-quarter:]))
+        print(f"{name}: PSS {before:.1f} MiB, then {after:.1f} MiB; slope {slope(pss):+.1f} MiB an hour")
+        grown[name] = after - before - max(0.05 * before, 8.0)
+        opened = [one.descriptors[name] for one in samples]
+        assert max(opened[-quarter:]) <= max(opened[:quarter]) + 10, f"{name} keeps files open"
+    print(f"disk: {samples[0].disk:.1f} MB, then {samples[-1].disk:.1f} MB")
+    print(json.dumps([(round(one.at), {n: round(v, 1) for n, v in one.pss.items()}) for one in samples[::quarter]]))
+    assert {name: by for name, by in grown.items() if by > 0} == {}, "MiB beyond 5 % or 8 MiB"
+    assert samples[-1].disk <= 2 * samples[0].disk + 10
