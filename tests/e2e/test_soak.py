@@ -1,7 +1,7 @@
 """Hours of the same: memory, files and disk stay where they are once everything bounded is full.
 
 Pods and config maps come and go at a steady pace through the whole product, with lists and watches beside them. The
-measuring begins when the window of past events is full: only then a watch from the start is told that it is gone.
+measuring begins when everything that has a bound is full: the events that are kept, and the window of the past.
 ``TENSORFUSION_SOAK_SECONDS`` sets how long; an hour by default.
 """
 
@@ -18,16 +18,18 @@ from pathlib import Path
 import pytest
 
 from cluster import Cluster, embedded_cluster
+from tensorfusion.embedded.expiry import MOST as MOST_EVENTS
 from tensorfusion.errors import ApiError, Gone, NotFound
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
-from tensorfusion.model.resources import CONFIG_MAPS, NAMESPACES, PODS
+from tensorfusion.model.resources import CONFIG_MAPS, EVENTS, NAMESPACES, PODS
 from test_road import gpu_pod
 
 SECONDS = int(os.environ.get("TENSORFUSION_SOAK_SECONDS", "3600"))
 NAMESPACE = "soak"
 PODS_ALIVE = 150
 MAPS = 100
+MAP_SIZE = 2000
 WRITERS = 4
 PAUSE = 0.04
 """Seconds between a writer's steps: some 60 writes a second in all, of which the product makes many more."""
@@ -53,6 +55,8 @@ class Sample:
 class Work:
     """What was done so far."""
 
+    name: str
+    pause: float = PAUSE
     pods: int = 0
     writes: int = 0
     watches: int = 0
@@ -69,12 +73,12 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
         yield running
 
 
-async def write_maps(client: Client, work: Work, writer: int, size: int) -> None:
+async def write_maps(client: Client, work: Work, writer: int) -> None:
     """Config maps of the same names, written over and over and now and then deleted."""
     dice = random.Random(writer)
     while not work.stop.is_set():
         name = f"map-{writer}-{dice.randrange(MAPS)}"
-        data = {"a": str(dice.random()) * (size // 20)}
+        data = {"a": str(dice.random()) * (MAP_SIZE // 20)}
         try:
             if dice.random() < 0.05:
                 await client.delete(CONFIG_MAPS, name, namespace=NAMESPACE)
@@ -84,7 +88,7 @@ async def write_maps(client: Client, work: Work, writer: int, size: int) -> None
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
             await client.create(CONFIG_MAPS, body, namespace=NAMESPACE)
         work.writes += 1
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(work.pause)
 
 
 async def run_pods(client: Client, work: Work) -> None:
@@ -92,13 +96,13 @@ async def run_pods(client: Client, work: Work) -> None:
     alive: list[str] = []
     while not work.stop.is_set():
         work.pods += 1
-        name = f"pod-{work.pods}"
+        name = f"{work.name}-{work.pods}"
         await client.create(PODS, gpu_pod(name, tflops_request="5", vram_request="256Mi"), namespace=NAMESPACE)
         alive.append(name)
         if len(alive) > PODS_ALIVE:
             await client.delete(PODS, alive.pop(0), namespace=NAMESPACE)
         work.writes += 2
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(work.pause)
 
 
 async def look_on(client: Client, work: Work) -> None:
@@ -121,7 +125,7 @@ def sample(cluster: Cluster, started: float) -> Sample:
         assert pid is not None, f"{name} is gone"
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         pss[name] = next(int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-        descriptors[name] = len(os.listdir(f"/proc/{pid}/fd"))
+        descriptors[name] = len([*Path(f"/proc/{pid}/fd").iterdir()])
     disk = sum(path.stat().st_size for path in cluster.folder.root.glob("store.db*"))
     return Sample(time.monotonic() - started, pss, descriptors, disk / 1e6)
 
@@ -131,36 +135,66 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return statistics.linear_regression([at for at, _ in points], [value for _, value in points]).slope * 3600
 
 
-async def fill_window(client: Client, work: Work) -> None:
-    """Write much until a watch from the beginning is refused: the window is as full as it gets."""
+async def fill(client: Client, work: Work) -> None:
+    """Everything bounded is full: as many events as are kept, and then the past, which a watch from here falls out of.
+
+    The past is filled by the same work as is measured, without its pauses.
+    """
+    about = {"kind": "Pod", "namespace": NAMESPACE, "name": "some"}
+    numbers = iter(range(MOST_EVENTS))
+
+    async def tell() -> None:
+        for number in numbers:
+            metadata = {"name": f"some-{number}"}
+            body = {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": metadata,
+                "involvedObject": about,
+                "message": "x" * 80,
+            }
+            await client.create(EVENTS, {**body, "reason": "Scheduled", "type": "Normal"}, namespace=NAMESPACE)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(16):
+            group.create_task(tell())
     first = (await client.list(CONFIG_MAPS, dict, namespace=NAMESPACE)).resource_version
-    while True:
-        await asyncio.sleep(1)
-        try:
-            async with asyncio.timeout(0.5):
-                async for _ in client.watch(CONFIG_MAPS, dict, namespace=NAMESPACE, resource_version=first):
-                    break
-        except TimeoutError:
-            continue
-        except Gone:
-            return
+    async with asyncio.TaskGroup() as group:
+        keep_busy(group, client, work)
+        while not await is_gone(client, first):
+            await asyncio.sleep(1)
+        work.stop.set()
+
+
+async def is_gone(client: Client, version: str) -> bool:
+    """Whether the window no longer reaches back to a version."""
+    try:
+        async with asyncio.timeout(0.5):
+            async for _ in client.watch(CONFIG_MAPS, dict, namespace=NAMESPACE, resource_version=version):
+                return False
+    except TimeoutError:
+        return False
+    except Gone:
+        return True
+    return False
+
+
+def keep_busy(group: asyncio.TaskGroup, client: Client, work: Work) -> None:
+    for writer in range(WRITERS):
+        group.create_task(write_maps(client, work, writer))
+    group.create_task(run_pods(client, work))
+    group.create_task(look_on(client, work))
 
 
 async def soak(cluster: Cluster, work: Work) -> list[Sample]:
     async with Client(load_kubeconfig(cluster.kubeconfig)) as client:
         await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-        large = Work()
-        async with asyncio.TaskGroup() as group:
-            for writer in range(8):
-                group.create_task(write_maps(client, large, writer, 50_000))
-            await fill_window(client, large)
-            large.stop.set()
+        began = time.monotonic()
+        await fill(client, Work("warm", pause=0.0))
+        print(f"\nfull behind {time.monotonic() - began:.0f} s")
         samples = []
         async with asyncio.TaskGroup() as group:
-            for writer in range(WRITERS):
-                group.create_task(write_maps(client, work, writer, 2_000))
-            group.create_task(run_pods(client, work))
-            group.create_task(look_on(client, work))
+            keep_busy(group, client, work)
             await asyncio.sleep(WARMED_UP)
             started = time.monotonic()
             while time.monotonic() - started < SECONDS:
@@ -171,7 +205,7 @@ async def soak(cluster: Cluster, work: Work) -> list[Sample]:
 
 
 def test_memory_files_and_disk_are_flat(own: Cluster) -> None:
-    work = Work()
+    work = Work("soak")
     pids = {name: own.folder.pid(name) for name in PROCESSES}
     try:
         samples = asyncio.run(soak(own, work))

@@ -1,10 +1,12 @@
-"""Events go an hour after they were last written; without that, a cluster where much happens only ever grows.
+"""Events go an hour after they were last written, and the oldest of too many before; without that, a cluster where much
+happens only ever grows.
 
 No event's time is looked at, and nothing is kept for each: revisions grow with time, so it is enough to remember which
 one was the newest at each pass. What was not written since that of an hour ago goes. A restart forgets the passes, and
 what was there before it stays an hour more.
 
-Source: the storage of events in kube-apiserver 1.34 (``--event-ttl``), by behaviour: no admission takes part.
+Source: the storage of events in kube-apiserver 1.34 (``--event-ttl``), by behaviour: no admission takes part. The bound
+on their number is ours: a busy hour would fill one machine's memory with them.
 """
 
 import asyncio
@@ -22,6 +24,8 @@ from tensorfusion.telemetry.logs import get_logger
 
 KEPT_SECONDS: Final = 3600.0
 PASS_SECONDS: Final = 60.0
+MOST: Final = 20_000
+"""Events that stay behind a pass, the newest ones."""
 
 _TOGETHER = 64
 """Removals that share a commit."""
@@ -46,20 +50,29 @@ class EventExpiry:
             await self._clock.sleep(PASS_SECONDS)
 
     async def look(self) -> None:
-        """Remove what was last written an hour ago or earlier."""
+        """Remove what was last written an hour ago or earlier, and the oldest of what is too much."""
         now = self._clock.monotonic()
         while self._passes and self._passes[0][0] <= now - KEPT_SECONDS:
             self._old = self._passes.popleft()[1]
         self._passes.append((now, self._store.revision))
         over, pace = [], Pace()
+        oldest_kept = self._oldest_kept()
         for record in self._store.scan(EVENTS.id):
             await pace.step()
-            if record.revision <= self._old:
+            if record.revision < oldest_kept:
                 over.append(record)
         for start in range(0, len(over), _TOGETHER):
             outcomes = await asyncio.gather(*map(self._remove, over[start : start + _TOGETHER]))
             if not all(outcomes):
                 return  # the disk refuses: the next pass tries again
+
+    def _oldest_kept(self) -> int:
+        """The revision of the oldest event that stays."""
+        too_many = self._store.count(EVENTS.id) - MOST
+        if too_many <= 0:
+            return self._old + 1
+        revisions = sorted(record.revision for record in self._store.scan(EVENTS.id))
+        return max(revisions[too_many], self._old + 1)
 
     async def _remove(self, record: Record) -> bool:
         obj = decode_object(record.data)

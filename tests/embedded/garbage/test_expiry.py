@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tensorfusion.embedded import expiry as module
 from tensorfusion.embedded.expiry import KEPT_SECONDS, PASS_SECONDS, EventExpiry
 from tensorfusion.embedded.store import EventKind
 from tensorfusion.testing.clock import VirtualClock
@@ -73,6 +74,17 @@ async def test_other_objects_stay_and_watchers_are_told_of_each_event_that_goes(
     assert [event.kind for event in told] == [EventKind.DELETED] * len(told)
     assert f'"resourceVersion":"{told[0].revision}"'.encode() in told[0].record.data
     watch.close()
+
+
+async def test_of_too_many_events_the_ones_written_last_stay(
+    server: Any, expiry: EventExpiry, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 10)
+    for number in range(14):
+        await server.create("events", f"e{number:02}", **ABOUT)
+    await server.edit("events", "e00", lambda obj: obj.update(message="once more"))
+    await expiry.look()
+    assert server.names("events") == ["e00", *(f"e{number:02}" for number in range(5, 14))]
 
 
 async def test_what_was_there_before_a_restart_goes_an_hour_later(server: Any, clock: VirtualClock) -> None:
