@@ -2,6 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 
+from tensorfusion.embedded.schema.builtin.handlers import check_lifecycle, check_probes
+from tensorfusion.embedded.schema.builtin.pod_details import (
+    check_container_security,
+    check_resize_policy,
+    check_used_claims,
+    check_volume_contents,
+)
+from tensorfusion.embedded.schema.builtin.ports import port_name
+from tensorfusion.embedded.schema.builtin.references import (
+    OF_ENVIRONMENT,
+    check_amount,
+    check_field,
+    check_key,
+    check_relative,
+)
 from tensorfusion.embedded.schema.builtin.resources import check_resources
 from tensorfusion.embedded.schema.names import environment_name
 from tensorfusion.embedded.schema.path import Path, Problem
@@ -9,18 +24,20 @@ from tensorfusion.embedded.schema.words import (
     DUPLICATE,
     FORBIDDEN,
     NOT_FOUND,
-    REQUIRED,
+    NOT_SUPPORTED,
     complain,
     duplicate,
     forbidden,
     invalid_value,
-    required,
     shown,
+    unsupported,
 )
 from tensorfusion.model.meta import Raw
 
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
+_RECURSIONS = ("Disabled", "Enabled", "IfPossible")
+_GRACE = 30
+_PLAIN_MOUNT = 2  # name and mountPath
 
 
 def check_volumes(volumes: Sequence[Raw], path: Path, problems: list[Problem]) -> frozenset[str]:
@@ -35,6 +52,7 @@ def check_volumes(volumes: Sequence[Raw], path: Path, problems: list[Problem]) -
         for extra in sources[1:]:
             text = forbidden("may not specify more than 1 volume type")
             problems.append(Problem(((path, index), extra), text, FORBIDDEN))
+        check_volume_contents(volume, (path, index), problems)
     return frozenset(names)
 
 
@@ -54,8 +72,34 @@ def check_containers(spec: Raw, volumes: frozenset[str], path: Path, problems: l
         _check_ports(container.get("ports") or (), (at, "ports"), problems, host_network=bool(spec.get("hostNetwork")))
         if container.get("ports"):
             _check_host_ports(container["ports"], set() if init else host_ports, (at, "ports"), problems)
-        _check_probes(container, at, problems, init=init and container.get("restartPolicy") != "Always")
+        _check_rare(container, spec, volumes, at, problems)
+        plain_init = init and container.get("restartPolicy") != "Always"
+        check_probes(container, at, problems, init=plain_init)
+        if container.get("lifecycle"):
+            grace = spec.get("terminationGracePeriodSeconds", _GRACE)
+            check_lifecycle(container["lifecycle"], (at, "lifecycle"), problems, init=plain_init, grace=grace)
         check_resources(container.get("resources"), (at, "resources"), problems)
+
+
+def _check_rare(container: Raw, spec: Raw, volumes: frozenset[str], path: Path, problems: list[Problem]) -> None:
+    """What most containers do not have."""
+    for source in container.get("envFrom") or ():
+        if len(source.keys() & {"configMapRef", "secretRef"}) != 1:
+            some = "may not have more than one field specified at a time"
+            none = "must specify one of: `configMapRef` or `secretRef`"
+            complain(problems, (path, "envFrom"), "", [some if "configMapRef" in source else none])
+    for index, device in enumerate(container.get("volumeDevices") or ()):
+        if device.get("name") and device["name"] not in volumes:
+            text = f"Not found: {shown(device['name'])}"
+            problems.append(Problem((((path, "volumeDevices"), index), "name"), text, NOT_FOUND))
+    if container.get("securityContext"):
+        check_container_security(container["securityContext"], (path, "securityContext"), problems)
+    if container.get("resizePolicy"):
+        check_resize_policy(container["resizePolicy"], (path, "resizePolicy"), problems)
+    used = (container.get("resources") or {}).get("claims")
+    if used:
+        at: Path = ((path, "resources"), "claims")
+        check_used_claims(used, spec.get("resourceClaims") or (), at, problems)
 
 
 def containers_of(spec: Raw, path: Path) -> Iterator[tuple[Path, Raw, bool]]:
@@ -83,6 +127,14 @@ def _check_environment(variables: Sequence[Raw], path: Path, problems: list[Prob
             some = "may not have more than one field specified at a time"
             none = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
             complain(problems, at, "", [some if source else none])
+            continue
+        if "fieldRef" in source:
+            check_field(source["fieldRef"], OF_ENVIRONMENT, (at, "fieldRef"), problems)
+        elif "resourceFieldRef" in source:
+            check_amount(source["resourceFieldRef"], (at, "resourceFieldRef"), problems, named=False)
+        for field in ("configMapKeyRef", "secretKeyRef"):
+            if field in source:
+                check_key(source[field], (at, field), problems)
 
 
 def _check_mounts(mounts: Sequence[Raw], volumes: frozenset[str], path: Path, problems: list[Problem]) -> None:
@@ -95,6 +147,25 @@ def _check_mounts(mounts: Sequence[Raw], volumes: frozenset[str], path: Path, pr
             if target in seen:
                 complain(problems, ((path, index), "mountPath"), target, ["must be unique"])
             seen.add(target)
+        if len(mount) > _PLAIN_MOUNT:
+            _check_mount(mount, index, path, problems)
+
+
+def _check_mount(mount: Raw, index: int, path: Path, problems: list[Problem]) -> None:
+    """What few mounts say."""
+    if mount.get("subPath"):
+        check_relative(mount["subPath"], (path, "subPath"), problems)
+    if mount.get("subPathExpr"):
+        check_relative(mount["subPathExpr"], (path, "subPathExpr"), problems)
+        if mount.get("subPath"):
+            text = invalid_value(mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive")
+            problems.append(Problem(((path, index), "subPathExpr"), text))
+    for field, supported in (("mountPropagation", _PROPAGATIONS), ("recursiveReadOnly", _RECURSIONS)):
+        if mount.get(field) and mount[field] not in supported:
+            problems.append(Problem((path, field), unsupported(mount[field], supported), NOT_SUPPORTED))
+    if mount.get("recursiveReadOnly") in ("Enabled", "IfPossible") and not mount.get("readOnly"):
+        text = forbidden("may only be specified when readOnly is true")
+        problems.append(Problem((path, "recursiveReadOnly"), text, FORBIDDEN))
 
 
 def _check_ports(ports: Sequence[Raw], path: Path, problems: list[Problem], *, host_network: bool) -> None:
@@ -121,38 +192,3 @@ def _check_host_ports(ports: Sequence[Raw], taken: set[str], path: Path, problem
         if wanted in taken:
             problems.append(Problem(((path, index), "hostPort"), duplicate(wanted), DUPLICATE))
         taken.add(wanted)
-
-
-def port_name(name: str) -> list[str]:
-    """Complaints about the name of a port (an IANA service name)."""
-    found: list[str] = []
-    if len(name) > 15:
-        found.append("must be no more than 15 characters")
-    if not all(letter.isascii() and (letter.islower() or letter.isdigit() or letter == "-") for letter in name):
-        found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
-    if not any("a" <= letter <= "z" for letter in name):
-        found.append("must contain at least one letter (a-z)")
-    if "--" in name:
-        found.append("must not contain consecutive hyphens")
-    if name.startswith("-") or name.endswith("-"):
-        found.append("must not begin or end with a hyphen")
-    return found
-
-
-def _check_probes(container: Raw, path: Path, problems: list[Problem], *, init: bool) -> None:
-    for field in _PROBES:
-        probe = container.get(field)
-        if probe is None:
-            continue
-        at: Path = (path, field)
-        if init:
-            text = forbidden("may not be set for init containers without restartPolicy=Always")
-            problems.append(Problem(at, text, FORBIDDEN))
-        handlers = [handler for handler in _HANDLERS if handler in probe]
-        if not handlers:
-            problems.append(Problem(at, required("must specify a handler type"), REQUIRED))
-        for extra in handlers[1:]:
-            text = forbidden("may not specify more than 1 handler type")
-            problems.append(Problem((at, extra), text, FORBIDDEN))
-        if field != "readinessProbe" and probe.get("successThreshold", 1) > 1:
-            complain(problems, (at, "successThreshold"), probe["successThreshold"], ["must be 1"])

@@ -8,10 +8,11 @@ from typing import Any
 
 from tensorfusion.embedded.schema.addresses import canonical_address
 from tensorfusion.embedded.schema.builtin.containers import check_containers, check_volumes, containers_of
+from tensorfusion.embedded.schema.builtin.pod_details import check_details
 from tensorfusion.embedded.schema.builtin.resources import check_resources
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, check_node_selector_term
 from tensorfusion.embedded.schema.metadata import check_labels
-from tensorfusion.embedded.schema.names import subdomain
+from tensorfusion.embedded.schema.names import label, qualified_name, subdomain
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -54,6 +55,10 @@ _COMPUTE = ("cpu", "memory")
 def check_pod(pod: Raw, old: Raw | None, problems: list[Problem]) -> None:
     spec = pod.get("spec") or {}
     check_pod_spec(spec, (None, "spec"), problems)
+    if old is None and spec.get("ephemeralContainers"):
+        problems.append(
+            Problem(((None, "spec"), "ephemeralContainers"), forbidden("cannot be set on create"), FORBIDDEN)
+        )
     if old is not None:
         _check_update(spec, old.get("spec") or {}, problems)
 
@@ -73,6 +78,7 @@ def check_pod_spec(spec: Raw, path: Path, problems: list[Problem]) -> None:
     if spec.get("dnsPolicy") == "None" and not spec.get("dnsConfig"):
         text = required("must provide `dnsConfig` when `dnsPolicy` is None")
         problems.append(Problem((path, "dnsConfig"), text, REQUIRED))
+    check_details(spec, path, problems)
     gates = spec.get("schedulingGates")
     if gates:
         _check_gates(gates, (path, "schedulingGates"), problems)
@@ -118,6 +124,12 @@ def _check_spread(constraints: Sequence[Raw], path: Path, problems: list[Problem
         if not pairs[index][1]:
             text = unsupported("", ("DoNotSchedule", "ScheduleAnyway"))
             problems.append(Problem(((path, index), "whenUnsatisfiable"), text, NOT_SUPPORTED))
+        if pairs[index][1] == "ScheduleAnyway" and constraint.get("minDomains") is not None:
+            why = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+            complain(problems, ((path, index), "minDomains"), constraint["minDomains"], [why])
+        if constraint.get("matchLabelKeys") and constraint.get("labelSelector") is None:
+            text = forbidden("must not be specified when labelSelector is not set")
+            problems.append(Problem(((path, index), "matchLabelKeys"), text, FORBIDDEN))
         check_label_selector(constraint.get("labelSelector"), ((path, index), "labelSelector"), problems)
         if pairs[index] in pairs[index + 1 :]:
             found = duplicate(f"{{{', '.join(pairs[index])}}}")
@@ -163,11 +175,18 @@ def _check_affinity(affinity: Raw, path: Path, problems: list[Problem]) -> None:
         pods = affinity.get(field) or {}
         for index, term in enumerate(pods.get(_ALWAYS) or ()):
             check_label_selector(term.get("labelSelector"), (((at_pods, _ALWAYS), index), "labelSelector"), problems)
+            _check_namespaces(term, ((at_pods, _ALWAYS), index), problems)
         for index, preferred in enumerate(pods.get(_SOMETIMES) or ()):
             at = ((at_pods, _SOMETIMES), index)
             _check_weight(preferred, at, problems)
-            selector = (preferred.get("podAffinityTerm") or {}).get("labelSelector")
-            check_label_selector(selector, ((at, "podAffinityTerm"), "labelSelector"), problems)
+            term = preferred.get("podAffinityTerm") or {}
+            check_label_selector(term.get("labelSelector"), ((at, "podAffinityTerm"), "labelSelector"), problems)
+            _check_namespaces(term, (at, "podAffinityTerm"), problems)
+
+
+def _check_namespaces(term: Raw, path: Path, problems: list[Problem]) -> None:
+    for namespace in term.get("namespaces") or ():
+        complain(problems, (path, "namespace"), namespace, label(namespace))
 
 
 def _check_weight(term: Raw, path: Path, problems: list[Problem]) -> None:
@@ -179,6 +198,7 @@ def _check_gates(gates: Sequence[Raw], path: Path, problems: list[Problem]) -> N
     names: set[str] = set()
     for index, gate in enumerate(gates):
         name = gate.get("name", "")
+        complain(problems, (path, index), name, qualified_name(name))
         if name in names:
             problems.append(Problem((path, index), duplicate(name), DUPLICATE))
         names.add(name)

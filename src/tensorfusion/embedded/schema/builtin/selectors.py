@@ -25,6 +25,10 @@ def check_node_selector_term(term: Raw, path: Path, problems: list[Problem]) -> 
     for field in ("matchExpressions", "matchFields"):
         for index, expression in enumerate(term.get(field) or ()):
             check_expression(expression, ((path, field), index), problems, ordered=True)
+            if field == "matchFields" and expression.get("key") not in (None, "", "metadata.name"):
+                complain(
+                    problems, (((path, field), index), "key"), expression["key"], ["not a valid field selector key"]
+                )
 
 
 def check_expression(expression: Raw, path: Path, problems: list[Problem], *, ordered: bool = False) -> None:

@@ -6,7 +6,7 @@ Source: kubernetes pkg/apis/core/validation (ValidateService), texts seen throug
 import ipaddress
 from collections.abc import Sequence
 
-from tensorfusion.embedded.schema.builtin.containers import port_name
+from tensorfusion.embedded.schema.builtin.ports import port_name
 from tensorfusion.embedded.schema.metadata import check_labels
 from tensorfusion.embedded.schema.names import label
 from tensorfusion.embedded.schema.path import Path, Problem
