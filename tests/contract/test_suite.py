@@ -13,7 +13,7 @@ AT_LEAST = {
     6: 0,
     7: 0,
     8: 57,
-    9: 17,
+    9: 27,
 }
 """Behaviours of each area; raised when it grows, so that none is lost unseen."""
 
