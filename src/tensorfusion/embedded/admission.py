@@ -35,14 +35,15 @@ class Admission:
         self._limits = Limits(store)
         self.quotas = Quotas(store)
 
-    def check_create(self, kind: Kind, namespace: str, user: User) -> None:
+    def check_create(self, kind: Kind, namespace: str, name: str, user: User) -> None:
         """Creating by another verb needs the right to create.
 
         Raises:
             Forbidden: it is missing.
         """
         resource = kind.resource
-        self._rbac.check(user, Attributes("create", resource.group, resource.plural, namespace=namespace))
+        asked = Attributes("create", resource.group, resource.plural, name=name, namespace=namespace)
+        self._rbac.check(user, asked)
 
     async def mutate(self, asked: Asked) -> None:
         """Complete and mutate ``asked.obj``.

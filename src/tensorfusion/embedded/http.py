@@ -184,7 +184,7 @@ class App:
 
     def _document(self, scope: dict[str, Any], user: User, accept: str) -> Response:
         method, path = scope["method"], scope["path"]
-        self._rbac.check(user, Attributes("get" if method == "HEAD" else method.lower(), path=path))
+        self._rbac.check(user, Attributes(method.lower(), path=path))
         scope[ALLOWED] = True
         if method not in ("GET", "HEAD"):
             raise method_not_allowed()

@@ -313,7 +313,7 @@ class Operations:
         if uid:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
             raise conflict(kind.resource, name, why)
-        self.admission.check_create(kind, namespace, call.user)
+        self.admission.check_create(kind, namespace, name, call.user)
         metadata.pop("resourceVersion", None)
         call.warnings.clear()  # they are found again
         try:
@@ -345,7 +345,7 @@ class Operations:
         """A new object from a configuration; its author needs the right to create it."""
         if kind.resource.id in self.closed:
             raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
-        self.admission.check_create(kind, namespace, call.user)
+        self.admission.check_create(kind, namespace, name, call.user)
         obj, managed = self.managers.applied(kind, None, b"", wanted.obj, call, self.now(), force=wanted.force)
         obj = decode_object(encode_object(obj))
         metadata = metadata_of(obj)

@@ -40,6 +40,7 @@ from tensorfusion.embedded.namespaces import Namespaces
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.quotas.status import QuotaStatus
+from tensorfusion.embedded.role_aggregation import RoleAggregation
 from tensorfusion.embedded.routes import Routes
 from tensorfusion.embedded.services import ServiceAddresses
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
@@ -112,6 +113,7 @@ class Server:
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
         self._expiry = EventExpiry(self.store, self.kinds, clock=clock)
+        self._role_aggregation = RoleAggregation(self.operations)
         self._quota_status = QuotaStatus(self.operations, admission.quotas)
         routes = Routes(
             self.operations,
@@ -158,6 +160,7 @@ class Server:
                             ("garbage", self._garbage.run),
                             ("expiry", self._expiry.run),
                             ("namespaces", self._namespaces.run),
+                            ("roles", self._role_aggregation.run),
                             ("definitions", self._definitions.run),
                             ("quotas", self._quota_status.run),
                             *(() if self._audit is None else (("audit", self._audit[1].run),)),

@@ -42,7 +42,11 @@ class NotTyped(BadRequest):
     """A configuration that is not of its schema's types: one problem a line."""
 
 
-_VERBATIM = (Denial, ApplyConflict, NotTyped, StrictError)
+class Escalation(Forbidden):
+    """A grant of what its author does not have: one rule a line."""
+
+
+_VERBATIM = (Denial, ApplyConflict, Escalation, NotTyped, StrictError)
 _DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict)
 """Errors that have details even where these say nothing."""
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}

@@ -19,6 +19,7 @@ from tensorfusion.model.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     JOBS,
+    LEASES,
     LIMIT_RANGES,
     NAMESPACES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -59,6 +60,8 @@ def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
         metadata = obj["metadata"]
         if not metadata.get("name") and not metadata.get("generateName"):
             metadata["name"] = new_uid()
+    elif kind.resource.id == LEASES.id:
+        _drop_coordination(obj)
     elif kind.resource.id == DAEMON_SETS.id:
         _count_template(obj, max(1, _template_generation(obj)))
     elif kind.resource.id == PERSISTENT_VOLUMES.id:
@@ -115,6 +118,14 @@ def identify(kind: Kind, obj: JsonObject) -> JsonObject:
     }
 
 
+def _drop_coordination(lease: JsonObject) -> None:
+    """Coordinated leader election is off by default: a lease keeps nothing of it."""
+    spec = lease.get("spec")
+    if isinstance(spec, dict):
+        spec.pop("strategy", None)
+        spec.pop("preferredHolder", None)
+
+
 def stamp_labels(kind: Kind, obj: JsonObject) -> None:
     """The label that makes a namespace selectable by its name; it cannot be taken away."""
     metadata = obj["metadata"]
@@ -140,6 +151,8 @@ def carry(kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource
     if kind.resource.id == NAMESPACES.id:
         new["spec"] = {**(new.get("spec") or {}), "finalizers": (old.get("spec") or {}).get("finalizers", [])}
         stamp_labels(kind, new)
+    elif kind.resource.id == LEASES.id:
+        _drop_coordination(new)
     elif kind.resource.id == DAEMON_SETS.id:
         changed = (new.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template")
         _count_template(new, _template_generation(old) + changed)

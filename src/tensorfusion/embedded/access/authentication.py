@@ -11,7 +11,14 @@ from tensorfusion.embedded.access.certificates import user_of
 from tensorfusion.embedded.access.rbac import Rbac, refusal
 from tensorfusion.embedded.access.rules import Attributes
 from tensorfusion.embedded.access.tokens import TokenError, Tokens
-from tensorfusion.embedded.access.users import AUTHENTICATED, User, account_of, service_account
+from tensorfusion.embedded.access.users import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    UNAUTHENTICATED,
+    User,
+    account_of,
+    service_account,
+)
 from tensorfusion.errors import BadRequest, Unauthorized
 
 _MOST_CERTIFICATES = 1024
@@ -83,7 +90,11 @@ class Authenticator:
         account = account_of(name)
         if account is not None and not groups:
             return service_account(*account, uid, extra)
-        members = groups if AUTHENTICATED in groups else [*groups, AUTHENTICATED]
+        members = list(groups)
+        if name == ANONYMOUS:
+            members += [] if UNAUTHENTICATED in groups else [UNAUTHENTICATED]
+        elif not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
+            members.append(AUTHENTICATED)
         return User(name, tuple(members), uid, extra)
 
     def _check(

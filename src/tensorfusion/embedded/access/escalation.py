@@ -9,7 +9,7 @@ from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.access.rules import Attributes, parse_rules, shown, uncovered
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.objects import JsonObject
-from tensorfusion.embedded.statuses import forbidden, not_found
+from tensorfusion.embedded.statuses import Escalation, not_found
 from tensorfusion.model.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -25,7 +25,7 @@ def check_grant(rbac: Rbac, user: User, resource: Resource, obj: JsonObject, *, 
     """Refuse a role or binding that gives more than its writer has.
 
     Raises:
-        Forbidden: names the first rule that the writer does not hold.
+        Forbidden: names what the writer does not hold.
         NotFound: a binding names a role that does not exist.
     """
     if user.is_master or (old is not None and _granted(old) == _granted(obj)):
@@ -45,18 +45,20 @@ def check_grant(rbac: Rbac, user: User, resource: Resource, obj: JsonObject, *, 
         if found is None:
             if rbac.allows(user, lifted):
                 return
-            raise not_found(role, reference["name"])
+            raise not_found(resource, reference["name"])
         wanted = found
     if rbac.allows(user, lifted):
         return
     missing = uncovered(tuple(rbac.rules_of(user, namespace)), wanted)
-    if missing is not None:
+    if missing:
         groups = " ".join(f'"{group}"' for group in user.groups)
-        raise forbidden(
-            resource,
-            name,
-            f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not currently held: '
-            f"{shown(missing)}",
+        listed = "\n".join(sorted(shown(rule) for rule in missing))
+        raise Escalation(
+            f'{resource.id} "{name}" is forbidden: user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC '
+            f"permissions not currently held:\n{listed}",
+            kind=resource.plural,
+            group=resource.group,
+            name=name,
         )
 
 

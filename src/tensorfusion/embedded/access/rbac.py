@@ -32,6 +32,7 @@ class _Binding:
     """One subject's link to a role; ``namespace`` is where it counts, ``""`` everywhere."""
 
     namespace: str
+    name: str
     role_kind: str
     role: str
 
@@ -75,10 +76,31 @@ class Rbac:
 
     def rules_of(self, user: User, namespace: str) -> Iterator[Rule]:
         """Every rule that counts for a user, cluster-wide and in a namespace (``""``: only cluster-wide)."""
-        for subject in _subjects_of(user):
-            for binding in self._subjects.get(subject, {}).values():
-                if not binding.namespace or (namespace and binding.namespace == namespace):
-                    yield from self.rules_in(binding.role_kind, binding.role, binding.namespace) or ()
+        for _, binding in self._bindings_of(user, namespace):
+            yield from self.rules_in(binding.role_kind, binding.role, binding.namespace) or ()
+
+    def _bindings_of(self, user: User, namespace: str) -> list[tuple[str, _Binding]]:
+        """The bindings of a user and as what it is bound, those of the whole cluster first."""
+        found = [
+            (subject, binding)
+            for subject in _subjects_of(user)
+            for binding in self._subjects.get(subject, {}).values()
+            if not binding.namespace or (namespace and binding.namespace == namespace)
+        ]
+        found.sort(key=lambda item: bool(item[1].namespace))
+        return found
+
+    def reason(self, user: User, asked: Attributes) -> str:
+        """By which binding a user may do what is asked, in the words of a real API server; empty if by none."""
+        if user.is_master:
+            return ""
+        for subject, binding in self._bindings_of(user, asked.namespace):
+            rules = self.rules_in(binding.role_kind, binding.role, binding.namespace) or ()
+            if any(_allows(rule, asked) for rule in rules):
+                place = f"{binding.name}/{binding.namespace}" if binding.namespace else binding.name
+                kind = "RoleBinding" if binding.namespace else "ClusterRoleBinding"
+                return f'RBAC: allowed by {kind} "{place}" of {binding.role_kind} "{binding.role}" to {_shown(subject)}'
+        return ""
 
     def rules_in(self, kind: str, name: str, namespace: str) -> tuple[Rule, ...] | None:
         """The rules of a role, aggregated ones included; None when there is no such role."""
@@ -103,7 +125,7 @@ class Rbac:
             if rule.covers_resource(asked.verb, asked.group, asked.target):
                 if not rule.names:
                     return True
-                names |= rule.names
+                names.update(rule.names)
         return frozenset(names) if names else False
 
     # --- following the store ---
@@ -131,7 +153,7 @@ class Rbac:
             )
         else:
             reference = obj["roleRef"]
-            binding = _Binding(key.namespace, reference["kind"], reference["name"])
+            binding = _Binding(key.namespace, key.name, reference["kind"], reference["name"])
             subjects = tuple(_subject_key(subject, key.namespace) for subject in obj.get("subjects") or ())
             self._bound[key] = subjects
             for subject in subjects:
@@ -173,6 +195,22 @@ def _subjects_of(user: User) -> Iterator[str]:
     account = account_of(user.name)
     if account is not None:
         yield f"ServiceAccount:{account[0]}:{account[1]}"
+
+
+def _allows(rule: Rule, asked: Attributes) -> bool:
+    if asked.path:
+        return rule.covers_path(asked.verb, asked.path)
+    covered = rule.covers_resource(asked.verb, asked.group, asked.target)
+    return covered and (not rule.names or asked.name in rule.names)
+
+
+def _shown(subject: str) -> str:
+    """``User "jane"``, ``ServiceAccount "name/namespace"``."""
+    kind, _, name = subject.partition(":")
+    if kind == "ServiceAccount":
+        namespace, _, account = name.partition(":")
+        name = f"{account}/{namespace}"
+    return f'{kind} "{name}"'
 
 
 def _subject_key(subject: Raw, namespace: str) -> str:

@@ -9,7 +9,7 @@ from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.access.rules import Attributes, rule_json
 from tensorfusion.embedded.access.tokens import AUDIENCES, TokenError, Tokens
 from tensorfusion.embedded.access.users import User
-from tensorfusion.embedded.objects import JsonObject
+from tensorfusion.embedded.objects import JsonObject, encode
 from tensorfusion.embedded.statuses import invalid
 from tensorfusion.errors import BadRequest, FieldCause, Invalid
 
@@ -33,40 +33,45 @@ class Reviews:
         }
 
     def _self_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        asked = _attributes(review, "SelfSubjectAccessReview")
-        return _answered(review, {"allowed": self._rbac.allows(user, asked)})
+        return _answered(_unnamed(review), self._verdict(user, _attributes(review)))
 
     def _access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        return self._of_subject("SubjectAccessReview", review)
+        return self._of_subject(_unnamed(review))
 
     def _local_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        kind, spec = "LocalSubjectAccessReview", _spec(review)
+        spec = _spec(review)
         stated = (review.get("metadata") or {}).get("namespace") or namespace
         if stated != namespace:
             raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
         asked = spec.get("resourceAttributes")
         if asked is not None and asked.get("namespace") != namespace:
             found = f'Invalid value: "{asked.get("namespace") or ""}": must match metadata.namespace'
-            raise _bad("", "spec.resourceAttributes.namespace", found)
+            raise _bad("spec.resourceAttributes.namespace", found)
         path = spec.get("nonResourceAttributes")
         if path is not None:
             shown = f'{{"Path":"{path.get("path") or ""}","Verb":"{path.get("verb") or ""}"}}'
             found = f"Invalid value: {shown}: disallowed on this kind of request"
-            raise _bad("", "spec.nonResourceAttributes", found)
-        return self._of_subject(kind, {**review, "metadata": {"namespace": namespace}})
+            raise _bad("spec.nonResourceAttributes", found)
+        return self._of_subject({**review, "metadata": {"namespace": namespace}})
 
-    def _of_subject(self, kind: str, review: JsonObject) -> JsonObject:
+    def _verdict(self, user: User, asked: Attributes) -> JsonObject:
+        if not self._rbac.allows(user, asked):
+            return {"allowed": False}
+        reason = self._rbac.reason(user, asked)
+        return {"allowed": True, **({"reason": reason} if reason else {})}
+
+    def _of_subject(self, review: JsonObject) -> JsonObject:
         spec = _spec(review)
         groups = spec.get("groups") or []
         if not spec.get("user") and not groups:
-            raise _bad(kind, "spec.user", 'Invalid value: "": at least one of user or group must be specified')
+            raise _bad("spec.user", 'Invalid value: "": at least one of user or group must be specified')
         subject = User(spec.get("user") or "", tuple(groups), spec.get("uid") or "")
-        return _answered(review, {"allowed": self._rbac.allows(subject, _attributes(review, kind))})
+        return _answered(review, self._verdict(subject, _attributes(review)))
 
     def _self_rules(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
         wanted = _spec(review).get("namespace") or ""
         if not wanted:
-            raise BadRequest("no namespace on request: set spec.namespace")
+            raise BadRequest("no namespace on request")
         rules = list(dict.fromkeys(self._rbac.rules_of(user, wanted)))
         return _answered(
             review,
@@ -78,20 +83,21 @@ class Reviews:
         )
 
     def _self(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        return _answered(review, {"userInfo": user_json(user)})
+        return _answered({**review, "metadata": {}}, {"userInfo": user_json(user)})
 
     def _token(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
         spec = _spec(review)
+        (review.get("metadata") or {}).pop("namespace", None)
         token = spec.get("token")
         if not isinstance(token, str) or not token:
-            raise BadRequest("spec.token: a token is required for TokenReview in authentication")
+            raise BadRequest("token is required for TokenReview in authentication")
         try:
-            verified = self._tokens.verify(token, tuple(spec.get("audiences") or AUDIENCES))
+            verified = self._tokens.verify(token, tuple(spec.get("audiences") or AUDIENCES[:1]))
         except TokenError as error:
             return _answered(review, {"user": {}, "error": str(error)})
         return _answered(
             review,
-            {"authenticated": True, "user": user_json(verified.user), "audiences": list(verified.audiences[:1])},
+            {"authenticated": True, "user": user_json(verified.user), "audiences": list(verified.audiences)},
         )
 
 
@@ -114,24 +120,38 @@ def _spec(review: JsonObject) -> JsonObject:
     return found if isinstance(found, dict) else {}
 
 
-def _attributes(review: JsonObject, kind: str) -> Attributes:
+def _unnamed(review: JsonObject) -> JsonObject:
+    """A review of the whole cluster: it is in no namespace, and has no name or labels.
+
+    Raises:
+        Invalid: its metadata says something.
+    """
+    metadata = {field: value for field, value in (review.get("metadata") or {}).items() if value}
+    for field in ("namespace", "managedFields", "creationTimestamp"):
+        metadata.pop(field, None)
+    if metadata:
+        raise _bad("metadata", f"Invalid value: {encode(metadata).decode()}: must be empty")
+    return {**review, "metadata": {}}
+
+
+def _attributes(review: JsonObject) -> Attributes:
     spec = _spec(review)
     of_resource, of_path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if (of_resource is None) == (of_path is None):
+    if of_resource is not None and of_path is not None:
+        shown = f'{{"Path":"{of_path.get("path") or ""}","Verb":"{of_path.get("verb") or ""}"}}'
+        why = f"Invalid value: {shown}: cannot be specified in combination with resourceAttributes"
+        raise _bad("spec.nonResourceAttributes", why)
+    if of_path is not None:
+        return Attributes(of_path.get("verb") or "", path=of_path.get("path") or "/")
+    if of_resource is None:
         raise _bad(
-            kind,
             "spec.resourceAttributes",
             "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
         )
-    if of_path is not None:
-        return Attributes(of_path.get("verb") or "", path=of_path.get("path") or "/")
     return Attributes(
-        *(
-            (of_resource or {}).get(field) or ""
-            for field in ("verb", "group", "resource", "subresource", "name", "namespace")
-        )
+        *(of_resource.get(field) or "" for field in ("verb", "group", "resource", "subresource", "name", "namespace"))
     )
 
 
-def _bad(kind: str, field: str, message: str) -> Invalid:
-    return invalid(kind, _AUTHORIZATION, "", causes=(FieldCause(field, message),))
+def _bad(field: str, message: str) -> Invalid:
+    return invalid("", _AUTHORIZATION, "", causes=(FieldCause(field, message),))

@@ -29,12 +29,12 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A PolicyRule. Empty ``names`` means every name."""
+    """A PolicyRule, in the order it was written in. Empty ``names`` means every name."""
 
-    verbs: frozenset[str]
-    groups: frozenset[str] = frozenset()
-    resources: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()
+    verbs: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
 
     def covers_resource(self, verb: str, group: str, target: str) -> bool:
@@ -61,36 +61,40 @@ def parse_rules(rules: Sequence[Raw] | None) -> tuple[Rule, ...]:
     """The rules of a stored Role or ClusterRole."""
     return tuple(
         Rule(
-            frozenset(rule.get("verbs") or ()),
-            frozenset(rule.get("apiGroups") or ()),
-            frozenset(rule.get("resources") or ()),
-            frozenset(rule.get("resourceNames") or ()),
+            tuple(rule.get("verbs") or ()),
+            tuple(rule.get("apiGroups") or ()),
+            tuple(rule.get("resources") or ()),
+            tuple(rule.get("resourceNames") or ()),
             tuple(rule.get("nonResourceURLs") or ()),
         )
         for rule in rules or ()
     )
 
 
-def uncovered(owned: Sequence[Rule], wanted: Iterable[Rule]) -> Rule | None:
-    """The first part of ``wanted`` that ``owned`` does not give, None when all of it is covered."""
+def uncovered(owned: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:
+    """What ``owned`` does not give of ``wanted``: a rule for each target that lacks verbs."""
+    missing: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for rule in wanted:
         for part in _parts(rule):
             if not any(_covers(own, part) for own in owned):
-                return part
-    return None
+                verbs = missing.setdefault((part.groups, part.resources, part.names, part.urls), [])
+                verbs.extend(part.verbs)
+    return [
+        Rule(tuple(verbs), groups, resources, names, urls)
+        for (groups, resources, names, urls), verbs in missing.items()
+    ]
 
 
 def _parts(rule: Rule) -> Iterator[Rule]:
     """A rule as rules with one verb and one target each."""
-    for verb in sorted(rule.verbs):
-        one = frozenset((verb,))
-        for url in rule.urls:
-            yield Rule(one, urls=(url,))
-        for group in sorted(rule.groups):
-            for resource in sorted(rule.resources):
-                names = [frozenset((name,)) for name in sorted(rule.names)] or [frozenset[str]()]
-                for name in names:
-                    yield Rule(one, frozenset((group,)), frozenset((resource,)), name)
+    for group in rule.groups:
+        for resource in rule.resources:
+            for verb in rule.verbs:
+                for name in rule.names or (None,):
+                    yield Rule((verb,), (group,), (resource,), () if name is None else (name,))
+    for url in rule.urls:
+        for verb in rule.verbs:
+            yield Rule((verb,), urls=(url,))
 
 
 def _covers(own: Rule, part: Rule) -> bool:
@@ -100,7 +104,7 @@ def _covers(own: Rule, part: Rule) -> bool:
     (group,) = part.groups
     (resource,) = part.resources
     return own.covers_resource(verb, group, resource) and (
-        not own.names or (bool(part.names) and part.names <= own.names)
+        not own.names or (bool(part.names) and part.names[0] in own.names)
     )
 
 
@@ -108,11 +112,11 @@ def shown(rule: Rule) -> str:
     """A rule as a real API server prints it in its refusals."""
     parts = []
     for label, values in (
-        ("APIGroups", sorted(rule.groups)),
-        ("Resources", sorted(rule.resources)),
-        ("ResourceNames", sorted(rule.names)),
-        ("NonResourceURLs", list(rule.urls)),
-        ("Verbs", sorted(rule.verbs)),
+        ("APIGroups", rule.groups),
+        ("Resources", rule.resources),
+        ("ResourceNames", rule.names),
+        ("NonResourceURLs", rule.urls),
+        ("Verbs", rule.verbs),
     ):
         if values:
             parts.append(f"{label}:[{' '.join(f'{chr(34)}{value}{chr(34)}' for value in values)}]")
@@ -122,12 +126,8 @@ def shown(rule: Rule) -> str:
 def rule_json(rule: Rule) -> Raw:
     """A rule as SelfSubjectRulesReview lists it."""
     if rule.urls:
-        return {"verbs": sorted(rule.verbs), "nonResourceURLs": list(rule.urls)}
-    found: Raw = {
-        "verbs": sorted(rule.verbs),
-        "apiGroups": sorted(rule.groups),
-        "resources": sorted(rule.resources),
-    }
+        return {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.urls)}
+    found: Raw = {"verbs": list(rule.verbs), "apiGroups": list(rule.groups), "resources": list(rule.resources)}
     if rule.names:
-        found["resourceNames"] = sorted(rule.names)
+        found["resourceNames"] = list(rule.names)
     return found

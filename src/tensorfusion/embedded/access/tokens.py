@@ -11,6 +11,7 @@ import csv
 import hashlib
 import hmac
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,9 +151,12 @@ class AccountTokens:
         if not claims.nbf <= now < claims.exp:
             raise TokenError("the token has expired")
         named = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
-        common = tuple(audience for audience in named if audience in audiences)
+        common = tuple(audience for audience in audiences if audience in named)
         if not common:
-            raise TokenError("the token is for another audience")
+            raise TokenError(
+                f"[invalid bearer token, token audiences {_quoted(named)} is invalid for the target audiences "
+                f"{_quoted(audiences[:1] if audiences is AUDIENCES else audiences)}]"
+            )
         self._check_objects(claims.kubernetes)
         return Verified(checked.user, common)
 
@@ -176,6 +180,10 @@ class AccountTokens:
         if claims.kubernetes.pod is not None:
             extra["authentication.kubernetes.io/pod-name"] = (claims.kubernetes.pod.name,)
             extra["authentication.kubernetes.io/pod-uid"] = (claims.kubernetes.pod.uid,)
+        if claims.kubernetes.node is not None:
+            extra["authentication.kubernetes.io/node-name"] = (claims.kubernetes.node.name,)
+            if claims.kubernetes.node.uid:
+                extra["authentication.kubernetes.io/node-uid"] = (claims.kubernetes.node.uid,)
         account = claims.kubernetes.serviceaccount
         return _Checked(claims, service_account(claims.kubernetes.namespace, account.name, account.uid, extra))
 
@@ -186,7 +194,7 @@ class AccountTokens:
             raise TokenError("the token's service account is gone")
         for kind, resource in _BOUND.items():
             reference = getattr(bound, kind)
-            if reference is not None:
+            if reference is not None and not (kind == "node" and bound.pod is not None):  # there it says where, no more
                 namespace = bound.namespace if resource.namespaced else ""
                 held = self._store.get(ObjectKey(resource.id, namespace, reference.name))
                 if held is None or held.uid != reference.uid:
@@ -214,7 +222,7 @@ class Tokens:
         if user is not None:
             common = tuple(audience for audience in audiences if audience in AUDIENCES)
             if not common:
-                raise TokenError("the token is for another audience")
+                raise TokenError("invalid bearer token")
             return Verified(user, common)
         return self._accounts.verify(token, audiences)
 
@@ -236,6 +244,10 @@ def _load_or_make(path: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(loaded, ec.EllipticCurvePrivateKey) or not isinstance(loaded.curve, ec.SECP256R1):
         raise ConfigError(f"{path}: wanted a P-256 key: delete it to make a new one (tokens end)")
     return loaded
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return "[" + " ".join(f'"{name}"' for name in names) + "]"
 
 
 def _b64(data: bytes) -> str:

@@ -8,7 +8,7 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -26,6 +26,7 @@ _BINARY = ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki")
 _DECIMAL = ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"), (0, ""), (-3, "m"), (-6, "u"), (-9, "n"))
 _RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII).fullmatch
 _MICRO = re.compile(r".{19}\.\d{6}(Z|[+-]\d{2}:\d{2})", re.ASCII).fullmatch
+_WHOLE_TIME = len("2006-01-02T15:04:05Z")
 _GO_LAYOUT = "2006-01-02T15:04:05Z07:00"
 
 
@@ -138,7 +139,7 @@ def canonical_quantity(text: str) -> str:
 
 
 def time(value: Any) -> Any:  # Any: JSON
-    """An RFC 3339 time.
+    """An RFC 3339 time, kept to the second in universal time.
 
     Raises:
         Mismatch: not a time, with the text of the real server.
@@ -147,11 +148,11 @@ def time(value: Any) -> Any:  # Any: JSON
         raise Mismatch(json_word(value))
     if not is_time(value):
         raise Mismatch(text=f'parsing time "{value[:80]}" as "{_GO_LAYOUT}": cannot parse "{value[:80]}" as "2006"')
-    return value
+    return value if len(value) == _WHOLE_TIME and value[-1] == "Z" else _universal(value, "seconds")
 
 
 def micro_time(value: Any) -> Any:  # Any: JSON
-    """An RFC 3339 time with exactly six digits of a second.
+    """An RFC 3339 time with exactly six digits of a second, kept in universal time.
 
     Raises:
         Mismatch: not such a time, with the text of the real server.
@@ -162,7 +163,15 @@ def micro_time(value: Any) -> Any:  # Any: JSON
         raise Mismatch(
             text=f'parsing time "{value[:80]}" as "2006-01-02T15:04:05.000000Z07:00": write six digits of a second'
         )
-    return value
+    return value if value[-1] == "Z" else _universal(value, "microseconds")
+
+
+def _universal(value: str, digits: str) -> str:
+    """A time that is one, as the server keeps it; years that no calendar reaches stay as they are written."""
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).isoformat(timespec=digits).replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        return value
 
 
 def is_time(text: str) -> bool:

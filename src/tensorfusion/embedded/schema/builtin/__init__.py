@@ -60,6 +60,8 @@ CHECKS: Mapping[str, ObjectCheck] = {
     "resourceclaims.resource.k8s.io": devices.check_resource_claim,
     "resourceclaimtemplates.resource.k8s.io": devices.check_claim_template,
     "priorityclasses.scheduling.k8s.io": core.check_priority_class,
+    "roles.rbac.authorization.k8s.io": core.check_role,
+    "clusterroles.rbac.authorization.k8s.io": core.check_cluster_role,
     "rolebindings.rbac.authorization.k8s.io": core.check_role_binding,
     "clusterrolebindings.rbac.authorization.k8s.io": core.check_cluster_role_binding,
     "customresourcedefinitions.apiextensions.k8s.io": check_definition,

@@ -178,6 +178,33 @@ def check_priority_class(priority_class: Raw, old: Raw | None, problems: list[Pr
         complain(problems, (None, "preemptionPolicy"), policy, [IMMUTABLE])
 
 
+def check_role(role: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_rules(role, problems, namespaced=True)
+
+
+def check_cluster_role(role: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    _check_rules(role, problems, namespaced=False)
+
+
+def _check_rules(role: Raw, problems: list[Problem], *, namespaced: bool) -> None:
+    for index, rule in enumerate(role.get("rules") or ()):
+        at: Path = ((None, "rules"), index)
+        urls = rule.get("nonResourceURLs")
+        if urls:
+            if namespaced:
+                complain(
+                    problems, (at, "nonResourceURLs"), urls, ["namespaced rules cannot apply to non-resource URLs"]
+                )
+            if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
+                text = "rules cannot apply to both regular resources and non-resource URLs"
+                complain(problems, (at, "nonResourceURLs"), urls, [text])
+            continue
+        for field, what in (("apiGroups", "api group"), ("resources", "resource")):
+            if not rule.get(field):
+                text = required(f"resource rules must supply at least one {what}")
+                problems.append(Problem((at, field), text, REQUIRED))
+
+
 def check_role_binding(binding: Raw, old: Raw | None, problems: list[Problem]) -> None:
     _check_role_reference(binding, ("Role", "ClusterRole"), old, problems)
 
@@ -194,6 +221,8 @@ def _check_role_reference(binding: Raw, kinds: tuple[str, ...], old: Raw | None,
     if _PERCENT_NAMED(name):
         complain(problems, ((None, "roleRef"), "name"), name, [f"may not contain '{'/' if '/' in name else '%'}'"])
     for index, subject in enumerate(binding.get("subjects") or ()):
+        if subject.get("kind") == "ServiceAccount" and len(kinds) == 1 and not subject.get("namespace"):
+            problems.append(Problem((((None, "subjects"), index), "namespace"), required(), REQUIRED))
         wanted = "" if subject.get("kind") == "ServiceAccount" else _RBAC_GROUP
         if subject.get("apiGroup", "") != wanted and subject.get("kind") in _SUBJECTS:
             text = unsupported(subject.get("apiGroup", ""), (wanted,))
