@@ -11,8 +11,11 @@ from typing import Any
 from unittest import mock
 
 from tensorfusion.embedded import (
+    admission,
     deletion,
+    eviction,
     garbage,
+    kinds,
     operations,
     patch,
     patching,
@@ -23,8 +26,13 @@ from tensorfusion.embedded import (
     statuses,
     strategic,
     strategies,
+    subresources,
     watching,
+    webhook_index,
+    webhooks,
 )
+from tensorfusion.embedded.access import rbac, requests, tokens
+from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.fields import apply, update
 from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.store import EventKind, Store
@@ -126,6 +134,31 @@ def _watch_from_now(store: Store, resource: str, *, namespace: str = "", since: 
 
 
 _CARRY, _HOLDS, _WATCH = operations.carry, selectors.Requirement.holds, Store.watch
+
+
+def _always(value: Any) -> Replacement:
+    return lambda *_, **__: value
+
+
+def _unbound_before(original: Replacement) -> Replacement:
+    def bound(operations: Any, kind: Any, pod: Any, binding: Any) -> Any:
+        pod["spec"].pop("nodeName", None)
+        return original(operations, kind, pod, binding)
+
+    return bound
+
+
+def _without_names(self: rbac.Rbac, user: User, asked: Any) -> bool:
+    rules = self.rules_of(user, asked.namespace)
+    return any(rule.covers_resource(asked.verb, asked.group, asked.target) for rule in rules)
+
+
+def _whoever_it_is_for(original: Replacement) -> Replacement:
+    def verify(self: tokens.AccountTokens, token: str, audiences: tuple[str, ...] = tokens.AUDIENCES) -> Any:
+        return original(self, token, (*audiences, "a"))
+
+    return verify
+
 
 DEFECTS = (
     defect(
@@ -334,5 +367,75 @@ DEFECTS = (
         "lists with a merge key are replaced by a strategic patch",
         (strategic, "_merge_list", lambda target, patch, *_, **__: patch),
         seen_by=(322, 329),
+    ),
+    defect(
+        "webhooks are not asked again",
+        (webhooks.Passes, "wants_second", False),
+        seen_by=(619, 620),
+    ),
+    defect(
+        "webhooks do not see writes of other versions than their rules name",
+        (kinds.Kinds, "equivalents", lambda *_: ()),
+        seen_by=(616,),
+    ),
+    defect(
+        "a webhook that fails is passed over whatever its policy",
+        (webhook_index, "FailurePolicy", _always(webhook_index.FailurePolicy.IGNORE)),
+        seen_by=(632, 633),
+    ),
+    defect(
+        "object selectors look at the new object alone",
+        (
+            webhooks,
+            "_labels_match",
+            lambda terms, asked: terms.matches(((asked.obj or {}).get("metadata") or {}).get("labels") or {}),
+        ),
+        seen_by=(610,),
+    ),
+    defect(
+        "a pod can be bound twice",
+        (subresources, "_bound", _unbound_before(subresources._bound)),
+        seen_by=(646,),
+    ),
+    defect(
+        "evictions are not charged to budgets",
+        (eviction, "_budget_of", _nothing),
+        seen_by=(661, 662),
+    ),
+    defect(
+        "a namespace that ends takes new objects",
+        (admission.Admission, "_check_namespace", _nothing),
+        seen_by=(676,),
+    ),
+    defect(
+        "a right with names counts for all names",
+        (rbac.Rbac, "_decide", _without_names),
+        seen_by=(708, 709),
+    ),
+    defect(
+        "anybody grants anything",
+        (admission, "check_grant", _nothing),
+        seen_by=(714, 717),
+    ),
+    defect(
+        "tokens live on after what they are bound to",
+        (tokens.AccountTokens, "_check_objects", _nothing),
+        seen_by=(763, 764),
+    ),
+    defect(
+        "tokens for others open the API",
+        (tokens.AccountTokens, "verify", _whoever_it_is_for(tokens.AccountTokens.verify)),
+        seen_by=(757,),
+    ),
+    defect(
+        "lifetimes of tokens have no bounds",
+        (requests, "_SHORTEST", 0),
+        (requests, "_LONGEST", 1 << 40),
+        seen_by=(759,),
+    ),
+    defect(
+        "reviews do not say why",
+        (rbac.Rbac, "reason", lambda *_: ""),
+        seen_by=(726,),
     ),
 )
