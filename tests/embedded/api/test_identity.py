@@ -69,7 +69,7 @@ async def test_a_changed_token_is_none(store, tmp_path) -> None:
 async def test_a_token_is_for_its_audience_and_its_account(store, tmp_path) -> None:
     tokens = AccountTokens(tmp_path / "sa.key", store, clock=VirtualClock(NOW))
     elsewhere = tokens.sign("ns", "bob", "uid-1", seconds=600, audiences=("vault",), bound={})
-    with pytest.raises(TokenError, match="another audience"):
+    with pytest.raises(TokenError, match="invalid for the target audiences"):
         tokens.verify(elsewhere)
     assert tokens.verify(elsewhere, ("vault",)).audiences == ("vault",)
     replaced = tokens.sign("ns", "bob", "uid-0", seconds=600, audiences=AUDIENCE, bound={})
@@ -118,9 +118,7 @@ def test_service_accounts_have_names_and_groups() -> None:
 
 
 def rule(verbs: str, groups: str = "", resources: str = "pods", names: str = "") -> Rule:
-    return Rule(
-        frozenset(verbs.split()), frozenset(groups.split(",")), frozenset(resources.split()), frozenset(names.split())
-    )
+    return Rule(tuple(verbs.split()), tuple(groups.split(",")), tuple(resources.split()), tuple(names.split()))
 
 
 @pytest.mark.parametrize(
@@ -136,12 +134,12 @@ def rule(verbs: str, groups: str = "", resources: str = "pods", names: str = "")
         ([rule("get", names="a")], rule("get", names="a b"), False),
         ([rule("get", resources="*/status")], rule("get", resources="pods/status"), True),
         ([rule("get", resources="pods")], rule("get", resources="pods/status"), False),
-        ([Rule(frozenset({"get"}), urls=("/a/*",))], Rule(frozenset({"get"}), urls=("/a/b",)), True),
-        ([Rule(frozenset({"get"}), urls=("/a/*",))], Rule(frozenset({"get"}), urls=("/b",)), False),
+        ([Rule(("get",), urls=("/a/*",))], Rule(("get",), urls=("/a/b",)), True),
+        ([Rule(("get",), urls=("/a/*",))], Rule(("get",), urls=("/b",)), False),
     ],
 )
 def test_which_rules_cover_others(owned, wanted, covered: bool) -> None:
-    assert (uncovered(owned, [wanted]) is None) is covered
+    assert (not uncovered(owned, [wanted])) is covered
 
 
 def test_certificates_are_kept_while_they_are_good_and_renewed_in_time(tmp_path) -> None:
