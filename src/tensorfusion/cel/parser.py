@@ -243,8 +243,11 @@ class _Parser:
         self._expect(")")
         return node
 
-    def _dotted(self, _: Token) -> Node:
-        return self._named(self._name(), dotted=True)
+    def _dotted(self, dot: Token) -> Node:
+        name = self._name()
+        if name.text in RESERVED:
+            raise SyntaxProblem(f"reserved identifier: {name.text}", dot.at)
+        return self._named(name, dotted=True)
 
     def _list(self, opened: Token) -> Node:
         elements: list[Node] = []

@@ -331,11 +331,7 @@ def _empty(value: Value) -> bool:
         return value.nanoseconds == EARLIEST
     if isinstance(value, Duration):
         return value.nanoseconds == 0
-    return (
-        value is None
-        or value is NOTHING
-        or (isinstance(value, bool | int | float | str | bytes | list | dict) and not value)
-    )
+    return value is None or (isinstance(value, bool | int | float | str | bytes | list | dict) and not value)
 
 
 def _value_of(found: Value) -> Value:

@@ -267,7 +267,7 @@ class _Walk(Strategy):
     def _reserved(self, ahead: int) -> None:
         token = self.token(ahead)
         if token.text in RESERVED:
-            self.remarks.append((f"reserved identifier: {token.text}", token.at))
+            self.remarks.append((f"reserved identifier: {token.text}", self.token().at))
 
     def _message(self) -> None:
         rest = g.MESSAGE[2:]
