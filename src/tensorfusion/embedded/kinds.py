@@ -348,7 +348,7 @@ class Kinds:
             generation=True,
             resets=_CUSTOM_RESETS if "status" in (version.get("subresources") or {}) else {},
             definition=".".join((*reversed(spec["group"].split(".")), version["name"], names["kind"])),
-            deprecation=_deprecation(resource, version),
+            deprecation=_deprecation(resource, version, spec["versions"]),
             _selectors=tuple((path, tuple(path.split(".")), "") for path in selectable),
         )
 
@@ -479,10 +479,18 @@ def _custom_columns(version: Raw) -> tuple[Column, ...]:
     return name, *columns
 
 
-def _deprecation(resource: Resource, version: Raw) -> str:
+def _deprecation(resource: Resource, version: Raw, versions: Sequence[Raw]) -> str:
+    """The warning of a version that its author no longer wants used, with the best newer one; empty for others."""
     if not version.get("deprecated"):
         return ""
-    return str(version.get("deprecationWarning") or f"{resource.api_version} {resource.kind} is deprecated")
+    newer = [
+        one["name"]
+        for one in versions
+        if one.get("served") and not one.get("deprecated") and version_rank(one["name"]) > version_rank(version["name"])
+    ]
+    advice = f"; use {resource.group}/{max(newer, key=version_rank)} {resource.kind}" if newer else ""
+    own = version.get("deprecationWarning")
+    return str(own or f"{resource.api_version} {resource.kind} is deprecated{advice}")
 
 
 def _condition(old: Raw, type_: str, reason: str, message: str, *, status: str, now: datetime) -> Raw:

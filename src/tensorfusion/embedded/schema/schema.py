@@ -219,6 +219,9 @@ class CustomSchema:
                 f"the API version in the data ({version}) does not match the expected API version "
                 f"({resource.api_version})"
             )
+        if kind != resource.kind:
+            problem = Problem((None, "kind"), invalid_value(kind, f"must be {resource.kind}"))
+            raise invalid(replace(resource, kind=kind), _name_of(obj), [problem])
         unknown: list[str] = []
         try:
             self._prune(obj, None, unknown)
@@ -240,9 +243,6 @@ class CustomSchema:
         check_metadata(metadata, subdomain, namespaced=self._resource.namespaced, problems=problems)
         if old is not None:
             check_metadata_update(metadata, old["metadata"], problems)
-        if obj.get("kind") != self._resource.kind:
-            text = invalid_value(obj.get("kind"), f"must be {self._resource.kind}")
-            problems.append(Problem((None, "kind"), text))
         values: list[Problem] = []
         self._check_values(obj, subresource, values)
         problems += _not_standing(values, obj, old)
@@ -266,6 +266,12 @@ class CustomSchema:
                 problems.extend(map(_within_status, found))
         elif self._check is not None:
             self._check(obj, None, problems)
+
+
+def _name_of(obj: Raw) -> str:
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 _IMPLIED = frozenset({"apiVersion", "kind", "metadata"})
