@@ -34,6 +34,10 @@ from tensorfusion.embedded import (
 from tensorfusion.embedded.access import rbac, requests, tokens
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.fields import apply, update
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.objects import in_order
+from tensorfusion.embedded.schema import constraints, schema
+from tensorfusion.embedded.schema.rules import RuleNode
 from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.store import EventKind, Store
 from tensorfusion.embedded.watch_events import Shape
@@ -437,5 +441,25 @@ DEFECTS = (
         "reviews do not say why",
         (rbac.Rbac, "reason", lambda *_: ""),
         seen_by=(726,),
+    ),
+    defect(
+        "rules of custom kinds are not asked",
+        (RuleNode, "check", _nothing),
+        seen_by=(435, 454),
+    ),
+    defect(
+        "a set may hold a value twice",
+        (constraints, "_unique_step", lambda _: _nothing),
+        seen_by=(414,),
+    ),
+    defect(
+        "fields that no schema knows are stored",
+        (schema, "compile_structural", lambda *_: _nothing),
+        seen_by=(400,),
+    ),
+    defect(
+        "another version shows fields that it does not have",
+        (Kind, "converted", lambda kind, obj: in_order(obj, kind.resource)),
+        seen_by=(469,),
     ),
 )
