@@ -364,7 +364,7 @@ DEFECTS = (
     ),
     defect(
         "a JSON patch goes on after a test that does not hold",
-        (patch, "_equal", lambda *_: True),
+        (patch, "same_json", lambda *_: True),
         seen_by=(303,),
     ),
     defect(

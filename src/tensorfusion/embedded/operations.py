@@ -30,8 +30,10 @@ from tensorfusion.embedded.objects import (
     text_of,
     wipe_managed,
 )
+from tensorfusion.embedded.patch import same_json
 from tensorfusion.embedded.schema.pod_warnings import warnings_of
 from tensorfusion.embedded.schema.schema import FieldValidation, Schema
+from tensorfusion.embedded.schema.service_warnings import service_warnings
 from tensorfusion.embedded.statuses import already_exists, conflict, invalid, invalid_object, modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
@@ -239,7 +241,7 @@ class Operations:
             if asked.call.user is not SYSTEM:  # the server's own objects may hold what no user may write
                 self._validate(kind, obj, None)
                 if not attempt:
-                    asked.call.warnings += warnings_of(kind.resource.id, obj)
+                    asked.call.warnings += _warnings(kind, obj, None)
             asked.obj, asked.name = obj, metadata["name"]
             await self.admission.validate(asked)
             key = ObjectKey(kind.resource.id, namespace, metadata["name"])
@@ -448,12 +450,11 @@ class Operations:
             new = carry(kind, in_order(asked.wanted, resource), old, now=self.now, subresource=subresource)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         self._validate(kind, new, old, subresource=subresource)
-        if new["metadata"].get("generation") != old["metadata"].get("generation") and kind.resource.id != PODS.id:
-            call.warnings += warnings_of(kind.resource.id, new)
+        call.warnings += _warnings(kind, new, old)
         asked.obj = new
         await self.admission.validate(asked)
         try:
-            if new == old:
+            if new == old and same_json(new, old):
                 managed = self.managers.settled(managed, record.managed)
                 if managed == record.managed:
                     return record
@@ -561,6 +562,17 @@ def _check_same_name(kind: Kind, new: JsonObject, old: JsonObject) -> None:
     if name and name != old["metadata"]["name"]:
         cause = FieldCause("metadata.name", f'Invalid value: "{name}": field is immutable')
         raise invalid_object(kind.resource, name, cause)
+
+
+def _warnings(kind: Kind, new: JsonObject, old: JsonObject | None) -> list[str]:
+    """What is valid, but hardly meant. Pods are warned of once: people do not change them."""
+    if kind.resource.id == SERVICES.id:
+        return service_warnings(new)
+    if old is not None:
+        same = new["metadata"].get("generation") == old["metadata"].get("generation")
+        if same or kind.resource.id == PODS.id:
+            return []
+    return warnings_of(kind.resource.id, new)
 
 
 def is_finished(kind: Kind, obj: JsonObject) -> bool:

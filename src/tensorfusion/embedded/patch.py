@@ -109,19 +109,19 @@ def _apply(target: Any, number: int, operation: Raw) -> Any:
             return _add(target, number, path, value=value)
         case _:
             found = _find_or_null(target, number, path)
-            if not _equal(found, operation["value"]):
+            if not same_json(found, operation["value"]):
                 raise _refuse(number, f"testing value {operation['path']} failed")
             return target
 
 
-def _equal(left: Any, right: Any) -> bool:
+def same_json(left: Any, right: Any) -> bool:
     """JSON equality: unlike Python's, true is not 1."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(value, right[key]) for key, value in left.items())
+        return left.keys() == right.keys() and all(same_json(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
+        return len(left) == len(right) and all(map(same_json, left, right))
     return bool(left == right)
 
 

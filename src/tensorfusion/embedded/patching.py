@@ -56,7 +56,7 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
 
     def change(current: JsonObject) -> JsonObject:
         own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field, ""), str)}
-        return _object(strategic_patch(current, {**decode_json(body, ""), **own}, shape))
+        return {**_object(strategic_patch(current, decode_json(body, ""), shape)), **own}
 
     return Patch(change, named, repeated, lambda: go_text(value))
 

@@ -136,7 +136,9 @@ def _set_orders(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape
 
 
 def _check_order(change: list[Any], order: Sequence[Any], key: str, *, path: str) -> None:
-    """What a patch sets must come in the order that it states."""
+    """What a patch sets must come in the order that it states; an empty one states none."""
+    if not order:
+        return
     rest = iter([_key_of(item, key, path=path) for item in order] if key else order)
     for item in change:
         if isinstance(item, dict) and _DIRECTIVE in item:

@@ -297,7 +297,10 @@ def _not_standing(problems: list[Problem], obj: Raw, old: Raw | None) -> list[Pr
 def _differ(obj: Raw, old: Raw, problem: Problem) -> bool:
     """Whether the update touched what is wrong: of a field that is missing, the structure that lacks it."""
     path = problem.path[0] if problem.path is not None and problem.reason == REQUIRED else problem.path
-    return path is None or value_at(obj, path) != value_at(old, path)
+    if path is None:
+        return True
+    before, after = value_at(old, path), value_at(obj, path)
+    return after != before or (type(after) is bool) is not (type(before) is bool)  # in Python, true is 1
 
 
 def _handled(resource: Resource) -> str:

@@ -52,6 +52,8 @@ def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
     _check_data(secret, ("data",), (None, "data"), problems)
     kind, data = secret.get("type", ""), secret.get("data") or {}
     missing = [key for key in _SECRET_KEYS.get(kind, ()) if key not in data]
+    if kind == "kubernetes.io/basic-auth" and not data.keys() & {"username", "password"}:
+        missing = ["username", "password"]
     problems.extend(Problem(((None, "data"), Member(key)), required(), REQUIRED) for key in missing)
     metadata = secret.get("metadata") or {}
     if kind == "kubernetes.io/service-account-token" and not (metadata.get("annotations") or {}).get(_ACCOUNT):

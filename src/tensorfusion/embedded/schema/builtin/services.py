@@ -6,15 +6,28 @@ Source: kubernetes pkg/apis/core/validation (ValidateService), texts seen throug
 import ipaddress
 from collections.abc import Sequence
 
+from tensorfusion.embedded.schema.addresses import canonical_address
 from tensorfusion.embedded.schema.builtin.ports import port_name
 from tensorfusion.embedded.schema.metadata import check_labels
 from tensorfusion.embedded.schema.names import label
 from tensorfusion.embedded.schema.path import Path, Problem
-from tensorfusion.embedded.schema.words import DUPLICATE, FORBIDDEN, REQUIRED, complain, duplicate, forbidden, required
+from tensorfusion.embedded.schema.words import (
+    DUPLICATE,
+    FORBIDDEN,
+    NOT_SUPPORTED,
+    REQUIRED,
+    complain,
+    duplicate,
+    forbidden,
+    required,
+    unsupported,
+)
 from tensorfusion.model.meta import Raw
 
 _SPEC: Path = (None, "spec")
 _PORTS: Path = (_SPEC, "ports")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_FAMILIES = ("IPv4", "IPv6")
 _IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
@@ -32,6 +45,22 @@ def check_service(service: Raw, old: Raw | None, problems: list[Problem]) -> Non
         complain(problems, ((_SPEC, "clusterIPs"), 0), address, [text])
     elif address and not headless and not _is_address(address):
         complain(problems, ((_SPEC, "clusterIPs"), 0), address, [_IP_TEXT])
+    if kind != "ExternalName":  # what is ignored is not looked at
+        problems[:] = [problem for problem in problems if problem.path != (_SPEC, "externalName")]
+    traffic = spec.get("externalTrafficPolicy")
+    if traffic and kind == "ClusterIP" and not spec.get("externalIPs"):
+        why = "may only be set for externally-accessible services"
+        complain(problems, (_SPEC, "externalTrafficPolicy"), traffic, [why])
+    policy = spec.get("ipFamilyPolicy")
+    if policy is not None and policy not in _FAMILY_POLICIES:
+        text = unsupported(policy, _FAMILY_POLICIES)
+        problems.append(Problem((_SPEC, "ipFamilyPolicy"), text, NOT_SUPPORTED))
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        if family not in _FAMILIES:
+            problems.append(Problem(((_SPEC, "ipFamilies"), index), unsupported(family, _FAMILIES), NOT_SUPPORTED))
+    for index, external in enumerate(spec.get("externalIPs") or ()):
+        if canonical_address(external) is None:
+            complain(problems, ((_SPEC, "externalIPs"), index), external, [_IP_TEXT])
     _check_ports(ports, kind, problems)
     check_labels(spec.get("selector") or {}, (_SPEC, "selector"), problems)
     if old is not None:
