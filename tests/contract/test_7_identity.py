@@ -108,9 +108,8 @@ def test_impersonation_needs_a_right(api: Api) -> None:
     account(api)
     robot = api.as_user(token_of(api))
     name = f"system:serviceaccount:{api.namespace}:robot"
-    answer = self_of(impersonator(robot, Impersonate_User="jane"))
-    what = f'users "jane" is forbidden: User "{name}" cannot impersonate resource "users" in API group "" at the cluster scope'
-    answer.refused(403, "Forbidden", what, name="jane", kind="users")
+    answer = self_of(impersonator(robot, Impersonate_User="jane")).refused(403, "Forbidden")
+    assert f'User "{name}" cannot impersonate' in answer.body["message"]  # newer versions go on in other words
 
 
 @behaviour(751, "Users, groups, uids, extras and accounts are rights of their own, and by name", source=IMPERSONATION)
