@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from asking import Api, Kubectl, deployment, failure, given
+from asking import Api, Kubectl, deployment, failure, given, kubectl_program
 from behaviours import behaviour
+from tensorfusion.testing.control_plane import kubernetes_version
 
 REFERENCE = "kubectl reference"
 OBSERVED = "observed on 1.34.2"
@@ -225,7 +226,9 @@ def test_pending_pod(api: Api, kubectl: Kubectl) -> None:
     api.create_pod()
     assert kubectl("logs", "p").stdout == ""
     said = failure(kubectl, "exec", "p", "--", "ls")
-    assert said == "Error from server (BadRequest): pod p does not have a host assigned"
+    newer = kubernetes_version(kubectl_program().parent) >= (1, 36)  # the server answers alike, its client says it so
+    start = "error: unable to upgrade connection" if newer else "Error from server (BadRequest)"
+    assert said == f"{start}: pod p does not have a host assigned"
     said = failure(kubectl, "port-forward", "p", "8080:80")
     assert said == "error: unable to forward port because pod is not running. Current status=Pending"
 
