@@ -205,7 +205,7 @@ def is_as_told(found: dict[str, Any] | None, value: str, version: int, unknown: 
 
 
 @pytest.mark.parametrize("victims", [["api"], ["control"], ["all"]], ids=lambda names: names[0])
-@pytest.mark.parametrize("times", [KILLS, pytest.param(334, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [KILLS, pytest.param(334, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_nothing_acknowledged_is_lost_by_kill_9(own: Cluster, victims: list[str], times: int) -> None:
     journal = Journal()
 

@@ -5,7 +5,7 @@ SQLite uses space again, but gives none back. Three things make the file larger 
 * free pages: given back to the file system once they are more than an eighth of all;
 * pages that are mostly empty, because rows shrank or their objects are gone: once the pages in use are 2.25 times what
   they hold, all rows are taken out and put in again in order, some at a time. Rows just over half a page need twice
-  their size at best. Should a pass not help all the same, the next one waits until as much came and went as lives;
+  their size at best. Should a pass not help all the same, the next one waits until a quarter of that came and went;
 * the WAL: folded into the file sooner where the file is small.
 
 So file and WAL stay within three times the live bytes (and some room for a small store), at the price of writing each
@@ -60,7 +60,7 @@ class Space:
         self._turnover = 0  # bytes written and removed, ever
         self._look_at = 0  # the turnover from which on it is worth looking again
         self._at = 0  # the first slot to rewrite next; 0 between passes
-        self._began_at = self._rest_until = 0  # turnovers: of the pass under way; from which on the next one may begin
+        self._began_at = -self._live  # the turnover at which the last pass began: the first one need not wait
         self._wal = 0
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"CREATE TEMP TABLE moving AS SELECT {ALL_COLUMNS} FROM objects LIMIT 0")  # noqa: S608
@@ -110,10 +110,14 @@ class Space:
         used = (pages - free) * _PAGE
         return used > max(_SPARSE * self._live, _FEW_PAGES * _PAGE)
 
+    def _may_rewrite(self) -> bool:
+        """Whether the pages are sparse, and enough came and went since the last pass began for another to help."""
+        return self._turnover - self._began_at >= self._live // 4 and self._is_sparse()
+
     def _rewrite(self) -> bool:
         """Take some rows out and put them in again: what was half empty comes back full. True until the pass ends."""
         if not self._at:
-            if self._turnover < self._rest_until or not self._is_sparse():
+            if not self._may_rewrite():
                 return False
             self._began_at = self._turnover
         first = last = max(self._at, 1)
@@ -130,8 +134,8 @@ class Space:
         self._at = last + 1
         if self._at < len(self._sizes):
             return True
-        self._at, self._rest_until = 0, self._began_at + self._live
-        return self._turnover >= self._rest_until and self._is_sparse()
+        self._at = 0
+        return self._may_rewrite()
 
     def _give_back(self) -> bool:
         """Give some of the free pages back. True while there are many."""

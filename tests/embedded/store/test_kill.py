@@ -148,6 +148,7 @@ async def test_no_acknowledged_write_is_lost_when_the_process_is_killed(path: Pa
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 async def test_a_thousand_kills_lose_nothing(path: Path) -> None:
     await kill_rounds(path, KILLS, seed=2)
 

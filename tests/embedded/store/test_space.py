@@ -127,7 +127,7 @@ async def test_when_most_objects_go_the_file_follows_without_a_restart_and_what_
         assert reopened.revision == last
 
 
-@pytest.mark.parametrize(("sparse", "passes"), [(2.25, 0), (0.5, 9)])
+@pytest.mark.parametrize(("sparse", "passes"), [(2.25, 0), (0.5, 33)])
 async def test_what_cannot_be_packed_better_is_not_rewritten_over_and_over(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, sparse: float, passes: int
 ) -> None:
