@@ -62,6 +62,7 @@ def test_denied_with_words(api: Api) -> None:
     with webhook(api, VALIDATING, denying(**status)):
         answer = tried(api).refused(422, "Invalid", 'admission webhook "hook.example.com" denied the request: no')
     assert answer.body["details"] == {"causes": causes, "retryAfterSeconds": 7}
+    assert answer.headers["Retry-After"] == "7"
     with webhook(api, VALIDATING, denying(message="odd", code=200)):
         tried(api).refused(400, "")
     api("GET", api.core("configmaps", "c")).refused(404, "NotFound")

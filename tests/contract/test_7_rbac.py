@@ -70,6 +70,8 @@ def test_refused_before_missing(api: Api) -> None:
     who("GET", api.path("apps/v1", "nobodies")).refused(403, "Forbidden")
     who("GET", "/apis/nobody.example.com/v1/things").refused(403, "Forbidden")
     who("POST", api.core("configmaps"), "no object").refused(403, "Forbidden")
+    assert who("HEAD", api.core("configmaps")).status == 403
+    assert api("HEAD", api.core("configmaps")).status == 405
 
 
 @behaviour(703, "A role gives its verbs on its resources in its namespace and nothing else", source=AUTHORIZATION)

@@ -163,6 +163,8 @@ class App:
                 raise
             return _NOT_FOUND
         scope[_TARGET] = target
+        if method == "HEAD":  # is asked for as a read, and served for documents alone
+            raise method_not_allowed()
         request = Request(
             target,
             query,

@@ -30,7 +30,10 @@ class Denial(ApiError):
     """A webhook's refusal: its words and ``details`` are passed on as they are."""
 
     def __init__(self, message: str, *, code: int, reason: str, details: JsonObject) -> None:
-        super().__init__(message, code=code, reason=reason)
+        retry_after = details.get("retryAfterSeconds")
+        super().__init__(
+            message, code=code, reason=reason, retry_after=retry_after if isinstance(retry_after, int) else None
+        )
         self.details = details
 
 
