@@ -246,8 +246,13 @@ class Api:
 
     def create_pod(self, name: str = "p", *, metadata: Mapping[str, Any] | None = None, **spec: Any) -> Any:
         """A pod, which waits for the namespace's account first: a controller makes it."""
-        self.eventually(lambda: self("GET", self.core("serviceaccounts", "default")).status == 200)
+        self.furnished()
         return self.create(self.core("pods"), pod(name, metadata=metadata, **spec))
+
+    def furnished(self) -> None:
+        """Wait until controllers have put into the namespace what every namespace has: nobody else writes there then."""
+        for path in (self.core("serviceaccounts", "default"), self.core("configmaps", "kube-root-ca.crt")):
+            self.eventually(lambda path=path: self("GET", path).status == 200)
 
     @contextlib.contextmanager
     def made(self, path: str, obj: Any) -> Iterator[Any]:

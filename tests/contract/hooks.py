@@ -161,8 +161,7 @@ def configured(
 ) -> Iterator[list[list[Json]]]:
     """Several webhooks in one configuration; gives the requests of each."""
     name = f"o{order}-{api.other_name('hook')}"
-    # A controller gives the new namespace an object: nobody is to be asked about that one.
-    api.eventually(lambda: api("GET", api.core("configmaps", "kube-root-ca.crt")).status == 200)
+    api.furnished()
     here = {} if anywhere else {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": api.namespace}}}
     paths = [f"/{name}/{number}" for number in range(len(webhooks))]
     parts = [one(path, **{**here, **more}) for path, more in zip(paths, webhooks, strict=True)]
