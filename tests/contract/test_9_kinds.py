@@ -1,5 +1,7 @@
 """Kinds: what some do and others do not. Numbers 900 to 999."""
 
+from typing import Any
+
 from asking import MERGE, Api, config_map, deployment, query
 from behaviours import behaviour
 
@@ -206,3 +208,81 @@ def test_order_of_list_options(api: Api) -> None:
         ("resourceVersionMatch", "FieldValueNotSupported"),
         ("sendInitialEvents", "FieldValueForbidden"),
     }
+
+
+# --- what kinds have to have ---
+
+
+def missing(api: Api, path: str, obj: Any, kind: str) -> set[tuple[str, str]]:
+    """The causes of a refusal of an object."""
+    answer = api("POST", path, {"metadata": {"name": "a"}, **obj})
+    return answer.refused(422, "Invalid", kind=kind).causes()
+
+
+@behaviour(930, "A workload without a spec lacks its selector and containers, and has its defaults", source=OBSERVED)
+def test_workloads_without_a_spec(api: Api) -> None:
+    lacking = {
+        ("spec.selector", "FieldValueRequired"),
+        ("spec.template.metadata.labels", "FieldValueInvalid"),
+        ("spec.template.spec.containers", "FieldValueRequired"),
+    }
+    for plural, kind in (("deployments", "Deployment"), ("statefulsets", "StatefulSet")):
+        for obj in ({}, {"spec": {}}):
+            assert missing(api, api.path("apps/v1", plural), obj, kind) == lacking
+
+
+@behaviour(931, "A job without a spec lacks containers, and a restart policy that ends", source=OBSERVED)
+def test_job_without_a_spec(api: Api) -> None:
+    assert missing(api, api.path("batch/v1", "jobs"), {}, "Job") == {
+        ("spec.template.spec.containers", "FieldValueRequired"),
+        ("spec.template.spec.restartPolicy", "FieldValueRequired"),
+    }
+
+
+@behaviour(932, "A rule of a role has verbs, groups and resources", source="API reference: PolicyRule")
+def test_incomplete_rules(api: Api) -> None:
+    roles = api.path("rbac.authorization.k8s.io/v1", "roles")
+    assert missing(api, roles, {"rules": [{}]}, "Role") == {
+        ("rules[0].verbs", "FieldValueRequired"),
+        ("rules[0].apiGroups", "FieldValueRequired"),
+        ("rules[0].resources", "FieldValueRequired"),
+    }
+
+
+@behaviour(
+    933,
+    "A rule about paths is about nothing else, and in cluster roles only",
+    source="API reference: PolicyRule, nonResourceURLs",
+)
+def test_rules_about_paths(api: Api) -> None:
+    paths = {"verbs": ["get"], "nonResourceURLs": ["/x"]}
+    wrong = {("rules[0].nonResourceURLs", "FieldValueInvalid")}
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    assert missing(api, api.path("rbac.authorization.k8s.io/v1", "roles"), {"rules": [paths]}, "Role") == wrong
+    both = {**paths, "apiGroups": [""], "resources": ["pods"]}
+    assert missing(api, roles, {"rules": [both]}, "ClusterRole") == wrong
+    with api.made(roles, {"metadata": {"name": api.other_name()}, "rules": [paths]}) as made:
+        assert made["rules"] == [paths]
+
+
+@behaviour(934, "An autoscaler names the group of what it scales", source="API reference: CrossVersionObjectReference")
+def test_group_of_a_scaled_object(api: Api) -> None:
+    autoscalers = api.path("autoscaling/v2", "horizontalpodautoscalers")
+    for version in ("", "v1"):
+        reference = {"kind": "Deployment", "name": "d", "apiVersion": version}
+        spec = {"maxReplicas": 1, "scaleTargetRef": reference}
+        wrong = missing(api, autoscalers, {"spec": spec}, "HorizontalPodAutoscaler")
+        assert wrong == {("spec.scaleTargetRef.apiVersion", "FieldValueInvalid")}
+
+
+@behaviour(935, "A request for devices has a name", source="API reference: DeviceRequest")
+def test_device_request_without_a_name(api: Api) -> None:
+    spec = {"devices": {"requests": [{"exactly": {"deviceClassName": "c"}}]}}
+    wrong = missing(api, api.path("resource.k8s.io/v1", "resourceclaims"), {"spec": spec}, "ResourceClaim")
+    assert wrong == {("spec.devices.requests[0].name", "FieldValueInvalid")}
+
+
+@behaviour(936, "A runtime class has a handler", source="API reference: RuntimeClass, handler")
+def test_no_handler(api: Api) -> None:
+    wrong = missing(api, "/apis/node.k8s.io/v1/runtimeclasses", {"handler": ""}, "RuntimeClass")
+    assert wrong == {("handler", "FieldValueInvalid")}

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from tensorfusion.embedded.facts import Facts
 from tensorfusion.embedded.fields.types import FieldType, Types, zero_of
-from tensorfusion.embedded.schema.builtin import CHECKS, STATUS_CHECKS
+from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, CHECKS, STATUS_CHECKS
 from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
@@ -114,6 +114,7 @@ class BuiltinSchema:
         self._definitions = facts.definitions
         self._definition = definition
         self._semantics = CHECKS.get(resource.id)
+        self._always_spec = resource.id in ALWAYS_SPEC
         self._status_semantics = STATUS_CHECKS.get(resource.id)
         self._rule = RULES.get(name_rule, subdomain)
         self._named = named
@@ -141,6 +142,8 @@ class BuiltinSchema:
             obj["apiVersion"] = resource.api_version if version in (None, "") else version
             if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
                 _refuse_kind(obj, resource)
+        if self._always_spec and obj.get("spec") is None:
+            obj["spec"] = {}
         unknown: list[str] = []
         try:
             self._decode(obj, None, unknown)

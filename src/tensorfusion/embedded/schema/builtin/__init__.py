@@ -85,3 +85,8 @@ STATUS_CHECKS: Mapping[str, StatusCheck] = {
     "ingresses.networking.k8s.io": statuses.check_ingress_status,
     "horizontalpodautoscalers.autoscaling": statuses.check_autoscaler_status,
 }
+
+ALWAYS_SPEC = frozenset(
+    {"deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch", "cronjobs.batch"}
+)
+"""Kinds whose spec gets its defaults, and is refused for what it lacks, even where an object has none."""

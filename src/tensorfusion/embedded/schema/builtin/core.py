@@ -7,7 +7,7 @@ import re
 
 from tensorfusion.embedded.schema.builtin.workloads import check_template
 from tensorfusion.embedded.schema.metadata import check_data_keys
-from tensorfusion.embedded.schema.names import config_key, label_value, qualified_name
+from tensorfusion.embedded.schema.names import config_key, label, label_value, qualified_name
 from tensorfusion.embedded.schema.path import Member, Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -247,8 +247,10 @@ def check_pod_template(template: Raw, old: Raw | None, problems: list[Problem]) 
 
 
 def check_runtime_class(runtime_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    handler = runtime_class.get("handler")
-    if old is not None and handler != old.get("handler"):
+    handler = runtime_class.get("handler") or ""
+    if not handler:
+        complain(problems, (None, "handler"), handler, label(handler))
+    if old is not None and handler != (old.get("handler") or ""):
         complain(problems, (None, "handler"), handler, [IMMUTABLE])
 
 

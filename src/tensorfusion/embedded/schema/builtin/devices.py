@@ -7,6 +7,7 @@ Source: kubernetes pkg/apis/resource/validation, texts seen through a real serve
 
 from collections.abc import Sequence
 
+from tensorfusion.embedded.schema.names import label, subdomain
 from tensorfusion.embedded.schema.path import Member, Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -74,7 +75,9 @@ def _check_names(items: Sequence[Raw], path: Path, problems: list[Problem]) -> N
     seen: set[str] = set()
     for index, item in enumerate(items):
         name = item.get("name", "")
-        if name in seen:
+        if not name:
+            complain(problems, ((path, index), "name"), name, label(name))
+        elif name in seen:
             problems.append(Problem(((path, index), "name"), duplicate(name), DUPLICATE))
         seen.add(name)
 
@@ -100,6 +103,10 @@ def check_resource_slice(resource_slice: Raw, old: Raw | None, problems: list[Pr
     elif len(places) > 1:
         shown = f"{{{', '.join(f'`{field}`' for field in places)}}}"
         complain(problems, _SPEC, shown, [f"{_ONE_PLACE}, but multiple fields are set"])
+    if not spec.get("driver"):
+        complain(problems, (_SPEC, "driver"), "", subdomain(""))
+    if "resourceSliceCount" not in (spec.get("pool") or {}):
+        complain(problems, ((_SPEC, "pool"), "resourceSliceCount"), 0, ["must be greater than zero"])
     devices = spec.get("devices") or ()
     _check_names(devices, (_SPEC, "devices"), problems)
     for index, device in enumerate(devices):

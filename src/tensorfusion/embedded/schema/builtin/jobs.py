@@ -121,9 +121,9 @@ def _check_job_spec(spec: Raw, path: Path, problems: list[Problem]) -> None:
     allowed = _REPLACEMENTS[:1] if "podFailurePolicy" in spec else _REPLACEMENTS
     if replacement is not None and replacement not in allowed:
         problems.append(Problem((path, "podReplacementPolicy"), unsupported(replacement, allowed), NOT_SUPPORTED))
-    template = check_template(spec.get("template") or {}, (path, "template"), problems)
-    if template is not None:
-        _check_restarts(spec, template, (((path, "template"), "spec"), "restartPolicy"), problems)
+    template = spec.get("template") or {}
+    check_template(template, (path, "template"), problems)
+    _check_restarts(spec, template.get("spec") or {}, (((path, "template"), "spec"), "restartPolicy"), problems)
 
 
 def _check_restarts(spec: Raw, template: Raw, path: Path, problems: list[Problem]) -> None:

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
+from tensorfusion.embedded.schema.names import path_segment
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -185,9 +186,22 @@ def _check_addresses(kind: str | None, addresses: Sequence[str], path: Path, pro
 
 def check_autoscaler(autoscaler: Raw, old: Raw | None, problems: list[Problem]) -> None:
     spec = autoscaler.get("spec") or {}
+    _check_scaled(spec.get("scaleTargetRef") or {}, (_SPEC, "scaleTargetRef"), problems)
     low, high = spec.get("minReplicas"), spec.get("maxReplicas", 0)
     at: Path = (_SPEC, "maxReplicas")
     if high < 1:
         complain(problems, at, high, ["must be greater than 0"])
     if low is not None and high < low:
         complain(problems, at, high, ["must be greater than or equal to `minReplicas`"])
+
+
+def _check_scaled(reference: Raw, at: Path, problems: list[Problem]) -> None:
+    """What an autoscaler scales: an object that can be named in a path, of some group."""
+    for field in ("kind", "name"):
+        found = reference.get(field) or ""
+        complain(problems, (at, field), found, path_segment(found))
+    version = reference.get("apiVersion") or ""
+    if version.count("/") > 1:
+        complain(problems, (at, "apiVersion"), version, [f"unexpected GroupVersion string: {version}"])
+    elif "/" not in version and reference.get("kind") != "ReplicationController":
+        complain(problems, (at, "apiVersion"), version, ["apiVersion must specify API group"])
