@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asking import MERGE, Api, config_map, deployment, query
+from asking import MERGE, Api, config_map, deployment, pod, query
 from behaviours import behaviour
 
 OBSERVED = "observed on 1.34.2"
@@ -286,3 +286,64 @@ def test_device_request_without_a_name(api: Api) -> None:
 def test_no_handler(api: Api) -> None:
     wrong = missing(api, "/apis/node.k8s.io/v1/runtimeclasses", {"handler": ""}, "RuntimeClass")
     assert wrong == {("handler", "FieldValueInvalid")}
+
+
+def pod_causes(api: Api, **spec: Any) -> set[tuple[str, str]]:
+    """The causes of a refused pod; its account is there."""
+    api.furnished()
+    answer = api("POST", api.core("pods"), pod("p", **spec))
+    return answer.refused(422, "Invalid", kind="Pod", name="p").causes()
+
+
+@behaviour(940, "A probe knocks at a port that there can be", source="API reference: Probe")
+def test_ports_of_probes(api: Api) -> None:
+    at = "spec.containers[0].livenessProbe"
+    for handler, probe in (
+        ("httpGet", {"path": "/"}),
+        ("httpGet", {"port": 70000}),
+        ("tcpSocket", {"port": "No_Name"}),
+        ("grpc", {"port": 0}),
+    ):
+        container = {"name": "c", "image": "i", "livenessProbe": {handler: probe}}
+        assert pod_causes(api, containers=[container]) == {(f"{at}.{handler}.port", "FieldValueInvalid")}
+
+
+@behaviour(941, "A hook of a container says what it does", source="API reference: LifecycleHandler")
+def test_hooks_of_containers(api: Api) -> None:
+    container = {"name": "c", "image": "i", "lifecycle": {"postStart": {}, "preStop": {"httpGet": {"path": "/"}}}}
+    assert pod_causes(api, containers=[container]) == {
+        ("spec.containers[0].lifecycle.postStart", "FieldValueRequired"),
+        ("spec.containers[0].lifecycle.preStop.httpGet.port", "FieldValueInvalid"),
+    }
+
+
+@behaviour(942, "A null item of a list is an empty one", source=OBSERVED)
+def test_null_items(api: Api) -> None:
+    assert pod_causes(api, containers=[None]) == {
+        ("spec.containers[0].name", "FieldValueRequired"),
+        ("spec.containers[0].image", "FieldValueRequired"),
+    }
+
+
+@behaviour(
+    943,
+    "Keys and values of a required node affinity are ones of labels",
+    source="API reference: NodeSelectorRequirement",
+)
+def test_node_affinity(api: Api) -> None:
+    terms = [{"matchExpressions": [{"key": "a b", "operator": "In", "values": ["50%"]}]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    at = (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+        ".matchExpressions[0]"
+    )
+    assert pod_causes(api, affinity={"nodeAffinity": required}) == {
+        (f"{at}.key", "FieldValueInvalid"),
+        (f"{at}.values[0]", "FieldValueInvalid"),
+    }
+
+
+@behaviour(944, "A scheduling gate has a qualified name", source="API reference: PodSchedulingGate")
+def test_name_of_a_gate(api: Api) -> None:
+    wrong = pod_causes(api, schedulingGates=[{"name": "50%"}])
+    assert wrong == {("spec.schedulingGates[0]", "FieldValueInvalid")}

@@ -100,7 +100,9 @@ class _Compiler:
                 return float, _leaf(scalars.number, owner, "float64")
             case "array":
                 item = self._entry(schema["items"], owner)
-                return None, _array_decoder(item, owner, f"[]{self._go_name(schema['items'])}")
+                return None, _array_decoder(
+                    item, owner, f"[]{self._go_name(schema['items'])}", zero=_zero(schema["items"])
+                )
             case "object" if isinstance(schema.get("additionalProperties"), dict):
                 inner = schema["additionalProperties"]
                 item = self._entry(inner, owner)
@@ -249,7 +251,7 @@ def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers)
     return decode
 
 
-def _array_decoder(item: Entry, owner: str, go_name: str) -> Decoder:
+def _array_decoder(item: Entry, owner: str, go_name: str, *, zero: Any) -> Decoder:
     plain, decoder = item
 
     def decode(value: Any, path: Path, unknown: list[str]) -> Any:
@@ -258,8 +260,10 @@ def _array_decoder(item: Entry, owner: str, go_name: str) -> Decoder:
         for index, element in enumerate(value):
             if type(element) is plain:
                 continue
-            if element is None:
-                _mismatch(Mismatch(text=f"{plain_text_of((path, index))} is null: leave it out"), path, owner, go_name)
+            if element is None:  # as Go: the zero value, with its defaults
+                empty = fresh(zero)
+                value[index] = decoder(empty, (path, index), unknown) if type(empty) is dict else empty
+                continue
             result = decoder(element, (path, index), unknown)
             if result is not element:
                 value[index] = result

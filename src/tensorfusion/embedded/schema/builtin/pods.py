@@ -169,7 +169,7 @@ def _check_affinity(affinity: Raw, path: Path, problems: list[Problem]) -> None:
     for index, preferred in enumerate(nodes.get(_SOMETIMES) or ()):
         at: Path = ((at_nodes, _SOMETIMES), index)
         _check_weight(preferred, at, problems)
-        check_node_selector_term(preferred.get("preference") or {}, (at, "preference"), problems)
+        check_node_selector_term(preferred.get("preference") or {}, (at, "preference"), problems, strict=False)
     for field in ("podAffinity", "podAntiAffinity"):
         at_pods: Path = (path, field)
         pods = affinity.get(field) or {}

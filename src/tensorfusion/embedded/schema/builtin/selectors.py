@@ -21,7 +21,8 @@ def check_label_selector(selector: Raw | None, path: Path, problems: list[Proble
             complain(problems, ((at, index), "values"), value, label_value(value))
 
 
-def check_node_selector_term(term: Raw, path: Path, problems: list[Problem]) -> None:
+def check_node_selector_term(term: Raw, path: Path, problems: list[Problem], *, strict: bool = True) -> None:
+    """A term of a node affinity; in one that is only preferred, values may be none of labels."""
     for field in ("matchExpressions", "matchFields"):
         for index, expression in enumerate(term.get(field) or ()):
             check_expression(expression, ((path, field), index), problems, ordered=True)
@@ -29,12 +30,15 @@ def check_node_selector_term(term: Raw, path: Path, problems: list[Problem]) -> 
                 complain(
                     problems, (((path, field), index), "key"), expression["key"], ["not a valid field selector key"]
                 )
+            values = expression.get("values") if strict and field == "matchExpressions" else None
+            for number, value in enumerate(values or ()):
+                complain(problems, ((((path, field), index), "values"), number), value, label_value(value))
 
 
 def check_expression(expression: Raw, path: Path, problems: list[Problem], *, ordered: bool = False) -> None:
     """One requirement. ``ordered`` selectors also know ``Gt`` and ``Lt``."""
-    if not expression.get("key"):
-        complain(problems, (path, "key"), "", qualified_name(""))
+    key = expression.get("key") or ""
+    complain(problems, (path, "key"), key, qualified_name(key))
     values = expression.get("values")
     match expression.get("operator"):
         case "In" | "NotIn":
