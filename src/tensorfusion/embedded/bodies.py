@@ -26,7 +26,7 @@ MOST_BYTES = 3 << 20
 _DEEPEST = 128
 _LARGE_YAML = 64 << 10
 _JSON = frozenset({"", "application/json"})
-_YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_YAML = frozenset({"application/yaml"})
 _MOST_REPEATED = 100
 _ACCEPTED = f"application/json, application/yaml, {PROTOBUF}"
 
@@ -131,7 +131,10 @@ async def decode_body(body: bytes, content_type: str, *, wanted: str, repeated: 
         else:
             value = _decode_yaml(body, wanted, repeated)
     elif media_type == PROTOBUF:
-        return decode_protobuf(body)
+        try:
+            return decode_protobuf(body)
+        except BadRequest as error:
+            raise BadRequest(f"{_unrecognized(wanted)}: {error}") from error
     else:
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"

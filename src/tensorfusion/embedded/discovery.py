@@ -7,6 +7,7 @@ documents carry the content's hash, so clients cache them for good.
 import hashlib
 import platform
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -17,6 +18,26 @@ from tensorfusion.model.meta import Raw
 
 AGGREGATED_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 BUILD = "tensorfusion"
+_ORDER = (
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+)
+"""Groups in which clients look for a kind first; all others come behind, by name."""
 
 
 class Discovery:
@@ -31,9 +52,15 @@ class Discovery:
     def version(self) -> bytes:
         """``GET /version``."""
         facts = self._kinds.facts.version
+        major, minor = facts["major"], facts["minor"]
         return _encode(
             {
-                **facts,
+                "major": major,
+                "minor": minor,
+                "emulationMajor": major,
+                "emulationMinor": minor,
+                "minCompatibilityMajor": major,
+                "minCompatibilityMinor": str(int(minor) - 1),
                 "gitVersion": f"{facts['gitVersion']}+{BUILD}",
                 "gitCommit": "",
                 "gitTreeState": "clean",
@@ -98,13 +125,35 @@ class Discovery:
                 key for key in self._documents if key[0].resource.api_version == kinds[0].resource.api_version
             ]:
                 del self._documents[stale]
-            found = self._documents[kinds] = _encode(document_v3(kinds, facts, facts.version["gitVersion"]))
+            found = self._documents[kinds] = _encode(document_v3(kinds, facts, self._minor_version()))
         return found
 
     def openapi_v2(self) -> bytes:
         """``GET /openapi/v2`` as JSON."""
         facts = self._kinds.facts
-        return self._kept("v2", lambda: document_v2(self._kinds.all(), facts, facts.version["gitVersion"]))
+        return self._kept("v2", lambda: document_v2(self._kinds.all(), facts, self._minor_version()))
+
+    def is_builtin(self, group: str) -> bool:
+        """Whether a group is the server's own."""
+        return self._kinds.is_builtin(group)
+
+    def paths(self) -> list[str]:
+        """Where there is discovery."""
+        found = ["/api", "/apis", "/apis/", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"]
+        for group, versions in self._kinds.groups().items():
+            root = f"/apis/{group}" if group else "/api"
+            found += [f"{root}/{version}" for version in versions]
+            if group:
+                found.append(root)
+        return found
+
+    def _minor_version(self) -> str:
+        return f"{self._kinds.facts.version['major']}.{self._kinds.facts.version['minor']}"
+
+    def _ordered(self) -> list[tuple[str, Sequence[str]]]:
+        """The groups and their versions, as clients are to look through them; the core one first."""
+        rank = {group: number for number, group in enumerate(("", *_ORDER))}
+        return sorted(self._kinds.groups().items(), key=lambda item: (rank.get(item[0], len(rank)), item[0]))
 
     def _kept(self, key: str, make: Callable[[], Raw]) -> bytes:
         found = self._answers.get(key)
@@ -120,7 +169,7 @@ class Discovery:
 
     def _groups(self) -> list[Raw]:
         entries = []
-        for group, versions in self._kinds.groups().items():
+        for group, versions in self._ordered():
             if group:
                 named = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
                 entries.append({"name": group, "versions": named, "preferredVersion": named[0]})
@@ -131,17 +180,21 @@ class Discovery:
         for kind in self._in_group(group, version):
             entries.append(_legacy_entry(kind))
             entries += [_legacy_subresource(kind, name) for name in sorted(kind.subresources)]
+        entries.sort(key=lambda entry: str(entry["name"]))
         group_version = f"{group}/{version}" if group else version
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
 
     def _aggregated(self, *, core: bool) -> Raw:
         items: list[Raw] = []
-        for group, versions in self._kinds.groups().items():
+        for group, versions in self._ordered():
             if bool(group) is not core:
                 served = [
                     {
                         "version": version,
-                        "resources": [_aggregated_entry(kind) for kind in self._kinds.in_group(group, version)],
+                        "resources": [
+                            _aggregated_entry(kind)
+                            for kind in sorted(self._kinds.in_group(group, version), key=_plural)
+                        ],
                         "freshness": "Current",
                     }
                     for version in versions
@@ -151,12 +204,23 @@ class Discovery:
 
     def _index(self) -> Raw:
         paths: Raw = {}
-        for group, versions in self._kinds.groups().items():
+        for group, versions in self._ordered():
             for version in versions:
                 path = f"apis/{group}/{version}" if group else f"api/{version}"
-                digest = hashlib.sha256(self.openapi_v3(group, version)).hexdigest().upper()
-                paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+                paths[path] = {
+                    "serverRelativeURL": f"/openapi/v3/{path}?hash={digest(self.openapi_v3(group, version))}"
+                }
         return {"paths": paths}
+
+
+@lru_cache(maxsize=64)
+def digest(document: bytes) -> str:
+    """What a document is known by to those who have it already."""
+    return hashlib.sha512(document).hexdigest().upper()
+
+
+def _plural(kind: Kind) -> str:
+    return kind.resource.plural
 
 
 def _legacy_entry(kind: Kind) -> Raw:

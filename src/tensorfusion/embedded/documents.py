@@ -1,8 +1,21 @@
-"""What the API says about itself, by path: discovery, OpenAPI, the version."""
+"""What the API says about itself, by path: discovery, OpenAPI, the version, and which paths there are.
 
-from tensorfusion.embedded.discovery import AGGREGATED_TYPE, Discovery
-from tensorfusion.embedded.negotiation import JSON, clauses
-from tensorfusion.embedded.responses import Response
+Aggregated discovery and OpenAPI documents are known by a digest of their content: as an ETag, and of OpenAPI v3 also in
+the URL that the index names. Whoever has the content already is told so; a URL with the right digest may be kept.
+"""
+
+from datetime import timedelta
+from email.utils import format_datetime
+from urllib.parse import parse_qs
+
+import msgspec
+
+from tensorfusion.clock import Clock
+from tensorfusion.embedded.discovery import AGGREGATED_TYPE, Discovery, digest
+from tensorfusion.embedded.negotiation import JSON, Form, clauses, negotiate, not_acceptable, wrong_form
+from tensorfusion.embedded.responses import PAGE_NOT_FOUND, Response
+from tensorfusion.embedded.statuses import no_such_resource
+from tensorfusion.errors import NotFound
 
 _VARY = ((b"vary", b"Accept"),)
 _OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -13,65 +26,135 @@ _EMPTY_OPENAPI_V2 = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00"
 kubectl validates by OpenAPI v3 and asks for this one, as protocol buffers only, when it meets a kind that v3 does not
 have. What it looks for is not in a complete document either.
 """
+_KEPT_FOR = timedelta(days=365)
+_NO_DOCUMENT = Response(b"", 404, "")
+_WILDCARDS = ("*/*", "application/*")
 
 
 class Documents:
-    """The documents of one server. ``address`` is set when it is known where the server listens."""
+    """The documents of one server. ``address`` is set when it is known where the server listens; ``more_paths`` are
+    those that others answer at."""
 
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(self, discovery: Discovery, clock: Clock) -> None:
         self._discovery = discovery
+        self._clock = clock
         self.address = ""
+        self.more_paths: list[str] = []
 
-    def answer(self, path: str, accept: str) -> Response | None:
-        """The document at a path, None where there is none.
+    def answer(self, path: str, accept: str, *, query: bytes = b"", known: bytes = b"") -> Response:
+        """The document at a path; ``known`` are the ETags that the client has the content of.
 
         Raises:
-            NotFound: a group or version that is not served.
+            NotFound: a version that one of the server's own groups does not have.
+            NotAcceptable: the client takes no form that there is.
         """
-        match [part for part in path.split("/") if part]:
-            case ["api"]:
-                if _wants_aggregated(accept):
-                    return Response(self._discovery.aggregated_core(), media_type=AGGREGATED_TYPE, headers=_VARY)
-                return Response(self._discovery.core_versions(self.address))
-            case ["apis"]:
-                if _wants_aggregated(accept):
-                    return Response(self._discovery.aggregated_groups(), media_type=AGGREGATED_TYPE, headers=_VARY)
-                return Response(self._discovery.groups())
-            case ["api", version]:
-                return Response(self._discovery.resources("", version))
-            case ["apis", group]:
-                return Response(self._discovery.group(group))
-            case ["apis", group, version]:
-                return Response(self._discovery.resources(group, version))
-            case ["version"]:
-                return Response(self._discovery.version())
-            case ["openapi", *rest]:
-                return self._openapi(rest, accept)
-            case _:
-                return None
+        parts = path.split("/")[1:]
+        if parts[0] == "openapi":
+            return self._openapi(parts[1:], accept, query, known)
+        if parts == [""]:
+            return self._index()
+        if parts[-1] == "":
+            parts.pop()
+        try:
+            return self._discovered(parts, accept, known)
+        except NotFound:
+            if parts[0] != "apis" or self._discovery.is_builtin(parts[1]):
+                raise no_such_resource() from None
+            return PAGE_NOT_FOUND
 
-    def _openapi(self, parts: list[str], accept: str) -> Response | None:
+    def _discovered(self, parts: list[str], accept: str, known: bytes) -> Response:
         match parts:
-            case ["v2"]:
-                if _ASKED_OPENAPI_V2_PROTOBUF in accept:
-                    return Response(_EMPTY_OPENAPI_V2, media_type=_OPENAPI_V2_PROTOBUF, headers=_VARY)
-                return Response(self._discovery.openapi_v2(), headers=_VARY)
-            case ["v3"]:
-                return Response(self._discovery.openapi_v3_index())
-            case ["v3", "api", version]:
-                return Response(self._discovery.openapi_v3("", version))
-            case ["v3", "apis", group, version]:
-                return Response(self._discovery.openapi_v3(group, version))
+            case ["api" | "apis" as root] if _wants_aggregated(accept):
+                found = self._discovery
+                body = found.aggregated_core() if root == "api" else found.aggregated_groups()
+                return _tagged(body, known, media_type=AGGREGATED_TYPE, cache=b"public")
+            case ["api"]:
+                body = self._discovery.core_versions(self.address)
+            case ["apis"]:
+                body = self._discovery.groups()
+            case ["api", version]:
+                body = self._discovery.resources("", version)
+            case ["apis", group]:
+                body = self._discovery.group(group)
+            case ["apis", group, version]:
+                body = self._discovery.resources(group, version)
+            case ["version"]:
+                if not _takes_json(accept):
+                    raise not_acceptable(JSON)
+                return Response(self._discovery.version())
+            case ["version", *_]:
+                raise no_such_resource()
             case _:
-                return None
+                return PAGE_NOT_FOUND
+        wanted = negotiate(accept)
+        if wanted.form is not Form.OBJECT:
+            raise wrong_form(JSON)
+        return Response(body, wanted=wanted.media_type)
+
+    def _index(self) -> Response:
+        paths = sorted({*self._discovery.paths(), *self.more_paths})
+        return Response(msgspec.json.format(msgspec.json.encode({"paths": paths})))
+
+    def _openapi(self, parts: list[str], accept: str, query: bytes, known: bytes) -> Response:
+        if parts == ["v2"] and _ASKED_OPENAPI_V2_PROTOBUF in accept:
+            return Response(_EMPTY_OPENAPI_V2, media_type=_OPENAPI_V2_PROTOBUF, headers=_VARY)
+        if parts == ["v3"]:
+            return Response(self._discovery.openapi_v3_index())
+        try:
+            match parts:
+                case ["v2"]:
+                    body = self._discovery.openapi_v2()
+                case ["v3", "api", version]:
+                    body = self._discovery.openapi_v3("", version)
+                case ["v3", "apis", group, version]:
+                    body = self._discovery.openapi_v3(group, version)
+                case [] | ["v2", *_]:
+                    return PAGE_NOT_FOUND
+                case _:
+                    return _NO_DOCUMENT
+        except NotFound:
+            return _NO_DOCUMENT
+        if not _takes_json(accept):
+            return Response(b"", 406, "", headers=_VARY)
+        asked = parse_qs(query.decode("latin-1")).get("hash", [""])[0] if parts[0] == "v3" else ""
+        if not asked:
+            return _tagged(body, known)
+        if asked != digest(body):
+            location = f"/openapi/{'/'.join(parts)}?hash={digest(body)}".encode()
+            return Response(b"", 301, headers=(*_VARY, _tag(body), (b"location", location)))
+        expires = format_datetime(self._clock.now() + _KEPT_FOR, usegmt=True).encode()
+        return _tagged(body, known, cache=b"public, immutable", more=((b"expires", expires),))
+
+
+def _tagged(
+    body: bytes,
+    known: bytes,
+    *,
+    media_type: str = JSON,
+    cache: bytes = b"no-cache, private",
+    more: tuple[tuple[bytes, bytes], ...] = (),
+) -> Response:
+    """A document with its ETag, or that the client has it already."""
+    tag = _tag(body)
+    headers = (*_VARY, tag, *more)
+    if tag[1] in known or known.strip() == b"*":
+        return Response(b"", 304, "", headers=headers, cache=cache)
+    return Response(body, media_type=media_type, headers=headers, cache=cache)
+
+
+def _tag(body: bytes) -> tuple[bytes, bytes]:
+    return b"etag", f'"{digest(body)}"'.encode()
+
+
+def _takes_json(accept: str) -> bool:
+    return any(media_type in (JSON, *_WILDCARDS) for media_type, _ in clauses(accept))
 
 
 def _wants_aggregated(accept: str) -> bool:
-    """Whether the client prefers aggregated discovery to the older form."""
-    for media_type, parameters in clauses(accept):
-        if media_type in (JSON, "*/*", "application/*"):
-            if not parameters:
-                return False
-            if parameters.get("as") == "APIGroupDiscoveryList" and parameters.get("v") == "v2":
-                return True
-    return False
+    """Whether the client takes aggregated discovery at all: those who do would rather have it."""
+    return any(
+        media_type in (JSON, *_WILDCARDS)
+        and (parameters.get("as"), parameters.get("v")) == ("APIGroupDiscoveryList", "v2")
+        and parameters.get("g") == "apidiscovery.k8s.io"
+        for media_type, parameters in clauses(accept)
+    )

@@ -6,6 +6,7 @@ right, and one for its kind.
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from tensorfusion.embedded.access.authentication import Authenticator
@@ -16,10 +17,20 @@ from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.audit.middleware import ALLOWED, IMPERSONATED, USER
 from tensorfusion.embedded.bodies import Disconnected, Receive
 from tensorfusion.embedded.documents import Documents
+from tensorfusion.embedded.health import Check, Health, is_health
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.meters import long_running, note_request
+from tensorfusion.embedded.negotiation import JSON, YAML, NotAcceptable, negotiate, takes_gzip, wants_pretty
 from tensorfusion.embedded.node_endpoint import silent
-from tensorfusion.embedded.responses import PART, Response, Send, error_response, send_response, send_stream
+from tensorfusion.embedded.responses import (
+    PAGE_NOT_FOUND,
+    PART,
+    Response,
+    Send,
+    error_response,
+    send_response,
+    send_stream,
+)
 from tensorfusion.embedded.routes import Answer, Request, Routes, Streamed
 from tensorfusion.embedded.selectors import parse_fields
 from tensorfusion.embedded.statuses import method_not_allowed
@@ -47,10 +58,7 @@ TAKEN_WITHIN = 60.0
 _TARGET = "tensorfusion.target"
 _WARNINGS = "tensorfusion.warnings"
 _SWITCHING = 101
-_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
-_OK = Response(b"ok", media_type="text/plain; charset=utf-8")
-_NOT_READY = Response(b"not ready\n", 503, media_type="text/plain; charset=utf-8")
-_NOT_FOUND = Response(b"404 page not found\n", 404, media_type="text/plain; charset=utf-8")
+_WITH_HEAD = frozenset({"/", "/apis", "/metrics", "/openapi/v2", "/openapi/v3"})
 
 log = get_logger(__name__)
 
@@ -67,6 +75,7 @@ class App:
         documents: Documents,
         *,
         node_rights: NodeRights,
+        stored: Check,
         cut_after: float = CUT_AFTER,
         taken_within: float = TAKEN_WITHIN,
     ) -> None:
@@ -80,21 +89,22 @@ class App:
         self._taken_within = taken_within
         self._watches: set[Streamed] = set()
         self._tunnels: set[asyncio.Task[Any]] = set()
+        self._health = Health(stored=stored, ready=lambda: self.ready)
         self.ready = False
+        documents.more_paths = [*self._health.paths(), "/metrics"]
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # Any: an ASGI scope
         if scope["type"] != "http":
             return
         started = time.perf_counter()
         path: str = scope["path"]
-        if path in _HEALTH or path.startswith(("/readyz/", "/livez/")):
-            health = _OK if self.ready or not path.startswith("/readyz") else _NOT_READY
-            await send_response(send, health, gzipped=False)
+        if is_health(path):
+            await send_response(send, self._health.answer(path, scope["query_string"]), gzipped=False)
             return
         gzipped = False
         found = dict(scope["headers"])
         try:
-            gzipped = b"gzip" in found.get(b"accept-encoding", b"")
+            gzipped = takes_gzip(found.get(b"accept-encoding", b""))
             user = self._user(scope, found)
             answer = await self._answer(scope, receive, user, found)
         except Disconnected:
@@ -102,12 +112,14 @@ class App:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  # the edge of a request: every error becomes a Status
-            refused = answer = error_response(_as_api_error(error, scope))
+            refused = answer = error_response(_as_api_error(error, scope), wanted=_wanted(found))
             refused.warnings = scope.get(_WARNINGS, ())
         target: Target | None = scope.get(_TARGET)
         if isinstance(answer, Response):
             if b"upgrade" in found:  # what comes after it on the connection is no HTTP that anybody could read
-                answer.headers = (*answer.headers, (b"connection", b"close"))
+                answer = replace(answer, headers=(*answer.headers, (b"connection", b"close")))
+            if wants_pretty(scope["query_string"], found.get(b"user-agent", b"")):
+                answer = replace(answer, pretty=True)
             note_request(target, scope["method"], answer.status, seconds=time.perf_counter() - started)
             await self._respond(answer, scope, send, gzipped=gzipped)
         elif isinstance(answer, Tunnel):
@@ -151,7 +163,7 @@ class App:
         target = parse_target(method, path, query)
         accept = headers.get(b"accept", b"").decode("latin-1")
         if target is None:
-            return self._document(scope, user, accept)
+            return self._document(scope, user, accept, headers.get(b"if-none-match", b""))
         attributes = target.attributes(selected_name=_selected_name(target, query))
         if not self._rbac.allows(user, attributes) and not self._node_rights.allows(user, attributes):
             raise refusal(user, attributes)
@@ -161,9 +173,9 @@ class App:
         except NotFound:
             if self._kinds.is_builtin(target.group):
                 raise
-            return _NOT_FOUND
+            return PAGE_NOT_FOUND
         scope[_TARGET] = target
-        if method == "HEAD":  # is asked for as a read, and served for documents alone
+        if not target.verb or method == "HEAD":  # which is asked for as a read, and served for documents alone
             raise method_not_allowed()
         request = Request(
             target,
@@ -184,16 +196,18 @@ class App:
             answer.warnings = [kind.deprecation, *answer.warnings]
         return answer
 
-    def _document(self, scope: dict[str, Any], user: User, accept: str) -> Response:
+    def _document(self, scope: dict[str, Any], user: User, accept: str, known: bytes) -> Response:
         method, path = scope["method"], scope["path"]
         self._rbac.check(user, Attributes(method.lower(), path=path))
         scope[ALLOWED] = True
-        if method not in ("GET", "HEAD"):
-            raise method_not_allowed()
         if path == "/metrics":
             body, media_type = metrics_response()
-            return Response(body, media_type=media_type)
-        return self._documents.answer(path, accept) or _NOT_FOUND
+            answer = Response(body, media_type=media_type)
+        else:
+            answer = self._documents.answer(path, accept, query=scope["query_string"], known=known)
+        if answer is not PAGE_NOT_FOUND and method != "GET" and not (method == "HEAD" and path in _WITH_HEAD):
+            raise method_not_allowed()
+        return answer
 
     async def _join(self, tunnel: Tunnel, scope: dict[str, Any], send: Send) -> None:
         """Hand the connection over to a node, or say that the node does not answer."""
@@ -243,6 +257,14 @@ async def _until_disconnect(receive: Receive, watch: Streamed) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     watch.close()
+
+
+def _wanted(headers: dict[bytes, bytes]) -> str:
+    """The media type of a refusal: what the client accepts, else JSON."""
+    try:
+        return negotiate(headers.get(b"accept", b"").decode("latin-1")).media_type
+    except NotAcceptable:
+        return YAML if YAML.encode() in headers.get(b"accept", b"") else JSON
 
 
 def _selected_name(target: Target, query: dict[str, str]) -> str:

@@ -21,16 +21,50 @@ from tensorfusion.errors import ConfigError
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 600
 _GRACEFUL_SECONDS = 3
+_MOST_HEAD = (1 << 20) + 4096
+"""Bytes of a request's first line and headers, as on a real server."""
+_TOO_LARGE = b"431 Request Header Fields Too Large"
+_LINGER_SECONDS = 0.5
+"""How long a client that is still sending has to read that it sends too much."""
 
 
 class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1 that knows its client's certificate."""
+    """HTTP/1.1 that knows its client's certificate, and an end of a request's head."""
+
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
         self.app_state = {"certificate": certificate, "connection": self}
+        self._head: int | None = 0  # bytes of the head under way, None while there is a body
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > _MOST_HEAD:
+                self._refuse()
+                return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head = 0
+        super().on_message_complete()
+
+    def _refuse(self) -> None:
+        """Answer a head that is too large, and forget whatever else comes."""
+        if self._refused:
+            return
+        self._refused = True
+        self._unset_keepalive_if_required()
+        head = b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n" % _TOO_LARGE
+        self.transport.write(head + _TOO_LARGE)
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def take(self) -> asyncio.Transport:
         """Give the connection up to somebody who speaks another protocol than HTTP on it."""

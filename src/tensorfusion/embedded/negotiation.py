@@ -1,4 +1,4 @@
-"""Which representation a client gets: JSON or YAML, the object itself, a Table, or its metadata only.
+"""Which representation a client gets: JSON or YAML, pretty or compressed, the object itself, a Table, or its metadata.
 
 Source: Kubernetes API concepts, "Alternate representations of resources", "Receiving resources as Tables".
 """
@@ -6,14 +6,20 @@ Source: Kubernetes API concepts, "Alternate representations of resources", "Rece
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from urllib.parse import parse_qs
 
 from tensorfusion.errors import ApiError
 
 JSON = "application/json"
 YAML = "application/yaml"
 _META = "meta.k8s.io"
+_META_VERSIONS = ("v1", "v1beta1")
 _MANAGED = "managedfields"
 """A parameter of our own: ``application/json;managedFields=omit``. Other servers ignore it."""
+
+_PEOPLE = (b"curl", b"Wget", b"Mozilla/5.0")
+"""What browsers and the tools of people at a terminal call themselves."""
+_TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 
 
 class Form(StrEnum):
@@ -27,15 +33,13 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """``managed`` is false for clients that do not want to see managed fields; our own ones say so."""
+    """``managed`` is false for clients that do not want to see managed fields; our own ones say so. ``version`` is that
+    of a Table or of metadata."""
 
     media_type: str = JSON
     form: Form = Form.OBJECT
     managed: bool = True
-
-    @property
-    def partial(self) -> bool:
-        return self.form in (Form.PARTIAL, Form.PARTIAL_LIST)
+    version: str = "v1"
 
 
 PLAIN = Representation()
@@ -48,25 +52,39 @@ class NotAcceptable(ApiError):
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str) -> Representation:
-    """The first served representation in the client's order of preference.
+def negotiate(accept: str, *, streamed: bool = False) -> Representation:
+    """The first served representation in the client's order of preference; what is ``streamed`` is never YAML.
 
     Raises:
         NotAcceptable: none is.
     """
+    served = (JSON,) if streamed else (JSON, YAML)
+    known = False
     for media_type, parameters in clauses(accept):
-        if media_type in ("*/*", "application/*", JSON):
+        if media_type in ("*/*", "application/*"):
             media_type = JSON  # noqa: PLW2901  # a wildcard means JSON
-        elif media_type not in (YAML, "application/x-yaml", "text/yaml"):
+        elif media_type not in served:
             continue
-        else:
-            media_type = YAML  # noqa: PLW2901  # one of YAML's names
+        known = True
         form, managed = parameters.get("as", ""), parameters.get(_MANAGED) != "omit"
         if not form:
             return Representation(media_type, managed=managed)
-        if form in set(Form) and parameters.get("g", _META) == _META and parameters.get("v", "v1") == "v1":
-            return Representation(media_type, Form(form), managed)
-    raise NotAcceptable(f"406: Not Acceptable: available representations: {JSON}, {YAML}")
+        version = parameters.get("v", "")
+        if form in set(Form) and parameters.get("g") == _META and version in _META_VERSIONS:
+            return Representation(media_type, Form(form), managed, version)
+    if known:
+        raise wrong_form(*served)
+    raise not_acceptable(*served)
+
+
+def wrong_form(*served: str) -> NotAcceptable:
+    """The media type is served, what its parameters ask for is not."""
+    return NotAcceptable(f"only the following media types are accepted: {', '.join(served)}")
+
+
+def not_acceptable(*served: str) -> NotAcceptable:
+    """No media type of the client's is served."""
+    return NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(served)}")
 
 
 @lru_cache(maxsize=512)
@@ -86,3 +104,17 @@ def clauses(accept: str) -> tuple[tuple[str, dict[str, str]], ...]:
         if media_type.strip() and quality > 0:
             found.append((-quality, order, media_type.strip().lower(), parameters))
     return tuple((media_type, parameters) for _, _, media_type, parameters in sorted(found, key=lambda item: item[:2]))
+
+
+def takes_gzip(accepted: bytes) -> bool:
+    """Whether gzip is among the encodings that a client accepts, by its bare name."""
+    return b"gzip" in accepted and any(part.strip() == b"gzip" for part in accepted.split(b","))
+
+
+def wants_pretty(query: bytes, agent: bytes) -> bool:
+    """Whether JSON is to be indented: as the parameter says, or because people are to read it."""
+    if b"pretty" in query:
+        asked = parse_qs(query.decode("latin-1")).get("pretty")
+        if asked:
+            return asked[0] in _TRUE
+    return agent.startswith(_PEOPLE)

@@ -49,12 +49,14 @@ def parse_json_patch(body: Any) -> list[Raw]:
 
     Raises:
         BadRequest: not a list of operations.
+        TooLarge: more than 10,000 operations.
         Invalid: an operation lacks a part that it needs, or has too many.
     """
     if not isinstance(body, list) or not all(isinstance(operation, dict) for operation in body):
         raise BadRequest("error decoding patch: a JSON patch is a list of operations")
     if len(body) > _MOST_OPERATIONS:
-        raise Invalid(f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(body)}")
+        too_many = f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(body)}"
+        raise TooLarge(f"Request entity too large: {too_many}")
     for number, operation in enumerate(body):
         word = operation.get("op")
         if word not in ("add", "remove", "replace", "move", "copy", "test"):

@@ -5,7 +5,7 @@ only.
 from datetime import datetime
 
 from tensorfusion.embedded.kinds import Kind
-from tensorfusion.embedded.negotiation import Form, Representation
+from tensorfusion.embedded.negotiation import Form, NotAcceptable, Representation
 from tensorfusion.embedded.objects import JsonObject, decode_record, encode, encoded_record, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached, decode_continue, encode_continue
 from tensorfusion.embedded.selectors import Predicate, predicate
@@ -75,13 +75,15 @@ def list_body(
     kind: Kind, page: Page, representation: Representation, *, include: IncludeObject, now: datetime
 ) -> bytes:
     """The JSON of a page in the form that was asked for."""
-    metadata, managed = list_metadata(page), representation.managed
+    metadata, managed, version = list_metadata(page), representation.managed, representation.version
     if representation.form is Form.TABLE:
         objects = [shown_object(kind, record, managed=managed) for record in page.records]
-        return encode(table(kind, objects, include=include, now=now, list_meta=metadata))
-    if representation.partial:
+        return encode(table(kind, objects, include=include, now=now, list_meta=metadata, version=version))
+    if representation.form is Form.PARTIAL:
+        raise NotAcceptable(f"you requested {Form.PARTIAL}, but the requested object is a list ({kind.list_kind})")
+    if representation.form is Form.PARTIAL_LIST:
         objects = [shown_object(kind, record, managed=managed) for record in page.records]
-        return encode(partial_list(objects, metadata))
+        return encode(partial_list(objects, metadata, version))
     resource = kind.resource
     prefix = prefix_of(resource)
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
@@ -102,5 +104,8 @@ def object_body(
     obj = shown_object(kind, record, managed=representation.managed)
     if representation.form is Form.TABLE:
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-        return encode(table(kind, [obj], include=include, now=now, list_meta=metadata))
-    return encode(partial(obj))
+        return encode(table(kind, [obj], include=include, now=now, list_meta=metadata, version=representation.version))
+    if representation.form is Form.PARTIAL_LIST:
+        found = kind.resource.kind
+        raise NotAcceptable(f"you requested {Form.PARTIAL_LIST}, but the requested object is not a list ({found})")
+    return encode(partial(obj, representation.version))

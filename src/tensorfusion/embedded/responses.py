@@ -21,13 +21,16 @@ _IN_THREAD_FROM = 1 << 20
 PART = 256 << 10
 """Bytes handed to the transport at once: encrypting a large list in one piece costs several times as much."""
 _JSON_HEADER = (b"content-type", b"application/json")
-_NO_CACHE = (b"cache-control", b"no-cache, private")
+_NO_CACHE = b"no-cache, private"
 _MOST_WARNINGS = 20
+TEXT = "text/plain; charset=utf-8"
+NOSNIFF = ((b"x-content-type-options", b"nosniff"),)
 
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer. ``media_type`` says what ``body`` is; ``wanted`` what the client accepts of JSON and YAML."""
+    """A whole answer. ``media_type`` says what ``body`` is, if anything; ``wanted`` what the client accepts of JSON and
+    YAML. A ``pretty`` one has a line for each field."""
 
     body: bytes
     status: int = 200
@@ -35,6 +38,12 @@ class Response:
     wanted: str = JSON
     warnings: Sequence[str] = ()
     headers: Sequence[tuple[bytes, bytes]] = ()
+    cache: bytes = _NO_CACHE
+    pretty: bool = False
+
+
+PAGE_NOT_FOUND = Response(b"404 page not found\n", 404, TEXT, headers=NOSNIFF)
+"""For paths that nothing is known about; a resource that is not there is a Status."""
 
 
 def error_response(error: ApiError, *, wanted: str = JSON) -> Response:
@@ -50,12 +59,16 @@ async def send_response(send: Send, response: Response, *, gzipped: bool) -> Non
     body, media_type = response.body, response.media_type
     if response.wanted == YAML and media_type == JSON:
         body, media_type = to_yaml(body), YAML
+    elif response.pretty and media_type == JSON and body:
+        body = await _indented(body)
     headers = [
         _JSON_HEADER if media_type == JSON else (b"content-type", media_type.encode("latin-1")),
-        _NO_CACHE,
+        (b"cache-control", response.cache),
         *response.headers,
         *_warning_headers(response.warnings),
     ]
+    if not media_type:
+        del headers[0]
     if gzipped and len(body) >= _GZIP_FROM:
         if len(body) >= _IN_THREAD_FROM:
             body = await asyncio.to_thread(gzip.compress, body, 1)
@@ -74,11 +87,17 @@ async def send_response(send: Send, response: Response, *, gzipped: bool) -> Non
 async def send_stream(send: Send, chunks: AsyncIterator[bytes], *, media_type: str = JSON) -> None:
     """Send chunks as they come; each is on the wire before the next is asked for."""
     header = _JSON_HEADER if media_type == JSON else (b"content-type", media_type.encode("latin-1"))
-    await send({"type": "http.response.start", "status": 200, "headers": [header, _NO_CACHE]})
+    await send({"type": "http.response.start", "status": 200, "headers": [header, (b"cache-control", _NO_CACHE)]})
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _indented(body: bytes) -> bytes:
+    if len(body) >= _IN_THREAD_FROM:
+        return await asyncio.to_thread(msgspec.json.format, body)
+    return msgspec.json.format(body)
 
 
 def to_yaml(body: bytes) -> bytes:

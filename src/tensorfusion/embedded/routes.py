@@ -16,7 +16,7 @@ from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.eviction import evict
 from tensorfusion.embedded.kinds import Kind
-from tensorfusion.embedded.negotiation import Representation, negotiate
+from tensorfusion.embedded.negotiation import Form, Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
 from tensorfusion.embedded.operations import Change, Configuration, Operations
@@ -159,6 +159,7 @@ class Routes:
         everywhere = kind.namespaced and not target.namespace
         if everywhere and target.verb not in ("list", "watch"):
             raise method_not_allowed()
+        negotiate(request.accept, streamed=target.verb == "watch")  # what cannot be answered is not done
         read = self._reads.get(target.verb)
         return read(request, kind) if read is not None else await self._writes[target.verb](request, kind)
 
@@ -180,9 +181,10 @@ class Routes:
 
     def _watch(self, request: Request, kind: Kind) -> Watch:
         options = list_options(request.query, watch=True)
+        shown = negotiate(request.accept, streamed=True)
         return Watch(
             self._store,
-            self._shapes.of(kind, negotiate(request.accept), _include(request)),
+            self._shapes.of(kind, shown, _include(request, shown)),
             request.target.namespace,
             options,
             name=request.target.name,
@@ -404,14 +406,16 @@ class Routes:
         self, request: Request, kind: Kind, record: Record, *, status: int = 200, call: Call | None = None
     ) -> Response:
         representation = negotiate(request.accept)
-        body = object_body(kind, record, representation, include=_include(request), now=self._clock.now())
+        body = object_body(
+            kind, record, representation, include=_include(request, representation), now=self._clock.now()
+        )
         warnings = call.warnings if call is not None else ()
         return Response(body, status, wanted=representation.media_type, warnings=warnings)
 
     def _page(
         self, request: Request, kind: Kind, page: Page, representation: Representation, *, call: Call | None = None
     ) -> Response:
-        body = list_body(kind, page, representation, include=_include(request), now=self._clock.now())
+        body = list_body(kind, page, representation, include=_include(request, representation), now=self._clock.now())
         warnings = call.warnings if call is not None else ()
         return Response(body, wanted=representation.media_type, warnings=warnings)
 
@@ -443,5 +447,8 @@ def _stream_request(request: Request) -> StreamRequest:
     return StreamRequest(request.target, request.query_string, request.method, request.headers, Call(request.user))
 
 
-def _include(request: Request) -> IncludeObject:
+def _include(request: Request, representation: Representation) -> IncludeObject:
+    """How much of the objects the rows of a Table carry; it says nothing to anybody else."""
+    if representation.form is not Form.TABLE:
+        return IncludeObject.METADATA
     return include_object(request.query.get("includeObject", ""))

@@ -123,7 +123,7 @@ class Server:
             node_socket=data / "run" / "node.sock",
             bookmark_every=settings.bookmark_every,
         )
-        self._documents = Documents(Discovery(self.kinds))
+        self._documents = Documents(Discovery(self.kinds), clock)
         self.app = App(
             Authenticator(tokens, rbac),
             rbac,
@@ -131,6 +131,7 @@ class Server:
             routes,
             self._documents,
             node_rights=NodeRights(self.store),
+            stored=lambda: not self.store.closed,
             cut_after=settings.cut_after,
             taken_within=settings.taken_within,
         )

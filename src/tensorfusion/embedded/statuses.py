@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from tensorfusion.embedded.negotiation import NotAcceptable
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.schema import StrictError
 from tensorfusion.errors import (
@@ -49,7 +50,7 @@ class Escalation(Forbidden):
     """A grant of what its author does not have: one rule a line."""
 
 
-_VERBATIM = (Denial, ApplyConflict, Escalation, NotTyped, StrictError)
+_VERBATIM = (Denial, ApplyConflict, Escalation, NotAcceptable, NotTyped, StrictError)
 _DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict)
 """Errors that have details even where these say nothing."""
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}

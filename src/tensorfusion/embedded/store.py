@@ -148,6 +148,11 @@ class Store:
     # --- reading ---
 
     @property
+    def closed(self) -> bool:
+        """Whether it is shut, or shutting: it takes no writes any more."""
+        return self._closed
+
+    @property
     def revision(self) -> int:
         """The newest committed revision."""
         return self._history.revision

@@ -19,7 +19,7 @@ from tensorfusion.embedded.pod_cells import pod_conditions
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
 
-_META_VERSION = "meta.k8s.io/v1"
+_META_GROUP = "meta.k8s.io"
 _INVALID = "<invalid>"
 
 
@@ -54,8 +54,9 @@ def table(
     list_meta: Raw,
     include: IncludeObject = IncludeObject.METADATA,
     columns: bool = True,
+    version: str = "v1",
 ) -> Raw:
-    """A Table of the objects.
+    """A Table of the objects, ``version`` is its own.
 
     ``list_meta`` is the list's (or the object's) metadata: ``resourceVersion``, ``continue``, ``remainingItemCount``.
     In a watch only the first event needs ``columns``.
@@ -67,37 +68,38 @@ def table(
         row: Raw = {"cells": cells(obj, now)}
         if is_pod and (conditions := pod_conditions(obj)):
             row["conditions"] = conditions
-        row["object"] = _row_object(obj, include)
+        row["object"] = _row_object(obj, include, version)
         rows.append(row)
     definitions = [_definition(column) for column in kind.columns] if columns else None
     return {
         "kind": "Table",
-        "apiVersion": _META_VERSION,
+        "apiVersion": f"{_META_GROUP}/{version}",
         "metadata": list_meta,
         "columnDefinitions": definitions,
         "rows": rows,
     }
 
 
-def partial(obj: Raw) -> Raw:
+def partial(obj: Raw, version: str = "v1") -> Raw:
     """The object's metadata alone, as ``PartialObjectMetadata``."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": _META_VERSION, "metadata": obj["metadata"]}
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"{_META_GROUP}/{version}", "metadata": obj["metadata"]}
 
 
-def partial_list(objects: Iterable[Raw], list_meta: Raw) -> Raw:
+def partial_list(objects: Iterable[Raw], list_meta: Raw, version: str = "v1") -> Raw:
     """``PartialObjectMetadataList``."""
-    items = [partial(obj) for obj in objects]
-    return {"kind": "PartialObjectMetadataList", "apiVersion": _META_VERSION, "metadata": list_meta, "items": items}
+    api_version = f"{_META_GROUP}/{version}"
+    items = [partial(obj, version) for obj in objects]
+    return {"kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": list_meta, "items": items}
 
 
-def _row_object(obj: Raw, include: IncludeObject) -> Raw | None:
+def _row_object(obj: Raw, include: IncludeObject, version: str) -> Raw | None:
     match include:
         case IncludeObject.NONE:
             return None
         case IncludeObject.OBJECT:
             return obj
         case IncludeObject.METADATA:
-            return partial(obj)
+            return partial(obj, version)
 
 
 def _definition(column: Column) -> Raw:

@@ -39,7 +39,7 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
     """The resource that a URL names, None for every other path.
 
     Raises:
-        BadRequest, MethodNotAllowed: the method is none that the API knows, or not one of watches.
+        MethodNotAllowed: the method is not one of watches.
     """
     parts = path.split("/")
     if len(parts) < 4 or parts[0] or parts[1] not in ("api", "apis"):
@@ -61,9 +61,7 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _OF_NAMESPACE:
         namespace, rest = rest[1], rest[2:]
     resource, name, subresource = [*rest, "", ""][:3]
-    verb = _VERBS.get(method)
-    if verb is None:
-        raise BadRequest(f"method {method} is not supported: use GET, POST, PUT, PATCH or DELETE")
+    verb = _VERBS.get(method, "")  # others have no verb, and no resource has them
     if watched:
         verb = "watch"
     elif not name:

@@ -28,11 +28,12 @@ _KEPT_BYTES = 1 << 20
 class Shape:
     """How the events of a kind look to clients that asked for the same representation."""
 
-    def __init__(self, kind: Kind, form: Form, include: IncludeObject, *, managed: bool, clock: Clock) -> None:
+    def __init__(self, kind: Kind, representation: Representation, include: IncludeObject, *, clock: Clock) -> None:
         self.kind = kind
-        self._form = form
+        self._form = representation.form
+        self._version = representation.version
         self._include = include
-        self._managed = managed
+        self._managed = representation.managed
         self._clock = clock
         self._prefix = prefix_of(kind.resource)
         self._recent: dict[tuple[EventKind, int, int], bytes] = {}
@@ -79,10 +80,18 @@ class Shape:
 
     def _shaped(self, obj: JsonObject, *, columns: bool) -> JsonObject:
         if self._form is not Form.TABLE:
-            return partial(obj)
+            return partial(obj, self._version)
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         now = self._clock.now()
-        return table(self.kind, [obj], include=self._include, now=now, list_meta=metadata, columns=columns)
+        return table(
+            self.kind,
+            [obj],
+            include=self._include,
+            now=now,
+            list_meta=metadata,
+            columns=columns,
+            version=self._version,
+        )
 
     def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
         """The line that says that everything up to a revision has been told."""
@@ -92,10 +101,12 @@ class Shape:
         resource = self.kind.resource
         obj: JsonObject = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if self._form is Form.TABLE:
-            now = self._clock.now()
-            obj = table(self.kind, [], include=self._include, now=now, list_meta=metadata, columns=False)
+            now, version = self._clock.now(), self._version
+            obj = table(
+                self.kind, [], include=self._include, now=now, list_meta=metadata, columns=False, version=version
+            )
         elif self._form is not Form.OBJECT:
-            obj = partial(obj)
+            obj = partial(obj, self._version)
         return b'{"type":"BOOKMARK","object":' + encode(obj) + _TAIL
 
 
@@ -104,17 +115,16 @@ class Shapes:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open: WeakValueDictionary[tuple[int, Form, IncludeObject, bool], Shape] = WeakValueDictionary()
+        self._open: WeakValueDictionary[tuple[int, Representation, IncludeObject], Shape] = WeakValueDictionary()
 
     def of(self, kind: Kind, representation: Representation, include: IncludeObject) -> Shape:
         """The shape of a representation; the same object for equal ones, as long as anybody holds it."""
-        form, managed = representation.form, representation.managed
-        if form is not Form.TABLE:
+        if representation.form is not Form.TABLE:
             include = IncludeObject.METADATA
-        key = (id(kind), form, include, managed)  # a definition that changes makes a new kind; shapes hold theirs
+        key = (id(kind), representation, include)  # a definition that changes makes a new kind; shapes hold theirs
         shape = self._open.get(key)
         if shape is None:
-            shape = self._open[key] = Shape(kind, form, include, managed=managed, clock=self._clock)
+            shape = self._open[key] = Shape(kind, representation, include, clock=self._clock)
         return shape
 
 

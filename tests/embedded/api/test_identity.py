@@ -178,7 +178,8 @@ def test_a_broken_authority_is_said_and_left(tmp_path) -> None:
         ("*/*", "application/json", Form.OBJECT),
         ("application/yaml", "application/yaml", Form.OBJECT),
         ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "application/json", Form.TABLE),
-        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", "application/json", Form.OBJECT),
+        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", "application/json", Form.TABLE),
+        ("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", "application/json", Form.OBJECT),
         (
             "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
             "application/json",
