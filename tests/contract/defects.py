@@ -12,9 +12,12 @@ from unittest import mock
 
 from tensorfusion.embedded import (
     admission,
+    bodies,
     deletion,
+    documents,
     eviction,
     garbage,
+    http,
     kinds,
     operations,
     patch,
@@ -27,6 +30,7 @@ from tensorfusion.embedded import (
     strategic,
     strategies,
     subresources,
+    tables,
     watching,
     webhook_index,
     webhooks,
@@ -35,6 +39,7 @@ from tensorfusion.embedded.access import rbac, requests, tokens
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.fields import apply, update
 from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.negotiation import PLAIN
 from tensorfusion.embedded.objects import in_order
 from tensorfusion.embedded.schema import constraints, schema
 from tensorfusion.embedded.schema.rules import RuleNode
@@ -150,6 +155,10 @@ def _unbound_before(original: Replacement) -> Replacement:
         return original(operations, kind, pod, binding)
 
     return bound
+
+
+def _knowing_nothing(original: Replacement) -> Replacement:
+    return lambda body, known, **named: original(body, b"", **named)
 
 
 def _without_names(self: rbac.Rbac, user: User, asked: Any) -> bool:
@@ -371,6 +380,36 @@ DEFECTS = (
         "lists with a merge key are replaced by a strategic patch",
         (strategic, "_merge_list", lambda target, patch, *_, **__: patch),
         seen_by=(322, 329),
+    ),
+    defect(
+        "rows of a Table carry whole objects",
+        (tables, "_row_object", lambda obj, *_: obj),
+        seen_by=(502, 503),
+    ),
+    defect(
+        "whoever has a document is sent it again",
+        (documents, "_tagged", _knowing_nothing(documents._tagged)),
+        seen_by=(534, 543),
+    ),
+    defect(
+        "what a client accepts is not looked at",
+        (routes, "negotiate", _always(PLAIN)),
+        seen_by=(500, 559, 560),
+    ),
+    defect(
+        "refusals are JSON to everybody",
+        (http, "_wanted", _always("application/json")),
+        seen_by=(557,),
+    ),
+    defect(
+        "large answers are compressed for everybody",
+        (http, "takes_gzip", _always(True)),
+        seen_by=(574,),
+    ),
+    defect(
+        "bodies of any size are read",
+        (bodies, "MOST_BYTES", 1 << 40),
+        seen_by=(578,),
     ),
     defect(
         "webhooks are not asked again",
