@@ -1,4 +1,4 @@
-"""Pods that are refused before anything runs. Numbers 950 to 959."""
+"""Pods that are refused before anything runs. Numbers 950 to 959, 965 and 966."""
 
 from typing import Any
 
@@ -136,3 +136,25 @@ def test_template(api: Api) -> None:
         ("spec.template.spec.containers[0].envFrom", "FieldValueInvalid"),
         ("spec.template.spec.readinessGates[0].conditionType", "FieldValueInvalid"),
     }
+
+
+@behaviour(
+    965, "A pod that waits at its gates may be given fewer nodes, never others", source="Pod Scheduling Readiness"
+)
+def test_narrowing(api: Api) -> None:
+    api.create_pod(schedulingGates=[{"name": "example.com/wait"}], nodeSelector={"a": "b"})
+    path = api.core("pods", "p")
+    assert api.merge(path, {"spec": {"nodeSelector": {"c": "d"}}})["spec"]["nodeSelector"] == {"a": "b", "c": "d"}
+    for change in ({"a": None}, {"a": "x"}, None):
+        answer = api("PATCH", path, {"spec": {"nodeSelector": change}}, content_type="application/merge-patch+json")
+        assert answer.refused(422, "Invalid").causes() == {("spec.nodeSelector", "FieldValueInvalid")}
+
+
+@behaviour(966, "Tolerations that the server gives back when they are taken away are no change", source=OBSERVED)
+def test_given_back(api: Api) -> None:
+    made = api.create_pod(schedulingGates=[{"name": "example.com/wait"}])
+    assert len(made["spec"]["tolerations"]) == 2
+    found = api.merge(api.core("pods", "p"), {"spec": {"tolerations": None, "nodeName": ""}})
+    assert found["spec"] == made["spec"]
+    assert found["metadata"]["generation"] == 1
+    assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]

@@ -448,6 +448,8 @@ class Operations:
             _check_same_name(kind, asked.wanted, old)
             self._check_identity(kind, key, asked.wanted, old)
             new = carry(kind, in_order(asked.wanted, resource), old, now=self.now, subresource=subresource)
+        elif kind.resource.id == PODS.id and new["metadata"].get("generation") != old["metadata"].get("generation"):
+            new = carry(kind, new, old, now=self.now, subresource=subresource)  # what was taken away may be back
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         self._validate(kind, new, old, subresource=subresource)
         call.warnings += _warnings(kind, new, old)

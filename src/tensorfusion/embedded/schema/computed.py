@@ -12,6 +12,8 @@ from tensorfusion.model.meta import Raw
 
 Compute = Callable[[Raw], None]
 
+_NAMES_IN_PODS = ("nodeName", "hostname", "subdomain", "priorityClassName", "serviceAccountName")
+
 
 def image_pull_policy(container: Raw) -> None:
     """``Always`` for the moving tag ``latest`` (also when no tag is given), else ``IfNotPresent``."""
@@ -21,6 +23,13 @@ def image_pull_policy(container: Raw) -> None:
         tag = name.rsplit("/", 1)[-1].partition(":")[2]
         latest = tag == "latest" or (not tag and not digest)
         container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
+
+
+def without_empty_names(spec: Raw) -> None:
+    """Names of a pod's that are empty are none."""
+    for field in _NAMES_IN_PODS:
+        if spec.get(field) == "":
+            del spec[field]
 
 
 def service_account(spec: Raw) -> None:
@@ -139,7 +148,7 @@ def _containers(spec: Raw) -> Iterable[Raw]:
 # By the short name of the structure; "root X" only where X is the whole object.
 COMPUTED_BY_OWNER: Mapping[str, tuple[Compute, ...]] = {
     "Container": (image_pull_policy,),
-    "PodSpec": (service_account,),
+    "PodSpec": (service_account, without_empty_names),
     "root Pod": (pod_ports_and_requests,),
     "ServicePort": (target_port,),
     "NodeStatus": (allocatable,),

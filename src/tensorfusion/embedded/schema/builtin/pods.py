@@ -215,6 +215,8 @@ def _check_update(spec: Raw, old: Raw, problems: list[Problem]) -> None:
             return
     _check_added_tolerations(spec.get("tolerations") or (), old.get("tolerations") or (), problems)
     _check_removed_gates(spec, old, problems)
+    if old.get("schedulingGates"):
+        _check_narrowed(spec, old, problems)
     if not _only_allowed_changes(spec, old):
         problems.append(Problem(path, forbidden(_CHANGES_TEXT), FORBIDDEN, stands=False))
     _check_deadline(spec.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds"), problems)
@@ -251,6 +253,36 @@ def _check_removed_gates(spec: Raw, old: Raw, problems: list[Problem]) -> None:
     if added:
         text = forbidden(f"only deletion is allowed, but found new scheduling gate '{added[0]}'")
         problems.append(Problem(((None, "spec"), "schedulingGates"), text, FORBIDDEN))
+
+
+def _check_narrowed(spec: Raw, old: Raw, problems: list[Problem]) -> None:
+    """A pod that waits at its gates may be given fewer nodes to choose from, never others."""
+    path: Path = (None, "spec")
+    before, after = old.get("nodeSelector") or {}, spec.get("nodeSelector") or {}
+    if any(after.get(key) != value for key, value in before.items()):
+        why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+        problems.append(Problem((path, "nodeSelector"), invalid_value(after or None, why), stands=False))
+    had, has = _required_terms(old), _required_terms(spec)
+    if not had:
+        return
+    at: Path = ((((path, "affinity"), "nodeAffinity"), _ALWAYS), "nodeSelectorTerms")
+    if len(had) != len(has):
+        why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        problems.append(Problem(at, invalid_value(list(has) or None, why), stands=False))
+        return
+    for index, (was, term) in enumerate(zip(had, has, strict=True)):
+        for field in ("matchExpressions", "matchFields"):
+            kept = was.get(field) or []
+            if (term.get(field) or [])[: len(kept)] != kept:
+                why = "only additions are allowed (no mutations or deletions)"
+                problems.append(Problem((at, index), invalid_value(term, why), stands=False))
+                break
+
+
+def _required_terms(spec: Raw) -> Sequence[Raw]:
+    of_nodes = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    found: Sequence[Raw] = (of_nodes.get(_ALWAYS) or {}).get("nodeSelectorTerms") or ()
+    return found
 
 
 def _check_deadline(deadline: int | None, old: int | None, problems: list[Problem]) -> None:
