@@ -148,14 +148,14 @@ def test_pod_subresources(api: Api) -> None:
 
 @behaviour(380, "Nobody who watches hears of a dry run", source=DRY_RUN)
 def test_watch(api: Api) -> None:
-    path = api.core("configmaps")
-    api.create(path, config_map("a", x="1"))
+    path, labels = api.core("configmaps"), {"x": "y"}
+    api.create(path, config_map("a", labels=labels, x="1"))
     version = api.get(path)["metadata"]["resourceVersion"]
-    with api.watch(path, f"resourceVersion={version}") as stream:
-        api.create(f"{path}?{DRY}", config_map("b"))
+    with api.watch(path, f"labelSelector=x&resourceVersion={version}") as stream:
+        api.create(f"{path}?{DRY}", config_map("b", labels=labels))
         api.merge(f"{path}/a?{DRY}", {"data": {"x": "2"}})
         api.delete(f"{path}/a?{DRY}")
-        api.create(path, config_map("last"))
+        api.create(path, config_map("last", labels=labels))
         assert named(stream.next()) == ("ADDED", "last")
 
 
