@@ -61,6 +61,7 @@ class Space:
         self._look_at = 0  # the turnover from which on it is worth looking again
         self._at = 0  # the first slot to rewrite next; 0 between passes
         self._began_at = -self._live  # the turnover at which the last pass began: the first one need not wait
+        self._gave = False  # the step before gave something back
         self._wal = 0
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"CREATE TEMP TABLE moving AS SELECT {ALL_COLUMNS} FROM objects LIMIT 0")  # noqa: S608
@@ -84,14 +85,14 @@ class Space:
     def step(self) -> None:
         """Do some of what is due; ``due`` says whether there is more."""
         self._look_at = self._turnover + max(_LOOK_AFTER, self._live // 16)
-        was_due, self.due = self.due, False
+        self.due = False
         try:
             self._fit_wal()
             more = self._rewrite()
             more |= self._give_back()
-            if was_due and not more:
+            if not more:
                 self._fold()
-            self.due = more
+            self._gave = self.due = more
         except (sqlite3.Error, OSError):
             with suppress(sqlite3.Error):
                 if self._connection.in_transaction:
@@ -147,8 +148,10 @@ class Space:
         return True
 
     def _fold(self) -> None:
-        """Put the WAL into the file, which only this shortens; cut off what one large commit left of it."""
+        """Behind giving back, put the WAL into the file, which only that shortens; cut off what a large commit left."""
         large = self._wal_path.stat().st_size > (self._wal + _FEW_PAGES) * _PAGE
+        if not large and not self._gave:
+            return
         if large:  # it would wait for readers: a backup that takes its time
             self._connection.execute("PRAGMA busy_timeout = 0").fetchall()
         self._connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if large else 'PASSIVE'})").fetchall()
