@@ -1,4 +1,4 @@
-"""Tables and PartialObjectMetadata: other forms of the same objects. Numbers 500 to 519."""
+"""Tables and PartialObjectMetadata: other forms of the same objects. Numbers 500 to 520, 553, 554, 589."""
 
 import time
 from typing import Any
@@ -255,3 +255,42 @@ def test_age(api: Api) -> None:
     assert (row["Name"], row["Ready"]) == ("d", "0/0")
     assert row["Age"].removesuffix("s").isdigit()
     assert int(row["Age"].removesuffix("s")) <= time.monotonic() - before + 1
+
+
+@behaviour(553, "A Scale as a Table has the wanted and the present number of replicas", source=OBSERVED)
+def test_table_of_scale(api: Api) -> None:
+    api.create(api.path("apps/v1", "deployments"), deployment())
+    found = table(api, api.path("apps/v1", "deployments", "d", "scale"))
+    assert columns(found) == [
+        ("Name", "string", "", 0),
+        ("Desired", "integer", "", 0),
+        ("Available", "integer", "", 0),
+        ("Age", "string", "", 0),
+    ]
+    assert cells(found)[0][:3] == ["d", 0, 0]
+    assert found["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+
+
+@behaviour(554, "The metadata of a Scale are those of the object that it scales", source=METADATA)
+def test_metadata_of_scale(api: Api) -> None:
+    made = api.create(api.path("apps/v1", "deployments"), deployment())
+    found = api.get(api.path("apps/v1", "deployments", "d", "scale"), accept=PARTIAL)
+    assert found.keys() == {"kind", "apiVersion", "metadata"}
+    assert (found["metadata"]["name"], found["metadata"]["uid"]) == ("d", made["metadata"]["uid"])
+
+
+@behaviour(589, "A bookmark of metadata is a version and nothing else, but for the mark of the end", source=METADATA)
+def test_bookmark_of_metadata(api: Api) -> None:
+    asked = query(allowWatchBookmarks="true", sendInitialEvents="true", resourceVersionMatch="NotOlderThan")
+    with api.watch(api.core("secrets"), asked, accept=PARTIAL) as stream:
+        event = stream.next()
+        version_told = event["object"]["metadata"].pop("resourceVersion")
+        assert int(version_told) > 0
+        assert event == {
+            "type": "BOOKMARK",
+            "object": {
+                "kind": "PartialObjectMetadata",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": {"annotations": {"k8s.io/initial-events-end": "true"}},
+            },
+        }

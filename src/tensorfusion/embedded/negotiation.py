@@ -108,7 +108,7 @@ def clauses(accept: str) -> tuple[tuple[str, dict[str, str]], ...]:
 
 def takes_gzip(accepted: bytes) -> bool:
     """Whether gzip is among the encodings that a client accepts, by its bare name."""
-    return b"gzip" in accepted and any(part.strip() == b"gzip" for part in accepted.split(b","))
+    return accepted == b"gzip" or any(part.strip() == b"gzip" for part in accepted.split(b","))
 
 
 def wants_pretty(query: bytes, agent: bytes) -> bool:

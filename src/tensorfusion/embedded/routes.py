@@ -40,7 +40,7 @@ from tensorfusion.embedded.schema.decode import compile_decoder
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
-from tensorfusion.embedded.tables import IncludeObject, include_object
+from tensorfusion.embedded.tables import IncludeObject, include_object, partial, scale_table
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.tunnels import Tunnel
 from tensorfusion.embedded.watch_events import Shapes
@@ -294,7 +294,7 @@ class Routes:
             found = self._store.get(ObjectKey(kind.resource.id, target.namespace, target.name))
             if found is None:
                 raise not_found(kind.resource, target.name)
-            return self._plain(request, scale_of(kind, decode_object(found.data)))
+            return self._scale_shown(request, scale_of(kind, decode_object(found.data)))
         if target.verb == "update":
             options = write_options(request.query, "UpdateOptions")
             wanted = await self._decoded(request, "Scale")
@@ -316,7 +316,18 @@ class Routes:
             record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
         else:
             raise method_not_allowed()
-        return self._plain(request, scale_of(kind, decode_object(record.data)), call=call)
+        return self._scale_shown(request, scale_of(kind, decode_object(record.data)), call=call)
+
+    def _scale_shown(self, request: Request, scale: JsonObject, *, call: Call | None = None) -> Response:
+        """A Scale in the form that was asked for."""
+        representation = negotiate(request.accept)
+        match representation.form:
+            case Form.TABLE:
+                include, version = _include(request, representation), representation.version
+                scale = scale_table(scale, now=self._clock.now(), include=include, version=version)
+            case Form.PARTIAL:
+                scale = partial(scale, representation.version)
+        return self._plain(request, scale, call=call)
 
     async def _binding(self, request: Request, kind: Kind) -> Response:
         target = request.target

@@ -80,6 +80,26 @@ def table(
     }
 
 
+_SCALE_COLUMNS = (("Name", "string"), ("Desired", "integer"), ("Available", "integer"), ("Age", "string"))
+
+
+def scale_table(scale: Raw, *, now: datetime, include: IncludeObject, version: str = "v1") -> Raw:
+    """The Table of a Scale, which belongs to no kind that is stored."""
+    metadata = scale["metadata"]
+    replicas = ((scale.get(part) or {}).get("replicas", 0) for part in ("spec", "status"))
+    cells = [metadata["name"], *replicas, age(metadata["creationTimestamp"], now)]
+    columns = [
+        {"name": name, "type": kind, "format": "", "description": "", "priority": 0} for name, kind in _SCALE_COLUMNS
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": f"{_META_GROUP}/{version}",
+        "metadata": {"resourceVersion": metadata.get("resourceVersion", "")},
+        "columnDefinitions": columns,
+        "rows": [{"cells": cells, "object": _row_object(scale, include, version)}],
+    }
+
+
 def partial(obj: Raw, version: str = "v1") -> Raw:
     """The object's metadata alone, as ``PartialObjectMetadata``."""
     return {"kind": "PartialObjectMetadata", "apiVersion": f"{_META_GROUP}/{version}", "metadata": obj["metadata"]}

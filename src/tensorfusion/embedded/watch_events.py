@@ -95,7 +95,7 @@ class Shape:
 
     def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
         """The line that says that everything up to a revision has been told."""
-        metadata: JsonObject = {"resourceVersion": str(revision), "creationTimestamp": None}
+        metadata: JsonObject = {"resourceVersion": str(revision)}
         if annotations:
             metadata["annotations"] = annotations
         resource = self.kind.resource
