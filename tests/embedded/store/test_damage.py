@@ -48,9 +48,18 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, li
     yield folder, records
 
 
+@pytest.fixture(scope="module")
+def closed(crashed: tuple[Path, list[Record]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    """The same store, opened and closed: all of it is in the file. Made once, as its size may differ each time."""
+    folder = tmp_path_factory.mktemp("closed")
+    assert opened(copy_of(crashed[0], folder)) == crashed[1]
+    return folder, crashed[1]
+
+
 def copy_of(crashed: Path, folder: Path) -> Path:
     for name in FILES:
-        shutil.copyfile(crashed / name, folder / name)
+        if (crashed / name).exists():
+            shutil.copyfile(crashed / name, folder / name)
     return folder / "store.db"
 
 
@@ -192,13 +201,12 @@ def test_one_wrong_byte_anywhere_loses_nothing_silently(
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_one_wrong_byte_in_a_closed_store_loses_nothing_silently(
-    crashed: tuple[Path, list[Record]], data: st.DataObject
+    closed: tuple[Path, list[Record]], data: st.DataObject
 ) -> None:
     """Without a WAL over it, every page counts."""
-    folder, records = crashed
+    folder, records = closed
     with TemporaryDirectory() as copied:
         path = copy_of(folder, Path(copied))
-        assert opened(path) == records  # and closed: all is in the file
         content = bytearray(path.read_bytes())
         at = data.draw(st.one_of(st.integers(0, len(content) - 1), st.integers(0, len(content) // 4096 - 1)))
         if at < len(content) // 4096:
