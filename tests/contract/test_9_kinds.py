@@ -285,7 +285,7 @@ def test_device_request_without_a_name(api: Api) -> None:
 @behaviour(936, "A runtime class has a handler", source="API reference: RuntimeClass, handler")
 def test_no_handler(api: Api) -> None:
     wrong = missing(api, "/apis/node.k8s.io/v1/runtimeclasses", {"handler": ""}, "RuntimeClass")
-    assert wrong == {("handler", "FieldValueInvalid")}
+    assert {field for field, _ in wrong} == {"handler"}  # 1.34 calls it invalid, 1.36 required
 
 
 def pod_causes(api: Api, **spec: Any) -> set[tuple[str, str]]:
