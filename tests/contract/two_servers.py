@@ -1,0 +1,178 @@
+"""The same requests to the embedded server and to a real one, and what their answers have to have in common."""
+
+import contextlib
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asking import JSON_PATCH, MERGE, STRATEGIC, Answer, Api
+from servers import EMBEDDED, REAL, server
+
+GROUP = "fuzz.example.com"
+_SERVER_OWNED = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "selfLink", "namespace")
+_CONTROLLERS = ("kube-controller-manager", "tensorfusion")
+_STRING = {"type": "string"}
+THINGS: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": f"things.{GROUP}"},
+    "spec": {
+        "group": GROUP,
+        "scope": "Namespaced",
+        "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {
+                    "status": {},
+                    "scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"},
+                },
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "properties": {
+                                    "n": {"type": "integer", "minimum": 0, "maximum": 100, "default": 1},
+                                    "s": {**_STRING, "maxLength": 20, "pattern": "^[a-z]*$"},
+                                    "e": {**_STRING, "enum": ["one", "two"]},
+                                    "when": {**_STRING, "format": "date-time"},
+                                    "maybe": {**_STRING, "nullable": True},
+                                    "either": {"x-kubernetes-int-or-string": True},
+                                    "set": {"type": "array", "items": _STRING, "x-kubernetes-list-type": "set"},
+                                    "list": {"type": "array", "maxItems": 4, "items": {"type": "number"}},
+                                    "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+                                    "keyed": {
+                                        "type": "array",
+                                        "x-kubernetes-list-type": "map",
+                                        "x-kubernetes-list-map-keys": ["name"],
+                                        "items": {
+                                            "type": "object",
+                                            "required": ["name"],
+                                            "properties": {"name": _STRING, "value": {"type": "integer"}},
+                                        },
+                                    },
+                                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                                },
+                                "x-kubernetes-validations": [
+                                    {"rule": "!has(self.s) || self.s != 'bad'", "message": "s must not be bad"}
+                                ],
+                            },
+                            "status": {"type": "object", "properties": {"n": {"type": "integer"}, "word": _STRING}},
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request; ``{namespace}`` stands for the namespace of whoever sends it."""
+
+    method: str
+    path: str
+    body: Any = None
+    content_type: str = "application/json"
+
+    def send(self, api: Api) -> Answer:
+        return api(
+            self.method, self.path.replace("{namespace}", api.namespace), self.body, content_type=self.content_type
+        )
+
+    def __str__(self) -> str:
+        shown = {MERGE: "merge ", STRATEGIC: "strategic ", JSON_PATCH: "json-patch "}.get(self.content_type, "")
+        return f"{self.method} {self.path} {shown}{json.dumps(self.body, ensure_ascii=False)}"
+
+
+@dataclass
+class Both:
+    """A client of each server. Every story gets a namespace of its own on both."""
+
+    ours: Api
+    theirs: Api
+    told: list[str] = field(default_factory=list)
+
+    def tell(self, story: Sequence[Request], *, bodies: bool = True) -> None:
+        """Send a story to both, request by request.
+
+        Raises:
+            AssertionError: an internal error, or answers that differ in code, reason, or what was stored.
+        """
+        clients = [Api(self.ours.address), Api(self.theirs.address)]
+        told: list[str] = []
+        try:
+            for request in story:
+                ours, theirs = (request.send(client) for client in clients)
+                told.append(f"{request}\n    ours   {_shown(ours)}\n    theirs {_shown(theirs)}")
+                assert ours.status < 500, "\n".join(["an internal error", *told])
+                if theirs.status >= 500:
+                    return
+                assert _verdict(ours) == _verdict(theirs), "\n".join(["they say otherwise", *told])
+                if bodies and ours.status < 300:
+                    wanted, found = _stored(theirs.body), _stored(ours.body)
+                    assert found == wanted, "\n".join(["they store something else", *told, f"{found}\n{wanted}"])
+        finally:
+            for client in clients:
+                if client._namespace:
+                    client("DELETE", f"/api/v1/namespaces/{client.namespace}")
+                client.close()
+
+
+def _verdict(answer: Answer) -> tuple[int, str]:
+    body = answer.body if isinstance(answer.body, dict) else {}
+    return answer.status, str(body.get("reason", "")) if answer.status >= 400 else ""
+
+
+def _shown(answer: Answer) -> str:
+    body = answer.body if isinstance(answer.body, dict) else {}
+    return f"{answer.status} {body.get('reason', '')} {body.get('message', '')}"[:400]
+
+
+def _stored(body: Any) -> Any:
+    """An object without what a server decides on its own, or what controllers write."""
+    if not isinstance(body, dict) or "metadata" not in body:
+        return None
+    if "items" in body:
+        return [one["metadata"]["name"] for one in body["items"]]
+    found = copy.deepcopy(body)
+    metadata = found["metadata"]
+    for name in _SERVER_OWNED:
+        metadata.pop(name, None)
+    entries = list(metadata.get("managedFields", ()))
+    for entry in entries:
+        entry.pop("time", None)
+    metadata["managedFields"] = sorted(
+        (entry for entry in entries if entry["manager"] not in _CONTROLLERS),
+        key=lambda entry: json.dumps(entry, sort_keys=True),
+    )
+    annotations = metadata.get("annotations", {})
+    annotations.pop("deployment.kubernetes.io/revision", None)
+    if not annotations:
+        metadata.pop("annotations", None)
+    found.pop("status", None)
+    for name in ("clusterIP", "clusterIPs", "volumes"):
+        found.get("spec", {}).pop(name, None)
+    return found
+
+
+@contextlib.contextmanager
+def both(folder: Path) -> Iterator[Both]:
+    """Both servers, with the custom kind of the stories."""
+    with server(EMBEDDED, folder / "ours") as ours, server(REAL, folder / "theirs") as theirs:
+        found = Both(Api(ours), Api(theirs))
+        for api in (found.ours, found.theirs):
+            api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", THINGS)
+            path = api.path(f"{GROUP}/v1", "things")
+            api.eventually(lambda api=api, path=path: api("GET", path).status == 200)
+        yield found
+        found.ours.close()
+        found.theirs.close()
