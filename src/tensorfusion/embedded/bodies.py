@@ -17,7 +17,7 @@ from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
 from tensorfusion.embedded.protobuf import decode_protobuf
 from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.embedded.statuses import NotTyped
-from tensorfusion.embedded.yaml_bodies import BadYaml, load_yaml
+from tensorfusion.embedded.yaml_bodies import LARGEST_PLAIN, BadYaml, load_yaml
 from tensorfusion.errors import BadRequest, TooLarge, UnsupportedMediaType
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]  # Any: an ASGI message
@@ -96,6 +96,7 @@ async def decode_config(body: bytes, call: Call) -> JsonObject:
             value, twice = _decode_config_yaml(body)
     else:
         check_depth(value, "")
+        value = _with_whole_numbers(value)
     if twice and call.validation is FieldValidation.STRICT:
         listed = "\n  ".join(["yaml: unmarshal errors:", *twice])
         raise NotTyped(f"error strict decoding YAML: error converting YAML to JSON: {listed}")
@@ -109,6 +110,17 @@ async def decode_config(body: bytes, call: Call) -> JsonObject:
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: "
             f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}"
         )
+    return value
+
+
+def _with_whole_numbers(value: Any) -> Any:  # Any: JSON
+    """The value as it would be if it had come as YAML, where ``1.0`` is 1."""
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_PLAIN:
+        return int(value)
     return value
 
 

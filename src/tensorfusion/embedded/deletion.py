@@ -120,11 +120,11 @@ async def _attempt(operations: Operations, kind: Kind, record: Record, options: 
     gone = is_finished(kind, obj)
     if not gone and obj == before:
         return Deleted(record, gone=False)
-    if call.dry_run:
-        return Deleted(dry_record(key, obj, record.managed), gone)
     if gone and not changed:
         metadata.pop("deletionTimestamp", None)
         metadata.pop("deletionGracePeriodSeconds", None)
+    if call.dry_run:
+        return Deleted(dry_record(key, obj, record.managed), gone)
 
     def make(revision: int) -> Record:
         return make_record(key, obj, revision, kind.fields, record.managed)

@@ -55,6 +55,8 @@ class Managers:
     def created(self, kind: Kind, obj: JsonObject, stated: Any, call: Call, now: str) -> bytes:  # Any: JSON
         """The entries of a new object, as its creator sent it. ``stated`` are entries that came with it."""
         endpoint = of_kind(self._kinds, kind, "")
+        if kind.is_custom and _is_mistyped(endpoint, {}, obj):
+            return b""
         given = [] if stated is None or resets(stated) else _given(kind, obj, stated)
         return self._shared(encode_entries(_updated(endpoint, endpoint.zero, obj, given, call.manager, now)))
 
@@ -85,6 +87,8 @@ class Managers:
             return b""
         endpoint = of_kind(self._kinds, kind, subresource)
         if kind.is_custom:
+            if not subresource and _is_mistyped(endpoint, old, new):
+                return b""
             entries = _fitted(endpoint, entries)
         return self._shared(encode_entries(_updated(endpoint, old, new, entries, call.manager, now)))
 
@@ -124,7 +128,9 @@ class Managers:
         if not entries:
             return b""
         endpoint = of_scale(kind)
-        left = _updated(endpoint, old, new, to_scale(self._kinds, kind, entries), call.manager, now)
+        old, new = _without_zero(old), _without_zero(new)
+        known = to_scale(self._kinds, kind, entries) if old["spec"] or new["spec"] else ()
+        left = _updated(endpoint, old, new, known, call.manager, now)
         return encode_entries(to_parent(self._kinds, kind, entries, left))
 
     def scale_applied(
@@ -146,6 +152,12 @@ class Managers:
         return managed
 
 
+def _is_mistyped(endpoint: Endpoint, old: JsonObject, new: JsonObject) -> bool:
+    """Whether a status has the wrong types that is not kept: nobody owns anything then, as of all that is wrong."""
+    status = new.get("status")
+    return status is not None and status != old.get("status") and bool(type_problems({"status": status}, endpoint.type))
+
+
 def _updated(
     endpoint: Endpoint, old: JsonObject, new: JsonObject, entries: Sequence[Entry], manager: str, now: str
 ) -> list[Entry]:
@@ -162,7 +174,7 @@ def _updated(
     try:
         return updated(entries, writer, seen)
     except BadElement:  # validation refuses the object later, unless it forgives what was there before
-        return list(entries)
+        return []
 
 
 def _applied(
@@ -241,6 +253,12 @@ def _check_config(endpoint: Endpoint, config: JsonObject) -> None:
 def _kind_text(api_version: object, kind: object) -> str:
     group, _, version = (api_version if isinstance(api_version, str) else "").rpartition("/")
     return f"{group}/{version}, Kind={kind if isinstance(kind, str) else ''}"
+
+
+def _without_zero(scale: JsonObject) -> JsonObject:
+    """A Scale as the original compares it: no replicas are as if nothing was said."""
+    spec = scale.get("spec") or {}
+    return scale if spec.get("replicas") else {**scale, "spec": {}}
 
 
 def _conflict(conflicts: Conflicts) -> ApplyConflict:

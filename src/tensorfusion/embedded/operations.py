@@ -355,7 +355,7 @@ class Operations:
         if uid:
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise conflict(kind.resource, name, why)
-        kind.schema.prepare(obj, strict=FieldValidation.IGNORE)
+        kind.schema.prepare(obj, strict=FieldValidation.IGNORE, applied=True)
         check_place(metadata, namespace if kind.namespaced else "", name)
         wipe_managed(metadata)
         return await self._create(kind, namespace, obj, managed, call)
@@ -430,6 +430,8 @@ class Operations:
 
             new = change(current())
             if not prepared:
+                if isinstance(change, Patch) and not kind.is_custom:
+                    check_version_stated(new, key.name, kind.resource.kind, call)
                 call.warnings += prepare_patched(kind.schema, new, change, current, call)
             self._check_identity(kind, key, new, old)
             stated = new["metadata"].pop("managedFields", None)
@@ -474,7 +476,7 @@ class Operations:
             kind, old, record.managed, wanted.obj, call, self.now(), force=wanted.force, subresource=subresource
         )
         obj = decode_object(encode_object(obj))  # what was merged shares parts with what it was merged of
-        kind.schema.prepare(obj, strict=FieldValidation.IGNORE)
+        kind.schema.prepare(obj, strict=FieldValidation.IGNORE, applied=True)
         return obj, managed
 
     async def write(
@@ -529,6 +531,24 @@ class Operations:
             _check_finalizers(kind, metadata, before)
 
 
+def check_version_stated(patched: JsonObject, name: str, kind: str, call: Call) -> None:
+    """What a patch has left of a built-in object without a version is read as if it held nothing, not even a name.
+
+    Raises:
+        BadRequest, Invalid: it has no version; strict field validation knows none of its fields.
+    """
+    if patched.get("apiVersion") not in (None, "") or patched.get("kind") not in (None, "", kind):
+        return
+    if call.validation is FieldValidation.STRICT:
+        text = f"Invalid value: {json.dumps(encode_object(patched).decode())}: strict decoding error: "
+        raise invalid("", "", "", causes=(FieldCause("patch", f'{text}unknown field "metadata"'),))
+    raise BadRequest(_nameless(name))
+
+
+def _nameless(name: str) -> str:
+    return f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+
+
 def _is_version(stated: str) -> bool:
     """Whether a text is a version of some object: a number of 64 bits that is not zero."""
     return stated.isascii() and stated.isdigit() and 0 < int(stated[:30]) < 1 << 64
@@ -550,8 +570,7 @@ def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
     if name:
         found = text_of(metadata, "name")
         if not found:
-            why = "was undeterminable: name must be provided"
-            raise BadRequest(f"the name of the object ({name} based on URL) {why}")
+            raise BadRequest(_nameless(name))
         if found != name:
             raise BadRequest(f"the name of the object ({found}) does not match the name on the URL ({name})")
 

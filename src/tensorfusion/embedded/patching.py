@@ -31,6 +31,14 @@ def is_apply(content_type: str) -> bool:
     return media_type_of(content_type) == _APPLY
 
 
+def check_patch_type(kind: Kind, content_type: str) -> None:
+    """Raises:
+    UnsupportedMediaType: neither an apply nor a patch type that the kind has.
+    """
+    if not is_apply(content_type):
+        _patch_type(kind, content_type)
+
+
 def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | None = None) -> Patch:
     """A patch that is not applied. It is decoded anew for each use: what is patched may keep parts of it.
 
@@ -55,7 +63,7 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     shape = (schema or kind.schema).patch_shape
 
     def change(current: JsonObject) -> JsonObject:
-        own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field, ""), str)}
+        own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field) or "", str)}
         return {**_object(strategic_patch(current, decode_json(body, ""), shape)), **own}
 
     return Patch(change, named, repeated, lambda: go_text(value))

@@ -32,7 +32,7 @@ from tensorfusion.embedded.options import (
     shown_options,
     write_options,
 )
-from tensorfusion.embedded.patching import is_apply, parse_patch
+from tensorfusion.embedded.patching import check_patch_type, is_apply, parse_patch
 from tensorfusion.embedded.pod_streams import PodStreams, Said, StreamRequest
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
@@ -212,6 +212,7 @@ class Routes:
         return self._object(request, kind, record, status=201 if made else 200, call=call)
 
     async def _patch(self, request: Request, kind: Kind) -> Response:
+        check_patch_type(kind, request.content_type)
         applies = is_apply(request.content_type)
         options = patch_options(request.query, applies=applies)
         target = request.target
@@ -303,6 +304,7 @@ class Routes:
                 self._operations, kind, target.namespace, target.name, lambda current: wanted, call
             )
         elif target.verb == "patch":
+            check_patch_type(kind, request.content_type)
             applies = is_apply(request.content_type)
             options = patch_options(request.query, applies=applies)
             call, body = _call(request, options), await request.body()

@@ -13,6 +13,10 @@ from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent
 from tensorfusion.errors import FieldCause, ServerError
 from tensorfusion.model.resources import SERVICES
 
+_FAMILIES = ("IPv4", "IPv6")
+_TWO_FAMILIES = "RequireDualStack"
+_ADDRESSED = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
+"""What a Service without an address has no use for."""
 _NETWORK = ipaddress.ip_network("10.96.0.0/16")
 _RESERVED = 10
 """The first addresses are for services with fixed ones (the API itself, name resolution)."""
@@ -35,14 +39,20 @@ class ServiceAddresses:
             Invalid: the address it asks for is another's, or is outside the network.
         """
         spec = service.get("spec")
-        if not isinstance(spec, dict) or spec.get("type") == "ExternalName":
+        if not isinstance(spec, dict):
             return
-        before = ((old or {}).get("spec") or {}).get("clusterIP")
+        before = (old or {}).get("spec") or {}
+        if spec.get("type") == "ExternalName":
+            _drop_addresses(spec, before)
+            return
+        name = service["metadata"].get("name", "")
+        _choose_families(kind, name, spec, before)
+        address = before.get("clusterIP")
         wanted = spec.get("clusterIP")
         if not wanted:
-            wanted = before or self._free()
-        elif wanted not in ("None", before):
-            self._check(kind, service["metadata"].get("name", ""), wanted)
+            wanted = address or self._free()
+        elif wanted not in ("None", address):
+            self._check(kind, name, wanted)
         spec["clusterIP"] = wanted
         spec["clusterIPs"] = [wanted]
 
@@ -85,3 +95,42 @@ class ServiceAddresses:
         address = (decode_object(record.data).get("spec") or {}).get("clusterIP")
         if address and address != "None":
             self._used[record.uid] = address
+
+
+def _drop_addresses(spec: JsonObject, before: JsonObject) -> None:
+    """A Service that became a name keeps nothing of its addresses, unless its author changed that, too."""
+    if before.get("type") not in (None, "ExternalName"):
+        for field in _ADDRESSED:
+            if field in spec and spec[field] == before.get(field):
+                del spec[field]
+
+
+def _choose_families(kind: Kind, name: str, spec: JsonObject, before: JsonObject) -> None:
+    """Which families of addresses a Service has: the cluster has one, only what has no addresses may name both.
+
+    Raises:
+        Invalid: it asks for the other family.
+    """
+    for field in ("ipFamilies", "ipFamilyPolicy"):
+        if not spec.get(field) and before.get(field):
+            spec[field] = before[field]
+    families, policy = spec.get("ipFamilies") or [], spec.get("ipFamilyPolicy")
+    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+        spec["ipFamilyPolicy"] = policy or _TWO_FAMILIES
+        families = families or [_FAMILIES[0]]
+        if spec["ipFamilyPolicy"] != "SingleStack":
+            families = [*families, *(one for one in _FAMILIES if len(families) == 1 and one not in families)]
+        spec["ipFamilies"] = families
+        return
+    causes = [
+        FieldCause(f"spec.ipFamilies[{index}]", f'Invalid value: "{family}": not configured on this cluster')
+        for index, family in enumerate(families)
+        if family == _FAMILIES[1]
+    ]
+    if policy == _TWO_FAMILIES:
+        why = "this cluster is not configured for dual-stack services"
+        causes.insert(0, FieldCause("spec.ipFamilyPolicy", f'Invalid value: "{policy}": {why}'))
+    if causes:
+        raise invalid_object(kind.resource, name, *causes)
+    spec["ipFamilyPolicy"] = policy or "SingleStack"
+    spec["ipFamilies"] = families or [_FAMILIES[0]]

@@ -11,7 +11,15 @@ from typing import Any
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch, check_place, prepare_patched
+from tensorfusion.embedded.operations import (
+    Change,
+    Configuration,
+    Operations,
+    Patch,
+    check_place,
+    check_version_stated,
+    prepare_patched,
+)
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
@@ -195,6 +203,8 @@ async def _rescale(
         schema.prepare(asked.obj)
     else:
         current = partial(scale_of, kind, decode_object(found.data))
+        if isinstance(change, Patch):
+            check_version_stated(asked.obj, name, "Scale", call)
         call.warnings += prepare_patched(schema, asked.obj, change, current, call)
     await operations.admission.mutate(asked)
 

@@ -26,7 +26,7 @@ _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _INT64, _UINT64 = 1 << 63, 1 << 64
-_LARGEST_PLAIN = 1e21
+LARGEST_PLAIN = 1e21
 _RESOLVERS = (
     (
         "bool",
@@ -132,7 +132,7 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
     number = float(plain)
     if abs(number) == float("inf"):
         return text
-    return int(number) if number.is_integer() and abs(number) < _LARGEST_PLAIN else number
+    return int(number) if number.is_integer() and abs(number) < LARGEST_PLAIN else number
 
 
 def _binary(loader: _Loader, node: yaml.ScalarNode) -> str:

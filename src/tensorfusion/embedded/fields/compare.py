@@ -86,7 +86,7 @@ def compare(old: Raw, new: Raw, kind: FieldType) -> Change:
     """What differs between two versions of an object.
 
     Raises:
-        BadElement: an element of a list has no key.
+        BadElement: an element of a list has no key, or a list stands where a text is wanted.
     """
     change = Change({}, {})
     if kind.map is not None:
@@ -198,6 +198,8 @@ def _whole(value: Any, kind: FieldType) -> Fields:
         return found
     if type(value) is list:
         of_list = kind.list
+        if of_list is None and kind.scalar:  # only for texts with a format does validation take one
+            raise BadElement(f"expected {kind.scalar}, got a list")
         if not value or of_list is None or of_list.atomic:
             return LEAF
         found = {SELF: LEAF}

@@ -118,7 +118,9 @@ class Types:
     def _fill(self, found: FieldType, schema: Raw, *, preserve: bool) -> None:
         preserve = preserve or bool(schema.get(_PRESERVE))
         kind = schema.get("type")
-        if schema.get("x-kubernetes-int-or-string") or schema.get("format") == "int-or-string":
+        if schema.get("x-kubernetes-int-or-string"):  # published without a type: anything, as far as owners go
+            found.scalar, found.map, found.list = DEDUCED.scalar, DEDUCED.map, DEDUCED.list
+        elif schema.get("format") == "int-or-string":
             found.scalar = _OPEN_SCALAR
         elif kind in _SCALARS:
             found.scalar = _SCALARS[kind]

@@ -105,8 +105,10 @@ def _type_step(schema: Raw) -> Callable[[Any, Path, list[Problem]], bool] | None
             return False
         if whole and type(value) is float and value.is_integer():
             return False
+        if form in FORMATS and type(value) is list:
+            return False
         found, meant = json_type(value), wanted
-        if form and not isinstance(value, str | list):  # formats are compared before types
+        if form and value is not None and not isinstance(value, str | list):  # formats are compared before types
             found, meant = _FORMAT_NAMES.get(type(value), ""), form
         text = f'Invalid value: "{found}": {plain_text_of(path)} in body must be of type {meant}: "{found}"'
         problems.append(Problem(path, text, TYPE_INVALID, blocking=True))

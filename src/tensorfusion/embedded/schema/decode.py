@@ -26,6 +26,8 @@ DEEPEST = 120  # levels of free JSON and of schemas inside schemas
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
 _PROPS = _EXTENSIONS + "JSONSchemaProps"
+_GIVEN_OUT = frozenset({("ServiceSpec", "ipFamilies"), ("ServiceSpec", "ipFamilyPolicy")})
+"""What the facts see as defaults, and is given out with the addresses: see ``services``."""
 _SPECIAL: dict[str, tuple[type | None, Scalar, str]] = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": (None, scalars.quantity, "resource.Quantity"),
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": (str, scalars.int_or_string, "intstr.IntOrString"),
@@ -166,7 +168,11 @@ class _Compiler:
         return _Fillers(
             tuple(constants.items()),
             tuple((field, value, frozenset(members)) for field, value in schema.get("defaultAlone", {}).items()),
-            tuple((field, rule["field"], rule["values"]) for field, rule in schema.get("defaultBy", {}).items()),
+            tuple(
+                (field, rule["field"], rule["values"])
+                for field, rule in schema.get("defaultBy", {}).items()
+                if (short, field) not in _GIVEN_OUT
+            ),
             COMPUTED_BY_OWNER.get(short, ())
             + (COMPUTED_BY_OWNER.get(f"root {short}", ()) if short == self._root else ()),
         )

@@ -63,11 +63,13 @@ class Schema(Protocol):
         strict: FieldValidation = FieldValidation.WARN,
         repeated: Sequence[str] = (),
         sort: bool = False,
+        applied: bool = False,
     ) -> list[str]:
         """Decode in place: drop unknown fields, apply defaults. Returns warnings.
 
         ``repeated`` are complaints of keys that came twice, to be treated as unknown fields are. ``sort`` names
-        unknown fields by name, not as they come.
+        unknown fields by name, not as they come. ``applied`` objects may hold nulls that nothing but an apply lets
+        through: validation refuses them.
 
         Raises:
             BadRequest: another kind, wrong JSON types, too deep, or unknown fields with ``STRICT``.
@@ -134,6 +136,7 @@ class BuiltinSchema:
         strict: FieldValidation = FieldValidation.WARN,
         repeated: Sequence[str] = (),
         sort: bool = False,
+        applied: bool = False,
     ) -> list[str]:
         resource = self._resource
         kind, version = obj.setdefault("kind", resource.kind), obj.setdefault("apiVersion", resource.api_version)
@@ -193,6 +196,7 @@ class CustomSchema:
         self.field_type = types.custom(schema)
         self.zero: Raw = {}
         self._resource = resource
+        self._decode_metadata = decode_metadata
         self._prune = compile_structural(schema, decode_metadata)
         inner = {key: value for key, value in schema.items() if key != "properties"}
         inner["properties"] = {
@@ -210,6 +214,7 @@ class CustomSchema:
         strict: FieldValidation = FieldValidation.WARN,
         repeated: Sequence[str] = (),
         sort: bool = False,
+        applied: bool = False,
     ) -> list[str]:
         resource = self._resource
         kind, version = obj.get("kind"), obj.get("apiVersion")
@@ -227,11 +232,15 @@ class CustomSchema:
             raise invalid(replace(resource, kind=kind), _name_of(obj), [problem])
         unknown: list[str] = []
         try:
-            self._prune(obj, None, unknown)
+            (self._prune_applied if applied else self._prune)(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
         unknown.sort(key=lambda field: (not field.startswith("metadata."), field))  # metadata is read first
         return _unknown_fields(unknown, repeated, strict, resource)
+
+    @cached_property
+    def _prune_applied(self) -> Pruner:
+        return compile_structural(self.document, self._decode_metadata, nulls=True)
 
     def prune(self, obj: Raw) -> None:
         self._pruner(obj, None, [])

@@ -20,11 +20,17 @@ Pruner = Callable[[Any, Path, list[str]], None]
 
 OBJECT_FIELDS = ("apiVersion", "kind", "metadata")
 _NOTHING = object()
+_NOT_PLAIN = frozenset({float, dict, list})
+_WHOLE = 1 << 63
+"""Numbers below are written as whole ones if they are whole, however they came."""
 
 
-def compile_structural(schema: Raw, decode_metadata: Decoder) -> Pruner:
-    """Prune and default whole objects of one version of a custom resource."""
-    return _Compiler(decode_metadata).object(schema, top=True)
+def compile_structural(schema: Raw, decode_metadata: Decoder, *, nulls: bool = False) -> Pruner:
+    """Prune and default whole objects of one version of a custom resource.
+
+    With ``nulls`` those that are not allowed, and have no default in their place, are left for validation.
+    """
+    return _Compiler(decode_metadata, nulls=nulls).object(schema, top=True)
 
 
 def compile_pruner(schema: Raw) -> Pruner:
@@ -43,25 +49,43 @@ def default_of(schema: Raw) -> Any:
     return value
 
 
+def _strip(value: Any, path: Path, unknown: list[str]) -> None:
+    """Where no object is wanted, nothing of one is known."""
+    if type(value) is dict:
+        unknown.extend(plain_text_of((path, name)) for name in value)
+        value.clear()
+    elif type(value) is list:
+        limit_depth(value, path)
+        for index, item in enumerate(value):
+            _strip(item, (path, index), unknown)
+
+
+def _leaf(value: Any, path: Path, unknown: list[str]) -> Any:
+    """A number, or what is not plain where something plain is wanted, as it is kept."""
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+    _strip(value, path, unknown)
+    return value
+
+
 def _keep(value: Any, path: Path, unknown: list[str]) -> Any:
     return value
 
 
 class _Compiler:
-    def __init__(self, decode_metadata: Decoder, *, defaults: bool = True) -> None:
+    def __init__(self, decode_metadata: Decoder, *, defaults: bool = True, nulls: bool = False) -> None:
         self._decode_metadata = decode_metadata
         self._defaults = defaults
+        self._nulls = nulls
 
     def node(self, schema: Raw) -> Pruner | None:
-        """The pruner of a value; None for leaves."""
+        """The pruner of a value; None for leaves, of which ``_strip`` takes care."""
         if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
             item = self.node(schema["items"])
-            return _array(item) if item is not None else None
+            return _array(item)
         if schema.get("type") == "object" or "properties" in schema or "additionalProperties" in schema:
             return self.object(schema)
-        if schema.get("x-kubernetes-preserve-unknown-fields") or not schema.get("type"):
-            return _free
-        return None
+        return _free if schema.get("x-kubernetes-preserve-unknown-fields") else None
 
     def object(self, schema: Raw, *, top: bool = False) -> Pruner:
         properties: Raw = schema.get("properties", {})
@@ -70,7 +94,7 @@ class _Compiler:
         }
         embedded = top or bool(schema.get("x-kubernetes-embedded-resource"))
         if embedded:
-            known |= dict.fromkeys(OBJECT_FIELDS, (None, False))
+            known |= dict.fromkeys(OBJECT_FIELDS, (_leave, False))
         additional = schema.get("additionalProperties")
         members: tuple[Pruner | None, bool] | None = None
         if isinstance(additional, dict):
@@ -83,6 +107,7 @@ class _Compiler:
             members,
             tuple((name, value) for name, value in defaults.items() if value is not _NOTHING),
             self._decode_metadata if embedded else None,
+            nulls=self._nulls,
         )
 
 
@@ -91,9 +116,15 @@ def _object(
     members: tuple[Pruner | None, bool] | None,
     defaults: tuple[tuple[str, Any], ...],
     decode_metadata: Decoder | None,
+    *,
+    nulls: bool,
 ) -> Pruner:
+    strip = _strip if members is None or members[0] is not _free else _leave
+    replaced = frozenset(name for name, _ in defaults) if nulls else None
+
     def prune(obj: Any, path: Path, unknown: list[str]) -> None:
         if type(obj) is not dict:
+            strip(obj, path, unknown)
             return
         dropped: list[str] = []
         for name, value in obj.items():
@@ -104,10 +135,12 @@ def _object(
                 continue
             pruner, nullable = entry
             if value is None:
-                if not nullable:
+                if not nullable and (replaced is None or name in replaced):
                     dropped.append(name)
             elif pruner is not None:
                 pruner(value, (path, name if name in known else Member(name)), unknown)
+            elif type(value) in _NOT_PLAIN:
+                obj[name] = _leaf(value, (path, name if name in known else Member(name)), unknown)
         for name in dropped:
             del obj[name]
         if decode_metadata is not None and obj.get("metadata") is not None:
@@ -128,13 +161,22 @@ def _decode_metadata(metadata: Any, path: Path, unknown: list[str], decode: Deco
     unknown += [f"{plain_text_of(path)}.{field}" for field in inside]
 
 
-def _array(item: Pruner) -> Pruner:
+def _array(item: Pruner | None) -> Pruner:
     def prune(values: Any, path: Path, unknown: list[str]) -> None:
-        if type(values) is list:
-            for index, value in enumerate(values):
+        if type(values) is not list:
+            _strip(values, path, unknown)
+            return
+        for index, value in enumerate(values):
+            if item is not None:
                 item(value, (path, index), unknown)
+            elif type(value) in _NOT_PLAIN:
+                values[index] = _leaf(value, (path, index), unknown)
 
     return prune
+
+
+def _leave(value: Any, path: Path, unknown: list[str]) -> None:
+    """What is looked at elsewhere."""
 
 
 def _free(value: Any, path: Path, unknown: list[str]) -> None:
