@@ -128,9 +128,7 @@ class Managers:
         if not entries:
             return b""
         endpoint = of_scale(kind)
-        old, new = _without_zero(old), _without_zero(new)
-        known = to_scale(self._kinds, kind, entries) if old["spec"] or new["spec"] else ()
-        left = _updated(endpoint, old, new, known, call.manager, now)
+        left = _updated(endpoint, old, new, to_scale(self._kinds, kind, entries), call.manager, now)
         return encode_entries(to_parent(self._kinds, kind, entries, left))
 
     def scale_applied(
@@ -253,12 +251,6 @@ def _check_config(endpoint: Endpoint, config: JsonObject) -> None:
 def _kind_text(api_version: object, kind: object) -> str:
     group, _, version = (api_version if isinstance(api_version, str) else "").rpartition("/")
     return f"{group}/{version}, Kind={kind if isinstance(kind, str) else ''}"
-
-
-def _without_zero(scale: JsonObject) -> JsonObject:
-    """A Scale as the original compares it: no replicas are as if nothing was said."""
-    spec = scale.get("spec") or {}
-    return scale if spec.get("replicas") else {**scale, "spec": {}}
 
 
 def _conflict(conflicts: Conflicts) -> ApplyConflict:

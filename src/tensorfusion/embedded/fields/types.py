@@ -120,7 +120,7 @@ class Types:
         kind = schema.get("type")
         if schema.get("x-kubernetes-int-or-string"):  # published without a type: anything, as far as owners go
             found.scalar, found.map, found.list = DEDUCED.scalar, DEDUCED.map, DEDUCED.list
-        elif schema.get("format") == "int-or-string":
+        elif kind == "string" and schema.get("format", "byte") != "byte":  # other formats are no texts to owners
             found.scalar = _OPEN_SCALAR
         elif kind in _SCALARS:
             found.scalar = _SCALARS[kind]

@@ -312,6 +312,8 @@ def _differ(obj: Raw, old: Raw, problem: Problem) -> bool:
     if path is None:
         return True
     before, after = value_at(old, path), value_at(obj, path)
+    if after is None and before is None and problem.blocking:
+        return True  # a null that was applied where there was nothing
     return after != before or (type(after) is bool) is not (type(before) is bool)  # in Python, true is 1
 
 
