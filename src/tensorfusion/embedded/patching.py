@@ -63,7 +63,7 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     shape = (schema or kind.schema).patch_shape
 
     def change(current: JsonObject) -> JsonObject:
-        own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field) or "", str)}
+        own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field), str | None)}
         return {**_object(strategic_patch(current, decode_json(body, ""), shape)), **own}
 
     return Patch(change, named, repeated, lambda: go_text(value))

@@ -89,9 +89,9 @@ def _merge_value(target: Any, value: Any, shape: PatchShape | None, *, path: str
 
 
 def _retain_keys(target: dict[str, Any], patch: dict[str, Any], *, path: str) -> None:
-    keys = patch.get(_RETAIN)
-    if keys is None:
+    if _RETAIN not in patch:
         return
+    keys = patch[_RETAIN]
     if not isinstance(keys, list):
         raise BadRequest(f"{path}/{_RETAIN}: wanted a list of field names")
     for key, value in patch.items():

@@ -203,7 +203,7 @@ async def _rescale(
         schema.prepare(asked.obj)
     else:
         current = partial(scale_of, kind, decode_object(found.data))
-        if isinstance(change, Patch):
+        if isinstance(change, Patch) and not kind.is_custom:
             check_version_stated(asked.obj, name, "Scale", call)
         call.warnings += prepare_patched(schema, asked.obj, change, current, call)
     await operations.admission.mutate(asked)
