@@ -55,7 +55,7 @@ class Managers:
     def created(self, kind: Kind, obj: JsonObject, stated: Any, call: Call, now: str) -> bytes:  # Any: JSON
         """The entries of a new object, as its creator sent it. ``stated`` are entries that came with it."""
         endpoint = of_kind(self._kinds, kind, "")
-        if kind.is_custom and _is_mistyped(endpoint, {}, obj):
+        if kind.is_custom and _is_mistyped(endpoint, {}, obj, ""):
             return b""
         given = [] if stated is None or resets(stated) else _given(kind, obj, stated)
         return self._shared(encode_entries(_updated(endpoint, endpoint.zero, obj, given, call.manager, now)))
@@ -87,7 +87,7 @@ class Managers:
             return b""
         endpoint = of_kind(self._kinds, kind, subresource)
         if kind.is_custom:
-            if not subresource and _is_mistyped(endpoint, old, new):
+            if _is_mistyped(endpoint, old, new, subresource):
                 return b""
             entries = _fitted(endpoint, entries)
         return self._shared(encode_entries(_updated(endpoint, old, new, entries, call.manager, now)))
@@ -150,10 +150,13 @@ class Managers:
         return managed
 
 
-def _is_mistyped(endpoint: Endpoint, old: JsonObject, new: JsonObject) -> bool:
-    """Whether a status has the wrong types that is not kept: nobody owns anything then, as of all that is wrong."""
-    status = new.get("status")
-    return status is not None and status != old.get("status") and bool(type_problems({"status": status}, endpoint.type))
+def _is_mistyped(endpoint: Endpoint, old: JsonObject, new: JsonObject, subresource: str) -> bool:
+    """Whether what the endpoint does not keep has wrong types: nobody owns anything then, as of all that is wrong."""
+    dropped: JsonObject = {}
+    for name, value in new.items():
+        if (name == "status") is not bool(subresource) and name != "metadata" and value != old.get(name):
+            dropped[name] = value
+    return bool(dropped) and bool(type_problems(dropped, endpoint.type))
 
 
 def _updated(
