@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +49,13 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    mount = tmp_path / "disk"
-    mount.mkdir()
+def disk() -> Iterator[Disk]:
+    """A place with a short name: the path of a socket has room for little more than a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="disk") as folder:
+        yield from mounted(Path(folder))
+
+
+def mounted(mount: Path) -> Iterator[Disk]:
     command = f"mount -t tmpfs -o size=16m tmpfs {mount} && echo mounted && exec cat"
     with subprocess.Popen(
         ["unshare", "-Urm", "sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE

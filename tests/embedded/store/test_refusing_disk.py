@@ -43,7 +43,7 @@ asyncio.run(main())
 async def test_a_file_system_that_refuses_for_a_while_loses_nothing(path: Path, call: str, error: str) -> None:
     """The kernel's own answers: read-only after an error, full, broken, over quota; then it works again."""
     process = await asyncio.create_subprocess_exec(
-        *("strace", "-f", "-o", "/dev/null", "-P", f"{path}-wal", "-e", f"inject={call}:error={error}:when=30..60"),
+        *("strace", "-f", "-o", "/dev/null", "-P", f"{path}-wal", "-e", f"inject={call}:error={error}:when=30..45"),
         *(sys.executable, "-c", FAILING, str(path)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
