@@ -120,7 +120,8 @@ async def _attempt(operations: Operations, kind: Kind, record: Record, options: 
     gone = is_finished(kind, obj)
     if not gone and obj == before:
         return Deleted(record, gone=False)
-    if gone and not changed:
+    # The dry run of a pod's deletion shows the marks that the real one would have left behind for a moment.
+    if gone and not changed and not (call.dry_run and kind.resource.id == PODS.id):
         metadata.pop("deletionTimestamp", None)
         metadata.pop("deletionGracePeriodSeconds", None)
     if call.dry_run:
