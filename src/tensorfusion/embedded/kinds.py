@@ -225,21 +225,27 @@ class Kinds:
     def install_crd(self, crd: Raw) -> None:
         """Serve a custom kind, or replace what is served of it. Conflicting names are not served (see ``crd_status``).
 
+        The definition is one that was accepted when it was written: what an update may keep is no reason to refuse it.
+
         Raises:
             Invalid: the definition breaks the rules; nothing is changed.
         """
         problems: list[Problem] = []
-        check_definition(crd, None, problems)
+        check_definition(crd, crd, problems)
         name = crd["metadata"]["name"]
         if problems:
             raise invalid(CUSTOM_RESOURCE_DEFINITIONS, name, problems)
-        kinds = [self._custom(crd, version) for version in crd["spec"]["versions"] if version.get("served")]
+        stored = self._custom(crd, storage_version(crd))
+        kinds = [
+            stored if version.get("storage") else self._custom(crd, version)
+            for version in crd["spec"]["versions"]
+            if version.get("served")
+        ]
         self._drop(name)
         if not self._conflict(crd):
             self._definitions[name] = kinds
             for kind in kinds:
                 self._add(kind)
-            stored = self._custom(crd, storage_version(crd))
             self._by_id[stored.resource.id] = stored
         self._changed()
 

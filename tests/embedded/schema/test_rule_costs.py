@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.schema.definitions import check_definition
 from tensorfusion.embedded.schema.path import Problem, text_of
 from tensorfusion.embedded.schema.rule_costs import DEFINITION_LIMIT, RULE_LIMIT, RuleCosts, copies_below
@@ -143,3 +144,16 @@ def test_values_below_lists_and_maps_are_counted_until_there_is_no_limit() -> No
     assert copies_below({"type": "object", "properties": {}}, 7) == 7
     assert copies_below({"type": "array"}, 7) is None
     assert copies_below(limited, None) is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [texts(COSTLY, maxItems=50), {**texts(maxItems=3), "x-kubernetes-validations": [NEWER]}],
+    ids=["costly", "newer"],
+)
+def test_a_definition_that_is_stored_is_served_though_it_could_not_be_made_anew(place: dict[str, Any]) -> None:
+    stored = definition(list=place)
+    assert problems(stored), "it could be made anew"
+    kinds = Kinds.builtin()
+    kinds.install_crd(stored)
+    assert kinds.find("x.io", "v1", "foos").is_custom
