@@ -7,12 +7,13 @@ import pytest
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
-from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.core import Node, Pod, PodSpec
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import Isolation
 from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, quota_facts
 from tensorfusion.scheduler.grants import binding_annotations
+from tensorfusion.scheduler.pod_rules import rules_of
 
 
 def pod(annotations: dict[str, str], **labels: str) -> Pod:
@@ -109,3 +110,24 @@ def test_only_dimensions_that_are_set_have_a_ceiling_and_a_single_zero_is_none()
     )
     assert (facts.total_compute, facts.total_vram, facts.single_vram, facts.single_compute) == (0, None, None, 5000)
     assert quota_facts("a", []) is None
+
+
+def test_host_ports_are_those_of_containers_and_of_init_containers_that_stay() -> None:
+    spec = {
+        "containers": [
+            {"ports": [{"containerPort": 80, "hostPort": 8080}, {"containerPort": 81}]},
+            {"ports": [{"containerPort": 53, "hostPort": 53, "protocol": "UDP", "hostIP": "10.0.0.1"}]},
+        ],
+        "initContainers": [
+            {"ports": [{"containerPort": 1, "hostPort": 1}]},
+            {"ports": [{"containerPort": 2, "hostPort": 2}], "restartPolicy": "Always"},
+        ],
+    }
+    rules = rules_of(msgspec.convert(spec, PodSpec))
+    assert rules is not None
+    assert [str(port) for port in rules.ports] == ["8080/TCP", "10.0.0.1:53/UDP", "2/TCP"]
+    del spec["initContainers"]
+    rules = rules_of(msgspec.convert({**spec, "hostNetwork": True}, PodSpec))
+    assert rules is not None
+    assert [str(port) for port in rules.ports] == ["8080/TCP", "81/TCP", "10.0.0.1:53/UDP"]
+    assert rules_of(msgspec.convert({"containers": [{"ports": [{"containerPort": 80}]}]}, PodSpec)) is None

@@ -22,6 +22,8 @@ class ContainerPort(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     name: str = ""
     container_port: int = msgspec.field(default=0, name="containerPort")
     protocol: str = "TCP"
+    host_port: int = msgspec.field(default=0, name="hostPort")
+    host_ip: str = msgspec.field(default="", name="hostIP")
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -25,6 +25,7 @@ from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.template import SchedulingConfigTemplate
+from tensorfusion.scheduler.pod_rules import rules_of
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.units import Rounding, to_bytes, to_milli
 
@@ -121,6 +122,8 @@ def pod_facts(pod: Pod, request: GpuRequest | None, priority: int, *, providers:
         affinity=spec.affinity,
         tolerations=spec.tolerations,
         native=native_devices(totals.extended, providers) if request is None else 0,
+        labels=meta.labels,
+        rules=rules_of(spec),
     )
 
 

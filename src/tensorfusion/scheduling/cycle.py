@@ -18,6 +18,7 @@ from tensorfusion.errors import NotFit
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
+from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
@@ -91,6 +92,9 @@ def _decide_shares(
     fit, rows = fitting_devices(pool, request, room=room, removed=devices_removed)
     shape = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
     feasible = pool_rows(pool, nodes, pod, shape=shape, rows=rows, removed=nodes_removed)
+    extra = extra_rules(state, pod)
+    if extra is not None and feasible:
+        feasible = extra.narrow(rows, pool.node_row, nodes_removed)
     if not feasible:
         raise Unschedulable(
             Diagnosis(
@@ -100,9 +104,13 @@ def _decide_shares(
                 tuple(devices_removed),
                 tuple(nodes_removed),
                 pool_devices=pool.count,
+                advice=() if extra is None else extra.advice(nodes_removed),
             )
         )
-    best = _best(_keys(pool, shape), rows, min(feasible, ALTERNATIVES + 1), scratch=pool.scratch.key)
+    keys = _keys(pool, shape)
+    if extra is not None and (points := extra.points(rows, pool.node_row)) is not None:
+        keys += points
+    best = _best(keys, rows, min(feasible, ALTERNATIVES + 1), scratch=pool.scratch.key)
     row, score = best[0]
     slots = best_slots(pool, fit, row, count=request.count)
     names = pool.node_names
@@ -182,9 +190,22 @@ def _decide_plain(state: State, pod: PodFacts) -> Decision:
     nodes_removed: list[tuple[NodeReason, int]] = []
     shape = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
     rows, feasible = plain_rows(nodes, pod, shape=shape, removed=nodes_removed)
+    extra = extra_rules(state, pod)
+    if extra is not None and feasible:
+        feasible = extra.narrow(rows, None, nodes_removed)
     if not feasible:
-        raise Unschedulable(Diagnosis(pod, nodes.registered, state.fleet.present, nodes_removed=tuple(nodes_removed)))
+        raise Unschedulable(
+            Diagnosis(
+                pod,
+                nodes.registered,
+                state.fleet.present,
+                nodes_removed=tuple(nodes_removed),
+                advice=() if extra is None else extra.advice(nodes_removed),
+            )
+        )
     keys = nodes.plain_score if shape.preference is None else nodes.plain_score + shape.preference
+    if extra is not None and (points := extra.points(rows, None)) is not None:
+        keys = keys + points
     best = _best(keys, rows, min(feasible, ALTERNATIVES + 1), scratch=np.empty(nodes.size, np.int64))
     named = [(nodes.names[row], points % GPU_FREE) for row, points in best]
     return Decision(

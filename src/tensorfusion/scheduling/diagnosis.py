@@ -25,11 +25,15 @@ class Diagnosis:
     devices_removed: tuple[tuple[DeviceReason, int], ...] = ()
     nodes_removed: tuple[tuple[NodeReason, int], ...] = ()
     pool_devices: int = 0
+    advice: tuple[str, ...] = ()
+    """What would help, a sentence each; for rules whose reason alone does not say it."""
 
     @property
     def message(self) -> str:
         """One line for the pod's condition and event."""
-        return f"0/{self.nodes} nodes are available: {', '.join(self._causes())}. Requested: {requested(self.pod)}"
+        why = ", ".join(self._causes())
+        helps = "".join(f" {advice}." for advice in self.advice)
+        return f"0/{self.nodes} nodes are available: {why}.{helps} Requested: {requested(self.pod)}"
 
     def _causes(self) -> list[str]:
         request = self.pod.request

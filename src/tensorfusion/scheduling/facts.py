@@ -16,6 +16,7 @@ from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.partitions import Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.pod_rules import PodRules
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -83,6 +84,9 @@ class PodFacts:
     tolerations: tuple[Toleration, ...] = ()
     native: int = 0
     """Whole devices that it asks of their maker's own device plugin; they are among ``extended`` too."""
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    rules: PodRules | None = None
+    """What it asks of its neighbours; None for nearly every pod."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.holds import Device
+from tensorfusion.scheduling.neighbours import Neighbours
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns
 
@@ -17,6 +18,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.nodes = NodeColumns()
+        self.neighbours = Neighbours()
         self.pools: dict[str, PoolColumns] = {}
         self.devices: dict[str, Device] = {}
         self.present = 0

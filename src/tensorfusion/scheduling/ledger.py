@@ -182,7 +182,10 @@ class Ledger:
             for device in allocation.devices:
                 fleet.hold(device, pod.uid, pod.request, partitions.get(device.name))
             self._quotas.add(pod.namespace, allocation.usage)
-        fleet.nodes.charge(fleet.nodes.record(placement.node), pod)
+        record = fleet.nodes.record(placement.node)
+        fleet.nodes.charge(record, pod)
+        if pod.rules is not None:
+            fleet.neighbours.charge(record.row, pod)
         if self._open:
             self._log(lambda: self._release(allocation))
 
@@ -194,7 +197,10 @@ class Ledger:
             self._quotas.add(pod.namespace, allocation.usage, -1)
             for device in allocation.devices:
                 fleet.drop(device, pod.uid)
-        fleet.nodes.charge(fleet.nodes.records[placement.node], pod, -1)
+        record = fleet.nodes.records[placement.node]
+        fleet.nodes.charge(record, pod, -1)
+        if pod.rules is not None:
+            fleet.neighbours.charge(record.row, pod, -1)
         if self._open:
             self._settle_later.append(allocation)
             self._log(lambda: self._charge(allocation))
@@ -241,6 +247,8 @@ class Ledger:
         for name, amount in pod.extended.items():
             if node.extended_free(name) < amount:
                 raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
+        if pod.rules is not None and (port := fleet.neighbours.ports.taken(node.row, pod.rules.ports)) is not None:
+            raise NotHoldable(f"node {placement.node} has a pod with host port {port} already")
         if request is None:
             return
         if len(set(placement.devices)) != request.count or len(placement.devices) != request.count:
@@ -304,9 +312,10 @@ def _growth(device: Device, before: GpuRequest, after: GpuRequest) -> tuple[int,
 
 def _same_charge(one: PodFacts, other: PodFacts) -> bool:
     """Whether both versions of a pod count for the same."""
-    return (one.request, one.cpu, one.memory, one.extended) == (
+    return (one.request, one.cpu, one.memory, one.extended, one.rules) == (
         other.request,
         other.cpu,
         other.memory,
         other.extended,
+        other.rules,
     )

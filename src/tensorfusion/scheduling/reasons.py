@@ -43,6 +43,7 @@ class NodeReason(StrEnum):
     WORKERS = "workers"
     SHARED = "shares"
     NATIVE = "native"
+    PORTS = "host-ports"
 
 
 WORDS: dict[DeviceReason | NodeReason, str] = {
@@ -74,6 +75,7 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     NodeReason.WORKERS: "at the pool's maximum of workers per node",
     NodeReason.SHARED: "holding shares of devices, and the pod asks for devices of the device plugin",
     NodeReason.NATIVE: "with a pod whose devices the device plugin has not chosen yet",
+    NodeReason.PORTS: "with a pod that has the host port already",
 }
 
 DEVICE_REASONS: tuple[DeviceReason, ...] = tuple(DeviceReason)

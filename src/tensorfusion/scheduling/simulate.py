@@ -14,6 +14,7 @@ import numpy as np
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.cycle import Decision, decide
+from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.reasons import NODE_REASONS, DeviceReason, NodeReason
@@ -120,6 +121,11 @@ def _node_refusals(state: State, pod: PodFacts) -> dict[str, NodeReason | Device
             refusals[record.name] = NodeReason.SHARED
         elif pod.request is not None and record.native > record.foreign:
             refusals[record.name] = NodeReason.NATIVE
+    extra = extra_rules(state, pod)
+    if extra is not None:
+        for record in state.nodes():
+            if record.name not in refusals and (refused := extra.refusal(record.row)) is not None:
+                refusals[record.name] = refused
     return refusals
 
 
