@@ -84,7 +84,8 @@ class PodFacts:
     tolerations: tuple[Toleration, ...] = ()
     native: int = 0
     """Whole devices that it asks of their maker's own device plugin; they are among ``extended`` too."""
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS, compare=False)
+    """Not compared: what other labels mean is the business of those who look at them."""
     rules: PodRules | None = None
     """What it asks of its neighbours; None for nearly every pod."""
 
