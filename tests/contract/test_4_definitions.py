@@ -1,8 +1,8 @@
 """Custom kinds: definitions, their versions, what they serve. Numbers 465 to 499."""
 
-from asking import Api, query
+from asking import APPLY, JSON_PATCH, MERGE, Answer, Api, query
 from behaviours import behaviour
-from customs import DEFINITIONS, NUMBER, TEXT, definition, messages, served, thing, version
+from customs import DEFINITIONS, NUMBER, TEXT, Custom, definition, messages, served, thing, version
 
 CRDS = "CustomResourceDefinitions"
 VERSIONS = "Versions in CustomResourceDefinitions"
@@ -277,3 +277,44 @@ def test_other_kinds(api: Api) -> None:
 def test_version_names(api: Api) -> None:
     answer = api("POST", DEFINITIONS, definition(api, version(thing(n=NUMBER), "V1!"))).refused(422, "Invalid")
     assert any(one.startswith("spec.versions[0].name: ") for one in messages(answer))
+
+
+@behaviour(485, "No patch and no apply of a custom object may leave it without a version", source=OBSERVED)
+def test_changes_without_a_version(api: Api) -> None:
+    with served(api, version(thing(n=NUMBER), subresources={"status": {}})) as kind:
+        kind.create(n=1)
+        applied = {**kind.body("a", n=1), "metadata": {"name": "a", "resourceVersion": None}}
+        for place in (kind.path("a"), kind.path("a", "status")):
+            for stated in (None, "", "0"):
+                patch = {"metadata": {"resourceVersion": stated}}
+                _without_version(kind, api("PATCH", place, patch, content_type=MERGE))
+            removal = [{"op": "remove", "path": "/metadata/resourceVersion"}]
+            _without_version(kind, api("PATCH", place, removal, content_type=JSON_PATCH))
+        _without_version(kind, api("PATCH", f"{kind.path('a')}?fieldManager=m", applied, content_type=APPLY))
+        kind.change({"metadata": {"resourceVersion": None, "name": "b"}}).refused(400, "BadRequest")
+
+
+def _without_version(kind: Custom, answer: Answer) -> None:
+    answer.refused(422, "Invalid", name="a", kind="things", group=kind.group)
+    assert answer.causes() == {("metadata.resourceVersion", "FieldValueInvalid")}
+    assert "must be specified for an update" in answer.body["message"]
+
+
+@behaviour(
+    486, "A number that a Scale writes is held to the schema of the object, which the refusal names", source=OBSERVED
+)
+def test_bad_scale(api: Api) -> None:
+    schema = thing(replicas={**NUMBER, "maximum": 5})
+    paths = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    with served(api, version(schema, subresources={"scale": paths})) as kind:
+        kind.create(replicas=2)
+        place = kind.path("a", "scale")
+        for wrong, field in ((6, "spec.replicas"), (-1, ".spec.replicas")):
+            answer = api("PATCH", place, {"spec": {"replicas": wrong}}, content_type=MERGE)
+            answer.refused(422, "Invalid", name="a", kind="Thing", group=kind.group)
+            assert answer.causes() == {(field, "FieldValueInvalid")}
+        _without_version(kind, api("PATCH", place, {"metadata": {"resourceVersion": "0"}}, content_type=MERGE))
+        api.merge(place, {"metadata": {"resourceVersion": None, "labels": {"a": "-"}, "uid": "x"}})
+        scale = api.get(place)
+        scale["metadata"]["uid"] = "other"
+        api("PUT", place, scale).refused(409, "Conflict", name="a")

@@ -347,3 +347,41 @@ def test_node_affinity(api: Api) -> None:
 def test_name_of_a_gate(api: Api) -> None:
     wrong = pod_causes(api, schedulingGates=[{"name": "50%"}])
     assert wrong == {("spec.schedulingGates[0]", "FieldValueInvalid")}
+
+
+@behaviour(967, "No patch may take the version away from a kind that cannot be replaced without one", source=OBSERVED)
+def test_patches_without_a_version(api: Api) -> None:
+    leases = api.path("coordination.k8s.io/v1", "leases")
+    api.create(leases, {"metadata": {"name": "a"}})
+    for stated in (None, "", "0"):
+        answer = api("PATCH", f"{leases}/a", {"metadata": {"resourceVersion": stated}}, content_type=MERGE)
+        answer.refused(422, "Invalid", name="a", kind="leases", group="coordination.k8s.io")
+        assert answer.causes() == {("metadata.resourceVersion", "FieldValueInvalid")}
+    api.create(api.core("configmaps"), config_map("c"))
+    api.merge(api.core("configmaps", "c"), {"metadata": {"resourceVersion": None}, "data": {"x": "y"}})
+
+
+@behaviour(968, "What a Scale says of itself has to be valid, and to be about the same object", source=OBSERVED)
+def test_metadata_of_a_scale(api: Api) -> None:
+    api.create(api.path("apps/v1", "deployments"), deployment("d", paused=True))
+    path = api.path("apps/v1", "deployments", "d", "scale")
+    for metadata, field in (
+        ({"labels": {"a": "-"}}, "metadata.labels"),
+        (
+            {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": ""}]},
+            "metadata.ownerReferences.uid",
+        ),
+        ({"finalizers": ["x"]}, "metadata.finalizers[0]"),
+        ({"generation": -1}, "metadata.generation"),
+    ):
+        for answer in (
+            api("PATCH", path, {"metadata": metadata, "spec": {"replicas": 2}}, content_type=MERGE),
+            api("PUT", path, {"metadata": {"name": "d", **metadata}, "spec": {"replicas": 2}}),
+        ):
+            answer.refused(422, "Invalid", name="d", kind="Scale", group="autoscaling")
+            assert answer.causes() == {(field, "FieldValueInvalid")}
+    other = {"metadata": {"name": "d", "uid": "other"}, "spec": {"replicas": 2}}
+    api("PATCH", path, other, content_type=MERGE).refused(409, "Conflict", name="d")
+    api("PUT", path, other).refused(409, "Conflict", name="d")
+    assert api.get(path)["spec"] == {}
+    assert api.merge(path, {"metadata": {"resourceVersion": "0"}, "spec": {"replicas": 1}})["spec"] == {"replicas": 1}

@@ -8,12 +8,12 @@ AT_LEAST = {
     1: 100,
     2: 85,
     3: 100,
-    4: 69,
+    4: 71,
     5: 100,
     6: 85,
     7: 80,
     8: 57,
-    9: 46,
+    9: 48,
 }
 """Behaviours of each area; raised when it grows, so that none is lost unseen."""
 

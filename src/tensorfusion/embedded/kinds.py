@@ -427,7 +427,7 @@ def _builtin_subresource(facts: Facts, types: Types, entry: Raw, name: str, raw:
     schema: Schema | None = None
     if raw["schema"] and raw["schema"] != entry["schema"]:
         body = Resource(raw["group"], raw["version"], entry["plural"], raw["kind"], namespaced=entry["namespaced"])
-        schema = BuiltinSchema(facts, body, raw["schema"], types=types, named=False)
+        schema = BuiltinSchema(facts, body, raw["schema"], types=types, named=name == "scale")
     return Subresource(name, raw["group"], raw["version"], raw["kind"], tuple(raw["verbs"]), schema)
 
 

@@ -95,7 +95,7 @@ _VERSION_NEEDED = frozenset(
         RUNTIME_CLASSES,
     )
 )
-"""Built-in kinds that cannot be replaced without saying which version of them is meant."""
+"""Built-in kinds that cannot be changed without saying which version of them is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,6 @@ class Operations:
         uid = text_of(metadata, "uid")
         if stated == _ANY_VERSION:
             metadata["resourceVersion"] = stated = ""
-        blind = not stated and (kind.is_custom or kind.resource.id in _VERSION_NEEDED)
         encoded = encode_object(obj)
 
         def change(current: JsonObject) -> JsonObject:
@@ -291,9 +290,6 @@ class Operations:
                 found = current["metadata"]["uid"]
                 why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
                 raise conflict(kind.resource, name, why)
-            if blind:
-                cause = FieldCause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
-                raise invalid(kind.resource.plural, kind.resource.group, name, causes=(cause,))
             return decode_object(encoded)
 
         if self.stored_kind(kind).resource.id in _MADE_BY_UPDATES and not subresource:
@@ -517,18 +513,30 @@ class Operations:
         """A change must speak of the object it changes, and of its current version if it names one."""
         metadata, before = metadata_of(new), old["metadata"]
         check_place(metadata, key.namespace, key.name)
-        stated = text_of(metadata, "resourceVersion")
-        if stated not in ("", _ANY_VERSION, before["resourceVersion"]):
-            if not stated.isascii() or not stated.isdigit():
-                cause = FieldCause("metadata.resourceVersion", f'Invalid value: "{stated}": must be a number')
-                raise invalid_object(kind.resource, key.name, cause)
-            raise modified(kind.resource, key.name)
+        _check_version(kind, key.name, text_of(metadata, "resourceVersion"), before["resourceVersion"])
         uid = text_of(metadata, "uid")
         if uid and uid != before["uid"]:
             cause = FieldCause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
             raise invalid_object(kind.resource, key.name, cause)
         if before.get("deletionTimestamp"):
             _check_finalizers(kind, metadata, before)
+
+
+def _check_version(kind: Kind, name: str, stated: str, current: str) -> None:
+    """Raises:
+    Conflict, Invalid: another version than the current one, or none where the kind needs one.
+    """
+    if stated == current:
+        return
+    at = "metadata.resourceVersion"
+    if stated in ("", _ANY_VERSION):
+        if kind.is_custom or kind.resource.id in _VERSION_NEEDED:
+            cause = FieldCause(at, "Invalid value: 0: must be specified for an update")
+            raise invalid(kind.resource.plural, kind.resource.group, name, causes=(cause,))
+        return
+    if not stated.isascii() or not stated.isdigit():
+        raise invalid_object(kind.resource, name, FieldCause(at, f'Invalid value: "{stated}": must be a number'))
+    raise modified(kind.resource, name)
 
 
 def check_version_stated(patched: JsonObject, name: str, kind: str, call: Call) -> None:

@@ -24,7 +24,7 @@ from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
 from tensorfusion.errors import BadRequest, Conflict, FieldCause, Invalid
-from tensorfusion.model.resources import NAMESPACES, Resource
+from tensorfusion.model.resources import NAMESPACES
 
 _ATTEMPTS = 8
 _SCALE = ("autoscaling", "v1", "Scale")
@@ -207,10 +207,14 @@ async def _rescale(
             check_version_stated(asked.obj, name, "Scale", call)
         call.warnings += prepare_patched(schema, asked.obj, change, current, call)
     await operations.admission.mutate(asked)
+    replaces = not isinstance(change, Patch | Configuration)
 
     def rescale(current: JsonObject) -> JsonObject:
         scale, paths = asked.wanted, _paths(kind)
-        _check_scale(kind.resource, name, scale, scale_of(kind, current))
+        _check_scale(kind, name, scale, current["metadata"], replaces=replaces)
+        stated = text_of(metadata_of(scale), "resourceVersion")
+        if stated:
+            current["metadata"]["resourceVersion"] = stated  # held to the current one with the whole object
         target = current
         for part in paths.spec[:-1]:
             target = target.setdefault(part, {})
@@ -224,7 +228,7 @@ async def _rescale(
             kind, scale_of(kind, old), scale_of(kind, new), managed, call, operations.now()
         )
 
-    _check_scale(kind.resource, name, asked.wanted, asked.old)
+    _check_scale(kind, name, asked.wanted, asked.old["metadata"], replaces=replaces)
     await operations.admission.validate(asked)
     return await operations.modify(kind, namespace, name, rescale, call, track=track)
 
@@ -235,16 +239,26 @@ def _paths(kind: Kind) -> ScalePaths:
     return kind.scale
 
 
-def _check_scale(resource: Resource, name: str, scale: JsonObject, current: JsonObject) -> None:
+def _check_scale(kind: Kind, name: str, scale: JsonObject, current: JsonObject, *, replaces: bool) -> None:
+    """Check a Scale by itself; ``current`` is the metadata of the object. A custom object is checked as a whole when
+    it has taken the number, and asks nothing else of it but that a replacement is about the same object.
+    """
     metadata = metadata_of(scale)
-    check_place(metadata, current["metadata"].get("namespace", ""), name)
-    stated = text_of(metadata, "resourceVersion")
-    if stated and stated != current["metadata"]["resourceVersion"]:
-        raise modified(resource, name)
+    check_place(metadata, current.get("namespace", ""), name)
+    uid = text_of(metadata, "uid")
+    other = uid != "" and uid != current["uid"]
+    why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {current['uid']}"
+    if other and replaces:
+        raise conflict(kind.resource, name, why)
+    if kind.is_custom:
+        return
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if replicas < 0:
         cause = FieldCause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0")
         raise invalid("Scale", "autoscaling", name, causes=(cause,))
+    _body_schema(kind, "scale").validate(scale)
+    if other:
+        raise conflict(kind.resource, name, why, subresource="scale")
 
 
 def _at(obj: JsonObject, path: tuple[str, ...]) -> Any:  # Any: JSON
