@@ -17,20 +17,20 @@ import numpy as np
 from tensorfusion.errors import NotFit
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.classes import Rated, ShareClass, best
+from tensorfusion.scheduling.codes import LOWEST, Ints, Rows
 from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
-from tensorfusion.scheduling.extra_rules import extra_rules
+from tensorfusion.scheduling.extra_rules import ExtraRules, extra_rules
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
-from tensorfusion.scheduling.search import Bools, Ints, fitting_devices, plain_rows, pool_rows
-from tensorfusion.scheduling.shapes import PREFERENCE, Shape
+from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
 
 PLAIN_MODE = "LeastDamage"
 ALTERNATIVES = 3
-_LOWEST = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,47 +86,59 @@ def _decide_shares(
     state: State, pod: PodFacts, request: GpuRequest, *, pool: PoolColumns, room: Room | None
 ) -> Decision:
     nodes = state.fleet.nodes
+    if room is None:
+        rated = state.classes.shares(pool, nodes, pod)
+    else:  # what the namespace has left is of the moment: not worth keeping
+        rated = ShareClass(pool, nodes, pod, room)
     elsewhere = state.fleet.present - pool.count
-    devices_removed: list[tuple[DeviceReason, int]] = [(DeviceReason.POOL, elsewhere)] if elsewhere else []
-    nodes_removed: list[tuple[NodeReason, int]] = []
-    fit, rows = fitting_devices(pool, request, room=room, removed=devices_removed)
-    shape = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
-    feasible = pool_rows(pool, nodes, pod, shape=shape, rows=rows, removed=nodes_removed)
+    devices_removed = rated.devices_removed
+    if elsewhere:
+        devices_removed = ((DeviceReason.POOL, elsewhere), *devices_removed)
     extra = extra_rules(state, pod)
-    if extra is not None and feasible:
-        feasible = extra.narrow(rows, pool.node_row, nodes_removed)
+    keys, feasible, nodes_removed = _candidates(rated, extra, pool.node_row)
     if not feasible:
         raise Unschedulable(
             Diagnosis(
                 pod,
                 nodes.registered,
                 state.fleet.present,
-                tuple(devices_removed),
-                tuple(nodes_removed),
+                devices_removed,
+                nodes_removed,
                 pool_devices=pool.count,
                 advice=() if extra is None else extra.advice(nodes_removed),
             )
         )
-    keys = _keys(pool, shape)
-    if extra is not None and (points := extra.points(rows, pool.node_row)) is not None:
-        keys += points
-    best = _best(keys, rows, min(feasible, ALTERNATIVES + 1), scratch=pool.scratch.key)
-    row, score = best[0]
-    slots = best_slots(pool, fit, row, count=request.count)
+    found = best(keys, min(feasible, ALTERNATIVES + 1))
     names = pool.node_names
+    ranked = [(row, names[row], -(-key // PREFERENCE)) for row, key in found]
+    row, _, score = ranked[0]
+    slots = rated.best_slots(row)
     own = pool.score[:, row].tolist()
     return Decision(
         placement=_placement(pool, request, row, slots),
         mode=pool.policy.mode,
         score=score,
         device_scores=tuple([own[slot] for slot in slots]),
-        alternatives=tuple([(names[other], points) for other, points in best[1:]]),
+        alternatives=tuple([(name, points) for _, name, points in ranked[1:]]),
         nodes=pool.nodes,
         feasible=feasible,
         devices=pool.count,
-        devices_removed=tuple(devices_removed),
-        nodes_removed=tuple(nodes_removed),
+        devices_removed=devices_removed,
+        nodes_removed=nodes_removed,
     )
+
+
+def _candidates(
+    rated: Rated, extra: ExtraRules | None, at: Rows | None
+) -> tuple[Ints, int, tuple[tuple[NodeReason, int], ...]]:
+    """Ranking keys, how many rows are feasible, and what removed the others: the class's, narrowed by extra rules."""
+    if extra is None:
+        return rated.keys, rated.feasible, rated.nodes_removed
+    rows, removed = rated.rows, list(rated.nodes_removed)
+    feasible = extra.narrow(rows, at, removed) if rated.feasible else 0
+    points = extra.points(rows, at) if feasible else None
+    keys = rated.keys if points is None else rated.keys + points
+    return np.where(rows, keys, LOWEST), feasible, tuple(removed)
 
 
 def _placement(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int]) -> Placement:
@@ -157,66 +169,32 @@ def _decide_despite_room(
     return decision
 
 
-def _keys(pool: PoolColumns, shape: Shape) -> Ints:
-    """What the pool's nodes are ranked by, in units of preference."""
-    keys = pool.node_score * PREFERENCE
-    if shape.preference is not None:
-        keys += shape.preference.take(pool.node_row, mode="clip")
-    return keys
-
-
-def _best(keys: Ints, rows: Bools, count: int, *, scratch: Ints) -> list[tuple[int, int]]:
-    """The ``count`` best of the marked rows with their scores; ties go to the lower row."""
-    scratch.fill(_LOWEST)
-    np.copyto(scratch, keys, where=rows)
-    best = []
-    for _ in range(count):
-        row = int(scratch.argmax())
-        best.append((row, -(-int(scratch[row]) // PREFERENCE)))
-        scratch[row] = _LOWEST
-    return best
-
-
-def best_slots(pool: PoolColumns, fit: Bools, row: int, *, count: int) -> list[int]:
-    """The fitting devices of a node with the highest own scores; ties go to the lower index."""
-    own = pool.score[:, row].tolist()
-    slots = [slot for slot, fits in enumerate(fit[:, row].tolist()) if fits]
-    slots.sort(key=own.__getitem__, reverse=True)
-    return slots[:count]
-
-
 def _decide_plain(state: State, pod: PodFacts) -> Decision:
     nodes = state.fleet.nodes
-    nodes_removed: list[tuple[NodeReason, int]] = []
-    shape = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
-    rows, feasible = plain_rows(nodes, pod, shape=shape, removed=nodes_removed)
+    rated = state.classes.plain(nodes, pod)
     extra = extra_rules(state, pod)
-    if extra is not None and feasible:
-        feasible = extra.narrow(rows, None, nodes_removed)
+    keys, feasible, nodes_removed = _candidates(rated, extra, None)
     if not feasible:
         raise Unschedulable(
             Diagnosis(
                 pod,
                 nodes.registered,
                 state.fleet.present,
-                nodes_removed=tuple(nodes_removed),
+                nodes_removed=nodes_removed,
                 advice=() if extra is None else extra.advice(nodes_removed),
             )
         )
-    keys = nodes.plain_score if shape.preference is None else nodes.plain_score + shape.preference
-    if extra is not None and (points := extra.points(rows, None)) is not None:
-        keys = keys + points
-    best = _best(keys, rows, min(feasible, ALTERNATIVES + 1), scratch=np.empty(nodes.size, np.int64))
-    named = [(nodes.names[row], points % GPU_FREE) for row, points in best]
+    found = best(keys, min(feasible, ALTERNATIVES + 1))
+    ranked = [(nodes.names[row], -(-key // PREFERENCE) % GPU_FREE) for row, key in found]
     return Decision(
-        placement=Placement(named[0][0]),
+        placement=Placement(ranked[0][0]),
         mode=PLAIN_MODE,
-        score=named[0][1],
+        score=ranked[0][1],
         device_scores=(),
-        alternatives=tuple(named[1:]),
+        alternatives=tuple(ranked[1:]),
         nodes=nodes.registered,
         feasible=feasible,
         devices=0,
         devices_removed=(),
-        nodes_removed=tuple(nodes_removed),
+        nodes_removed=nodes_removed,
     )

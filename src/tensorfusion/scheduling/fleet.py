@@ -63,7 +63,7 @@ class Fleet:
             node = self.nodes.record(facts.node)
             self.nodes.add_devices(node, 1)
             self.nodes.add_foreign(node, 0 if facts.ours else 1)
-            self.pool(facts.pool).attach(device, facts, node.row)
+            self.pool(facts.pool).attach(device, facts, node)
             self.present += 1
         self._note(device)
         return device
@@ -124,10 +124,11 @@ class Fleet:
         facts = device.facts
         if facts is None:
             return
-        self.pools[facts.pool].detach(device)
+        node = self.nodes.records[facts.node]
+        self.pools[facts.pool].detach(device, node)
         self.present -= 1
-        self.nodes.add_foreign(self.nodes.records[facts.node], 0 if facts.ours else -1)
-        self.nodes.add_devices(self.nodes.records[facts.node], -1)
+        self.nodes.add_foreign(node, 0 if facts.ours else -1)
+        self.nodes.add_devices(node, -1)
         self._tidy(facts.pool)
 
     def _tidy(self, name: str) -> None:

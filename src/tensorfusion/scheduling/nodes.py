@@ -8,15 +8,13 @@ counts again when it returns. Units: milli-CPU, bytes, counts; all int64, shape 
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tensorfusion.scheduling.changes import ChangeLog
+from tensorfusion.scheduling.codes import Ints
 from tensorfusion.scheduling.facts import NodeFacts, PodFacts
 from tensorfusion.scheduling.shapes import PREFERENCE, Shapes
-
-Ints: TypeAlias = NDArray[np.int64]
 
 GPU_FREE = 1_000_000
 """Added to the score that plain pods see of a node without devices: it always wins over a node with devices."""
@@ -39,6 +37,8 @@ class NodeRecord:
     foreign: int = 0
     """Devices that such a plugin is known to have handed out."""
     extended: dict[str, int] = field(default_factory=dict)
+    watchers: list[tuple[ChangeLog, int]] = field(default_factory=list)
+    """Where else a change is written down: a pool's log, and the number of the node's row there."""
 
     @property
     def needed(self) -> bool:
@@ -80,6 +80,8 @@ class NodeColumns:
         self.registered = 0
         self.with_facts: list[NodeFacts | None] = []
         self.shapes = Shapes()
+        self.log = ChangeLog()
+        """Rows of which anything changed."""
         self._spare: list[int] = []
         self.extended: dict[str, Ints] = {}
         self.native = 0
@@ -97,6 +99,7 @@ class NodeColumns:
         """Score for plain pods in units of preference, without the pod's own preferences."""
         self.extended = {name: np.zeros(rows, np.int64) for name in self.extended}
         self.shapes.clear()
+        self.log.reset()
         for record in self.rows:
             if record is not None:
                 self.refresh(record)
@@ -201,6 +204,9 @@ class NodeColumns:
         self.plain_score[row] = (base + record.fullness) * PREFERENCE
         for name, column in self.extended.items():
             column[row] = record.extended_free(name)
+        self.log.add(row)
+        for log, there in record.watchers:
+            log.add(there)
 
     def _column(self, name: str) -> Ints:
         column = self.extended.get(name)

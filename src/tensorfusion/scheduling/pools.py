@@ -7,13 +7,15 @@ goes to the next one, lowest first. Names are interned: models, vendors and mode
 
 Two kinds of columns. *Static* ones change with facts of devices, and what a kind of request makes of them is kept
 (``static``). *Live* ones (free amounts, scores, modes in use) change with every assumption, one element at a time.
+Every change of a row is written down (``facts_log``, and ``log`` for all of them), so that what was computed from the
+columns can be kept and corrected row by row.
 """
 
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +24,16 @@ from tensorfusion.model.catalogue import model_matches
 from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.changes import ChangeLog
+from tensorfusion.scheduling.codes import Bools, Codes, Ints, Rows, lower
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.holds import MODE_BIT, Device
+from tensorfusion.scheduling.nodes import NodeRecord
 from tensorfusion.scheduling.partitions import Cut, Layout, cut, held_sorted
 from tensorfusion.scheduling.quota import WHOLE
-from tensorfusion.scheduling.reasons import DeviceReason
+from tensorfusion.scheduling.reasons import DEVICE_ORDER, DeviceReason
 from tensorfusion.scheduling.scoring import Policy, policy_of, scores
 
-Bools: TypeAlias = NDArray[np.bool_]
-Ints: TypeAlias = NDArray[np.int64]
-Small: TypeAlias = NDArray[np.uint8]
 CutWish: TypeAlias = tuple[str, int, int, int]
 Wish: TypeAlias = tuple[str, str, str, tuple[int, ...]]
 
@@ -98,13 +100,12 @@ def _cut_table(cuts: tuple[Cut, ...]) -> CutTable:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Static:
-    """What the static filters leave for one kind of request, and how many devices each of them removed."""
+    """What the static filters say of each slot for one kind of request, up to a position of the facts' log."""
 
-    passed: Bools
-    left: int
-    removed: tuple[tuple[DeviceReason, int], ...]
+    codes: Codes
+    position: int
 
 
 class PoolColumns:
@@ -128,6 +129,10 @@ class PoolColumns:
         self._statics: dict[Wish, Static] = {}
         self._costs: dict[int, Ints] = {}
         self.cuts = Cuts()
+        self.log = ChangeLog()
+        """Rows of which anything changed, what pods hold of the node included."""
+        self.facts_log = ChangeLog()
+        """Rows of which facts of devices changed."""
         self._allocate(1, 16)
 
     def _allocate(self, slots: int, rows: int) -> None:
@@ -140,9 +145,9 @@ class PoolColumns:
         self.index: Ints = np.full(shape, -1, np.int64)
         self.model: NDArray[np.int32] = np.zeros(shape, np.int32)
         self.vendor: NDArray[np.int32] = np.zeros(shape, np.int32)
-        self.offers: Small = np.zeros(shape, np.uint8)
+        self.offers: NDArray[np.uint8] = np.zeros(shape, np.uint8)
         """Bits of the isolation modes that the device accepts while idle."""
-        self.modes: Small = np.zeros(shape, np.uint8)
+        self.modes: NDArray[np.uint8] = np.zeros(shape, np.uint8)
         """Bits of the isolation modes in use."""
         self.layout: NDArray[np.int32] = np.full(shape, -1, np.int32)
         """Number of the device's layout; -1 for devices that cannot be cut."""
@@ -154,7 +159,9 @@ class PoolColumns:
         self.node_row: NDArray[np.intp] = np.zeros(rows, np.intp)
         self.node_score: Ints = np.zeros(rows, np.int64)
         self.dynamic_devices = 0
-        self.scratch = Scratch(slots, rows)
+        self._costs.clear()
+        self.log.reset()
+        self.facts_log.reset()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -170,13 +177,16 @@ class PoolColumns:
             self.policy = policy
             for device in chain.from_iterable(self.devices):
                 self.refresh(device)
+        if changed:
+            self.log.reset()
         return changed
 
-    def attach(self, device: Device, facts: DeviceFacts, node_row: int) -> None:
+    def attach(self, device: Device, facts: DeviceFacts, node: NodeRecord) -> None:
         """Give the device a slot in the row of its node."""
         row = self._rows.get(facts.node)
         if row is None:
             row = self._new_row(facts.node)
+            node.watchers.append((self.log, row))
         devices = self.devices[row]
         slots, rows = self.shape
         if len(devices) == slots:
@@ -184,14 +194,14 @@ class PoolColumns:
         device.facts, device.row, device.slot, device.node_part = facts, row, len(devices), 0
         devices.append(device)
         self.count += 1
-        self.node_row[row] = node_row
+        self.node_row[row] = node.row
         if len(devices) == 1 or _slot_order(devices[-2]) < _slot_order(device):
             self._write(device, facts)
-            self._forget()
+            self._note_facts(row)
         else:
             self._lay(row)
 
-    def detach(self, device: Device) -> None:
+    def detach(self, device: Device, record: NodeRecord) -> None:
         """Take the device out of its slot."""
         row, node = device.row, self.node_names[device.row]
         self.devices[row].remove(device)
@@ -200,6 +210,7 @@ class PoolColumns:
         self._lay(row)
         if not self.devices[row]:
             del self._rows[node]
+            record.watchers.remove((self.log, row))
             heapq.heappush(self._spare, row)
             self.node_names[row] = ""
             self.nodes -= 1
@@ -210,7 +221,7 @@ class PoolColumns:
         device.facts = facts
         if old is not None and old.index == facts.index:
             self._write(device, facts)
-            self._forget()
+            self._note_facts(device.row)
         else:
             self._lay(device.row)
 
@@ -225,6 +236,7 @@ class PoolColumns:
         self._node_sums[row] += part - device.node_part
         device.node_part = part
         self.node_score[row] = self._node_sums[row] // len(self.devices[row])
+        self.log.add(row)
 
     def lay_out(self, device: Device, facts: DeviceFacts) -> None:
         """What partitions may still go onto the device changed."""
@@ -237,39 +249,49 @@ class PoolColumns:
     def row_of(self, node: str) -> int | None:
         return self._rows.get(node)
 
-    def static(self, request: GpuRequest) -> Static:
-        """What the static filters leave for requests of this kind."""
+    def static(self, request: GpuRequest) -> Codes:
+        """What the static filters say for requests of this kind; where there is no device, the code of no filter.
+
+        Shape (slots, rows); belongs to the pool.
+        """
         wish: Wish = (request.isolation, request.vendor, request.model, request.indices)
         known = self._statics.pop(wish, None)
-        if known is None:
-            if len(self._statics) >= KEPT_WISHES:
+        changed = None if known is None else self.facts_log.since(known.position)
+        if known is None or changed is None or 2 * len(changed) > len(self.devices):
+            if known is None and len(self._statics) >= KEPT_WISHES:
                 del self._statics[next(iter(self._statics))]
-            passed, left = self.present.copy(), self.count
-            removed = []
-            for reason, passes in self.static_stages(request):
-                passed &= passes
-                now = int(np.count_nonzero(passed))
-                if now != left:
-                    removed.append((reason, left - now))
-                left = now
-            known = Static(passed, left, tuple(removed))
+            known = Static(self._static_codes(request, None), 0)
+        elif changed:
+            at = np.array(changed, np.intp)
+            known.codes[:, at] = self._static_codes(request, at)
+        known.position = self.facts_log.position
         self._statics[wish] = known
-        return known
+        return known.codes
 
-    def static_stages(self, request: GpuRequest) -> Iterator[tuple[DeviceReason, Bools]]:
-        """The filters that depend on facts of devices only, in order: reason, and who passes."""
-        yield DeviceReason.PHASE, self.running
-        yield DeviceReason.USED_BY, self.ours
+    def _static_codes(self, request: GpuRequest, at: Rows | None) -> Codes:
+        codes = np.negative(rows_of(self.present, at).view(np.uint8))
+        for reason, passes in self.static_stages(request, at):
+            lower(codes, passes, DEVICE_ORDER[reason])
+        return codes
+
+    def static_stages(self, request: GpuRequest, at: Rows | None = None) -> Iterator[tuple[DeviceReason, Bools]]:
+        """The filters that depend on facts of devices only, in order: reason, and who passes, in these rows or all."""
+        yield DeviceReason.PHASE, rows_of(self.running, at)
+        yield DeviceReason.USED_BY, rows_of(self.ours, at)
         if request.indices:
-            yield DeviceReason.INDEX, np.isin(self.index, request.indices)
-        yield DeviceReason.ISOLATION, (self.offers & MODE_BIT[request.isolation]) != 0
+            yield DeviceReason.INDEX, np.isin(rows_of(self.index, at), request.indices)
+        yield DeviceReason.ISOLATION, (rows_of(self.offers, at) & MODE_BIT[request.isolation]) != 0
         if request.vendor:
-            yield DeviceReason.VENDOR, self.vendors.table(lambda vendor: vendor == request.vendor)[self.vendor]
+            vendors = self.vendors.table(lambda vendor: vendor == request.vendor)
+            yield DeviceReason.VENDOR, vendors[rows_of(self.vendor, at)]
         if request.model:
-            yield DeviceReason.MODEL, self.models.table(lambda model: model_matches(request.model, model))[self.model]
+            models = self.models.table(lambda model: model_matches(request.model, model))
+            yield DeviceReason.MODEL, models[rows_of(self.model, at)]
 
-    def cost(self, percent: int) -> Ints:
-        """GFLOPS of this share (milli-percent) of every device, rounded down. Shape (slots, rows)."""
+    def cost(self, percent: int, at: Rows | None = None) -> Ints:
+        """GFLOPS of this share (milli-percent) of every device, in these rows or all, rounded down."""
+        if at is not None:
+            return rows_of(self.compute, at) * percent // WHOLE
         known = self._costs.pop(percent, None)
         if known is None:
             if len(self._costs) >= KEPT_WISHES:
@@ -300,8 +322,9 @@ class PoolColumns:
         for row in range(len(self.devices)):
             self._lay(row)
 
-    def _forget(self) -> None:
-        self._statics.clear()
+    def _note_facts(self, row: int) -> None:
+        self.facts_log.add(row)
+        self.log.add(row)
         self._costs.clear()
 
     def _lay(self, row: int) -> None:
@@ -317,7 +340,7 @@ class PoolColumns:
         self.dynamic_devices -= int(np.count_nonzero(self.dynamic[spare]))
         self.present[spare] = False
         self.dynamic[spare] = False
-        self._forget()
+        self._note_facts(row)
 
     def _write(self, device: Device, facts: DeviceFacts) -> None:
         at = device.slot, device.row
@@ -348,17 +371,12 @@ class PoolColumns:
         return part, own
 
 
-class Scratch:
-    """Arrays that a decision writes into, so that it allocates none of the fleet's size."""
+_Column = TypeVar("_Column", bound=np.generic)
 
-    def __init__(self, slots: int, rows: int) -> None:
-        self.fit: Bools = np.empty((slots, rows), np.bool_)
-        self.passes: Bools = np.empty((slots, rows), np.bool_)
-        self.fitting: Small | Ints = np.empty(rows, np.uint8) if slots < 256 else np.empty(rows, np.int64)
-        self.rows: Bools = np.empty(rows, np.bool_)
-        self.row_passes: Bools = np.empty(rows, np.bool_)
-        self.gathered: Ints = np.empty(rows, np.int64)
-        self.key: Ints = np.empty(rows, np.int64)
+
+def rows_of(column: NDArray[_Column], at: Rows | None) -> NDArray[_Column]:
+    """The column in these rows, or the whole column. Shape (slots, rows)."""
+    return column if at is None else column.take(at, axis=1)
 
 
 def offered(facts: DeviceFacts) -> int:

@@ -10,20 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tensorfusion.model.core import Affinity, NodeSelector, NodeSelectorTerm, Taint, Toleration
 from tensorfusion.model.meta import requirement_matches
+from tensorfusion.scheduling.codes import FITS, Codes, Ints
 from tensorfusion.scheduling.facts import NodeFacts, PodFacts
 from tensorfusion.scheduling.reasons import NODE_ORDER, NodeReason
 
-Bools: TypeAlias = NDArray[np.bool_]
-Ints: TypeAlias = NDArray[np.int64]
-Codes: TypeAlias = NDArray[np.uint8]
 Rules: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None, tuple[Toleration, ...]]
 
 KEPT_SHAPES = 128
-ALLOWED = 255
+ALLOWED = FITS
 """Code of a node that the rules allow; every other code is the place of a reason in ``NODE_REASONS``."""
 PREFERENCE = 64
 """One point of score in units of preference: untolerated soft taints count below a point."""
@@ -35,13 +32,16 @@ _SOFT = "PreferNoSchedule"
 class Shape:
     """The answer of one set of rules for every node row. ``preference`` is None while it is zero everywhere."""
 
-    __slots__ = ("allowed", "codes", "preference", "rules")
+    __slots__ = ("codes", "kept", "preference", "rules", "used")
 
     def __init__(self, rules: Rules, rows: int) -> None:
         self.rules = rules
         self.codes: Codes = np.full(rows, NODE_ORDER[NodeReason.ABSENT], np.uint8)
-        self.allowed: Bools = np.zeros(rows, np.bool_)
         self.preference: Ints | None = None
+        self.kept = True
+        """Follows the nodes. Who holds a shape that is not kept any more asks for a new one."""
+        self.used = True
+        """Somebody has used it since it was last considered for being forgotten."""
 
     def set(self, row: int, node: NodeFacts | None) -> None:
         """Decide one row again; None is a node that does not exist."""
@@ -53,7 +53,6 @@ class Shape:
 
     def _put(self, row: int, code: int, points: int) -> None:
         self.codes[row] = code
-        self.allowed[row] = code == ALLOWED
         if self.preference is None:
             if points == 0:
                 return
@@ -77,10 +76,20 @@ class Shapes:
             for row, node in enumerate(nodes):
                 if node is not None:
                     shape.set(row, node)
-            if len(self._shapes) >= self._limit:
-                del self._shapes[next(iter(self._shapes))]
+            self._make_room()
         self._shapes[rules] = shape
         return shape
+
+    def _make_room(self) -> None:
+        """Forget the oldest shape that nobody used for a while."""
+        while len(self._shapes) >= self._limit:
+            rules = next(iter(self._shapes))
+            shape = self._shapes.pop(rules)
+            if shape.used:
+                shape.used = False
+                self._shapes[rules] = shape
+            else:
+                shape.kept = False
 
     def set(self, row: int, node: NodeFacts | None) -> None:
         """A node changed: every kept shape decides its row again."""
@@ -89,6 +98,8 @@ class Shapes:
 
     def clear(self) -> None:
         """The rows were moved."""
+        for shape in self._shapes.values():
+            shape.kept = False
         self._shapes.clear()
 
 

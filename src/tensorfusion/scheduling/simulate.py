@@ -13,12 +13,13 @@ import numpy as np
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.codes import Bools
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.reasons import NODE_REASONS, DeviceReason, NodeReason
-from tensorfusion.scheduling.search import Bools, live_stages, needs
+from tensorfusion.scheduling.search import live_stages, needs
 from tensorfusion.scheduling.shapes import ALLOWED
 from tensorfusion.scheduling.state import State
 

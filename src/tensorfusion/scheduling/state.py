@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.hints import Change, ChangeKind
@@ -24,6 +25,7 @@ class State:
     def __init__(self) -> None:
         self.fleet = Fleet()
         self.quotas = QuotaBook()
+        self.classes = Classes()
         self._ledger = Ledger(self.fleet, self.quotas)
 
     def upsert_node(self, facts: NodeFacts) -> tuple[Change, ...]:
