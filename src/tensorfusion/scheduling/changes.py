@@ -20,15 +20,15 @@ class ChangeLog:
         self._dropped = 0
         self._last = -1
 
-    @property
-    def position(self) -> int:
-        """Where a reader stands that has seen everything."""
+    def mark(self) -> int:
+        """The position of a reader that has seen everything so far."""
+        self._last = -1
         return self._dropped + len(self._rows)
 
     def add(self, row: int) -> None:
         """The row changed."""
         if row == self._last:
-            return  # nobody has read since it was written down
+            return  # nobody has marked a position since it was written down
         self._last = row
         self._rows.append(row)
         if len(self._rows) >= 2 * KEPT:
@@ -46,5 +46,4 @@ class ChangeLog:
         if position < self._dropped:
             return None
         news = self._rows[position - self._dropped :]
-        self._last = -1
         return news if len(news) < 2 else list(dict.fromkeys(news))

@@ -41,7 +41,7 @@ class Rated(ABC):
         self._nodes = nodes
         self._log = log
         self._pod = pod
-        self._position = log.position
+        self._position = log.mark()
         self._shape: Shape = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
         self._codes = self._rate(None)
         self._counts = counts(self._codes)
@@ -57,7 +57,7 @@ class Rated(ABC):
             return False
         self._shape.used = True
         if changed:
-            self._position = self._log.position
+            self._position = self._log.mark()
             self._correct(np.array(changed, np.intp))
         return True
 
@@ -93,7 +93,8 @@ class Rated(ABC):
     @property
     def rows(self) -> Bools:
         """The rows that can take the pod; a new array."""
-        return self._codes == FITS
+        fits: Bools = self._codes == FITS
+        return fits
 
     @property
     def nodes_removed(self) -> tuple[tuple[NodeReason, int], ...]:

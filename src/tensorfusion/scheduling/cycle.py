@@ -86,10 +86,8 @@ def _decide_shares(
     state: State, pod: PodFacts, request: GpuRequest, *, pool: PoolColumns, room: Room | None
 ) -> Decision:
     nodes = state.fleet.nodes
-    if room is None:
-        rated = state.classes.shares(pool, nodes, pod)
-    else:  # what the namespace has left is of the moment: not worth keeping
-        rated = ShareClass(pool, nodes, pod, room)
+    # what the namespace has left is of the moment: a class with it is not worth keeping
+    rated = state.classes.shares(pool, nodes, pod) if room is None else ShareClass(pool, nodes, pod, room)
     elsewhere = state.fleet.present - pool.count
     devices_removed = rated.devices_removed
     if elsewhere:

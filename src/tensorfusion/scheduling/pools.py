@@ -264,7 +264,7 @@ class PoolColumns:
         elif changed:
             at = np.array(changed, np.intp)
             known.codes[:, at] = self._static_codes(request, at)
-        known.position = self.facts_log.position
+        known.position = self.facts_log.mark()
         self._statics[wish] = known
         return known.codes
 
