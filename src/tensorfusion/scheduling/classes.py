@@ -13,7 +13,7 @@ Rejected: correcting every class whenever a row changes. It costs the same for c
 """
 
 from abc import ABC, abstractmethod
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,14 +24,85 @@ from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
-from tensorfusion.scheduling.reasons import DEVICE_REASONS, NODE_REASONS, DeviceReason, NodeReason
-from tensorfusion.scheduling.search import device_codes, plain_codes, pool_codes
+from tensorfusion.scheduling.reasons import (
+    DEVICE_ORDER,
+    DEVICE_REASONS,
+    NODE_ORDER,
+    NODE_REASONS,
+    DeviceReason,
+    NodeReason,
+)
+from tensorfusion.scheduling.search import device_codes, live_code, node_code, plain_codes, pool_codes
 from tensorfusion.scheduling.shapes import PREFERENCE, Shape, rules_of
 
 ClassKey: TypeAlias = tuple[object, ...]
 
 KEPT_CLASSES: Final = 512
 KEPT_BYTES: Final = 64 << 20
+ONE_BY_ONE: Final = 8
+"""Rows up to which plain comparisons are cheaper than column operations."""
+
+
+_ABSENT, _COUNT = NODE_ORDER[NodeReason.ABSENT], DEVICE_ORDER[DeviceReason.COUNT]
+_FIRST = DEVICE_ORDER[DeviceReason.POOL] + 1
+"""The code before it means a slot without a device here."""
+_Reason = TypeVar("_Reason", DeviceReason, NodeReason)
+
+
+class Tally(Generic[_Reason]):
+    """Codes of devices or nodes, and how often each of them occurs."""
+
+    __slots__ = ("_counts", "_first", "_reasons", "_removed", "codes")
+
+    def __init__(self, codes: Codes, reasons: tuple[_Reason, ...], *, first: int = 0) -> None:
+        self.codes = codes
+        self._reasons: tuple[_Reason, ...] = reasons
+        self._first = first
+        self._counts: list[int] = counts(codes).tolist()
+        self._removed: tuple[tuple[_Reason, int], ...] | None = None
+
+    @property
+    def fitting(self) -> int:
+        """How many no filter removes."""
+        return self._counts[FITS]
+
+    @property
+    def removed(self) -> tuple[tuple[_Reason, int], ...]:
+        """What each filter removed, in their order."""
+        if self._removed is None:
+            found = self._counts
+            codes = [code for code in range(self._first, len(self._reasons)) if found[code]]
+            self._removed = tuple([(self._reasons[code], found[code]) for code in codes])
+        return self._removed
+
+    def put(self, at: Rows, codes: Codes) -> None:
+        """New codes of these rows."""
+        before = self.codes[..., at]
+        change = counts(codes) - counts(before)
+        for code in np.flatnonzero(change).tolist():
+            self._counts[code] += int(change[code])
+        self.codes[..., at] = codes
+        self._removed = None
+
+    def put_one(self, row: int, code: int) -> None:
+        """The new code of a row that has one."""
+        before = int(self.codes[row])
+        if before != code:
+            self.codes[row] = code
+            self._swap(before, code)
+
+    def put_slots(self, row: int, codes: list[int]) -> None:
+        """The new codes of the first slots of a row."""
+        before = self.codes[:, row].tolist()
+        for slot, code in enumerate(codes):
+            if code != before[slot]:
+                self.codes[slot, row] = code
+                self._swap(before[slot], code)
+
+    def _swap(self, before: int, code: int) -> None:
+        self._counts[before] -= 1
+        self._counts[code] += 1
+        self._removed = None
 
 
 class Rated(ABC):
@@ -43,12 +114,11 @@ class Rated(ABC):
         self._pod = pod
         self._position = log.mark()
         self._shape: Shape = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
-        self._codes = self._rate(None)
-        self._counts = counts(self._codes)
-        self._nodes_removed: tuple[tuple[NodeReason, int], ...] | None = None
+        codes = self._rate(None)
+        self._tally = Tally(codes, NODE_REASONS)
         self.keys = self._rank(None)
         """Ranking key of each row, in units of preference; the lowest number where the pod does not fit."""
-        self.keys[self._codes != FITS] = LOWEST
+        self.keys[codes != FITS] = LOWEST
 
     def catch_up(self) -> bool:
         """Look again at what changed since the last time; False where it is better to start anew."""
@@ -56,18 +126,24 @@ class Rated(ABC):
         if changed is None or not self._shape.kept or 4 * len(changed) > len(self.keys):
             return False
         self._shape.used = True
-        if changed:
-            self._position = self._log.mark()
+        if not changed:
+            return True
+        self._position = self._log.mark()
+        if len(changed) > ONE_BY_ONE:
             self._correct(np.array(changed, np.intp))
+        else:
+            self._correct_each(changed)
         return True
+
+    def _correct_each(self, rows: list[int]) -> None:
+        for row in rows:
+            code = self._rate_one(row)
+            self._tally.put_one(row, code)
+            self.keys[row] = self._rank_one(row) if code == FITS else LOWEST
 
     def _correct(self, at: Rows) -> None:
         codes = self._rate(at)
-        before = self._codes[at]
-        if not np.array_equal(before, codes):
-            self._counts += counts(codes) - counts(before)
-            self._nodes_removed = None
-            self._codes[at] = codes
+        self._tally.put(at, codes)
         keys = self._rank(at)
         keys[codes != FITS] = LOWEST
         self.keys[at] = keys
@@ -80,40 +156,45 @@ class Rated(ABC):
     def _rank(self, at: Rows | None) -> Ints:
         """Ranking keys of these rows or all, whether the pod fits or not; a new array."""
 
+    @abstractmethod
+    def _rate_one(self, row: int) -> int:
+        """What ``_rate`` says of one row."""
+
+    @abstractmethod
+    def _rank_one(self, row: int) -> int:
+        """What ``_rank`` says of one row."""
+
     @property
     def bytes(self) -> int:
         """Memory that keeping it takes."""
-        return self._codes.nbytes + self.keys.nbytes
+        return self._tally.codes.nbytes + self.keys.nbytes
 
     @property
     def feasible(self) -> int:
-        """Rows that can take the pod."""
-        return int(self._counts[FITS])
+        """How many rows can take the pod."""
+        return self._tally.fitting
 
     @property
     def rows(self) -> Bools:
         """The rows that can take the pod; a new array."""
-        fits: Bools = self._codes == FITS
+        fits: Bools = self._tally.codes == FITS
         return fits
 
     @property
     def nodes_removed(self) -> tuple[tuple[NodeReason, int], ...]:
         """What each node filter removed, in their order."""
-        if self._nodes_removed is None:
-            found = self._counts[: len(NODE_REASONS)].tolist()
-            self._nodes_removed = tuple([pair for pair in zip(NODE_REASONS, found, strict=True) if pair[1]])
-        return self._nodes_removed
+        return self._tally.removed
 
 
 class PlainClass(Rated):
-    """Pods without shares, over the node rows."""
+    """Pods without shares, over the node rows. Nodes that are not registered do not count."""
 
     def __init__(self, nodes: NodeColumns, pod: PodFacts) -> None:
         super().__init__(nodes, nodes.log, pod)
 
     def _rate(self, at: Rows | None) -> Codes:
         codes = plain_codes(self._nodes, self._pod, shape=self._shape, at=at)
-        codes[codes == _ABSENT] = NOT_ASKED  # nodes that are not registered do not count
+        codes[codes == _ABSENT] = NOT_ASKED
         return codes
 
     def _rank(self, at: Rows | None) -> Ints:
@@ -123,32 +204,35 @@ class PlainClass(Rated):
             keys += preference if at is None else preference[at]
         return keys
 
+    def _rate_one(self, row: int) -> int:
+        code = node_code(self._nodes, self._pod, shape=self._shape, record=self._nodes.rows[row])
+        return NOT_ASKED if code == _ABSENT else code
+
+    def _rank_one(self, row: int) -> int:
+        score, preference = self._nodes.plain_score, self._shape.preference
+        return int(score[row]) + (0 if preference is None else int(preference[row]))
+
 
 class ShareClass(Rated):
-    """Pods that ask for the same shares of one pool's devices, over the pool's rows."""
+    """Pods that ask for the same shares of one pool's devices, over the pool's rows.
+
+    With ``room`` it is the answer of one moment: it must not be caught up.
+    """
 
     def __init__(self, pool: PoolColumns, nodes: NodeColumns, pod: PodFacts, room: Room | None = None) -> None:
         if pod.request is None:
             raise ValueError(f"pod {pod.namespace}/{pod.name} asks for no share")
         self.pool = pool
         self._request: GpuRequest = pod.request
-        self._room = room
+        self._devices = Tally(device_codes(pool, pod.request, room=room), DEVICE_REASONS, first=_FIRST)
         super().__init__(nodes, pool.log, pod)
 
     def _rate(self, at: Rows | None) -> Codes:
-        pool = self.pool
-        devices = device_codes(pool, self._request, room=self._room, at=at)
-        if at is None:
-            self._devices = devices
-            self._device_counts = counts(devices)
-            self._devices_removed: tuple[tuple[DeviceReason, int], ...] | None = None
-        else:
-            before = self._devices.take(at, axis=1)
-            if not np.array_equal(before, devices):
-                self._device_counts += counts(devices) - counts(before)
-                self._devices_removed = None
-                self._devices[:, at] = devices
-        return pool_codes(pool, self._nodes, self._pod, shape=self._shape, devices=devices, at=at)
+        devices = self._devices.codes
+        if at is not None:
+            devices = device_codes(self.pool, self._request, room=None, at=at)
+            self._devices.put(at, devices)
+        return pool_codes(self.pool, self._nodes, self._pod, shape=self._shape, devices=devices, at=at)
 
     def _rank(self, at: Rows | None) -> Ints:
         pool, preference = self.pool, self._shape.preference
@@ -158,32 +242,47 @@ class ShareClass(Rated):
             keys += preference.take(here)
         return keys
 
+    def _correct_each(self, rows: list[int]) -> None:
+        self._static = self.pool.static(self._request)
+        super()._correct_each(rows)
+
+    def _rate_one(self, row: int) -> int:
+        pool, request = self.pool, self._request
+        here = pool.devices[row]
+        codes: list[int] = self._static[:, row].tolist()
+        for slot, device in enumerate(here):
+            if codes[slot] == FITS:
+                codes[slot] = live_code(pool, request, device)
+        fitting = codes.count(FITS)
+        if fitting < request.count and fitting:
+            codes = [_COUNT if code == FITS else code for code in codes]
+        self._devices.put_slots(row, codes)
+        if fitting < request.count:
+            return NOT_ASKED
+        record = self._nodes.rows[pool.node_row[row]]
+        return node_code(self._nodes, self._pod, shape=self._shape, record=record, most=pool.facts.max_workers_per_node)
+
+    def _rank_one(self, row: int) -> int:
+        pool, preference = self.pool, self._shape.preference
+        key = int(pool.node_score[row]) * PREFERENCE
+        return key if preference is None else key + int(preference[pool.node_row[row]])
+
     @property
     def bytes(self) -> int:
         """Memory that keeping it takes."""
-        return super().bytes + self._devices.nbytes
+        return super().bytes + self._devices.codes.nbytes
 
     @property
     def devices_removed(self) -> tuple[tuple[DeviceReason, int], ...]:
         """What each device filter removed of the pool's devices, in their order."""
-        if self._devices_removed is None:
-            found = self._device_counts[: len(DEVICE_REASONS)].tolist()
-            pairs = list(zip(DEVICE_REASONS, found, strict=True))[1:]  # the first are slots without a device
-            self._devices_removed = tuple([pair for pair in pairs if pair[1]])
-        return self._devices_removed
+        return self._devices.removed
 
-    def best_slots(self, row: int) -> list[int]:
-        """The row's fitting devices with the highest own scores, as many as are asked for; ties to the lower index."""
-        own = self.pool.score[:, row].tolist()
-        slots = [slot for slot, code in enumerate(self._devices[:, row].tolist()) if code == FITS]
-        slots.sort(key=own.__getitem__, reverse=True)
+    def best_slots(self, row: int, own: list[int]) -> list[int]:
+        """As many fitting devices of the row as are asked for, highest ``own`` score first; ties to the lower index."""
+        slots = [slot for slot, code in enumerate(self._devices.codes[:, row].tolist()) if code == FITS]
+        if len(slots) > 1:
+            slots.sort(key=own.__getitem__, reverse=True)
         return slots[: self._request.count]
-
-
-_ABSENT = NODE_REASONS.index(NodeReason.ABSENT)
-
-
-_Rated = TypeVar("_Rated", bound=Rated)
 
 
 def best(keys: Ints, count: int) -> list[tuple[int, int]]:
@@ -196,6 +295,9 @@ def best(keys: Ints, count: int) -> list[tuple[int, int]]:
     for row, key in found:
         keys[row] = key
     return found
+
+
+_Rated = TypeVar("_Rated", bound=Rated)
 
 
 class Classes:

@@ -110,8 +110,8 @@ def _decide_shares(
     names = pool.node_names
     ranked = [(row, names[row], -(-key // PREFERENCE)) for row, key in found]
     row, _, score = ranked[0]
-    slots = rated.best_slots(row)
     own = pool.score[:, row].tolist()
+    slots = rated.best_slots(row, own)
     return Decision(
         placement=_placement(pool, request, row, slots),
         mode=pool.policy.mode,

@@ -1,23 +1,37 @@
-"""The filters as column operations, in their order.
+"""The filters in their order, as column operations and, for one row that changed, as plain comparisons.
 
-One definition for three readers: the classes that decisions are taken from, the diagnosis of a failure, and the slow
-``simulate`` that names every device. Device filters first, then the filters of nodes that still have enough devices.
-All of them work on any choice of rows (``at``), so that what changed is looked at again as it was looked at first.
+One definition for two readers: the classes that decisions are taken from, and the slow ``simulate`` that names every
+device. Device filters first, then the filters of nodes that still have enough devices. Column operations work on any
+choice of rows (``at``). For a few rows they cost more than the rows do: ``live_code`` and ``node_code`` say the same of
+one device and one node, next to the filters that they must agree with.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.codes import FITS, NOT_ASKED, Bools, Codes, Ints, Rows, lower
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.holds import MODE_BIT
-from tensorfusion.scheduling.nodes import NodeColumns
+from tensorfusion.scheduling.holds import MODE_BIT, Device
+from tensorfusion.scheduling.nodes import NodeColumns, NodeRecord
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
-from tensorfusion.scheduling.quota import Room
+from tensorfusion.scheduling.quota import WHOLE, Room
 from tensorfusion.scheduling.reasons import DEVICE_ORDER, NODE_ORDER, DeviceReason, NodeReason
 from tensorfusion.scheduling.shapes import Shape
+
+_WHOLE_DEVICE = MODE_BIT[Isolation.SHARED]
+_OTHER_MODE, _IN_USE = DEVICE_ORDER[DeviceReason.OTHER_MODE], DEVICE_ORDER[DeviceReason.IN_USE]
+_TEMPLATE, _PARTITION = DEVICE_ORDER[DeviceReason.TEMPLATE], DEVICE_ORDER[DeviceReason.PARTITION]
+_COMPUTE, _VRAM = DEVICE_ORDER[DeviceReason.COMPUTE], DEVICE_ORDER[DeviceReason.VRAM]
+_ABSENT, _CPU, _MEMORY = NODE_ORDER[NodeReason.ABSENT], NODE_ORDER[NodeReason.CPU], NODE_ORDER[NodeReason.MEMORY]
+_PODS, _EXTENDED = NODE_ORDER[NodeReason.PODS], NODE_ORDER[NodeReason.EXTENDED]
+_WORKERS, _SHARED, _NATIVE = (
+    NODE_ORDER[NodeReason.WORKERS],
+    NODE_ORDER[NodeReason.SHARED],
+    NODE_ORDER[NodeReason.NATIVE],
+)
 
 
 def live_stages(
@@ -51,6 +65,33 @@ def live_stages(
         if room.compute_limit is not None:
             passes &= pool.cost(request.percent_limit, at) <= room.compute_limit
         yield DeviceReason.QUOTA, passes
+
+
+def live_code(pool: PoolColumns, request: GpuRequest, device: Device) -> int:
+    """The code that ``live_stages`` without room gives to one device of the pool."""
+    modes, isolation = device.modes, request.isolation
+    if modes:
+        facts = device.facts
+        if facts is not None and facts.isolation_policy == IsolationPolicy.DYNAMIC and modes & ~MODE_BIT[isolation]:
+            return _OTHER_MODE
+        if isolation is Isolation.SHARED:
+            return _IN_USE
+        asks_nothing = not (request.compute or request.percent or request.vram)
+        if asks_nothing and modes & _WHOLE_DEVICE and isolation is not Isolation.PARTITIONED:
+            return _IN_USE
+    compute, vram = request.compute or device.compute * request.percent // WHOLE, request.vram
+    if isolation is Isolation.PARTITIONED:
+        found = pool.cuts.table(request).cuts[device.layout] if device.layout >= 0 else None
+        if found is None or not found.covered:
+            return _TEMPLATE
+        if found.partition is None:
+            return _PARTITION
+        compute, vram = found.partition.compute, found.partition.vram
+    if device.compute - device.compute_held < compute:
+        return _COMPUTE
+    if device.vram - device.vram_held < vram:
+        return _VRAM
+    return FITS
 
 
 def _partition_stages(pool: PoolColumns, request: GpuRequest, at: Rows | None) -> Iterator[tuple[DeviceReason, Bools]]:
@@ -105,6 +146,30 @@ def pool_codes(
         lower(codes, nodes.unknown_native.take(here) <= 0, NODE_ORDER[NodeReason.NATIVE])
     codes[~(devices == FITS).any(axis=0)] = NOT_ASKED
     return codes
+
+
+def node_code(nodes: NodeColumns, pod: PodFacts, *, shape: Shape, record: NodeRecord | None, most: int = 0) -> int:
+    """The code that the node filters give to one node; ``most`` are the workers that a pool allows, 0 any number."""
+    if record is None or record.facts is None:
+        return _ABSENT
+    code = int(shape.codes[record.row])
+    if code != FITS:
+        return code
+    facts = record.facts
+    if pod.cpu and facts.cpu - record.cpu < pod.cpu:
+        return _CPU
+    if pod.memory and facts.memory - record.memory < pod.memory:
+        return _MEMORY
+    if facts.pods - record.pods < 1:
+        return _PODS
+    for name, amount in pod.extended.items():
+        if amount and record.extended_free(name) < amount:
+            return _EXTENDED
+    if pod.request is None:
+        return _SHARED if pod.native and record.workers else FITS
+    if 0 < most <= record.workers:
+        return _WORKERS
+    return _NATIVE if record.native > record.foreign else FITS
 
 
 def plain_codes(nodes: NodeColumns, pod: PodFacts, *, shape: Shape, at: Rows | None = None) -> Codes:
