@@ -6,7 +6,6 @@ controllers' account. Nothing here decides anything.
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -51,6 +50,7 @@ from tensorfusion.operator.install import install as install_operator
 from tensorfusion.policy.admission import admit
 from tensorfusion.policy.migration import Migration
 from tensorfusion.policy.verdict import Snapshot
+from tensorfusion.runtime import collector
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.lease import LeaderElector
 from tensorfusion.runtime.live_config import LiveConfig
@@ -134,9 +134,7 @@ class Process:
             await self._manager.synced.wait()
             for step in self._after_sync:
                 await step()
-            # what is loaded now lives as long as the process: keep it out of later collections
-            gc.collect()
-            gc.freeze()
+            collector.settle()
             self._write_state(port)
             await stop.wait()
             log.info("stopping")

@@ -5,15 +5,16 @@ built-in kinds carry: decoding 10,000 pods into it costs a tenth of the full obj
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Which object: the work queue's and the cache's word for it. Cluster-scoped objects have namespace ``""``."""
+class Key(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Which object: the work queue's and the cache's word for it. Cluster-scoped objects have namespace ``""``.
+
+    A struct although it is never on the wire: it is made and hashed several times for every event of a watch.
+    """
 
     namespace: str
     name: str

@@ -31,6 +31,7 @@ _RATE, _BURST = 20.0, 100.0
 _GIVE_WAY = 0.25
 """Seconds before a normal event while more important writes wait."""
 _LONGEST_MESSAGE = 1024
+_QUEUE_FULL, _REFUSED = EVENTS_DROPPED.labels("queue-full"), EVENTS_DROPPED.labels("refused")
 
 log = get_logger(__name__)
 
@@ -112,7 +113,7 @@ class EventRecorder:
             return
         if len(self) >= _QUEUE:
             (self._pending[EventType.NORMAL] or self._pending[EventType.WARNING]).popitem(last=False)
-            EVENTS_DROPPED.labels("queue-full").inc()
+            _QUEUE_FULL.inc()
         self.figures.adds += 1
         waiting[subject] = _Pending(text, 1)
         self._wake.set()
@@ -131,7 +132,7 @@ class EventRecorder:
             try:
                 await self._write(subject, pending)
             except ApiError as error:
-                EVENTS_DROPPED.labels("refused").inc()
+                _REFUSED.inc()
                 log.debug("event not written", reason=subject.reason, error=error)
             finally:
                 self.figures.work.observe(self._clock.monotonic() - started)

@@ -255,7 +255,7 @@ class SchedulerService:
         self._note(pending, Result.QUOTA if quota else Result.UNSCHEDULABLE, nanoseconds, failure=failure)
         shares = pending.facts.request
         if shares is not None:
-            meters.ALLOCATION_FAILURES.labels(self._pool_label(shares.pool)).inc()
+            meters.ALLOCATION_FAILURES.add((self._pool_label(shares.pool),))
         event = _FAILED if shares is None else _NO_SHARE
         if isinstance(failure, NotFit) and not _PARTITION_REASONS.isdisjoint(failure.reasons):
             event = _PARTITION
@@ -268,7 +268,7 @@ class SchedulerService:
 
     def _refused(self, pod: Pod, message: str) -> None:
         """The pod's wishes cannot be read: it waits for somebody to change it."""
-        meters.DECISIONS.labels(Result.INVALID).inc()
+        meters.DECISIONS.add((Result.INVALID,))
         self.records.add(record_of(pod.metadata.uid, pod.key, Result.INVALID, now=self._clock.now(), reason=message))
         if self.deciding:
             self._reports.held_back(pod, event=_FAILED, message=message)
@@ -295,15 +295,15 @@ class SchedulerService:
             failure=failure,
         )
         self.records.add(record)
-        meters.DECISIONS.labels(result).inc()
-        meters.DECISION_SECONDS.observe(nanoseconds / 1e9)
+        meters.DECISIONS.add((result,))
+        meters.DECISION_SECONDS.observe(meters.ONE, nanoseconds / 1e9)
         self.book.queue.figures.work.observe(nanoseconds / 1e9)
 
     # --- what became of Bindings ---
 
     def _settle(self, binding: Binding, outcome: Outcome, pod: Pod | None, why: str) -> None:
         """The binder's answer. Where nothing was bound the hold is given back, and the pod looked at anew."""
-        meters.BINDINGS.labels(outcome).inc()
+        meters.BINDINGS.add((outcome,))
         record = self.records.get(binding.uid)
         if record is not None:
             record.binding = str(outcome)
@@ -313,7 +313,7 @@ class SchedulerService:
             cached = None
         assumption = self.book.assumed.get(binding.uid)
         if outcome in (Outcome.BOUND, Outcome.SEEN):
-            meters.BIND_SECONDS.observe(self._clock.monotonic() - binding.decided_at)
+            meters.BIND_SECONDS.observe(meters.ONE, self._clock.monotonic() - binding.decided_at)
             if assumption is not None:
                 assumption.answered_at = self._clock.monotonic()
             if cached is not None:
@@ -337,7 +337,7 @@ class SchedulerService:
         native = 0 if binding.devices else self._native_devices(cached)
         if binding.devices and node == binding.node:
             pool = cached.metadata.labels.get(keys.GPU_POOL, "")
-            meters.ALLOCATIONS.labels(self._pool_label(pool)).inc()
+            meters.ALLOCATIONS.add((self._pool_label(pool),))
         self._reports.placed(cached, node, binding.devices if node == binding.node else (), native=native)
 
     def _native_devices(self, pod: Pod) -> int:
