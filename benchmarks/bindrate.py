@@ -1,9 +1,11 @@
 """Bindings a second of our scheduler on a real etcd and kube-apiserver. Goal: at least 90 % of what a raw binder does.
 
 Peer, in the same run: a raw binder, which decides nothing. It has the same client, the same account, the same watches
-with their caches, as many Bindings in flight, and writes annotations of the same size. Both run all the time, as a
-process each, and take turns: a slice of pods is created for one of them, then it is told to go. What counts is the
-time from the first to the last pod of the slice that a third party, a watch of this process, sees bound.
+with their caches and nobody who listens to them, the same settings of Python's collector, as many Bindings in flight,
+and writes annotations of the same size. Both run all the time, as a process each, and take turns: a slice of pods is
+created for one of them, then it is told to go. What counts is the time from the first to the last pod of the slice that
+a third party, a watch of this process, sees bound. The scheduler's events are written in its own turns; in the other's
+they come as slowly as under load.
 """
 
 import argparse
@@ -30,8 +32,25 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
+from tensorfusion.model.core import Node, Pod, PriorityClass
+from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Raw
-from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS, Resource
+from tensorfusion.model.provider_config import ProviderConfig
+from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.resources import (
+    GPU_POOLS,
+    GPU_RESOURCE_QUOTAS,
+    GPUS,
+    NODES,
+    PODS,
+    PRIORITY_CLASSES,
+    PROVIDER_CONFIGS,
+    SCHEDULING_CONFIG_TEMPLATES,
+    Resource,
+)
+from tensorfusion.model.template import SchedulingConfigTemplate
+from tensorfusion.runtime import collector
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
@@ -68,19 +87,28 @@ async def compete(role: str, kubeconfig: Path) -> None:
     turn = Turn(leads=role == OURS)
     async with Client(load_kubeconfig(kubeconfig)) as client:
         manager = Manager(client, clock=clock)
-        recorder, writer = EventRecorder(client, component=role, clock=clock), StatusWriter(client, clock=clock)
-        service = SchedulerService(manager, turn, recorder=recorder, writer=writer)
-        recorder.busy = lambda: service.saturated
+        tasks = [manager.run()]
+        service: SchedulerService | None = None
         if role == OURS:
+            recorder, writer = EventRecorder(client, component=role, clock=clock), StatusWriter(client, clock=clock)
+            service = SchedulerService(manager, turn, recorder=recorder, writer=writer)
+            recorder.busy = partial(gives_way, service, turn)
             manager.add_task("scheduler", service.run)
-        tasks = [asyncio.ensure_future(work()) for work in (manager.run, recorder.run, writer.run)]
+            tasks += [recorder.run(), writer.run()]
+        follower = Follower(client, manager, service)
+        running = [asyncio.ensure_future(task) for task in tasks]
         await manager.synced.wait()
-        if role == OURS:
+        if service is not None:
             await until(lambda: service.deciding and service.synced)
         turn.leads = False
-        await obey(role, client, service, turn)
-        for task in tasks:
+        collector.settle()
+        await obey(follower, turn)
+        for task in running:
             task.cancel()
+
+
+def gives_way(service: SchedulerService, turn: Turn) -> bool:
+    return service.saturated or not turn.leads
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -88,11 +116,26 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-def knows(service: SchedulerService, count: int, role: str) -> bool:
-    return len(service.pods) >= count and (role == RAW or service.synced)
+class Follower:
+    """One of the two: its client and its caches. The scheduler follows these kinds, and so does its peer."""
+
+    def __init__(self, client: Client, manager: Manager, service: SchedulerService | None) -> None:
+        self.client = client
+        self.service = service
+        self.pods = manager.informer(PODS, Pod).cache
+        self.gpus = manager.informer(GPUS, GPU).cache
+        manager.informer(NODES, Node)
+        manager.informer(GPU_POOLS, GPUPool)
+        manager.informer(SCHEDULING_CONFIG_TEMPLATES, SchedulingConfigTemplate)
+        manager.informer(PROVIDER_CONFIGS, ProviderConfig)
+        manager.informer(GPU_RESOURCE_QUOTAS, GPUResourceQuota)
+        manager.informer(PRIORITY_CLASSES, PriorityClass)
+
+    def knows(self, count: int) -> bool:
+        return len(self.pods) >= count and (self.service is None or self.service.synced)
 
 
-async def obey(role: str, client: Client, service: SchedulerService, turn: Turn) -> None:
+async def obey(follower: Follower, turn: Turn) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -101,21 +144,21 @@ async def obey(role: str, client: Client, service: SchedulerService, turn: Turn)
     while words := (await reader.readline()).decode().split():
         match words:
             case ["hold", count]:
-                await until(partial(knows, service, int(count), role))
+                await until(partial(follower.knows, int(count)))
             case ["go"]:
                 cpu, turn.leads = time.process_time(), True
-                if role == RAW:
-                    await bind_all(client, service)
+                if follower.service is None:
+                    await bind_all(follower)
             case ["stop"]:
                 turn.leads = False
                 cpu = time.process_time() - cpu
         print(json.dumps(cpu), flush=True)
 
 
-async def bind_all(client: Client, service: SchedulerService) -> None:
+async def bind_all(follower: Follower) -> None:
     """Bind every pod that waits for the raw binder: nodes and devices in turn, no decision."""
-    wanted = [pod for pod in service.pods.all() if pod.spec.scheduler_name == NAMES[RAW] and not pod.spec.node_name]
-    devices = [(gpu.metadata.name, gpu.status.node_selector[keys.HOSTNAME_LABEL]) for gpu in service.gpus.all()]
+    wanted = [pod for pod in follower.pods.all() if pod.spec.scheduler_name == NAMES[RAW] and not pod.spec.node_name]
+    devices = [(gpu.metadata.name, gpu.status.node_selector[keys.HOSTNAME_LABEL]) for gpu in follower.gpus.all()]
     arrivals = iter(enumerate(wanted))
 
     async def binder() -> None:
@@ -123,7 +166,7 @@ async def bind_all(client: Client, service: SchedulerService) -> None:
             device, node = devices[number * GPUS_A_NODE % len(devices)]
             meta = pod.metadata
             given = binding_annotations(meta.annotations, ["main"], (device,), epoch=1)
-            await client.bind(meta.namespace, meta.name, uid=meta.uid, node=node, annotations=given)
+            await follower.client.bind(meta.namespace, meta.name, uid=meta.uid, node=node, annotations=given)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(IN_FLIGHT):

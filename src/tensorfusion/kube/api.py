@@ -41,7 +41,7 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
     resource_version: str
 
 
-class WatchEvent(msgspec.Struct, Generic[T], frozen=True):
+class WatchEvent(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One change: type ADDED, MODIFIED, DELETED or BOOKMARK.
 
     ``resource_version`` is where a later watch goes on. A BOOKMARK is nothing but that: its object is None. So is the

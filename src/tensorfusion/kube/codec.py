@@ -63,7 +63,7 @@ class _Status(msgspec.Struct, frozen=True):
     details: _Details | None = None
 
 
-class _Change(msgspec.Struct, Generic[T], frozen=True):
+class _Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
     type: str
     object: T
 

@@ -11,9 +11,10 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import AlreadyExists, ApiError, NotFound
@@ -61,7 +62,6 @@ def reference_to(resource: Resource, found: Object) -> ObjectReference:
 
 class _Subject(NamedTuple):
     reference: ObjectReference
-    type: EventType
     reason: str
 
     @property
@@ -70,8 +70,8 @@ class _Subject(NamedTuple):
         return self.reference.namespace or "default"
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(msgspec.Struct, gc=False):
+    type: EventType
     message: str
     count: int
 
@@ -86,10 +86,8 @@ class EventRecorder:
         self._component = component
         self._clock = clock
         self._budget = Budget(clock, rate=rate, burst=burst)
-        self._pending: dict[EventType, OrderedDict[_Subject, _Pending]] = {
-            EventType.WARNING: OrderedDict(),
-            EventType.NORMAL: OrderedDict(),
-        }
+        self._warnings: OrderedDict[_Subject, _Pending] = OrderedDict()
+        self._normal: OrderedDict[_Subject, _Pending] = OrderedDict()
         self._written: OrderedDict[str, int] = OrderedDict()
         """Event name -> count so far, of events that this process wrote."""
         self._wake = asyncio.Event()
@@ -99,23 +97,22 @@ class EventRecorder:
 
     def __len__(self) -> int:
         """Events that wait to be written."""
-        return sum(map(len, self._pending.values()))
+        return len(self._warnings) + len(self._normal)
 
     def record(self, reference: ObjectReference, *, type_: EventType, reason: str, message: str) -> None:
         """Note an event; those of the same object and reason that still wait become one with a higher count."""
-        subject = _Subject(reference, type_, reason)
-        text = " ".join(message.split())[:_LONGEST_MESSAGE]
-        waiting = self._pending[type_]
+        subject = _Subject(reference, reason)
+        waiting = self._warnings if type_ is EventType.WARNING else self._normal
         known = waiting.get(subject)
         if known is not None:
-            known.message = text
+            known.message = message
             known.count += 1
             return
-        if len(self) >= _QUEUE:
-            (self._pending[EventType.NORMAL] or self._pending[EventType.WARNING]).popitem(last=False)
+        if len(self._warnings) + len(self._normal) >= _QUEUE:
+            (self._normal or self._warnings).popitem(last=False)
             _QUEUE_FULL.inc()
         self.figures.adds += 1
-        waiting[subject] = _Pending(text, 1)
+        waiting[subject] = _Pending(type_, message, 1)
         self._wake.set()
 
     async def run(self) -> None:
@@ -125,9 +122,9 @@ class EventRecorder:
                 self._wake.clear()
                 await self._wake.wait()
             await self._budget.wait()
-            if not self._pending[EventType.WARNING] and self.busy():
+            if not self._warnings and self.busy():
                 await self._clock.sleep(_GIVE_WAY)
-            subject, pending = (self._pending[EventType.WARNING] or self._pending[EventType.NORMAL]).popitem(last=False)
+            subject, pending = (self._warnings or self._normal).popitem(last=False)
             started = self._clock.monotonic()
             try:
                 await self._write(subject, pending)
@@ -138,7 +135,8 @@ class EventRecorder:
                 self.figures.work.observe(self._clock.monotonic() - started)
 
     async def _write(self, subject: _Subject, pending: _Pending) -> None:
-        name = self._name(subject)
+        pending.message = " ".join(pending.message.split())[:_LONGEST_MESSAGE]
+        name = self._name(subject, pending.type)
         before = self._written.pop(name, 0)
         if before:
             try:
@@ -170,10 +168,10 @@ class EventRecorder:
         if len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
 
-    def _name(self, subject: _Subject) -> str:
+    def _name(self, subject: _Subject, type_: EventType) -> str:
         """The same for the same object and reason, so that a restarted process goes on with the same Event."""
         reference = subject.reference
-        seed = f"{reference.kind}/{reference.uid}/{reference.name}/{subject.type}/{subject.reason}/{self._component}"
+        seed = f"{reference.kind}/{reference.uid}/{reference.name}/{type_}/{subject.reason}/{self._component}"
         stem = reference.name[:200].rstrip("-.")
         return f"{stem}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
@@ -191,7 +189,7 @@ class EventRecorder:
                 "name": reference.name,
                 "uid": reference.uid,
             },
-            "type": subject.type.value,
+            "type": pending.type.value,
             "reason": subject.reason,
             "message": pending.message,
             "source": {"component": self._component},

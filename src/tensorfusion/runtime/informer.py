@@ -11,9 +11,10 @@ Source: the list-watch contract of Kubernetes API concepts ("Efficient detection
 import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
+
+import msgspec
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, Gone
@@ -49,8 +50,7 @@ class ChangeKind(StrEnum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
+class Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One change: ``old`` is None when added, ``new`` is None when deleted."""
 
     kind: ChangeKind

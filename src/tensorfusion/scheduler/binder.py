@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, Conflict, Forbidden, NotFound, ServerError
 from tensorfusion.kube.api import Api
@@ -31,6 +33,8 @@ log = get_logger(__name__)
 IN_FLIGHT = 64
 BACKLOG = 256
 """Decided Bindings that wait for a free slot; the service stops deciding beyond it."""
+REFILL = BACKLOG // 2
+"""How far the backlog goes down before decisions go on: many at a time cost less than one for every answer."""
 CONCLUSIVE_AFTER = 65.0
 """Seconds after which an unanswered request cannot land any more: API servers cut requests off at 60 s."""
 
@@ -50,8 +54,7 @@ class Outcome(StrEnum):
     """Unanswered for so long, and the pod still unbound, that it can no longer land."""
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True, gc=False):
     """One decision on its way to the API server. ``epoch`` is the leader's at the time of the decision."""
 
     uid: str
@@ -177,8 +180,8 @@ class Binder:
             self._settled(binding, outcome, why)
 
     def _settled(self, binding: Binding, outcome: Outcome, why: str, *, pod: Pod | None = None) -> None:
-        self._doubts.pop(binding.uid, None)
-        self._reads.forget(binding.uid)
+        if self._doubts.pop(binding.uid, None) is not None:
+            self._reads.forget(binding.uid)
         self._settle(binding, outcome, pod, why)
 
     def _question(self, binding: Binding, *, resend: bool) -> None:

@@ -8,9 +8,10 @@ counts, and says how many went before.
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.meta import Key
@@ -33,8 +34,7 @@ class Result(StrEnum):
     INVALID = "invalid"
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct, gc=False):
     """One decision. ``removed`` says what each filter removed; ``nanoseconds`` is the time it took."""
 
     uid: str

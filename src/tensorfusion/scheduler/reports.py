@@ -106,9 +106,12 @@ class Reports:
         if native:
             words = f"{native} of the devices of {node}, which holds no shares, are left to the device plugin"
             self._event(pod, EventType.NORMAL, "ScheduleWithNativeGPU", words)
+        reference = _reference_to(pod)
         if devices:
-            self._event(pod, EventType.NORMAL, "GPUDeviceAllocated", f"{', '.join(devices)} on {node}")
-        self._event(pod, EventType.NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+            words = f"{', '.join(devices)} on {node}"
+            self._recorder.record(reference, type_=EventType.NORMAL, reason="GPUDeviceAllocated", message=words)
+        words = f"Successfully assigned {pod.metadata.namespace}/{pod.metadata.name} to {node}"
+        self._recorder.record(reference, type_=EventType.NORMAL, reason="Scheduled", message=words)
 
     def resized(self, pod: Pod, *, accepted: bool, words: str) -> None:
         """The owner's wish for other amounts was answered; the condition says the same."""
@@ -130,14 +133,7 @@ class Reports:
         self._said.pop(uid, None)
 
     def _event(self, pod: Pod, type_: EventType, reason: str, message: str) -> None:
-        reference = ObjectReference(
-            api_version="v1",
-            kind="Pod",
-            name=pod.metadata.name,
-            namespace=pod.metadata.namespace,
-            uid=pod.metadata.uid,
-        )
-        self._recorder.record(reference, type_=type_, reason=reason, message=message)
+        self._recorder.record(_reference_to(pod), type_=type_, reason=reason, message=message)
 
     def _condition(self, key: Key, uid: str, message: str) -> Callable[[], Raw | None]:
         def compose() -> Raw | None:
@@ -147,6 +143,11 @@ class Reports:
             return condition_patch(pod, message, now=timestamp(self._clock.now()))
 
         return compose
+
+
+def _reference_to(pod: Pod) -> ObjectReference:
+    meta = pod.metadata
+    return ObjectReference("v1", "Pod", meta.namespace, meta.name, meta.uid)
 
 
 def _shape(message: str) -> str:

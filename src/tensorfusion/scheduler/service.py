@@ -25,7 +25,7 @@ from tensorfusion.model.resources import GPUS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters
-from tensorfusion.scheduler.binder import Binder, Binding, Leadership, Outcome
+from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
 from tensorfusion.scheduler.grants import binding_annotations, hard_annotations, partition_annotations
@@ -162,7 +162,7 @@ class SchedulerService:
             self._resizes.step()
         for _ in range(DECISIONS_A_STEP):
             if not self._binder.has_room:
-                return False  # an answer to a Binding kicks
+                return False  # the binder's answers kick
             pending = self.book.queue.pop(self._clock.monotonic())
             if pending is None:
                 return False
@@ -306,8 +306,9 @@ class SchedulerService:
         meters.BINDINGS.add((outcome,))
         record = self.records.get(binding.uid)
         if record is not None:
-            record.binding = str(outcome)
-        self._kick.set()
+            record.binding = outcome.value
+        if outcome is not Outcome.BOUND or self._binder.backlog <= REFILL:
+            self._kick.set()
         cached = self.pods.get(binding.key)
         if cached is not None and cached.metadata.uid != binding.uid:
             cached = None
