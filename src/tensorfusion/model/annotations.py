@@ -19,6 +19,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.autoscaling import AutoscaleTarget
 from tensorfusion.model.durations import parse_duration
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
+from tensorfusion.model.workload import GangMode, GangTopology
 from tensorfusion.units import Rounding, format_bytes, format_gflops, format_milli, to_bytes, to_gflops, to_milli
 
 MAX_GPU_COUNT = 128
@@ -73,6 +74,9 @@ class PodWishes:
     gang_enabled: bool | None = None
     gang_min_members: int | None = None
     gang_timeout: int | None = None
+    gang_mode: GangMode | None = None
+    gang_topology: GangTopology | None = None
+    gang_topology_key: str | None = None
     dra_enabled: bool | None = None
     dra_cel_expression: str | None = None
 
@@ -118,6 +122,9 @@ def parse_wishes(annotations: Mapping[str, str]) -> PodWishes:
         gang_enabled=_boolean(annotations, keys.GANG_ENABLED),
         gang_min_members=_gang_members(annotations),
         gang_timeout=_duration(annotations, keys.GANG_TIMEOUT, empty=0),
+        gang_mode=_enum(annotations, keys.GANG_MODE, GangMode),
+        gang_topology=_enum(annotations, keys.GANG_TOPOLOGY, GangTopology),
+        gang_topology_key=_text(annotations, keys.GANG_TOPOLOGY_KEY),
         dra_enabled=_boolean(annotations, keys.DRA_ENABLED),
         dra_cel_expression=_text(annotations, keys.DRA_CEL_EXPRESSION),
     )

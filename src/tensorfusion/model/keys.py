@@ -46,6 +46,9 @@ EVICTION_PROTECTION = f"{DOMAIN}/eviction-protection"
 GANG_ENABLED = f"{DOMAIN}/gang-enabled"
 GANG_MIN_MEMBERS = f"{DOMAIN}/gang-min-members"
 GANG_TIMEOUT = f"{DOMAIN}/gang-timeout"
+GANG_MODE = f"{DOMAIN}/gang-mode"
+GANG_TOPOLOGY = f"{DOMAIN}/gang-topology"
+GANG_TOPOLOGY_KEY = f"{DOMAIN}/gang-topology-key"
 DRA_ENABLED = f"{DOMAIN}/dra-enabled"
 DRA_CEL_EXPRESSION = f"{DOMAIN}/dra-cel-expression"
 
@@ -142,6 +145,10 @@ ADMISSION_WRITTEN = frozenset(
         GANG_DESIRED_MEMBERS,
         GANG_REQUIRED_MEMBERS,
         GANG_GROUP_KEY,
+        GANG_TIMEOUT,
+        GANG_MODE,
+        GANG_TOPOLOGY,
+        GANG_TOPOLOGY_KEY,
     }
 )
 """Annotations that admission writes, or checks where a user set them: fixed for tenants on a pod that takes a share."""

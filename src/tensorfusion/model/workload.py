@@ -36,6 +36,14 @@ class GangMode(StrEnum):
     STRICT = "Strict"
 
 
+class GangTopology(StrEnum):
+    """How close together the members of a gang are to be placed: an annotation of its pods."""
+
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+    NONE = "none"
+
+
 class GangScheduling(Part, frozen=True):
     """Pods that start together or not."""
 

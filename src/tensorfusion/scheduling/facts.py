@@ -13,6 +13,7 @@ from typing import Final
 
 from tensorfusion.model.common import IsolationPolicy, PlacementMode, UsedBy
 from tensorfusion.model.core import Affinity, Taint, Toleration
+from tensorfusion.model.gang import Gang
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.partitions import Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -88,6 +89,7 @@ class PodFacts:
     """Not compared: what other labels mean is the business of those who look at them."""
     rules: PodRules | None = None
     """What it asks of its neighbours; None for nearly every pod."""
+    gang: Gang | None = None
 
 
 @dataclass(frozen=True, slots=True)

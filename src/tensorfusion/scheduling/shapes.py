@@ -20,6 +20,7 @@ from tensorfusion.scheduling.reasons import NODE_ORDER, NodeReason
 Rules: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None, tuple[Toleration, ...]]
 
 KEPT_SHAPES = 128
+_KEPT_LABELS = 16
 ALLOWED = FITS
 """Code of a node that the rules allow; every other code is the place of a reason in ``NODE_REASONS``."""
 PREFERENCE = 64
@@ -60,12 +61,61 @@ class Shape:
         self.preference[row] = points
 
 
+class LabelColumn:
+    """The value of one label of every node row, as a small integer: a place in ``values``, or -1 without the label."""
+
+    __slots__ = ("_ids", "codes", "key")
+
+    def __init__(self, key: str, rows: int) -> None:
+        self.key = key
+        self.codes: NDArray[np.int32] = np.full(rows, -1, np.int32)
+        self._ids: dict[str, int] = {}
+
+    @property
+    def values(self) -> list[str]:
+        """Every value that was seen, in the order of its first appearance."""
+        return list(self._ids)
+
+    def set(self, row: int, node: NodeFacts | None) -> None:
+        value = node.labels.get(self.key) if node is not None else None
+        self.codes[row] = -1 if value is None else self._ids.setdefault(value, len(self._ids))
+
+
 class Shapes:
-    """The newest shapes seen, and their answers."""
+    """The newest shapes seen, and their answers; and the labels that somebody groups nodes by."""
 
     def __init__(self, limit: int = KEPT_SHAPES) -> None:
         self._limit = limit
         self._shapes: dict[Rules, Shape] = {}
+        self._labels: dict[str, LabelColumn] = {}
+
+    def labels(self, key: str, nodes: Sequence[NodeFacts | None], rows: int) -> LabelColumn:
+        """The values of a node label. Arguments as those of ``of``."""
+        column = self._labels.pop(key, None)
+        if column is None:
+            column = LabelColumn(key, rows)
+            for row, node in enumerate(nodes):
+                column.set(row, node)
+            if len(self._labels) >= _KEPT_LABELS:
+                del self._labels[next(iter(self._labels))]
+        self._labels[key] = column
+        return column
+
+    def narrow(self, pod: PodFacts, inside: PodFacts, within: Bools, *, base: Shape) -> None:
+        """Keep the shape of ``inside``: the pod with one more line in its node selector, which ``within`` answers.
+
+        Asking every node for it again would cost a loop over the fleet for each rack that is tried.
+        """
+        rules = rules_of(inside)
+        if rules == rules_of(pod) or rules in self._shapes:
+            return
+        shape = Shape(rules, len(base.codes))
+        np.copyto(shape.codes, base.codes)
+        outside = ~within & ((base.codes == ALLOWED) | (base.codes == NODE_ORDER[NodeReason.AFFINITY]))
+        shape.codes[outside] = NODE_ORDER[NodeReason.SELECTOR]
+        shape.preference = None if base.preference is None else base.preference.copy()
+        self._make_room()
+        self._shapes[rules] = shape
 
     def of(self, pod: PodFacts, nodes: Sequence[NodeFacts | None], rows: int) -> Shape:
         """The shape of a pod's rules. ``nodes`` holds each row's node; ``rows`` is the length of its columns."""
@@ -95,12 +145,15 @@ class Shapes:
         """A node changed: every kept shape decides its row again."""
         for shape in self._shapes.values():
             shape.set(row, node)
+        for column in self._labels.values():
+            column.set(row, node)
 
     def clear(self) -> None:
         """The rows were moved."""
         for shape in self._shapes.values():
             shape.kept = False
         self._shapes.clear()
+        self._labels.clear()
 
 
 def rules_of(pod: PodFacts) -> Rules:

@@ -1,0 +1,324 @@
+"""Decide a whole gang in one statement of the ledger: as many of its members as it needs are placed, or none is.
+
+Nothing is held for a gang that is not complete. Its members are decided one after the other behind a checkpoint, each
+seeing the ones before it as placed, and the checkpoint is kept only when enough of them fit. So two gangs can never
+each hold half of what the other waits for, and a refusal leaves no trace.
+
+Members go in a fixed order, largest first: what is hardest to place meets the emptiest fleet. All of them in one rack
+(else one zone) is tried first, in the domains that ``gang_room`` lets pass, tightest first, so that large domains stay
+whole for large gangs; then anywhere, unless the topology is required.
+
+Rejected: reserving devices for the members that came first, as upstream's Permit does. It needs time limits to undo a
+deadlock, and strands capacity while it waits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.model.gang import Gang
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.workload import GangTopology
+from tensorfusion.scheduling.cycle import Decision, decide
+from tensorfusion.scheduling.diagnosis import requested
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.gang_room import room_by_node
+from tensorfusion.scheduling.ledger import NotHoldable
+from tensorfusion.scheduling.shapes import LabelColumn
+from tensorfusion.scheduling.state import State
+
+DOMAIN_KEYS = ("topology.kubernetes.io/rack", "topology.kubernetes.io/zone")
+"""Node labels that say which nodes are close to each other, narrowest first."""
+TRIED_DOMAINS = 8
+"""Domains of one label that are tried for real, tightest first."""
+
+Bools: TypeAlias = NDArray[np.bool_]
+Cause: TypeAlias = NotFit | QuotaExceeded | NotHoldable
+_Stop: TypeAlias = tuple[int, PodFacts, Cause]
+_NO_REQUEST = GpuRequest("")
+_OWN = ("uid", "name", "created", "priority", "labels", "gang")
+_KIND = tuple(field.name for field in fields(PodFacts) if field.name not in _OWN)
+
+
+class GangUnschedulable(NotFit):
+    """Fewer members fit than the gang needs. ``cause`` is what stopped ``member``, the first that did not fit.
+
+    ``alike``: all members ask for the same, so that what helps ``member`` is all that helps.
+    """
+
+    def __init__(
+        self,
+        gang: Gang,
+        *,
+        needed: int,
+        fits: int,
+        why: str,
+        member: PodFacts | None = None,
+        cause: Cause | None = None,
+        alike: bool = False,
+    ) -> None:
+        super().__init__(
+            requested(member) if member is not None else f"gang {gang.key}",
+            cause.reasons if isinstance(cause, NotFit) else {},
+        )
+        self.gang, self.needed, self.fits, self.why = gang, needed, fits, why
+        self.member, self.cause, self.alike = member, cause, alike
+
+    @property
+    def message(self) -> str:
+        """One line for every member's condition and event."""
+        return f"gang {self.gang.key}: {self.why}"
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The nodes with one value of a label. ``within`` has a place for every node row."""
+
+    key: str
+    value: str
+    within: Bools
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class GangPlacement:
+    """Where the members go; they are held already. ``domain`` is what all of them share, or empty."""
+
+    members: tuple[tuple[PodFacts, Decision], ...]
+    domain: str = ""
+
+
+def place_gang(
+    state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = DOMAIN_KEYS
+) -> GangPlacement:
+    """Place ``needed`` of the members, and hold what they get; the others are placed singly afterwards.
+
+    Raises:
+        GangUnschedulable: fewer fit together; nothing is held.
+    """
+    ordered = sorted(members, key=_order)
+    gang = ordered[0].gang
+    if gang is None:
+        raise ValueError(f"pod {ordered[0].namespace}/{ordered[0].name} is in no gang")
+    _require_one_pool(gang, ordered, needed)
+    best: GangUnschedulable | None = None
+    if gang.topology is not GangTopology.NONE:
+        for domain in _domains(state, ordered, gang, needed=needed, domain_keys=domain_keys):
+            try:
+                return _statement(state, ordered, gang, needed=needed, domain=domain)
+            except GangUnschedulable as failure:
+                best = failure if best is None or failure.fits > best.fits else best
+        if gang.topology is GangTopology.REQUIRED:
+            raise best or _without_domain(gang, needed, domain_keys)
+    return _statement(state, ordered, gang, needed=needed, domain=None)
+
+
+def place_member(
+    state: State, pod: PodFacts, beside: Sequence[str], *, domain_keys: Sequence[str] = DOMAIN_KEYS
+) -> Decision:
+    """Where one more member of a gang goes that runs on the nodes ``beside`` already: near them, if it can.
+
+    Raises:
+        NotFit, QuotaExceeded: as ``decide``; with a required topology also where only other domains have room.
+    """
+    gang = pod.gang
+    if gang is None or gang.topology is GangTopology.NONE:
+        return decide(state, pod)
+    shared = _shared_domain(state, beside, _keys(gang, domain_keys))
+    if shared is not None:
+        try:
+            return _decide(state, pod, shared)
+        except NotFit as cause:
+            if gang.topology is GangTopology.REQUIRED:
+                why = f"the others are in {shared}, and it has to be there too: {cause}"
+                raise GangUnschedulable(gang, needed=1, fits=0, why=why, member=pod, cause=cause, alike=True) from None
+    return decide(state, pod)
+
+
+def _order(pod: PodFacts) -> tuple[object, ...]:
+    request = pod.request or _NO_REQUEST
+    amounts = (request.count, request.vram, request.compute, request.percent, pod.cpu, pod.memory)
+    return (pod.request is None, *(-amount for amount in amounts), pod.created, pod.namespace, pod.name)
+
+
+def _require_one_pool(gang: Gang, members: Sequence[PodFacts], needed: int) -> None:
+    pools = sorted({pod.request.pool for pod in members if pod.request is not None})
+    if len(pools) > 1:
+        why = f"its members ask for pools {' and '.join(pools)}: give all of them the same gpupool"
+        raise GangUnschedulable(gang, needed=needed, fits=0, why=why)
+
+
+def _statement(
+    state: State, members: Sequence[PodFacts], gang: Gang, *, needed: int, domain: Domain | None
+) -> GangPlacement:
+    """All or nothing, in one domain or anywhere.
+
+    Raises:
+        GangUnschedulable: fewer than ``needed`` fit.
+    """
+    enough = False
+    mark = state.checkpoint()
+    try:
+        placed, stopped = _fill(state, members, gang, needed=needed, domain=domain)
+        enough = len(placed) >= needed
+    finally:
+        if enough:
+            state.keep(mark)
+        else:
+            state.rollback(mark)
+    if not enough:
+        raise _refusal(gang, members, needed=needed, fits=len(placed), stopped=stopped, domain=domain)
+    return GangPlacement(tuple(placed), str(domain or ""))
+
+
+def _fill(
+    state: State, members: Sequence[PodFacts], gang: Gang, *, needed: int, domain: Domain | None
+) -> tuple[list[tuple[PodFacts, Decision]], list[_Stop]]:
+    """Hold places for members until there are enough; also what stopped the others, and after how many."""
+    placed: list[tuple[PodFacts, Decision]] = []
+    stopped: list[_Stop] = []
+    for pod in members:
+        if any(_alike(pod, other) for _, other, _ in stopped):
+            continue
+        try:
+            decision = _decide(state, pod, domain)
+            state.assume(pod, decision.placement)
+        except (NotFit, QuotaExceeded, NotHoldable) as cause:
+            cause.__traceback__ = None
+            stopped.append((len(placed), pod, cause))
+            if gang.strict:
+                break
+            continue
+        placed.append((pod, decision))
+        if len(placed) == needed:
+            break
+    return placed, stopped
+
+
+def _refusal(
+    gang: Gang,
+    members: Sequence[PodFacts],
+    *,
+    needed: int,
+    fits: int,
+    stopped: Sequence[_Stop],
+    domain: Domain | None,
+) -> GangUnschedulable:
+    where = f" in {domain}, the best of them" if domain is not None else ""
+    if not stopped:
+        why = f"{fits} of {needed} members are there"
+        return GangUnschedulable(gang, needed=needed, fits=fits, why=why)
+    before, member, cause = stopped[0]
+    why = f"{fits} of {needed} fit{where}; the {ordinal(before + 1)}: {cause}"
+    alike = all(_alike(pod, member) for pod in members)
+    return GangUnschedulable(gang, needed=needed, fits=fits, why=why, member=member, cause=cause, alike=alike)
+
+
+def _without_domain(gang: Gang, needed: int, domain_keys: Sequence[str]) -> GangUnschedulable:
+    names = " or ".join(_keys(gang, domain_keys))
+    why = (
+        f"it has to be in one domain, and no node has label {names}: label the nodes, or set annotation "
+        "gang-topology to preferred"
+    )
+    return GangUnschedulable(gang, needed=needed, fits=0, why=why)
+
+
+def _decide(state: State, pod: PodFacts, domain: Domain | None) -> Decision:
+    """The decision inside a domain, which is one line more in the pod's node selector."""
+    if domain is None:
+        return decide(state, pod)
+    selector: Mapping[str, str] = pod.node_selector
+    if selector.get(domain.key, domain.value) != domain.value:
+        raise NotFit(requested(pod), {f"node selector {domain.key}={selector[domain.key]}": 1})
+    inside = replace(pod, node_selector={**selector, domain.key: domain.value})
+    nodes = state.fleet.nodes
+    base = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
+    nodes.shapes.narrow(pod, inside, domain.within, base=base)
+    return decide(state, inside)
+
+
+def _domains(
+    state: State, members: Sequence[PodFacts], gang: Gang, *, needed: int, domain_keys: Sequence[str]
+) -> Iterator[Domain]:
+    """Domains that may hold the gang: narrowest label first, then tightest. For a required topology also, last, the
+    roomiest one, which then says why the gang does not fit.
+    """
+    kinds = _kinds(members)
+    rooms = [(room_by_node(state, pod), count) for pod, count in kinds]
+    roomiest: tuple[int, Domain] | None = None
+    found = False
+    for column in _columns(state, _keys(gang, domain_keys)):
+        values, codes = column.values, column.codes
+        labelled = codes >= 0
+        if not values or not labelled.any():
+            continue
+        free = np.zeros(len(values), np.int64)
+        enough = np.zeros(len(values), np.int64)
+        for room, count in rooms:
+            sums = np.bincount(codes[labelled], weights=room[labelled], minlength=len(values)).astype(np.int64)
+            free += sums
+            enough += np.minimum(sums, count)
+        fitting = np.flatnonzero(enough >= needed)
+        for place in fitting[np.argsort(free[fitting], kind="stable")][:TRIED_DOMAINS].tolist():
+            found = True
+            yield Domain(column.key, values[place], codes == place)
+        place = int(enough.argmax())
+        if roomiest is None or enough[place] > roomiest[0]:
+            roomiest = int(enough[place]), Domain(column.key, values[place], codes == place)
+    if roomiest is not None and not found and gang.topology is GangTopology.REQUIRED:
+        yield roomiest[1]
+
+
+def _shared_domain(state: State, nodes: Sequence[str], domain_keys: Sequence[str]) -> Domain | None:
+    """The narrowest domain that all these nodes are in."""
+    records = [record for name in nodes if (record := state.fleet.nodes.records.get(name)) is not None]
+    for column in _columns(state, domain_keys):
+        found = {int(column.codes[record.row]) for record in records}
+        if len(found) == 1 and min(found) >= 0:
+            place = found.pop()
+            return Domain(column.key, column.values[place], column.codes == place)
+    return None
+
+
+def _columns(state: State, domain_keys: Sequence[str]) -> Iterator[LabelColumn]:
+    nodes = state.fleet.nodes
+    return (nodes.shapes.labels(key, nodes.with_facts, nodes.size) for key in domain_keys)
+
+
+def _keys(gang: Gang, domain_keys: Sequence[str]) -> Sequence[str]:
+    return (gang.topology_key,) if gang.topology_key else domain_keys
+
+
+def _kinds(members: Sequence[PodFacts]) -> list[tuple[PodFacts, int]]:
+    """One member of each kind, and how many there are of it. Members are in order, so that kinds mostly are runs."""
+    kinds: list[tuple[PodFacts, int]] = []
+    for pod in members:
+        for place, (other, count) in enumerate(kinds):
+            if _alike(pod, other):
+                kinds[place] = (other, count + 1)
+                break
+        else:
+            kinds.append((pod, 1))
+    return kinds
+
+
+def _alike(one: PodFacts, other: PodFacts) -> bool:
+    """Whether both pods ask for the same: what is refused to one is refused to the other."""
+    return all(getattr(one, name) == getattr(other, name) for name in _KIND) and (
+        one.rules is None or one.labels == other.labels
+    )
+
+
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``11th``."""
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"
