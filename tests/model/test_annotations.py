@@ -18,6 +18,7 @@ from tensorfusion.model.annotations import (
 )
 from tensorfusion.model.autoscaling import AutoscaleTarget
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
+from tensorfusion.model.workload import GangMode, GangTopology
 
 WORKER = {keys.COMPONENT: "worker"}
 GIB = 1 << 30
@@ -60,6 +61,9 @@ def test_every_annotation_of_the_users_is_read() -> None:
             keys.GANG_ENABLED: "true",
             keys.GANG_MIN_MEMBERS: "2",
             keys.GANG_TIMEOUT: "90s",
+            keys.GANG_MODE: "Strict",
+            keys.GANG_TOPOLOGY: "required",
+            keys.GANG_TOPOLOGY_KEY: "example.com/rack",
             keys.DRA_ENABLED: "false",
             keys.DRA_CEL_EXPRESSION: "true",
         }
@@ -93,6 +97,9 @@ def test_every_annotation_of_the_users_is_read() -> None:
         gang_enabled=True,
         gang_min_members=2,
         gang_timeout=90 * SECOND,
+        gang_mode=GangMode.STRICT,
+        gang_topology=GangTopology.REQUIRED,
+        gang_topology_key="example.com/rack",
         dra_enabled=False,
         dra_cel_expression="true",
     )
@@ -153,6 +160,8 @@ def test_older_names_count_only_where_the_current_one_is_missing() -> None:
         (keys.EVICTION_PROTECTION, "5"),
         (keys.GANG_MIN_MEMBERS, "1"),
         (keys.GANG_TIMEOUT, "soon"),
+        (keys.GANG_MODE, "strict"),
+        (keys.GANG_TOPOLOGY, "near"),
         (keys.DRA_ENABLED, "maybe"),
     ],
 )
