@@ -4,20 +4,16 @@ An upper bound in a few column operations, never too low: a domain that it rules
 lets pass is tried for real. Rejected: deciding the gang in every rack, which costs a gang's worth of decisions each.
 """
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.codes import FITS, Ints
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.search import needs
 from tensorfusion.scheduling.shapes import ALLOWED
 from tensorfusion.scheduling.state import State
-
-Ints: TypeAlias = NDArray[np.int64]
 
 _PARTITIONS = 16
 """More hardware partitions than any device is cut into."""
@@ -41,7 +37,7 @@ def room_by_node(state: State, pod: PodFacts) -> Ints:
 
 def _shares(pool: PoolColumns, nodes: NodeColumns, request: GpuRequest) -> Ints:
     """What the devices of each node row hold of such requests, and the pool's limit of workers."""
-    each = np.where(pool.static(request).passed, _MOST, 0).astype(np.int64)
+    each = np.where(pool.static(request) == FITS, _MOST, 0).astype(np.int64)
     if request.isolation is Isolation.PARTITIONED:
         np.minimum(each, _PARTITIONS, out=each)
     else:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tensorfusion.model.core import Affinity, NodeSelector, NodeSelectorTerm, Taint, Toleration
 from tensorfusion.model.meta import requirement_matches
-from tensorfusion.scheduling.codes import FITS, Codes, Ints
+from tensorfusion.scheduling.codes import FITS, Bools, Codes, Ints
 from tensorfusion.scheduling.facts import NodeFacts, PodFacts
 from tensorfusion.scheduling.reasons import NODE_ORDER, NodeReason
 
