@@ -1,8 +1,8 @@
 """Calling admission webhooks over HTTPS, and what a failure of one means.
 
-Connections are kept alive, one pool for all webhooks; TLS contexts are made once per CA bundle. Mutating webhooks
-are called one after the other, each seeing what the one before made; validating webhooks are called at the same
-time.
+Connections are kept alive, one pool for each address, trust and name; TLS contexts are made once per CA bundle.
+Mutating webhooks are called one after the other, each seeing what the one before made; validating webhooks are called
+at the same time.
 
 Source: Kubernetes, "Dynamic Admission Control".
 """
@@ -13,8 +13,8 @@ import binascii
 import ssl
 import time
 from collections.abc import Sequence
-
-import aiohttp
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from tensorfusion.cel import CelError
 from tensorfusion.embedded.calls import Asked, Operation
@@ -30,16 +30,28 @@ from tensorfusion.embedded.webhook_review import ReviewError, Shown, Verdict, de
 from tensorfusion.errors import BadRequest, Invalid, TooLarge
 from tensorfusion.model.resources import MUTATING_WEBHOOKS, NAMESPACES, SERVICES, VALIDATING_WEBHOOKS
 from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.wire.errors import NotReached, WireError
+from tensorfusion.wire.messages import origin_of
+from tensorfusion.wire.pool import Pool
 
 _MOST_CONNECTIONS = 64
 _KEEP_ALIVE_SECONDS = 60
 _MOST_ANSWER = 16 << 20
+_MOST_LINES = 128
+_FIELDS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tensorfusion-apiserver"}
 
 log = get_logger(__name__)
 
 
 class _CallFailed(Exception):
     """The webhook could not be asked or did not answer usably."""
+
+
+class _Line(NamedTuple):
+    """The connections to one address under one trust; ``gate`` bounds them."""
+
+    pool: Pool
+    gate: asyncio.Semaphore
 
 
 class Passes:
@@ -81,13 +93,13 @@ class Webhooks:
         self._store = store
         self._mutating = HookIndex(store, kinds, MUTATING_WEBHOOKS, services or {})
         self._validating = HookIndex(store, kinds, VALIDATING_WEBHOOKS, services or {})
-        self._session: aiohttp.ClientSession | None = None
+        self._lines: dict[tuple[str, str, str], _Line] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            await line.pool.close()
 
     def mutating(self, asked: Asked) -> tuple[Match, ...]:
         """Mutating webhooks whose rules cover the write."""
@@ -184,25 +196,19 @@ class Webhooks:
             raise _CallFailed(self._unreachable(hook))
         url = f"{hook.url}{'&' if '?' in hook.url else '?'}timeout={hook.timeout:g}s"
         try:
-            async with self._open().post(
-                url,
-                data=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
-                ssl=self._context(hook.ca_bundle),
-                server_hostname=hook.server_name or None,
-                timeout=aiohttp.ClientTimeout(total=hook.timeout),
-                allow_redirects=False,
-            ) as response:
-                answer = await response.content.read(_MOST_ANSWER)
-                if not 200 <= response.status <= 206:
-                    raise _CallFailed(
-                        f"failed to call webhook: {_refusal(response.status, response.content_type, answer)}"
-                    )
-                return answer
+            line, target = await self._line(hook, url)
+            async with asyncio.timeout(hook.timeout), line.gate:
+                answer = await line.pool.request(
+                    "POST", target, fields=_FIELDS, body=body, seconds=hook.timeout, most=_MOST_ANSWER
+                )
         except TimeoutError as error:
             raise _CallFailed(f'failed to call webhook: Post "{url}": context deadline exceeded') from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (WireError, ValueError) as error:
             raise _CallFailed(f'failed to call webhook: Post "{url}": {_network_words(error)}') from error
+        if not 200 <= answer.status <= 206:
+            words = _refusal(answer.status, answer.field(b"content-type") or "", answer.body)
+            raise _CallFailed(f"failed to call webhook: {words}")
+        return answer.body
 
     def _unreachable(self, hook: Hook) -> str:
         """Why a service has no address: it is not there, or nobody said where it is reached."""
@@ -212,13 +218,23 @@ class Webhooks:
             return f'failed to call webhook: Post "{url}": service "{name}" not found'
         return f'failed to call webhook: no address is known for service "{hook.service}"'
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=0, limit_per_host=_MOST_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS
-            )
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
-        return self._session
+    async def _line(self, hook: Hook, url: str) -> tuple["_Line", str]:
+        """The connections to a webhook's address, and the target there.
+
+        Raises:
+            ValueError: the URL cannot be called.
+        """
+        parts = urlsplit(url)
+        base = f"{parts.scheme}://{parts.netloc}"
+        key = (base, hook.ca_bundle, hook.server_name)
+        line = self._lines.pop(key, None)
+        if line is None:
+            if len(self._lines) >= _MOST_LINES:  # certificates are renewed: the old trust's connections go
+                await self._lines.pop(next(iter(self._lines))).pool.close()
+            origin = origin_of(base, tls=self._context(hook.ca_bundle), server_name=hook.server_name or None)
+            line = _Line(Pool(origin, idle_seconds=_KEEP_ALIVE_SECONDS), asyncio.Semaphore(_MOST_CONNECTIONS))
+        self._lines[key] = line
+        return line, f"{parts.path or '/'}?{parts.query}"
 
     def _context(self, ca_bundle: str) -> ssl.SSLContext:
         context = self._contexts.get(ca_bundle)
@@ -329,14 +345,14 @@ def _refusal(status: int, content_type: str, answer: bytes) -> str:
 
 def _network_words(error: Exception) -> str:
     """Why a webhook could not be reached."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause = error.certificate_error
-        words = getattr(cause, "verify_message", "") or str(cause)
-        if getattr(cause, "verify_code", 0) in _UNKNOWN_AUTHORITY:
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        words = cause.verify_message or str(cause)
+        if cause.verify_code in _UNKNOWN_AUTHORITY:
             words = "certificate signed by unknown authority"
         return f"tls: failed to verify certificate: x509: {words}"
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
-        return f"dial tcp {error.host}:{error.port}: connect: connection refused"
+    if isinstance(error, NotReached) and isinstance(cause, ConnectionRefusedError):
+        return f"dial tcp {error.origin}: connect: connection refused"
     return str(error)
 
 

@@ -1,4 +1,4 @@
-"""HTTP to one API server: a pooled session, errors as ``ApiError``, and retries of what is safe to repeat.
+"""HTTP to one API server: pooled connections, errors as ``ApiError``, and retries of what is safe to repeat.
 
 Repeated, at most twice and after a jittered pause: a request that never reached the server (connection refused, as
 while the server restarts), a GET whose answer broke off, any request that the server put off with 429 and Retry-After
@@ -9,23 +9,21 @@ Answers are asked for without compression: next to the server, decompressing cos
 """
 
 import asyncio
-import io
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-import aiohttp
-from yarl import URL
-
 from tensorfusion import __version__
-from tensorfusion.errors import ApiError, ServerError, TooManyRequests, Unauthorized
+from tensorfusion.errors import ApiError, ConfigError, ServerError, TooManyRequests, Unauthorized
 from tensorfusion.kube.codec import status_error
 from tensorfusion.kube.config import Connection
 from tensorfusion.kube.credentials import TokenSource, tls_context
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import counter
+from tensorfusion.wire.errors import NotReached, WireError
+from tensorfusion.wire.messages import Origin, origin_of
+from tensorfusion.wire.pool import Pool
 
 JSON: Final = "application/json"
 LEAN: Final = "application/json;managedFields=omit"
@@ -40,18 +38,13 @@ log = get_logger(__name__)
 RETRIES = counter("tensorfusion_api_retries_total", "Requests sent again by the client.", ("reason",))
 
 _POOL = 64
-_CONNECT_TIMEOUT = 10.0
 _WATCH_SILENCE = 120.0
 """Seconds without a byte (bookmarks come every minute) after which a watch is taken for dead."""
-_READ_BUFFER = 1 << 18
 _ATTEMPTS = 3
 _FIRST_PAUSE = 0.1
 _LONGEST_PUT_OFF = 5
-_LARGE_BODY = 1 << 19
-"""Bytes beyond which a body is handed to the library as a file, which it sends in parts."""
 _TOKEN_SECONDS = 1.0
 """How long a token is used without a look at its file; one that the server refuses is looked up at once."""
-_UNIX = "unix://"
 
 
 class Transport:
@@ -60,45 +53,35 @@ class Transport:
     def __init__(self, connection: Connection, *, user_agent: str, timeout: float) -> None:
         self._connection = connection
         self._agent = f"{user_agent}/{__version__}"
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT)
+        self._timeout = timeout
         self._tokens = TokenSource(connection)
         self._token: str | None = None
         self._token_read = float("-inf")
-        self._base = "http://localhost" if connection.server.startswith(_UNIX) else connection.server
         # watches hold a connection each for minutes, so the bound is on requests, not on connections
         self._gate = asyncio.Semaphore(_POOL)
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: Pool | None = None
 
     async def open(self) -> None:
-        """Make the session.
+        """Be ready for requests; none is sent.
 
         Raises:
-            ConfigError: certificates that cannot be used.
+            ConfigError: an address or certificates that cannot be used.
         """
-        self._session = aiohttp.ClientSession(
-            connector=self._connector(),
-            headers={"User-Agent": self._agent},
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept-Encoding",),
-            read_bufsize=_READ_BUFFER,
-        )
+        self._pool = Pool(self._origin())
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            connector = self._session.connector
-            if connector is not None:
-                await connector.close(abort_ssl=True)  # a TLS goodbye that nobody waits for outlives the event loop
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
-    def _connector(self) -> aiohttp.BaseConnector:
+    def _origin(self) -> Origin:
         server = self._connection.server
-        if server.startswith(_UNIX):
-            return aiohttp.UnixConnector(path=server.removeprefix(_UNIX), limit=0, keepalive_timeout=60)
-        tls = tls_context(self._connection) if server.startswith("https://") else True
-        return aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60)
+        tls = tls_context(self._connection) if server.startswith("https://") else None
+        try:
+            return origin_of(server, tls=tls, server_name=self._connection.server_name)
+        except ValueError as error:
+            raise ConfigError(f"server: {error}") from error
 
     async def request(
         self, method: str, path: str, *, body: bytes | None = None, content_type: str = JSON, accept: str = LEAN
@@ -108,15 +91,15 @@ class Transport:
         Raises:
             ApiError: the server refused, failed or could not be reached.
         """
-        headers = {"Accept": accept}
+        fields = {"Accept": accept, "User-Agent": self._agent}
         if body is not None:
-            headers["Content-Type"] = content_type
+            fields["Content-Type"] = content_type
         attempt = 0
         while True:
             attempt += 1
-            authorization = self._authorize(headers)
+            authorization = self._authorize(fields)
             try:
-                return await self._once(method, path, body, headers)
+                return await self._once(method, path, body, fields)
             except ApiError as error:
                 reason, pause = self._again(method, error, authorization)
                 if pause is None or attempt == _ATTEMPTS:
@@ -131,64 +114,54 @@ class Transport:
             ApiError: the server refused.
             ServerError: the connection broke, or was silent for too long.
         """
-        headers = {"Accept": LEAN}
-        self._authorize(headers)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_WATCH_SILENCE)
+        fields = {"Accept": LEAN, "User-Agent": self._agent}
+        self._authorize(fields)
         try:
-            async with self._send("GET", path, headers=headers, timeout=timeout) as answer:
+            async with self._open_pool().stream(
+                "GET", path, fields=fields, seconds=_WATCH_SILENCE, silence=_WATCH_SILENCE
+            ) as answer:
                 if answer.status != 200:
-                    raise status_error(answer.status, await answer.read())
-                async for chunk in answer.content.iter_any():
+                    content = b""
+                    while chunk := await answer.read():
+                        content += chunk
+                    raise status_error(answer.status, content)
+                while chunk := await answer.read():
                     yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (WireError, TimeoutError) as error:
             why = str(error) or type(error).__name__
             raise ServerError(f"GET {_short(path)}: the watch broke: {why}", code=503, reason=BROKEN) from error
 
-    async def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    async def _once(self, method: str, path: str, body: bytes | None, fields: Mapping[str, str]) -> bytes:
         try:
-            async with self._gate, self._send(method, path, headers=headers, body=body) as answer:
-                content = await answer.read()
-                log.trace("request", method=method, path=path, status=answer.status, bytes=len(content))
-                if answer.status < 300:
-                    return content
-                raise status_error(answer.status, content, retry_after=answer.headers.get("Retry-After"))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            async with self._gate:
+                answer = await self._open_pool().request(method, path, fields=fields, body=body, seconds=self._timeout)
+        except NotReached as error:
             text = f"{method} {_short(path)}: {self._connection.server} cannot be reached: {error}"
             raise ServerError(text, code=503, reason=UNSENT) from error
         except TimeoutError as error:
-            text = f"{method} {_short(path)}: no answer within {self._timeout.total} s"
+            text = f"{method} {_short(path)}: no answer within {self._timeout:g} s"
             raise ServerError(text, code=504, reason=BROKEN) from error
-        except (aiohttp.ClientError, OSError) as error:
-            text = f"{method} {_short(path)}: the connection broke: {error or type(error).__name__}"
+        except ValueError as error:
+            raise ConfigError(f"{self._connection.server}: {error}") from error
+        except WireError as error:
+            text = f"{method} {_short(path)}: the connection broke: {error}"
             raise ServerError(text, code=503, reason=BROKEN) from error
+        log.trace("request", method=method, path=path, status=answer.status, bytes=len(answer.body))
+        if answer.status < 300:
+            return answer.body
+        raise status_error(answer.status, answer.body, retry_after=answer.field(b"retry-after"))
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-        timeout: aiohttp.ClientTimeout | None = None,
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._session is None:
+    def _open_pool(self) -> Pool:
+        if self._pool is None:
             raise RuntimeError("the client is used outside its async context")
-        return self._session.request(
-            method,
-            URL(self._base + path, encoded=True),
-            data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
-            headers=headers,
-            timeout=timeout or self._timeout,
-            allow_redirects=False,
-            server_hostname=self._connection.server_name,
-        )
+        return self._pool
 
-    def _authorize(self, headers: dict[str, str]) -> str | None:
+    def _authorize(self, fields: dict[str, str]) -> str | None:
         now = time.monotonic()
         if now - self._token_read >= _TOKEN_SECONDS:
             self._token, self._token_read = self._tokens.header(), now
         if self._token is not None:
-            headers["Authorization"] = self._token
+            fields["Authorization"] = self._token
         return self._token
 
     def _again(self, method: str, error: ApiError, authorization: str | None) -> tuple[str, float | None]:

@@ -27,7 +27,7 @@ _LEVELS = {
 }
 _NAMES = {TRACE: "trace", logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn"}
 _SECRET = ("token", "password", "secret", "authorization", "private_key")
-_NOISY = ("asyncio", "aiohttp.access", "uvicorn.access", "uvicorn.error")
+_NOISY = ("asyncio", "uvicorn.access", "uvicorn.error")
 
 
 def setup(level: str, component: str) -> None:
