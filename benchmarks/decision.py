@@ -7,17 +7,13 @@ hold the columns against). Upstream's own search was measured at 26,800 us a pod
 import argparse
 import gc
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "scheduling"))
-
 from _fixture import GIB, POOL, devices, nodes, pod, pool, warm_up
 from _report import Row, report
-from naive_placement import NaiveWorld
 from tensorfusion.model.partitions import profile_of
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.provider_defaults import provider_specs
@@ -27,6 +23,7 @@ from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.partitions import Layout, cut, held_sorted
 from tensorfusion.scheduling.state import State
+from tensorfusion.testing.reference_scheduler import ReferenceScheduler
 
 UPSTREAM_US = 26_800.0
 A100 = "NVIDIA A100-SXM4-80GB"
@@ -39,9 +36,9 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    state, naive = State(), NaiveWorld()
+    state, naive = State(), ReferenceScheduler()
     state.upsert_pool(pool())
-    naive.pools[pool().name] = pool()
+    naive.upsert_pool(pool())
     for world in (state, naive):
         for node in nodes(arguments.nodes):
             world.upsert_node(node)

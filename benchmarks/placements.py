@@ -6,18 +6,15 @@ a second, end to end at this size on two such cores.
 
 import argparse
 import gc
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "scheduling"))
-
 from _fixture import devices, nodes, pod, pool, warm_up
 from _report import Row, report
-from naive_placement import NaiveWorld
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.state import State
+from tensorfusion.testing.reference_scheduler import ReferenceScheduler
 
 
 def main() -> None:
@@ -27,9 +24,9 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    state, naive = State(), NaiveWorld()
+    state, naive = State(), ReferenceScheduler()
     state.upsert_pool(pool())
-    naive.pools[pool().name] = pool()
+    naive.upsert_pool(pool())
     for world in (state, naive):
         for node in nodes(arguments.nodes):
             world.upsert_node(node)

@@ -1,4 +1,4 @@
-"""Puts this folder's helpers (worlds, the naive scheduler, the checker) on the path of its tests."""
+"""Puts this folder's helpers (worlds, the checker) on the path of its tests."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ledger and the decisions under any order of events, held against the naive world and the plain checker."""
+"""The ledger and the decisions under any order of events, held against the reference scheduler and the plain checker."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from naive_placement import NaiveWorld
 from plain_checker import check
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
@@ -17,6 +16,7 @@ from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.state import State
+from tensorfusion.testing.reference_scheduler import ReferenceScheduler
 from worlds import node, preferred, required, requirement, term
 
 NODES = ("n0", "n1", "n2", "n3")
@@ -149,7 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.state = State()
-        self.naive = NaiveWorld()
+        self.naive = ReferenceScheduler()
         self.assumed: set[str] = set()
 
     @initialize(sizes=st.lists(st.sampled_from((4, 16, 60)), min_size=3, max_size=3), per_node=st.integers(1, 3))
@@ -180,13 +180,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_device_is_lost(self, name: str) -> None:
         self.state.remove_device(name)
         self.naive.remove_device(name)
-        if not self.naive.on_device.get(name):
-            self.naive.capacity.pop(name, None)
 
     @rule(facts=pool_facts)
     def a_pool_changes(self, facts: PoolFacts) -> None:
         self.state.upsert_pool(facts)
-        self.naive.pools[facts.name] = facts
+        self.naive.upsert_pool(facts)
 
     @rule(name=st.sampled_from(POOLS))
     def a_pool_is_removed(self, name: str) -> None:
@@ -196,12 +194,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(facts=quota_facts)
     def a_quota_changes(self, facts: QuotaFacts) -> None:
         self.state.set_quota(facts)
-        self.naive.quotas["team"] = facts
+        self.naive.set_quota(facts)
 
     @rule()
     def the_quota_is_removed(self) -> None:
         self.state.remove_quota("team")
-        self.naive.quotas.pop("team", None)
+        self.naive.remove_quota("team")
 
     @rule(several=st.lists(pods, min_size=1, max_size=4))
     def pods_are_decided_and_assumed(self, several: list[PodFacts]) -> None:
@@ -242,7 +240,6 @@ class LedgerMachine(RuleBasedStateMachine):
         known = self.naive.live.get(pod.uid)
         if known is not None and known[1] != placement:
             self.naive.release(pod.uid)
-            self.forget_capacities()
         self.state.confirm(pod, placement)
         self.naive.place(pod, placement)
         self.assumed.discard(pod.uid)
@@ -289,7 +286,6 @@ class LedgerMachine(RuleBasedStateMachine):
         if uid in self.assumed:
             self.assumed.discard(uid)
             self.naive.release(uid)
-            self.forget_capacities()
 
     @rule(uid=st.integers(0, 30).map(lambda i: f"u{i}"), times=st.integers(1, 2))
     def a_pod_ends(self, uid: str, times: int) -> None:
@@ -297,7 +293,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self.state.release(uid)
         self.assumed.discard(uid)
         self.naive.release(uid)
-        self.forget_capacities()
 
     @rule(tried=st.lists(pods, max_size=4), ended=st.lists(st.integers(0, 30), max_size=3), inner=st.booleans())
     def something_is_tried_out(self, tried: list[PodFacts], ended: list[int], inner: bool) -> None:
@@ -318,13 +313,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def the_scheduler_restarts(self) -> None:
-        old, self.state, fresh = self.naive, State(), NaiveWorld()
+        old, self.state, fresh = self.naive, State(), ReferenceScheduler()
         for pool in old.pools.values():
             self.state.upsert_pool(pool)
-            fresh.pools[pool.name] = pool
+            fresh.upsert_pool(pool)
         for quota in old.quotas.values():
             self.state.set_quota(quota)
-            fresh.quotas[quota.namespace] = quota
+            fresh.set_quota(quota)
         for facts in old.nodes.values():
             self.state.upsert_node(facts)
             fresh.upsert_node(facts)
@@ -336,12 +331,6 @@ class LedgerMachine(RuleBasedStateMachine):
             fresh.upsert_device(gpu)
         self.naive = fresh
         self.assumed.clear()
-
-    def forget_capacities(self) -> None:
-        """An absent device that nobody holds is not remembered."""
-        for name in list(self.naive.capacity):
-            if name not in self.naive.devices and not self.naive.on_device.get(name):
-                del self.naive.capacity[name]
 
     @invariant()
     def the_ledger_is_the_sum_of_the_live_pods(self) -> None:

@@ -1,0 +1,448 @@
+"""The placement rules written down plainly: objects, dictionaries and loops, one device at a time. Slow and obvious.
+
+It is what the columns of ``tensorfusion.scheduling`` are held against, and the peer that benchmarks measure. It shares
+no code with them but the fact types, keeps nothing that it could compute anew, and computes in exact fractions.
+Tell it what happens (``upsert_node`` ... ``release``) and ask (``decide``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import floor
+
+from tensorfusion.model.partitions import Partition
+from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.testing.reference_rules import cut, device_problem, keeps_off, ports_clash, preference
+
+_DEVICE_REASONS = (
+    "pool phase used-by index isolation vendor model other-mode in-use partition-template partition compute vram quota "
+    "count "
+)
+_NODE_REASONS = (
+    "absent not-ready unschedulable taint node-selector node-affinity cpu memory pods resources workers shares native "
+    "host-ports"
+)
+REASONS = tuple((_DEVICE_REASONS + _NODE_REASONS).split())
+"""In the order in which they are looked at: of devices, then of nodes."""
+
+
+@dataclass
+class Answer:
+    """``node`` is "" when nothing fits; ``quota`` names the ceiling that stands in the way.
+
+    ``removed`` counts devices and nodes under the first filter that removed them, in the order of the filters.
+    """
+
+    node: str = ""
+    devices: tuple[str, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    score: int = 0
+    device_scores: tuple[int, ...] = ()
+    alternatives: tuple[tuple[str, int], ...] = ()
+    nodes: int = 0
+    feasible: int = 0
+    removed: dict[str, int] = field(default_factory=dict)
+    quota: str = ""
+
+
+class ReferenceScheduler:
+    """A fleet, its pods, and where the next one goes."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeFacts] = {}
+        self.devices: dict[str, DeviceFacts] = {}
+        self.capacity: dict[str, tuple[int, int]] = {}
+        """GFLOPS and bytes of devices as last seen; kept while somebody holds a share of an absent one."""
+        self.pools: dict[str, PoolFacts] = {}
+        self.quotas: dict[str, QuotaFacts] = {}
+        self.live: dict[str, tuple[PodFacts, Placement]] = {}
+        self.on_device: dict[str, dict[str, GpuRequest]] = {}
+        self.cuts: dict[str, dict[str, Partition]] = {}
+        self.on_node: dict[str, dict[str, PodFacts]] = {}
+        self.node_order: list[str | None] = []
+        """Nodes in the order that breaks ties; the place of one that went is the next new one's."""
+        self.pool_order: dict[str, list[str | None]] = {}
+
+    # --- what happens ---
+
+    def upsert_node(self, facts: NodeFacts) -> None:
+        self.nodes[facts.name] = facts
+        _join(self.node_order, facts.name)
+
+    def remove_node(self, name: str) -> None:
+        self.nodes.pop(name, None)
+        self._leave_node(name)
+
+    def upsert_device(self, facts: DeviceFacts) -> None:
+        old = self.devices.get(facts.name)
+        self.capacity[facts.name] = (facts.compute, facts.vram)
+        if old is not None and (old.pool, old.node) != (facts.pool, facts.node):
+            self._take_device(facts.name)
+        self.devices[facts.name] = facts
+        _join(self.node_order, facts.node)
+        _join(self.pool_order.setdefault(facts.pool, []), facts.node)
+
+    def remove_device(self, name: str) -> None:
+        self._take_device(name)
+        self._forget_capacity(name)
+
+    def upsert_pool(self, facts: PoolFacts) -> None:
+        self.pools[facts.name] = facts
+
+    def remove_pool(self, name: str) -> None:
+        self.pools.pop(name, None)
+        if not any(self.pool_order.get(name, [])):
+            self.pool_order.pop(name, None)
+
+    def set_quota(self, facts: QuotaFacts) -> None:
+        self.quotas[facts.namespace] = facts
+
+    def remove_quota(self, namespace: str) -> None:
+        self.quotas.pop(namespace, None)
+
+    def place(self, pod: PodFacts, placement: Placement) -> None:
+        """The pod is there, or is there with other amounts."""
+        self.live[pod.uid] = (pod, placement)
+        _join(self.node_order, placement.node)
+        self.on_node.setdefault(placement.node, {})[pod.uid] = pod
+        if pod.request is not None:
+            for place, device in enumerate(placement.devices):
+                request = pod.request
+                if place < len(placement.partitions):
+                    partition = placement.partitions[place]
+                    self.cuts.setdefault(device, {})[pod.uid] = partition
+                    request = partition.share(request)
+                self.on_device.setdefault(device, {})[pod.uid] = request
+
+    def release(self, uid: str) -> None:
+        gone = self.live.pop(uid, None)
+        if gone is None:
+            return
+        _, placement = gone
+        for device in placement.devices:
+            self.on_device[device].pop(uid, None)
+            self.cuts.get(device, {}).pop(uid, None)
+            self._forget_capacity(device)
+        del self.on_node[placement.node][uid]
+        self._leave_node(placement.node)
+
+    def _take_device(self, name: str) -> None:
+        old = self.devices.pop(name, None)
+        if old is None:
+            return
+        if not any(d.node == old.node and d.pool == old.pool for d in self.devices.values()):
+            _leave(self.pool_order[old.pool], old.node)
+            if not any(self.pool_order[old.pool]) and old.pool not in self.pools:
+                del self.pool_order[old.pool]
+        self._leave_node(old.node)
+
+    def _forget_capacity(self, device: str) -> None:
+        if device not in self.devices and not self.on_device.get(device):
+            self.capacity.pop(device, None)
+
+    def _leave_node(self, name: str) -> None:
+        has_devices = any(device.node == name for device in self.devices.values())
+        if name not in self.nodes and not self.on_node.get(name) and not has_devices:
+            _leave(self.node_order, name)
+
+    # --- what pods hold ---
+
+    def held(self, device: str) -> tuple[int, int]:
+        """GFLOPS and bytes that pods hold of a device; over what it has is not possible in the eyes of a score."""
+        capacity = self.capacity.get(device, (0, 0))
+        compute = vram = 0
+        for request in self.on_device.get(device, {}).values():
+            if request.isolation == "shared":
+                compute += capacity[0]
+                vram += capacity[1]
+            else:
+                compute += _share(request, capacity[0])
+                vram += request.vram
+        return compute, vram
+
+    def usage(self, namespace: str) -> dict[str, int]:
+        """What the namespace's pods count for in its quota."""
+        total = dict.fromkeys(("tflops.request", "vram.request", "tflops.limit", "vram.limit", "workers", "gpu"), 0)
+        for pod, placement in self.live.values():
+            if pod.namespace == namespace and pod.request is not None:
+                for device in dict.fromkeys(placement.devices):
+                    request = self.on_device[device][pod.uid]
+                    capacity = self.capacity.get(device, (0, 0))[0]
+                    total["tflops.request"] += _share(request, capacity)
+                    total["vram.request"] += request.vram
+                    total["tflops.limit"] += _share_limit(request, capacity)
+                    total["vram.limit"] += request.vram_limit
+                    total["gpu"] += 1
+                total["workers"] += 1
+        return total
+
+    # --- decisions about shares ---
+
+    def decide(self, pod: PodFacts) -> Answer:
+        """Where the pod goes, or why it cannot go anywhere."""
+        request = pod.request
+        if request is None:
+            return self._decide_plain(pod)
+        quota = self.quota_problem(pod, request, None)
+        if quota:
+            return Answer(quota=quota)
+        room = self._room(pod, request)
+        answer = self._decide_shares(pod, request, room)
+        if answer.node or "quota" not in answer.removed:
+            return answer
+        # unequal devices of one node may fit together where the room per device is too strict
+        other = self._decide_shares(pod, request, (None, None))
+        if not other.node:
+            return answer
+        quota = self.quota_problem(pod, request, [self.devices[name].compute for name in other.devices])
+        return Answer(quota=quota) if quota else other
+
+    def _decide_shares(self, pod: PodFacts, request: GpuRequest, room: tuple[int | None, int | None]) -> Answer:
+        order = [node for node in self.pool_order.get(request.pool, []) if node is not None]
+        if not order or not request.pool:
+            return Answer()
+        removed = dict.fromkeys(REASONS, 0)
+        candidates = []
+        fitting: dict[str, list[DeviceFacts]] = {node: [] for node in order}
+        for device in self.devices.values():
+            why = self._device_problem(device, request, room)
+            if why:
+                removed[why] += 1
+            else:
+                fitting[device.node].append(device)
+        for node in order:
+            if len(fitting[node]) < request.count:
+                removed["count"] += len(fitting[node])
+                continue
+            why = self._pool_node_problem(node, pod, request.pool)
+            if why:
+                removed[why] += 1
+            else:
+                candidates.append(node)
+        found = {reason: count for reason, count in removed.items() if count}
+        if not candidates:
+            return Answer(removed=found)
+        everyone = [device for device in self.devices.values() if device.pool == request.pool]
+        ranks = {node: self._rank([one for one in everyone if one.node == node], pod) for node in candidates}
+        best = sorted(candidates, key=lambda node: ranks[node], reverse=True)  # stable: ties keep the order
+        own = sorted(fitting[best[0]], key=lambda device: (device.index, device.name))
+        own.sort(key=lambda device: self.score(device, for_node=False), reverse=True)
+        chosen = own[: request.count]
+        return Answer(
+            node=best[0],
+            devices=tuple(device.name for device in chosen),
+            partitions=tuple(one for device in chosen if (one := self._partition(device, request)[1]) is not None),
+            score=ranks[best[0]][0],
+            device_scores=tuple(self.score(device, for_node=False) for device in chosen),
+            alternatives=tuple((node, ranks[node][0]) for node in best[1:4]),
+            nodes=len(order),
+            feasible=len(candidates),
+            removed=found,
+        )
+
+    def _device_problem(self, device: DeviceFacts, request: GpuRequest, room: tuple[int | None, int | None]) -> str:
+        """The first filter that removes the device; "" where none does."""
+        why = device_problem(device, request)
+        if why:
+            return why
+        mode, dynamic = request.isolation, device.isolation_policy == "Dynamic"
+        others = self.on_device.get(device.name, {}).values()
+        if dynamic and any(other.isolation != mode for other in others):
+            return "other-mode"
+        compute, vram = self.held(device.name)
+        compute, vram = device.compute - compute, device.vram - vram
+        if mode == "partitioned":
+            covered, partition = self._partition(device, request)
+            if partition is None:
+                return "partition" if covered else "partition-template"
+            return "compute" if compute < partition.compute else "vram" if vram < partition.vram else ""
+        if mode == "shared" and others:
+            return "in-use"
+        nothing = not (request.compute or request.percent or request.vram)
+        if nothing and any(other.isolation == "shared" for other in others):
+            return "in-use"
+        if compute < _share(request, device.compute):
+            return "compute"
+        if vram < request.vram:
+            return "vram"
+        for part, most in zip((request.percent, request.percent_limit), room, strict=True):
+            if most is not None and device.compute * part // 100_000 > most:
+                return "quota"
+        return ""
+
+    def _partition(self, device: DeviceFacts, request: GpuRequest) -> tuple[bool, Partition | None]:
+        if request.isolation != "partitioned":
+            return False, None
+        return cut(device, list(self.cuts.get(device.name, {}).values()), request)
+
+    def _rank(self, devices: Sequence[DeviceFacts], pod: PodFacts) -> tuple[int, int]:
+        """Mean score of the node's devices in the pool with what the pod prefers, then the soft taints."""
+        points = 0
+        for device in devices:
+            score = self.score(device, for_node=True)
+            points += score // 4 if device.phase == "Pending" else score
+        weight, soft = preference(self.nodes[devices[0].node], pod)
+        return points // len(devices) + weight, soft
+
+    def score(self, device: DeviceFacts, *, for_node: bool) -> int:
+        """How full (or empty, by the pool's mode) the device is: 0..100, halves up."""
+        pool = self.pools.get(device.pool, PoolFacts(device.pool))
+        by_use = pool.mode == "CompactFirst" or (for_node and pool.mode != "LowLoadFirst")
+        compute, vram = self.held(device.name)
+        parts = Fraction(0)
+        for held, capacity, weight in (
+            (vram, device.vram, pool.vram_weight),
+            (compute, device.compute, pool.tflops_weight),
+        ):
+            used = min(held, capacity)
+            part = used if by_use else capacity - used
+            parts += Fraction(100 * part, max(capacity, 1)) * Fraction(round(weight * 1000), 1000)
+        return min(100, max(0, floor(parts + Fraction(1, 2))))
+
+    # --- nodes ---
+
+    def _pool_node_problem(self, name: str, pod: PodFacts, pool: str) -> str:
+        why = self._node_problem(name, pod)
+        if why:
+            return why
+        if 0 < self.pools.get(pool, PoolFacts(pool)).max_workers_per_node <= self._workers(name):
+            return "workers"
+        asked = sum(other.native for other in self.on_node.get(name, {}).values())
+        taken = sum(
+            device.node == name and device.used_by not in ("", "tensor-fusion") for device in self.devices.values()
+        )
+        return "native" if asked > taken else self._port_problem(name, pod)
+
+    def _node_problem(self, name: str, pod: PodFacts) -> str:
+        node = self.nodes.get(name)
+        why = keeps_off(node, pod)
+        if why or node is None:
+            return why
+        here = self.on_node.get(name, {}).values()
+        if pod.cpu and node.cpu - sum(other.cpu for other in here) < pod.cpu:
+            return "cpu"
+        if pod.memory and node.memory - sum(other.memory for other in here) < pod.memory:
+            return "memory"
+        if len(here) >= node.pods:
+            return "pods"
+        for key, amount in pod.extended.items():
+            if amount and node.extended.get(key, 0) - sum(other.extended.get(key, 0) for other in here) < amount:
+                return "resources"
+        return ""
+
+    def _workers(self, node: str) -> int:
+        return sum(pod.request is not None for pod in self.on_node.get(node, {}).values())
+
+    def _port_problem(self, node: str, pod: PodFacts) -> str:
+        return "host-ports" if any(ports_clash(pod, one) for one in self.on_node.get(node, {}).values()) else ""
+
+    def _decide_plain(self, pod: PodFacts) -> Answer:
+        removed = dict.fromkeys(REASONS, 0)
+        candidates = []
+        for name in self.node_order:
+            if name is None or name not in self.nodes:
+                continue
+            why = self._node_problem(name, pod)
+            if not why and pod.native and self._workers(name):
+                why = "shares"
+            why = why or self._port_problem(name, pod)
+            if why:
+                removed[why] += 1
+            else:
+                candidates.append(name)
+        found = {reason: count for reason, count in removed.items() if count}
+        if not candidates:
+            return Answer(removed=found)
+        with_devices = {device.node for device in self.devices.values()}
+
+        def rank(name: str) -> tuple[bool, int, int]:
+            node, here = self.nodes[name], self.on_node.get(name, {}).values()
+            cpu = 100 * sum(other.cpu for other in here) // node.cpu if node.cpu else 100
+            memory = 100 * sum(other.memory for other in here) // node.memory if node.memory else 100
+            weight, soft = preference(node, pod)
+            return name not in with_devices, min(100, max(0, (cpu + memory) // 2)) + weight, soft
+
+        ranks = {name: rank(name) for name in candidates}
+        best = sorted(candidates, key=lambda name: ranks[name], reverse=True)
+        return Answer(
+            node=best[0],
+            score=ranks[best[0]][1],
+            alternatives=tuple((name, ranks[name][1]) for name in best[1:4]),
+            nodes=len(self.nodes),
+            feasible=len(candidates),
+            removed=found,
+        )
+
+    # --- quota ---
+
+    def quota_problem(self, pod: PodFacts, request: GpuRequest, capacities: list[int] | None) -> str:
+        """The first ceiling of the namespace that the pod passes; without ``capacities``, percent counts as nothing."""
+        quota = self.quotas.get(pod.namespace)
+        if quota is None:
+            return ""
+        computes = [_share(request, c) for c in capacities or [0] * request.count]
+        limits = [_share_limit(request, c) for c in capacities or [0] * request.count]
+        for key, found, ceiling in (
+            ("single.max.tflops.request", max(computes), quota.single_compute),
+            ("single.max.vram.request", request.vram, quota.single_vram),
+            ("single.max.tflops.limit", max(limits), quota.single_compute_limit),
+            ("single.max.vram.limit", request.vram_limit, quota.single_vram_limit),
+            ("single.max.gpuCount.limit", request.count, quota.single_devices),
+        ):
+            if ceiling and found > ceiling:
+                return key
+        held = self.usage(pod.namespace)
+        for key, more, now, ceiling in (
+            ("total.max.tflops.request", sum(computes), held["tflops.request"], quota.total_compute),
+            ("total.max.vram.request", request.vram * request.count, held["vram.request"], quota.total_vram),
+            ("total.max.tflops.limit", sum(limits), held["tflops.limit"], quota.total_compute_limit),
+            ("total.max.vram.limit", request.vram_limit * request.count, held["vram.limit"], quota.total_vram_limit),
+            ("total.max.workers.limit", 1, held["workers"], quota.total_workers),
+            ("total.max.gpuCount.limit", request.count, held["gpu"], quota.total_devices),
+        ):
+            if ceiling is not None and more and now + more > ceiling:
+                return key
+        return ""
+
+    def _room(self, pod: PodFacts, request: GpuRequest) -> tuple[int | None, int | None]:
+        """What one device's share in percent may come to at most, as request and as limit; None is any amount."""
+        quota = self.quotas.get(pod.namespace)
+        if quota is None:
+            return None, None
+        held = self.usage(pod.namespace)
+        compute = limit = None
+        if request.percent and not request.compute:
+            compute = _least(quota.single_compute, quota.total_compute, held["tflops.request"], request.count)
+        if request.percent_limit and not request.compute_limit:
+            limit = _least(quota.single_compute_limit, quota.total_compute_limit, held["tflops.limit"], request.count)
+        return compute, limit
+
+
+def _least(single: int | None, total: int | None, held: int, count: int) -> int | None:
+    bounds = [single] if single else []
+    if total is not None:
+        bounds.append(max(0, (total - held) // count))
+    return min(bounds) if bounds else None
+
+
+def _share(request: GpuRequest, capacity: int) -> int:
+    return request.compute or floor(Fraction(capacity * request.percent, 100_000))
+
+
+def _share_limit(request: GpuRequest, capacity: int) -> int:
+    return request.compute_limit or floor(Fraction(capacity * request.percent_limit, 100_000))
+
+
+def _join(order: list[str | None], name: str) -> None:
+    if name in order:
+        return
+    if None in order:
+        order[order.index(None)] = name
+    else:
+        order.append(name)
+
+
+def _leave(order: list[str | None], name: str) -> None:
+    if name in order:
+        order[order.index(name)] = None

@@ -1,0 +1,351 @@
+"""Every decision is the one that plain loops over the same world come to, in every part of the answer.
+
+Worlds are random, with every feature at once, and so is what happens in them. Pods come in few kinds, as in life, so
+that what is kept for a kind meets every change before it is used again; how it is brought up to date is varied too.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tensorfusion.errors import QuotaExceeded
+from tensorfusion.model.core import Taint, Toleration
+from tensorfusion.model.partitions import Profile, profile_of
+from tensorfusion.model.provider_config import ProviderConfig
+from tensorfusion.model.provider_defaults import provider_specs
+from tensorfusion.model.providers import Providers
+from tensorfusion.model.request import GpuRequest, Isolation, larger
+from tensorfusion.scheduling import classes
+from tensorfusion.scheduling.classes import Classes
+from tensorfusion.scheduling.cycle import Decision, decide
+from tensorfusion.scheduling.diagnosis import Unschedulable
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.ledger import NotHoldable
+from tensorfusion.scheduling.pod_rules import HostPort, PodRules
+from tensorfusion.scheduling.shapes import Shapes
+from tensorfusion.scheduling.state import State
+from tensorfusion.testing.reference_scheduler import Answer, ReferenceScheduler
+from worlds import GIB, preferred, required, requirement, term
+
+PROVIDERS = Providers([ProviderConfig(spec=spec) for spec in provider_specs().values()])
+MODELS = (
+    ("NVIDIA", "NVIDIA A100-SXM4-80GB", 312_000, 80),
+    ("NVIDIA", "NVIDIA A100-SXM4-80GB", 312_000, 80),
+    ("NVIDIA", "NVIDIA L4", 121_000, 24),
+    ("Ascend", "Ascend 310P3", 22_000, 24),
+    ("AMD", "odd", 0, 12),
+)
+PROFILES: dict[str, Profile | None] = {
+    model: profile_of(PROVIDERS, vendor=vendor, model=model) for vendor, model, _, _ in MODELS
+}
+FORMS = ("1g.10gb", "2g.20gb", "3g.40gb", "vir01", "vir02", "none such", "")
+TAINTS = (
+    Taint("team", "x", "NoSchedule"),
+    Taint("team", "x", "NoExecute"),
+    Taint("soft", "y", "PreferNoSchedule"),
+    Taint("softer", "", "PreferNoSchedule"),
+    Taint("node.kubernetes.io/unschedulable", "", "NoSchedule"),
+)
+TOLERATIONS = (
+    (),
+    (),
+    (Toleration("team", "Equal", "x"), Toleration("soft", "Exists")),
+    (Toleration(operator="Exists"),),
+    (Toleration("node.kubernetes.io/unschedulable", "Exists", "", "NoSchedule"),),
+)
+AFFINITIES = (
+    None,
+    None,
+    None,
+    required(term(requirement("zone", "In", "a", "b")), term(fields=[requirement("metadata.name", "In", "n0")])),
+    required(term(requirement("rank", "Gt", "3"), requirement("zone", "NotIn", "c"))),
+    preferred((20, term(requirement("zone", "In", "b"))), (3, term(requirement("rank", "Lt", "4")))),
+    preferred((100, term(requirement("zone", "Exists")))),
+)
+SELECTORS: tuple[dict[str, str], ...] = ({}, {}, {}, {"zone": "a"})
+PORTS = (None, None, None, PodRules(ports=(HostPort(80),)), PodRules(ports=(HostPort(80, address="10.0.0.1"),)))
+POOLS = ("a", "b")
+NAMESPACES = ("team", "free", "free")
+PLUGIN = "nvidia-device-plugin"
+
+
+class World:
+    """The same events for both schedulers, and the same questions."""
+
+    def __init__(self, rng: random.Random, *, kept: int) -> None:
+        self.rng = rng
+        self.state = State()
+        self.state.classes = Classes(limit=kept)
+        self.state.fleet.nodes.shapes = Shapes(limit=kept)
+        self.plain = ReferenceScheduler()
+        self.kinds = [self.kind() for _ in range(rng.randint(1, 7))]
+        self.number = 0
+        self.placed = self.refused = 0
+
+    def both(self, name: str, *facts: object) -> None:
+        getattr(self.state, name)(*facts)
+        getattr(self.plain, name)(*facts)
+
+    # --- facts ---
+
+    def node(self, name: str) -> NodeFacts:
+        rng = self.rng
+        return NodeFacts(
+            name,
+            labels={"zone": rng.choice("abc"), "rank": name[1:]} if rng.random() < 0.9 else {},
+            taints=tuple(rng.sample(TAINTS, rng.choice((0, 0, 0, 0, 1, 2)))),
+            unschedulable=rng.random() < 0.05,
+            ready=rng.random() < 0.95,
+            cpu=rng.choice((4_000, 16_000, 64_000)) if rng.random() < 0.95 else 0,
+            memory=rng.choice((8, 64, 256)) * GIB if rng.random() < 0.95 else 0,
+            pods=rng.choice((3, 110, 110)),
+            extended=rng.choice(({}, {"nvidia.com/gpu": 4}, {"vendor/thing": 2})),
+        )
+
+    def device(self, node: str, index: int) -> DeviceFacts:
+        rng = self.rng
+        vendor, model, compute, vram = rng.choice(MODELS)
+        return DeviceFacts(
+            f"g{node[1:]}-{index}",
+            node,
+            rng.choice(("a", "a", "b")),
+            vendor=vendor,
+            model=model,
+            index=index if rng.random() < 0.9 else rng.randint(0, 3),
+            compute=rng.choice((compute, compute, 2 * compute, 33)),
+            vram=vram * GIB,
+            phase=rng.choice(("Running",) * 12 + ("Pending", "Unknown")),
+            used_by=rng.choice(("", "tensor-fusion", "", PLUGIN)) if rng.random() < 0.3 else "",
+            isolation_mode=rng.choice(("", "", "", "", "soft", "partitioned")),
+            isolation_policy=rng.choice(("Static", "Static", "Static", "Static", "Dynamic")),
+            capabilities=rng.choice((None, None, None, frozenset({Isolation.SOFT, Isolation.PARTITIONED}))),
+            profile=PROFILES[model],
+        )
+
+    def pool(self, name: str) -> PoolFacts:
+        rng = self.rng
+        mode = rng.choice(("CompactFirst", "LowLoadFirst", "NodeCompactGPULowLoad", "unheard-of"))
+        weights = rng.choice(((0.7, 0.3), (0.5, 0.5), (0.0, 1.0), (0.333, 0.125), (0.9, 0.9)))
+        return PoolFacts(name, mode, *weights, max_workers_per_node=rng.choice((0, 1, 3, 256)))
+
+    def quota(self) -> QuotaFacts:
+        rng = self.rng
+        compute, vram = rng.choice((None, 0, 60_000, 900_000)), rng.choice((None, None, 30 * GIB, 300 * GIB))
+        return QuotaFacts(
+            "team",
+            total_compute=compute,
+            total_vram=vram,
+            total_compute_limit=rng.choice((None, None, 400_000)),
+            total_vram_limit=rng.choice((None, None, 90 * GIB)),
+            total_workers=rng.choice((None, None, 3, 25)),
+            total_devices=rng.choice((None, None, 8)),
+            single_compute=rng.choice((None, 0, 50_000)),
+            single_compute_limit=rng.choice((None, None, 90_000)),
+            single_devices=rng.choice((None, 0, 2)),
+        )
+
+    # --- pods ---
+
+    def request(self) -> GpuRequest | None:
+        rng = self.rng
+        if rng.random() < 0.2:
+            return None
+        isolation = rng.choice(
+            (Isolation.SOFT,) * 5 + (Isolation.HARD, Isolation.SHARED, *(Isolation.PARTITIONED,) * 2)
+        )
+        way = rng.choice(("compute", "percent", "nothing", "compute", "both"))
+        partitioned = isolation is Isolation.PARTITIONED
+        return GpuRequest(
+            rng.choice(("a", "a", "a", "b", "none", "")) if rng.random() < 0.2 else rng.choice(POOLS),
+            count=rng.choice((1, 1, 1, 1, 2, 3)),
+            compute=rng.choice((11, 5_000, 20_000, 60_000)) if way in ("compute", "both") else 0,
+            percent=rng.choice((1, 9_999, 33_333, 100_000)) if way in ("percent", "both") else 0,
+            compute_limit=rng.choice((0, 0, 80_000)),
+            percent_limit=rng.choice((0, 0, 50_000)),
+            vram=rng.choice((0, 1, 6, 20)) * GIB if way != "nothing" else 0,
+            vram_limit=rng.choice((0, 30)) * GIB,
+            model=rng.choice(("A100", "A100", "NVIDIA L4", "odd")) if rng.random() < 0.2 else "",
+            vendor=rng.choice(("NVIDIA", "NVIDIA", "Ascend")) if rng.random() < 0.2 else "",
+            indices=rng.choice(((0, 2), (1,))) if rng.random() < 0.15 else (),
+            isolation=isolation,
+            partition=rng.choice(FORMS) if partitioned else "",
+        )
+
+    def kind(self) -> PodFacts:
+        rng = self.rng
+        request = self.request()
+        native = rng.choice((0, 0, 1, 2)) if request is None else 0
+        extended = rng.choice(({"vendor/thing": 1}, {"vendor/thing": 2}, {"vendor/other": 1}))
+        extended = extended if rng.random() < 0.15 else {}
+        return PodFacts(
+            "",
+            "",
+            "",
+            request=request,
+            cpu=rng.choice((0, 500, 3_000)),
+            memory=rng.choice((0, 1, 4)) * GIB,
+            extended={**extended, "nvidia.com/gpu": native} if native else extended,
+            native=native,
+            node_selector=rng.choice(SELECTORS),
+            affinity=rng.choice(AFFINITIES),
+            tolerations=rng.choice(TOLERATIONS),
+            rules=rng.choice(PORTS) if rng.random() < 0.3 else None,
+        )
+
+    # --- what happens ---
+
+    def begin(self, nodes: int) -> None:
+        for name in POOLS:
+            self.both("upsert_pool", self.pool(name))
+        if self.rng.random() < 0.7:
+            self.both("set_quota", self.quota())
+        for i in range(nodes):
+            self.both("upsert_node", self.node(f"n{i}"))
+            for index in range(self.rng.choice((0, 2, 4, 4))):
+                self.both("upsert_device", self.device(f"n{i}", index))
+
+    def step(self, nodes: int) -> None:
+        rng = self.rng
+        name = f"n{rng.randrange(nodes + 1)}"
+        live = sorted(self.plain.live)
+        events: tuple[tuple[int, Callable[[], None]], ...] = (
+            (60, self.place),
+            (14, lambda: self.both("release", rng.choice(live)) if live else None),
+            (6, lambda: self.resize(rng.choice(live)) if live else None),
+            (2, lambda: self.both("remove_node", name)),
+            (6, lambda: self.both("upsert_node", self.node(name))),
+            (5, lambda: self.both("upsert_device", self.device(name, rng.randrange(4)))),
+            (3, lambda: self.both("remove_device", f"g{name[1:]}-{rng.randrange(4)}")),
+            (1, lambda: self.both("upsert_pool", self.pool(rng.choice(POOLS)))),
+            (1, lambda: self.both("remove_pool", rng.choice(POOLS))),
+            (1, lambda: self.both("set_quota", self.quota())),
+            (1, lambda: self.both("remove_quota", "team")),
+            (4, self.try_out),
+        )
+        rng.choices([event for _, event in events], [weight for weight, _ in events])[0]()
+
+    def fresh(self) -> PodFacts:
+        self.number += 1
+        name = f"p{self.number}"
+        return replace(self.rng.choice(self.kinds), uid=name, name=name, namespace=self.rng.choice(NAMESPACES))
+
+    def place(self) -> None:
+        pod = self.fresh()
+        decision = self.ask(pod)
+        if decision is None:
+            return
+        try:
+            self.state.assume(pod, decision.placement)
+        except QuotaExceeded:
+            assert decision.placement.partitions  # which counts for more than was asked
+            return
+        self.plain.place(pod, decision.placement)
+
+    def ask(self, pod: PodFacts) -> Decision | None:
+        """Both answer, and the answers agree."""
+        answer = self.plain.decide(pod)
+        try:
+            decision = decide(self.state, pod)
+        except QuotaExceeded as error:
+            assert answer == Answer(quota=error.key)
+        except Unschedulable as error:
+            self.refused += 1
+            assert (answer.quota, answer.node) == ("", "")
+            assert list(error.reasons.items()) == list(answer.removed.items())
+        else:
+            self.placed += 1
+            assert answer_of(decision) == answer
+            assert list(decision.counts.items()) == list(answer.removed.items())
+            return decision
+        return None
+
+    def resize(self, uid: str) -> None:
+        pod, placement = self.plain.live[uid]
+        if pod.request is None or placement.partitions:
+            return
+        wanted = replace(pod.request, vram=self.rng.choice((0, 2, 12)) * GIB)
+        try:
+            self.state.resize(uid, wanted)
+        except (NotHoldable, QuotaExceeded):
+            return
+        self.plain.place(replace(pod, request=larger(pod.request, wanted)), placement)
+        self.place()
+        final = replace(pod, request=wanted)
+        self.state.confirm(final, placement)
+        self.plain.place(final, placement)
+
+    def try_out(self) -> None:
+        """A statement that is rolled back leaves no trace in what is kept."""
+        mark = self.state.checkpoint()
+        for _ in range(self.rng.randint(1, 3)):
+            pod = self.fresh()
+            try:
+                self.state.assume(pod, decide(self.state, pod).placement)
+            except (Unschedulable, QuotaExceeded):
+                for uid in list(self.state.allocations)[:2]:
+                    self.state.release(uid)
+        self.state.rollback(mark)
+
+
+def answer_of(decision: Decision) -> Answer:
+    placement: Placement = decision.placement
+    return Answer(
+        node=placement.node,
+        devices=placement.devices,
+        partitions=placement.partitions,
+        score=decision.score,
+        device_scores=decision.device_scores,
+        alternatives=decision.alternatives,
+        nodes=decision.nodes,
+        feasible=decision.feasible,
+        removed=decision.counts,  # type: ignore[arg-type]
+    )
+
+
+def live_through(seed: int, *, nodes: int, steps: int, kept: int, one_by_one: int) -> World:
+    """``one_by_one`` rows are corrected by comparisons, more by column operations; ``kept`` kinds are remembered."""
+    before, classes.ONE_BY_ONE = classes.ONE_BY_ONE, one_by_one  # type: ignore[misc]
+    try:
+        world = World(random.Random(seed), kept=kept)
+        world.begin(nodes)
+        for _ in range(steps):
+            world.step(nodes)
+    finally:
+        classes.ONE_BY_ONE = before  # type: ignore[misc]
+    return world
+
+
+worlds = {
+    "seed": st.integers(0, 2**32 - 1),
+    "nodes": st.integers(1, 12),
+    "steps": st.integers(1, 50),
+    "kept": st.sampled_from((64, 64, 2)),
+    "one_by_one": st.sampled_from((8, 0, 1)),
+}
+
+
+@given(**worlds)
+@settings(max_examples=300, deadline=None)
+def test_columns_answer_as_plain_loops_do(seed: int, nodes: int, steps: int, kept: int, one_by_one: int) -> None:
+    live_through(seed, nodes=nodes, steps=steps, kept=kept, one_by_one=one_by_one)
+
+
+@pytest.mark.long
+@given(**worlds)
+@settings(max_examples=10_000, deadline=None)
+def test_columns_answer_as_plain_loops_do_in_ten_thousand_worlds(
+    seed: int, nodes: int, steps: int, kept: int, one_by_one: int
+) -> None:
+    live_through(seed, nodes=nodes, steps=steps, kept=kept, one_by_one=one_by_one)
+
+
+def test_the_random_worlds_have_something_to_say() -> None:
+    worlds = [live_through(seed, nodes=8, steps=60, kept=64, one_by_one=8) for seed in range(20)]
+    assert sum(world.placed for world in worlds) > 150
+    assert sum(world.refused for world in worlds) > 50
+    partitioned = [placement for world in worlds for _, placement in world.plain.live.values() if placement.partitions]
+    assert len(partitioned) >= 3
