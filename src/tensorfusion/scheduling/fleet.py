@@ -117,7 +117,7 @@ class Fleet:
     def _note(self, device: Device) -> None:
         if device.facts is not None and device.overcommitted:
             self.overcommitted.add(device.name)
-        else:
+        elif self.overcommitted:
             self.overcommitted.discard(device.name)
 
     def _detach(self, device: Device) -> None:

@@ -77,8 +77,10 @@ class Device:
         compute, vram = self.amounts(request)
         self.compute_held -= compute
         self.vram_held -= vram
-        if all(other.isolation is not request.isolation for other in self.holders.values()):
-            self.modes &= ~MODE_BIT[request.isolation]
+        for other in self.holders.values():
+            if other.isolation is request.isolation:
+                return
+        self.modes &= ~MODE_BIT[request.isolation]
 
     def resize(self, compute: int, vram: int) -> None:
         """A new capacity: every holder's amounts follow."""
@@ -124,4 +126,6 @@ class Allocation:
 def shares_of(request: GpuRequest, placement: Placement, count: int) -> tuple[GpuRequest, ...]:
     """What a pod asks of each of ``count`` devices, in the sizes of its partitions where it has some."""
     partitions = placement.partitions
+    if not partitions:
+        return (request,) * count
     return tuple(partitions[i].share(request) if i < len(partitions) else request for i in range(count))

@@ -177,10 +177,10 @@ class Ledger:
         self.allocations[pod.uid] = allocation
         fleet = self._fleet
         if pod.request is not None:
-            allocation.devices = tuple(fleet.device(name) for name in dict.fromkeys(placement.devices))
+            allocation.devices = tuple([fleet.device(name) for name in dict.fromkeys(placement.devices)])
             partitions = dict(zip(placement.devices, placement.partitions, strict=False))
             for device in allocation.devices:
-                fleet.hold(device, pod.uid, pod.request, partitions.get(device.name))
+                fleet.hold(device, pod.uid, pod.request, partitions.get(device.name) if partitions else None)
             self._quotas.add(pod.namespace, allocation.usage)
         record = fleet.nodes.record(placement.node)
         fleet.nodes.charge(record, pod)
@@ -294,7 +294,7 @@ class Ledger:
         """
         device = self._fleet.devices.get(name)
         facts = device.facts if device is not None else None
-        if device is None or facts is None or (facts.node, facts.pool) != (node, request.pool):
+        if device is None or facts is None or facts.node != node or facts.pool != request.pool:
             raise NotHoldable(f"device {name} is not on node {node} in pool {request.pool}")
         compute, vram = device.amounts(request)
         if device.compute_free < compute or device.vram_free < vram:

@@ -66,7 +66,8 @@ class NodeRecord:
             return 0
         cpu = 100 * self.cpu // self.facts.cpu if self.facts.cpu else 100
         memory = 100 * self.memory // self.facts.memory if self.facts.memory else 100
-        return min(100, max(0, (cpu + memory) // 2))
+        level = (cpu + memory) // 2
+        return level if 0 <= level <= 100 else 100 if level > 0 else 0
 
 
 class NodeColumns:
@@ -194,10 +195,13 @@ class NodeColumns:
 
     def refresh(self, record: NodeRecord) -> None:
         """Write the record into its row."""
-        row = record.row
-        self.cpu_free[row] = record.cpu_free
-        self.memory_free[row] = record.memory_free
-        self.pods_free[row] = record.pods_free
+        row, facts = record.row, record.facts
+        if facts is None:
+            self.cpu_free[row], self.memory_free[row], self.pods_free[row] = -record.cpu, -record.memory, -record.pods
+        else:
+            self.cpu_free[row] = facts.cpu - record.cpu
+            self.memory_free[row] = facts.memory - record.memory
+            self.pods_free[row] = facts.pods - record.pods
         self.workers[row] = record.workers
         self.unknown_native[row] = record.native - record.foreign
         base = 0 if record.devices else GPU_FREE

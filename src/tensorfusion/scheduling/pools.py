@@ -227,12 +227,13 @@ class PoolColumns:
 
     def refresh(self, device: Device) -> None:
         """What is held of the device changed: write its live columns and its node's score."""
-        slot, row = device.slot, device.row
-        self.compute_free[slot, row] = device.compute - device.compute_held
-        self.vram_free[slot, row] = device.vram - device.vram_held
-        self.modes[slot, row] = device.modes
+        row = device.row
+        at = device.slot, row
+        self.compute_free[at] = device.compute - device.compute_held
+        self.vram_free[at] = device.vram - device.vram_held
+        self.modes[at] = device.modes
         part, own = self._scores(device)
-        self.score[slot, row] = own
+        self.score[at] = own
         self._node_sums[row] += part - device.node_part
         device.node_part = part
         self.node_score[row] = self._node_sums[row] // len(self.devices[row])

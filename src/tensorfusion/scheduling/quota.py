@@ -78,9 +78,9 @@ def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
     """What the request counts for on devices with these compute capacities."""
     count = len(capacities)
     return Usage(
-        compute=sum(compute_on(request, capacity) for capacity in capacities),
+        compute=request.compute * count or sum([compute_on(request, capacity) for capacity in capacities]),
         vram=request.vram * count,
-        compute_limit=sum(limit_on(request, capacity) for capacity in capacities),
+        compute_limit=request.compute_limit * count or sum([limit_on(request, capacity) for capacity in capacities]),
         vram_limit=request.vram_limit * count,
         workers=1,
         devices=count,

@@ -48,7 +48,7 @@ def level(policy: Policy, *, compute: int, vram: int, compute_part: int, vram_pa
     whole = 1000 * compute * vram
     part = 100 * (policy.vram_weight * vram_part * compute + policy.compute_weight * compute_part * vram)
     score = (2 * part + whole) // (2 * whole)
-    return min(100, max(0, score))
+    return score if 0 <= score <= 100 else 100 if score > 0 else 0
 
 
 def scores(policy: Policy, *, compute: int, vram: int, compute_held: int, vram_held: int) -> tuple[int, int]:
