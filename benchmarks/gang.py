@@ -8,16 +8,12 @@ naively, one object at a time, for one member and times the members.
 import argparse
 import gc
 import statistics
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "scheduling"))
-
 from _fixture import DEVICE_TFLOPS, GIB, POOL, TFLOPS, devices, nodes, pool, warm_up
 from _report import Row, report
-from naive_placement import NaiveWorld
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import GangTopology
@@ -25,6 +21,7 @@ from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
 from tensorfusion.scheduling.state import State
+from tensorfusion.testing.reference_scheduler import ReferenceScheduler
 
 RACK_NODES = 32
 RACKS_A_ZONE = 40
@@ -38,9 +35,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    state, naive = State(), NaiveWorld()
+    state, naive = State(), ReferenceScheduler()
     state.upsert_pool(pool())
-    naive.pools[pool().name] = pool()
+    naive.upsert_pool(pool())
     for world in (state, naive):
         for number, node in enumerate(nodes(arguments.nodes)):
             rack = number // RACK_NODES
@@ -114,7 +111,7 @@ def round_ms(state: State, members: int, number: int, topology: GangTopology, tf
     return elapsed
 
 
-def naive_ms(naive: NaiveWorld, members: int) -> float:
+def naive_ms(naive: ReferenceScheduler, members: int) -> float:
     one = gang(members, 0, GangTopology.NONE, DEVICE_TFLOPS // 2)[0]
     started = time.perf_counter()
     naive.decide(one)
