@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.state import State
-from test_agreement import random_fleet, random_pod
 
 
 def transcript(seed: int) -> str:

@@ -4,12 +4,12 @@ import random
 
 import pytest
 
+from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PoolFacts, QuotaFacts
 from tensorfusion.scheduling.simulate import FILTER_NAMES, simulate
 from tensorfusion.scheduling.state import State
-from test_agreement import random_fleet, random_pod
 from worlds import GIB, device, fleet, node, plain, pod, run
 
 
