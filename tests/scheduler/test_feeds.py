@@ -9,6 +9,7 @@ from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.core import Node, Pod, PodSpec
 from tensorfusion.model.gpu import GPU
+from tensorfusion.model.meta import Meta
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import Isolation
 from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, quota_facts
@@ -123,11 +124,11 @@ def test_host_ports_are_those_of_containers_and_of_init_containers_that_stay() -
             {"ports": [{"containerPort": 2, "hostPort": 2}], "restartPolicy": "Always"},
         ],
     }
-    rules = rules_of(msgspec.convert(spec, PodSpec))
+    rules = rules_of(Meta(), msgspec.convert(spec, PodSpec))
     assert rules is not None
     assert [str(port) for port in rules.ports] == ["8080/TCP", "10.0.0.1:53/UDP", "2/TCP"]
     del spec["initContainers"]
-    rules = rules_of(msgspec.convert({**spec, "hostNetwork": True}, PodSpec))
+    rules = rules_of(Meta(), msgspec.convert({**spec, "hostNetwork": True}, PodSpec))
     assert rules is not None
     assert [str(port) for port in rules.ports] == ["8080/TCP", "81/TCP", "10.0.0.1:53/UDP"]
-    assert rules_of(msgspec.convert({"containers": [{"ports": [{"containerPort": 80}]}]}, PodSpec)) is None
+    assert rules_of(Meta(), msgspec.convert({"containers": [{"ports": [{"containerPort": 80}]}]}, PodSpec)) is None

@@ -8,7 +8,7 @@ list.
 
 import msgspec
 
-from tensorfusion.model.meta import Condition, Object, SelectorRequirement
+from tensorfusion.model.meta import Condition, LabelSelector, Object, SelectorRequirement
 
 
 class ContainerResources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -63,8 +63,46 @@ class NodeAffinity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     )
 
 
+class PodAffinityTerm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Which pods, and in how large a part of the cluster. Without a label selector it means no pod at all."""
+
+    topology_key: str = msgspec.field(default="", name="topologyKey")
+    label_selector: LabelSelector | None = msgspec.field(default=None, name="labelSelector")
+    namespaces: tuple[str, ...] = ()
+    namespace_selector: LabelSelector | None = msgspec.field(default=None, name="namespaceSelector")
+    match_label_keys: tuple[str, ...] = msgspec.field(default=(), name="matchLabelKeys")
+    mismatch_label_keys: tuple[str, ...] = msgspec.field(default=(), name="mismatchLabelKeys")
+
+
+class WeightedPodAffinityTerm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    weight: int = 1
+    term: PodAffinityTerm = msgspec.field(default_factory=PodAffinityTerm, name="podAffinityTerm")
+
+
+class PodAffinity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    required: tuple[PodAffinityTerm, ...] = msgspec.field(
+        default=(), name="requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    preferred: tuple[WeightedPodAffinityTerm, ...] = msgspec.field(
+        default=(), name="preferredDuringSchedulingIgnoredDuringExecution"
+    )
+
+
 class Affinity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_affinity: NodeAffinity | None = msgspec.field(default=None, name="nodeAffinity")
+    pod_affinity: PodAffinity | None = msgspec.field(default=None, name="podAffinity")
+    pod_anti_affinity: PodAffinity | None = msgspec.field(default=None, name="podAntiAffinity")
+
+
+class TopologySpreadConstraint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    max_skew: int = msgspec.field(default=1, name="maxSkew")
+    topology_key: str = msgspec.field(default="", name="topologyKey")
+    when_unsatisfiable: str = msgspec.field(default="DoNotSchedule", name="whenUnsatisfiable")
+    label_selector: LabelSelector | None = msgspec.field(default=None, name="labelSelector")
+    match_label_keys: tuple[str, ...] = msgspec.field(default=(), name="matchLabelKeys")
+    min_domains: int | None = msgspec.field(default=None, name="minDomains")
+    node_affinity_policy: str = msgspec.field(default="Honor", name="nodeAffinityPolicy")
+    node_taints_policy: str = msgspec.field(default="Ignore", name="nodeTaintsPolicy")
 
 
 class SchedulingGate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -83,6 +121,7 @@ class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     priority_class_name: str = msgspec.field(default="", name="priorityClassName")
     node_selector: dict[str, str] = msgspec.field(default_factory=dict, name="nodeSelector")
     affinity: Affinity | None = None
+    spread: tuple[TopologySpreadConstraint, ...] = msgspec.field(default=(), name="topologySpreadConstraints")
     tolerations: tuple[Toleration, ...] = ()
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = msgspec.field(default=(), name="initContainers")

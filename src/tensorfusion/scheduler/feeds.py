@@ -18,15 +18,17 @@ from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.partitions import Profile, partitions_of
+from tensorfusion.model.partitions import Profile as CutProfile
+from tensorfusion.model.partitions import partitions_of
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.quantities import ComputeResource
 from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.template import SchedulingConfigTemplate
-from tensorfusion.scheduler.pod_rules import rules_of
+from tensorfusion.scheduler.pod_rules import node_affinity, rules_of
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.profile import DEFAULT, Profile
 from tensorfusion.units import Rounding, to_bytes, to_milli
 
 PODS_OF_A_NODE = 110
@@ -100,11 +102,18 @@ def _parsed(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuReq
     return request
 
 
-def pod_facts(pod: Pod, request: GpuRequest | None, priority: int, *, providers: Providers = NO_PROVIDERS) -> PodFacts:
+def pod_facts(
+    pod: Pod,
+    request: GpuRequest | None,
+    priority: int,
+    *,
+    providers: Providers = NO_PROVIDERS,
+    profile: Profile = DEFAULT,
+) -> PodFacts:
     """What a decision needs to know of a pod.
 
     Raises:
-        InvalidQuantity: a resource request of a container is not a quantity.
+        InvalidRequest: a resource request of a container is not a quantity, or a rule cannot be understood.
     """
     meta, spec = pod.metadata, pod.spec
     totals = pod_totals(spec)
@@ -117,13 +126,15 @@ def pod_facts(pod: Pod, request: GpuRequest | None, priority: int, *, providers:
         request=request,
         cpu=totals.cpu,
         memory=totals.memory,
-        extended=totals.extended,
+        extended=profile.fitted(totals.extended),
         node_selector=spec.node_selector,
-        affinity=spec.affinity,
+        affinity=node_affinity(spec),
         tolerations=spec.tolerations,
         native=native_devices(totals.extended, providers) if request is None else 0,
         labels=meta.labels,
-        rules=rules_of(spec),
+        rules=rules_of(meta, spec),
+        scheduler=spec.scheduler_name,
+        off=profile.off,
     )
 
 
@@ -166,7 +177,7 @@ def node_facts(node: Node) -> NodeFacts:
     )
 
 
-def device_facts(gpu: GPU, profile: Profile | None = None) -> DeviceFacts | None:
+def device_facts(gpu: GPU, profile: CutProfile | None = None) -> DeviceFacts | None:
     """What a decision needs to know of a device; None before its hypervisor says where it is. Capacity rounds down.
 
     ``profile``: what its model can be cut into.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.core import Namespace, Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Object
@@ -21,6 +21,7 @@ from tensorfusion.model.resources import (
     GPU_POOLS,
     GPU_RESOURCE_QUOTAS,
     GPUS,
+    NAMESPACES,
     NODES,
     PODS,
     PROVIDER_CONFIGS,
@@ -50,6 +51,7 @@ class Inbox:
         self._news = news
         self._follow(manager, SCHEDULING_CONFIG_TEMPLATES, SchedulingConfigTemplate, apply=mirror.template)
         self._follow(manager, GPU_POOLS, GPUPool, apply=mirror.pool)
+        self._follow(manager, NAMESPACES, Namespace, apply=mirror.namespace)
         self._follow(manager, NODES, Node, apply=mirror.node)
         self._follow(manager, PROVIDER_CONFIGS, ProviderConfig, apply=mirror.provider)
         self._follow(manager, GPUS, GPU, apply=mirror.device)

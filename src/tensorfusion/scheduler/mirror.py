@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
-from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.core import Namespace, Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Object
@@ -110,6 +110,11 @@ class FleetMirror:
         for pool in self._pools.values():
             if pool.spec.scheduling_config_template == name:
                 self._place(pool)
+
+    def namespace(self, change: Change[Namespace]) -> None:
+        """Its labels, which pod affinity may select by."""
+        labels = change.new.metadata.labels if change.new is not None else None
+        self._hints += self._state.set_namespace(change.key.name, labels)
 
     def dra_enabled(self, pod: Pod) -> bool:
         """Whether the pod, its pool or the pool's template asks for Dynamic Resource Allocation."""

@@ -82,8 +82,10 @@ class PodBook:
         if pod.finished:
             self.left(uid)
         elif pod.spec.node_name:
-            if not self.is_bound(uid) or (old is not None and old.metadata.annotations != pod.metadata.annotations):
+            if not self.is_bound(uid) or (old is not None and _counts_anew(old, pod)):
                 self._settle(pod)
+            if pod.metadata.deleting:
+                self._hints += self._state.leaving(uid)
             if keys.RESIZE in pod.metadata.annotations:
                 self.wishes.setdefault(uid, pod.key)
         elif not self.is_bound(uid):
@@ -104,7 +106,7 @@ class PodBook:
         Raises:
             NotHoldable, QuotaExceeded: the state has no room for it.
         """
-        self._state.assume(pending.facts, placement)
+        self._hints += self._state.assume(pending.facts, placement)
         self.assumed[pending.uid] = Assumption(binding)
 
     def forget(self, uid: str) -> None:
@@ -129,7 +131,8 @@ class PodBook:
             InvalidRequest: an annotation or a resource request cannot be understood.
         """
         request, priority = self._requests.of(pod), self._priority_of(pod)
-        return feeds.pod_facts(pod, request, priority, providers=self._providers())
+        profile = self._state.profiles.of(pod.spec.scheduler_name)
+        return feeds.pod_facts(pod, request, priority, providers=self._providers(), profile=profile)
 
     def _settle(self, pod: Pod) -> None:
         """The pod is bound, by us or by somebody else: charge what its annotations say."""
@@ -166,3 +169,9 @@ class PodBook:
             self._refused(pod, str(error))
             return
         self.queue.put(uid, facts, priority=facts.priority, now=self._clock.monotonic())
+
+
+def _counts_anew(old: Pod, new: Pod) -> bool:
+    """Whether a bound pod may hold something else, or be another neighbour, than before."""
+    one, other = old.metadata, new.metadata
+    return one.annotations != other.annotations or one.labels != other.labels

@@ -5,14 +5,19 @@ plain one. Filters are columns over node rows; a pool's decision gathers them th
 pod's uses them as they are (``at`` None).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling import node_scores, pod_affinity, rule_advice, spread
+from tensorfusion.scheduling.facts import Off, PodFacts
+from tensorfusion.scheduling.neighbours import Selection
+from tensorfusion.scheduling.nodes import GPU_FREE
+from tensorfusion.scheduling.profile import Profile
 from tensorfusion.scheduling.reasons import NodeReason
+from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
 
 Bools: TypeAlias = NDArray[np.bool_]
@@ -40,23 +45,42 @@ class ExtraRules(Protocol):
 
 def extra_rules(state: State, pod: PodFacts) -> ExtraRules | None:
     """The rules that this decision has to ask; None for nearly every pod."""
-    if pod.rules is None:
+    profile = state.profiles.of(pod.scheduler)
+    about = state.fleet.neighbours.about(pod, state.fleet.nodes.size)
+    if pod.rules is None and not about and profile.scoring is None:
         return None
-    return _Rules(state, pod)
+    return _Rules(state, pod, profile, about)
 
 
 class _Rules:
-    """Filters as columns over the node rows, in their order."""
+    """Filters in their order, each a column over the node rows, made when it is first asked for."""
 
-    def __init__(self, state: State, pod: PodFacts) -> None:
+    def __init__(self, state: State, pod: PodFacts, profile: Profile, about: list[Selection]) -> None:
+        self._fleet = state.fleet
         self._pod = pod
-        self._filters: list[tuple[NodeReason, Bools]] = []
-        rules = pod.rules
-        if rules is not None and rules.ports:
-            passes = np.ones(state.fleet.nodes.size, np.bool_)
+        self._profile = profile
+        self._about = about
+        self._made: list[tuple[NodeReason, Bools]] | None = None
+
+    @property
+    def _filters(self) -> list[tuple[NodeReason, Bools]]:
+        if self._made is None:
+            self._made = list(self._stages())
+        return self._made
+
+    def _stages(self) -> Iterator[tuple[NodeReason, Bools]]:
+        pod, rules, fleet = self._pod, self._pod.rules, self._fleet
+        if rules is not None and rules.ports and Off.PORTS not in pod.off:
+            passes = np.ones(fleet.nodes.size, np.bool_)
             for port in rules.ports:
-                passes[list(state.fleet.neighbours.ports.holders(port))] = False
-            self._filters.append((NodeReason.PORTS, passes))
+                passes[list(fleet.neighbours.ports.holders(port))] = False
+            yield NodeReason.PORTS, passes
+        if rules is not None and Off.SPREAD not in pod.off:
+            required = [rule for rule in rules.spread if rule.required]
+            if required:
+                yield from spread.filters(fleet, pod, required)
+        if Off.NEIGHBOURS not in pod.off:
+            yield from pod_affinity.filters(fleet, pod, rules, self._about)
 
     def narrow(self, rows: Bools, at: At, removed: Removed) -> int:
         left = int(np.count_nonzero(rows))
@@ -69,15 +93,47 @@ class _Rules:
         return left
 
     def points(self, rows: Bools, at: At) -> Ints | None:
-        return None
+        feasible = rows
+        if at is not None:
+            feasible = np.zeros(self._fleet.nodes.size, np.bool_)
+            feasible[at[rows]] = True
+        points = self._node_points(feasible)
+        return points if points is None or at is None else points.take(at, mode="clip")
+
+    def _node_points(self, feasible: Bools) -> Ints | None:
+        """The parts' points by node row, each by its weight over that of the base score."""
+        pod, rules, fleet, profile = self._pod, self._pod.rules, self._fleet, self._profile
+        parts: list[tuple[Ints | None, int]] = []
+        if rules is not None and profile.spread:
+            preferred = [rule for rule in rules.spread if not rule.required]
+            if preferred:
+                parts.append((spread.points(fleet, pod, preferred, feasible), profile.spread))
+        if profile.affinity and (self._about or (rules is not None and rules.preferred)):
+            near = pod_affinity.points(
+                fleet,
+                rules,
+                self._about if profile.placed_preferences else [],
+                feasible,
+                hard_weight=profile.hard_affinity_weight,
+            )
+            parts.append((near, profile.affinity))
+        base = 1 if pod.request is None else profile.shares
+        if profile.scoring is not None and profile.resources:
+            fit = node_scores.points(fleet, pod, profile.scoring)
+            if pod.request is None:  # instead of the packing by CPU and memory, not beside it
+                packed = fleet.nodes.plain_score // PREFERENCE % GPU_FREE
+                parts.append((-packed, 1))
+            parts.append((fit, profile.resources))
+        total: Ints | None = None
+        for points, weight in parts:
+            if points is not None:
+                weighted = points * (PREFERENCE * weight) // base
+                total = weighted if total is None else total + weighted
+        return total
 
     def refusal(self, row: int) -> NodeReason | None:
         return next((reason for reason, passes in self._filters if not passes[row]), None)
 
     def advice(self, removed: Sequence[tuple[NodeReason, int]]) -> tuple[str, ...]:
-        found = {reason for reason, _ in removed}
-        rules = self._pod.rules
-        if rules is None or NodeReason.PORTS not in found:
-            return ()
-        ports = ", ".join(map(str, rules.ports))
-        return (f"Host port {ports}: wait for the pod that has it, ask for another port, or leave out hostPort",)
+        reasons = {reason for reason, _ in removed}
+        return tuple(rule_advice.advice(self._fleet, self._pod, reasons, self._about))

@@ -8,6 +8,7 @@ Units: ``compute`` GFLOPS, ``vram`` and ``memory`` bytes, ``cpu`` milli-CPU, per
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -20,6 +21,22 @@ from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.pod_rules import PodRules
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+class Off(StrEnum):
+    """Rules that a profile of the scheduler's configuration switches off for its pods."""
+
+    CORDON = "cordons"
+    TAINTS = "taints"
+    OWN_NODES = "node selector and required node affinity"
+    PORTS = "host ports"
+    SPREAD = "required topology spread"
+    NEIGHBOURS = "required pod affinity and anti-affinity"
+    SOFT_TAINTS = "preferred taints"
+    PREFERRED_NODES = "preferred node affinity"
+
+
+NOTHING_OFF: Final[frozenset[Off]] = frozenset()
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -90,6 +107,9 @@ class PodFacts:
     rules: PodRules | None = None
     """What it asks of its neighbours; None for nearly every pod."""
     gang: Gang | None = None
+    scheduler: str = ""
+    """Its scheduler name: whose profile scores it."""
+    off: frozenset[Off] = NOTHING_OFF
 
 
 @dataclass(frozen=True, slots=True)

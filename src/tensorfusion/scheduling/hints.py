@@ -19,6 +19,16 @@ from tensorfusion.scheduling.quota import compute_on
 from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.shapes import refusal, rules_of
 
+_NEIGHBOURS = frozenset(
+    {
+        NodeReason.UNLABELLED,
+        NodeReason.SPREAD,
+        NodeReason.POD_AFFINITY,
+        NodeReason.POD_ANTI_AFFINITY,
+        NodeReason.KEPT_OFF,
+    }
+)
+
 
 class ChangeKind(StrEnum):
     """What changed. A device's or node's change is any that may let it take more: added, altered, or released."""
@@ -28,6 +38,8 @@ class ChangeKind(StrEnum):
     POOL = "pool"
     QUOTA = "quota"
     USAGE = "usage"
+    NEIGHBOUR = "neighbour"
+    """A pod was placed, or is on its way out, where pods have rules about each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,10 @@ def helps(failure: NotFit | QuotaExceeded, change: Change) -> bool:
     if not isinstance(failure, Unschedulable):
         return True
     pod, diagnosis = failure.diagnosis.pod, failure.diagnosis
+    if change.kind in (ChangeKind.NEIGHBOUR, ChangeKind.NODE) and any(
+        reason in _NEIGHBOURS for reason, _ in diagnosis.nodes_removed
+    ):
+        return True  # what changed in one node's domain counts for every node of the domain
     if change.kind is ChangeKind.NODE:
         if change.node is None or (pod.request is not None and not diagnosis.nodes_removed):
             return False

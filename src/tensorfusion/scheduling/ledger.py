@@ -9,12 +9,12 @@ undoes an assumption, ``release`` ends a pod that finished or is gone. ``confirm
 is charged even where it overfills a device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.model.request import GpuRequest, Isolation, larger
-from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.facts import Off, Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.holds import Allocation, Device, shares_of
 from tensorfusion.scheduling.partitions import Layout, fits, held_sorted
@@ -46,6 +46,7 @@ class Ledger:
         self._undo: list[Callable[[], None]] = []
         self._open = 0
         self._undoing = False
+        fleet.neighbours.placed = self._placed
         self._settle_later: list[Allocation] = []
         """Released while a checkpoint was open: what nobody refers to any more may be referred to again by undoing."""
 
@@ -174,18 +175,18 @@ class Ledger:
 
     def _charge(self, allocation: Allocation) -> None:
         pod, placement = allocation.pod, allocation.placement
-        self.allocations[pod.uid] = allocation
         fleet = self._fleet
+        record = fleet.nodes.record(placement.node)
+        if pod.rules is not None or fleet.neighbours.active:
+            fleet.neighbours.charge(record.row, pod)
+        self.allocations[pod.uid] = allocation
         if pod.request is not None:
             allocation.devices = tuple([fleet.device(name) for name in dict.fromkeys(placement.devices)])
             partitions = dict(zip(placement.devices, placement.partitions, strict=False))
             for device in allocation.devices:
                 fleet.hold(device, pod.uid, pod.request, partitions.get(device.name) if partitions else None)
             self._quotas.add(pod.namespace, allocation.usage)
-        record = fleet.nodes.record(placement.node)
         fleet.nodes.charge(record, pod)
-        if pod.rules is not None:
-            fleet.neighbours.charge(record.row, pod)
         if self._open:
             self._log(lambda: self._release(allocation))
 
@@ -199,7 +200,7 @@ class Ledger:
                 fleet.drop(device, pod.uid)
         record = fleet.nodes.records[placement.node]
         fleet.nodes.charge(record, pod, -1)
-        if pod.rules is not None:
+        if pod.rules is not None or fleet.neighbours.active:
             fleet.neighbours.charge(record.row, pod, -1)
         if self._open:
             self._settle_later.append(allocation)
@@ -221,6 +222,14 @@ class Ledger:
         node = self._fleet.nodes.records.get(allocation.placement.node)
         if node is not None:
             self._fleet.nodes.settle(node)
+        if allocation.pod.uid not in self.allocations:
+            self._fleet.neighbours.forget(allocation.pod.uid)
+
+    def _placed(self) -> Iterator[tuple[PodFacts, int]]:
+        """Every charged pod and the row of its node."""
+        records = self._fleet.nodes.records
+        for allocation in self.allocations.values():
+            yield allocation.pod, records[allocation.placement.node].row
 
     def _log(self, step: Callable[[], None]) -> None:
         if self._open and not self._undoing:
@@ -247,8 +256,10 @@ class Ledger:
         for name, amount in pod.extended.items():
             if node.extended_free(name) < amount:
                 raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
-        if pod.rules is not None and (port := fleet.neighbours.ports.taken(node.row, pod.rules.ports)) is not None:
-            raise NotHoldable(f"node {placement.node} has a pod with host port {port} already")
+        if pod.rules is not None and pod.rules.ports and Off.PORTS not in pod.off:
+            port = fleet.neighbours.ports.taken(node.row, pod.rules.ports)
+            if port is not None:
+                raise NotHoldable(f"node {placement.node} has a pod with host port {port} already")
         if request is None:
             return
         if len(set(placement.devices)) != request.count or len(placement.devices) != request.count:
@@ -312,10 +323,11 @@ def _growth(device: Device, before: GpuRequest, after: GpuRequest) -> tuple[int,
 
 def _same_charge(one: PodFacts, other: PodFacts) -> bool:
     """Whether both versions of a pod count for the same."""
-    return (one.request, one.cpu, one.memory, one.extended, one.rules) == (
+    return (one.request, one.cpu, one.memory, one.extended, one.rules, one.labels) == (
         other.request,
         other.cpu,
         other.memory,
         other.extended,
         other.rules,
+        other.labels,
     )

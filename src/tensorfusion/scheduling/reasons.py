@@ -44,6 +44,11 @@ class NodeReason(StrEnum):
     SHARED = "shares"
     NATIVE = "native"
     PORTS = "host-ports"
+    UNLABELLED = "topology-label"
+    SPREAD = "topology-spread"
+    POD_AFFINITY = "pod-affinity"
+    POD_ANTI_AFFINITY = "pod-anti-affinity"
+    KEPT_OFF = "anti-affinity-of-others"
 
 
 WORDS: dict[DeviceReason | NodeReason, str] = {
@@ -76,6 +81,11 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     NodeReason.SHARED: "holding shares of devices, and the pod asks for devices of the device plugin",
     NodeReason.NATIVE: "with a pod whose devices the device plugin has not chosen yet",
     NodeReason.PORTS: "with a pod that has the host port already",
+    NodeReason.UNLABELLED: "without the node label of a topology spread constraint",
+    NodeReason.SPREAD: "where the pods would be spread too unevenly",
+    NodeReason.POD_AFFINITY: "without the pods that the pod affinity asks for",
+    NodeReason.POD_ANTI_AFFINITY: "near a pod that the pod anti-affinity rules out",
+    NodeReason.KEPT_OFF: "near a pod whose anti-affinity rules this pod out",
 }
 
 DEVICE_REASONS: tuple[DeviceReason, ...] = tuple(DeviceReason)

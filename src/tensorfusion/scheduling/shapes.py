@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from tensorfusion.model.core import Affinity, NodeSelector, NodeSelectorTerm, Taint, Toleration
 from tensorfusion.model.meta import requirement_matches
 from tensorfusion.scheduling.codes import FITS, Bools, Codes, Ints
-from tensorfusion.scheduling.facts import NodeFacts, PodFacts
+from tensorfusion.scheduling.facts import NodeFacts, Off, PodFacts
 from tensorfusion.scheduling.reasons import NODE_ORDER, NodeReason
 
-Rules: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None, tuple[Toleration, ...]]
+Wanted: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None]
+"""A node selector in order, and the affinity."""
+Rules: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None, tuple[Toleration, ...], frozenset[Off]]
 
 KEPT_SHAPES = 128
 _KEPT_LABELS = 16
@@ -160,24 +162,41 @@ class Shapes:
 def rules_of(pod: PodFacts) -> Rules:
     """The pod's rules as the key of its shape."""
     selector = pod.node_selector
-    return (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations)
+    return (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations, pod.off)
 
 
 def refusal(rules: Rules, node: NodeFacts) -> NodeReason | None:
     """The first rule that keeps the pod off the node."""
-    selector, affinity, tolerations = rules
+    selector, affinity, tolerations, off = rules
     if not node.ready:
         return NodeReason.NOT_READY
-    if node.unschedulable and not tolerated(_CORDON, tolerations):
+    if node.unschedulable and Off.CORDON not in off and not tolerated(_CORDON, tolerations):
         return NodeReason.CORDONED
-    if any(taint.effect in _HARD and not tolerated(taint, tolerations) for taint in _taints(node)):
+    if Off.TAINTS not in off and any(
+        taint.effect in _HARD and not tolerated(taint, tolerations) for taint in _taints(node)
+    ):
         return NodeReason.TAINT
+    if Off.OWN_NODES in off:
+        return None
     if any(node.labels.get(key) != value for key, value in selector):
         return NodeReason.SELECTOR
+    return None if _affine(affinity, node) else NodeReason.AFFINITY
+
+
+def matches_own_rules(wanted: Wanted, node: NodeFacts) -> bool:
+    """Whether a node selector and the required node affinity allow the node, whatever else it is."""
+    selector, affinity = wanted
+    return all(node.labels.get(key) == value for key, value in selector) and _affine(affinity, node)
+
+
+def hard_taints_tolerated(node: NodeFacts, tolerations: Sequence[Toleration]) -> bool:
+    """Whether no taint of the node keeps pods with these tolerations off it."""
+    return all(taint.effect not in _HARD or tolerated(taint, tolerations) for taint in node.taints)
+
+
+def _affine(affinity: Affinity | None, node: NodeFacts) -> bool:
     required = affinity.node_affinity.required if affinity is not None and affinity.node_affinity is not None else None
-    if required is not None and not selected(required, node):
-        return NodeReason.AFFINITY
-    return None
+    return required is None or selected(required, node)
 
 
 def _taints(node: NodeFacts) -> Iterator[Taint]:
@@ -187,10 +206,12 @@ def _taints(node: NodeFacts) -> Iterator[Taint]:
 
 def preference(rules: Rules, node: NodeFacts) -> int:
     """Weights of the preferred terms that match, less a little for every soft taint that is not tolerated."""
-    _, affinity, tolerations = rules
-    soft = sum(taint.effect == _SOFT and not tolerated(taint, tolerations) for taint in node.taints)
+    _, affinity, tolerations, off = rules
+    soft = 0
+    if Off.SOFT_TAINTS not in off:
+        soft = sum(taint.effect == _SOFT and not tolerated(taint, tolerations) for taint in node.taints)
     points = -min(soft, PREFERENCE - 1)
-    if affinity is not None and affinity.node_affinity is not None:
+    if affinity is not None and affinity.node_affinity is not None and Off.PREFERRED_NODES not in off:
         preferred = affinity.node_affinity.preferred
         points += PREFERENCE * sum(term.weight for term in preferred if term_matches(term.preference, node))
     return points

@@ -16,6 +16,7 @@ from tensorfusion.scheduling.hints import Change, ChangeKind
 from tensorfusion.scheduling.holds import Allocation, Device
 from tensorfusion.scheduling.ledger import Ledger, Mark
 from tensorfusion.scheduling.nodes import NodeRecord
+from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.quota import QuotaBook, Usage
 
 
@@ -26,17 +27,36 @@ class State:
         self.fleet = Fleet()
         self.quotas = QuotaBook()
         self.classes = Classes()
+        self.profiles = Profiles()
+        """How the pods of each scheduler name are placed."""
         self._ledger = Ledger(self.fleet, self.quotas)
 
     def upsert_node(self, facts: NodeFacts) -> tuple[Change, ...]:
         if not self.fleet.nodes.upsert(facts):
             return ()
-        return (self._node_change(self.fleet.nodes.records[facts.name]),)
+        record = self.fleet.nodes.records[facts.name]
+        self.fleet.neighbours.domains.set(record.row, facts)
+        return (self._node_change(record),)
 
     def remove_node(self, name: str) -> tuple[Change, ...]:
         """The node is gone; its pods stay charged until they are released, and count again when it returns."""
-        self.fleet.nodes.remove(name)
+        record = self.fleet.nodes.records.get(name)
+        if self.fleet.nodes.remove(name) and record is not None:
+            self.fleet.neighbours.domains.set(record.row, None)
         return ()
+
+    def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> tuple[Change, ...]:
+        """A namespace came, changed its labels or (None) went: rules may select pods by it."""
+        return (Change(ChangeKind.NEIGHBOUR),) if self.fleet.neighbours.set_namespace(name, labels) else ()
+
+    def leaving(self, uid: str) -> tuple[Change, ...]:
+        """The placed pod is being deleted: it holds what it holds, but a topology spread counts it no more."""
+        allocation = self._ledger.allocations.get(uid)
+        if allocation is None:
+            return ()
+        row = self.fleet.nodes.records[allocation.placement.node].row
+        self.fleet.neighbours.leave(row, allocation.pod)
+        return self._neighbour_change()
 
     def upsert_device(self, facts: DeviceFacts) -> tuple[Change, ...]:
         """A device appeared, returned (what pods hold of it counts again) or changed."""
@@ -70,7 +90,7 @@ class State:
     def remove_quota(self, namespace: str) -> tuple[Change, ...]:
         return (Change(ChangeKind.QUOTA, namespace),) if self.quotas.remove(namespace) else ()
 
-    def assume(self, pod: PodFacts, placement: Placement) -> None:
+    def assume(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
         """Hold what a decision chose until the API server confirms it.
 
         Raises:
@@ -78,12 +98,15 @@ class State:
             QuotaExceeded: the namespace has no room for it.
         """
         self._ledger.assume(pod, placement)
+        return self._neighbour_change()
 
     def confirm(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
         """The API server says where a pod is: charged as said, even over capacity, and never twice."""
         before = self._ledger.allocations.get(pod.uid)
         news = self._ledger.confirm(pod, placement)
-        return self._freed(before) if news and before is not None else ()
+        if not news:
+            return ()
+        return (*(self._freed(before) if before is not None else ()), *self._neighbour_change())
 
     def resize(self, uid: str, request: GpuRequest) -> None:
         """Hold the larger of what a bound pod has and what it is to have, until ``confirm`` says which it is.
@@ -160,6 +183,10 @@ class State:
         if allocation.pod.request is not None and self.quotas.ceiling(namespace) is not None:
             changes.append(Change(ChangeKind.USAGE, namespace))
         return tuple(changes)
+
+    def _neighbour_change(self) -> tuple[Change, ...]:
+        """A placed pod can be the neighbour that another waits for."""
+        return (Change(ChangeKind.NEIGHBOUR),) if self.fleet.neighbours.active else ()
 
     def _node_change(self, record: NodeRecord) -> Change:
         return Change(ChangeKind.NODE, node=record.facts, cpu_free=record.cpu_free, memory_free=record.memory_free)
