@@ -17,7 +17,7 @@ from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.partitions import Partition, Profile
-from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.scheduling.pod_rules import PodRules
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -38,6 +38,8 @@ class Off(StrEnum):
 
 NOTHING_OFF: Final[frozenset[Off]] = frozenset()
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_LEVELS: Final[Mapping[QoS, int]] = MappingProxyType({level: place for place, level in enumerate(QoS)})
+_PLAIN_LEVEL: Final = _LEVELS[QoS.MEDIUM]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,16 @@ class PodFacts:
     scheduler: str = ""
     """Its scheduler name: whose profile scores it."""
     off: frozenset[Off] = NOTHING_OFF
+    preempts: bool = True
+    """Whether less important pods may have to go for it."""
+    protected_until: int = 0
+    """Unix seconds before which it does not have to go for another pod."""
+
+    @property
+    def rank(self) -> int:
+        """How important it is: priority first, then quality of service; without a share that is medium."""
+        level = _PLAIN_LEVEL if self.request is None else _LEVELS[self.request.qos]
+        return len(_LEVELS) * self.priority + level
 
 
 @dataclass(frozen=True, slots=True)

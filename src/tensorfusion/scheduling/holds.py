@@ -36,6 +36,8 @@ class Device:
     """Request of each pod that holds a share, by uid."""
     modes: int = 0
     """Bits of the isolation modes in use."""
+    promised: frozenset[str] = frozenset()
+    """Holders, by uid, that are only nominated: the device is theirs once others have left it."""
     partitions: dict[str, Partition] = field(default_factory=dict)
     """The hardware partition of each pod that holds one, by uid."""
     layout: int = -1
@@ -50,8 +52,18 @@ class Device:
         return self.vram - self.vram_held
 
     @property
-    def overcommitted(self) -> bool:
+    def overfull(self) -> bool:
+        """More is held than there is, by pods that have it or that it is promised to."""
         return self.compute_held > self.compute or self.vram_held > self.vram
+
+    @property
+    def overcommitted(self) -> bool:
+        """Live pods hold more than there is."""
+        if not self.promised:
+            return self.overfull
+        live = [self.amounts(request) for uid, request in self.holders.items() if uid not in self.promised]
+        compute, vram = sum(amounts[0] for amounts in live), sum(amounts[1] for amounts in live)
+        return compute > self.compute or vram > self.vram
 
     def amounts(self, request: GpuRequest) -> tuple[int, int]:
         """GFLOPS and bytes that a share of this request takes here; shared takes all there is."""
@@ -73,6 +85,8 @@ class Device:
     def drop(self, uid: str) -> None:
         """Take the pod's share back."""
         self.partitions.pop(uid, None)
+        if self.promised:
+            self.promised -= {uid}
         request = self.holders.pop(uid)
         compute, vram = self.amounts(request)
         self.compute_held -= compute
@@ -98,6 +112,8 @@ class Allocation:
     placement: Placement
     confirmed: bool
     devices: tuple[Device, ...] = ()
+    nominated: bool = False
+    """The pod waits for others to leave: it is charged beside them, so that nobody else takes what they leave."""
 
     @property
     def shares(self) -> tuple[GpuRequest, ...]:

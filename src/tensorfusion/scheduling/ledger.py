@@ -4,8 +4,9 @@ Every charge and every release goes through two functions here, so that devices,
 usage can never disagree. While a checkpoint is open each of them is written down and ``rollback`` plays the log
 backwards: that is how a gang or a preemption is tried out.
 
-Life of a pod: ``assume`` holds in memory what a decision chose, ``confirm`` follows the API server's word, ``forget``
-undoes an assumption, ``release`` ends a pod that finished or is gone. ``confirm`` of an unknown pod is recovery: truth
+Life of a pod: ``nominate`` keeps what others are about to leave, ``assume`` holds in memory what a decision chose,
+``confirm`` follows the API server's word, ``forget`` undoes an assumption, ``release`` ends a pod that finished or is
+gone. ``confirm`` of an unknown pod is recovery: truth
 is charged even where it overfills a device.
 """
 
@@ -43,6 +44,10 @@ class Ledger:
         self._fleet = fleet
         self._quotas = quotas
         self.allocations: dict[str, Allocation] = {}
+        self.nominated: dict[str, Allocation] = {}
+        """Those of them that wait for others to leave."""
+        self.touched: dict[str, None] = {}
+        """Pods charged or released since somebody last took note and emptied it."""
         self._undo: list[Callable[[], None]] = []
         self._open = 0
         self._undoing = False
@@ -62,13 +67,23 @@ class Ledger:
         self._require_room(pod, placement)
         self._charge(Allocation(pod, placement, confirmed=False))
 
+    def nominate(self, pod: PodFacts, placement: Placement) -> None:
+        """Charge a pod beside those that are about to leave its place: more may be held then than there is.
+
+        Raises:
+            NotHoldable: the pod is charged already.
+        """
+        if pod.uid in self.allocations:
+            raise NotHoldable(f"pod {pod.namespace}/{pod.name} is already placed on {self._where(pod.uid)}")
+        self._charge(Allocation(pod, placement, confirmed=False, nominated=True))
+
     def confirm(self, pod: PodFacts, placement: Placement) -> bool:
         """Take the API server's word for where a pod is; answers whether that was news to the ledger."""
         known = self.allocations.get(pod.uid)
         if known is None:
             self._charge(Allocation(pod, placement, confirmed=True))
             return True
-        if known.placement == placement and _same_charge(known.pod, pod):
+        if known.placement == placement and _same_charge(known.pod, pod) and not known.nominated:
             if not known.confirmed:
                 known.confirmed = True
                 self._log(lambda: setattr(known, "confirmed", False))
@@ -101,7 +116,7 @@ class Ledger:
         """
         known = self.allocations.get(uid)
         before = known.pod.request if known is not None else None
-        if known is None or before is None:
+        if known is None or before is None or known.nominated:
             raise NotHoldable(f"pod {uid} holds no share that could be changed")
         for device in known.devices:
             if device.facts is None:
@@ -180,10 +195,15 @@ class Ledger:
         if pod.rules is not None or fleet.neighbours.active:
             fleet.neighbours.charge(record.row, pod)
         self.allocations[pod.uid] = allocation
+        self.touched[pod.uid] = None
+        if allocation.nominated:
+            self.nominated[pod.uid] = allocation
         if pod.request is not None:
             allocation.devices = tuple([fleet.device(name) for name in dict.fromkeys(placement.devices)])
             partitions = dict(zip(placement.devices, placement.partitions, strict=False))
             for device in allocation.devices:
+                if allocation.nominated:
+                    device.promised |= {pod.uid}
                 fleet.hold(device, pod.uid, pod.request, partitions.get(device.name) if partitions else None)
             self._quotas.add(pod.namespace, allocation.usage)
         fleet.nodes.charge(record, pod)
@@ -193,6 +213,9 @@ class Ledger:
     def _release(self, allocation: Allocation) -> None:
         pod, placement = allocation.pod, allocation.placement
         del self.allocations[pod.uid]
+        self.touched[pod.uid] = None
+        if allocation.nominated:
+            del self.nominated[pod.uid]
         fleet = self._fleet
         if pod.request is not None:
             self._quotas.add(pod.namespace, allocation.usage, -1)

@@ -121,6 +121,8 @@ class PoolColumns:
         self.node_names: list[str] = []
         self.count = 0
         self.nodes = 0
+        self.moves = 0
+        """Grows whenever devices change their slots."""
         self.models = Names()
         self.vendors = Names()
         self._rows: dict[str, int] = {}
@@ -192,6 +194,7 @@ class PoolColumns:
         if len(devices) == slots:
             self._resize(slots + 1, rows)
         device.facts, device.row, device.slot, device.node_part = facts, row, len(devices), 0
+        self.moves += 1
         devices.append(device)
         self.count += 1
         self.node_row[row] = node.row
@@ -332,6 +335,7 @@ class PoolColumns:
         """Write a whole row again, its devices in the order of index and name."""
         devices = self.devices[row]
         devices.sort(key=_slot_order)
+        self.moves += 1
         self._node_sums[row] = 0
         for slot, device in enumerate(devices):
             device.slot, device.node_part = slot, 0

@@ -158,8 +158,17 @@ class QuotaBook:
                     raise _exceeded(namespace, key, requested, ceiling=ceiling, words=words, resolvable=False)
         self._check_total(namespace, quota, usage_of_each(shares, capacities))
 
-    def check(self, namespace: str, request: GpuRequest, capacities: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        namespace: str,
+        request: GpuRequest,
+        capacities: Sequence[int] | None = None,
+        *,
+        released: Usage | None = None,
+    ) -> None:
         """Refuse a request that the namespace has no room for; without ``capacities``, shares in percent pass.
+
+        ``released`` is what the namespace would hold less by then.
 
         Raises:
             QuotaExceeded: the first ceiling that is passed, single ones before totals.
@@ -171,9 +180,8 @@ class QuotaBook:
         for key, requested, ceiling, words in _singles(quota, one):
             if ceiling and requested > ceiling:
                 raise _exceeded(namespace, key, requested, ceiling=ceiling, words=words, resolvable=False)
-        self._check_total(
-            namespace, quota, usage_of(request, (0,) * request.count if capacities is None else capacities)
-        )
+        wanted = usage_of(request, (0,) * request.count if capacities is None else capacities)
+        self._check_total(namespace, quota, wanted, released=released)
 
     def check_change(self, namespace: str, before: GpuRequest, after: GpuRequest, capacities: Sequence[int]) -> None:
         """Refuse a live change that the namespace has no room for; what does not grow is not looked at.
@@ -194,8 +202,11 @@ class QuotaBook:
         growth.add(held, -1)
         self._check_total(namespace, quota, growth.positive())
 
-    def _check_total(self, namespace: str, quota: QuotaFacts, usage: Usage) -> None:
+    def _check_total(self, namespace: str, quota: QuotaFacts, usage: Usage, *, released: Usage | None = None) -> None:
         held = self._usage.get(namespace) or Usage()
+        if released is not None:
+            held = self.usage(namespace)
+            held.add(released, -1)
         for key, now, more, ceiling, words in (
             ("total.max.tflops.request", held.compute, usage.compute, quota.total_compute, format_gflops),
             ("total.max.vram.request", held.vram, usage.vram, quota.total_vram, format_bytes),

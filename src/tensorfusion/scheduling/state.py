@@ -18,6 +18,7 @@ from tensorfusion.scheduling.ledger import Ledger, Mark
 from tensorfusion.scheduling.nodes import NodeRecord
 from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.quota import QuotaBook, Usage
+from tensorfusion.scheduling.residents import Residents
 
 
 class State:
@@ -30,6 +31,8 @@ class State:
         self.profiles = Profiles()
         """How the pods of each scheduler name are placed."""
         self._ledger = Ledger(self.fleet, self.quotas)
+        self.residents = Residents(self.fleet, self._ledger)
+        """Who could leave where, as columns; behind until somebody asks."""
 
     def upsert_node(self, facts: NodeFacts) -> tuple[Change, ...]:
         if not self.fleet.nodes.upsert(facts):
@@ -68,6 +71,7 @@ class State:
             self.quotas.add(allocation.pod.namespace, allocation.usage, -1)
         device = self.fleet.upsert_device(facts)
         for allocation in holders:
+            self._ledger.touched[allocation.pod.uid] = None
             self.quotas.add(allocation.pod.namespace, allocation.usage)
         return (_device_change(device, facts),)
 
@@ -99,6 +103,14 @@ class State:
         """
         self._ledger.assume(pod, placement)
         return self._neighbour_change()
+
+    def nominate(self, pod: PodFacts, placement: Placement) -> None:
+        """Keep for a pod what others are about to leave: charged beside them. ``release`` ends it, and so does binding.
+
+        Raises:
+            NotHoldable: the pod is charged already.
+        """
+        self._ledger.nominate(pod, placement)
 
     def confirm(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
         """The API server says where a pod is: charged as said, even over capacity, and never twice."""
@@ -149,6 +161,11 @@ class State:
     def allocations(self) -> Mapping[str, Allocation]:
         """Live pods by uid, in the order in which they were charged."""
         return MappingProxyType(self._ledger.allocations)
+
+    @property
+    def nominated(self) -> Mapping[str, Allocation]:
+        """Pods that wait for others to leave their place, by uid; they are among ``allocations``."""
+        return MappingProxyType(self._ledger.nominated)
 
     def devices(self) -> Iterator[Device]:
         """The devices that are there, in the order in which they became known."""

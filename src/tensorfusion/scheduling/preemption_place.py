@@ -1,0 +1,160 @@
+"""One node as it would be without some of its pods: plain sums beside the books, which stay as they are.
+
+Apart from the search because it states the live filters of a decision a second time, for one node in plain numbers: a
+search tries a few pods on a few nodes some hundred times, and a decision looks at the whole fleet each time. Nobody
+goes on the word of this module alone: a plan is proven by a real decision afterwards.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tensorfusion.errors import QuotaExceeded
+from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.scheduling.codes import FITS
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.holds import MODE_BIT, Allocation, Device
+from tensorfusion.scheduling.nodes import NodeRecord
+from tensorfusion.scheduling.partitions import Layout, cut, held_sorted
+from tensorfusion.scheduling.quota import Usage, compute_on
+from tensorfusion.scheduling.shapes import ALLOWED
+from tensorfusion.scheduling.state import State
+
+
+@dataclass(slots=True, eq=False)
+class _Card:
+    """A device that the pod may have a share of, and what is left of it."""
+
+    device: Device
+    dynamic: bool
+    compute: int
+    vram: int
+    holders: dict[str, GpuRequest]
+    takes: bool = False
+
+
+class Place:
+    """A node that is asked whether a pod fits while others ``go`` and come ``back``."""
+
+    def __init__(self, state: State, pod: PodFacts, record: NodeRecord) -> None:
+        self._state = state
+        self._pod = pod
+        self._record = record
+        nodes = state.fleet.nodes
+        self._allowed = bool(nodes.shapes.of(pod, nodes.with_facts, nodes.size).codes[record.row] == ALLOWED)
+        self._cpu, self._memory, self._pods = record.cpu_free, record.memory_free, record.pods_free
+        self._workers, self._native = record.workers, record.native
+        self._extended = {name: record.extended_free(name) for name in pod.extended}
+        self._most = 0
+        self._cards: dict[str, _Card] = {}
+        self._released = Usage()
+        self._has_ceiling = state.quotas.ceiling(pod.namespace) is not None
+        if pod.request is not None:
+            self._lay_out(pod.request)
+
+    def _lay_out(self, request: GpuRequest) -> None:
+        pool = self._state.fleet.pools.get(request.pool)
+        row = pool.row_of(self._record.name) if pool is not None else None
+        if pool is None or row is None:
+            return
+        self._most = pool.facts.max_workers_per_node
+        codes, dynamic = pool.static(request)[:, row].tolist(), pool.dynamic[:, row].tolist()
+        for device in pool.devices[row]:
+            if codes[device.slot] == FITS:
+                free = device.compute_free, device.vram_free
+                card = _Card(device, dynamic[device.slot], *free, dict(device.holders))
+                card.takes = _takes(card, request)
+                self._cards[device.name] = card
+
+    def go(self, allocations: Iterable[Allocation]) -> None:
+        """These pods leave."""
+        for one in allocations:
+            self._count(one, 1)
+
+    def back(self, allocations: Iterable[Allocation]) -> None:
+        """These pods stay after all."""
+        for one in allocations:
+            self._count(one, -1)
+
+    def _count(self, one: Allocation, sign: int) -> None:
+        pod, request = one.pod, self._pod.request
+        if self._has_ceiling and pod.namespace == self._pod.namespace:
+            self._released.add(one.usage, sign)
+        if one.placement.node != self._record.name:  # a member of a gang on another node
+            return
+        self._cpu += sign * pod.cpu
+        self._memory += sign * pod.memory
+        self._pods += sign
+        self._native -= sign * pod.native
+        for name in self._extended:
+            self._extended[name] += sign * pod.extended.get(name, 0)
+        if pod.request is None:
+            return
+        self._workers -= sign
+        for device, compute, vram in one.amounts():
+            card = self._cards.get(device.name)
+            if card is None or request is None:
+                continue
+            card.compute += sign * compute
+            card.vram += sign * vram
+            if sign > 0:
+                del card.holders[pod.uid]
+            else:
+                card.holders[pod.uid] = device.holders[pod.uid]
+            card.takes = _takes(card, request)
+
+    def fits(self) -> bool:
+        """Whether the pod could be placed here now, as far as the node and the namespace's quota go."""
+        return self._allowed and self._node_has_room() and self._devices_have_room() and self._quota_has_room()
+
+    def _node_has_room(self) -> bool:
+        pod = self._pod
+        if (pod.cpu and pod.cpu > self._cpu) or (pod.memory and pod.memory > self._memory) or self._pods < 1:
+            return False
+        if any(amount > self._extended[name] for name, amount in pod.extended.items() if amount):
+            return False
+        if pod.request is None:
+            return not (pod.native and self._workers)
+        return not (0 < self._most <= self._workers) and self._native <= self._record.foreign
+
+    def _devices_have_room(self) -> bool:
+        request = self._pod.request
+        return request is None or sum(card.takes for card in self._cards.values()) >= request.count
+
+    def _quota_has_room(self) -> bool:
+        if self._pod.request is None or not self._has_ceiling:
+            return True
+        try:
+            self._state.quotas.check(self._pod.namespace, self._pod.request, released=self._released)
+        except QuotaExceeded:
+            return False
+        return True
+
+
+def _takes(card: _Card, request: GpuRequest) -> bool:
+    """Whether the device can hold one share now: the live filters of a decision, for one device."""
+    if request.isolation is Isolation.SHARED:
+        return not card.holders
+    if request.isolation is Isolation.PARTITIONED:
+        return _takes_partition(card, request)
+    nothing = not (request.compute or request.percent or request.vram)
+    if card.dynamic or nothing:
+        modes = 0
+        for holder in card.holders.values():
+            modes |= MODE_BIT[holder.isolation]
+        if card.dynamic and modes & ~MODE_BIT[request.isolation]:
+            return False
+        if nothing and modes & MODE_BIT[Isolation.SHARED]:
+            return False
+    return card.compute >= compute_on(request, card.device.compute) and card.vram >= request.vram
+
+
+def _takes_partition(card: _Card, request: GpuRequest) -> bool:
+    facts = card.device.facts
+    if facts is None or facts.profile is None:
+        return False
+    if card.dynamic and any(holder.isolation is not Isolation.PARTITIONED for holder in card.holders.values()):
+        return False
+    held = [partition for uid, partition in card.device.partitions.items() if uid in card.holders]
+    found = cut(Layout(facts.profile, facts.compute, facts.vram, held_sorted(held)), request)
+    part = found.partition
+    return found.covered and part is not None and card.compute >= part.compute and card.vram >= part.vram

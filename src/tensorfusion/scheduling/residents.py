@@ -1,0 +1,297 @@
+"""Who could leave which node and device, as columns: what a search for victims looks at instead of at every pod.
+
+Apart from the ledger because a decision never needs it: a charge only notes the pod's name, and the columns catch up in
+one go when somebody asks (``sync``). One row a pod and one row a share; rows of pods that left are used again, and row
+0 is nobody's. Units: GFLOPS, bytes, milli-CPU, Unix seconds; all int64.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.fleet import Fleet
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.pools import PoolColumns
+
+Bools: TypeAlias = NDArray[np.bool_]
+Ints: TypeAlias = NDArray[np.int64]
+
+_GONE, _LIVE, _ENDING, _NOMINATED = range(4)
+_NO_GANG = -1
+NEVER: Final = int(np.iinfo(np.int64).max)
+"""Unix seconds of a moment that does not come."""
+
+
+class Holdings(Protocol):
+    """The part of the ledger that the columns follow."""
+
+    allocations: dict[str, Allocation]
+    touched: dict[str, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who may have to go for a pod: those below ``rank``, of ``namespace`` (empty: of any), but none of ``spared``."""
+
+    rank: int
+    now: int
+    namespace: str = ""
+    spared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Rows of pods that leave anyway (``free``) and that would have to go (``victims``). Shape (pods,)."""
+
+    free: Bools
+    victims: Bools
+    rank: Ints
+    """Of each pod the rank that counts: that of the most important member of its gang."""
+    protected_until: int
+    """When the first of those that are still protected loses its protection, in Unix seconds; else ``NEVER``."""
+
+
+class Residents:
+    """The columns. ``sync`` brings them up to date; nothing may be tried out in the ledger meanwhile."""
+
+    def __init__(self, fleet: Fleet, ledger: Holdings) -> None:
+        self._fleet = fleet
+        self._ledger = ledger
+        self._ending: set[str] = set()
+        self._rows: dict[str, int] = {}
+        self.uids: list[str] = [""]
+        self._spare: list[int] = []
+        self._shares: list[tuple[int, ...]] = [()]
+        self._spare_shares: list[int] = []
+        self.share_count = 0
+        """Rows of shares that were ever in use."""
+        self.ranks: dict[int, int] = {}
+        """How many live pods have each rank."""
+        self._devices: dict[str, int] = {}
+        self._namespaces: dict[str, int] = {}
+        self._gangs: dict[str, int] = {}
+        self._members: dict[int, set[int]] = {}
+        self._places: dict[str, tuple[int, tuple[int, int], Ints]] = {}
+        self._allocate_pods(256)
+        self._allocate_shares(256)
+
+    def _allocate_pods(self, size: int) -> None:
+        for name in ("state", "rank", "until", "born", "node", "space", "gang", "cpu", "memory", "worker", "width"):
+            column = np.zeros(size, np.int64)
+            old: Ints | None = getattr(self, name, None)
+            if old is not None:
+                column[: len(old)] = old
+            setattr(self, name, column)
+
+    state: Ints
+    rank: Ints
+    until: Ints
+    """End of the protection from eviction."""
+    born: Ints
+    node: Ints
+    """Row of the pod's node."""
+    space: Ints
+    gang: Ints
+    cpu: Ints
+    memory: Ints
+    worker: Ints
+    """1 for a pod with shares."""
+    width: Ints
+    """How many devices it has a share of, at least 1: what a second of its work counts for."""
+
+    def _allocate_shares(self, size: int) -> None:
+        for name in ("share_pod", "share_device", "share_compute", "share_vram"):
+            column = np.zeros(size, np.int64)
+            old: Ints | None = getattr(self, name, None)
+            if old is not None:
+                column[: len(old)] = old
+            setattr(self, name, column)
+
+    share_pod: Ints
+    share_device: Ints
+    share_compute: Ints
+    share_vram: Ints
+
+    def note_ending(self, uid: str) -> None:
+        """The pod was told to end and holds its shares until it has."""
+        if uid not in self._ending:
+            self._ending.add(uid)
+            self._ledger.touched[uid] = None
+
+    def is_ending(self, uid: str) -> bool:
+        return uid in self._ending
+
+    def sync(self, limit: int | None = None) -> None:
+        """Take over what was charged and released since; at most ``limit`` pods of it."""
+        touched = self._ledger.touched
+        if limit is None or len(touched) <= limit:
+            uids: Collection[str] = list(touched)
+            touched.clear()
+        else:
+            uids = [uid for uid, _ in zip(touched, range(limit), strict=False)]
+            for uid in uids:
+                del touched[uid]
+        for uid in uids:
+            self._update(uid)
+
+    def any_below(self, rank: int) -> bool:
+        """Whether any live pod is less important."""
+        self.sync()
+        return any(other < rank for other in self.ranks)
+
+    def members(self, row: int) -> Iterable[int]:
+        """The rows of the pod's gang, its own among them."""
+        gang = int(self.gang[row])
+        return (row,) if gang == _NO_GANG else sorted(self._members[gang])
+
+    def of_namespace(self, namespace: str) -> Bools:
+        """Rows of pods of a namespace."""
+        rows: Bools = self.space == self._namespaces.get(namespace, -1)
+        return rows
+
+    def leaving(self, terms: Terms) -> Leaving:
+        """Who leaves anyway, and who may have to go."""
+        live, rank = self.state == _LIVE, self.rank
+        below = live & (rank < terms.rank)
+        if terms.namespace:
+            below &= self.of_namespace(terms.namespace)
+        protected = below & (self.until > terms.now)
+        victims = below & ~protected
+        free = (self.state == _ENDING) | ((self.state == _NOMINATED) & (rank < terms.rank))
+        for uid in terms.spared:
+            row = self._rows.get(uid)
+            if row is not None:
+                victims[row] = free[row] = False
+        if self._members:
+            rank = self._whole_gangs(live, victims)
+        return Leaving(free, victims, rank, int(self.until[protected].min()) if protected.any() else NEVER)
+
+    def _whole_gangs(self, live: Bools, victims: Bools) -> Ints:
+        """A gang goes as a whole or not at all; its members count as its most important one."""
+        count = len(self._gangs)
+        member = live & (self.gang != _NO_GANG)
+        stays = np.zeros(count, np.bool_)
+        stays[self.gang[member & ~victims]] = True
+        victims &= ~(member & stays[np.where(member, self.gang, 0)])
+        highest = np.full(count, np.iinfo(np.int64).min)
+        np.maximum.at(highest, self.gang[member], self.rank[member])
+        return np.where(member, highest[np.where(member, self.gang, 0)], self.rank)
+
+    def places(self, pool: PoolColumns) -> Ints:
+        """By device number its place in the pool's columns (slot times rows plus row); -1 for devices of others."""
+        known = self._places.get(pool.name)
+        if known is None or known[:2] != (pool.moves, pool.shape):
+            rows = pool.shape[1]
+            found = {self._device(device.name): device.slot * rows + device.row for d in pool.devices for device in d}
+            places = np.full(len(self._devices), -1, np.int64)
+            places[list(found)] = list(found.values())
+            known = self._places[pool.name] = (pool.moves, pool.shape, places)
+        places = known[2]
+        if len(places) < len(self._devices):
+            places = np.concatenate([places, np.full(len(self._devices) - len(places), -1, np.int64)])
+            self._places[pool.name] = (*known[:2], places)
+        return places
+
+    def _device(self, name: str) -> int:
+        return self._devices.setdefault(name, len(self._devices))
+
+    def _update(self, uid: str) -> None:
+        row = self._rows.pop(uid, 0)
+        if row:
+            self._clear(row)
+        allocation = self._ledger.allocations.get(uid)
+        if allocation is None:
+            self._ending.discard(uid)
+        else:
+            self._write(uid, allocation)
+
+    def _clear(self, row: int) -> None:
+        if self.state[row] != _NOMINATED:
+            rank = int(self.rank[row])
+            self.ranks[rank] -= 1
+            if not self.ranks[rank]:
+                del self.ranks[rank]
+        gang = int(self.gang[row])
+        if gang != _NO_GANG:
+            members = self._members[gang]
+            members.discard(row)
+            if not members:
+                del self._members[gang]
+        self.state[row] = _GONE
+        self.share_pod[list(self._shares[row])] = 0
+        self._spare_shares += self._shares[row]
+        self._shares[row] = ()
+        self._spare.append(row)
+
+    def _write(self, uid: str, allocation: Allocation) -> None:
+        pod = allocation.pod
+        row = self._rows[uid] = self._new_row(uid)
+        self.state[row] = _NOMINATED if allocation.nominated else _ENDING if uid in self._ending else _LIVE
+        self.rank[row] = rank = pod.rank
+        if not allocation.nominated:
+            self.ranks[rank] = self.ranks.get(rank, 0) + 1
+        self.until[row] = pod.protected_until
+        self.born[row] = _seconds(pod.created)
+        self.node[row] = self._fleet.nodes.records[allocation.placement.node].row
+        self.space[row] = self._namespaces.setdefault(pod.namespace, len(self._namespaces))
+        self.gang[row] = self._join(row, gang_of(pod)) if not allocation.nominated else _NO_GANG
+        self.cpu[row] = pod.cpu
+        self.memory[row] = pod.memory
+        self.worker[row] = pod.request is not None
+        self.width[row] = max(1, len(allocation.devices))
+        if pod.request is not None:
+            self._shares[row] = tuple(
+                self._new_share(row, self._device(device.name), compute, vram)
+                for device, compute, vram in allocation.amounts()
+            )
+
+    def _join(self, row: int, name: str) -> int:
+        if not name:
+            return _NO_GANG
+        gang = self._gangs.setdefault(name, len(self._gangs))
+        self._members.setdefault(gang, set()).add(row)
+        return gang
+
+    def _new_row(self, uid: str) -> int:
+        if self._spare:
+            row = self._spare.pop()
+            self.uids[row] = uid
+            return row
+        row = len(self.uids)
+        self.uids.append(uid)
+        self._shares.append(())
+        if row == len(self.state):
+            self._allocate_pods(2 * row)
+        return row
+
+    def _new_share(self, row: int, device: int, compute: int, vram: int) -> int:
+        if self._spare_shares:
+            share = self._spare_shares.pop()
+        else:
+            share = self.share_count
+            self.share_count += 1
+            if share == len(self.share_pod):
+                self._allocate_shares(2 * share)
+        self.share_pod[share] = row
+        self.share_device[share] = device
+        self.share_compute[share] = compute
+        self.share_vram[share] = vram
+        return share
+
+
+def gang_of(pod: PodFacts) -> str:
+    """The gang that the pod belongs to, by a name of its own in the whole cluster; empty for none."""
+    return "" if pod.gang is None else pod.gang.key
+
+
+def _seconds(created: str) -> int:
+    """Unix seconds of an RFC 3339 time; 0 where there is none."""
+    try:
+        return int(datetime.fromisoformat(created).timestamp())
+    except ValueError:
+        return 0
