@@ -143,6 +143,16 @@ def native_devices(extended: Mapping[str, int], providers: Providers = NO_PROVID
     return sum(amount for name, amount in extended.items() if providers.native_vendor(name) is not None)
 
 
+def is_bound_version(new: Pod, old: Pod, *, node: str, annotations: Mapping[str, str]) -> bool:
+    """Whether a Binding to this node with these annotations is all that makes the facts of two views differ."""
+    before, after = old.metadata, new.metadata
+    return (
+        before.labels == after.labels
+        and {**before.annotations, **annotations} == after.annotations
+        and msgspec.structs.replace(old.spec, node_name=node) == new.spec
+    )
+
+
 def placement_of(pod: Pod) -> Placement:
     """Where a bound pod is, as its annotations say; a pod without shares holds no devices.
 

@@ -83,7 +83,7 @@ class PodBook:
             self.left(uid)
         elif pod.spec.node_name:
             if not self.is_bound(uid) or (old is not None and _counts_anew(old, pod)):
-                self._settle(pod)
+                self._settle(pod, old)
             if pod.metadata.deleting:
                 self._hints += self._state.leaving(uid)
             if keys.RESIZE in pod.metadata.annotations:
@@ -134,21 +134,38 @@ class PodBook:
         profile = self._state.profiles.of(pod.spec.scheduler_name)
         return feeds.pod_facts(pod, request, priority, providers=self._providers(), profile=profile)
 
-    def _settle(self, pod: Pod) -> None:
+    def _settle(self, pod: Pod, old: Pod | None = None) -> None:
         """The pod is bound, by us or by somebody else: charge what its annotations say."""
         uid = pod.metadata.uid
+        facts, placement = self._as_decided(pod, old) or self._as_written(pod)
         self.queue.remove(uid)
         self.assumed.pop(uid, None)
-        try:
-            facts, placement = self.facts(pod), feeds.placement_of(pod)
-        except InvalidRequest as error:
-            log.warning("bound pod counts for nothing: its wishes cannot be read", pod=pod.key, error=error)
-            facts = PodFacts(uid, pod.metadata.namespace, pod.metadata.name)
-            placement = Placement(pod.spec.node_name)
         wanted = self.resizing.get(uid)
         if wanted is not None and facts.request is not None:
             facts = replace(facts, request=larger(facts.request, wanted))
         self._hints += self._state.confirm(facts, placement)
+
+    def _as_decided(self, pod: Pod, old: Pod | None) -> tuple[PodFacts, Placement] | None:
+        """What we hold for the pod, where our Binding is all that happened to it since: then nothing is read anew."""
+        uid = pod.metadata.uid
+        assumption, held, pending = self.assumed.get(uid), self._held.get(uid), self.queue.get(uid)
+        if old is None or assumption is None or held is None or pending is None or pending.facts is not held.pod:
+            return None
+        if uid in self.unreadable or old.metadata.deleting or old.spec.scheduling_gates:
+            return None  # the facts are those of a view before ``old``
+        binding = assumption.binding
+        if not feeds.is_bound_version(pod, old, node=binding.node, annotations=binding.annotations):
+            return None
+        return held.pod, held.placement
+
+    def _as_written(self, pod: Pod) -> tuple[PodFacts, Placement]:
+        """What the pod's annotations say; nothing but its place where they cannot be read."""
+        try:
+            return self.facts(pod), feeds.placement_of(pod)
+        except InvalidRequest as error:
+            log.warning("bound pod counts for nothing: its wishes cannot be read", pod=pod.key, error=error)
+        meta = pod.metadata
+        return PodFacts(meta.uid, meta.namespace, meta.name), Placement(pod.spec.node_name)
 
     def _wait(self, pod: Pod) -> None:
         """The pod is not bound: queue it if it is ours to place."""
