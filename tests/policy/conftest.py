@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from tensorfusion.model import keys
-from tensorfusion.model.core import Namespace
+from tensorfusion.model.core import Namespace, SizedOwner
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.resources import Resource
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.admission import admit
 from tensorfusion.policy.membership import default_pool
@@ -67,6 +68,8 @@ class World:
     quotas: dict[str, GPUResourceQuota] = field(default_factory=dict)
     devices: list[DeviceCapacity] = field(default_factory=list)
     configs: list[ProviderConfig] = field(default_factory=list)
+    owners: dict[tuple[Resource, str], SizedOwner] = field(default_factory=dict)
+    """Controllers of namespace ``team``."""
     allowed: str | None = None
     """The annotation of the namespace; None for a namespace without it."""
 
@@ -91,6 +94,21 @@ class World:
 
     def providers(self) -> Providers:
         return Providers(self.configs)
+
+    def owner(self, resource: Resource, namespace: str, name: str) -> SizedOwner | None:
+        return self.owners.get((resource, name)) if namespace == "team" else None
+
+    def add_owner(self, resource: Resource, name: str, *, metadata: Json | None = None, **spec: Any) -> Json:
+        """A controller, and the reference that its pods carry."""
+        body = {"metadata": {"name": name, "namespace": "team", **(metadata or {})}, "spec": spec}
+        self.owners[resource, name] = msgspec.convert(body, SizedOwner)
+        return {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "name": name,
+            "uid": "u1",
+            "controller": True,
+        }
 
     def add_provider(self, name: str, **spec: Any) -> None:
         self.configs.append(object_of(ProviderConfig, name, spec={"images": {"middleware": ""}, **spec}))

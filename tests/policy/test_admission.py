@@ -447,7 +447,7 @@ def test_dra_fields_are_kept_and_the_user_is_told(world, pod) -> None:
         ({"isolation": "firm"}, ("isolation", "'firm'")),
         ({"is_local_gpu": "false"}, ("is-local-gpu", "wanted true", "found false")),
         ({"sidecar_worker": "true"}, ("sidecar-worker", "wanted false", "found true")),
-        ({"gang_enabled": "true"}, ("gang-enabled", "wanted false", "found true")),
+        ({"gang_enabled": "true"}, ("gang-enabled", "a pod without a controller", "gang-min-members")),
         ({"qos": "best"}, ("qos", "'best'")),
         ({"tflops_request": "ten"}, ("tflops-request", "'ten'")),
         ({"vram_limit": "-1Gi"}, ("vram-limit", "'-1Gi'")),
@@ -508,7 +508,6 @@ def test_percent_in_an_annotation_beside_tflops_in_the_profile_is_refused(world,
     [
         ({"sidecarWorker": True}, "sidecarWorker"),
         ({"isLocalGPU": False}, "isLocalGPU"),
-        ({"gangScheduling": {"minMembers": 2}}, "gangScheduling"),
         ({"gpuCount": 129}, "gpuCount"),
     ],
 )

@@ -37,6 +37,10 @@ SHORT = [
     "eviction-protection",
     "gang-enabled",
     "gang-min-members",
+    "gang-timeout",
+    "gang-mode",
+    "gang-topology",
+    "gang-required-members",
     "dra-enabled",
 ]
 LIKELY = [

@@ -228,3 +228,15 @@ class Lease(Object, frozen=True):
 class PriorityClass(Object, frozen=True):
     value: int = 0
     global_default: bool = msgspec.field(default=False, name="globalDefault")
+
+
+class SizedSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    replicas: int | None = None
+    parallelism: int | None = None
+    completions: int | None = None
+
+
+class SizedOwner(Object, frozen=True):
+    """A controller of pods, as far as it says how many there are to be."""
+
+    spec: SizedSpec = msgspec.field(default_factory=SizedSpec)

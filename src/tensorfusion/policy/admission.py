@@ -22,6 +22,7 @@ from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.canary import canary_of
 from tensorfusion.policy.container_patch import patch_containers
+from tensorfusion.policy.gang import GangStamps, gang_stamps
 from tensorfusion.policy.host_ports import host_port_of, wants_port
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
 from tensorfusion.policy.migration import (
@@ -224,12 +225,27 @@ def _admit_enabled(
         return Verdict(warnings=(one_line(warning),))
     _check_container_counts(annotations, names, request)
     patch = Patch()
-    warnings = _unused(wishes, profile, labels, annotations)
+    gang = gang_stamps(
+        wishes,
+        _mapping(pod.get("metadata")),
+        namespace=namespace,
+        workload=workload,
+        profile=profile,
+        snapshot=snapshot,
+    )
+    warnings = [*_unused(wishes, profile, labels, annotations), *gang.warnings]
     limiter = soft_limiter(pool, request.vendor, switches=wishes.disabled_features or (), providers=providers)
     hard = request.isolation is Isolation.HARD and not _is_worker(pod)  # a worker needs none beside itself
     beside = sidecar(pool, request, providers=providers) if hard else None
     _write_annotations(
-        patch, annotations, wishes=wishes, request=request, injected=injected, native=native, containers=containers
+        patch,
+        annotations,
+        wishes=wishes,
+        request=request,
+        injected=injected,
+        native=native,
+        containers=containers,
+        gang=gang,
     )
     patch.merge(
         "/metadata/labels",
@@ -372,15 +388,6 @@ def _refuse_other_modes(wishes: PodWishes, profile: WorkloadProfile | None, pool
             f"annotation {keys.WORKER_POD_TEMPLATE}: wanted it unset, found a template: it is for remote GPUs, "
             "and this pod's GPU is local"
         )
-    if wishes.gang_enabled:
-        raise InvalidRequest(
-            f"annotation {keys.GANG_ENABLED}: wanted false, found true: this version has no gang scheduling"
-        )
-    if profile is not None and profile.spec.gang_scheduling is not None and wishes.gang_enabled is None:
-        raise InvalidRequest(
-            f"WorkloadProfile {profile.key}: gangScheduling: wanted it unset, found set: "
-            "this version has no gang scheduling"
-        )
 
 
 def _injected(wishes: PodWishes, containers: list[Mapping[str, Json]], native: NativeGpus) -> frozenset[str]:
@@ -439,6 +446,7 @@ def _write_annotations(
     injected: frozenset[str],
     native: NativeGpus,
     containers: list[Mapping[str, Json]],
+    gang: GangStamps,
 ) -> None:
     """The effective values; a text of the user that means the same stays as it is, so that applying again is calm."""
     written = canonical(wishes)
@@ -453,6 +461,7 @@ def _write_annotations(
     if native.total == request.count and wishes.gpu_count is None and not request.indices:
         inner = ",".join(f'"{name}":{count}' for name, count in native.by_container.items())
         values[keys.CONTAINER_GPU_COUNT] = f"{{{inner}}}"
+    values |= gang.annotations
     patch.merge("/metadata/annotations", found, values)
 
 

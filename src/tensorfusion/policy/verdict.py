@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import resources as r
-from tensorfusion.model.core import Namespace
+from tensorfusion.model.core import Namespace, SizedOwner
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
@@ -40,6 +40,8 @@ class Snapshot(Capacities, Protocol):
     def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None: ...
 
     def providers(self) -> Providers: ...
+
+    def owner(self, resource: r.Resource, namespace: str, name: str) -> SizedOwner | None: ...
 
 
 @dataclass(frozen=True, slots=True)

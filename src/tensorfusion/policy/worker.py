@@ -20,7 +20,7 @@ from tensorfusion.model.core import NodeAffinity, Pod
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Meta, Raw
 from tensorfusion.model.quantities import ComputeResource, ResourceBounds
-from tensorfusion.model.workload import TensorFusionWorkload
+from tensorfusion.model.workload import GangScheduling, TensorFusionWorkload
 from tensorfusion.policy.affinity import add_node_affinity
 from tensorfusion.policy.names import label_value, template_hash
 from tensorfusion.policy.patches import Json, Patch
@@ -142,6 +142,17 @@ def _with_affinity(pod_spec: Mapping[str, Json], wanted: NodeAffinity) -> Mappin
     return {**pod_spec, "affinity": patch.ops[0]["value"]} if patch.ops else pod_spec
 
 
+def _gang_wishes(gang: GangScheduling | None) -> dict[str, str | None]:
+    if gang is None:
+        return {}
+    return {
+        keys.GANG_ENABLED: "true",
+        keys.GANG_MIN_MEMBERS: str(gang.min_members) if gang.min_members else None,
+        keys.GANG_TIMEOUT: gang.timeout,
+        keys.GANG_MODE: gang.mode.value if gang.mode is not None else None,
+    }
+
+
 def _wishes(workload: TensorFusionWorkload, bounds: ResourceBounds | None) -> dict[str, str]:
     """The workload's spec as the annotations of a pod. A zero means unset, as in a profile."""
     spec = workload.spec
@@ -157,7 +168,7 @@ def _wishes(workload: TensorFusionWorkload, bounds: ResourceBounds | None) -> di
         keys.VENDOR: spec.vendor,
         keys.INJECT_CONTAINER: WORKER_CONTAINER,
         keys.DISABLE_FEATURES: workload.metadata.annotations.get(keys.DISABLE_FEATURES),
-        keys.GANG_ENABLED: "true" if spec.gang_scheduling is not None else None,
+        **_gang_wishes(spec.gang_scheduling),
     }
     if bounds is not None:
         requests, limits = bounds.requests or ComputeResource(), bounds.limits or ComputeResource()

@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 IN_FLIGHT = 64
 BACKLOG = 256
-"""Decided Bindings that wait for a free slot; the service stops deciding beyond it."""
+"""Decided Bindings that wait for a free slot; the service stops deciding beyond it. A gang's come all at once."""
 REFILL = BACKLOG // 2
 """How far the backlog goes down before decisions go on: many at a time cost less than one for every answer."""
 CONCLUSIVE_AFTER = 65.0
@@ -96,7 +96,7 @@ class Binder:
         self._leadership = leadership
         self._clock = clock
         self._settle = settle
-        self._ready: asyncio.Queue[Binding] = asyncio.Queue(maxsize=2 * BACKLOG)
+        self._ready: asyncio.Queue[Binding] = asyncio.Queue()
         self._doubts: dict[str, _Doubt] = {}
         self._reads: WorkQueue[str] = WorkQueue(clock, name="binder-reads", base_delay=1.0, max_delay=10.0)
         self._sending = 0

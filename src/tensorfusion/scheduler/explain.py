@@ -50,6 +50,9 @@ def explain(service: SchedulerService, key: Key) -> Raw:
     update = update_of(pod)
     if update is not None:
         told["resourceUpdate"] = f"{update.reason}: {update.message}"
+    gang = service.gangs.words(uid)
+    if gang is not None:
+        told["gang"] = gang
     entry = service.book.queue.get(uid)
     if entry is not None:
         told["waits"] = _PLACES[entry.place]

@@ -16,8 +16,10 @@ from tensorfusion.model.annotations import gpu_ids, request_of
 from tensorfusion.model.common import IsolationPolicy, PlacementMode
 from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.gang import Gang, gang_of
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.meta import Meta
 from tensorfusion.model.partitions import Profile as CutProfile
 from tensorfusion.model.partitions import partitions_of
 from tensorfusion.model.pod_resources import pod_totals
@@ -51,6 +53,15 @@ _READ_BY_REQUESTS = (
     keys.PARTITION_ID,
     keys.QOS,
     keys.CONTAINER_GPU_COUNT,
+)
+
+_READ_BY_GANGS = (
+    keys.GANG_REQUIRED_MEMBERS,
+    keys.GANG_DESIRED_MEMBERS,
+    keys.GANG_TIMEOUT,
+    keys.GANG_MODE,
+    keys.GANG_TOPOLOGY,
+    keys.GANG_TOPOLOGY_KEY,
 )
 
 
@@ -102,6 +113,33 @@ def _parsed(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuReq
     return request
 
 
+class Gangs:
+    """Gangs read once for every distinct set of stamps: the members of one share theirs."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, ...], Gang | str | None] = {}
+
+    def of(self, meta: Meta) -> Gang | None:
+        """The pod's gang; None where it is in none.
+
+        Raises:
+            InvalidRequest: a stamp cannot be understood.
+        """
+        group = meta.annotations.get(keys.GANG_GROUP_KEY) or meta.labels.get(keys.WORKLOAD) or meta.name
+        signature = (meta.namespace, group, *map(meta.annotations.get, _READ_BY_GANGS))
+        if signature not in self._known:
+            if len(self._known) >= _SHARED_REQUESTS:
+                self._known.clear()
+            try:
+                self._known[signature] = gang_of(meta)
+            except InvalidRequest as error:
+                self._known[signature] = str(error)
+        known = self._known[signature]
+        if isinstance(known, str):
+            raise InvalidRequest(known)
+        return known
+
+
 def pod_facts(
     pod: Pod,
     request: GpuRequest | None,
@@ -109,6 +147,7 @@ def pod_facts(
     *,
     providers: Providers = NO_PROVIDERS,
     profile: Profile = DEFAULT,
+    gang: Gang | None = None,
 ) -> PodFacts:
     """What a decision needs to know of a pod.
 
@@ -135,6 +174,7 @@ def pod_facts(
         rules=rules_of(meta, spec),
         scheduler=spec.scheduler_name,
         off=profile.off,
+        gang=gang,
     )
 
 

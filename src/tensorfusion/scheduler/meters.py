@@ -31,6 +31,9 @@ ALLOCATION_FAILURES = Tally(
     ("pool",),
     registry=REGISTRY,
 )
+GANGS = Tally(
+    "tensorfusion_scheduler_gangs", "What became of gangs that were decided as a whole.", ("result",), registry=REGISTRY
+)
 PENDING = gauge("tensorfusion_scheduler_pending_pods", "Pending pods by place in the queue.", ("place",))
 ASSUMED = gauge("tensorfusion_scheduler_assumed_pods", "Pods placed and not yet confirmed by the watch.")
 IN_DOUBT = gauge("tensorfusion_scheduler_bindings_in_doubt", "Bindings whose fate is being looked up.")

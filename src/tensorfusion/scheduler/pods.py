@@ -13,12 +13,14 @@ from tensorfusion.clock import Clock
 from tensorfusion.errors import InvalidRequest, NotFit, QuotaExceeded
 from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
+from tensorfusion.model.gang import Gang
 from tensorfusion.model.meta import Key
 from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.request import GpuRequest, larger
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.binder import Binding
-from tensorfusion.scheduler.feeds import Requests
+from tensorfusion.scheduler.feeds import Gangs, Requests
+from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.queue import Entry, PendingQueue
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
@@ -70,6 +72,8 @@ class PodBook:
         self._refused = refused
         self._providers = providers
         self._requests = Requests()
+        self._gangs = Gangs()
+        self.gangs = GangBook(self.assumed)
 
     def is_bound(self, uid: str) -> bool:
         """The API server has told us where the pod is, and it is not over yet."""
@@ -90,6 +94,12 @@ class PodBook:
                 self.wishes.setdefault(uid, pod.key)
         elif not self.is_bound(uid):
             self._wait(pod)
+        if keys.GANG_REQUIRED_MEMBERS in pod.metadata.annotations:
+            entry = self.queue.get(uid)
+            if entry is not None:
+                self.gangs.observe(pod, entry.facts.gang, entry.facts)
+            else:
+                self.gangs.observe(pod, self._gang_of(pod), None)
 
     def left(self, uid: str) -> None:
         """The pod ended or is gone: what it held is free again, once."""
@@ -98,7 +108,12 @@ class PodBook:
         self.unreadable.pop(uid, None)
         self.wishes.pop(uid, None)
         self.resizing.pop(uid, None)
+        self.gangs.left(uid)
         self._hints += self._state.release(uid)
+
+    def adopt(self, uid: str, binding: Binding) -> None:
+        """A placement that is held already waits for the watch from here on."""
+        self.assumed[uid] = Assumption(binding)
 
     def assume(self, pending: Pending, placement: Placement, binding: Binding) -> None:
         """Hold a placement until the watch confirms it.
@@ -131,8 +146,19 @@ class PodBook:
             InvalidRequest: an annotation or a resource request cannot be understood.
         """
         request, priority = self._requests.of(pod), self._priority_of(pod)
-        profile = self._state.profiles.of(pod.spec.scheduler_name)
-        return feeds.pod_facts(pod, request, priority, providers=self._providers(), profile=profile)
+        profile, gang = self._state.profiles.of(pod.spec.scheduler_name), self._gang_of(pod)
+        return feeds.pod_facts(pod, request, priority, providers=self._providers(), profile=profile, gang=gang)
+
+    def _gang_of(self, pod: Pod) -> Gang | None:
+        """The pod's gang. A stamp that cannot be read makes no difference any more to a pod that has a place."""
+        if keys.GANG_REQUIRED_MEMBERS not in pod.metadata.annotations:
+            return None
+        try:
+            return self._gangs.of(pod.metadata)
+        except InvalidRequest:
+            if pod.spec.node_name or pod.finished:
+                return None
+            raise
 
     def _settle(self, pod: Pod, old: Pod | None = None) -> None:
         """The pod is bound, by us or by somebody else: charge what its annotations say."""

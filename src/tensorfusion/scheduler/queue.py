@@ -114,6 +114,24 @@ class PendingQueue(Generic[FactsT, FailureT]):
                 return entry
         return None
 
+    def take(self, uid: str) -> Entry[FactsT, FailureT] | None:
+        """Take a pod out of turn, wherever it waits: it is decided with another one. None where it is taken already."""
+        entry = self._entries.get(uid)
+        if entry is None or entry.place is Place.TAKEN:
+            return None
+        self._waiting.pop(uid, None)
+        self._move(entry, Place.TAKEN)
+        entry.attempts += 1
+        return entry
+
+    def activate(self, uid: str) -> None:
+        """It is the pod's turn: whatever it waited for has happened, and it serves no backoff."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.place is not Place.ACTIVE:
+            self._waiting.pop(uid, None)
+            self._move(entry, Place.ACTIVE)
+            self._push_active(entry)
+
     def failed(self, entry: Entry[FactsT, FailureT], failure: FailureT, *, now: float) -> None:
         """The decision said no: wait for an event that can help."""
         if self._entries.get(entry.uid) is not entry:

@@ -128,6 +128,10 @@ class Reports:
             "without a ResourceClaim",
         )
 
+    def gang_placed(self, pod: Pod, words: str) -> None:
+        """A gang got its places; told on one of its members."""
+        self._event(pod, EventType.NORMAL, "GangScheduled", words)
+
     def forget(self, uid: str) -> None:
         """The pod is gone."""
         self._said.pop(uid, None)

@@ -28,6 +28,7 @@ from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.feeds import PlacementDefaults
+from tensorfusion.scheduler.gangs import PATIENCE, Gangs, Road, waits_for_gang
 from tensorfusion.scheduler.grants import binding_annotations, hard_annotations, partition_annotations
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
@@ -37,6 +38,8 @@ from tensorfusion.scheduler.records import Records, Result, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduling.cycle import Decision, decide
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.gangs import DOMAIN_KEYS, GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.hints import helps
 from tensorfusion.scheduling.reasons import DeviceReason
@@ -77,6 +80,8 @@ class SchedulerService:
         writer: Writer,
         scheduler_names: Sequence[str] = (keys.SCHEDULER_NAME,),
         defaults: PlacementDefaults = _DEFAULTS,
+        gang_patience: float = PATIENCE,
+        domain_keys: Sequence[str] = DOMAIN_KEYS,
     ) -> None:
         self.scheduler_names = frozenset(scheduler_names)
         self.state = State()
@@ -104,6 +109,16 @@ class SchedulerService:
         )
         self._resizes = Resizes(
             self._api, leadership, self.book, self.state, clock=self._clock, pods=self.pods, told=self._resized
+        )
+        self.gangs = Gangs(
+            self.state,
+            self.book,
+            Road(self._binding, placed=self._placed, refused=self._count_refusal),
+            clock=self._clock,
+            reports=self._reports,
+            pod_of=self.pods.get,
+            patience=gang_patience,
+            domain_keys=domain_keys,
         )
         self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
@@ -160,6 +175,8 @@ class SchedulerService:
             return False
         if self.book.wishes:
             self._resizes.step()
+        if self.book.gangs.changed:
+            self.gangs.catch_up()
         for _ in range(DECISIONS_A_STEP):
             if not self._binder.has_room:
                 return False  # the binder's answers kick
@@ -188,9 +205,12 @@ class SchedulerService:
 
             def helped(pending: Pending) -> bool:
                 failure = pending.failure
+                if waits_for_gang(failure):
+                    return False
                 return everybody or failure is None or any(helps(failure, hint) for hint in news)
 
             self.book.queue.wake(helped, now=self._clock.monotonic())
+            self.gangs.hear(news)
         self._hints.clear()
 
     def _priority_of(self, pod: Pod) -> int:
@@ -212,10 +232,12 @@ class SchedulerService:
             return
         if pending.attempts == 1 and facts.request is not None and self._mirror.dra_enabled(pod):
             self._reports.dra_fallback(pod)
+        if (facts.gang is not None or self.gangs.concerns_others) and self.gangs.take(pending):
+            return
         started = time.perf_counter_ns()
         try:
-            decision = decide(self.state, facts)
-            binding = self._binding(pod, key, facts.request, decision=decision)
+            decision = decide(self.state, facts) if facts.gang is None else self.gangs.decide_member(facts)
+            binding = self._binding(pod, facts, decision)
             self.book.assume(pending, decision.placement, binding)
         except (NotFit, QuotaExceeded) as failure:
             self._hold_back(pending, pod, failure, nanoseconds=time.perf_counter_ns() - started)
@@ -226,12 +248,15 @@ class SchedulerService:
             log.exception("decision failed unexpectedly", pod=key)
             self.book.queue.retry(pending.uid, now=self._clock.monotonic())
         else:
-            nanoseconds = time.perf_counter_ns() - started
-            self._note(pending, Result.PLACED, nanoseconds, decision=decision)
-            self._binder.submit(binding)
+            self._placed(pending, decision, binding, time.perf_counter_ns() - started)
 
-    def _binding(self, pod: Pod, key: Key, request: GpuRequest | None, *, decision: Decision) -> Binding:
-        epoch = self._leadership.epoch
+    def _placed(self, pending: Pending, decision: Decision, binding: Binding, nanoseconds: int) -> None:
+        """The places are held: the Binding may go."""
+        self._note(pending, Result.PLACED, nanoseconds, decision=decision)
+        self._binder.submit(binding)
+
+    def _binding(self, pod: Pod, facts: PodFacts, decision: Decision) -> Binding:
+        epoch, request = self._leadership.epoch, facts.request
         devices = decision.placement.devices
         containers = [container.name for container in pod.spec.containers]
         annotations = binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch)
@@ -241,7 +266,7 @@ class SchedulerService:
             annotations |= partition_annotations(request, decision.placement)
         return Binding(
             uid=pod.metadata.uid,
-            key=key,
+            key=pod.key,
             node=decision.placement.node,
             devices=devices,
             annotations=annotations,
@@ -251,16 +276,20 @@ class SchedulerService:
 
     def _hold_back(self, pending: Pending, pod: Pod, failure: Failure, *, nanoseconds: int) -> None:
         failure.__traceback__ = None  # kept while the pod waits, and its frames with it
-        quota = isinstance(failure, QuotaExceeded)
-        self._note(pending, Result.QUOTA if quota else Result.UNSCHEDULABLE, nanoseconds, failure=failure)
-        shares = pending.facts.request
-        if shares is not None:
-            meters.ALLOCATION_FAILURES.add((self._pool_label(shares.pool),))
-        event = _FAILED if shares is None else _NO_SHARE
+        self._count_refusal(pending, failure, nanoseconds)
+        event = _FAILED if pending.facts.request is None else _NO_SHARE
         if isinstance(failure, NotFit) and not _PARTITION_REASONS.isdisjoint(failure.reasons):
             event = _PARTITION
         self._reports.held_back(pod, event=event, message=str(failure))
         self.book.queue.failed(pending, failure, now=self._clock.monotonic())
+
+    def _count_refusal(self, pending: Pending, failure: Failure, nanoseconds: int) -> None:
+        cause = failure.cause if isinstance(failure, GangUnschedulable) else failure
+        quota = isinstance(cause, QuotaExceeded)
+        self._note(pending, Result.QUOTA if quota else Result.UNSCHEDULABLE, nanoseconds, failure=failure)
+        shares = pending.facts.request
+        if shares is not None:
+            meters.ALLOCATION_FAILURES.add((self._pool_label(shares.pool),))
 
     def _pool_label(self, pool: str) -> str:
         """A pool's name as a label; what names no pool we know counts together."""
@@ -367,6 +396,8 @@ class SchedulerService:
                 else:
                     self._take_over(epoch)
                     log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
+            if self.deciding and self.book.gangs.groups:
+                self.gangs.tick()
             self._kick.set()
             due = self._clock.monotonic() + TICK
             await self._clock.sleep(TICK)

@@ -144,6 +144,25 @@ def place_member(
     return decide(state, pod)
 
 
+def fits_when_empty(
+    state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = DOMAIN_KEYS
+) -> bool:
+    """Whether the gang would fit if every pod on the nodes of its pool ended. Everything is as before afterwards."""
+    pools = {pod.request.pool for pod in members if pod.request is not None}
+    columns = [pool for name in pools if (pool := state.fleet.pools.get(name)) is not None]
+    nodes = {name for pool in columns for name in pool.node_names}
+    mark = state.checkpoint()
+    try:
+        for uid in [uid for uid, held in state.allocations.items() if held.placement.node in nodes]:
+            state.release(uid)
+        place_gang(state, members, needed=needed, domain_keys=domain_keys)
+    except GangUnschedulable:
+        return False
+    finally:
+        state.rollback(mark)
+    return True
+
+
 def _order(pod: PodFacts) -> tuple[object, ...]:
     request = pod.request or _NO_REQUEST
     amounts = (request.count, request.vram, request.compute, request.percent, pod.cpu, pod.memory)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from tensorfusion.errors import InvalidQuantity
 from tensorfusion.model.catalogue import CATALOGUE, ModelFacts, lookup, model_matches
-from tensorfusion.model.core import Namespace
+from tensorfusion.model.core import Namespace, SizedOwner
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.quota import GPUResourceQuota
+from tensorfusion.model.resources import Resource
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.quota_status import effective_quota
@@ -116,6 +117,10 @@ class CachedObjects:
     def providers(self) -> Providers:
         return self._models.providers()
 
+    def owner(self, resource: Resource, namespace: str, name: str) -> SizedOwner | None:
+        """Never known: controllers are read when the size of a gang depends on one, for it may change at any time."""
+        return None
+
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return effective_quota(self._quotas.by_index(_NAMESPACE, namespace))
 
@@ -131,6 +136,8 @@ class Overlay:
         self.pools: dict[str, GPUPool] = {}
         self.profiles: dict[Key, WorkloadProfile] = {}
         self.namespaces: dict[str, Namespace] = {}
+        self.workloads: dict[Key, TensorFusionWorkload] = {}
+        self.owners: dict[tuple[Resource, Key], SizedOwner] = {}
 
     def pool(self, name: str) -> GPUPool | None:
         return self.pools.get(name) or self._below.pool(name)
@@ -151,7 +158,10 @@ class Overlay:
         return self._below.quota(namespace)
 
     def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None:
-        return self._below.workload(namespace, name)
+        return self.workloads.get(Key(namespace, name)) or self._below.workload(namespace, name)
+
+    def owner(self, resource: Resource, namespace: str, name: str) -> SizedOwner | None:
+        return self.owners.get((resource, Key(namespace, name))) or self._below.owner(resource, namespace, name)
 
     def capacities_of(self, model: str) -> Sequence[DeviceCapacity]:
         return self._below.capacities_of(model)

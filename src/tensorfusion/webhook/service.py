@@ -18,7 +18,7 @@ from tensorfusion.errors import ApiError, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
-from tensorfusion.model.core import Lease, Namespace, Pod
+from tensorfusion.model.core import Lease, Namespace, Pod, SizedOwner
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.meta import Key, Raw
@@ -26,7 +26,7 @@ from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.policy.admission import admit, left_native
-from tensorfusion.policy.canary import Canary, reservation_id
+from tensorfusion.policy.canary import OWNERS, Canary, reservation_id
 from tensorfusion.policy.guards import (
     CONFLICT,
     Accounts,
@@ -56,8 +56,10 @@ RESIZE_POD = "/resize-v1-pod"
 VALIDATE_POD = "/validate-v1-pod"
 VALIDATE_BINDING = "/validate-v1-binding"
 
+_SIZED = frozenset((*OWNERS.values(), r.DEPLOYMENTS))
+"""Controllers whose number of pods is the size of a gang."""
 _UNAVAILABLE = 503
-_READS = 4
+_READS = 6
 _ALLOWED = AdmissionResponse(allowed=True)
 
 ADMISSIONS = counter("tensorfusion_admissions_total", "Admission answers.", ("webhook", "result"))
@@ -253,6 +255,16 @@ class Webhook:
                     r.WORKLOAD_PROFILES, WorkloadProfile, missing.name, namespace=missing.namespace
                 )
                 overlay.profiles[profile.key] = profile
+                return True
+            if missing.resource is r.TENSOR_FUSION_WORKLOADS:
+                workload = await self._client.get(
+                    r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload, missing.name, namespace=missing.namespace
+                )
+                overlay.workloads[workload.key] = workload
+                return True
+            if missing.resource in _SIZED:
+                owner = await self._client.get(missing.resource, SizedOwner, missing.name, namespace=missing.namespace)
+                overlay.owners[missing.resource, owner.key] = owner
                 return True
             if missing.resource is r.NAMESPACES:
                 overlay.namespaces[missing.name] = await self._client.get(r.NAMESPACES, Namespace, missing.name)

@@ -1,0 +1,154 @@
+"""The gangs that the scheduler knows: who their members are, where each of them stands, and what was said of them.
+
+Apart from the decisions (``gangs``) because it is only ever a view of the pods: it is fed by whoever sees a pod, holds
+nothing that a successor could not rebuild, and decides nothing.
+
+*Satisfied* is derived, never stored: a gang is satisfied once a member of it is placed, has ended well, or is about to
+be bound. From then on its other members are placed singly. So a scheduler that stopped half-way through the Bindings of
+a gang leaves one whose rest its successor completes, and a gang whose members are all gone starts as a whole again.
+Pods that failed or are being deleted prove nothing: those that replace them all start together.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from tensorfusion.model.core import Pod
+from tensorfusion.model.gang import Gang
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.gangs import GangUnschedulable
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """One gang. Pods are by uid: ``pending`` wait for a place, ``held`` are bound, ``done`` have ended well."""
+
+    key: str
+    gang: Gang
+    newest: tuple[str, str] = ("", "")
+    """Creation time and uid of the youngest member seen: what its stamps say counts for all."""
+    pending: dict[str, PodFacts] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    """Bound members and their nodes."""
+    done: set[str] = field(default_factory=set)
+    failure: GangUnschedulable | None = None
+    attempts: int = 0
+    retry_at: float = float("-inf")
+    """Monotonic seconds before which the gang is not decided again."""
+    settled: bool = False
+    """It was satisfied when somebody looked last."""
+    timed_out: bool = False
+    tell_at: float | None = None
+    """When its members hear that some are missing; None when they know."""
+    weighed_at: float = float("-inf")
+    """When it was last looked at whether it may keep younger pods waiting."""
+
+    @property
+    def active(self) -> int:
+        """Members that run or could."""
+        return len(self.pending) + len(self.held)
+
+    @property
+    def complete(self) -> bool:
+        """Enough members are known to start."""
+        return self.active >= self.gang.required
+
+    @property
+    def complete_since(self) -> str:
+        """When the last of the required members was created (RFC 3339); empty before."""
+        created = sorted(facts.created for facts in self.pending.values())
+        return created[self.gang.required - 1] if len(created) >= self.gang.required else ""
+
+    @property
+    def waiting_since(self) -> str:
+        """When the first of its pending members was created."""
+        return min((facts.created for facts in self.pending.values()), default="")
+
+    @property
+    def priority(self) -> int:
+        """That of its highest member."""
+        return max((facts.priority for facts in self.pending.values()), default=0)
+
+    @property
+    def pool(self) -> str:
+        """The pool that it asks for; empty for pods without shares."""
+        for facts in self.pending.values():
+            if facts.request is not None:
+                return facts.request.pool
+        return ""
+
+
+class GangBook:
+    """Groups by key. ``assumed`` are the uids of pods whose Bindings are on their way."""
+
+    def __init__(self, assumed: Collection[str]) -> None:
+        self.groups: dict[str, Group] = {}
+        self._assumed = assumed
+        self.changed: dict[str, None] = {}
+        """Keys of groups whose members changed since somebody looked, in that order."""
+        self._keys: dict[str, str] = {}
+        """The group of each member."""
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def observe(self, pod: Pod, gang: Gang | None, facts: PodFacts | None) -> None:
+        """Take in a view of a pod; ``facts`` where it waits for a place."""
+        uid = pod.metadata.uid
+        if gang is None:
+            self.left(uid)
+            return
+        known = self._keys.get(uid)
+        if known is not None and known != gang.key:
+            self.left(uid)
+        group = self.groups.get(gang.key)
+        if group is None:
+            group = self.groups[gang.key] = Group(gang.key, gang)
+        age = (pod.metadata.creation_timestamp or "", uid)
+        if age >= group.newest:
+            group.newest, group.gang = age, gang
+        self._keys[uid] = gang.key
+        before = _seat(group, uid)
+        _drop(group, uid)
+        if pod.finished:
+            if pod.spec.node_name and pod.status.phase == "Succeeded":
+                group.done.add(uid)
+        elif pod.metadata.deleting:
+            pass
+        elif pod.spec.node_name:
+            group.held[uid] = pod.spec.node_name
+        elif facts is not None:
+            group.pending[uid] = facts
+        if _seat(group, uid) != before:
+            self.changed[gang.key] = None
+        if not (group.pending or group.held or group.done):
+            self.left(uid)
+
+    def left(self, uid: str) -> None:
+        """The pod is gone; nothing happens for one that is in no gang."""
+        key = self._keys.pop(uid, None)
+        group = self.groups.get(key) if key is not None else None
+        if group is None:
+            return
+        _drop(group, uid)
+        self.changed[group.key] = None
+        if not (group.pending or group.held or group.done):
+            del self.groups[group.key]
+
+    def of(self, uid: str) -> Group | None:
+        """The group of a member."""
+        key = self._keys.get(uid)
+        return self.groups.get(key) if key is not None else None
+
+    def is_satisfied(self, group: Group) -> bool:
+        """Whether a member has, had or is getting a place: the others are placed singly."""
+        return bool(group.held or group.done) or any(uid in self._assumed for uid in group.pending)
+
+
+def _seat(group: Group, uid: str) -> tuple[PodFacts | None, str | None, bool]:
+    return group.pending.get(uid), group.held.get(uid), uid in group.done
+
+
+def _drop(group: Group, uid: str) -> None:
+    group.pending.pop(uid, None)
+    group.held.pop(uid, None)
+    group.done.discard(uid)

@@ -1,0 +1,444 @@
+"""Gangs in the scheduler's loop: when a gang is decided, what its members hear, and who has to wait for it.
+
+One queue entry acts for a gang: whichever member's turn comes first, and the member with the highest priority comes
+first. The others are taken along. A gang is decided when enough members are known, as a whole (``scheduling.gangs``);
+its Bindings are submitted only after the whole statement is kept. What is known of it is a view of the pods
+(``gang_book``), so nothing has to be handed over to a successor.
+
+Retries are the group's, not its members': after a refusal nothing is tried before a backoff (10 s for a strict gang),
+and then only once something changed that can help.
+
+Pods may be placed past a gang that waits, for devices that idle help nobody. From ``patience`` on (5 minutes after its
+last required member was created) younger pods of its pool with no higher priority wait, provided that the gang would
+fit if everything of its pool ended: a gang that can never fit holds up nobody.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tensorfusion.clock import Clock
+from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
+from tensorfusion.model.core import Pod
+from tensorfusion.model.durations import format_duration
+from tensorfusion.model.gang import INCOMPLETE
+from tensorfusion.model.meta import Key
+from tensorfusion.scheduler import meters
+from tensorfusion.scheduler.binder import Binding
+from tensorfusion.scheduler.gang_book import Group
+from tensorfusion.scheduler.pods import Failure, Pending, PodBook
+from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduler.reports import Reports
+from tensorfusion.scheduling.cycle import Decision
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.gangs import (
+    DOMAIN_KEYS,
+    GangUnschedulable,
+    fits_when_empty,
+    place_gang,
+    place_member,
+)
+from tensorfusion.scheduling.hints import Change as Hint
+from tensorfusion.scheduling.hints import helps
+from tensorfusion.scheduling.state import State
+from tensorfusion.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+PATIENCE = 300.0
+"""Seconds for which pods are placed past a gang that waits."""
+STRICT_BACKOFF = 10.0
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 10.0
+_TELL_AFTER = 1.0
+"""Seconds after which members hear that others are missing: most gangs are complete before."""
+_LOOK_EVERY = 1.0
+_SECOND = 1_000_000_000
+
+WAITING, TIMEOUT, REJECTED = "GangWaiting", "GangTimeout", "GangStrictRejected"
+"""Events of members that wait."""
+
+
+class GangIncomplete(NotFit):
+    """Fewer members are known than have to start together."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(f"gang {group.key}", {})
+        self._line = (
+            f"gang {group.key}: {group.active} of {group.gang.required} {INCOMPLETE}: "
+            "it starts when the others are created"
+        )
+
+    def __str__(self) -> str:
+        return self._line
+
+
+class HeldForGang(NotFit):
+    """The pod fits perhaps, but an older gang of its pool has waited for too long."""
+
+    def __init__(self, pod: PodFacts, group: Group, priority: int) -> None:
+        super().__init__(f"pod {pod.namespace}/{pod.name}", {})
+        self._line = (
+            f"held for gang {group.key}, which waits for room in pool {group.pool} and was there first: "
+            f"only pods with a priority above {priority} are placed before it"
+        )
+
+    def __str__(self) -> str:
+        return self._line
+
+
+def waits_for_gang(failure: Failure | None) -> bool:
+    """Whether the pod waits for its gang, or another one, to be decided: what may help is the gang's business."""
+    if isinstance(failure, GangUnschedulable):
+        return failure.needed > 1
+    return isinstance(failure, GangIncomplete | HeldForGang)
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """What the service does with a decision, for gangs as for single pods. Numbers are the nanoseconds it took."""
+
+    binding: Callable[[Pod, PodFacts, Decision], Binding]
+    placed: Callable[[Pending, Decision, Binding, int], None]
+    refused: Callable[[Pending, Failure, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """A gang that others wait for: pods created after ``since`` whose priority is not above its own."""
+
+    group: Group
+    since: str
+    priority: int
+
+
+class Gangs:
+    """Decides gangs when their turn comes. ``patience`` is in seconds; ``domain_keys`` name labels, narrowest first."""
+
+    def __init__(
+        self,
+        state: State,
+        book: PodBook,
+        road: Road,
+        *,
+        clock: Clock,
+        reports: Reports,
+        pod_of: Callable[[Key], Pod | None],
+        patience: float = PATIENCE,
+        domain_keys: Sequence[str] = DOMAIN_KEYS,
+    ) -> None:
+        self._state = state
+        self._pods = book
+        self._queue = book.queue
+        self._gangs = book.gangs
+        self._road = road
+        self._clock = clock
+        self._reports = reports
+        self._pod_of = pod_of
+        self._patience = patience
+        self._domain_keys = domain_keys
+        self._refused: dict[str, Group] = {}
+        """Gangs that did not fit when they were decided last."""
+        self._stirred: dict[str, None] = {}
+        """Those of them for which something changed since."""
+        self._holds: dict[str, _Hold] = {}
+        """By pool."""
+        self._looked_at = float("-inf")
+
+    @property
+    def concerns_others(self) -> bool:
+        """Whether pods wait for a gang that is not theirs."""
+        return bool(self._holds)
+
+    # --- turns ---
+
+    def take(self, pending: Pending) -> bool:
+        """Deal with a pod whose turn has come if that is a gang's business; False: it is decided as a single pod."""
+        if self._holds and self._is_held(pending):
+            return True
+        group = self._gangs.of(pending.uid) if pending.facts.gang is not None else None
+        if group is None or self._gangs.is_satisfied(group):
+            return False
+        now = self._clock.monotonic()
+        if not group.complete:
+            self._park(pending, GangIncomplete(group))
+        elif now < group.retry_at:
+            self._park(pending, group.failure or GangIncomplete(group))
+            self._stirred[group.key] = None
+        else:
+            self._decide(group, pending)
+        return True
+
+    def decide_member(self, pod: PodFacts) -> Decision:
+        """The decision about one more member of a gang that is satisfied.
+
+        Raises:
+            NotFit, QuotaExceeded: it has no place now.
+        """
+        group = self._gangs.of(pod.uid)
+        nodes: list[str] = []
+        if group is not None:
+            held = self._state.allocations
+            nodes += group.held.values()
+            nodes += [held[uid].placement.node for uid in group.pending if uid in held]
+        return place_member(self._state, pod, tuple(dict.fromkeys(nodes)), domain_keys=self._domain_keys)
+
+    def _decide(self, group: Group, leader: Pending) -> None:
+        """Place the whole gang, or none of it."""
+        entries, pods = self._members(group, leader)
+        if len(entries) < group.gang.required:  # some are gone, and the watch will say so
+            for entry in entries.values():
+                self._park(entry, GangIncomplete(group))
+            return
+        members = [entry.facts for entry in entries.values()]
+        started = time.perf_counter_ns()
+        mark = self._state.checkpoint()
+        try:
+            placement = place_gang(self._state, members, needed=group.gang.required, domain_keys=self._domain_keys)
+            bindings = [self._road.binding(pods[facts.uid], facts, decision) for facts, decision in placement.members]
+        except GangUnschedulable as failure:
+            self._state.rollback(mark)
+            self._refuse(group, entries, failure, nanoseconds=time.perf_counter_ns() - started)
+        except Exception as error:  # the edge of the loop: one gang's fault must not stop the others
+            self._state.rollback(mark)
+            if isinstance(error, TensorFusionError):
+                log.warning("gang cannot be held", gang=group.key, error=error)
+            else:
+                log.exception("gang decision failed unexpectedly", gang=group.key)
+            group.retry_at = self._clock.monotonic() + _LONGEST_BACKOFF
+            for uid in entries:
+                self._queue.retry(uid, now=self._clock.monotonic())
+        else:
+            self._state.keep(mark)
+            nanoseconds = (time.perf_counter_ns() - started) // len(bindings)
+            for (facts, decision), binding in zip(placement.members, bindings, strict=True):
+                self._pods.adopt(facts.uid, binding)
+                self._road.placed(entries.pop(facts.uid), decision, binding, nanoseconds)
+            for uid in entries:  # beyond the required ones: each is placed where it fits
+                self._queue.activate(uid)
+            self._settle(group)
+            meters.GANGS.add(("placed",))
+            where = f" in {placement.domain}" if placement.domain else ""
+            words = f"gang {group.key}: {len(bindings)} members are placed together{where}"
+            self._reports.gang_placed(pods[placement.members[0][0].uid], words)
+
+    def _members(self, group: Group, leader: Pending) -> tuple[dict[str, Pending], dict[str, Pod]]:
+        """The entries of all pending members, taken from the queue, and their pods."""
+        entries: dict[str, Pending] = {}
+        pods: dict[str, Pod] = {}
+        for uid, facts in list(group.pending.items()):
+            pod = self._pod_of(Key(facts.namespace, facts.name))
+            if pod is None or pod.metadata.uid != uid:
+                self._pods.left(uid)  # deleted; the event is on its way
+                continue
+            entry = leader if uid == leader.uid else self._queue.take(uid)
+            if entry is not None:
+                entries[uid], pods[uid] = entry, pod
+        return entries, pods
+
+    def _refuse(
+        self, group: Group, entries: Mapping[str, Pending], failure: GangUnschedulable, *, nanoseconds: int
+    ) -> None:
+        now = self._clock.monotonic()
+        failure.__traceback__ = None
+        group.failure = failure
+        group.attempts += 1
+        backoff = min(_FIRST_BACKOFF * (1 << min(group.attempts - 1, 8)), _LONGEST_BACKOFF)
+        group.retry_at = now + (STRICT_BACKOFF if group.gang.strict else backoff)
+        self._refused[group.key] = group
+        self._stirred.pop(group.key, None)
+        for entry in entries.values():
+            self._road.refused(entry, failure, nanoseconds // len(entries))
+            self._queue.failed(entry, failure, now=now)
+        meters.GANGS.add(("refused",))
+        self._tell(group)
+
+    def _park(self, pending: Pending, failure: Failure) -> None:
+        """Not this pod's turn: it waits without having been decided."""
+        pending.attempts -= 1
+        self._queue.failed(pending, failure, now=self._clock.monotonic())
+
+    def _settle(self, group: Group) -> None:
+        """The gang has its places: nothing that was said of it holds any more."""
+        group.settled = True
+        group.failure = group.tell_at = None
+        group.attempts, group.retry_at, group.timed_out = 0, float("-inf"), False
+        self._refused.pop(group.key, None)
+        self._stirred.pop(group.key, None)
+        self._release(group)
+
+    # --- what changes ---
+
+    def catch_up(self) -> None:
+        """Look at the gangs whose members changed: some are complete now, or satisfied by a predecessor's Bindings."""
+        now = self._clock.monotonic()
+        changed, self._gangs.changed = self._gangs.changed, {}
+        for key in changed:
+            group = self._gangs.groups.get(key)
+            if group is None:
+                gone = self._refused.pop(key, None)
+                if gone is not None:
+                    self._release(gone)
+                self._stirred.pop(key, None)
+            elif self._gangs.is_satisfied(group):
+                if not group.settled:
+                    self._settle(group)
+                    for uid in group.pending:
+                        entry = self._queue.get(uid)
+                        if entry is not None and entry.place is Place.WAITING and waits_for_gang(entry.failure):
+                            self._queue.activate(uid)
+            elif group.pending:
+                group.settled = False
+                self._is_short(group, now) if not group.complete else self._is_complete(group)
+
+    def _is_short(self, group: Group, now: float) -> None:
+        group.failure = None
+        self._refused.pop(group.key, None)
+        self._release(group)
+        if group.tell_at is None:
+            group.tell_at = now + _TELL_AFTER
+
+    def _is_complete(self, group: Group) -> None:
+        if group.failure is None:
+            self._lead(group)
+        else:
+            self._stirred[group.key] = None
+
+    def hear(self, news: Collection[Hint]) -> None:
+        """Offer what changed in the fleet to the gangs that did not fit."""
+        for key, group in self._refused.items():
+            failure = group.failure
+            if key in self._stirred or failure is None:
+                continue
+            cause = failure.cause
+            if (
+                not failure.alike
+                or not isinstance(cause, NotFit | QuotaExceeded)
+                or any(helps(cause, hint) for hint in news)
+            ):
+                self._stirred[key] = None
+        self._rouse(self._clock.monotonic())
+
+    def tick(self) -> None:
+        """Time went by: backoffs end, waits become too long."""
+        now = self._clock.monotonic()
+        self._rouse(now)
+        if now - self._looked_at >= _LOOK_EVERY:
+            self._looked_at = now
+            for group in list(self._gangs.groups.values()):
+                if group.pending and not group.settled and not self._gangs.is_satisfied(group):
+                    self._look(group, now)
+
+    def _rouse(self, now: float) -> None:
+        """It is the turn of gangs for which something changed, once their backoff is over."""
+        for key in [key for key in self._stirred if now >= self._stirred_until(key)]:
+            del self._stirred[key]
+            group = self._gangs.groups.get(key)
+            if group is not None and group.pending:
+                self._lead(group)
+
+    def _stirred_until(self, key: str) -> float:
+        group = self._gangs.groups.get(key)
+        return group.retry_at if group is not None else float("-inf")
+
+    def _lead(self, group: Group) -> None:
+        """Let the highest member act for the gang, in its place in the queue."""
+        entries = [entry for uid in group.pending if (entry := self._queue.get(uid)) is not None]
+        first = min(entries, key=lambda entry: (-entry.priority, entry.arrival), default=None)
+        if first is not None and first.place is not Place.TAKEN:
+            self._queue.activate(first.uid)
+
+    # --- waits ---
+
+    def _look(self, group: Group, now: float) -> None:
+        wall = self._clock.now()
+        if group.tell_at is not None and now >= group.tell_at:
+            group.tell_at = None
+            if not group.complete:
+                self._tell(group)
+        timeout = group.gang.timeout
+        if timeout and not group.timed_out and _age(group.waiting_since, wall) >= timeout:
+            group.timed_out = True
+            meters.GANGS.add(("timed-out",))
+            self._tell(group)
+        failure = group.failure
+        if failure is None or not group.pool or isinstance(failure.cause, QuotaExceeded):
+            return
+        waited = _age(group.complete_since, wall)
+        if waited >= self._patience and now - group.weighed_at >= self._patience:
+            group.weighed_at = now
+            self._weigh(group)
+
+    def _weigh(self, group: Group) -> None:
+        """The gang has waited long enough: younger pods wait for it, if that is of any use."""
+        members = list(group.pending.values())
+        if not fits_when_empty(self._state, members, needed=group.gang.required, domain_keys=self._domain_keys):
+            self._release(group)
+            return
+        mine = _Hold(group, group.complete_since, group.priority)
+        other = self._holds.get(group.pool)
+        if other is None or (-mine.priority, mine.since) < (-other.priority, other.since):
+            log.info("younger pods wait for a gang", gang=group.key, pool=group.pool)
+            self._holds[group.pool] = mine
+
+    def _is_held(self, pending: Pending) -> bool:
+        """Whether the pod waits for an older gang of its pool; it is told so."""
+        facts = pending.facts
+        hold = self._holds.get(facts.request.pool) if facts.request is not None else None
+        if (
+            hold is None
+            or (facts.gang is not None and facts.gang.key == hold.group.key)
+            or facts.priority > hold.priority
+            or facts.created <= hold.since
+        ):
+            return False
+        failure = HeldForGang(facts, hold.group, hold.priority)
+        self._park(pending, failure)
+        pod = self._pod_of(Key(facts.namespace, facts.name))
+        if pod is not None and pod.metadata.uid == pending.uid:
+            self._reports.held_back(pod, event=WAITING, message=str(failure))
+        return True
+
+    def _release(self, group: Group) -> None:
+        """Nobody waits for this gang any more."""
+        freed = [pool for pool, hold in self._holds.items() if hold.group is group]
+        for pool in freed:
+            del self._holds[pool]
+        if freed:
+            held = [entry.uid for entry in self._queue.waiting() if isinstance(entry.failure, HeldForGang)]
+            for uid in held:
+                self._queue.activate(uid)
+
+    # --- words ---
+
+    def words(self, uid: str) -> str | None:
+        """Where the pod's gang stands, in one line; None for a pod in no gang."""
+        group = self._gangs.of(uid)
+        if group is None:
+            return None
+        if self._gangs.is_satisfied(group):
+            return f"gang {group.key}: started; {len(group.held)} of its members have a place"
+        return self._line(group)
+
+    def _line(self, group: Group) -> str:
+        line = str(group.failure if group.failure is not None else GangIncomplete(group))
+        if group.timed_out:
+            after = format_duration(int(group.gang.timeout * _SECOND))
+            line = line.replace(f"gang {group.key}: ", f"gang {group.key}: timed out after {after}: ", 1)
+        return line
+
+    def _tell(self, group: Group) -> None:
+        event = TIMEOUT if group.timed_out else REJECTED if group.gang.strict and group.failure else WAITING
+        message = self._line(group)
+        for uid, facts in group.pending.items():
+            pod = self._pod_of(Key(facts.namespace, facts.name))
+            if pod is not None and pod.metadata.uid == uid:
+                self._reports.held_back(pod, event=event, message=message)
+
+
+def _age(created: str, now: datetime) -> float:
+    """Seconds since an RFC 3339 time; 0 where there is none."""
+    try:
+        return (now - datetime.fromisoformat(created)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0

@@ -1,0 +1,459 @@
+"""Gangs in the running scheduler: together or not at all, through every accident, and never at the cost of others."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tensorfusion.errors import Forbidden
+from tensorfusion.model import keys
+from tensorfusion.model.meta import Key
+from tensorfusion.model.resources import PODS
+from tensorfusion.scheduler.explain import explain
+
+RACK = "topology.kubernetes.io/rack"
+
+
+def stamps(required: int, desired: int | None = None, group: str = "default/train", **more: str) -> dict[str, str]:
+    return {
+        keys.GANG_REQUIRED_MEMBERS: str(required),
+        keys.GANG_DESIRED_MEMBERS: str(desired or required),
+        keys.GANG_GROUP_KEY: group,
+        **{f"{keys.DOMAIN}/gang-{key}": value for key, value in more.items()},
+    }
+
+
+def gang(
+    world, count: int, required: int | None = None, *, name: str = "m", wishes: Any = None, **more: str
+) -> list[str]:
+    """Members of one gang, each on a whole device."""
+    notes = stamps(required or count, count, **more)
+    names = [f"{name}{number}" for number in range(count)]
+    for one in names:
+        world.worker(one, **{"tflops": "100", "annotations": notes, **(wishes or {})})
+    return names
+
+
+def bound(world, names: list[str]) -> list[str]:
+    return [name for name in names if world.node_of(name)]
+
+
+async def test_a_gang_is_bound_at_once_and_says_so(world) -> None:
+    world.fleet(nodes=4)
+    await world.start()
+    names = gang(world, 4)
+    await world.settle(0.3)
+    assert sorted(world.node_of(name) for name in names) == ["n0", "n1", "n2", "n3"]
+    await world.settle(2)
+    told = [world.events_of(name).get("GangScheduled") for name in names]
+    assert [words for words in told if words] == ["gang default/train: 4 members are placed together"]
+    assert all(world.reason_of(name) == "" for name in names)
+    world.check_books()
+
+
+async def test_members_wait_for_those_that_are_not_there_yet(world) -> None:
+    world.fleet(nodes=4)
+    await world.start()
+    first = gang(world, 3, 4)
+    await world.settle(3)
+    assert world.bindings() == []
+    line = "gang default/train: 3 of 4 members are known: it starts when the others are created"
+    assert [world.reason_of(name) for name in first] == [line] * 3
+    assert world.events_of("m0")["GangWaiting"] == line
+    assert explain(world.service, Key("default", "m0"))["gang"] == line
+    assert world.service.state.allocations == {}
+    world.worker("last", tflops="100", annotations=stamps(4))
+    await world.settle(0.3)
+    assert len(bound(world, [*first, "last"])) == 4
+    await world.settle(2)
+    assert explain(world.service, Key("default", "m0"))["gang"] == (
+        "gang default/train: started; 4 of its members have a place"
+    )
+
+
+async def test_a_gang_that_does_not_fit_holds_nothing_and_starts_when_it_does(world) -> None:
+    world.fleet(nodes=4)
+    world.worker("other", tflops="80")
+    await world.start()
+    names = gang(world, 4)
+    await world.settle(5)
+    assert bound(world, names) == []
+    assert len(world.service.state.allocations) == 1
+    for name in names:
+        assert world.reason_of(name).startswith("gang default/train: 3 of 4 fit; the 4th: 0/4 nodes are available: ")
+    world.worker("small", tflops="20")
+    await world.settle(1)
+    assert world.node_of("small")
+    world.delete("other")
+    world.delete("small")
+    await world.settle(11)
+    assert len(bound(world, names)) == 4
+    world.check_books()
+
+
+async def test_nothing_but_what_can_help_wakes_a_gang(world) -> None:
+    world.fleet(nodes=2)
+    world.worker("other", tflops="80")
+    world.worker("more", tflops="10")
+    await world.start()
+    names = gang(world, 2)
+    await world.settle(30)
+    group = world.service.book.gangs.groups["default/train"]
+    assert group.attempts == 1
+    world.delete("more")
+    await world.settle(30)
+    assert group.attempts == 1
+    world.delete("other")
+    await world.settle(1)
+    assert len(bound(world, names)) == 2
+
+
+async def test_members_beyond_the_required_ones_are_placed_as_room_allows(world) -> None:
+    world.fleet(nodes=3)
+    await world.start()
+    names = gang(world, 5, 2)
+    await world.settle(2)
+    assert len(bound(world, names)) == 3
+    waiting = next(name for name in names if not world.node_of(name))
+    assert "not enough compute" in world.reason_of(waiting)
+    assert "gang" not in world.reason_of(waiting)
+    world.gpu("new", "n0", index=1)
+    await world.settle(15)
+    assert len(bound(world, names)) == 4
+    world.check_books()
+
+
+async def test_the_highest_member_speaks_for_the_gang(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    world.office.leading = False
+    world.worker("single", tflops="100", priority=5)
+    low = {"priority": 1}
+    gang(world, 1, 2, name="low", wishes=low)
+    gang(world, 1, 2, name="high", wishes={"priority": 9})
+    world.office.leading = True
+    world.office.epoch = 2
+    await world.settle(2)
+    assert len(bound(world, ["low0", "high0"])) == 2
+    assert not world.node_of("single")
+
+
+async def test_two_gangs_that_fit_one_after_the_other_do_not_block_each_other(world) -> None:
+    world.fleet(nodes=4)
+    await world.start()
+    one = gang(world, 2, 3, name="a", group="default/a")
+    other = gang(world, 2, 3, name="b", group="default/b")
+    await world.settle(2)
+    world.worker("b-last", tflops="100", annotations=stamps(3, group="default/b"))
+    world.worker("a-last", tflops="100", annotations=stamps(3, group="default/a"))
+    await world.settle(2)
+    assert len(bound(world, [*one, "a-last"])) == 3
+    assert bound(world, [*other, "b-last"]) == []
+    for name in [*one, "a-last"]:
+        world.finish(name)
+    await world.settle(11)
+    assert len(bound(world, [*other, "b-last"])) == 3
+
+
+async def test_a_gang_across_two_pools_is_refused(world) -> None:
+    world.fleet(nodes=2)
+    world.pool("second")
+    world.gpu("far", "n0", index=1, pool="second")
+    await world.start()
+    gang(world, 1, 2, name="a")
+    gang(world, 1, 2, name="b", wishes={"annotations": {**stamps(2), keys.GPU_POOL: "second"}})
+    await world.settle(2)
+    assert "its members ask for pools main and second: give all of them the same gpupool" in world.reason_of("a0")
+
+
+async def test_a_strict_gang_is_rejected_and_backs_off_for_ten_seconds(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    gang(world, 3, mode="Strict")
+    await world.settle(2)
+    assert world.events_of("m0")["GangStrictRejected"].startswith("gang default/train: 2 of 3 fit; the 3rd: ")
+    world.gpu("new", "n0", index=1)
+    await world.settle(6)
+    assert bound(world, ["m0"]) == []
+    await world.settle(4)
+    assert len(bound(world, ["m0", "m1", "m2"])) == 3
+
+
+async def test_a_gang_that_waits_too_long_says_so_and_still_starts_when_it_can(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    names = gang(world, 2, 3, timeout="1m")
+    await world.settle(30)
+    assert "timed out" not in world.reason_of("m0")
+    await world.settle(33)
+    line = "gang default/train: timed out after 1m: 2 of 3 members are known: it starts when the others are created"
+    assert world.reason_of("m0") == line
+    assert world.events_of("m0")["GangTimeout"] == line
+    world.gpu("new", "n0", index=1)
+    world.worker("last", tflops="100", annotations=stamps(3, timeout="1m"))
+    await world.settle(2)
+    assert len(bound(world, [*names, "last"])) == 3
+
+
+async def test_a_deleted_member_is_waited_for_again(world) -> None:
+    world.fleet(nodes=3)
+    world.worker("other", tflops="80")
+    await world.start()
+    names = gang(world, 3)
+    await world.settle(3)
+    world.delete("m1")
+    world.delete("other")
+    await world.settle(15)
+    assert bound(world, ["m0", "m2"]) == []
+    assert "2 of 3 members are known" in world.reason_of("m0")
+    world.worker("m1", tflops="100", annotations=stamps(3))
+    await world.settle(2)
+    assert len(bound(world, names)) == 3
+
+
+async def test_gated_members_do_not_count_until_they_are_released(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    gang(world, 1, 2)
+    gang(world, 1, 2, name="gated", wishes={"schedulingGates": [{"name": "example.com/hold"}]})
+    await world.settle(2)
+    assert "1 of 2 members are known" in world.reason_of("m0")
+    world.api.change(PODS, "gated0", {"spec": {"schedulingGates": None}}, namespace="default")
+    await world.settle(2)
+    assert len(bound(world, ["m0", "gated0"])) == 2
+
+
+async def test_a_stamp_that_cannot_be_read_holds_the_pod_back_with_one_line(world) -> None:
+    world.fleet()
+    await world.start()
+    world.worker("odd", annotations={keys.GANG_REQUIRED_MEMBERS: "many"})
+    await world.settle(2)
+    assert world.reason_of("odd") == (
+        f"annotation {keys.GANG_REQUIRED_MEMBERS}: wanted a whole number, found 'many': admission writes it"
+    )
+
+
+async def test_all_members_of_a_gang_land_in_one_rack(world) -> None:
+    world.pool()
+    for number in range(6):
+        world.node(f"n{number}", **{RACK: f"r{number % 2}"})
+        world.gpu(f"g{number}", f"n{number}")
+    world.worker("other", tflops="80")
+    await world.start()
+    taken = world.node_of("other")
+    names = gang(world, 3)
+    await world.settle(2)
+    assert {int(world.node_of(name)[1:]) % 2 for name in names} == {1 - int(taken[1:]) % 2}
+
+
+# --- accidents ---
+
+
+async def test_half_bound_by_a_scheduler_that_died_the_rest_is_completed_by_its_successor(world, office) -> None:
+    world.fleet(nodes=4)
+    await world.start()
+
+    def only_two() -> None:
+        world.office.leading = len(world.bindings()) < 2
+
+    world.office.asked = only_two
+    names = gang(world, 4)
+    await world.settle(1)
+    half = bound(world, names)
+    assert len(half) == 2
+    await world.stop()
+    await world.start(office(epoch=2))
+    await world.settle(3)
+    assert len(bound(world, names)) == 4
+    world.check_books()
+
+
+async def test_a_restarted_scheduler_rebuilds_its_gangs_from_the_pods(world, office) -> None:
+    world.fleet(nodes=6)
+    await world.start()
+    waiting = gang(world, 1, 2, name="w", group="default/w")
+    started = gang(world, 2, name="s", group="default/s")
+    await world.settle(2)
+    await world.stop()
+    await world.start(office(epoch=2))
+    await world.settle(3)
+    assert bound(world, waiting) == []
+    assert "1 of 2 members are known" in world.reason_of("w0")
+    world.worker("w1", tflops="100", annotations=stamps(2, group="default/w"))
+    world.worker("s2", tflops="100", annotations=stamps(2, group="default/s"))
+    await world.settle(2)
+    assert len(bound(world, [*waiting, "w1", *started, "s2"])) == 5
+    world.check_books()
+
+
+async def test_a_refused_binding_of_one_member_is_tried_again_alone(world) -> None:
+    world.fleet(nodes=3)
+    await world.start()
+    world.api.fail("bind", error=Forbidden("not this time"))
+    names = gang(world, 3)
+    await world.settle(0.3)
+    assert len(bound(world, names)) == 2
+    await world.settle(3)
+    assert len(bound(world, names)) == 3
+    world.check_books()
+
+
+async def test_a_gang_whose_pods_all_failed_starts_as_a_whole_again(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    names = gang(world, 2)
+    await world.settle(1)
+    for name in names:
+        world.finish(name, "Failed")
+    world.worker("again0", tflops="100", annotations=stamps(2))
+    await world.settle(3)
+    assert not world.node_of("again0")
+    world.worker("again1", tflops="100", annotations=stamps(2))
+    await world.settle(2)
+    assert len(bound(world, ["again0", "again1"])) == 2
+
+
+async def test_the_last_member_of_a_job_that_is_nearly_done_is_replaced_alone(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    gang(world, 2)
+    await world.settle(1)
+    world.finish("m0")
+    world.finish("m1", "Failed")
+    world.worker("again", tflops="100", annotations=stamps(2))
+    await world.settle(2)
+    assert world.node_of("again")
+
+
+# --- nobody starves ---
+
+
+async def stream_past_a_gang(world, seconds: int) -> tuple[list[str], float | None]:
+    """Small pods come and go, so that two whole devices are never free at once; answers when the gang started."""
+    running = ["first"]
+    for second in range(seconds):
+        for name in running[:1] if len(running) >= 2 else []:
+            world.delete(name)
+            running.remove(name)
+        world.worker(f"s{second}", tflops="60")
+        running.append(f"s{second}")
+        await world.settle(1)
+        if world.node_of("m0"):
+            return running, second
+    return running, None
+
+
+async def test_pods_pass_a_waiting_gang_only_until_its_patience_ends(world) -> None:
+    world.fleet(nodes=2)
+    world.worker("first", tflops="60")
+    await world.start()
+    gang(world, 2)
+    await world.settle(2)
+    running, started = await stream_past_a_gang(world, 400)
+    assert started is not None
+    assert 290 <= started <= 340
+    assert any(not world.node_of(name) for name in running)
+    for name in ("m0", "m1"):
+        world.finish(name)
+    await world.settle(3)
+    assert all(world.node_of(name) for name in running)
+    world.check_books()
+
+
+async def test_a_gang_that_can_never_fit_holds_up_nobody(world) -> None:
+    world.fleet(nodes=2)
+    await world.start()
+    gang(world, 3)
+    await world.settle(400)
+    world.worker("young", tflops="60")
+    await world.settle(2)
+    assert world.node_of("young")
+
+
+async def test_higher_priorities_and_other_pools_do_not_wait_for_a_gang(world) -> None:
+    world.fleet(nodes=2)
+    world.pool("second")
+    world.gpu("far", "n1", index=1, pool="second")
+    world.worker("first", tflops="60")
+    await world.start()
+    gang(world, 2)
+    await world.settle(310)
+    world.worker("young", tflops="10")
+    world.worker("urgent", tflops="10", priority=7)
+    world.worker("elsewhere", tflops="10", annotations={keys.GPU_POOL: "second"})
+    world.plain("plain")
+    await world.settle(2)
+    assert not world.node_of("young")
+    assert world.reason_of("young").startswith("held for gang default/train, which waits for room in pool main")
+    assert len(bound(world, ["urgent", "elsewhere", "plain"])) == 3
+    world.delete("m0")
+    await world.settle(2)
+    assert world.node_of("young")
+
+
+# --- whatever comes ---
+
+
+@st.composite
+def days(draw: st.DrawFn) -> list[tuple[int, int, int]]:
+    """Groups as (members, required, pause before); one member is a single pod."""
+    groups = []
+    for _ in range(draw(st.integers(1, 6))):
+        count = draw(st.integers(1, 4))
+        groups.append((count, draw(st.integers(min(2, count), count)), draw(st.integers(0, 5))))
+    return groups
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(days())
+async def test_no_gang_starts_in_part_and_all_that_fit_are_placed_in_the_end(make_world, groups) -> None:
+    world = make_world()
+    try:
+        world.fleet(nodes=4)
+        await world.start()
+        names: dict[str, tuple[list[str], int]] = {}
+        for number, (count, required, pause) in enumerate(groups):
+            key = f"default/g{number}"
+            if count == 1:
+                world.worker(f"g{number}-0", tflops="100")
+                names[key] = [f"g{number}-0"], 1
+            else:
+                names[key] = gang(world, count, required, name=f"g{number}-", group=key), required
+            await world.settle(pause)
+        started: set[str] = set()
+        for _ in range(200):
+            await world.settle(0.5)
+            world.check()
+            for key, (members, required) in names.items():
+                on = bound(world, members)
+                assert key in started or not on or len(on) >= required, (key, on)
+                if on:
+                    started.add(key)
+            for key in sorted(started):
+                for name in bound(world, names[key][0]):
+                    if world.pod(name).get("status", {}).get("phase") != "Succeeded":
+                        world.finish(name)
+            if all(len(bound(world, members)) == len(members) for members, _ in names.values()):
+                break
+        assert {key: len(bound(world, members)) for key, (members, _) in names.items()} == {
+            key: len(members) for key, (members, _) in names.items()
+        }
+        await world.settle(1)
+        world.check_books()
+    finally:
+        await world.stop()
+
+
+@pytest.mark.parametrize("count", [300])
+async def test_a_gang_larger_than_the_binders_backlog_goes_out_whole(world, count: int) -> None:
+    world.pool()
+    for number in range(10):
+        world.node(f"n{number}")
+        for index in range(30):
+            world.gpu(f"g{number}-{index}", f"n{number}", index=index)
+    await world.start()
+    names = gang(world, count)
+    await world.settle(5)
+    assert len(bound(world, names)) == count
+    world.check_books()
