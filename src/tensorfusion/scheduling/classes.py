@@ -32,7 +32,7 @@ from tensorfusion.scheduling.reasons import (
     DeviceReason,
     NodeReason,
 )
-from tensorfusion.scheduling.search import device_codes, live_code, node_code, plain_codes, pool_codes
+from tensorfusion.scheduling.search import device_codes, live_codes, node_code, plain_codes, pool_codes
 from tensorfusion.scheduling.shapes import PREFERENCE, Shape, rules_of
 
 ClassKey: TypeAlias = tuple[object, ...]
@@ -94,6 +94,8 @@ class Tally(Generic[_Reason]):
     def put_slots(self, row: int, codes: list[int]) -> None:
         """The new codes of the first slots of a row."""
         before = self.codes[:, row].tolist()
+        if before == codes:
+            return
         for slot, code in enumerate(codes):
             if code != before[slot]:
                 self.codes[slot, row] = code
@@ -205,7 +207,7 @@ class PlainClass(Rated):
         return keys
 
     def _rate_one(self, row: int) -> int:
-        code = node_code(self._nodes, self._pod, shape=self._shape, record=self._nodes.rows[row])
+        code = node_code(self._pod, self._nodes.rows[row], shape=self._shape)
         return NOT_ASKED if code == _ABSENT else code
 
     def _rank_one(self, row: int) -> int:
@@ -248,19 +250,16 @@ class ShareClass(Rated):
 
     def _rate_one(self, row: int) -> int:
         pool, request = self.pool, self._request
-        here = pool.devices[row]
         codes: list[int] = self._static[:, row].tolist()
-        for slot, device in enumerate(here):
-            if codes[slot] == FITS:
-                codes[slot] = live_code(pool, request, device)
+        live_codes(pool, request, pool.devices[row], codes)
         fitting = codes.count(FITS)
         if fitting < request.count and fitting:
             codes = [_COUNT if code == FITS else code for code in codes]
         self._devices.put_slots(row, codes)
         if fitting < request.count:
             return NOT_ASKED
-        record = self._nodes.rows[pool.node_row[row]]
-        return node_code(self._nodes, self._pod, shape=self._shape, record=record, most=pool.facts.max_workers_per_node)
+        most = pool.facts.max_workers_per_node
+        return node_code(self._pod, pool.records[row], shape=self._shape, most=most)
 
     def _rank_one(self, row: int) -> int:
         pool, preference = self.pool, self._shape.preference

@@ -10,8 +10,7 @@ the mode's name and its table say); upstream's scheduler plugin takes the mean o
 Source: TensorFusion's allocator and GPUResourcesFit plugin.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 
 from tensorfusion.errors import NotFit
@@ -33,8 +32,7 @@ PLAIN_MODE = "LeastDamage"
 ALTERNATIVES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):  # a third of what a frozen dataclass costs to make
     """Where one pod goes and how that came about.
 
     Scores are 0..100 plus the weights of the preferred affinity terms that match. ``nodes`` counts the nodes looked at

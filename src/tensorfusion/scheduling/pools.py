@@ -118,6 +118,8 @@ class PoolColumns:
         self.policy: Policy = policy_of(self.facts)
         self.devices: list[list[Device]] = []
         """The devices of each row in slot order."""
+        self.records: list[NodeRecord] = []
+        """The node of each row, or its last one."""
         self.node_names: list[str] = []
         self.count = 0
         self.nodes = 0
@@ -187,7 +189,7 @@ class PoolColumns:
         """Give the device a slot in the row of its node."""
         row = self._rows.get(facts.node)
         if row is None:
-            row = self._new_row(facts.node)
+            row = self._new_row(node)
             node.watchers.append((self.log, row))
         devices = self.devices[row]
         slots, rows = self.shape
@@ -304,19 +306,20 @@ class PoolColumns:
         self._costs[percent] = known
         return known
 
-    def _new_row(self, node: str) -> int:
+    def _new_row(self, node: NodeRecord) -> int:
         row = heapq.heappop(self._spare) if self._spare else len(self.devices)
-        self._rows[node] = row
+        self._rows[node.name] = row
         self.nodes += 1
         if row == len(self.devices):
             self.devices.append([])
-            self.node_names.append(node)
+            self.node_names.append(node.name)
+            self.records.append(node)
             self._node_sums.append(0)
             slots, rows = self.shape
             if row == rows:
                 self._resize(slots, rows + rows // 2)
         else:
-            self.node_names[row] = node
+            self.node_names[row], self.records[row] = node.name, node
         return row
 
     def _resize(self, slots: int, rows: int) -> None:

@@ -21,6 +21,8 @@ from tensorfusion.scheduling.quota import WHOLE, Room
 from tensorfusion.scheduling.reasons import DEVICE_ORDER, NODE_ORDER, DeviceReason, NodeReason
 from tensorfusion.scheduling.shapes import Shape
 
+_BY_AMOUNT = (Isolation.SOFT, Isolation.HARD)
+"""Only free amounts count for these, where they ask for compute and devices do not follow their first holder's mode."""
 _WHOLE_DEVICE = MODE_BIT[Isolation.SHARED]
 _OTHER_MODE, _IN_USE = DEVICE_ORDER[DeviceReason.OTHER_MODE], DEVICE_ORDER[DeviceReason.IN_USE]
 _TEMPLATE, _PARTITION = DEVICE_ORDER[DeviceReason.TEMPLATE], DEVICE_ORDER[DeviceReason.PARTITION]
@@ -65,6 +67,21 @@ def live_stages(
         if room.compute_limit is not None:
             passes &= pool.cost(request.percent_limit, at) <= room.compute_limit
         yield DeviceReason.QUOTA, passes
+
+
+def live_codes(pool: PoolColumns, request: GpuRequest, devices: list[Device], codes: list[int]) -> None:
+    """What ``live_stages`` without room say of one row's devices: corrects the codes of those that fitted so far."""
+    compute, vram = request.compute, request.vram
+    by_amount = compute and not pool.dynamic_devices and request.isolation in _BY_AMOUNT
+    for slot, device in enumerate(devices):
+        if codes[slot] != FITS:
+            continue
+        if not by_amount:
+            codes[slot] = live_code(pool, request, device)
+        elif device.compute - device.compute_held < compute:
+            codes[slot] = _COMPUTE
+        elif device.vram - device.vram_held < vram:
+            codes[slot] = _VRAM
 
 
 def live_code(pool: PoolColumns, request: GpuRequest, device: Device) -> int:
@@ -148,7 +165,7 @@ def pool_codes(
     return codes
 
 
-def node_code(nodes: NodeColumns, pod: PodFacts, *, shape: Shape, record: NodeRecord | None, most: int = 0) -> int:
+def node_code(pod: PodFacts, record: NodeRecord | None, *, shape: Shape, most: int = 0) -> int:
     """The code that the node filters give to one node; ``most`` are the workers that a pool allows, 0 any number."""
     if record is None or record.facts is None:
         return _ABSENT
