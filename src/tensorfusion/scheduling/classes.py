@@ -21,6 +21,7 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.changes import ChangeLog
 from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED, Bools, Codes, Ints, Rows, counts
 from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.front import Front
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
@@ -86,7 +87,7 @@ class Tally(Generic[_Reason]):
 
     def put_one(self, row: int, code: int) -> None:
         """The new code of a row that has one."""
-        before = int(self.codes[row])
+        before = self.codes.item(row)
         if before != code:
             self.codes[row] = code
             self._swap(before, code)
@@ -121,6 +122,7 @@ class Rated(ABC):
         self.keys = self._rank(None)
         """Ranking key of each row, in units of preference; the lowest number where the pod does not fit."""
         self.keys[codes != FITS] = LOWEST
+        self._front: Front | None = None
 
     def catch_up(self) -> bool:
         """Look again at what changed since the last time; False where it is better to start anew."""
@@ -137,11 +139,12 @@ class Rated(ABC):
             self._correct_each(changed)
         return True
 
-    def _correct_each(self, rows: list[int]) -> None:
-        for row in rows:
-            code = self._rate_one(row)
-            self._tally.put_one(row, code)
-            self.keys[row] = self._rank_one(row) if code == FITS else LOWEST
+    def _put(self, row: int, code: int, key: int) -> None:
+        """The new code and key of a row."""
+        self._tally.put_one(row, code)
+        self.keys[row] = key
+        if self._front is not None:
+            self._front.put(row, key)
 
     def _correct(self, at: Rows) -> None:
         codes = self._rate(at)
@@ -149,6 +152,7 @@ class Rated(ABC):
         keys = self._rank(at)
         keys[codes != FITS] = LOWEST
         self.keys[at] = keys
+        self._front = None
 
     @abstractmethod
     def _rate(self, at: Rows | None) -> Codes:
@@ -159,17 +163,21 @@ class Rated(ABC):
         """Ranking keys of these rows or all, whether the pod fits or not; a new array."""
 
     @abstractmethod
-    def _rate_one(self, row: int) -> int:
-        """What ``_rate`` says of one row."""
-
-    @abstractmethod
-    def _rank_one(self, row: int) -> int:
-        """What ``_rank`` says of one row."""
+    def _correct_each(self, rows: list[int]) -> None:
+        """Look at these few rows again, one by one."""
 
     @property
     def bytes(self) -> int:
         """Memory that keeping it takes."""
         return self._tally.codes.nbytes + self.keys.nbytes
+
+    def best(self) -> list[tuple[int, int]]:
+        """The best rows and their keys, best first: as many as a decision names; empty where the pod fits nowhere."""
+        found = self._front.best() if self._front is not None else None
+        if found is None:
+            self._front = Front(self.keys)
+            found = self._front.best() or []
+        return found
 
     @property
     def feasible(self) -> int:
@@ -206,13 +214,13 @@ class PlainClass(Rated):
             keys += preference if at is None else preference[at]
         return keys
 
-    def _rate_one(self, row: int) -> int:
-        code = node_code(self._pod, self._nodes.rows[row], shape=self._shape)
-        return NOT_ASKED if code == _ABSENT else code
-
-    def _rank_one(self, row: int) -> int:
-        score, preference = self._nodes.plain_score, self._shape.preference
-        return int(score[row]) + (0 if preference is None else int(preference[row]))
+    def _correct_each(self, rows: list[int]) -> None:
+        nodes, preference = self._nodes, self._shape.preference
+        for row in rows:
+            code, key = node_code(self._pod, nodes.rows[row], shape=self._shape), LOWEST
+            if code == FITS:
+                key = nodes.plain_score.item(row) + (0 if preference is None else preference.item(row))
+            self._put(row, NOT_ASKED if code == _ABSENT else code, key)
 
 
 class ShareClass(Rated):
@@ -245,26 +253,22 @@ class ShareClass(Rated):
         return keys
 
     def _correct_each(self, rows: list[int]) -> None:
-        self._static = self.pool.static(self._request)
-        super()._correct_each(rows)
-
-    def _rate_one(self, row: int) -> int:
-        pool, request = self.pool, self._request
-        codes: list[int] = self._static[:, row].tolist()
-        live_codes(pool, request, pool.devices[row], codes)
-        fitting = codes.count(FITS)
-        if fitting < request.count and fitting:
-            codes = [_COUNT if code == FITS else code for code in codes]
-        self._devices.put_slots(row, codes)
-        if fitting < request.count:
-            return NOT_ASKED
-        most = pool.facts.max_workers_per_node
-        return node_code(self._pod, pool.records[row], shape=self._shape, most=most)
-
-    def _rank_one(self, row: int) -> int:
-        pool, preference = self.pool, self._shape.preference
-        key = int(pool.node_score[row]) * PREFERENCE
-        return key if preference is None else key + int(preference[pool.node_row[row]])
+        pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
+        static, count, most = pool.static(request), request.count, pool.facts.max_workers_per_node
+        for row in rows:
+            codes: list[int] = static[:, row].tolist()
+            live_codes(pool, request, pool.devices[row], codes)
+            fitting = codes.count(FITS)
+            if 0 < fitting < count:
+                codes = [_COUNT if code == FITS else code for code in codes]
+            self._devices.put_slots(row, codes)
+            code = NOT_ASKED if fitting < count else node_code(pod, pool.records[row], shape=shape, most=most)
+            key = LOWEST
+            if code == FITS:
+                key = pool.node_score.item(row) * PREFERENCE
+                if shape.preference is not None:
+                    key += shape.preference.item(pool.records[row].row)
+            self._put(row, code, key)
 
     @property
     def bytes(self) -> int:
@@ -282,18 +286,6 @@ class ShareClass(Rated):
         if len(slots) > 1:
             slots.sort(key=own.__getitem__, reverse=True)
         return slots[: self._request.count]
-
-
-def best(keys: Ints, count: int) -> list[tuple[int, int]]:
-    """The ``count`` rows with the highest keys, and these; ties go to the lower row. Leaves the keys as they are."""
-    found = []
-    for _ in range(count):
-        row = int(keys.argmax())
-        found.append((row, int(keys[row])))
-        keys[row] = LOWEST
-    for row, key in found:
-        keys[row] = key
-    return found
 
 
 _Rated = TypeVar("_Rated", bound=Rated)

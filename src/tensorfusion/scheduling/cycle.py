@@ -16,11 +16,12 @@ import numpy as np
 from tensorfusion.errors import NotFit
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.scheduling.classes import Rated, ShareClass, best
-from tensorfusion.scheduling.codes import LOWEST, Ints, Rows
+from tensorfusion.scheduling.classes import Rated, ShareClass
+from tensorfusion.scheduling.codes import LOWEST, Rows
 from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
 from tensorfusion.scheduling.extra_rules import ExtraRules, extra_rules
 from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.front import ASKED, best_of
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
@@ -29,7 +30,6 @@ from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
 
 PLAIN_MODE = "LeastDamage"
-ALTERNATIVES = 3
 
 
 class Decision(msgspec.Struct, frozen=True):  # a third of what a frozen dataclass costs to make
@@ -91,7 +91,7 @@ def _decide_shares(
     if elsewhere:
         devices_removed = ((DeviceReason.POOL, elsewhere), *devices_removed)
     extra = extra_rules(state, pod)
-    keys, feasible, nodes_removed = _candidates(rated, extra, pool.node_row)
+    found, feasible, nodes_removed = _ranked(rated, extra, pool.node_row)
     if not feasible:
         raise Unschedulable(
             Diagnosis(
@@ -104,18 +104,16 @@ def _decide_shares(
                 advice=() if extra is None else extra.advice(nodes_removed),
             )
         )
-    found = best(keys, min(feasible, ALTERNATIVES + 1))
     names = pool.node_names
-    ranked = [(row, names[row], -(-key // PREFERENCE)) for row, key in found]
-    row, _, score = ranked[0]
+    row, key = found[0]
     own = pool.score[:, row].tolist()
     slots = rated.best_slots(row, own)
     return Decision(
         placement=_placement(pool, request, row, slots),
         mode=pool.policy.mode,
-        score=score,
+        score=-(-key // PREFERENCE),
         device_scores=tuple([own[slot] for slot in slots]),
-        alternatives=tuple([(name, points) for _, name, points in ranked[1:]]),
+        alternatives=tuple([(names[other], -(-points // PREFERENCE)) for other, points in found[1:]]),
         nodes=pool.nodes,
         feasible=feasible,
         devices=pool.count,
@@ -124,17 +122,17 @@ def _decide_shares(
     )
 
 
-def _candidates(
+def _ranked(
     rated: Rated, extra: ExtraRules | None, at: Rows | None
-) -> tuple[Ints, int, tuple[tuple[NodeReason, int], ...]]:
-    """Ranking keys, how many rows are feasible, and what removed the others: the class's, narrowed by extra rules."""
+) -> tuple[list[tuple[int, int]], int, tuple[tuple[NodeReason, int], ...]]:
+    """The best rows with their keys, how many are feasible, what removed the others: by class and extra rules."""
     if extra is None:
-        return rated.keys, rated.feasible, rated.nodes_removed
+        return rated.best(), rated.feasible, rated.nodes_removed
     rows, removed = rated.rows, list(rated.nodes_removed)
     feasible = extra.narrow(rows, at, removed) if rated.feasible else 0
     points = extra.points(rows, at) if feasible else None
     keys = rated.keys if points is None else rated.keys + points
-    return np.where(rows, keys, LOWEST), feasible, tuple(removed)
+    return best_of(np.where(rows, keys, LOWEST), ASKED), feasible, tuple(removed)
 
 
 def _placement(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int]) -> Placement:
@@ -169,7 +167,7 @@ def _decide_plain(state: State, pod: PodFacts) -> Decision:
     nodes = state.fleet.nodes
     rated = state.classes.plain(nodes, pod)
     extra = extra_rules(state, pod)
-    keys, feasible, nodes_removed = _candidates(rated, extra, None)
+    found, feasible, nodes_removed = _ranked(rated, extra, None)
     if not feasible:
         raise Unschedulable(
             Diagnosis(
@@ -180,7 +178,6 @@ def _decide_plain(state: State, pod: PodFacts) -> Decision:
                 advice=() if extra is None else extra.advice(nodes_removed),
             )
         )
-    found = best(keys, min(feasible, ALTERNATIVES + 1))
     ranked = [(nodes.names[row], -(-key // PREFERENCE) % GPU_FREE) for row, key in found]
     return Decision(
         placement=Placement(ranked[0][0]),

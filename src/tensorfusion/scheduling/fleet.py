@@ -112,12 +112,13 @@ class Fleet:
     def _refresh(self, device: Device) -> None:
         if device.facts is not None:
             self.pools[device.facts.pool].refresh(device)
-        self._note(device)
+        if self.overcommitted or device.overcommitted:
+            self._note(device)
 
     def _note(self, device: Device) -> None:
         if device.facts is not None and device.overcommitted:
             self.overcommitted.add(device.name)
-        elif self.overcommitted:
+        else:
             self.overcommitted.discard(device.name)
 
     def _detach(self, device: Device) -> None:

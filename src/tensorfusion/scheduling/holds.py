@@ -69,7 +69,7 @@ class Device:
         """GFLOPS and bytes that a share of this request takes here; shared takes all there is."""
         if request.isolation is Isolation.SHARED:
             return self.compute, self.vram
-        return compute_on(request, self.compute), request.vram
+        return request.compute or compute_on(request, self.compute), request.vram
 
     def hold(self, uid: str, request: GpuRequest, partition: Partition | None = None) -> None:
         """Give the pod its share; in a partition it has the partition's size."""

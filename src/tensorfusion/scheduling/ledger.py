@@ -200,7 +200,7 @@ class Ledger:
             self.nominated[pod.uid] = allocation
         if pod.request is not None:
             allocation.devices = tuple([fleet.device(name) for name in dict.fromkeys(placement.devices)])
-            partitions = dict(zip(placement.devices, placement.partitions, strict=False))
+            partitions = dict(zip(placement.devices, placement.partitions, strict=False)) if placement.partitions else {}
             for device in allocation.devices:
                 if allocation.nominated:
                     device.promised |= {pod.uid}
@@ -274,7 +274,9 @@ class Ledger:
         if node is None or node.facts is None:
             raise NotHoldable(f"node {placement.node} is not registered")
         # what is not asked for is not checked: a node that truth has overfilled still takes pods that need none of it
-        if 0 < pod.cpu > node.cpu_free or 0 < pod.memory > node.memory_free or node.pods_free < 1:
+        facts = node.facts
+        enough = not 0 < pod.cpu > facts.cpu - node.cpu and not 0 < pod.memory > facts.memory - node.memory
+        if not enough or facts.pods - node.pods < 1:
             raise NotHoldable(f"node {placement.node} has no room for pod {pod.namespace}/{pod.name}")
         for name, amount in pod.extended.items():
             if node.extended_free(name) < amount:

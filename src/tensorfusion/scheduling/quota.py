@@ -140,7 +140,7 @@ class QuotaBook:
         if held is None:
             held = self._usage[namespace] = Usage()
         held.add(usage, sign)
-        if held.empty:
+        if sign < 0 and held.empty:
             del self._usage[namespace]
 
     def check_each(self, namespace: str, shares: Sequence[GpuRequest], capacities: Sequence[int]) -> None:

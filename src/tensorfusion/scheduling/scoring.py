@@ -39,26 +39,23 @@ def policy_of(pool: PoolFacts) -> Policy:
     )
 
 
-def level(policy: Policy, *, compute: int, vram: int, compute_part: int, vram_part: int) -> int:
-    """The weighted share of a device's capacity that the parts make up, rounded, 0..100.
-
-    A dimension without capacity counts as 0.
-    """
-    compute, vram = compute or 1, vram or 1
-    whole = 1000 * compute * vram
-    part = 100 * (policy.vram_weight * vram_part * compute + policy.compute_weight * compute_part * vram)
-    score = (2 * part + whole) // (2 * whole)
-    return score if 0 <= score <= 100 else 100 if score > 0 else 0
-
-
 def scores(policy: Policy, *, compute: int, vram: int, compute_held: int, vram_held: int) -> tuple[int, int]:
-    """What a device adds to its node's score, and its own score when devices of the node are chosen."""
+    """What a device adds to its node's score, and its own score when devices of the node are chosen.
+
+    Each is the weighted share of the capacity that is used (or free), rounded, 0..100; a dimension without capacity
+    counts as 0.
+    """
     compute_held, vram_held = min(compute_held, compute), min(vram_held, vram)
+    by_compute, by_vram = 100 * policy.compute_weight * (vram or 1), 100 * policy.vram_weight * (compute or 1)
+    whole = 1000 * (compute or 1) * (vram or 1)
     used = free = 0
     if policy.node_by_use or policy.device_by_use:
-        used = level(policy, compute=compute, vram=vram, compute_part=compute_held, vram_part=vram_held)
+        used = _rounded(by_compute * compute_held + by_vram * vram_held, whole)
     if not (policy.node_by_use and policy.device_by_use):
-        free = level(
-            policy, compute=compute, vram=vram, compute_part=compute - compute_held, vram_part=vram - vram_held
-        )
+        free = _rounded(by_compute * (compute - compute_held) + by_vram * (vram - vram_held), whole)
     return used if policy.node_by_use else free, used if policy.device_by_use else free
+
+
+def _rounded(part: int, whole: int) -> int:
+    score = (2 * part + whole) // (2 * whole)
+    return score if 0 <= score <= 100 else 100 if score > 0 else 0

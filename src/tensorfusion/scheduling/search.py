@@ -169,7 +169,7 @@ def node_code(pod: PodFacts, record: NodeRecord | None, *, shape: Shape, most: i
     """The code that the node filters give to one node; ``most`` are the workers that a pool allows, 0 any number."""
     if record is None or record.facts is None:
         return _ABSENT
-    code = int(shape.codes[record.row])
+    code: int = shape.codes.item(record.row)
     if code != FITS:
         return code
     facts = record.facts
