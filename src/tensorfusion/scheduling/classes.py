@@ -21,7 +21,7 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.changes import ChangeLog
 from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED, Bools, Codes, Ints, Rows, counts
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.front import Front
+from tensorfusion.scheduling.front import ASKED, Front, best_of
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
@@ -40,6 +40,8 @@ ClassKey: TypeAlias = tuple[object, ...]
 
 KEPT_CLASSES: Final = 512
 KEPT_BYTES: Final = 64 << 20
+FRONT_FROM: Final = 4096
+"""Rows from which it pays to know the best of them rather than to look at all."""
 ONE_BY_ONE: Final = 8
 """Rows up to which plain comparisons are cheaper than column operations."""
 
@@ -173,6 +175,8 @@ class Rated(ABC):
 
     def best(self) -> list[tuple[int, int]]:
         """The best rows and their keys, best first: as many as a decision names; empty where the pod fits nowhere."""
+        if len(self.keys) < FRONT_FROM:
+            return best_of(self.keys, ASKED)
         found = self._front.best() if self._front is not None else None
         if found is None:
             self._front = Front(self.keys)
