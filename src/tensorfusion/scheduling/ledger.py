@@ -200,7 +200,9 @@ class Ledger:
             self.nominated[pod.uid] = allocation
         if pod.request is not None:
             allocation.devices = tuple([fleet.device(name) for name in dict.fromkeys(placement.devices)])
-            partitions = dict(zip(placement.devices, placement.partitions, strict=False)) if placement.partitions else {}
+            partitions = (
+                dict(zip(placement.devices, placement.partitions, strict=False)) if placement.partitions else {}
+            )
             for device in allocation.devices:
                 if allocation.nominated:
                     device.promised |= {pod.uid}
