@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from tensorfusion.embedded.calls import Call, DeleteOptions
-from tensorfusion.embedded.deletion import CRD_CLEANUP, delete_collection
+from tensorfusion.embedded.deletion import CRD_CLEANUP, delete_collection, terminating_status
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
@@ -42,6 +42,8 @@ class Definitions:
 
     def _finish(self, kind: Kind, crd: JsonObject, old: JsonObject | None) -> None:
         """A definition says at once what a controller would say of it a moment later: whether it is served."""
+        if old is None:
+            crd["status"] = {}
         stores = old is None or old.get("spec") != crd.get("spec")
         crd["status"] = self._kinds.crd_status(crd, self._operations.clock.now(), stores=stores)
 
@@ -92,12 +94,19 @@ class Definitions:
         if kind is not None:
             await delete_collection(self._operations, kind, "", DeleteOptions(), Call.system())
             if self._store.count(name):
+                definition, call = self._kinds.by_id(_RESOURCE), Call.system()
+                await self._operations.modify(definition, "", name, _deleting, call, subresource="status")
                 return
         definition = self._kinds.by_id(_RESOURCE)
         try:
             await self._operations.modify(definition, "", name, _release, Call.system())
         except NotFound:
             self._terminating.discard(name)
+
+
+def _deleting(crd: JsonObject) -> JsonObject:
+    crd["status"] = terminating_status(crd, crd["metadata"]["deletionTimestamp"], deleting=True)
+    return crd
 
 
 def _release(crd: JsonObject) -> JsonObject:

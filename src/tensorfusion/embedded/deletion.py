@@ -147,12 +147,32 @@ def _mark(operations: Operations, kind: Kind, obj: JsonObject, options: DeleteOp
         return True
     _set_deadline(operations, metadata, grace)
     held = not is_finished(kind, obj)
-    if (held or kind.resource.id == PODS.id) and metadata.get("generation"):
+    counted = held and kind.resource.id != CUSTOM_RESOURCE_DEFINITIONS.id
+    if (counted or kind.resource.id == PODS.id) and metadata.get("generation"):
         metadata["generation"] += 1
+    if kind.resource.id == CUSTOM_RESOURCE_DEFINITIONS.id:
+        metadata.pop("deletionGracePeriodSeconds", None)
+        obj["status"] = terminating_status(obj, metadata["deletionTimestamp"])
     if kind.resource.id == NAMESPACES.id:
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
         metadata.pop("deletionGracePeriodSeconds", None)
     return held
+
+
+def terminating_status(crd: JsonObject, since: str, *, deleting: bool = False) -> JsonObject:
+    """The status of a definition that waits for its objects to go; ``deleting``: they are being deleted."""
+    status: JsonObject = crd.get("status") or {}
+    condition = {
+        "type": "Terminating",
+        "status": "True",
+        "lastTransitionTime": since,
+        "reason": "InstanceDeletionInProgress" if deleting else "InstanceDeletionPending",
+        "message": "CustomResource deletion is in progress"
+        if deleting
+        else "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }
+    others = [found for found in status.get("conditions") or () if found.get("type") != condition["type"]]
+    return {**status, "conditions": [*others, condition]}
 
 
 def _set_deadline(operations: Operations, metadata: JsonObject, grace: int) -> None:

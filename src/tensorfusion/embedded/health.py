@@ -1,7 +1,7 @@
 """Whether the server is alive and ready: named checks, together or one by one, and how it is said.
 
-They need no user and no right: whoever restarts a server asks before there is anybody. A check is a function that says
-yes or no; why it says no is in the log, not in the answer.
+All of them together need no user and no right: whoever restarts a server asks before there is anybody. A check is a
+function that says yes or no; why it says no is in the log, not in the answer.
 
 Source: Kubernetes API health endpoints; the wording of the answers by observation.
 """

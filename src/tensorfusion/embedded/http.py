@@ -17,7 +17,7 @@ from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.audit.middleware import ALLOWED, IMPERSONATED, USER
 from tensorfusion.embedded.bodies import Disconnected, Receive
 from tensorfusion.embedded.documents import Documents
-from tensorfusion.embedded.health import Check, Health, is_health
+from tensorfusion.embedded.health import ROOTS, Check, Health, is_health
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.meters import long_running, note_request
 from tensorfusion.embedded.negotiation import JSON, YAML, NotAcceptable, negotiate, takes_gzip, wants_pretty
@@ -98,7 +98,7 @@ class App:
             return
         started = time.perf_counter()
         path: str = scope["path"]
-        if is_health(path):
+        if path in ROOTS:
             await send_response(send, self._health.answer(path, scope["query_string"]), gzipped=False)
             return
         gzipped = False
@@ -191,15 +191,16 @@ class App:
             scope["headers"],
         )
         scope[_WARNINGS] = request.warnings
-        answer = await self._routes.answer(request, kind)
-        if kind.deprecation and isinstance(answer, Response):
-            answer.warnings = [kind.deprecation, *answer.warnings]
-        return answer
+        if kind.deprecation:
+            request.warnings.append(kind.deprecation)
+        return await self._routes.answer(request, kind)
 
     def _document(self, scope: dict[str, Any], user: User, accept: str, known: bytes) -> Response:
         method, path = scope["method"], scope["path"]
         self._rbac.check(user, Attributes(method.lower(), path=path))
         scope[ALLOWED] = True
+        if is_health(path):
+            return self._health.answer(path, scope["query_string"])
         if path == "/metrics":
             body, media_type = metrics_response()
             answer = Response(body, media_type=media_type)

@@ -235,6 +235,10 @@ class Kinds:
         name = crd["metadata"]["name"]
         if problems:
             raise invalid(CUSTOM_RESOURCE_DEFINITIONS, name, problems)
+        accepted, conflict = self._accepted(crd)
+        served = not conflict or _is_established(crd)
+        if conflict and served:
+            crd = {**crd, "spec": {**crd["spec"], "names": accepted}}
         stored = self._custom(crd, storage_version(crd))
         kinds = [
             stored if version.get("storage") else self._custom(crd, version)
@@ -242,7 +246,7 @@ class Kinds:
             if version.get("served")
         ]
         self._drop(name)
-        if not self._conflict(crd):
+        if served:
             self._definitions[name] = kinds
             for kind in kinds:
                 self._add(kind)
@@ -261,47 +265,63 @@ class Kinds:
         ``stores`` is false when only the status was written: its author may have migrated what was stored.
         """
         old: Raw = crd.get("status") or {}
-        conflict = self._conflict(crd)
-        names = {key: value for key, value in crd["spec"]["names"].items() if value}
-        accepted = old.get("acceptedNames") or {"plural": "", "kind": ""} if conflict else names
+        accepted, conflict = self._accepted(crd)
+        established = not conflict or _is_established(crd)
         conditions = (
             (
                 "NamesAccepted",
+                "False" if conflict else "True",
                 conflict[0] if conflict else "NoConflicts",
                 conflict[1] if conflict else "no conflicts found",
             ),
             (
                 "Established",
-                "NotAccepted" if conflict else "InitialNamesAccepted",
-                "not all names are accepted" if conflict else "the initial names have been accepted",
+                "True" if established else "False",
+                "InitialNamesAccepted" if established else "NotAccepted",
+                "the initial names have been accepted" if established else "not all names are accepted",
             ),
         )
+        ending = [found for found in old.get("conditions") or () if found.get("type") == "Terminating"]
         stored = [version for version in old.get("storedVersions") or () if version]
         if storage_version(crd)["name"] not in stored and (stores or not stored):
             stored.append(storage_version(crd)["name"])
         return {
             "conditions": [
-                _condition(old, type_, reason, message, status="False" if conflict else "True", now=now)
-                for type_, reason, message in conditions
-            ],
+                _condition(old, type_, reason, message, status=status, now=now)
+                for type_, status, reason, message in conditions
+            ]
+            + ending,
             "acceptedNames": accepted,
             "storedVersions": stored,
         }
 
-    def _conflict(self, crd: Raw) -> tuple[str, str] | None:
-        """Reason and message when another kind of the group has one of the names."""
+    def _accepted(self, crd: Raw) -> tuple[Raw, tuple[str, str] | None]:
+        """The names that a definition may use, and the reason and message where another kind of the group has one."""
         spec, own = crd["spec"], crd["metadata"]["name"]
-        names = spec["names"]
-        wanted = {names["plural"], names.get("singular", ""), *(names.get("shortNames") or ())} - {""}
-        for other in self._by_address.values():
-            if other.resource.group != spec["group"] or f"{other.resource.plural}.{other.resource.group}" == own:
-                continue
-            taken = {other.resource.plural, other.singular, *other.short_names} & wanted
-            if taken:
-                return "NameConflict", f'"{min(taken)}" is already in use'
-            if {names["kind"], names.get("listKind")} & {other.resource.kind, other.list_kind}:
-                return "KindConflict", f'"{names["kind"]}" is already in use'
-        return None
+        wanted: Raw = {field: value for field, value in spec["names"].items() if value}
+        accepted: Raw = {"plural": "", "kind": "", **((crd.get("status") or {}).get("acceptedNames") or {})}
+        others = [
+            other
+            for other in self._by_address.values()
+            if other.resource.group == spec["group"] and f"{other.resource.plural}.{other.resource.group}" != own
+        ]
+        resources = {name for other in others for name in (other.resource.plural, other.singular, *other.short_names)}
+        kinds = {name for other in others for name in (other.resource.kind, other.list_kind)}
+        conflict: tuple[str, str] | None = None
+        for part, used in _NAME_FIELDS:
+            asked, had = wanted.get(part, []), accepted.get(part, [])
+            names = [asked] if isinstance(asked, str) else [name for name in asked if name not in had]
+            found = [name for name in names if name in (kinds if used == "kinds" else resources) and name != had]
+            if found:
+                texts = [f'"{name}" is already in use' for name in found]
+                text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+                conflict = f"{part[0].upper()}{part[1:]}Conflict", text
+            elif part in wanted:
+                accepted[part] = wanted[part]
+            else:
+                accepted.pop(part, None)
+        accepted.pop("categories", None)
+        return {**accepted, **({"categories": wanted["categories"]} if "categories" in wanted else {})}, conflict
 
     def _add(self, kind: Kind) -> None:
         resource = kind.resource
@@ -330,7 +350,8 @@ class Kinds:
         if spec.get("preserveUnknownFields"):
             schema = {**schema, "x-kubernetes-preserve-unknown-fields": True}
         scale = _scale_paths(version)
-        selectable = tuple(entry["jsonPath"].removeprefix(".") for entry in version.get("selectableFields") or ())
+        selectable = _selectable(version)
+        of_any = dict.fromkeys(path for one in spec["versions"] for path in _selectable(one))  # objects are kept once
         return Kind(
             resource,
             singular=names.get("singular") or names["kind"].lower(),
@@ -355,8 +376,24 @@ class Kinds:
             resets=_CUSTOM_RESETS if "status" in (version.get("subresources") or {}) else {},
             definition=".".join((*reversed(spec["group"].split(".")), version["name"], names["kind"])),
             deprecation=_deprecation(resource, version, spec["versions"]),
-            _selectors=tuple((path, tuple(path.split(".")), "") for path in selectable),
+            _selectors=tuple((path, tuple(path.split(".")), "") for path in of_any),
         )
+
+
+_NAME_FIELDS = (
+    *(("plural", "resources"), ("singular", "resources"), ("shortNames", "resources")),
+    *(("kind", "kinds"), ("listKind", "kinds")),
+)
+"""The names of a definition in the order in which they are asked for, and which names of others they must not be."""
+
+
+def _is_established(crd: Raw) -> bool:
+    conditions = (crd.get("status") or {}).get("conditions") or ()
+    return any(found.get("type") == "Established" and found.get("status") == "True" for found in conditions)
+
+
+def _selectable(version: Raw) -> tuple[str, ...]:
+    return tuple(entry["jsonPath"].removeprefix(".") for entry in version.get("selectableFields") or ())
 
 
 def version_rank(version: str) -> tuple[int, int, int, str]:
@@ -477,7 +514,8 @@ def _custom_columns(version: Raw) -> tuple[Column, ...]:
             column["type"],
             column.get("format", ""),
             column.get("priority", 0),
-            column.get("description", ""),
+            column.get("description")
+            or f"Custom resource definition column (in JSONPath format): {column['jsonPath']}",
             column["jsonPath"],
         )
         for column in own

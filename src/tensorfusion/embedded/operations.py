@@ -31,14 +31,23 @@ from tensorfusion.embedded.objects import (
     wipe_managed,
 )
 from tensorfusion.embedded.patch import same_json
+from tensorfusion.embedded.schema.format_warnings import format_warnings
 from tensorfusion.embedded.schema.pod_warnings import warnings_of
 from tensorfusion.embedded.schema.schema import FieldValidation, Schema
 from tensorfusion.embedded.schema.service_warnings import service_warnings
-from tensorfusion.embedded.statuses import already_exists, conflict, invalid, invalid_object, modified, not_found
+from tensorfusion.embedded.statuses import (
+    already_exists,
+    conflict,
+    forbidden,
+    invalid,
+    invalid_object,
+    modified,
+    not_found,
+)
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
 from tensorfusion.embedded.views import View
-from tensorfusion.errors import AlreadyExists, ApiError, BadRequest, FieldCause, MethodNotAllowed
+from tensorfusion.errors import AlreadyExists, ApiError, BadRequest, FieldCause
 from tensorfusion.model.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -82,6 +91,7 @@ Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
 """Completes an object in place, given its old version (None for a new one)."""
 
 _ATTEMPTS = 8
+_TERMINATING = "create not allowed while custom resource definition is terminating"
 _ANY_VERSION = "0"
 """What a client writes as resourceVersion that does not care which one it changes."""
 _VERSION_NEEDED = frozenset(
@@ -132,7 +142,9 @@ def prepare_patched(
         Invalid: as a real API server says of patches whose result cannot be decoded.
     """
     try:
-        return schema.prepare(obj, strict=call.validation, repeated=call.repeated, sort=True)
+        return schema.prepare(
+            obj, strict=call.validation, repeated=call.repeated, sort=True, patched=isinstance(change, Patch)
+        )
     except BadRequest as error:
         if not isinstance(change, Patch):
             raise
@@ -180,7 +192,7 @@ class Operations:
             except AlreadyExists as error:
                 raise already_exists(kind.resource, error.name) from error
         if kind.resource.id in self.closed:
-            raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
+            raise forbidden(kind.resource, text_of(metadata_of(obj), "name"), _TERMINATING)
         call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", "")
@@ -239,7 +251,7 @@ class Operations:
             metadata["creationTimestamp"] = self.now()
             obj = identify(kind, unnamed)
             if asked.call.user is not SYSTEM:  # the server's own objects may hold what no user may write
-                self._validate(kind, obj, None)
+                self._validate(kind, obj, None, asked.call)
                 if not attempt:
                     asked.call.warnings += _warnings(kind, obj, None)
             asked.obj, asked.name = obj, metadata["name"]
@@ -342,7 +354,7 @@ class Operations:
     async def _make(self, kind: Kind, namespace: str, name: str, wanted: Configuration, call: Call) -> Record:
         """A new object from a configuration; its author needs the right to create it."""
         if kind.resource.id in self.closed:
-            raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
+            raise forbidden(kind.resource, name, _TERMINATING)
         self.admission.check_create(kind, namespace, name, call.user)
         obj, managed = self.managers.applied(kind, None, b"", wanted.obj, call, self.now(), force=wanted.force)
         obj = decode_object(encode_object(obj))
@@ -449,7 +461,7 @@ class Operations:
         elif kind.resource.id == PODS.id and new["metadata"].get("generation") != old["metadata"].get("generation"):
             new = carry(kind, new, old, now=self.now, subresource=subresource)  # what was taken away may be back
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        self._validate(kind, new, old, subresource=subresource)
+        self._validate(kind, new, old, call, subresource=subresource)
         call.warnings += _warnings(kind, new, old)
         asked.obj = new
         await self.admission.validate(asked)
@@ -501,11 +513,13 @@ class Operations:
             obj = kind.converted(obj)
         return lambda revision: make_record(key, obj, revision, kind.fields, managed)
 
-    def _validate(self, kind: Kind, new: JsonObject, old: JsonObject | None, *, subresource: str = "") -> None:
+    def _validate(
+        self, kind: Kind, new: JsonObject, old: JsonObject | None, call: Call, *, subresource: str = ""
+    ) -> None:
         complete, finish = self.complete.get(kind.resource.id), self.finish.get(kind.resource.id)
         if complete is not None:
             complete(kind, new, old)
-        kind.schema.validate(new, old, subresource=subresource)
+        call.warnings += kind.schema.validate(new, old, subresource=subresource)
         if finish is not None:
             finish(kind, new, old)
 
@@ -597,6 +611,8 @@ def _warnings(kind: Kind, new: JsonObject, old: JsonObject | None) -> list[str]:
     """What is valid, but hardly meant. Pods are warned of once: people do not change them."""
     if kind.resource.id == SERVICES.id:
         return service_warnings(new)
+    if kind.resource.id == CUSTOM_RESOURCE_DEFINITIONS.id:
+        return format_warnings(new) if old is None else []
     if old is not None:
         same = new["metadata"].get("generation") == old["metadata"].get("generation")
         if same or kind.resource.id == PODS.id:

@@ -18,7 +18,8 @@ _PLAIN_METADATA = frozenset({"metadata.name", "metadata.namespace"})
 def keep_of(kind: Kind, options: ListOptions, *, name: str = "") -> Predicate | None:
     """The selectors of a query, and the one name of a single-object watch, as a predicate."""
     known = frozenset(kind.selectable) - _PLAIN_METADATA
-    keep = predicate(options.labels, options.fields, known, {} if kind.view is None else kind.view.selectors)
+    names = {} if kind.view is None else kind.view.selectors
+    keep = predicate(options.labels, options.fields, known, names, custom=kind.is_custom)
     if not name:
         return keep
     if keep is None:
@@ -86,6 +87,8 @@ def list_body(
         return encode(partial_list(objects, metadata, version))
     resource = kind.resource
     prefix = prefix_of(resource)
+    if kind.is_custom:  # a server always says of these whether there is more
+        metadata.setdefault("continue", "")
     head = encode({"kind": kind.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
     shown = [shown_bytes(kind, record, prefix, managed=managed) for record in page.records]
     if not kind.is_custom:  # the list says what its items are

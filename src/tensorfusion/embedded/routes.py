@@ -39,7 +39,7 @@ from tensorfusion.embedded.responses import Response
 from tensorfusion.embedded.schema.decode import compile_decoder
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
-from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of
+from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of, shown_scale
 from tensorfusion.embedded.tables import IncludeObject, include_object, partial, scale_table
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.tunnels import Tunnel
@@ -199,7 +199,7 @@ class Routes:
         obj = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
         record = await self._operations.create(kind, request.target.namespace, obj, call)
-        return self._object(request, kind, record, status=201, call=call)
+        return self._object(request, kind, record, status=201)
 
     async def _update(self, request: Request, kind: Kind) -> Response:
         options = write_options(request.query, "UpdateOptions")
@@ -209,7 +209,7 @@ class Routes:
         record, made = await self._operations.update(
             kind, target.namespace, target.name, obj, call, subresource=target.subresource
         )
-        return self._object(request, kind, record, status=201 if made else 200, call=call)
+        return self._object(request, kind, record, status=201 if made else 200)
 
     async def _patch(self, request: Request, kind: Kind) -> Response:
         check_patch_type(kind, request.content_type)
@@ -223,7 +223,7 @@ class Routes:
             record, made = await self._operations.apply(
                 kind, target.namespace, target.name, wanted, call, subresource=target.subresource
             )
-            return self._object(request, kind, record, status=201 if made else 200, call=call)
+            return self._object(request, kind, record, status=201 if made else 200)
         patch = parse_patch(kind, request.content_type, body)
         call.repeated = patch.repeated
         record = await self._operations.modify(
@@ -234,7 +234,7 @@ class Routes:
             call,
             subresource=target.subresource,
         )
-        return self._object(request, kind, record, call=call)
+        return self._object(request, kind, record)
 
     async def _delete(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -246,12 +246,12 @@ class Routes:
 
     def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call) -> Response:
         if not deleted.gone or kind.returns_deleted:
-            return self._object(request, kind, deleted.record, call=call)
+            return self._object(request, kind, deleted.record)
         resource = kind.resource
         details = {"name": deleted.record.key.name, "kind": resource.plural, "uid": deleted.record.uid}
         if resource.group:
             details["group"] = resource.group
-        return self._plain(request, success(details=details), call=call)
+        return self._plain(request, success(details=details))
 
     async def _delete_collection(self, request: Request, kind: Kind) -> Response:
         selection = list_options(request.query, watch=False)
@@ -261,7 +261,7 @@ class Routes:
         records = await delete_collection(
             self._operations, kind, request.target.namespace, options, call, keep=keep_of(kind, selection)
         )
-        return self._page(request, kind, Page(records, self._store.revision), negotiate(request.accept), call=call)
+        return self._page(request, kind, Page(records, self._store.revision), negotiate(request.accept))
 
     async def _delete_body(self, request: Request) -> JsonObject | None:
         body = await request.body()
@@ -278,7 +278,8 @@ class Routes:
     # --- subresources ---
 
     async def _status(self, request: Request, kind: Kind) -> Response:
-        match request.target.verb:
+        target = request.target
+        match target.verb:
             case "get":
                 return self._get(request, kind)
             case "update":
@@ -286,7 +287,7 @@ class Routes:
             case "patch":
                 return await self._patch(request, kind)
             case _:
-                raise method_not_allowed()
+                raise method_not_allowed(kind.resource if kind.is_custom else None, target.verb)
 
     async def _scale(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -295,7 +296,7 @@ class Routes:
             found = self._store.get(ObjectKey(kind.resource.id, target.namespace, target.name))
             if found is None:
                 raise not_found(kind.resource, target.name)
-            return self._scale_shown(request, scale_of(kind, decode_object(found.data)))
+            return self._scale_shown(request, shown_scale(kind, decode_object(found.data)))
         if target.verb == "update":
             options = write_options(request.query, "UpdateOptions")
             wanted = await self._decoded(request, "Scale")
@@ -317,10 +318,10 @@ class Routes:
                 call.repeated = change.repeated
             record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
         else:
-            raise method_not_allowed()
-        return self._scale_shown(request, scale_of(kind, decode_object(record.data)), call=call)
+            raise method_not_allowed(kind.resource if kind.is_custom else None, target.verb)
+        return self._scale_shown(request, scale_of(kind, decode_object(record.data)))
 
-    def _scale_shown(self, request: Request, scale: JsonObject, *, call: Call | None = None) -> Response:
+    def _scale_shown(self, request: Request, scale: JsonObject) -> Response:
         """A Scale in the form that was asked for."""
         representation = negotiate(request.accept)
         match representation.form:
@@ -329,7 +330,7 @@ class Routes:
                 scale = scale_table(scale, now=self._clock.now(), include=include, version=version)
             case Form.PARTIAL:
                 scale = partial(scale, representation.version)
-        return self._plain(request, scale, call=call)
+        return self._plain(request, scale)
 
     async def _binding(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -339,7 +340,7 @@ class Routes:
         binding = await self._decoded(request, "Binding")
         call = _call(request, options)
         await bind(self._operations, kind, target.namespace, target.name, binding, call)
-        return self._plain(request, success(code=201), status=201, call=call)
+        return self._plain(request, success(code=201), status=201)
 
     async def _eviction(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -351,7 +352,7 @@ class Routes:
             eviction["apiVersion"] = "policy/v1"
         call = _call(request, options)
         await evict(self._operations, kind, target.namespace, target.name, eviction, call)
-        return self._plain(request, success(code=201), status=201, call=call)
+        return self._plain(request, success(code=201), status=201)
 
     async def _token(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -376,7 +377,7 @@ class Routes:
         await self._operations.admission.consult(asked)
         wanted = asked.wanted
         answer = request_token(self._store, self._accounts, target.namespace, target.name, wanted, clock=self._clock)
-        return self._plain(request, answer, status=201, call=call)
+        return self._plain(request, answer, status=201)
 
     async def _finalize(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -386,7 +387,7 @@ class Routes:
         wanted = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
         record = await finalize(self._operations, kind, target.name, wanted, call)
-        return self._object(request, kind, record, call=call)
+        return self._object(request, kind, record)
 
     async def _log(self, request: Request, kind: Kind) -> LogStream | Said:
         return await self._streams.log(_stream_request(request), kind)
@@ -405,7 +406,7 @@ class Routes:
         asked = Asked(Operation.CREATE, kind, target.namespace, text_of(metadata_of(review), "name"), call, review)
         await self._operations.admission.consult(asked)
         answer = self._reviews.answers[kind.resource.id](request.user, asked.wanted, target.namespace)
-        return self._plain(request, answer, status=201, call=call)
+        return self._plain(request, answer, status=201)
 
     # --- answers ---
 
@@ -415,27 +416,21 @@ class Routes:
             raise BadRequest(f"the object provided is unrecognized (must be of type {wanted}): the body is empty")
         return await decode_body(body, request.content_type, wanted=wanted, repeated=request.repeated)
 
-    def _object(
-        self, request: Request, kind: Kind, record: Record, *, status: int = 200, call: Call | None = None
-    ) -> Response:
+    def _object(self, request: Request, kind: Kind, record: Record, *, status: int = 200) -> Response:
         representation = negotiate(request.accept)
         body = object_body(
             kind, record, representation, include=_include(request, representation), now=self._clock.now()
         )
-        warnings = call.warnings if call is not None else ()
-        return Response(body, status, wanted=representation.media_type, warnings=warnings)
+        return Response(body, status, wanted=representation.media_type, warnings=request.warnings)
 
-    def _page(
-        self, request: Request, kind: Kind, page: Page, representation: Representation, *, call: Call | None = None
-    ) -> Response:
+    def _page(self, request: Request, kind: Kind, page: Page, representation: Representation) -> Response:
         body = list_body(kind, page, representation, include=_include(request, representation), now=self._clock.now())
-        warnings = call.warnings if call is not None else ()
-        return Response(body, wanted=representation.media_type, warnings=warnings)
+        return Response(body, wanted=representation.media_type, warnings=request.warnings)
 
-    def _plain(self, request: Request, obj: JsonObject, *, status: int = 200, call: Call | None = None) -> Response:
+    def _plain(self, request: Request, obj: JsonObject, *, status: int = 200) -> Response:
         """An object that is no stored one: always itself, whatever form was asked for."""
-        warnings = call.warnings if call is not None else ()
-        return Response(encode(obj) + b"\n", status, wanted=negotiate(request.accept).media_type, warnings=warnings)
+        media_type = negotiate(request.accept).media_type
+        return Response(encode(obj) + b"\n", status, wanted=media_type, warnings=request.warnings)
 
 
 def _call(request: Request, options: WriteOptions) -> Call:

@@ -133,12 +133,17 @@ def _unescaped(value: str) -> str:
 
 
 def predicate(
-    labels: str, fields: str, known: frozenset[str], stored: Mapping[str, str] = MappingProxyType({})
+    labels: str,
+    fields: str,
+    known: frozenset[str],
+    stored: Mapping[str, str] = MappingProxyType({}),
+    *,
+    custom: bool = False,
 ) -> Predicate | None:
     """A test for records, None when everything matches.
 
     ``known`` names the kind's selectable fields beyond ``metadata.name`` and ``metadata.namespace``; ``stored`` maps
-    those to the names in the records, where they differ.
+    those to the names in the records, where they differ. Fields of ``custom`` kinds are refused in words of their own.
 
     Raises:
         BadRequest: a selector does not parse or names a field that cannot be selected by.
@@ -147,7 +152,7 @@ def predicate(
     tests = parse_fields(fields) if fields else ()
     for field, _, _ in tests:
         if field not in known and field not in ("metadata.name", "metadata.namespace"):
-            raise BadRequest(_unknown_field(field, known))
+            raise BadRequest(_unknown_field(field, known, custom=custom))
     if stored:
         tests = tuple((stored.get(field, field), value, equal) for field, value, equal in tests)
     if terms is not None and not terms.requirements:
@@ -163,8 +168,8 @@ def predicate(
     return holds
 
 
-def _unknown_field(field: str, known: frozenset[str]) -> str:
-    if known:
+def _unknown_field(field: str, known: frozenset[str], *, custom: bool) -> str:
+    if known or custom:
         return f"field label not supported: {field}"
     return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 

@@ -54,13 +54,15 @@ _VERBATIM = (Denial, ApplyConflict, Escalation, NotAcceptable, NotTyped, StrictE
 _DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict)
 """Errors that have details even where these say nothing."""
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
+_ESCAPES_IN_LINES = {code: text for code, text in _ESCAPES.items() if chr(code) != "\n"}
 
 
 def status_body(error: ApiError) -> JsonObject:
-    """The Status object of an error. Our own messages are one line, whatever was quoted in them."""
+    """The Status object of an error. Our own messages are one line, whatever was quoted in them, but for what a
+    compiler says of an expression."""
     message = str(error)
     if not message.isprintable() and not isinstance(error, _VERBATIM):
-        message = message.translate(_ESCAPES)
+        message = message.translate(_ESCAPES_IN_LINES if isinstance(error, Invalid) else _ESCAPES)
     body: JsonObject = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -117,8 +119,12 @@ def no_such_resource() -> NotFound:
     return NotFound("the server could not find the requested resource")
 
 
-def method_not_allowed() -> MethodNotAllowed:
-    return MethodNotAllowed("the server does not allow this method on the requested resource")
+def method_not_allowed(resource: Resource | None = None, verb: str = "") -> MethodNotAllowed:
+    """``resource`` and ``verb`` where a server names them: on the subresources of custom kinds."""
+    if resource is None:
+        return MethodNotAllowed("the server does not allow this method on the requested resource")
+    text = f'{verb} is not supported on resources of kind "{resource.id}"'
+    return MethodNotAllowed(text, kind=resource.plural, group=resource.group)
 
 
 def already_exists(resource: Resource, name: str, *, deleting: bool = False) -> AlreadyExists:

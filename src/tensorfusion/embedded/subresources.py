@@ -129,6 +129,18 @@ def _set_scheduled(status: JsonObject, now: str) -> None:
 # --- scale ---
 
 
+def shown_scale(kind: Kind, obj: JsonObject) -> JsonObject:
+    """The Scale of an object, for who asks for it.
+
+    Raises:
+        BadRequest: a custom object that says no number has none.
+    """
+    paths = _paths(kind)
+    if kind.is_custom and _at(obj, paths.spec) is None:
+        raise BadRequest(f'the spec replicas field "{"".join(f".{step}" for step in paths.spec)}" does not exist')
+    return scale_of(kind, obj)
+
+
 def scale_of(kind: Kind, obj: JsonObject) -> JsonObject:
     """The Scale of an object."""
     paths = _paths(kind)

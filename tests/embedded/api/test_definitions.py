@@ -188,7 +188,8 @@ def test_a_definition_goes_after_its_objects(api, widgets, group) -> None:
     marked = api("DELETE", f"{CRDS}/widgets.{group}").body
     assert marked["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
     late = api("POST", widgets, widget(group, "late"))
-    assert (late.status, late.message) == (405, "create not allowed while custom resource definition is terminating")
+    why = "create not allowed while custom resource definition is terminating"
+    assert (late.status, late.message) == (403, f'widgets.{group} "late" is forbidden: {why}')
     deadline = time.monotonic() + 10
     while (
         "deletionTimestamp" not in api.get(f"{widgets}/held")["metadata"] or api("GET", f"{widgets}/free").status != 404

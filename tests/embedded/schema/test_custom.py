@@ -151,7 +151,7 @@ def test_strict_names_every_unknown_field_at_once() -> None:
         ("ipv6", "::1", "10.0.0.1"),
         ("cidr", "10.0.0.0/8", "10.0.0.0/99"),
         ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123"),
-        ("hostname", "a.b", "a b"),
+        ("hostname", "a.example", "a b"),
         ("date-time", "2024-01-01T00:00:00.5+01:00", "2024-01-01"),
         ("made-up", "anything", None),
     ],

@@ -131,7 +131,7 @@ def test_names_of_another_kind_are_not_served_twice() -> None:
     conditions = {item["type"]: item for item in kinds.crd_status(rival, NOW)["conditions"]}
     assert conditions["NamesAccepted"]["status"] == "False"
     assert conditions["Established"]["reason"] == "NotAccepted"
-    assert conditions["NamesAccepted"]["message"] == '"foo" is already in use'
+    assert conditions["NamesAccepted"]["message"] == '"FooList" is already in use'
 
 
 def test_the_status_of_a_definition_is_stable_while_nothing_changes() -> None:

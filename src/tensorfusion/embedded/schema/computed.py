@@ -72,6 +72,12 @@ def allocatable(status: Raw) -> None:
         status["allocatable"] = dict(status["capacity"])
 
 
+def version_flags(version: Raw) -> None:
+    """Both are always shown."""
+    version.setdefault("served", False)
+    version.setdefault("storage", False)
+
+
 def definition_names(names: Raw) -> None:
     """The singular and the list kind of a custom resource follow from its kind."""
     kind = names.get("kind")
@@ -153,6 +159,7 @@ COMPUTED_BY_OWNER: Mapping[str, tuple[Compute, ...]] = {
     "ServicePort": (target_port,),
     "NodeStatus": (allocatable,),
     "CustomResourceDefinitionNames": (definition_names,),
+    "CustomResourceDefinitionVersion": (version_flags,),
     "root Secret": (secret_data,),
     "root Job": (job,),
     "LimitRangeItem": (limit_range_item,),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tensorfusion.cel.patterns import compile_pattern
+from tensorfusion.embedded.schema.embedded_resources import check_embedded
 from tensorfusion.embedded.schema.formats import FORMATS
 from tensorfusion.embedded.schema.path import Path, Problem, plain_text_of
 from tensorfusion.embedded.schema.words import (
@@ -43,6 +44,7 @@ _FORMAT_NAMES = {int: "int64", float: "double"}
 _NOWHERE = "<nil>"
 _NO_OBJECT = "must be an object for an array of list-type map"
 _INT_64 = 1 << 63
+_LOST = 1e-9
 
 
 def compile_constraints(schema: Raw) -> Check | None:
@@ -153,17 +155,28 @@ def _number_step(schema: Raw) -> Check:
     def check(value: Any, path: Path, problems: list[Problem]) -> None:
         if type(value) is not int and type(value) is not float:
             return
-        text = ""
+        texts: list[str] = []
+        if factor:
+            whole = type(value) is int
+            if whole and int(factor) <= 0:  # a server takes factors of whole numbers as whole
+                text = f"factor MultipleOf declared for {plain_text_of(path)} must be positive: {int(factor)}"
+                problems.append(Problem(path, invalid_value(int(factor), text)))
+            elif value % int(factor) if whole else not _is_whole(value / factor):
+                texts.append(f"be a multiple of {_number(factor)}")
+        if high is not None and (value >= high if below else value > high):
+            texts.append(f"be less than {_number(high)}" if below else f"be less than or equal to {_number(high)}")
         if low is not None and (value <= low if above else value < low):
-            text = f"be greater than {_number(low)}" if above else f"be greater than or equal to {_number(low)}"
-        elif high is not None and (value >= high if below else value > high):
-            text = f"be less than {_number(high)}" if below else f"be less than or equal to {_number(high)}"
-        elif factor and value % factor:
-            text = f"be a multiple of {_number(factor)}"
-        if text:
-            problems.append(Problem(path, invalid_value(value, f"{plain_text_of(path)} in body should {text}")))
+            texts.append(f"be greater than {_number(low)}" if above else f"be greater than or equal to {_number(low)}")
+        name = plain_text_of(path)
+        problems.extend(Problem(path, invalid_value(value, f"{name} in body should {text}")) for text in texts)
 
     return check
+
+
+def _is_whole(quotient: float) -> bool:
+    """Whether a quotient is whole, but for what dividing loses."""
+    difference = abs(quotient - int(quotient))
+    return not difference or difference / (abs(quotient) + abs(int(quotient))) < _LOST
 
 
 def _number(value: float) -> str:
@@ -230,6 +243,8 @@ def _unique_step(schema: Raw) -> Check:
         for index, item in enumerate(value):
             shown = item
             if keys is not None:
+                if item is None:
+                    continue  # its type is wrong, and that is said elsewhere
                 if type(item) is not dict:
                     problems.append(Problem((path, index), invalid_value(item, _NO_OBJECT)))
                     continue
@@ -249,7 +264,8 @@ def _object_step(schema: Raw) -> Check:
     additional = schema.get("additionalProperties")
     member = _node(additional) if isinstance(additional, dict) else None
     wanted = tuple(schema.get("required", ()))
-    if schema.get("x-kubernetes-embedded-resource"):
+    embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    if embedded:
         wanted += tuple(name for name in ("apiVersion", "kind") if name not in wanted)
     low, high = schema.get("minProperties"), schema.get("maxProperties")
 
@@ -265,6 +281,8 @@ def _object_step(schema: Raw) -> Check:
         problems.extend(
             Problem((path, name), required(), REQUIRED, blocking=True) for name in wanted if name not in value
         )
+        if embedded:
+            check_embedded(value, path, problems)
         if low is not None and len(value) < low:
             text = f"{plain_text_of(path)} in body should have at least {low} properties"
             problems.append(Problem(path, invalid_value(len(value), text)))

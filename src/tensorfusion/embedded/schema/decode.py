@@ -26,6 +26,8 @@ DEEPEST = 120  # levels of free JSON and of schemas inside schemas
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
 _PROPS = _EXTENSIONS + "JSONSchemaProps"
+_EMPTY = (_EXTENSIONS + "CustomResourceSubresourceStatus",)
+"""Structures without a field, where other structures without properties are free JSON."""
 _GIVEN_OUT = frozenset({("ServiceSpec", "ipFamilies"), ("ServiceSpec", "ipFamilyPolicy")})
 """What the facts see as defaults, and is given out with the addresses: see ``services``."""
 _SPECIAL: dict[str, tuple[type | None, Scalar, str]] = {
@@ -119,7 +121,7 @@ class _Compiler:
             return plain, _leaf(scalar, owner, go_name)
         if name.startswith(_EXTENSIONS + "JSONSchemaPropsOr"):
             return None, self._schema_or(name, owner)
-        if "properties" in self._definitions[name]:
+        if "properties" in self._definitions[name] or name in _EMPTY:
             return None, _with_owner(self.struct(name), owner, self._go_name({"$ref": name}))
         return None, _free
 
@@ -290,6 +292,8 @@ def _zero(schema: Raw) -> Any:
     """What Go reads a null as in a map of such values."""
     if schema.get("$ref", "").endswith(".Quantity"):
         return "0"
+    if schema.get("$ref") == _EXTENSIONS + "JSON":
+        return None
     return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}.get(schema.get("type", ""), {})
 
 

@@ -25,8 +25,13 @@ _AT: Path = (None, "metadata")
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
-def check_metadata(metadata: Raw, rule: Rule, *, namespaced: bool, problems: list[Problem]) -> None:
-    """Name, labels, annotations, finalizers and owner references. ``rule`` is the kind's name rule."""
+def check_metadata(
+    metadata: Raw, rule: Rule, *, namespaced: bool, problems: list[Problem], any_finalizer: bool = False
+) -> None:
+    """Name, labels, annotations, finalizers and owner references. ``rule`` is the kind's name rule.
+
+    ``any_finalizer``: its name need not say whose it is.
+    """
     name = metadata.get("name")
     generated = metadata.get("generateName")
     if generated:
@@ -50,7 +55,7 @@ def check_metadata(metadata: Raw, rule: Rule, *, namespaced: bool, problems: lis
     if annotations:
         check_annotations(annotations, (_AT, "annotations"), problems)
     if metadata.get("finalizers"):
-        _check_finalizers(metadata["finalizers"], problems)
+        _check_finalizers(metadata["finalizers"], problems, any_finalizer=any_finalizer)
     if metadata.get("ownerReferences"):
         _check_owners(metadata["ownerReferences"], problems)
 
@@ -90,11 +95,21 @@ def check_annotations(annotations: Raw, path: Path, problems: list[Problem]) -> 
             problems.append(Problem(path, f"Too long: may not be more than {ANNOTATIONS_BYTES} bytes", TOO_LONG))
 
 
-def _check_finalizers(finalizers: list[str], problems: list[Problem]) -> None:
+def finalizer_warnings(finalizers: list[str]) -> list[str]:
+    """What the author of a custom object is told of finalizers that might be somebody else's, too."""
+    advice = "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+    return [f'metadata.finalizers: "{name}": {advice}' for name in finalizers if not _says_whose(name)]
+
+
+def _says_whose(finalizer: str) -> bool:
+    return "/" in finalizer or finalizer in _STANDARD_FINALIZERS
+
+
+def _check_finalizers(finalizers: list[str], problems: list[Problem], *, any_finalizer: bool) -> None:
     path: Path = (_AT, "finalizers")
     for index, name in enumerate(finalizers):
         complain(problems, path, name, qualified_name(name))
-        if "/" not in name and name not in _STANDARD_FINALIZERS:
+        if not any_finalizer and not _says_whose(name):
             text = "name is neither a standard finalizer name nor is it fully qualified"
             problems.append(Problem((path, index), invalid_value(name, text)))
     if {"orphan", "foregroundDeletion"} <= set(finalizers):

@@ -71,7 +71,7 @@ class RuleCompiler:
             (raw.get("message") or "").strip(),
             message if isinstance(message, Program) else None,
             raw.get("reason") or INVALID,
-            _field_path(raw.get("fieldPath") or "", self._schema) or (),
+            field_path(raw.get("fieldPath") or "", self._schema) or (),
             optional_old=bool(raw.get("optionalOldSelf")),
         )
 
@@ -120,18 +120,18 @@ def check_texts(raw: Raw, schema: Raw, here: Path, problems: list[Problem]) -> N
     reason = raw.get("reason") or INVALID
     if reason not in REASONS:
         problems.append(Problem((here, "reason"), unsupported(reason, sorted(REASONS)), NOT_SUPPORTED))
-    field_path = raw.get("fieldPath") or ""
-    complaints = ["must be non-empty if specified"] if field_path and not field_path.strip() else []
-    complaints += ["must not contain line breaks"] if _has_lines(field_path) else []
-    complaints += ["must be a valid path"] if _field_path(field_path, schema) is None else []
-    complain(problems, (here, "fieldPath"), field_path, complaints)
+    path = raw.get("fieldPath") or ""
+    complaints = ["must be non-empty if specified"] if path and not path.strip() else []
+    complaints += ["must not contain line breaks"] if _has_lines(path) else []
+    complaints += ["must be a valid path"] if field_path(path, schema) is None else []
+    complain(problems, (here, "fieldPath"), path, complaints)
 
 
 def _has_lines(text: str) -> bool:
     return "\n" in text or "\r" in text
 
 
-def _field_path(text: str, schema: Raw) -> tuple[Step, ...] | None:
+def field_path(text: str, schema: Raw) -> tuple[Step, ...] | None:
     """``.spec['a.b']`` as steps; None unless every step is a field of the schema."""
     steps: list[Step] = []
     at = 0

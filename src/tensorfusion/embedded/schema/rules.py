@@ -26,6 +26,7 @@ from tensorfusion.embedded.schema.typed import Convert, converter, with_metadata
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
     FORBIDDEN,
+    INVALID,
     REQUIRED,
     forbidden,
     required,
@@ -36,6 +37,8 @@ from tensorfusion.model.meta import Raw
 OBJECT_BUDGET = 10_000_000
 _LONGEST_MESSAGE = 5 * 1024
 _MISSING = object()
+_WHOLE = "<nil>"
+"""The field of what is wrong with an object as a whole."""
 _OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 _NO_OVERLOAD = "call arguments did not match a supported operator, function or macro signature for rule"
 _CALL_LIMIT = "no further validation rules will be run due to call cost exceeds limit for rule"
@@ -140,7 +143,7 @@ def _evaluate(rule: Rule, value: Any, old: Any, place: tuple[Any, Path], evaluat
     plain, path = place
     kind = json_type(plain)
     if isinstance(rule.program, str):
-        evaluation.problems.append(Problem(path, f'Invalid value: "{kind}": rule compile error: {rule.program}'))
+        evaluation.problems.append(_problem(path, f'Invalid value: "{kind}": rule compile error: {rule.program}'))
         return
     before = None if old is _MISSING else old
     if rule.optional_old:
@@ -158,7 +161,7 @@ def _evaluate(rule: Rule, value: Any, old: Any, place: tuple[Any, Path], evaluat
         named = rule.message or rule.source
         unmatched = str(error).startswith("no such overload")
         why = f"'{error}': {_NO_OVERLOAD}: {named}" if unmatched else f"{error} evaluating rule: {named}"
-        evaluation.problems.append(Problem(path, f'Invalid value: "{kind}": {why}', stands=not rule.transition))
+        evaluation.problems.append(_problem(path, f'Invalid value: "{kind}": {why}', stands=not rule.transition))
         return
     if not evaluation.spent(cost):
         _end(plain, path, evaluation, _OUT_OF_BUDGET)
@@ -168,7 +171,7 @@ def _evaluate(rule: Rule, value: Any, old: Any, place: tuple[Any, Path], evaluat
 
 def _end(value: Any, path: Path, evaluation: Evaluation, text: str) -> None:
     evaluation.budget = -1
-    evaluation.problems.append(Problem(path, f'Invalid value: "{json_type(value)}": {text}', stands=False))
+    evaluation.problems.append(_problem(path, f'Invalid value: "{json_type(value)}": {text}', stands=False))
 
 
 def _broken(rule: Rule, variables: Mapping[str, Any], kind: str, path: Path, evaluation: Evaluation) -> None:
@@ -180,7 +183,11 @@ def _broken(rule: Rule, variables: Mapping[str, Any], kind: str, path: Path, eva
         REQUIRED: required(text),
         DUPLICATE: f'Duplicate value: "{kind}"',
     }.get(rule.reason, f'Invalid value: "{kind}": {text}')
-    evaluation.problems.append(Problem(path, worded, rule.reason, stands=not rule.transition))
+    evaluation.problems.append(_problem(path, worded, rule.reason, stands=not rule.transition))
+
+
+def _problem(path: Path, text: str, reason: str = INVALID, *, stands: bool = True) -> Problem:
+    return Problem(path, text, reason, stands=stands, field=_WHOLE if path is None else None)
 
 
 def _message(rule: Rule, variables: Mapping[str, Any], evaluation: Evaluation) -> str:

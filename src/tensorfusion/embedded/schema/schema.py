@@ -16,14 +16,15 @@ from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, CHECKS, STATUS_CHE
 from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
-from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata_update
+from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata_update, finalizer_warnings
 from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
-from tensorfusion.embedded.schema.path import Problem, plain_text_of, value_at
+from tensorfusion.embedded.schema.path import Problem, plain_text_of, text_of
+from tensorfusion.embedded.schema.ratcheting import touched
 from tensorfusion.embedded.schema.replicas import check_replicas
 from tensorfusion.embedded.schema.rules import MISSING, Evaluation, compile_rules
 from tensorfusion.embedded.schema.structural import Pruner, compile_pruner, compile_structural
-from tensorfusion.embedded.schema.words import REQUIRED, invalid, invalid_value
+from tensorfusion.embedded.schema.words import invalid, invalid_value
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import Resource
@@ -64,12 +65,13 @@ class Schema(Protocol):
         repeated: Sequence[str] = (),
         sort: bool = False,
         applied: bool = False,
+        patched: bool = False,
     ) -> list[str]:
         """Decode in place: drop unknown fields, apply defaults. Returns warnings.
 
         ``repeated`` are complaints of keys that came twice, to be treated as unknown fields are. ``sort`` names
         unknown fields by name, not as they come. ``applied`` objects may hold nulls that nothing but an apply lets
-        through: validation refuses them.
+        through: validation refuses them. What is wrong with the version of a ``patched`` object is a broken field.
 
         Raises:
             BadRequest: another kind, wrong JSON types, too deep, or unknown fields with ``STRICT``.
@@ -80,8 +82,8 @@ class Schema(Protocol):
         """Drop what an object of another version has and this one does not know. In place."""
         ...
 
-    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
-        """Check a prepared object; ``old`` is what it replaces.
+    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
+        """Check a prepared object; ``old`` is what it replaces. Returns warnings: of what may stay as it was.
 
         Raises:
             Invalid: with a cause for each broken field.
@@ -137,6 +139,7 @@ class BuiltinSchema:
         repeated: Sequence[str] = (),
         sort: bool = False,
         applied: bool = False,
+        patched: bool = False,
     ) -> list[str]:
         resource = self._resource
         kind, version = obj.setdefault("kind", resource.kind), obj.setdefault("apiVersion", resource.api_version)
@@ -159,11 +162,17 @@ class BuiltinSchema:
     def prune(self, obj: Raw) -> None:
         """Built-in kinds are stored in one version."""
 
-    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
+    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
         problems: list[Problem] = []
         metadata = obj.get("metadata") or {}
         if self._named:
-            check_metadata(metadata, self._rule, namespaced=self._resource.namespaced, problems=problems)
+            check_metadata(
+                metadata,
+                self._rule,
+                namespaced=self._resource.namespaced,
+                problems=problems,
+                any_finalizer=self._resource.id in _ANY_FINALIZER,
+            )
             if old is not None:
                 check_metadata_update(metadata, old["metadata"], problems)
         if subresource != "status":
@@ -174,6 +183,7 @@ class BuiltinSchema:
             self._status_semantics(obj, old, problems)
         if problems:
             raise invalid(self._reported, metadata.get("name", ""), problems)
+        return []
 
 
 class CustomSchema:
@@ -215,6 +225,7 @@ class CustomSchema:
         repeated: Sequence[str] = (),
         sort: bool = False,
         applied: bool = False,
+        patched: bool = False,
     ) -> list[str]:
         resource = self._resource
         kind, version = obj.get("kind"), obj.get("apiVersion")
@@ -222,6 +233,10 @@ class CustomSchema:
             raise BadRequest(
                 f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
             )
+        if version != resource.api_version and patched:
+            problem = Problem((None, "apiVersion"), invalid_value(version, f"must be {resource.api_version}"))
+            stated = replace(resource, group=str(version).rpartition("/")[0], kind=kind)
+            raise invalid(stated, _name_of(obj), [problem])
         if version != resource.api_version:
             raise BadRequest(
                 f"the API version in the data ({version}) does not match the expected API version "
@@ -249,15 +264,18 @@ class CustomSchema:
     def _pruner(self) -> Pruner:
         return compile_pruner(self.document)
 
-    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> None:
+    def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
         problems: list[Problem] = []
         metadata = obj.get("metadata") or {}
-        check_metadata(metadata, subdomain, namespaced=self._resource.namespaced, problems=problems)
+        check_metadata(
+            metadata, subdomain, namespaced=self._resource.namespaced, problems=problems, any_finalizer=True
+        )
         if old is not None:
             check_metadata_update(metadata, old["metadata"], problems)
+        warnings = finalizer_warnings(metadata.get("finalizers") or [])
         values: list[Problem] = []
         self._check_values(obj, subresource, values)
-        problems += _not_standing(values, obj, old)
+        problems += self._not_standing(values, obj, old)
         for steps in () if self._replicas is None else self._replicas[1 if subresource == _STATUS else 0 :]:
             check_replicas(obj, steps, problems)
         if self._rules is not None:
@@ -266,9 +284,22 @@ class CustomSchema:
             else:
                 evaluation = Evaluation()
                 self._rules.check(obj, MISSING if old is None else old, None, evaluation)
-                problems += _not_standing(evaluation.problems, obj, old)
+                broken = self._not_standing(evaluation.problems, obj, old)
+                warnings += [_text(problem) for problem in evaluation.problems if problem not in broken]
+                problems += broken
         if problems:
             raise invalid(self._resource, metadata.get("name", ""), problems)
+        return warnings
+
+    def _not_standing(self, problems: list[Problem], obj: Raw, old: Raw | None) -> list[Problem]:
+        """Without the problems of values that the update leaves as they were (ratcheting)."""
+        if old is None or not problems:
+            return problems
+        return [
+            problem
+            for problem in problems
+            if not problem.stands or problem.path is None or touched(self.document, obj, old, problem)
+        ]
 
     def _check_values(self, obj: Raw, subresource: str, problems: list[Problem]) -> None:
         if subresource == "status":
@@ -286,6 +317,17 @@ def _name_of(obj: Raw) -> str:
     return name if isinstance(name, str) else ""
 
 
+_ANY_FINALIZER = frozenset(
+    {
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "leases.coordination.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "poddisruptionbudgets.policy",
+        "runtimeclasses.node.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    }
+)
+"""Kinds whose finalizers need not be qualified, as those of custom kinds."""
 _IMPLIED = frozenset({"apiVersion", "kind", "metadata"})
 _STATUS = "status"
 
@@ -299,22 +341,8 @@ def _within_status(problem: Problem) -> Problem:
     return replace(problem, message=problem.message.replace(f"{name} in body", f"{inner} in body", 1))
 
 
-def _not_standing(problems: list[Problem], obj: Raw, old: Raw | None) -> list[Problem]:
-    """Without the problems of values that the update leaves as they were (ratcheting of Kubernetes 1.30 and later)."""
-    if old is None or not problems:
-        return problems
-    return [problem for problem in problems if not problem.stands or problem.path is None or _differ(obj, old, problem)]
-
-
-def _differ(obj: Raw, old: Raw, problem: Problem) -> bool:
-    """Whether the update touched what is wrong: of a field that is missing, the structure that lacks it."""
-    path = problem.path[0] if problem.path is not None and problem.reason == REQUIRED else problem.path
-    if path is None:
-        return True
-    before, after = value_at(old, path), value_at(obj, path)
-    if after is None and before is None and problem.blocking:
-        return True  # a null that was applied where there was nothing
-    return after != before or (type(after) is bool) is not (type(before) is bool)  # in Python, true is 1
+def _text(problem: Problem) -> str:
+    return f"{text_of(problem.path) if problem.field is None else problem.field}: {problem.message}"
 
 
 def _handled(resource: Resource) -> str:

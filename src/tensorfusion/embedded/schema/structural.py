@@ -6,6 +6,7 @@ validation, which says so with 422. Nulls that a field does not allow are droppe
 Source: apiextensions-apiserver pkg/apiserver/schema/{pruning,defaulting,objectmeta}.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ Pruner = Callable[[Any, Path, list[str]], None]
 OBJECT_FIELDS = ("apiVersion", "kind", "metadata")
 _NOTHING = object()
 _NOT_PLAIN = frozenset({float, dict, list})
+_TOP: Path = (None, "metadata")
 _WHOLE = 1 << 63
 """Numbers below are written as whole ones if they are whole, however they came."""
 
@@ -154,11 +156,22 @@ def _object(
 
 def _decode_metadata(metadata: Any, path: Path, unknown: list[str], decode: Decoder) -> None:
     """Metadata is decoded as built-in objects are, apart from the object around it."""
+    inside: list[str] = []
+    stated = None if path == _TOP else fresh(metadata)
+    try:
+        _metadata_only(metadata)
+        decode(metadata, None, inside)
+    except BadRequest as error:
+        if path == _TOP:
+            raise
+        shown = json.dumps(stated, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        raise BadRequest(f"{plain_text_of(path)}: Invalid value: {shown}: {error}") from error
+    unknown += [f"{plain_text_of(path)}.{field}" for field in inside]
+
+
+def _metadata_only(metadata: Any) -> None:
     if type(metadata) is not dict:
         raise BadRequest(f"json: cannot unmarshal {json_word(metadata)} into Go value of type v1.ObjectMeta")
-    inside: list[str] = []
-    decode(metadata, None, inside)
-    unknown += [f"{plain_text_of(path)}.{field}" for field in inside]
 
 
 def _array(item: Pruner | None) -> Pruner:

@@ -65,25 +65,37 @@ def check_structure(schema: Raw, path: Path, problems: list[Problem], *, known: 
         problems.append(Problem((path, "type"), required("must not be empty at the root"), REQUIRED))
     elif kind != "object":
         complain(problems, (path, "type"), kind, ["must be object at the root"])
-    _check_metadata(schema, path, problems)
+    if schema.get("nullable"):
+        problems.append(Problem((path, "nullable"), forbidden("nullable cannot be true at the root"), FORBIDDEN))
+    _check_own(schema, path, problems)
     _check_node(schema, path, problems, top=True)
     if len(problems) == before:
         _check_defaults(schema, path, problems)
     check_rules(schema, path, problems, known=known, compiles=len(problems) == before)
 
 
-def _check_metadata(schema: Raw, path: Path, problems: list[Problem]) -> None:
-    """Metadata is the server's own: a definition may only say more of the name."""
+def _check_own(schema: Raw, path: Path, problems: list[Problem]) -> None:
+    """Kind, version and metadata are the server's own: a definition may only say more of the name."""
     properties = schema.get("properties") or {}
+    for name in ("apiVersion", "kind"):
+        kind = (properties.get(name) or {}).get("type")
+        if kind and kind != "string":
+            complain(problems, (((path, "properties"), Member(name)), "type"), kind, ["must be string"])
     metadata = properties.get("metadata")
-    allowed = {"type", "properties", "description"}
-    if metadata and (set(metadata) - allowed or set(metadata.get("properties") or ()) - {"name", "generateName"}):
+    if not metadata:
+        return
+    at: Path = ((path, "properties"), Member("metadata"))
+    if metadata.get("default") is not None:
+        text = forbidden("must not be set in top-level metadata")
+        problems.append(Problem((at, "default"), text, FORBIDDEN))
+    allowed = {"type", "properties", "description", "default"}
+    if set(metadata) - allowed or set(metadata.get("properties") or ()) - {"name", "generateName"}:
         text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
-        at: Path = ((path, "properties"), Member("metadata"))
         problems.append(Problem(at, forbidden(text), FORBIDDEN))
 
 
 def _check_node(schema: Raw, path: Path, problems: list[Problem], *, top: bool = False) -> None:
+    _check_combinations(schema, path, problems)
     kind = schema.get("type")
     free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if not kind and not top and not free:
@@ -92,8 +104,10 @@ def _check_node(schema: Raw, path: Path, problems: list[Problem], *, top: bool =
         problems.append(Problem((path, "type"), text, REQUIRED))
     elif kind and kind not in _TYPES:
         problems.append(Problem((path, "type"), unsupported(kind, _TYPES), NOT_SUPPORTED))
+        if kind == "null":
+            text = forbidden("type cannot be set to null, use nullable as an alternative")
+            problems.append(Problem((path, "type"), text, FORBIDDEN))
     _check_keywords(schema, path, problems)
-    _check_combinations(schema, path, problems)
     _check_lists(schema, path, problems)
     at: Path = (path, "properties")
     for name, inner in (schema.get("properties") or {}).items():
@@ -110,6 +124,8 @@ def _check_keywords(schema: Raw, path: Path, problems: list[Problem]) -> None:
     for keyword, text in _UNSUPPORTED.items():
         if schema.get(keyword):
             problems.append(Problem((path, keyword), forbidden(text), FORBIDDEN))
+    if schema.get("$schema"):
+        complain(problems, _root(path), "", ["OpenAPIV3Schema 'schema' is not supported"])
     if schema.get("uniqueItems"):
         text = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         problems.append(Problem((path, "uniqueItems"), forbidden(text), FORBIDDEN))
@@ -136,6 +152,12 @@ def _check_keywords(schema: Raw, path: Path, problems: list[Problem]) -> None:
     for name, inner in (schema.get("properties") or {}).items():
         if not isinstance(inner, dict):
             complain(problems, ((path, "properties"), Member(name)), inner, ["must be a schema object"])
+
+
+def _root(path: Path) -> Path:
+    while path is not None and path[1] != "openAPIV3Schema":
+        path = path[0]
+    return path
 
 
 def _check_pattern(schema: Raw, path: Path, problems: list[Problem]) -> None:
@@ -187,6 +209,8 @@ def _check_lists(schema: Raw, path: Path, problems: list[Problem]) -> None:
         text = forbidden("items must be a schema object and not an array")
         problems.append(Problem((path, "items"), text, FORBIDDEN))
     map_type = schema.get("x-kubernetes-map-type")
+    if map_type and kind != "object":
+        complain(problems, (path, "type"), kind or "", ["must be object if x-kubernetes-map-type is specified"])
     if map_type and map_type not in _MAP_TYPES:
         problems.append(Problem((path, "x-kubernetes-map-type"), unsupported(map_type, _MAP_TYPES), NOT_SUPPORTED))
     list_type = schema.get("x-kubernetes-list-type")
@@ -227,6 +251,8 @@ def _check_map_keys(schema: Raw, items: Raw, path: Path, problems: list[Problem]
     properties = items.get("properties") or {}
     if any(key not in properties for key in keys):
         complain(problems, at, keys, ["entries must all be names of item properties"])
+    if len(set(keys)) < len(keys):
+        complain(problems, at, keys, ["must not contain duplicate entries"])
     for key in keys:
         inner = properties.get(key)
         if inner is None:

@@ -63,5 +63,5 @@ def invalid(resource: Resource, name: str, problems: Sequence[Problem]) -> Inval
     lines = [f"{cause.field}: {cause.message}" for cause in causes]
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     listed = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
-    message = f"{kind} {shown(name)} is invalid: {listed}".replace("\n", " ")
+    message = f"{kind} {shown(name)} is invalid: {listed}"
     return Invalid(message, kind=resource.kind, group=resource.group, name=name, causes=causes)

@@ -4,11 +4,11 @@ Source: kubernetes pkg/apis/admissionregistration/validation, texts seen through
 """
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from tensorfusion.embedded.conditions import check_condition
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
 from tensorfusion.embedded.schema.path import Path, Problem
+from tensorfusion.embedded.schema.webhook_clients import check_client
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
     NOT_SUPPORTED,
@@ -25,7 +25,6 @@ _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _REVIEW_VERSIONS = ("v1", "v1beta1")
 _WILD = {"apiGroups": "API groups", "apiVersions": "API versions", "operations": "operations"}
 _MOST_CONDITIONS = 64
-_URL_TEXT = "desired format: https://host[/path]"
 
 
 def check_webhooks(configuration: Raw, old: Raw | None, problems: list[Problem]) -> None:
@@ -43,38 +42,12 @@ def check_webhooks(configuration: Raw, old: Raw | None, problems: list[Problem])
         if versions and not set(versions) & set(_REVIEW_VERSIONS):
             text = f"must include at least one of {', '.join(_REVIEW_VERSIONS)}"
             complain(problems, (at, "admissionReviewVersions"), versions, [text])
-        _check_client(webhook.get("clientConfig") or {}, (at, "clientConfig"), problems)
+        check_client(webhook.get("clientConfig") or {}, (at, "clientConfig"), problems)
         for field in ("namespaceSelector", "objectSelector"):
             check_label_selector(webhook.get(field), (at, field), problems)
         for number, rule in enumerate(webhook.get("rules") or ()):
             _check_rule(rule, ((at, "rules"), number), problems)
         _check_conditions(webhook.get("matchConditions") or (), (at, "matchConditions"), problems)
-
-
-def _check_client(client: Raw, path: Path, problems: list[Problem]) -> None:
-    url, service = client.get("url"), client.get("service")
-    if (url is None) == (service is None):
-        problems.append(Problem(path, required("exactly one of url or service is required"), REQUIRED))
-    elif url is not None:
-        parts = urlsplit(url)
-        if parts.scheme != "https":
-            complain(problems, (path, "url"), parts.scheme, [f"'https' is the only allowed URL scheme; {_URL_TEXT}"])
-        if not parts.netloc:
-            complain(problems, (path, "url"), "", [f"host must be specified; {_URL_TEXT}"])
-        user = parts.netloc.rpartition("@")[0]
-        for value, what in (
-            (user, "user information is"),
-            (parts.fragment, "fragments are"),
-            (parts.query, "query parameters are"),
-        ):
-            if value:
-                complain(problems, (path, "url"), value, [f"{what} not permitted in the URL"])
-    elif service is not None:
-        missing = [field for field in ("name", "namespace") if not service.get(field)]
-        problems.extend(Problem(((path, "service"), field), required(), REQUIRED) for field in missing)
-        target = service.get("path")
-        if target is not None:
-            _check_service_path(target, ((path, "service"), "path"), problems)
 
 
 def _check_rule(rule: Mapping[str, Sequence[str]], path: Path, problems: list[Problem]) -> None:
@@ -94,15 +67,6 @@ def _check_rule(rule: Mapping[str, Sequence[str]], path: Path, problems: list[Pr
         complain(problems, (path, "resources"), resources, ["if '*/*' is present, must not specify other resources"])
     else:
         _check_overlaps(resources, (path, "resources"), problems)
-
-
-def _check_service_path(target: str, path: Path, problems: list[Problem]) -> None:
-    if not target.startswith("/"):
-        complain(problems, path, target, ["must start with a '/'"])
-    segments = target.removesuffix("/").split("/")[1:] if target.startswith("/") else ["", *target.split("/")[1:]]
-    for index, segment in enumerate(segments if target != "/" else ()):
-        if not segment:
-            complain(problems, path, target, [f"segment[{index}] may not be empty"])
 
 
 def _check_overlaps(resources: Sequence[str], path: Path, problems: list[Problem]) -> None:
