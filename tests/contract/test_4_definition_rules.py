@@ -1,5 +1,5 @@
 """What definitions may say, and what comes of it: names, versions, formats, selection, deletion. Numbers 425 to 434
-and 485 to 499."""
+and 487 to 499."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def required(*fields: str) -> set[tuple[str, str]]:
     return {(field, "FieldValueRequired") for field in fields}
 
 
-@behaviour(485, "Versions have names of their own, and one of them is what objects are stored as", source=OBSERVED)
+@behaviour(433, "Versions have names of their own, and one of them is what objects are stored as", source=OBSERVED)
 def test_versions(api: Api) -> None:
     schema = thing(n=NUMBER)
     stored = "status.storedVersions"
@@ -47,7 +47,7 @@ def test_versions(api: Api) -> None:
     assert (made.status, made.body["status"]["storedVersions"]) == (201, ["v2"])
 
 
-@behaviour(486, "A conversion by webhook says where it is called and by which reviews; none says neither", source=CRDS)
+@behaviour(434, "A conversion by webhook says where it is called and by which reviews; none says neither", source=CRDS)
 def test_conversion(api: Api) -> None:
     one = version(thing(n=NUMBER))
     client, reviews = "spec.conversion.webhookClientConfig", "spec.conversion.conversionReviewVersions"

@@ -37,8 +37,7 @@ def _check_metadata(metadata: Raw, path: Path, problems: list[Problem]) -> None:
     check_metadata(named, _segment, namespaced=bool(namespace), problems=found, any_finalizer=True)
     above = steps_of(path)
     problems.extend(
-        Problem(path_of([*above, *steps_of(problem.path)]), problem.message, problem.reason)
-        for problem in found
+        Problem(path_of([*above, *steps_of(problem.path)]), problem.message, problem.reason) for problem in found
     )
 
 

@@ -267,9 +267,7 @@ class CustomSchema:
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
         problems: list[Problem] = []
         metadata = obj.get("metadata") or {}
-        check_metadata(
-            metadata, subdomain, namespaced=self._resource.namespaced, problems=problems, any_finalizer=True
-        )
+        check_metadata(metadata, subdomain, namespaced=self._resource.namespaced, problems=problems, any_finalizer=True)
         if old is not None:
             check_metadata_update(metadata, old["metadata"], problems)
         warnings = finalizer_warnings(metadata.get("finalizers") or [])
