@@ -211,6 +211,10 @@ class Api:
             assert made.status == 201, made.body
         return self._namespace
 
+    def forget_namespace(self) -> None:
+        """Have another namespace from now on."""
+        self._namespace = ""
+
     def core(self, plural: str, name: str = "", subresource: str = "") -> str:
         """The path of a namespaced core resource, in the client's own namespace."""
         return self.path("v1", plural, name, subresource)

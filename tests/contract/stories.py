@@ -5,188 +5,9 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from asking import APPLY, JSON_PATCH, MERGE, STRATEGIC, config_map, deployment
-from two_servers import GROUP, Request
-
-# Any: JSON.
-Json = dict[str, Any]
-
-THING: Json = {
-    "apiVersion": f"{GROUP}/v1",
-    "kind": "Thing",
-    "metadata": {"name": "x"},
-    "spec": {
-        "n": 2,
-        "s": "text",
-        "set": ["a", "b"],
-        "keyed": [{"name": "k", "value": 1}, {"name": "l"}],
-        "map": {"m": 1},
-    },
-}
-DEPLOYMENT = deployment("x")
-DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "name": "http"}]
-DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A", "value": "1"}]
-SERVICE: Json = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "x"},
-    "spec": {"selector": {"a": "b"}, "ports": [{"name": "web", "port": 80}, {"name": "tls", "port": 443}]},
-}
-SECRET: Json = {
-    "apiVersion": "v1",
-    "kind": "Secret",
-    "metadata": {"name": "x"},
-    "data": {"k": "aGk="},
-    "type": "Opaque",
-}
-BASES: dict[str, tuple[Json, str]] = {
-    "configmaps": (config_map("x", a="1", b="2"), "/api/v1/namespaces/{namespace}/configmaps"),
-    "deployments": (DEPLOYMENT, "/apis/apps/v1/namespaces/{namespace}/deployments"),
-    "services": (SERVICE, "/api/v1/namespaces/{namespace}/services"),
-    "secrets": (SECRET, "/api/v1/namespaces/{namespace}/secrets"),
-    "things": (THING, f"/apis/{GROUP}/v1/namespaces/{{namespace}}/things"),
-}
-PLACES: dict[str, list[tuple[str, ...]]] = {
-    "configmaps": [("data",), ("data", "a"), ("data", "new"), ("binaryData",), ("binaryData", "b"), ("immutable",)],
-    "secrets": [("data",), ("data", "k"), ("stringData", "k"), ("stringData",), ("immutable",), ("type",)],
-    "services": [
-        ("spec",),
-        ("spec", "ports"),
-        ("spec", "selector"),
-        ("spec", "selector", "a"),
-        ("spec", "type"),
-        ("spec", "sessionAffinity"),
-        ("spec", "externalName"),
-    ],
-    "deployments": [
-        ("spec", "replicas"),
-        ("spec", "paused"),
-        ("spec", "selector"),
-        ("spec", "strategy"),
-        ("spec", "strategy", "type"),
-        ("spec", "strategy", "rollingUpdate"),
-        ("spec", "template"),
-        ("spec", "template", "metadata", "labels"),
-        ("spec", "template", "spec", "containers"),
-        ("spec", "template", "spec", "nodeSelector"),
-        ("spec", "minReadySeconds"),
-        ("spec", "nope"),
-    ],
-    "things": [
-        ("spec",),
-        ("spec", "n"),
-        ("spec", "s"),
-        ("spec", "e"),
-        ("spec", "when"),
-        ("spec", "maybe"),
-        ("spec", "either"),
-        ("spec", "set"),
-        ("spec", "list"),
-        ("spec", "map"),
-        ("spec", "map", "z"),
-        ("spec", "keyed"),
-        ("spec", "free"),
-        ("spec", "free", "deep"),
-        ("spec", "nope"),
-        ("status",),
-        ("status", "n"),
-    ],
-}
-COMMON: list[tuple[str, ...]] = [
-    ("metadata", "labels"),
-    ("metadata", "labels", "l"),
-    ("metadata", "annotations"),
-    ("metadata", "annotations", "example.com/a"),
-    ("metadata", "finalizers"),
-    ("metadata", "generateName"),
-    ("metadata", "name"),
-    ("metadata", "uid"),
-    ("metadata", "resourceVersion"),
-    ("metadata", "ownerReferences"),
-    ("metadata", "generation"),
-    ("metadata",),
-    ("kind",),
-    ("apiVersion",),
-]
-WORDS = [
-    "",
-    "a",
-    "b",
-    "x",
-    "text",
-    "bad",
-    "one",
-    "UPPER",
-    "a/b",
-    "é",
-    "aGk=",
-    "1Gi",
-    "2024-01-01T00:00:00Z",
-    "a" * 64,
-    "-",
-]
-leaves = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 200),
-    st.sampled_from([1 << 31, 1 << 62, 0.5, 1e3]),
-    st.sampled_from(WORDS),
-)
-containers = st.fixed_dictionaries(
-    {"name": st.sampled_from(["c", "d", ""])},
-    optional={
-        "image": st.sampled_from(["i:2", ""]),
-        "$patch": st.sampled_from(["delete", "replace", "merge", "nope"]),
-        "ports": st.lists(st.fixed_dictionaries({"containerPort": st.integers(0, 90)}), max_size=2),
-        "env": st.lists(st.fixed_dictionaries({"name": st.sampled_from(["A", "B"]), "value": leaves}), max_size=2),
-    },
-)
-keyed = st.fixed_dictionaries(
-    {}, optional={"name": st.sampled_from(["k", "l", "m", "web"]), "value": leaves, "port": leaves}
-)
-values = st.one_of(
-    leaves,
-    st.lists(leaves, max_size=3),
-    st.lists(keyed, max_size=3),
-    st.lists(containers, max_size=2),
-    st.dictionaries(
-        st.sampled_from(["a", "b", "l", "name", "matchLabels", "$patch", "$retainKeys", "type"]), leaves, max_size=3
-    ),
-)
-
-
-@st.composite
-def documents(draw: st.DrawFn, kind: str) -> Json:
-    """A partial object: one to three places with any values."""
-    found: Json = {}
-    places = PLACES[kind] + COMMON
-    for place in draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True)):
-        *steps, last = place
-        inner = found
-        for step in steps:
-            inner = inner.setdefault(step, {})
-            if not isinstance(inner, dict):
-                break
-        if isinstance(inner, dict):
-            inner[last] = draw(values)
-    return found
-
-
-@st.composite
-def operations(draw: st.DrawFn, kind: str) -> list[Json]:
-    """A JSON patch."""
-    pointers = ["/" + "/".join(one.replace("/", "~1") for one in place) for place in PLACES[kind] + COMMON]
-    pointers += ["", "/", "/spec/ports/0", "/spec/set/-", "/spec/set/9", "/spec/keyed/0/value", "/nope/deep", "nope"]
-    found: list[Json] = []
-    for _ in range(draw(st.integers(0, 3))):
-        step: Json = {"op": draw(st.sampled_from(["add", "remove", "replace", "move", "copy", "test", "nope"]))}
-        step["path"] = draw(st.sampled_from(pointers))
-        if draw(st.booleans()) or step["op"] in ("add", "replace", "test"):
-            step["value"] = draw(values)
-        if step["op"] in ("move", "copy"):
-            step["from"] = draw(st.sampled_from(pointers))
-        found.append(step)
-    return found
+from asking import APPLY, JSON_PATCH, MERGE, STRATEGIC
+from story_objects import BASES, WORDS, documents, merged, operations
+from two_servers import Request
 
 
 @st.composite
@@ -237,22 +58,16 @@ def creation_stories(draw: st.DrawFn) -> list[Request]:
     kind = draw(st.sampled_from(sorted(BASES)))
     base, path = BASES[kind]
     asked = draw(st.sampled_from(["", "", "?fieldValidation=Strict", "?fieldValidation=Ignore", "?dryRun=All"]))
-    changed = _merged(base, draw(documents(kind)))
+    changed = merged(base, draw(documents(kind)))
     return [
         Request("POST", path + asked, changed),
-        Request("PUT", f"{path}/x{asked}", _merged(base, draw(documents(kind)))),
+        Request("PUT", f"{path}/x{asked}", merged(base, draw(documents(kind)))),
         Request("GET", f"{path}/x"),
         Request(
             "DELETE",
             f"{path}/x{draw(st.sampled_from(['', '?propagationPolicy=Nope', '?gracePeriodSeconds=-1', '?dryRun=All']))}",
         ),
     ]
-
-
-def _merged(base: Any, changes: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(changes, dict):
-        return changes
-    return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}
 
 
 _keys = st.sampled_from(
@@ -274,6 +89,40 @@ _terms = st.one_of(
     st.builds("{}{}".format, st.sampled_from(["", "!", "! ", "!!"]), _keys),
     st.text("ab=!(), inot><", max_size=8),
 )
+
+
+_field_terms = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(
+        [
+            "metadata.name",
+            "metadata.namespace",
+            "type",
+            "spec.type",
+            "spec.restartPolicy",
+            "spec.nodeName",
+            "status.phase",
+            "spec.schedulerName",
+            "metadata.labels",
+            "spec.n",
+        ]
+    ),
+    st.sampled_from(["=", "==", "!="]),
+    st.sampled_from(
+        ["x", "y", "", "Never", "Pending", "Opaque", "ClusterIP", "nobody", "a\\,b", "a\\=b", "{namespace}"]
+    ),
+)
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> dict[str, str]:
+    """The parameters of a list that select, by labels or fields or both."""
+    found: dict[str, str] = {}
+    if draw(st.booleans()):
+        found["labelSelector"] = ",".join(draw(st.lists(_terms, min_size=1, max_size=3)))
+    if draw(st.booleans()):
+        found["fieldSelector"] = ",".join(draw(st.lists(_field_terms, min_size=1, max_size=2)))
+    return found
 
 
 @st.composite

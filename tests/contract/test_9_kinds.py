@@ -385,3 +385,12 @@ def test_metadata_of_a_scale(api: Api) -> None:
     api("PUT", path, other).refused(409, "Conflict", name="d")
     assert api.get(path)["spec"] == {}
     assert api.merge(path, {"metadata": {"resourceVersion": "0"}, "spec": {"replicas": 1}})["spec"] == {"replicas": 1}
+
+
+@behaviour(969, "A precondition of a deletion that is empty holds for no object", source=OBSERVED)
+def test_empty_preconditions(api: Api) -> None:
+    api.create(api.core("configmaps"), config_map("a"))
+    for stated in ({"uid": ""}, {"resourceVersion": ""}):
+        answer = api("DELETE", api.core("configmaps", "a"), {"preconditions": stated})
+        answer.refused(409, "Conflict", name="a", kind="ConfigMap")
+    api.delete(api.core("configmaps", "a"), {"preconditions": {"uid": None, "resourceVersion": None}})

@@ -4,10 +4,12 @@ import contextlib
 import copy
 import difflib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from asking import JSON_PATCH, MERGE, STRATEGIC, Answer, Api
 from servers import EMBEDDED, REAL, server
@@ -15,8 +17,9 @@ from servers import EMBEDDED, REAL, server
 GROUP = "fuzz.example.com"
 _SERVER_OWNED = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "selfLink", "namespace")
 _CONTROLLERS = ("kube-controller-manager", "tensorfusion")
-_CONTROLLED = ("kube-root-ca.crt",)
+_CONTROLLED = ("kube-root-ca.crt", "default", "kubernetes")
 """What controllers of a real control plane put into every namespace."""
+_COLLECTION = re.compile(r".*/namespaces/\{namespace\}/[a-z]+")
 _STRING = {"type": "string"}
 THINGS: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -79,30 +82,50 @@ THINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request; ``{namespace}`` stands for the namespace of whoever sends it."""
+    """One request. ``{namespace}`` stands for the namespace of whoever sends it; ``{uid}``, ``{version}``, ``{first}`` and
+    ``{continue}`` for what the server said of the story's object: its uid, its newest and first version, the last token.
+    """
 
     method: str
     path: str
     body: Any = None
     content_type: str = "application/json"
 
-    def send(self, api: Api) -> Answer:
-        return api(
-            self.method, self.path.replace("{namespace}", api.namespace), self.body, content_type=self.content_type
-        )
+    def send(self, api: Api, said: dict[str, str] | None = None) -> Answer:
+        """Send it; what it is answered is noted in ``said``, for the requests that come behind it."""
+        said = {} if said is None else said
+        known = {"namespace": api.namespace, "version": "", "first": "", "uid": "", "continue": "", **said}
+        path, body = self.path, None if self.body is None else json.dumps(self.body)
+        for name, value in known.items():
+            path = path.replace(f"{{{name}}}", quote(value)).replace(quote(f"{{{name}}}", safe=""), quote(value))
+            body = body and body.replace(f"{{{name}}}", value)
+        answer = api(self.method, path, body, content_type=self.content_type)
+        _note(answer, said)
+        return answer
 
     def __str__(self) -> str:
         shown = {MERGE: "merge ", STRATEGIC: "strategic ", JSON_PATCH: "json-patch "}.get(self.content_type, "")
         return f"{self.method} {self.path} {shown}{json.dumps(self.body, ensure_ascii=False)}"
 
 
+def _note(answer: Answer, said: dict[str, str]) -> None:
+    body = answer.body if answer.status < 300 and isinstance(answer.body, dict) else {}
+    metadata = body.get("metadata") or {}
+    if "items" in body:
+        said["continue"] = metadata.get("continue", "")
+    elif metadata.get("uid"):
+        said["uid"], said["version"] = metadata["uid"], metadata.get("resourceVersion", "")
+        said.setdefault("first", said["version"])
+
+
 @dataclass
 class Both:
-    """A client of each server. Every story gets a namespace of its own on both."""
+    """A client of each server. Every story begins in an empty namespace on both."""
 
     ours: Api
     theirs: Api
-    told: list[str] = field(default_factory=list)
+    told: list[int] = field(default_factory=lambda: [0, 0])
+    """How many stories, and how many requests in them."""
 
     def tell(self, story: Sequence[Request], *, bodies: bool = True) -> None:
         """Send a story to both, request by request.
@@ -110,12 +133,17 @@ class Both:
         Raises:
             AssertionError: an internal error, or answers that differ in code, reason, or what was stored.
         """
-        clients = [Api(self.ours.address), Api(self.theirs.address)]
+        clients = (self.ours, self.theirs)
+        for client in clients:
+            client.furnished()
         told: list[str] = []
+        said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         scaled = False
         try:
+            self.told[0] += 1
             for request in story:
-                ours, theirs = (request.send(client) for client in clients)
+                self.told[1] += 1
+                ours, theirs = (request.send(client, known) for client, known in zip(clients, said, strict=True))
                 told.append(f"{request}\n    ours   {_shown(ours)}\n    theirs {_shown(theirs)}")
                 assert ours.status < 500 or ours.status == theirs.status, "\n".join(["an internal error", *told])
                 if theirs.status >= 500:
@@ -128,10 +156,24 @@ class Both:
                         ["they store something else", *told, *_differing(found, wanted)]
                     )
         finally:
+            places = {match[0] for request in story if (match := _COLLECTION.match(request.path))}
             for client in clients:
-                if client._namespace:
+                if not all(_emptied(client, place.replace("{namespace}", client.namespace)) for place in places):
                     client("DELETE", f"/api/v1/namespaces/{client.namespace}")
-                client.close()
+                    client.forget_namespace()
+
+
+def _emptied(client: Api, place: str) -> bool:
+    """Take everything out of a collection that a story has put there. Whether that was at once: else it is left alone."""
+    for one in _left(client, place):
+        name = one["metadata"]["name"]
+        client("PATCH", f"{place}/{name}", {"metadata": {"finalizers": None}}, content_type=MERGE)
+        client("DELETE", f"{place}/{name}", {"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
+    return not _left(client, place)
+
+
+def _left(client: Api, place: str) -> list[Any]:
+    return [one for one in client.get(place)["items"] if one["metadata"]["name"] not in _CONTROLLED]
 
 
 def _verdict(answer: Answer) -> tuple[int, str]:

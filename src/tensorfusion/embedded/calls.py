@@ -52,10 +52,10 @@ class Propagation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """What a deletion asks for. Empty strings and None mean not stated."""
+    """What a deletion asks for. None means not stated; an empty precondition holds for no object."""
 
-    uid: str = ""
-    resource_version: str = ""
+    uid: str | None = None
+    resource_version: str | None = None
     grace_seconds: int | None = None
     propagation: Propagation | None = None
 

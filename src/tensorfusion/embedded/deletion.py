@@ -68,7 +68,7 @@ async def delete(
         old = decode_object(record.data)
         if kind.is_custom and not kind.storage:
             old = kind.converted(old)
-        _check_preconditions(kind, old, options)
+        check_preconditions(kind, old, options)
         asked_name = "" if of_collection else name
         asked = Asked(Operation.DELETE, kind, namespace, asked_name, call, None, old, record.data)
         await operations.admission.mutate(asked)
@@ -76,7 +76,7 @@ async def delete(
         try:
             return await _attempt(operations, kind, record, options, call)
         except RevisionMismatch as error:
-            if options.resource_version or attempt == _ATTEMPTS - 1:
+            if options.resource_version is not None or attempt == _ATTEMPTS - 1:
                 raise modified(kind.resource, name) from error
     raise modified(kind.resource, name)
 
@@ -211,16 +211,19 @@ def _grace(kind: Kind, obj: JsonObject, wanted: int | None) -> int:
     return 1 if grace < 0 else min(grace, _MOST_SECONDS)
 
 
-def _check_preconditions(kind: Kind, obj: JsonObject, options: DeleteOptions) -> None:
+def check_preconditions(kind: Kind, obj: JsonObject, options: DeleteOptions) -> None:
+    """Raises:
+    Conflict: it is another object, or another version of it, than the options name.
+    """
     metadata, resource = obj["metadata"], kind.resource
     shown = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     why = ""
-    if options.uid and options.uid != metadata["uid"]:
+    if options.uid is not None and options.uid != metadata["uid"]:
         why = (
             f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). "
             "The object might have been deleted and then recreated"
         )
-    elif options.resource_version and options.resource_version != metadata["resourceVersion"]:
+    elif options.resource_version is not None and options.resource_version != metadata["resourceVersion"]:
         why = (
             f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
             f"in record ({metadata['resourceVersion']}). The object might have been modified"

@@ -9,7 +9,7 @@ Source: the pods/eviction subresource of Kubernetes 1.34, by behaviour; policy/v
 from dataclasses import replace
 
 from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation
-from tensorfusion.embedded.deletion import delete
+from tensorfusion.embedded.deletion import check_preconditions, delete
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of
 from tensorfusion.embedded.operations import Operations, check_place
@@ -60,12 +60,12 @@ async def evict(
             unhealthy = await _charge(operations, pod, call)
         held = options
         if unhealthy or (not _is_guarded(pod) and not _is_over(pod)):
-            held = replace(options, resource_version=options.resource_version or pod["metadata"]["resourceVersion"])
+            held = replace(options, resource_version=_version_of(options, pod))
         try:
             await _delete(operations, kind, record, held, call)
             return
         except Conflict:
-            if options.resource_version or options.uid:
+            if (options.resource_version, options.uid) != (None, None):
                 raise
             if unhealthy:
                 raise _still_processed(unhealthy) from None
@@ -206,32 +206,20 @@ async def _delete(operations: Operations, kind: Kind, record: Record, options: D
         before = options
 
         def mark(pod: JsonObject) -> JsonObject:
-            _check_same(pod, before)
+            check_preconditions(kind, pod, before)
             return _marked(pod, operations.now())
 
         marking = replace(Call.system("kube-apiserver"), admitted=True)
         done = await operations.modify(kind, namespace, name, mark, marking, subresource="status")
-        if options.resource_version:
+        if options.resource_version is not None:
             options = replace(options, resource_version=str(done.revision))
     await delete(operations, kind, record.key.namespace, record.key.name, options, replace(call, admitted=True))
 
 
-def _check_same(pod: JsonObject, options: DeleteOptions) -> None:
-    metadata = pod["metadata"]
-    why = ""
-    if options.uid and options.uid != metadata["uid"]:
-        why = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). "
-            "The object might have been deleted and then recreated"
-        )
-    elif options.resource_version and options.resource_version != metadata["resourceVersion"]:
-        why = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
-            f"in record ({metadata['resourceVersion']}). The object might have been modified"
-        )
-    if why:
-        name = metadata["name"]
-        raise Conflict(f'Operation cannot be fulfilled on Pod "{name}": {why}', kind="Pod", name=name)
+def _version_of(options: DeleteOptions, pod: JsonObject) -> str:
+    """The version that a deletion is held to: the stated one, else the one that was looked at."""
+    stated = options.resource_version
+    return str(pod["metadata"]["resourceVersion"]) if stated is None else stated
 
 
 def _marked(pod: JsonObject, now: str) -> JsonObject:

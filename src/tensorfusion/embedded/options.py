@@ -287,8 +287,8 @@ def _body_options(body: JsonObject) -> tuple[DeleteOptions, bool]:
         if not isinstance(preconditions.get(field) or "", str):
             raise BadRequest(f"DeleteOptions.preconditions.{field}: wanted a string")
     found = DeleteOptions(
-        uid=preconditions.get("uid") or "",
-        resource_version=preconditions.get("resourceVersion") or "",
+        uid=preconditions.get("uid"),
+        resource_version=preconditions.get("resourceVersion"),
         grace_seconds=body.get("gracePeriodSeconds"),
         propagation=propagation,
     )
