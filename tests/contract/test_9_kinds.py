@@ -387,6 +387,83 @@ def test_metadata_of_a_scale(api: Api) -> None:
     assert api.merge(path, {"metadata": {"resourceVersion": "0"}, "spec": {"replicas": 1}})["spec"] == {"replicas": 1}
 
 
+@behaviour(970, "Bytes may come as a list of numbers, and are kept as base64", source=OBSERVED)
+def test_bytes_as_numbers(api: Api) -> None:
+    made = api.create(api.core("secrets"), {"metadata": {"name": "s"}, "data": {"k": [104, 105], "n": [None], "e": []}})
+    assert made["data"] == {"k": "aGk=", "n": "AA==", "e": ""}
+    for wrong in ([256], [-1], [1.5], ["a"], [[]]):
+        api("POST", api.core("secrets"), {"metadata": {"name": "t"}, "data": {"k": wrong}}).refused(400, "BadRequest")
+
+
+@behaviour(
+    971,
+    "A prefix of generated names has to begin a name of the kind; some kinds only look when they are made",
+    source=OBSERVED,
+)
+def test_prefixes(api: Api) -> None:
+    for prefix in ("-", "-a", "é-", "A"):
+        answer = api("POST", api.core("configmaps"), {"metadata": {"name": "x", "generateName": prefix}})
+        answer.refused(422, "Invalid", name="x", kind="ConfigMap")
+        assert answer.causes() == {("metadata.generateName", "FieldValueInvalid")}
+    for name, prefix in (("x", "a--"), ("y", "A-"), ("z", "a.-")):
+        made = api.create(api.core("configmaps"), {"metadata": {"name": name, "generateName": prefix}})
+        assert made["metadata"]["generateName"] == prefix
+    patch = {"metadata": {"generateName": "-"}}
+    api.create(api.core("configmaps"), config_map("c"))
+    api("PATCH", api.core("configmaps", "c"), patch, content_type=MERGE).refused(422, "Invalid")
+    api.create(api.core("services"), {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
+    api.merge(api.core("services", "s"), patch)
+    budgets = api.path("policy/v1", "poddisruptionbudgets")
+    api.create(budgets, {"metadata": {"name": "b", **patch["metadata"]}, "spec": {"minAvailable": 1}})
+
+
+@behaviour(972, "Finalizers of most kinds have a domain, those of some do not need one", source=OBSERVED)
+def test_plain_finalizers(api: Api) -> None:
+    api.create(api.core("configmaps"), config_map("c"))
+    patch = {"metadata": {"finalizers": ["plain"]}}
+    answer = api("PATCH", api.core("configmaps", "c"), patch, content_type=MERGE).refused(422, "Invalid")
+    assert answer.causes() == {("metadata.finalizers[0]", "FieldValueInvalid")}
+    leases = api.path("coordination.k8s.io/v1", "leases")
+    made = api.create(leases, {"metadata": {"name": "a", **patch["metadata"]}})
+    assert made["metadata"]["finalizers"] == ["plain"]
+    api.merge(f"{leases}/a", {"metadata": {"finalizers": None}})
+
+
+@behaviour(
+    973,
+    "A deletion that is not over yet is 202 for those who said that dependents go, 200 for all others",
+    source=OBSERVED,
+)
+def test_accepted_deletions(api: Api) -> None:
+    held = config_map("a")
+    held["metadata"]["finalizers"] = ["example.com/a"]
+    api.create(api.core("configmaps"), held)
+    path = api.core("configmaps", "a")
+    for options, status in (
+        (None, 200),
+        ({"orphanDependents": False}, 202),
+        ({"propagationPolicy": "Background"}, 200),
+        ({"dryRun": ["All", "All"]}, 200),
+    ):
+        assert api("DELETE", path, options).status == status
+    assert api("DELETE", f"{path}?orphanDependents=false").status == 202
+    api.merge(path, {"metadata": {"finalizers": None}})
+    api.create(api.core("configmaps"), config_map("b"))
+    assert api("DELETE", api.core("configmaps", "b"), {"orphanDependents": False}).status == 200
+
+
+@behaviour(974, "A collection is deleted in the order of its names until a precondition does not hold", source=OBSERVED)
+def test_preconditions_of_a_collection(api: Api) -> None:
+    leases = api.path("coordination.k8s.io/v1", "leases")
+    uids = {name: api.create(leases, {"metadata": {"name": name}})["metadata"]["uid"] for name in "abc"}
+    options = {"preconditions": {"uid": uids["b"]}}
+    api("DELETE", leases, options).refused(409, "Conflict", name="a", kind="Lease")
+    assert len(api.get(leases)["items"]) == 3
+    options = {"preconditions": {"uid": uids["a"]}}
+    api("DELETE", leases, options).refused(409, "Conflict", name="b", kind="Lease")
+    assert [one["metadata"]["name"] for one in api.get(leases)["items"]] == ["b", "c"]
+
+
 @behaviour(969, "A precondition of a deletion that is empty holds for no object", source=OBSERVED)
 def test_empty_preconditions(api: Api) -> None:
     api.create(api.core("configmaps"), config_map("a"))

@@ -93,11 +93,12 @@ async def delete_collection(
     """Delete every object of a namespace (``""``: all) that ``keep`` lets through; returns them as they were.
 
     Raises:
-        ApiError: admission refuses one; those before it are deleted.
+        ApiError: admission refuses one, or a precondition does not hold for it; those before it are deleted.
     """
     kind = operations.stored_kind(kind)
     records = [record for record in operations.store.scan(kind.resource.id, namespace) if keep is None or keep(record)]
-    together = 1 if operations.admission.is_watched(Operation.DELETE, kind) else _AT_ONCE
+    stated = (options.uid, options.resource_version) != (None, None)
+    together = 1 if stated or operations.admission.is_watched(Operation.DELETE, kind) else _AT_ONCE
     for start in range(0, len(records), together):
         deletions = (
             delete(operations, kind, record.key.namespace, record.key.name, options, call, of_collection=True)

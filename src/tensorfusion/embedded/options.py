@@ -266,6 +266,13 @@ def delete_options(query: Mapping[str, str], body: JsonObject | None) -> tuple[D
     return _stated_options(query) if body is None else _body_options(body)
 
 
+def wants_cascade(query: Mapping[str, str], body: JsonObject | None) -> bool:
+    """Whether a deletion says in the old way that dependents go: only then it is 202 while it is not over."""
+    if body is not None:
+        return body.get("orphanDependents") is False
+    return "orphanDependents" in query and not is_true(query["orphanDependents"])
+
+
 def _stated_options(query: Mapping[str, str]) -> tuple[DeleteOptions, bool]:
     propagation = _propagation(query.get("propagationPolicy"))
     if "orphanDependents" in query:
@@ -300,7 +307,7 @@ def _dry_run_of(body: JsonObject) -> bool:
     if not isinstance(dry_runs, list):
         name = {str: "string", bool: "bool", dict: "object"}.get(type(dry_runs), "number")
         raise BadRequest(f"json: cannot unmarshal {name} into Go struct field DeleteOptions.dryRun of type []string")
-    if dry_runs not in ([], ["All"]):
+    if any(one != "All" for one in dry_runs):
         raise invalid_options(
             "DeleteOptions", "dryRun", f'Unsupported value: {_quoted(dry_runs)}: supported values: "All"'
         )

@@ -30,6 +30,7 @@ from tensorfusion.embedded.options import (
     patch_options,
     shown_delete_options,
     shown_options,
+    wants_cascade,
     write_options,
 )
 from tensorfusion.embedded.patching import check_patch_type, is_apply, parse_patch
@@ -242,11 +243,12 @@ class Routes:
         options, dry_run = delete_options(request.query, body)
         call = _delete_call(request, body, dry_run=dry_run)
         deleted = await delete(self._operations, kind, target.namespace, target.name, options, call)
-        return self._deleted(request, kind, deleted, call)
+        status = 202 if not deleted.gone and wants_cascade(request.query, body) else 200
+        return self._deleted(request, kind, deleted, call, status=status)
 
-    def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call) -> Response:
+    def _deleted(self, request: Request, kind: Kind, deleted: Deleted, call: Call, *, status: int) -> Response:
         if not deleted.gone or kind.returns_deleted:
-            return self._object(request, kind, deleted.record)
+            return self._object(request, kind, deleted.record, status=status)
         resource = kind.resource
         details = {"name": deleted.record.key.name, "kind": resource.plural, "uid": deleted.record.uid}
         if resource.group:

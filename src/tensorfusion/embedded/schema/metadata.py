@@ -22,21 +22,48 @@ from tensorfusion.model.meta import Raw
 ANNOTATIONS_BYTES = 256 * 1024
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _AT: Path = (None, "metadata")
+_ANY_PREFIX = frozenset({"events", "poddisruptionbudgets.policy"})
+_PREFIX_OF_NEW = frozenset(
+    {
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "cronjobs.batch",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "daemonsets.apps",
+        "deployments.apps",
+        "horizontalpodautoscalers.autoscaling",
+        "leases.coordination.k8s.io",
+        "podtemplates",
+        "priorityclasses.scheduling.k8s.io",
+        "replicasets.apps",
+        "resourcequotas",
+        "resourceslices.resource.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "roles.rbac.authorization.k8s.io",
+        "services",
+        "statefulsets.apps",
+    }
+)
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 def check_metadata(
-    metadata: Raw, rule: Rule, *, namespaced: bool, problems: list[Problem], any_finalizer: bool = False
+    metadata: Raw,
+    rule: Rule,
+    *,
+    namespaced: bool,
+    problems: list[Problem],
+    prefix: bool = True,
+    any_finalizer: bool = False,
 ) -> None:
     """Name, labels, annotations, finalizers and owner references. ``rule`` is the kind's name rule.
 
-    ``any_finalizer``: its name need not say whose it is.
+    Not ``prefix``: ``generateName`` may be anything. ``any_finalizer``: its name need not say whose it is.
     """
     name = metadata.get("name")
     generated = metadata.get("generateName")
-    if generated:
-        masked = generated[:-1] + "a" if generated.endswith("-") else generated
-        complain(problems, (_AT, "generateName"), generated, rule(masked))
+    if generated and prefix:
+        complain(problems, (_AT, "generateName"), generated, rule(_without_dash(generated)))
     if not name:
         problems.append(Problem((_AT, "name"), required("name or generateName is required"), REQUIRED, blocking=True))
     else:
@@ -93,6 +120,18 @@ def check_annotations(annotations: Raw, path: Path, problems: list[Problem]) -> 
         size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
         if size > ANNOTATIONS_BYTES:
             problems.append(Problem(path, f"Too long: may not be more than {ANNOTATIONS_BYTES} bytes", TOO_LONG))
+
+
+def checks_prefix(resource_id: str, *, new: bool) -> bool:
+    """Whether a built-in kind looks at ``generateName``: some do not, most of them when an object is changed."""
+    return resource_id not in _ANY_PREFIX and (new or resource_id not in _PREFIX_OF_NEW)
+
+
+def _without_dash(prefix: str) -> str:
+    """What stands for a prefix that ends in a dash: a real server puts a letter in place of its last two."""
+    if len(prefix) < 2 or not prefix.endswith("-"):
+        return prefix
+    return prefix.encode()[:-2].decode(errors="replace") + "a"
 
 
 def finalizer_warnings(finalizers: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ returns the value to keep. Errors are ``Mismatch``: the caller knows the field a
 
 import re
 from binascii import Error as Base64Error
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -186,12 +186,23 @@ def is_time(text: str) -> bool:
     return True
 
 
+def _byte(value: Any) -> int:  # Any: JSON
+    if value is None:
+        return 0
+    if type(value) is int and 0 <= value < 256:
+        return value
+    word = json_word(value)
+    raise Mismatch(f"{word} {value}" if word == "number" else word)
+
+
 def base64_bytes(value: Any) -> Any:  # Any: JSON
-    """Bytes as base64 text.
+    """Bytes as base64 text; a list of numbers is taken for bytes, too.
 
     Raises:
         Mismatch: not base64, with the text of the real server.
     """
+    if type(value) is list:
+        return b2a_base64(bytes(map(_byte, value)), newline=False).decode()
     if type(value) is not str:
         raise Mismatch(json_word(value))
     try:

@@ -16,7 +16,12 @@ from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, CHECKS, STATUS_CHE
 from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
-from tensorfusion.embedded.schema.metadata import check_metadata, check_metadata_update, finalizer_warnings
+from tensorfusion.embedded.schema.metadata import (
+    check_metadata,
+    check_metadata_update,
+    checks_prefix,
+    finalizer_warnings,
+)
 from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
 from tensorfusion.embedded.schema.path import Problem, plain_text_of, text_of
@@ -171,6 +176,7 @@ class BuiltinSchema:
                 self._rule,
                 namespaced=self._resource.namespaced,
                 problems=problems,
+                prefix=checks_prefix(self._resource.id, new=old is None),
                 any_finalizer=self._resource.id in _ANY_FINALIZER,
             )
             if old is not None:
@@ -267,7 +273,14 @@ class CustomSchema:
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
         problems: list[Problem] = []
         metadata = obj.get("metadata") or {}
-        check_metadata(metadata, subdomain, namespaced=self._resource.namespaced, problems=problems, any_finalizer=True)
+        check_metadata(
+            metadata,
+            subdomain,
+            namespaced=self._resource.namespaced,
+            problems=problems,
+            prefix=old is None,
+            any_finalizer=True,
+        )
         if old is not None:
             check_metadata_update(metadata, old["metadata"], problems)
         warnings = finalizer_warnings(metadata.get("finalizers") or [])
@@ -318,6 +331,7 @@ def _name_of(obj: Raw) -> str:
 _ANY_FINALIZER = frozenset(
     {
         "customresourcedefinitions.apiextensions.k8s.io",
+        "events",
         "leases.coordination.k8s.io",
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         "poddisruptionbudgets.policy",
