@@ -125,7 +125,8 @@ def _with_whole_numbers(value: Any) -> Any:  # Any: JSON
 
 
 async def decode_body(body: bytes, content_type: str, *, wanted: str, repeated: list[str]) -> JsonObject:
-    """The JSON object in a body. ``wanted`` names its kind, for messages; ``repeated`` collects keys that come twice.
+    """The JSON object in a body, which is empty for ``null``. ``wanted`` names its kind, for messages; ``repeated``
+    collects keys that come twice.
 
     Of a key that comes twice the last value counts.
 
@@ -151,7 +152,7 @@ async def decode_body(body: bytes, content_type: str, *, wanted: str, repeated: 
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
         )
-    return as_object(value, wanted)
+    return {} if value is None else as_object(value, wanted)
 
 
 def decode_json(body: bytes, wanted: str, *, unreadable: str = "") -> Any:  # Any: JSON

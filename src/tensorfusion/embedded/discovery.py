@@ -18,6 +18,8 @@ from tensorfusion.model.meta import Raw
 
 AGGREGATED_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 BUILD = "tensorfusion"
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""What Kubernetes calls the machines that it runs on."""
 _ORDER = (
     "apps",
     "events.k8s.io",
@@ -65,9 +67,9 @@ class Discovery:
                 "gitCommit": "",
                 "gitTreeState": "clean",
                 "buildDate": "1970-01-01T00:00:00Z",
-                "goVersion": "",
+                "goVersion": "none",
                 "compiler": f"{platform.python_implementation()} {platform.python_version()}",
-                "platform": f"{platform.system().lower()}/{platform.machine()}",
+                "platform": f"{platform.system().lower()}/{_MACHINES.get(platform.machine(), platform.machine())}",
             }
         )
 
@@ -182,7 +184,8 @@ class Discovery:
             entries += [_legacy_subresource(kind, name) for name in sorted(kind.subresources)]
         entries.sort(key=lambda entry: str(entry["name"]))
         group_version = f"{group}/{version}" if group else version
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
+        stated = {"apiVersion": "v1"} if group else {}  # what says it of the core group does not say its own version
+        return {"kind": "APIResourceList", **stated, "groupVersion": group_version, "resources": entries}
 
     def _aggregated(self, *, core: bool) -> Raw:
         items: list[Raw] = []

@@ -11,8 +11,18 @@ from urllib.parse import parse_qs
 import msgspec
 
 from tensorfusion.clock import Clock
+from tensorfusion.embedded.access.tokens import ISSUER_PATH, KEYS_PATH, AccountTokens
 from tensorfusion.embedded.discovery import AGGREGATED_TYPE, Discovery, digest
-from tensorfusion.embedded.negotiation import JSON, Form, clauses, negotiate, not_acceptable, wrong_form
+from tensorfusion.embedded.negotiation import (
+    JSON,
+    YAML,
+    Form,
+    NoSuchType,
+    clauses,
+    negotiate,
+    not_acceptable,
+    wrong_form,
+)
 from tensorfusion.embedded.responses import PAGE_NOT_FOUND, Response
 from tensorfusion.embedded.statuses import no_such_resource
 from tensorfusion.errors import NotFound
@@ -26,17 +36,22 @@ _EMPTY_OPENAPI_V2 = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00"
 kubectl validates by OpenAPI v3 and asks for this one, as protocol buffers only, when it meets a kind that v3 does not
 have. What it looks for is not in a complete document either.
 """
+_JWKS = "application/jwk-set+json"
+_NO_CACHE = b"no-cache, private"
+_FOR_AN_HOUR = b"public, max-age=3600"
 _KEPT_FOR = timedelta(days=365)
 _NO_DOCUMENT = Response(b"", 404, "")
 _WILDCARDS = ("*/*", "application/*")
+_ROOTS = 2  # "apis" and a group
 
 
 class Documents:
     """The documents of one server. ``address`` is set when it is known where the server listens; ``more_paths`` are
     those that others answer at."""
 
-    def __init__(self, discovery: Discovery, clock: Clock) -> None:
+    def __init__(self, discovery: Discovery, accounts: AccountTokens, *, clock: Clock) -> None:
         self._discovery = discovery
+        self._accounts = accounts
         self._clock = clock
         self.address = ""
         self.more_paths: list[str] = []
@@ -79,27 +94,36 @@ class Documents:
             case ["apis", group, version]:
                 body = self._discovery.resources(group, version)
             case ["version"]:
-                if not _takes_json(accept):
-                    raise not_acceptable(JSON)
-                return Response(self._discovery.version())
+                return _only(JSON, accept, self._discovery.version())
+            case [".well-known", "openid-configuration"]:
+                body = msgspec.json.encode(self._accounts.issuer(self.address))
+                return _only(JSON, accept, body, cache=_FOR_AN_HOUR)
+            case ["openid", "v1", "jwks"]:
+                return _only(_JWKS, accept, msgspec.json.encode(self._accounts.keys()), cache=_FOR_AN_HOUR)
             case ["version", *_]:
                 raise no_such_resource()
             case _:
                 return PAGE_NOT_FOUND
-        wanted = negotiate(accept)
+        apart = parts[0] == "apis" and len(parts) <= _ROOTS  # these are served, and refused, in a way of their own
+        try:
+            wanted = negotiate(accept.replace("application/*", JSON) if apart else accept)
+        except NoSuchType as error:
+            if apart:
+                raise wrong_form(JSON, YAML) from error
+            raise
         if wanted.form is not Form.OBJECT:
             raise wrong_form(JSON)
         return Response(body, wanted=wanted.media_type)
 
     def _index(self) -> Response:
-        paths = sorted({*self._discovery.paths(), *self.more_paths})
+        paths = sorted({*self._discovery.paths(), ISSUER_PATH, KEYS_PATH, *self.more_paths})
         return Response(msgspec.json.format(msgspec.json.encode({"paths": paths})))
 
     def _openapi(self, parts: list[str], accept: str, query: bytes, known: bytes) -> Response:
         if parts == ["v2"] and _ASKED_OPENAPI_V2_PROTOBUF in accept:
             return Response(_EMPTY_OPENAPI_V2, media_type=_OPENAPI_V2_PROTOBUF, headers=_VARY)
         if parts == ["v3"]:
-            return Response(self._discovery.openapi_v3_index())
+            return Response(self._discovery.openapi_v3_index(), media_type="text/plain; charset=utf-8")
         try:
             match parts:
                 case ["v2"]:
@@ -126,12 +150,23 @@ class Documents:
         return _tagged(body, known, cache=b"public, immutable", more=((b"expires", expires),))
 
 
+def _only(media_type: str, accept: str, body: bytes, *, cache: bytes = _NO_CACHE) -> Response:
+    """A document that there is in one form.
+
+    Raises:
+        NotAcceptable: the client takes another one.
+    """
+    if not any(accepted in (media_type, "*/*") for accepted, _ in clauses(accept)):
+        raise not_acceptable(media_type)
+    return Response(body, media_type=media_type, cache=cache)
+
+
 def _tagged(
     body: bytes,
     known: bytes,
     *,
     media_type: str = JSON,
-    cache: bytes = b"no-cache, private",
+    cache: bytes = _NO_CACHE,
     more: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
     """A document with its ETag, or that the client has it already."""

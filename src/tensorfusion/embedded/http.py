@@ -14,7 +14,7 @@ from tensorfusion.embedded.access.node_rights import NodeRights
 from tensorfusion.embedded.access.rbac import Rbac, refusal
 from tensorfusion.embedded.access.rules import Attributes
 from tensorfusion.embedded.access.users import User
-from tensorfusion.embedded.audit.middleware import ALLOWED, IMPERSONATED, USER
+from tensorfusion.embedded.audit.middleware import ALLOWED, IMPERSONATED, USER, identified
 from tensorfusion.embedded.bodies import Disconnected, Receive
 from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.health import ROOTS, Check, Health, is_health
@@ -98,11 +98,12 @@ class App:
             return
         started = time.perf_counter()
         path: str = scope["path"]
+        found = dict(scope["headers"])
+        send = identified(scope, found, send)
         if path in ROOTS:
             await send_response(send, self._health.answer(path, scope["query_string"]), gzipped=False)
             return
         gzipped = False
-        found = dict(scope["headers"])
         try:
             gzipped = takes_gzip(found.get(b"accept-encoding", b""))
             user = self._user(scope, found)

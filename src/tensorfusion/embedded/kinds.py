@@ -21,6 +21,7 @@ from tensorfusion.embedded.schema.definitions import check_definition, storage_v
 from tensorfusion.embedded.schema.path import Problem
 from tensorfusion.embedded.schema.schema import OBJECT_META, BuiltinSchema, CustomSchema, Schema
 from tensorfusion.embedded.schema.words import invalid
+from tensorfusion.embedded.selectors import UNKNOWN_FIELD
 from tensorfusion.embedded.views import VIEWS, View
 from tensorfusion.errors import NotFound
 from tensorfusion.model.meta import Raw
@@ -30,6 +31,10 @@ STATUS_VERBS = ("get", "patch", "update")
 CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _NAME = "metadata.name"
 _NAMESPACE = "metadata.namespace"
+_SELECTED_OTHERWISE: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "jobs.batch": {"status.successful": (("status", "succeeded"), "0")},
+}
+"""Selectable fields that are called otherwise in the objects, with where they are and what they count as if missing."""
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?").fullmatch
 _CUSTOM_RESETS = {"": of_paths(("f:status",)), "status": of_paths(("f:spec",))}
 _STAGES = {"": 2, "beta": 1, "alpha": 0}
@@ -116,6 +121,15 @@ class Kind:
         if self.is_custom and obj.get("apiVersion") != self.resource.api_version:
             self.schema.prune(obj)
         return in_order(obj, self.resource)
+
+    @property
+    def unknown_field(self) -> str:
+        """How a field selector is refused that names a field (``{}``) that objects cannot be selected by."""
+        if self.resource.id in _SELECTED_OTHERWISE:
+            return f'field label "{{}}" not supported for {self.resource.kind}'
+        if self.is_custom or set(self.selectable) != {_NAME, _NAMESPACE}:
+            return UNKNOWN_FIELD
+        return '"{}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
     def fields(self, obj: Raw) -> dict[str, str]:
         """The values of the selectable fields, as a Record keeps them."""
@@ -409,7 +423,8 @@ def _builtin(facts: Facts, types: Types, entry: Raw) -> Kind:
         entry["group"], entry["version"], entry["plural"], entry["kind"], namespaced=entry["namespaced"]
     )
     stored = "list" in entry["verbs"]
-    selectable = tuple(entry.get("selectable", ()))
+    otherwise = _SELECTED_OTHERWISE.get(resource.id, {})
+    selectable = (*entry.get("selectable", ()), *otherwise)
     view = VIEWS.get(resource.id)
     return Kind(
         resource,
@@ -446,6 +461,8 @@ def _builtin(facts: Facts, types: Types, entry: Raw) -> Kind:
         resets=_resets(entry.get("resets", {})),
         _selectors=tuple(
             (path, tuple(path.split(".")), _missing(facts, entry["schema"], path))
+            if path not in otherwise
+            else (path, *otherwise[path])
             for path in selectable
             if path not in (_NAME, _NAMESPACE)
         ),

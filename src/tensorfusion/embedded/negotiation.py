@@ -51,6 +51,10 @@ class NotAcceptable(ApiError):
     code, reason = 406, "NotAcceptable"
 
 
+class NoSuchType(NotAcceptable):
+    """The client accepts no media type that is served."""
+
+
 @lru_cache(maxsize=512)
 def negotiate(accept: str, *, streamed: bool = False) -> Representation:
     """The first served representation in the client's order of preference; what is ``streamed`` is never YAML.
@@ -61,7 +65,7 @@ def negotiate(accept: str, *, streamed: bool = False) -> Representation:
     served = (JSON,) if streamed else (JSON, YAML)
     known = False
     for media_type, parameters in clauses(accept):
-        if media_type in ("*/*", "application/*"):
+        if media_type == "*/*":
             media_type = JSON  # noqa: PLW2901  # a wildcard means JSON
         elif media_type not in served:
             continue
@@ -82,9 +86,9 @@ def wrong_form(*served: str) -> NotAcceptable:
     return NotAcceptable(f"only the following media types are accepted: {', '.join(served)}")
 
 
-def not_acceptable(*served: str) -> NotAcceptable:
+def not_acceptable(*served: str) -> NoSuchType:
     """No media type of the client's is served."""
-    return NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(served)}")
+    return NoSuchType(f"406: Not Acceptable\n\nAvailable representations: {', '.join(served)}")
 
 
 @lru_cache(maxsize=512)

@@ -40,7 +40,10 @@ _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105  # the format of a continue toke
 
 @dataclass(frozen=True, slots=True)
 class ListOptions:
-    """What a list or watch asks for. ``revision`` is None where the query states none."""
+    """What a list or watch asks for. ``revision`` is None where the query states none.
+
+    ``exact``: that version and no later one, as a list in chunks means it, too.
+    """
 
     labels: str = ""
     fields: str = ""
@@ -85,7 +88,7 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
         limit=max(0, limit),
         continue_=query.get("continue", ""),
         revision=parse_revision(stated),
-        exact=match == "Exact",
+        exact=match == "Exact" or (not match and limit > 0),
         bookmarks=is_true(query.get("allowWatchBookmarks")),
         initial_events=None if initial is None else is_true(initial),
         timeout=float(timeout) if timeout is not None and timeout > 0 else None,
@@ -346,10 +349,10 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
     if stated is None:
         return None
     if not _NUMBER.fullmatch(stated):
-        raise BadRequest(f'{name}: strconv.ParseInt: parsing "{stated}": invalid syntax')
+        raise BadRequest(f'strconv.ParseInt: parsing "{stated}": invalid syntax')
     found = int(stated)
     if not -(1 << 63) <= found < 1 << 63:
-        raise BadRequest(f'{name}: strconv.ParseInt: parsing "{stated}": value out of range')
+        raise BadRequest(f'strconv.ParseInt: parsing "{stated}": value out of range')
     return found
 
 

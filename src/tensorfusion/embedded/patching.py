@@ -9,6 +9,7 @@ from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.operations import Patch
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
 from tensorfusion.embedded.schema.schema import Schema
+from tensorfusion.embedded.statuses import NoPatch
 from tensorfusion.embedded.strategic import strategic_patch
 from tensorfusion.errors import BadRequest, Invalid, UnsupportedMediaType
 
@@ -88,10 +89,12 @@ def _patch_type(kind: Kind, content_type: str) -> PatchType:
         served.append(PatchType.STRATEGIC)
     if media_type in served:
         return PatchType(media_type)
-    raise UnsupportedMediaType(
-        f"the body of the request was in an unknown format - accepted media types include: "
-        f"{', '.join(served)}, {_APPLY}"
-    )
+    if media_type in set(PatchType):
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{', '.join((*served, _APPLY))}"
+        )
+    raise NoPatch("415: Unsupported Media Type")
 
 
 def _patched(value: object) -> JsonObject:

@@ -12,14 +12,11 @@ from tensorfusion.embedded.selectors import Predicate, predicate
 from tensorfusion.embedded.store import Page, Record, Store
 from tensorfusion.embedded.tables import IncludeObject, partial, partial_list, table
 
-_PLAIN_METADATA = frozenset({"metadata.name", "metadata.namespace"})
-
 
 def keep_of(kind: Kind, options: ListOptions, *, name: str = "") -> Predicate | None:
     """The selectors of a query, and the one name of a single-object watch, as a predicate."""
-    known = frozenset(kind.selectable) - _PLAIN_METADATA
-    names = {} if kind.view is None else kind.view.selectors
-    keep = predicate(options.labels, options.fields, known, names, custom=kind.is_custom)
+    stored = {} if kind.view is None else kind.view.selectors
+    keep = predicate(options.labels, options.fields, frozenset(kind.selectable), stored, kind.unknown_field)
     if not name:
         return keep
     if keep is None:

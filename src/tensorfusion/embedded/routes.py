@@ -161,6 +161,8 @@ class Routes:
         if everywhere and target.verb not in ("list", "watch"):
             raise method_not_allowed()
         negotiate(request.accept, streamed=target.verb == "watch")  # what cannot be answered is not done
+        if "%" in target.name:
+            raise BadRequest(f"Name parameter invalid: \"{target.name}\": may not contain '%'")
         read = self._reads.get(target.verb)
         return read(request, kind) if read is not None else await self._writes[target.verb](request, kind)
 
@@ -168,6 +170,8 @@ class Routes:
 
     def _get(self, request: Request, kind: Kind) -> Response:
         target = request.target
+        if "export" in request.query:
+            raise BadRequest("the export parameter, deprecated since v1.14, is no longer supported")
         check_reached(parse_revision(request.query.get("resourceVersion", "")), self._store.revision)
         record = self._store.get(ObjectKey(kind.stored.id, target.namespace, target.name))
         if record is None:

@@ -23,6 +23,7 @@ _IDENTIFIER = re.compile(r"[^=!,()<>]+")
 _BAD_VALUE = re.compile(r"(?:[^\\=]|\\[\\,=])*(=|\\(?:[^\\,=]|$))")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _LONGEST = 16_384
+UNKNOWN_FIELD = "field label not supported: {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +138,12 @@ def predicate(
     fields: str,
     known: frozenset[str],
     stored: Mapping[str, str] = MappingProxyType({}),
-    *,
-    custom: bool = False,
+    unknown: str = UNKNOWN_FIELD,
 ) -> Predicate | None:
     """A test for records, None when everything matches.
 
-    ``known`` names the kind's selectable fields beyond ``metadata.name`` and ``metadata.namespace``; ``stored`` maps
-    those to the names in the records, where they differ. Fields of ``custom`` kinds are refused in words of their own.
+    ``known`` names the kind's selectable fields; ``stored`` maps those to the names in the records, where they differ.
+    ``unknown`` says in the kind's own words that it does not know a field.
 
     Raises:
         BadRequest: a selector does not parse or names a field that cannot be selected by.
@@ -151,8 +151,8 @@ def predicate(
     terms = parse_labels(labels) if labels else None
     tests = parse_fields(fields) if fields else ()
     for field, _, _ in tests:
-        if field not in known and field not in ("metadata.name", "metadata.namespace"):
-            raise BadRequest(_unknown_field(field, known, custom=custom))
+        if field not in known:
+            raise BadRequest(unknown.format(field))
     if stored:
         tests = tuple((stored.get(field, field), value, equal) for field, value, equal in tests)
     if terms is not None and not terms.requirements:
@@ -166,12 +166,6 @@ def predicate(
         return all((_field(record, field) == value) is equal for field, value, equal in tests)
 
     return holds
-
-
-def _unknown_field(field: str, known: frozenset[str], *, custom: bool) -> str:
-    if known or custom:
-        return f"field label not supported: {field}"
-    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field(record: Record, field: str) -> str:

@@ -123,7 +123,7 @@ class Server:
             node_socket=data / "run" / "node.sock",
             bookmark_every=settings.bookmark_every,
         )
-        self._documents = Documents(Discovery(self.kinds), clock)
+        self._documents = Documents(Discovery(self.kinds), accounts, clock=clock)
         self.app = App(
             Authenticator(tokens, rbac),
             rbac,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tensorfusion.embedded.negotiation import NotAcceptable
+from tensorfusion.embedded.negotiation import NoSuchType, NotAcceptable
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.schema import StrictError
 from tensorfusion.errors import (
@@ -23,6 +23,7 @@ from tensorfusion.errors import (
     MethodNotAllowed,
     NotFound,
     ServerError,
+    UnsupportedMediaType,
 )
 from tensorfusion.model.resources import Resource
 
@@ -50,8 +51,12 @@ class Escalation(Forbidden):
     """A grant of what its author does not have: one rule a line."""
 
 
+class NoPatch(UnsupportedMediaType):
+    """A patch whose media type is that of no patch at all."""
+
+
 _VERBATIM = (Denial, ApplyConflict, Escalation, NotAcceptable, NotTyped, StrictError)
-_DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict)
+_DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict, NoSuchType, NoPatch)
 """Errors that have details even where these say nothing."""
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
 _ESCAPES_IN_LINES = {code: text for code, text in _ESCAPES.items() if chr(code) != "\n"}

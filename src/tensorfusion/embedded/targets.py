@@ -3,6 +3,7 @@
 Source: Kubernetes API concepts, resource URIs; the request info of a real API server.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -13,6 +14,7 @@ from tensorfusion.errors import BadRequest
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OF_NAMESPACE = frozenset({"status", "finalize"})
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MOST_PARAMETERS = 1024  # each part of a command that is executed is one
 
 
@@ -75,15 +77,18 @@ def parse_target(method: str, path: str, query: Mapping[str, str]) -> Target | N
 def parse_query(query: bytes) -> dict[str, str]:
     """Parameters of a query, the first of each name; of ``dryRun``, the one list among them, all that differ.
 
+    What has an escape that is none counts as not there.
+
     Raises:
         BadRequest: too many, or not UTF-8.
     """
     if not query:
         return {}
     try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
-        )
+        text = query.decode("ascii")
+        if _BAD_ESCAPE.search(text):
+            text = "&".join(part for part in text.split("&") if not _BAD_ESCAPE.search(part))
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError as error:
         raise BadRequest(f"the query does not parse: {error}") from error
     found: dict[str, str] = {}

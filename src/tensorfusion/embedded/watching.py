@@ -62,6 +62,7 @@ class Watch:
         self._error: ApiError | None = None
         self._subscription: Subscription | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        self._with_state = False
         self._bookmark_due = False
         self._over = False
         self._closed = False
@@ -77,7 +78,7 @@ class Watch:
         options = self._options
         resource = self._kind.stored.id
         fresh = options.revision in (None, 0)
-        with_state = options.initial_events if options.initial_events is not None else fresh
+        self._with_state = options.initial_events if options.initial_events is not None else fresh
         if not fresh and options.initial_events is not None:
             try:
                 check_reached(options.revision, store.revision)
@@ -85,7 +86,7 @@ class Watch:
                 self._error = error
                 return
         since = store.revision
-        if with_state:
+        if self._with_state:
             keep = self._keep
             self._initial = [record for record in store.scan(resource, namespace) if keep is None or keep(record)]
         elif not fresh:
@@ -125,7 +126,7 @@ class Watch:
         for chunk in _joined(self._first(record) for record in initial):
             yield chunk
         del initial
-        if self._options.initial_events and self._options.bookmarks:
+        if self._with_state and self._options.bookmarks:
             yield self._shape.bookmark(first, {_INITIAL_EVENTS_END: "true"})
         try:
             async for chunk in self._follow(self._subscription):

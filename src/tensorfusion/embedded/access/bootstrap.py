@@ -9,6 +9,7 @@ Source: Kubernetes, "Default roles and role bindings".
 
 from collections.abc import Iterator, Sequence
 
+from tensorfusion.embedded.access.tokens import ISSUER_PATH, KEYS_PATH
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.model.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES
 
@@ -50,6 +51,9 @@ _APPS_WRITTEN = _words(
     "statefulsets/scale"
 )
 
+_ISSUER = "system:service-account-issuer-discovery"
+_OF_ISSUER = tuple(f"{path}{end}" for path in (ISSUER_PATH, KEYS_PATH) for end in ("", "/"))
+
 
 def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str]) -> JsonObject:
     return {"apiGroups": list(groups), "resources": list(resources), "verbs": list(verbs)}
@@ -82,6 +86,7 @@ def cluster_roles() -> list[JsonObject]:
         _role("cluster-admin", _rule("*", "*", "*"), {"nonResourceURLs": ["*"], "verbs": ["*"]}),
         _role("system:discovery", _urls(_DISCOVERY)),
         _role("system:public-info-viewer", _urls(_PROBES)),
+        _role(_ISSUER, _urls(_OF_ISSUER)),
         _role("system:monitoring", _urls(("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz"))),
         _role(
             "system:basic-user",
@@ -152,6 +157,7 @@ def cluster_role_bindings() -> list[JsonObject]:
         "system:basic-user": ("system:authenticated",),
         "system:public-info-viewer": ("system:authenticated", "system:unauthenticated"),
         "system:monitoring": ("system:monitoring",),
+        _ISSUER: ("system:serviceaccounts",),
     }
     return [
         {

@@ -32,6 +32,8 @@ from tensorfusion.model.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 
 ISSUER = "https://kubernetes.default.svc"
 AUDIENCES = (ISSUER, "https://kubernetes.default.svc.cluster.local")
+ISSUER_PATH = "/.well-known/openid-configuration"
+KEYS_PATH = "/openid/v1/jwks"
 _MOST_CACHED = 4096
 _LONGEST = 16_384
 _BOUND = {"pod": PODS, "secret": SECRETS, "node": NODES}
@@ -133,6 +135,26 @@ class AccountTokens:
         signed = f"{_b64(msgspec.json.encode(header))}.{_b64(msgspec.json.encode(claims))}"
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+    def issuer(self, address: str) -> Raw:
+        """What others need to check tokens by themselves; ``address`` is host and port of this server.
+
+        Source: OpenID Connect Discovery 1.0.
+        """
+        return {
+            "issuer": ISSUER,
+            "jwks_uri": f"https://{address}{KEYS_PATH}",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+
+    def keys(self) -> Raw:
+        """The keys that tokens are signed with, as a JSON Web Key Set."""
+        point = self._public.public_numbers()
+        x, y = (_b64(number.to_bytes(32, "big")) for number in (point.x, point.y))
+        key = {"use": "sig", "kty": "EC", "kid": self._key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}
+        return {"keys": [key]}
 
     def verify(self, token: str, audiences: tuple[str, ...] = AUDIENCES) -> Verified:
         """Who a token stands for, now.

@@ -33,6 +33,24 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _SWITCHING = 101
+_ID = "tensorfusion.audit"
+_LONGEST_ID = 64
+
+
+def identified(scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> Send:
+    """``send``, which tells the client by which name its request is known: its own, or a new one."""
+    named = scope.get(_ID) or _identity(headers)
+
+    async def naming(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"audit-id", named.encode())]
+        await send(message)
+
+    return naming
+
+
+def _identity(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"audit-id", b"").decode("ascii", "replace")[:_LONGEST_ID] or str(uuid.uuid4())
 
 
 class Audited:
@@ -55,7 +73,6 @@ class Audited:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"audit-id", request.id.encode())]}
                 if request.subject.verb == "watch" or code == _SWITCHING:
                     self._write(request, Stage.RESPONSE_STARTED, code)
             await send(message)
@@ -77,7 +94,7 @@ class _Request:
         self._scope = scope
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._received = received
-        self.id = self._headers.get(b"audit-id", b"").decode("ascii", "replace")[:64] or str(uuid.uuid4())
+        self.id = scope[_ID] = _identity(self._headers)
         self.subject = _subject(scope)
 
     @property

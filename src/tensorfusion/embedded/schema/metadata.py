@@ -161,7 +161,7 @@ def _check_owners(owners: list[Raw], problems: list[Problem]) -> None:
     controllers = [owner for owner in owners if owner.get("controller")]
     for owner in owners:
         version: Any = owner.get("apiVersion", "")
-        if not version:
+        if not version.rpartition("/")[2] or version.count("/") > 1:
             problems.append(Problem((path, "apiVersion"), invalid_value(version, "version must not be empty")))
         for field in ("kind", "name", "uid"):
             if not owner.get(field):
@@ -173,6 +173,28 @@ def _check_owners(owners: list[Raw], problems: list[Problem]) -> None:
         found = f'Found "true" in references for {first} and {second}'
         text = f"Only one reference can have Controller set to true. {found}"
         problems.append(Problem(path, invalid_value(owners, text)))
+
+
+def without_repeated_owners(obj: Raw) -> list[str]:
+    """Leave out owner references that come twice. Returns the warning that says so, if there is one to give."""
+    owners = (obj.get("metadata") or {}).get("ownerReferences") or ()
+    if len(owners) < 2:
+        return []
+    kept: list[Raw] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(str(owner.get("uid", "")))
+        else:
+            kept.append(owner)
+    if not repeated:
+        return []
+    obj["metadata"]["ownerReferences"] = kept
+    warning = (
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "
+        "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+    )
+    return [warning + ", ".join(repeated)]
 
 
 def check_data_keys(data: Raw, path: Path, rule: Rule, problems: list[Problem]) -> None:

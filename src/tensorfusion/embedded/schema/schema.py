@@ -21,6 +21,7 @@ from tensorfusion.embedded.schema.metadata import (
     check_metadata_update,
     checks_prefix,
     finalizer_warnings,
+    without_repeated_owners,
 )
 from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
@@ -162,7 +163,7 @@ class BuiltinSchema:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
         if sort:
             unknown.sort()
-        return _unknown_fields(unknown, repeated, strict, resource)
+        return [*_unknown_fields(unknown, repeated, strict, resource), *without_repeated_owners(obj)]
 
     def prune(self, obj: Raw) -> None:
         """Built-in kinds are stored in one version."""
@@ -257,7 +258,7 @@ class CustomSchema:
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
         unknown.sort(key=lambda field: (not field.startswith("metadata."), field))  # metadata is read first
-        return _unknown_fields(unknown, repeated, strict, resource)
+        return [*_unknown_fields(unknown, repeated, strict, resource), *without_repeated_owners(obj)]
 
     @cached_property
     def _prune_applied(self) -> Pruner:
