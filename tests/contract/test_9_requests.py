@@ -1,4 +1,4 @@
-"""Requests that are unusual, but right, or wrong in a way of their own. Numbers 970 to 989."""
+"""Requests that are unusual, but right, or wrong in a way of their own. Numbers 975 to 999."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ OBSERVED = "observed on 1.34.2"
 
 
 @behaviour(
-    970,
+    975,
     "A list in chunks that states a version is that version's, one without a limit any later one's",
     source="API concepts: Semantics for get and list",
 )
@@ -32,7 +32,7 @@ def test_chunks_of_a_version(api: Api) -> None:
 
 
 @behaviour(
-    971,
+    976,
     "A watch that begins with the state says where that ends to those who take bookmarks, asked for or not",
     source="API concepts: Streaming lists",
 )
@@ -48,7 +48,7 @@ def test_end_of_state(api: Api) -> None:
             assert int(end["object"]["metadata"]["resourceVersion"]) >= int(made["metadata"]["resourceVersion"])
 
 
-@behaviour(972, "A body of null is an empty object", source=OBSERVED)
+@behaviour(977, "A body of null is an empty object", source=OBSERVED)
 def test_null(api: Api) -> None:
     path = api.core("configmaps")
     for content_type in ("application/json", "application/yaml"):
@@ -59,7 +59,7 @@ def test_null(api: Api) -> None:
     api("POST", api.core("pods"), "null").refused(422, "Invalid", kind="Pod")
 
 
-@behaviour(973, "A client that takes nothing served is told so with empty details", source=OBSERVED)
+@behaviour(978, "A client that takes nothing served is told so with empty details", source=OBSERVED)
 def test_not_acceptable(api: Api) -> None:
     for accept in ("text/plain", "application/*", "image/png"):
         for path in (api.core("configmaps", "a"), "/api/v1", "/version"):
@@ -71,7 +71,7 @@ def test_not_acceptable(api: Api) -> None:
     assert api("GET", "/apis/apps", accept="application/*").status == 200
 
 
-@behaviour(974, "A patch of a media type that is no patch's is 415", source=OBSERVED)
+@behaviour(979, "A patch of a media type that is no patch's is 415", source=OBSERVED)
 def test_no_patch(api: Api) -> None:
     for content_type in ("application/json", "text/plain"):
         answer = api("PATCH", api.core("configmaps", "a"), "{}", content_type=content_type)
@@ -81,21 +81,7 @@ def test_no_patch(api: Api) -> None:
     assert api("PATCH", path, {}, content_type=STRATEGIC).status == 404
 
 
-@behaviour(975, "A prefix of generated names is checked as what it will begin, its last dash apart", source=OBSERVED)
-def test_prefixes(api: Api) -> None:
-    def causes(kind: str, prefix: str) -> set[tuple[str, str]]:
-        body = {"metadata": {"generateName": prefix}, "spec": {"ports": [{"port": 80}]}}
-        if kind == "configmaps":
-            del body["spec"]
-        return api("POST", f"{api.core(kind)}?dryRun=All", body).refused(422, "Invalid").causes()
-
-    name, prefix = ("metadata.name", "FieldValueInvalid"), ("metadata.generateName", "FieldValueInvalid")
-    assert causes("configmaps", "G-") == {name}  # with the letter before it
-    assert causes("configmaps", "a_") == {name, prefix}
-    assert causes("services", "-") == {name, prefix}
-
-
-@behaviour(976, "An owner that is named twice is kept once, with a warning", source=OBSERVED)
+@behaviour(980, "An owner that is named twice is kept once, with a warning", source=OBSERVED)
 def test_owner_twice(api: Api) -> None:
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "5b4c0c1e-0000-4000-8000-000000000000"}
     obj = config_map("a")
@@ -109,7 +95,7 @@ def test_owner_twice(api: Api) -> None:
 
 
 @behaviour(
-    977,
+    981,
     "The version of an owner's kind is a group and a version at most",
     source="API reference: ObjectMeta: ownerReferences",
 )
@@ -126,19 +112,19 @@ def test_owner_version(api: Api) -> None:
         assert answer.body["message"].endswith(f'Invalid value: "{version}": version must not be empty')
 
 
-@behaviour(978, "A name with a per cent sign is none", source="Concepts: Object names, path segment names")
+@behaviour(982, "A name with a per cent sign is none", source="Concepts: Object names, path segment names")
 def test_per_cent(api: Api) -> None:
     why = "Name parameter invalid: \"a%b\": may not contain '%'"
     api("GET", api.core("configmaps", "a%25b")).refused(400, "BadRequest", why)
 
 
-@behaviour(979, "An object is not exported any more", source=OBSERVED)
+@behaviour(983, "An object is not exported any more", source=OBSERVED)
 def test_export(api: Api) -> None:
     why = "the export parameter, deprecated since v1.14, is no longer supported"
     api("GET", f"{api.core('configmaps', 'a')}?export=true").refused(400, "BadRequest", why)
 
 
-@behaviour(980, "A parameter with an escape that is none counts as not there", source=OBSERVED)
+@behaviour(984, "A parameter with an escape that is none counts as not there", source=OBSERVED)
 def test_bad_escape(api: Api) -> None:
     api.create(api.core("configmaps"), config_map("a", labels={"n": "a"}))
     found = api.get(f"{api.core('configmaps')}?labelSelector=%zz&fieldSelector=metadata.name%3Da")
@@ -146,7 +132,7 @@ def test_bad_escape(api: Api) -> None:
 
 
 @behaviour(
-    981, "Kinds with selectable fields of their own know no others, and say so in words of their own", source=OBSERVED
+    985, "Kinds with selectable fields of their own know no others, and say so in words of their own", source=OBSERVED
 )
 def test_unknown_fields(api: Api) -> None:
     other = '"x" is not a known field selector: only "metadata.name", "metadata.namespace"'
@@ -162,7 +148,7 @@ def test_unknown_fields(api: Api) -> None:
     )
 
 
-@behaviour(982, "Jobs are selected by how many of their pods have succeeded", source="Concepts: Field selectors")
+@behaviour(986, "Jobs are selected by how many of their pods have succeeded", source="Concepts: Field selectors")
 def test_successful_jobs(api: Api) -> None:
     job = {
         "metadata": {"name": "j"},
@@ -175,7 +161,7 @@ def test_successful_jobs(api: Api) -> None:
         assert len(api.get(f"{api.path('batch/v1', 'jobs')}?{asked}")["items"]) == wanted
 
 
-@behaviour(983, "Every answer names its request, by the client's own name for it if it has one", source="Auditing")
+@behaviour(987, "Every answer names its request, by the client's own name for it if it has one", source="Auditing")
 def test_audit_id(api: Api) -> None:
     found = [api("GET", path).headers["Audit-Id"] for path in ("/version", api.core("configmaps", "a"), "/healthz")]
     assert len(set(found)) == 3
@@ -183,7 +169,7 @@ def test_audit_id(api: Api) -> None:
 
 
 @behaviour(
-    984,
+    988,
     "Who checks tokens by himself finds the issuer's documents and keys",
     source="Configure service accounts: Service account issuer discovery",
 )
@@ -208,13 +194,13 @@ def test_issuer(api: Api) -> None:
     assert api.as_user(Impersonate_User="nobody")("GET", f"/{keys_path}", accept="*/*").status == 403
 
 
-@behaviour(985, "The resources of the core group are listed without the list's own version", source=OBSERVED)
+@behaviour(989, "The resources of the core group are listed without the list's own version", source=OBSERVED)
 def test_core_resources(api: Api) -> None:
     assert "apiVersion" not in api.get("/api/v1")
     assert api.get("/apis/apps/v1")["apiVersion"] == "v1"
 
 
-@behaviour(986, "The index of OpenAPI v3 says of itself that it is text", source=OBSERVED)
+@behaviour(990, "The index of OpenAPI v3 says of itself that it is text", source=OBSERVED)
 def test_index_type(api: Api) -> None:
     found = api("GET", "/openapi/v3")
     assert (found.headers["Content-Type"], set(found.body)) == ("text/plain; charset=utf-8", {"paths"})
