@@ -55,6 +55,7 @@ class World:
         self._running: list[tuple[Manager, list[asyncio.Task[None]]]] = []
         self.service: SchedulerService
         self.office = Office()
+        self.cluster_wide = False
 
     async def start(self, office: Office | None = None, *names: str) -> SchedulerService:
         """Start one more scheduler; the newest one is ``service``."""
@@ -68,6 +69,7 @@ class World:
             recorder=recorder,
             writer=writer,
             scheduler_names=names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
+            preempt_cluster_wide=lambda: self.cluster_wide,
         )
         manager.add_task("scheduler", self.service.run)
         tasks = [asyncio.create_task(work) for work in (manager.run(), recorder.run(), writer.run())]
@@ -149,6 +151,7 @@ class World:
         namespace: str = "default",
         priority: int = 0,
         annotations: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
         **spec: Any,
     ) -> dict[str, Any]:
         """A pod as admission leaves it: label component=worker and complete annotations."""
@@ -160,7 +163,11 @@ class World:
             **(annotations or {}),
         }
         body = {
-            "metadata": {"name": name, "labels": {keys.COMPONENT: "worker"}, "annotations": wishes},
+            "metadata": {
+                "name": name,
+                "labels": {keys.COMPONENT: "worker", **(labels or {})},
+                "annotations": wishes,
+            },
             "spec": {
                 "schedulerName": keys.SCHEDULER_NAME,
                 "priority": priority,

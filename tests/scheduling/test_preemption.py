@@ -11,7 +11,7 @@ from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import Isolation, QoS
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts, PoolFacts, QuotaFacts
-from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.preemption import Hopeless, Looked, Plan, search
 from tensorfusion.scheduling.state import State
 from worlds import GIB, TFLOPS, device, fleet, node, plain, pod
 
@@ -54,7 +54,7 @@ def test_a_less_important_pod_goes_and_the_place_is_the_one_it_leaves() -> None:
     assert victims(found) == ["low"]
     assert isinstance(found, Plan)
     assert found.placement == Placement("n1", ("n1-0",))
-    assert found.considered == 1
+    assert (found.looked.considered, [one.name for one in found.looked.pods]) == (1, ["low"])
 
 
 def test_nothing_is_changed_by_a_search() -> None:
@@ -106,7 +106,7 @@ def test_the_end_of_the_first_protection_is_told() -> None:
     put(state, "n0", "n0-0", name="a", protected_until=NOW + 90)
     put(state, "n1", "n1-0", name="b", protected_until=NOW + 30)
     found = find(state, pod("new", priority=5, vram=60 * GIB))
-    assert found == Hopeless(0, 0, NOW + 30)
+    assert found == Hopeless(Looked(), NOW + 30)
 
 
 def test_the_lowest_highest_victim_counts_before_their_number() -> None:
@@ -173,7 +173,9 @@ def test_a_budget_is_never_broken() -> None:
     for name in ("n0-0", "n0-1", "n1-0", "n1-1"):
         put(state, name[:2], name, name=name, vram=60 * GIB)
     wish = pod("new", priority=5, vram=60 * GIB)
-    assert isinstance(find(state, wish, budgets=lambda _: {"web": 0}), Hopeless)
+    kept = find(state, wish, budgets=lambda _: {"web": 0})
+    assert isinstance(kept, Hopeless)
+    assert kept.looked.budgets == ("web",)
     assert victims(find(state, wish, budgets=lambda one: {"web": 0} if one.name < "n1-1" else {})) == ["n1-1"]
     two = pod("two", priority=5, count=2, vram=60 * GIB)
     assert isinstance(find(state, two, budgets=lambda _: {"web": 1}), Hopeless)

@@ -41,7 +41,8 @@ def _rule(groups: str | list[str], resources: list[str], verbs: list[str]) -> Ra
 
 _CONTROLLER_RULES = [
     _rule("", ["pods"], [*_READ, "create", "patch", "delete"]),  # workers of fixed workloads
-    _rule("", ["pods/binding"], ["create"]),
+    _rule("", ["pods/binding", "pods/eviction"], ["create"]),
+    _rule("policy", ["poddisruptionbudgets"], _READ),
     _rule("", ["pods/status"], ["patch"]),
     _rule("", ["nodes"], [*_READ, "patch"]),
     _rule("", ["namespaces", "services"], _READ),

@@ -201,6 +201,11 @@ class Process:
         """What the scheduler of this process, if it runs one, says about other amounts for a pod."""
         return None if self._scheduler is None else self._scheduler.judge(uid, request)
 
+    def _preempts_cluster_wide(self) -> bool:
+        """Whether pods of other namespaces may be evicted for a pod; the dynamic configuration has the last word."""
+        told = self._live_config().current.preempt_cluster_wide
+        return self._settings.preempt_cluster_wide if told is None else told
+
     async def _prepare_scheduler(self) -> None:
         service = SchedulerService(
             self._manager,
@@ -208,6 +213,8 @@ class Process:
             recorder=self._recorder,
             writer=self._writer,
             scheduler_names=self._settings.scheduler_names,
+            preempt_cluster_wide=self._preempts_cluster_wide,
+            watchdog_every=self._settings.watchdog_seconds,
         )
         self._manager.add_task("scheduler", service.run)
         self._recorder.busy = lambda: service.saturated

@@ -11,12 +11,14 @@ from pathlib import Path
 import click
 
 from tensorfusion.cli.folder import Folder
-from tensorfusion.errors import ConfigError
+from tensorfusion.errors import ConfigError, InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy
+from tensorfusion.model.durations import parse_duration
 from tensorfusion.policy.host_ports import DEFAULT_RANGE, PortRange, parse_range
 
 _POLICY = "TF_ISOLATION_MODE_POLICY"
+_WATCHDOG = "NOMINATED_POD_REQUEUE_WATCHDOG_INTERVAL"
 PROGRESSIVE_MIGRATION = "NVIDIA_OPERATOR_PROGRESSIVE_MIGRATION"
 _COMPONENTS = ("webhook", "scheduler", "operator", "nodes", "workloads")
 
@@ -40,6 +42,8 @@ class Settings:
     isolation_policy: IsolationPolicy = IsolationPolicy.DYNAMIC
     progressive_migration: bool = False
     host_ports: PortRange = DEFAULT_RANGE
+    preempt_cluster_wide: bool = False
+    watchdog_seconds: float = 180.0
 
 
 @click.command("control")
@@ -70,6 +74,12 @@ class Settings:
     show_default=True,
     help="Host ports for pods with the label host-port: auto; the end is not one of them.",
 )
+@click.option(
+    "--preempt-cluster-wide/--preempt-own-namespace",
+    default=False,
+    envvar="TF_SCHEDULER_PREEMPT_CLUSTER_WIDE",
+    help="Which pods may be evicted for more important ones.  [default: those of the same namespace]",
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -88,6 +98,7 @@ def command(
     identity: str | None,
     lease_seconds: float,
     run_processes: bool,
+    preempt_cluster_wide: bool,
 ) -> None:
     """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API.
 
@@ -123,6 +134,8 @@ def command(
         isolation_policy=_isolation_policy(os.environ.get(_POLICY, "dynamic")),
         progressive_migration=progressive_migration,
         host_ports=parse_range(cluster_host_port_range, flag="--cluster-host-port-range"),
+        preempt_cluster_wide=preempt_cluster_wide,
+        watchdog_seconds=_watchdog(os.environ.get(_WATCHDOG, "3m")),
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop
@@ -132,6 +145,14 @@ def command(
 
     setup(os.environ.get("TF_LOG_LEVEL", "info"), "control")
     uvloop.run(run(settings))
+
+
+def _watchdog(text: str) -> float:
+    """How often nominated pods are looked through for those whose victims do not end."""
+    try:
+        return parse_duration(text) / 1e9
+    except InvalidRequest as error:
+        raise ConfigError(f"environment {_WATCHDOG}: {error}") from error
 
 
 def _isolation_policy(text: str) -> IsolationPolicy:

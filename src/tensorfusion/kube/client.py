@@ -218,6 +218,22 @@ class Client:
         }
         await self._write("POST", _path(PODS, namespace, name, "binding"), body)
 
+    async def evict(self, namespace: str, name: str, *, uid: str) -> None:
+        """Delete the pod of this uid with its own grace, if the disruption budget that covers it allows that now.
+
+        Raises:
+            TooManyRequests: its budget allows no disruption.
+            Conflict: another pod has the name now.
+            NotFound: the pod is gone.
+        """
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        await self._write("POST", _path(PODS, namespace, name, "eviction"), body)
+
     async def token_request(self, namespace: str, account: str, *, seconds: int) -> str:
         """A fresh token of a service account."""
         return (await self.issue_token(namespace, account, seconds=seconds)).token

@@ -6,6 +6,8 @@ can be part of a reference cycle, so the collector need not look at them (``gc=F
 list.
 """
 
+from enum import StrEnum
+
 import msgspec
 
 from tensorfusion.model.meta import Condition, LabelSelector, Object, SelectorRequirement
@@ -114,11 +116,19 @@ class PodResourceClaim(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     template: str = msgspec.field(default="", name="resourceClaimTemplateName")
 
 
+class PreemptionPolicy(StrEnum):
+    """Whether less important pods may be evicted for a pod."""
+
+    LOWER_PRIORITY = "PreemptLowerPriority"
+    NEVER = "Never"
+
+
 class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_name: str = msgspec.field(default="", name="nodeName")
     scheduler_name: str = msgspec.field(default="default-scheduler", name="schedulerName")
     priority: int = 0
     priority_class_name: str = msgspec.field(default="", name="priorityClassName")
+    preemption_policy: PreemptionPolicy | None = msgspec.field(default=None, name="preemptionPolicy")
     node_selector: dict[str, str] = msgspec.field(default_factory=dict, name="nodeSelector")
     affinity: Affinity | None = None
     spread: tuple[TopologySpreadConstraint, ...] = msgspec.field(default=(), name="topologySpreadConstraints")

@@ -46,6 +46,8 @@ class DynamicConfig(msgspec.Struct, frozen=True):
     """The parts of the file that this version reads."""
 
     auto_migration: AutoMigration = msgspec.field(default_factory=AutoMigration, name="autoMigration")
+    preempt_cluster_wide: bool | None = msgspec.field(default=None, name="preemptClusterWideFromEnv")
+    """Whether pods of other namespaces may be evicted for a pod; None leaves it to the command line."""
 
 
 def parse_config(text: str) -> DynamicConfig:

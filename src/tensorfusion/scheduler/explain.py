@@ -53,6 +53,9 @@ def explain(service: SchedulerService, key: Key) -> Raw:
     gang = service.gangs.words(uid)
     if gang is not None:
         told["gang"] = gang
+    story = service.preemptor.story(uid)
+    if story is not None:
+        told["preemption"] = story
     entry = service.book.queue.get(uid)
     if entry is not None:
         told["waits"] = _PLACES[entry.place]

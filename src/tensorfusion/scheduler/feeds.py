@@ -7,6 +7,7 @@ shared between the pods of one template: 50,000 pods carry a few dozen different
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -15,7 +16,8 @@ from tensorfusion.model import keys
 from tensorfusion.model.annotations import gpu_ids, request_of
 from tensorfusion.model.common import IsolationPolicy, PlacementMode
 from tensorfusion.model.container_counts import container_counts
-from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.core import Node, Pod, PreemptionPolicy
+from tensorfusion.model.durations import parse_duration
 from tensorfusion.model.gang import Gang, gang_of
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
@@ -36,6 +38,7 @@ from tensorfusion.units import Rounding, to_bytes, to_milli
 PODS_OF_A_NODE = 110
 """What a node takes that does not say: the kubelet's default."""
 
+_NANOSECONDS = 1_000_000_000
 _SHARED_REQUESTS = 16_384
 _READ_BY_REQUESTS = (
     keys.GPU_POOL,
@@ -175,7 +178,18 @@ def pod_facts(
         scheduler=spec.scheduler_name,
         off=profile.off,
         gang=gang,
+        preempts=spec.preemption_policy is not PreemptionPolicy.NEVER,
+        protected_until=_protected_until(meta) if keys.EVICTION_PROTECTION in meta.annotations else 0,
     )
+
+
+def _protected_until(meta: Meta) -> int:
+    """Unix seconds until which the pod need not go for another one; a duration that cannot be read protects nothing."""
+    try:
+        seconds = parse_duration(meta.annotations[keys.EVICTION_PROTECTION]) // _NANOSECONDS
+        return int(datetime.fromisoformat(meta.creation_timestamp or "").timestamp()) + seconds
+    except (InvalidRequest, ValueError):
+        return 0
 
 
 def native_devices(extended: Mapping[str, int], providers: Providers = NO_PROVIDERS) -> int:

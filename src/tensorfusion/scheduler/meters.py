@@ -34,6 +34,16 @@ ALLOCATION_FAILURES = Tally(
 GANGS = Tally(
     "tensorfusion_scheduler_gangs", "What became of gangs that were decided as a whole.", ("result",), registry=REGISTRY
 )
+PREEMPTIONS = Tally(
+    "tensorfusion_scheduler_preemptions",
+    "Searches for pods to evict, by what came of them.",
+    ("result",),
+    registry=REGISTRY,
+)
+EVICTIONS = Tally(
+    "tensorfusion_scheduler_evictions", "Evictions for other pods, by fate.", ("fate",), registry=REGISTRY
+)
+NOMINATED = gauge("tensorfusion_scheduler_nominated_pods", "Pods that wait for others to leave their place.")
 PENDING = gauge("tensorfusion_scheduler_pending_pods", "Pending pods by place in the queue.", ("place",))
 ASSUMED = gauge("tensorfusion_scheduler_assumed_pods", "Pods placed and not yet confirmed by the watch.")
 IN_DOUBT = gauge("tensorfusion_scheduler_bindings_in_doubt", "Bindings whose fate is being looked up.")

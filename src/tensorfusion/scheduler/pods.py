@@ -211,7 +211,7 @@ class PodBook:
             self.unreadable[uid] = str(error)
             self._refused(pod, str(error))
             return
-        self.queue.put(uid, facts, priority=facts.priority, now=self._clock.monotonic())
+        self.queue.put(uid, facts, priority=facts.rank, now=self._clock.monotonic())
 
 
 def _counts_anew(old: Pod, new: Pod) -> bool:

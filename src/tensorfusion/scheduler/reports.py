@@ -118,6 +118,14 @@ class Reports:
         type_ = EventType.NORMAL if accepted else EventType.WARNING
         self._event(pod, type_, "ResourceUpdated" if accepted else "ResourceUpdateRefused", words)
 
+    def nominated(self, pod: Pod, node: str, waits: str) -> None:
+        """Others are evicted for the pod, and it gets the place that they leave."""
+        self._event(pod, EventType.NORMAL, "Nominated", f"{node} is to be its node {waits}")
+
+    def preempted(self, victim: Pod, uid: str, node: str) -> None:
+        """The pod was evicted for a more important one."""
+        self._event(victim, EventType.NORMAL, "Preempted", f"Preempted by pod {uid} on node {node}")
+
     def dra_fallback(self, pod: Pod) -> None:
         """The pod asks for Dynamic Resource Allocation and is placed the ordinary way."""
         self._event(

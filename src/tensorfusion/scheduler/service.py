@@ -11,17 +11,18 @@ and arrival. The same events give the same decisions.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, NotFit, QuotaExceeded, TensorFusionError
 from tensorfusion.model import keys
 from tensorfusion.model.core import Pod, PriorityClass
+from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.model.resources import GPUS, PODS, PRIORITY_CLASSES
+from tensorfusion.model.resources import GPUS, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters
@@ -33,11 +34,12 @@ from tensorfusion.scheduler.grants import binding_annotations, hard_annotations,
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
+from tensorfusion.scheduler.preemptor import BUDGETS_BY_NAMESPACE, WATCHDOG_EVERY, Preemptor
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import Records, Result, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
-from tensorfusion.scheduling.cycle import Decision, decide
+from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import DOMAIN_KEYS, GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
@@ -53,6 +55,8 @@ DECISIONS_A_STEP = 32
 TICK = 0.25
 """Seconds between two looks at backoffs and at the leadership."""
 HOUSEKEEPING = 5.0
+RESIDENTS_A_ROUND = 2_000
+"""Pods that a round of housekeeping writes down for searches for victims; the first search catches up with the rest."""
 UNCONFIRMED_AFTER = 30.0
 """Seconds after which a successful Binding that the watch does not show is looked up."""
 FENCED_FOR = 15.0
@@ -82,6 +86,8 @@ class SchedulerService:
         defaults: PlacementDefaults = _DEFAULTS,
         gang_patience: float = PATIENCE,
         domain_keys: Sequence[str] = DOMAIN_KEYS,
+        preempt_cluster_wide: Callable[[], bool] = lambda: False,
+        watchdog_every: float = WATCHDOG_EVERY,
     ) -> None:
         self.scheduler_names = frozenset(scheduler_names)
         self.state = State()
@@ -120,6 +126,22 @@ class SchedulerService:
             patience=gang_patience,
             domain_keys=domain_keys,
         )
+        budgets = manager.informer(POD_DISRUPTION_BUDGETS, DisruptionBudget)
+        budgets.add_index(BUDGETS_BY_NAMESPACE, lambda budget: (budget.metadata.namespace,))
+        self.preemptor = Preemptor(
+            self._api,
+            leadership,
+            self.book,
+            self.state,
+            self._hints,
+            clock=self._clock,
+            pods=self.pods,
+            budgets=budgets.cache,
+            reports=self._reports,
+            kick=self._kick.set,
+            cluster_wide=preempt_cluster_wide,
+            watchdog_every=watchdog_every,
+        )
         self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
 
@@ -128,6 +150,7 @@ class SchedulerService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._binder.run(), name="binder")
             group.create_task(self._resizes.run(), name="live changes")
+            group.create_task(self.preemptor.run(), name="evictions")
             group.create_task(self._lead(), name="leadership")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._loop(), name="scheduler")
@@ -172,11 +195,14 @@ class SchedulerService:
             self._wake_waiting()
             return True
         if not self.deciding:
+            if self.preemptor.nominations:
+                self.preemptor.surrender()
             return False
         if self.book.wishes:
             self._resizes.step()
         if self.book.gangs.changed:
             self.gangs.catch_up()
+        self.preemptor.step()
         for _ in range(DECISIONS_A_STEP):
             if not self._binder.has_room:
                 return False  # the binder's answers kick
@@ -236,7 +262,7 @@ class SchedulerService:
             return
         started = time.perf_counter_ns()
         try:
-            decision = decide(self.state, facts) if facts.gang is None else self.gangs.decide_member(facts)
+            decision = self.preemptor.decide(facts) if facts.gang is None else self.gangs.decide_member(facts)
             binding = self._binding(pod, facts, decision)
             self.book.assume(pending, decision.placement, binding)
         except (NotFit, QuotaExceeded) as failure:
@@ -282,6 +308,7 @@ class SchedulerService:
             event = _PARTITION
         self._reports.held_back(pod, event=event, message=str(failure))
         self.book.queue.failed(pending, failure, now=self._clock.monotonic())
+        self.preemptor.consider(pending, pod)
 
     def _count_refusal(self, pending: Pending, failure: Failure, nanoseconds: int) -> None:
         cause = failure.cause if isinstance(failure, GangUnschedulable) else failure
@@ -428,6 +455,8 @@ class SchedulerService:
                     self._binder.doubt(assumption.binding)
             for place in (Place.ACTIVE, Place.BACKOFF, Place.WAITING):
                 meters.PENDING.labels(place.name.lower()).set(self.book.queue.depth(place))
+            self.state.residents.sync(RESIDENTS_A_ROUND)
+            meters.NOMINATED.set(len(self.preemptor.nominations))
             meters.ASSUMED.set(len(self.book.assumed))
             meters.IN_DOUBT.set(self._binder.in_doubt)
             meters.OVERCOMMITTED.set(len(self.state.overcommitted()))

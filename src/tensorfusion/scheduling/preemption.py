@@ -38,6 +38,8 @@ ENOUGH = 6
 """Plans of one level after which no further node is tried out."""
 QUOTA_VICTIMS = 256
 """Pods of a namespace over quota that are looked at, the cheapest first."""
+PODS_TOLD = 8
+"""Pods that were tried out and are named afterwards."""
 SYSTEM_PRIORITY = 2_000_000_000
 """From here on a pod is the system's own, and victims may be of any namespace."""
 _COUNTS = 1 << 35
@@ -59,19 +61,27 @@ class Plan:
     victims: tuple[Allocation, ...]
     ending: tuple[str, ...]
     displaced: tuple[str, ...]
-    considered: int
-    """Pods that could have had to go, on all nodes that came into question."""
-    nodes: int
-    """Nodes that were tried out."""
+    looked: "Looked"
 
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
     """Nobody's going would help. ``protected_until``: when the first protected pod may be asked, else ``NEVER``."""
 
-    considered: int
-    nodes: int
+    looked: "Looked"
     protected_until: int = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a search looked at: how many pods may have to go at all, and the nodes and pods that were tried out."""
+
+    considered: int = 0
+    nodes: int = 0
+    pods: tuple[PodFacts, ...] = ()
+    """The first of those that were tried out."""
+    budgets: tuple[str, ...] = ()
+    """Disruption budgets that kept somebody."""
 
 
 def search(
@@ -86,14 +96,14 @@ def search(
 ) -> Plan | Hopeless:
     """Find the cheapest victims for a pod that failed so. ``now`` is in Unix seconds; ``spared`` are left alone."""
     if not pod.preempts or (isinstance(failure, QuotaExceeded) and not failure.resolvable):
-        return Hopeless(0, 0)
+        return Hopeless(Looked())
     state.residents.sync()
     anywhere = cluster_wide or pod.priority >= SYSTEM_PRIORITY
     terms = Terms(pod.rank, now, "" if anywhere else pod.namespace, spared)
     leaving = state.residents.leaving(terms)
     attempt = _Attempt(state, pod, leaving, now, budgets)
     plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None
-    return plan or attempt.on_one_node() or Hopeless(attempt.considered, attempt.tried, leaving.protected_until)
+    return plan or attempt.on_one_node() or Hopeless(attempt.looked, leaving.protected_until)
 
 
 class _Attempt:
@@ -105,8 +115,15 @@ class _Attempt:
         self._leaving = leaving
         self._now = now
         self._budgets = budgets
-        self.considered = int(np.count_nonzero(leaving.victims))
         self.tried = 0
+        self._seen: dict[str, PodFacts] = {}
+        self._kept: dict[str, None] = {}
+
+    @property
+    def looked(self) -> Looked:
+        """What was looked at so far."""
+        considered = int(np.count_nonzero(self._leaving.victims))
+        return Looked(considered, self.tried, tuple(self._seen.values()), tuple(self._kept))
 
     def on_one_node(self) -> Plan | None:
         """The cheapest plan whose victims make room on one node."""
@@ -216,8 +233,7 @@ class _Attempt:
             victims=victims,
             ending=tuple(one.pod.uid for one in going.ending),
             displaced=tuple(one.pod.uid for one in going.displaced),
-            considered=self.considered,
-            nodes=self.tried,
+            looked=self.looked,
         )
 
     def _decided(self) -> Placement | None:
@@ -252,12 +268,16 @@ class _Attempt:
             wanted: Counter[str] = Counter()
             room: dict[str, int] = {}
             for one in unit.members:
+                if len(self._seen) < PODS_TOLD:
+                    self._seen.setdefault(one.pod.uid, one.pod)
                 budgets = self._budgets(one.pod)
                 room.update(budgets)
                 wanted.update(budgets.keys())
             if all(taken[name] + count <= room[name] for name, count in wanted.items()):
                 taken.update(wanted)
                 allowed.append(unit)
+            else:
+                self._kept.update(dict.fromkeys(wanted))
         return allowed
 
     @staticmethod

@@ -59,6 +59,7 @@ class State:
             return ()
         row = self.fleet.nodes.records[allocation.placement.node].row
         self.fleet.neighbours.leave(row, allocation.pod)
+        self.residents.note_ending(uid)
         return self._neighbour_change()
 
     def upsert_device(self, facts: DeviceFacts) -> tuple[Change, ...]:

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it was made. ``verb`` is get, list, create, patch, replace, delete, deletecollection, bind, token
-    or watch; ``body`` is what was sent."""
+    """One request as it was made. ``verb`` is get, list, create, patch, replace, delete, deletecollection, bind, evict,
+    token or watch; ``body`` is what was sent."""
 
     verb: str
     resource: str
@@ -279,6 +279,11 @@ class FakeApi:
         sent = {"uid": uid, "node": node, "annotations": dict(annotations)}
         fault = await self._enter(Call("bind", PODS.id, namespace, name, "binding", sent))
         self._world.bind(self._world.get(PODS, name, namespace), uid=uid, node=node, annotations=annotations)
+        await self._leave(fault, {}, dict)
+
+    async def evict(self, namespace: str, name: str, *, uid: str) -> None:
+        fault = await self._enter(Call("evict", PODS.id, namespace, name, "eviction", {"uid": uid}))
+        self._world.evict(self._world.get(PODS, name, namespace), uid=uid)
         await self._leave(fault, {}, dict)
 
     async def token_request(self, namespace: str, account: str, *, seconds: int) -> str:

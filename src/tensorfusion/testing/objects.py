@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.errors import AlreadyExists, BadRequest, Conflict, Gone, Invalid, NotFound
+from tensorfusion.errors import AlreadyExists, BadRequest, Conflict, Gone, Invalid, NotFound, TooManyRequests
 from tensorfusion.model.meta import Raw, SelectorRequirement, requirement_matches
 from tensorfusion.model.resources import (
     CRON_JOBS,
@@ -159,7 +159,8 @@ class Objects:
             return old
         if merged.get("spec") != old.get("spec"):
             merged["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
-        if merged["metadata"].get("deletionTimestamp") and not merged["metadata"].get("finalizers"):
+        released = old["metadata"].get("finalizers") and not merged["metadata"].get("finalizers")
+        if merged["metadata"].get("deletionTimestamp") and released:  # the last of what held it; a pod's grace goes on
             return self.drop(resource, merged)
         return self._store(resource, old, merged)
 
@@ -204,6 +205,30 @@ class Objects:
         conditions = [c for c in new["status"].get("conditions", ()) if c["type"] != "PodScheduled"]
         new["status"]["conditions"] = [*conditions, {"type": "PodScheduled", "status": "True"}]
         return self._store(PODS, old, new)
+
+    def evict(self, old: Raw, *, uid: str) -> Raw:
+        """Evict a pod as the Eviction subresource does: charge the budget that covers it, mark the pod, delete it.
+
+        Raises:
+            Conflict: another pod.
+            TooManyRequests: the budget allows no disruption.
+        """
+        _check_identity(PODS, old, {"uid": uid})
+        if old["metadata"].get("deletionTimestamp"):
+            return old
+        for budget in self.list(POD_DISRUPTION_BUDGETS, Selection(old["metadata"]["namespace"])):
+            wanted = (budget["spec"].get("selector") or {}).get("matchLabels")
+            labels = old["metadata"].get("labels") or {}
+            if wanted and wanted.items() <= labels.items():
+                left = budget.get("status", {}).get("disruptionsAllowed", 0)
+                if left <= 0:
+                    raise TooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.")
+                status = {**budget["status"], "disruptionsAllowed": left - 1}
+                self._store(POD_DISRUPTION_BUDGETS, budget, deepcopy({**budget, "status": status}))
+        marked = deepcopy(old)
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        marked["status"]["conditions"] = [*marked["status"].get("conditions", ()), target]
+        return self.delete(PODS, self._store(PODS, old, marked), preconditions={}, grace=None)
 
     def _store(self, resource: Resource, old: Raw | None, new: Raw) -> Raw:
         self.version += 1

@@ -1,0 +1,409 @@
+"""A preemption from the pod that fits nowhere to the pod that runs, and everything that may come in between."""
+
+from typing import Any
+
+import pytest
+
+from tensorfusion.errors import ServerError
+from tensorfusion.model import keys
+from tensorfusion.model.meta import Key
+from tensorfusion.model.resources import GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
+from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.preemptor import LONGEST_NOMINATION
+
+
+def evicted(world: Any) -> list[str]:
+    return [call.name for call in world.api.calls if call.verb == "evict"]
+
+
+def nominated(world: Any, name: str, namespace: str = "default") -> str:
+    return str(world.pod(name, namespace).get("status", {}).get("nominatedNodeName") or "")
+
+
+def budget(world: Any, name: str, allowed: int, **labels: str) -> None:
+    body = {
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": labels}},
+        "status": {"disruptionsAllowed": allowed},
+    }
+    world.api.seed(POD_DISRUPTION_BUDGETS, body, namespace="default")
+
+
+def story(world: Any, name: str) -> dict[str, Any]:
+    found = explain(world.service, Key("default", name))["preemption"]
+    assert isinstance(found, dict)
+    return found
+
+
+def no_hold_left(world: Any) -> None:
+    assert not world.service.state.nominated
+    assert not world.service.preemptor.nominations
+    world.check()
+    world.check_books()
+
+
+async def full(world: Any, **low: Any) -> None:
+    """One device, and a pod on it that can be evicted."""
+    world.fleet(vram="8Gi")
+    world.worker("low", vram="8Gi", **low)
+    await world.start()
+    assert world.node_of("low") == "n0"
+
+
+async def test_a_less_important_pod_is_evicted_and_its_place_is_the_important_ones(world) -> None:
+    await full(world)
+    high = world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert evicted(world) == ["low"]
+    assert nominated(world, "high") == "n0"
+    low = world.pod("low")
+    assert low["metadata"]["deletionTimestamp"]
+    (target,) = [c for c in low["status"]["conditions"] if c["type"] == "DisruptionTarget"]
+    assert (target["status"], target["reason"]) == ("True", "PreemptionByScheduler")
+    assert "preempting to accommodate a higher priority pod" in target["message"]
+    assert world.node_of("high") == ""
+    world.check()
+    world.delete("low")
+    await world.settle()
+    assert world.node_of("high") == "n0"
+    await world.settle(2)
+    assert world.events_of("low")["Preempted"] == f"Preempted by pod {high['metadata']['uid']} on node n0"
+    assert "default/low" in world.events_of("high")["Nominated"]
+    no_hold_left(world)
+
+
+async def test_the_nominated_place_is_bound_at_once_when_it_is_free(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.delete("low")
+    await world.settle(0.1)
+    assert world.node_of("high") == "n0"
+
+
+async def test_explain_tells_who_was_considered_and_who_has_to_go(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    told = story(world, "high")
+    assert (told["considered"], told["triedOut"], told["victims"]) == (1, ["default/low"], ["default/low"])
+    assert (told["node"], told["outcome"]) == ("n0", "nominated")
+    world.worker("equal", vram="8Gi")
+    await world.settle()
+    assert "preemption" not in explain(world.service, Key("default", "equal"))
+
+
+async def test_nobody_else_gets_what_the_victim_leaves(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.worker("sneaky", vram="1Gi", priority=9)
+    world.worker("equal", vram="1Gi", priority=10)
+    await world.settle()
+    world.api.hold("bind")
+    world.delete("low")
+    await world.settle(20)
+    assert (world.node_of("sneaky"), world.node_of("equal")) == ("", "")
+    world.api.hold("bind").set()
+    await world.settle(20)
+    assert world.node_of("high") == "n0"
+    no_hold_left(world)
+
+
+async def test_a_more_important_pod_takes_the_place_that_is_kept(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.worker("highest", vram="8Gi", priority=20)
+    await world.settle()
+    assert evicted(world) == ["low"]
+    assert (nominated(world, "high"), nominated(world, "highest")) == ("", "n0")
+    world.delete("low")
+    await world.settle(20)
+    assert (world.node_of("highest"), world.node_of("high")) == ("n0", "")
+    no_hold_left(world)
+
+
+async def test_a_nominated_pod_is_bound_elsewhere_if_that_is_free_earlier(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.node("n1")
+    world.gpu("g1-0", "n1", vram="8Gi")
+    await world.settle(5)
+    assert world.node_of("high") == "n1"
+    no_hold_left(world)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ({"priority": 10}, {"priority": 10}),
+        ({}, {"priority": 10, "preemptionPolicy": "Never"}),
+        ({"annotations": {keys.EVICTION_PROTECTION: "10m"}}, {"priority": 10}),
+        ({"namespace": "other"}, {"priority": 10}),
+    ],
+)
+async def test_who_must_not_be_evicted_is_not(world, low, high) -> None:
+    world.fleet(vram="8Gi")
+    world.worker("low", vram="8Gi", **low)
+    await world.start()
+    world.worker("high", vram="8Gi", **high)
+    await world.settle(30)
+    assert evicted(world) == []
+    assert nominated(world, "high") == ""
+
+
+async def test_quality_of_service_decides_between_equal_priorities(world) -> None:
+    await full(world, annotations={keys.QOS: "low"})
+    world.worker("medium", vram="8Gi")
+    await world.settle()
+    assert evicted(world) == ["low"]
+
+
+async def test_the_end_of_the_protection_is_not_missed(world) -> None:
+    await full(world, annotations={keys.EVICTION_PROTECTION: "2m"})
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(100)
+    assert evicted(world) == []
+    assert "protected" in story(world, "high")["outcome"]
+    await world.settle(30)
+    assert evicted(world) == ["low"]
+
+
+async def test_pods_of_other_namespaces_go_where_that_is_configured_and_stay_unnamed(world) -> None:
+    world.cluster_wide = True
+    world.fleet(vram="8Gi")
+    world.worker("low", vram="8Gi", namespace="other")
+    await world.start()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert evicted(world) == ["low"]
+    assert story(world, "high")["victims"] == ["a pod of another namespace"]
+
+
+async def test_a_budget_that_allows_nothing_keeps_its_pods(world) -> None:
+    budget(world, "web", 0, app="web")
+    await full(world, labels={"app": "web"})
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(30)
+    assert evicted(world) == []
+    told = story(world, "high")
+    assert (told["keptByBudgets"], told["triedOut"]) == (["default/web"], ["default/low"])
+    assert "budgets" in told["outcome"]
+    no_hold_left(world)
+
+
+async def test_a_refused_eviction_is_respected_and_another_victim_is_looked_for(world) -> None:
+    world.fleet(nodes=2, vram="8Gi")
+    world.worker("guarded", vram="8Gi", labels={"app": "web"})
+    world.worker("other", vram="8Gi", priority=1)
+    await world.start()
+    budget(world, "web", 1, app="web")
+    await world.settle()
+    world.api.lag(POD_DISRUPTION_BUDGETS)
+    patch = {"status": {"disruptionsAllowed": 0}}
+    world.api.change(POD_DISRUPTION_BUDGETS, "web", patch, namespace="default", subresource="status")
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert evicted(world) == ["guarded", "other"]
+    assert "deletionTimestamp" not in world.pod("guarded")["metadata"]
+    world.delete("other")
+    await world.settle()
+    assert world.node_of("high") == world.pod("high")["status"]["nominatedNodeName"]
+    no_hold_left(world)
+
+
+async def test_pods_that_end_anyway_are_waited_for_and_nobody_is_evicted(world) -> None:
+    world.fleet(nodes=2, vram="8Gi")
+    world.worker("low", vram="8Gi")
+    world.worker("going", vram="8Gi", priority=50)
+    await world.start()
+    where = world.node_of("going")
+    await world.api.delete(PODS, "going", namespace="default")
+    await world.settle()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert evicted(world) == []
+    assert nominated(world, "high") == where
+    world.delete("going")
+    await world.settle()
+    assert world.node_of("high") == where
+
+
+async def test_the_hold_goes_with_a_preemptor_that_is_deleted(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.delete("high")
+    await world.settle()
+    no_hold_left(world)
+    world.worker("next", vram="8Gi")
+    world.delete("low")
+    await world.settle(3)
+    assert world.node_of("next") == "n0"
+
+
+async def test_a_changed_preemptor_is_decided_anew(world) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.api.change(PODS, "high", {"spec": {"nodeSelector": {"zone": "nowhere"}}}, namespace="default")
+    await world.settle(5)
+    no_hold_left(world)
+    assert nominated(world, "high") == ""
+
+
+@pytest.mark.parametrize("lost", ["node", "device"])
+async def test_a_lost_place_is_given_up(world, lost) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    if lost == "node":
+        world.api.remove(NODES, "n0")
+    else:
+        world.api.remove(GPUS, "g0-0")
+    await world.settle(5)
+    assert not world.service.state.nominated
+    assert nominated(world, "high") == ""
+
+
+async def test_victims_that_do_not_end_are_not_counted_on_any_more(world) -> None:
+    world.fleet(nodes=2, vram="8Gi")
+    world.worker("stuck", vram="8Gi")
+    world.worker("other", vram="8Gi", priority=1)
+    await world.start()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(LONGEST_NOMINATION - 10)
+    assert evicted(world) == ["stuck"]
+    await world.settle(200)
+    assert evicted(world) == ["stuck", "other"]
+    world.delete("other")
+    await world.settle(2)
+    assert world.node_of("high")
+    world.check()
+
+
+async def test_a_successor_goes_on_with_what_is_ending_and_evicts_nobody_more(world, office) -> None:
+    world.fleet(nodes=2, vram="8Gi")
+    world.worker("low", vram="8Gi")
+    world.worker("also", vram="8Gi")
+    first = office()
+    await world.start(first)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert len(evicted(world)) == 1
+    old = world.service
+    first.leading = False
+    await world.settle()
+    assert not old.state.nominated
+    await world.start(office(epoch=2))
+    await world.settle(5)
+    assert len(evicted(world)) == 1
+    assert set(world.service.preemptor.nominations) == {world.pod("high")["metadata"]["uid"]}
+    world.delete(evicted(world)[0])
+    await world.settle(2)
+    assert world.node_of("high") == nominated(world, "high")
+    no_hold_left(world)
+
+
+async def test_a_successor_takes_away_a_nomination_that_came_to_nothing(world) -> None:
+    world.fleet(vram="8Gi")
+    world.worker("important", vram="8Gi", priority=50)
+    await world.start()
+    world.worker("high", vram="8Gi", priority=10)
+    patch = {"status": {"nominatedNodeName": "n0"}}
+    world.api.change(PODS, "high", patch, namespace="default", subresource="status")
+    await world.settle(12)
+    assert nominated(world, "high") == ""
+
+
+async def test_broken_calls_are_repeated_and_nobody_is_evicted_twice(world) -> None:
+    await full(world)
+    world.api.fail("evict", PODS, error=ServerError("broken"), times=2)
+    world.api.fail("evict", PODS, reply_lost=True)
+    world.api.fail("patch", PODS, times=2)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(10)
+    assert world.pod("low")["metadata"]["deletionTimestamp"]
+    assert nominated(world, "high") == "n0"
+    world.delete("low")
+    await world.settle(1)
+    assert world.node_of("high") == "n0"
+
+
+async def test_another_pod_of_the_victims_name_is_left_alone(world) -> None:
+    await full(world)
+    world.api.hold("evict")
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.api.lag(PODS)
+    world.delete("low")
+    world.worker("low", vram="1Gi", priority=99)
+    world.api.hold("evict").set()
+    await world.settle()
+    assert "deletionTimestamp" not in world.pod("low")["metadata"]
+    world.api.catch_up()
+    await world.settle(5)
+    world.check()
+
+
+async def test_a_replica_that_does_not_lead_evicts_nobody(world, office) -> None:
+    await full(world)
+    world.api.hold("patch")
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    world.office.leading = False
+    world.api.hold("patch").set()
+    await world.settle(5)
+    assert evicted(world) == []
+    assert not world.service.state.nominated
+
+
+async def test_a_pod_over_its_quota_makes_room_in_its_own_namespace(world) -> None:
+    world.fleet(nodes=2, vram="8Gi")
+    world.quota("default", {"total": {"requests": {"vram": "8Gi"}}})
+    world.worker("low", vram="6Gi")
+    await world.start()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert evicted(world) == ["low"]
+    world.delete("low")
+    await world.settle()
+    assert world.node_of("high")
+    no_hold_left(world)
+
+
+async def test_a_plain_pod_makes_room_for_its_cpu(world) -> None:
+    world.node("cpu", cpu="2")
+    world.plain("low", cpu="2")
+    await world.start()
+    world.plain("high", cpu="1", priority=10)
+    await world.settle()
+    assert evicted(world) == ["low"]
+    world.delete("low")
+    await world.settle()
+    assert world.node_of("high") == "cpu"
+
+
+async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypatch) -> None:
+    from tensorfusion.scheduler import preemptor
+
+    searches = []
+    real = preemptor.search
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        searches.append(world.clock.monotonic())
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(preemptor, "search", counted)
+    monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 10.0)
+    await full(world)
+    began = world.clock.monotonic()
+    for number in range(60):
+        world.worker(f"giant-{number}", vram="9Gi", priority=10)
+    world.worker("small", tflops="1", vram="8Gi", priority=5)
+    await world.settle(2)
+    assert 10 <= len([at for at in searches if at - began <= 1.0]) <= 20 + 2
+    await world.settle(8)
+    assert evicted(world) == ["low"]
