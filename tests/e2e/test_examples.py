@@ -7,16 +7,27 @@ import pytest
 import yaml
 
 from cluster import Cluster, eventually
+from tensorfusion.errors import NotFound
 from tensorfusion.model.resources import DEPLOYMENTS, JOBS, NAMESPACES, PODS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RUNNING = {"notebook", "training", "embedder", "first"}
+RUNNING = {"urgent", "notebook", "training", "embedder", "first"}
+DISPLACED = {"scavenger"}
 WAITING = {"second": "quota exceeded in namespace", "too-big": "device"}
 
 
 def scheduled_message(pod: dict[str, Any]) -> str:
     conditions = pod["status"].get("conditions", [])
     return next((c["message"] for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), "")
+
+
+def is_displaced(cluster: Cluster, namespace: str, name: str) -> bool:
+    """The pod was evicted, or never came to run."""
+    try:
+        pod = cluster.run(lambda client: client.get(PODS, dict, name, namespace=namespace))
+    except NotFound:
+        return True
+    return "device" in scheduled_message(pod)
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.stem)
@@ -41,6 +52,8 @@ def test_an_example_works_as_it_is(cluster: Cluster, namespace: str, file: Path)
                 ),
                 until=lambda found, wanted=wanted: found.get("status", {}).get("ready") == wanted,
             )
+        elif name in DISPLACED:
+            eventually(lambda name=name, where=where: is_displaced(cluster, where, name))
         elif document["kind"] == "Pod":
             assert name in RUNNING or name in WAITING
 

@@ -192,6 +192,10 @@ async def test_a_budget_that_allows_nothing_keeps_its_pods(world) -> None:
     assert (told["keptByBudgets"], told["triedOut"]) == (["default/web"], ["default/low"])
     assert "budgets" in told["outcome"]
     no_hold_left(world)
+    patch = {"status": {"disruptionsAllowed": 1}}
+    world.api.change(POD_DISRUPTION_BUDGETS, "web", patch, namespace="default", subresource="status")
+    await world.settle()
+    assert evicted(world) == ["low"]
 
 
 async def test_a_refused_eviction_is_respected_and_another_victim_is_looked_for(world) -> None:

@@ -112,6 +112,8 @@ class Preemptor:
         self._asking: list[tuple[int, int, str]] = []
         self._later: list[tuple[int, str]] = []
         """When protection from eviction ends that kept a pod from being helped: Unix seconds and uid."""
+        self._kept: dict[str, frozenset[str]] = {}
+        """Pods for which a budget kept the victims, by uid, and the namespaces of these budgets."""
         self._spared: dict[str, float] = {}
         self._tokens = SEARCHES_A_SECOND
         self._counted_at = clock.monotonic()
@@ -216,11 +218,22 @@ class Preemptor:
         while self._asking and self._has_token():
             uid = heapq.heappop(self._asking)[2]
             entry = self._book.queue.get(uid)
+            if entry is None:
+                self._kept.pop(uid, None)
             if entry is None or entry.place is not Place.WAITING or uid in self.nominations:
                 continue
             pod = self._pods.get(Key(entry.facts.namespace, entry.facts.name))
             if pod is not None and pod.metadata.uid == uid and not pod.metadata.deleting:
                 self._search(entry, pod)
+
+    def budget_changed(self, namespace: str) -> None:
+        """A disruption budget may let pods go that it kept before."""
+        for uid in [uid for uid, spaces in self._kept.items() if namespace in spaces]:
+            if uid in self._book.queue:
+                self._ask_again(uid)
+                self._kick()
+            else:
+                del self._kept[uid]
 
     def _ask_again(self, uid: str) -> None:
         entry = self._book.queue.get(uid)
@@ -235,6 +248,7 @@ class Preemptor:
 
     def _search(self, entry: Pending, pod: Pod) -> None:
         state, facts = self._state, entry.facts
+        self._kept.pop(entry.uid, None)
         self._tokens -= 1 + (state.fleet.present + len(state.allocations)) // COST_OF
         try:
             decide(state, facts)
@@ -257,6 +271,9 @@ class Preemptor:
             return
         meters.PREEMPTIONS.add(("hopeless",))
         self._tell(entry.uid, looked=found.looked, space=facts.namespace, outcome=_why_hopeless(found))
+        spaces = frozenset(name.partition("/")[0] for name in found.looked.budgets)
+        if spaces:
+            self._kept[entry.uid] = spaces
         if found.protected_until != NEVER:
             heapq.heappush(self._later, (found.protected_until, entry.uid))
         if pod.status.nominated_node_name:
@@ -368,6 +385,7 @@ class Preemptor:
             self._book.queue.activate(uid)
         self._asking.clear()
         self._later.clear()
+        self._kept.clear()
         self._evictions.clear()
 
     # --- what evictions ask and tell ---

@@ -142,6 +142,7 @@ class SchedulerService:
             cluster_wide=preempt_cluster_wide,
             watchdog_every=watchdog_every,
         )
+        budgets.subscribe(lambda change: self.preemptor.budget_changed(change.key.namespace))
         self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
 
