@@ -39,6 +39,7 @@ MODELS = (
     ("Ascend", "Ascend 310P3", 22_000, 24),
     ("AMD", "odd", 0, 12),
 )
+CUT_MODELS = (*MODELS[:2], MODELS[3])
 PROFILES: dict[str, Profile | None] = {
     model: profile_of(PROVIDERS, vendor=vendor, model=model) for vendor, model, _, _ in MODELS
 }
@@ -71,6 +72,8 @@ PORTS = (None, None, None, PodRules(ports=(HostPort(80),)), PodRules(ports=(Host
 POOLS = ("a", "b")
 NAMESPACES = ("team", "free", "free")
 PLUGIN = "nvidia-device-plugin"
+THEMES = ("", "", "native devices", "whole and no devices", "dynamic devices", "partitions", "policies")
+"""What a world has more of, so that seldom things meet each other."""
 
 
 class World:
@@ -82,6 +85,7 @@ class World:
         self.state.classes = Classes(limit=kept)
         self.state.fleet.nodes.shapes = Shapes(limit=kept)
         self.plain = ReferenceScheduler()
+        self.theme = rng.choice(THEMES)
         self.kinds = [self.kind() for _ in range(rng.randint(1, 7))]
         self.number = 0
         self.placed = self.refused = 0
@@ -103,12 +107,14 @@ class World:
             cpu=rng.choice((4_000, 16_000, 64_000)) if rng.random() < 0.95 else 0,
             memory=rng.choice((8, 64, 256)) * GIB if rng.random() < 0.95 else 0,
             pods=rng.choice((3, 110, 110)),
-            extended=rng.choice(({}, {"nvidia.com/gpu": 4}, {"vendor/thing": 2})),
+            extended={"nvidia.com/gpu": 4}
+            if self.theme == "native devices"
+            else rng.choice(({}, {"nvidia.com/gpu": 4}, {"vendor/thing": 2})),
         )
 
     def device(self, node: str, index: int) -> DeviceFacts:
         rng = self.rng
-        vendor, model, compute, vram = rng.choice(MODELS)
+        vendor, model, compute, vram = rng.choice(MODELS if self.theme != "partitions" else CUT_MODELS)
         return DeviceFacts(
             f"g{node[1:]}-{index}",
             node,
@@ -120,8 +126,10 @@ class World:
             vram=vram * GIB,
             phase=rng.choice(("Running",) * 12 + ("Pending", "Unknown")),
             used_by=rng.choice(("", "tensor-fusion", "", PLUGIN)) if rng.random() < 0.3 else "",
-            isolation_mode=rng.choice(("", "", "", "", "soft", "partitioned")),
-            isolation_policy=rng.choice(("Static", "Static", "Static", "Static", "Dynamic")),
+            isolation_mode=rng.choice(("", "", "", "", "soft", "partitioned")) if self.theme != "partitions" else "",
+            isolation_policy="Dynamic"
+            if rng.random() < (0.8 if self.theme == "dynamic devices" else 0.1)
+            else "Static",
             capabilities=rng.choice((None, None, None, frozenset({Isolation.SOFT, Isolation.PARTITIONED}))),
             profile=PROFILES[model],
         )
@@ -152,12 +160,16 @@ class World:
 
     def request(self) -> GpuRequest | None:
         rng = self.rng
-        if rng.random() < 0.2:
+        if rng.random() < (0.5 if self.theme == "native devices" else 0.2):
             return None
         isolation = rng.choice(
             (Isolation.SOFT,) * 5 + (Isolation.HARD, Isolation.SHARED, *(Isolation.PARTITIONED,) * 2)
         )
         way = rng.choice(("compute", "percent", "nothing", "compute", "both"))
+        if self.theme == "whole and no devices":
+            isolation, way = rng.choice(((Isolation.SHARED, "nothing"), (Isolation.SOFT, "nothing"), (isolation, way)))
+        elif self.theme == "partitions":
+            isolation = Isolation.PARTITIONED
         partitioned = isolation is Isolation.PARTITIONED
         return GpuRequest(
             rng.choice(("a", "a", "a", "b", "none", "")) if rng.random() < 0.2 else rng.choice(POOLS),
@@ -172,13 +184,13 @@ class World:
             vendor=rng.choice(("NVIDIA", "NVIDIA", "Ascend")) if rng.random() < 0.2 else "",
             indices=rng.choice(((0, 2), (1,))) if rng.random() < 0.15 else (),
             isolation=isolation,
-            partition=rng.choice(FORMS) if partitioned else "",
+            partition=rng.choice(FORMS) if partitioned and rng.random() < 0.5 else "",
         )
 
     def kind(self) -> PodFacts:
         rng = self.rng
         request = self.request()
-        native = rng.choice((0, 0, 1, 2)) if request is None else 0
+        native = rng.choice((1, 2) if self.theme == "native devices" else (0, 0, 0, 1)) if request is None else 0
         extended = rng.choice(({"vendor/thing": 1}, {"vendor/thing": 2}, {"vendor/other": 1}))
         extended = extended if rng.random() < 0.15 else {}
         return PodFacts(
@@ -220,7 +232,7 @@ class World:
             (6, lambda: self.both("upsert_node", self.node(name))),
             (5, lambda: self.both("upsert_device", self.device(name, rng.randrange(4)))),
             (3, lambda: self.both("remove_device", f"g{name[1:]}-{rng.randrange(4)}")),
-            (1, lambda: self.both("upsert_pool", self.pool(rng.choice(POOLS)))),
+            (30 if self.theme == "policies" else 1, lambda: self.both("upsert_pool", self.pool(rng.choice(POOLS)))),
             (1, lambda: self.both("remove_pool", rng.choice(POOLS))),
             (1, lambda: self.both("set_quota", self.quota())),
             (1, lambda: self.both("remove_quota", "team")),
@@ -359,8 +371,8 @@ def test_columns_answer_as_plain_loops_do_in_ten_thousand_worlds(**world: int) -
 
 
 def test_the_random_worlds_have_something_to_say() -> None:
-    worlds = [live_through(seed, nodes=8, steps=60, kept=64, one_by_one=8) for seed in range(20)]
-    assert sum(world.placed for world in worlds) > 150
-    assert sum(world.refused for world in worlds) > 50
+    worlds = [live_through(seed, nodes=8, steps=40, kept=64, one_by_one=8) for seed in range(40)]
+    assert sum(world.placed for world in worlds) > 200
+    assert sum(world.refused for world in worlds) > 200
     partitioned = [placement for world in worlds for _, placement in world.plain.live.values() if placement.partitions]
-    assert len(partitioned) >= 3
+    assert len(partitioned) >= 10
