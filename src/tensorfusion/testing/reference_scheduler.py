@@ -1,14 +1,12 @@
 """The placement rules written down plainly: objects, dictionaries and loops, one device at a time. Slow and obvious.
 
 It is what the columns of ``tensorfusion.scheduling`` are held against, and the peer that benchmarks measure. It shares
-no code with them but the fact types, keeps nothing that it could compute anew, and computes in exact fractions.
+no code with them but the fact types, keeps nothing that it could compute anew, and computes in whole numbers.
 Tell it what happens (``upsert_node`` ... ``release``) and ask (``decide``).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from math import floor
 
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest
@@ -46,6 +44,28 @@ class Answer:
     quota: str = ""
 
 
+class Order:
+    """Nodes in the order that breaks ties; the lowest place that somebody left is the next new one's."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self._left: list[int] = []
+
+    def names(self) -> list[str]:
+        return sorted(self.places, key=self.places.__getitem__)
+
+    def join(self, name: str) -> None:
+        if name not in self.places:
+            place = min(self._left, default=len(self.places))
+            if self._left:
+                self._left.remove(place)
+            self.places[name] = place
+
+    def leave(self, name: str) -> None:
+        if name in self.places:
+            self._left.append(self.places.pop(name))
+
+
 class ReferenceScheduler:
     """A fleet, its pods, and where the next one goes."""
 
@@ -60,15 +80,14 @@ class ReferenceScheduler:
         self.on_device: dict[str, dict[str, GpuRequest]] = {}
         self.cuts: dict[str, dict[str, Partition]] = {}
         self.on_node: dict[str, dict[str, PodFacts]] = {}
-        self.node_order: list[str | None] = []
-        """Nodes in the order that breaks ties; the place of one that went is the next new one's."""
-        self.pool_order: dict[str, list[str | None]] = {}
+        self.node_order = Order()
+        self.pool_order: dict[str, Order] = {}
 
     # --- what happens ---
 
     def upsert_node(self, facts: NodeFacts) -> None:
         self.nodes[facts.name] = facts
-        _join(self.node_order, facts.name)
+        self.node_order.join(facts.name)
 
     def remove_node(self, name: str) -> None:
         self.nodes.pop(name, None)
@@ -80,8 +99,8 @@ class ReferenceScheduler:
         if old is not None and (old.pool, old.node) != (facts.pool, facts.node):
             self._take_device(facts.name)
         self.devices[facts.name] = facts
-        _join(self.node_order, facts.node)
-        _join(self.pool_order.setdefault(facts.pool, []), facts.node)
+        self.node_order.join(facts.node)
+        self.pool_order.setdefault(facts.pool, Order()).join(facts.node)
 
     def remove_device(self, name: str) -> None:
         self._take_device(name)
@@ -92,8 +111,8 @@ class ReferenceScheduler:
 
     def remove_pool(self, name: str) -> None:
         self.pools.pop(name, None)
-        if not any(self.pool_order.get(name, [])):
-            self.pool_order.pop(name, None)
+        if name in self.pool_order and not self.pool_order[name].places:
+            del self.pool_order[name]
 
     def set_quota(self, facts: QuotaFacts) -> None:
         self.quotas[facts.namespace] = facts
@@ -104,7 +123,7 @@ class ReferenceScheduler:
     def place(self, pod: PodFacts, placement: Placement) -> None:
         """The pod is there, or is there with other amounts."""
         self.live[pod.uid] = (pod, placement)
-        _join(self.node_order, placement.node)
+        self.node_order.join(placement.node)
         self.on_node.setdefault(placement.node, {})[pod.uid] = pod
         if pod.request is not None:
             for place, device in enumerate(placement.devices):
@@ -132,8 +151,8 @@ class ReferenceScheduler:
         if old is None:
             return
         if not any(d.node == old.node and d.pool == old.pool for d in self.devices.values()):
-            _leave(self.pool_order[old.pool], old.node)
-            if not any(self.pool_order[old.pool]) and old.pool not in self.pools:
+            self.pool_order[old.pool].leave(old.node)
+            if not self.pool_order[old.pool].places and old.pool not in self.pools:
                 del self.pool_order[old.pool]
         self._leave_node(old.node)
 
@@ -144,7 +163,7 @@ class ReferenceScheduler:
     def _leave_node(self, name: str) -> None:
         has_devices = any(device.node == name for device in self.devices.values())
         if name not in self.nodes and not self.on_node.get(name) and not has_devices:
-            _leave(self.node_order, name)
+            self.node_order.leave(name)
 
     # --- what pods hold ---
 
@@ -199,13 +218,16 @@ class ReferenceScheduler:
         return Answer(quota=quota) if quota else other
 
     def _decide_shares(self, pod: PodFacts, request: GpuRequest, room: tuple[int | None, int | None]) -> Answer:
-        order = [node for node in self.pool_order.get(request.pool, []) if node is not None]
+        order = self.pool_order[request.pool].names() if request.pool in self.pool_order else []
         if not order or not request.pool:
             return Answer()
         removed = dict.fromkeys(REASONS, 0)
         candidates = []
         fitting: dict[str, list[DeviceFacts]] = {node: [] for node in order}
+        everyone: dict[str, list[DeviceFacts]] = {node: [] for node in order}
         for device in self.devices.values():
+            if device.pool == request.pool:
+                everyone[device.node].append(device)
             why = self._device_problem(device, request, room)
             if why:
                 removed[why] += 1
@@ -223,8 +245,7 @@ class ReferenceScheduler:
         found = {reason: count for reason, count in removed.items() if count}
         if not candidates:
             return Answer(removed=found)
-        everyone = [device for device in self.devices.values() if device.pool == request.pool]
-        ranks = {node: self._rank([one for one in everyone if one.node == node], pod) for node in candidates}
+        ranks = {node: self._rank(everyone[node], pod) for node in candidates}
         best = sorted(candidates, key=lambda node: ranks[node], reverse=True)  # stable: ties keep the order
         own = sorted(fitting[best[0]], key=lambda device: (device.index, device.name))
         own.sort(key=lambda device: self.score(device, for_node=False), reverse=True)
@@ -290,15 +311,15 @@ class ReferenceScheduler:
         pool = self.pools.get(device.pool, PoolFacts(device.pool))
         by_use = pool.mode == "CompactFirst" or (for_node and pool.mode != "LowLoadFirst")
         compute, vram = self.held(device.name)
-        parts = Fraction(0)
-        for held, capacity, weight in (
-            (vram, device.vram, pool.vram_weight),
-            (compute, device.compute, pool.tflops_weight),
-        ):
-            used = min(held, capacity)
-            part = used if by_use else capacity - used
-            parts += Fraction(100 * part, max(capacity, 1)) * Fraction(round(weight * 1000), 1000)
-        return min(100, max(0, floor(parts + Fraction(1, 2))))
+        compute_part, vram_part = min(compute, device.compute), min(vram, device.vram)
+        if not by_use:
+            compute_part, vram_part = device.compute - compute_part, device.vram - vram_part
+        # weight x part / capacity of both, over one denominator
+        most_compute, most_vram = max(device.compute, 1), max(device.vram, 1)
+        weighted = round(1000 * pool.vram_weight) * vram_part * most_compute
+        weighted += round(1000 * pool.tflops_weight) * compute_part * most_vram
+        whole = 1000 * most_compute * most_vram
+        return min(100, max(0, (200 * weighted + whole) // (2 * whole)))
 
     # --- nodes ---
 
@@ -309,10 +330,11 @@ class ReferenceScheduler:
         if 0 < self.pools.get(pool, PoolFacts(pool)).max_workers_per_node <= self._workers(name):
             return "workers"
         asked = sum(other.native for other in self.on_node.get(name, {}).values())
-        taken = sum(
-            device.node == name and device.used_by not in ("", "tensor-fusion") for device in self.devices.values()
-        )
-        return "native" if asked > taken else self._port_problem(name, pod)
+        if asked:
+            here = [device for device in self.devices.values() if device.node == name]
+            if asked > sum(device.used_by not in ("", "tensor-fusion") for device in here):
+                return "native"
+        return self._port_problem(name, pod)
 
     def _node_problem(self, name: str, pod: PodFacts) -> str:
         node = self.nodes.get(name)
@@ -340,8 +362,8 @@ class ReferenceScheduler:
     def _decide_plain(self, pod: PodFacts) -> Answer:
         removed = dict.fromkeys(REASONS, 0)
         candidates = []
-        for name in self.node_order:
-            if name is None or name not in self.nodes:
+        for name in self.node_order.names():
+            if name not in self.nodes:
                 continue
             why = self._node_problem(name, pod)
             if not why and pod.native and self._workers(name):
@@ -427,22 +449,8 @@ def _least(single: int | None, total: int | None, held: int, count: int) -> int 
 
 
 def _share(request: GpuRequest, capacity: int) -> int:
-    return request.compute or floor(Fraction(capacity * request.percent, 100_000))
+    return request.compute or capacity * request.percent // 100_000
 
 
 def _share_limit(request: GpuRequest, capacity: int) -> int:
-    return request.compute_limit or floor(Fraction(capacity * request.percent_limit, 100_000))
-
-
-def _join(order: list[str | None], name: str) -> None:
-    if name in order:
-        return
-    if None in order:
-        order[order.index(None)] = name
-    else:
-        order.append(name)
-
-
-def _leave(order: list[str | None], name: str) -> None:
-    if name in order:
-        order[order.index(name)] = None
+    return request.compute_limit or capacity * request.percent_limit // 100_000
