@@ -57,6 +57,7 @@ from tensorfusion.runtime.live_config import LiveConfig
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.serving import Listener
 from tensorfusion.runtime.writer import StatusWriter
+from tensorfusion.scheduler.config_file import SchedulerConfig
 from tensorfusion.scheduler.routes import routes
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.telemetry.logs import get_logger
@@ -207,6 +208,11 @@ class Process:
         return self._settings.preempt_cluster_wide if told is None else told
 
     async def _prepare_scheduler(self) -> None:
+        config = SchedulerConfig(
+            self._settings.scheduler_config,
+            accepted=self._settings.state.with_name("scheduler-config.accepted.yaml"),
+            clock=self._clock,
+        )
         service = SchedulerService(
             self._manager,
             self._elect(keys.LEADER_LEASE),
@@ -215,7 +221,10 @@ class Process:
             scheduler_names=self._settings.scheduler_names,
             preempt_cluster_wide=self._preempts_cluster_wide,
             watchdog_every=self._settings.watchdog_seconds,
+            configuration=config.current,
         )
+        config.on_change = service.configure
+        self._manager.add_task("scheduler-config", config.run)
         self._manager.add_task("scheduler", service.run)
         self._recorder.busy = lambda: service.saturated
         self._live_config()

@@ -44,6 +44,8 @@ class Settings:
     host_ports: PortRange = DEFAULT_RANGE
     preempt_cluster_wide: bool = False
     watchdog_seconds: float = 180.0
+    scheduler_config: Path | None = None
+    """Followed while it changes. There may be none yet."""
 
 
 @click.command("control")
@@ -80,6 +82,11 @@ class Settings:
     envvar="TF_SCHEDULER_PREEMPT_CLUSTER_WIDE",
     help="Which pods may be evicted for more important ones.  [default: those of the same namespace]",
 )
+@click.option(
+    "--scheduler-config",
+    type=click.Path(path_type=Path),
+    help="KubeSchedulerConfiguration, followed while it changes.  [default: DIR/scheduler-config.yaml of --data]",
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -95,6 +102,7 @@ def command(
     anonymous_read: bool,
     progressive_migration: bool,
     cluster_host_port_range: str,
+    scheduler_config: Path | None,
     identity: str | None,
     lease_seconds: float,
     run_processes: bool,
@@ -111,12 +119,15 @@ def command(
         raise ConfigError(f"--components: wanted some of {', '.join(_COMPONENTS)}, found {min(unknown)!r}")
     if fleet is not None and not fleet.exists():
         raise ConfigError(f"--fleet: wanted a file, found nothing at {fleet}")
+    if scheduler_config is not None and not scheduler_config.exists():
+        raise ConfigError(f"--scheduler-config: wanted a file, found nothing at {scheduler_config}")
     if data is not None:
         folder = Folder(data.absolute())
         accounts = accounts or folder.run
         certificates = certificates or folder.root / "pki" / "webhook"
         state = state or folder.run / "control.json"
         fleet = fleet or folder.fleet_file
+        scheduler_config = scheduler_config or folder.scheduler_file
     if accounts is None or certificates is None or state is None:
         raise ConfigError("give --data, or all of --accounts, --certificates and --state")
     settings = Settings(
@@ -136,6 +147,7 @@ def command(
         host_ports=parse_range(cluster_host_port_range, flag="--cluster-host-port-range"),
         preempt_cluster_wide=preempt_cluster_wide,
         watchdog_seconds=_watchdog(os.environ.get(_WATCHDOG, "3m")),
+        scheduler_config=scheduler_config,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

@@ -95,6 +95,11 @@ def _scheduler(service: SchedulerService) -> State:
     return {
         "deciding": service.deciding,
         "schedulerNames": sorted(service.scheduler_names),
+        "configuration": {
+            "profiles": list(service.configuration.names),
+            "problem": service.configuration.problem,
+            "withoutEffect": list(service.configuration.notes),
+        },
         "pending": {place.name.lower(): queue.depth(place) for place in (Place.ACTIVE, Place.BACKOFF, Place.WAITING)},
         "waiting": waiting[:_NAMES],
         "assumed": len(service.book.assumed),

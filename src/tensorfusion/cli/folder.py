@@ -73,6 +73,11 @@ class Folder:
         return self.root / "fleet.yaml"
 
     @property
+    def scheduler_file(self) -> Path:
+        """How pods are placed; without such a file as the defaults say."""
+        return self.root / "scheduler-config.yaml"
+
+    @property
     def hold_file(self) -> Path:
         """Whoever holds a lock on it keeps the supervisor from starting processes."""
         return self.run / "hold.lock"

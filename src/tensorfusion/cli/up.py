@@ -32,6 +32,11 @@ _REAL = "this machine is a node too: ordinary pods run on it as processes, and t
     help="Keep an audit log in DIR/logs/audit.log, by an audit.k8s.io/v1 Policy of yours or the default one; "
     "kept for later starts.",
 )
+@click.option(
+    "--scheduler-config",
+    metavar="default|FILE",
+    help="KubeSchedulerConfiguration, kept as DIR/scheduler-config.yaml for later starts and followed there.",
+)
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
 @click.option(
     "--run-processes", is_flag=True, help="Add this machine as a node that runs pods as local processes. No sandbox."
@@ -48,6 +53,7 @@ def command(
     port: int,
     http_port: int,
     audit: str | None,
+    scheduler_config: str | None,
     detach: bool,
     run_processes: bool,
     progressive_migration: bool,
@@ -70,6 +76,7 @@ def command(
     folder.prepare()
     _keep_fleet(folder, fleet)
     _keep_audit_policy(folder, audit)
+    _keep_scheduler_file(folder, scheduler_config)
     if detach:
         _detach(folder, port=port, http_port=http_port, run_processes=run_processes)
         return
@@ -118,6 +125,19 @@ def _keep_fleet(folder: Folder, fleet: Path | None) -> None:
 
     load_fleet(fleet)
     folder.fleet_file.write_bytes(fleet.read_bytes())
+
+
+def _keep_scheduler_file(folder: Folder, file: str | None) -> None:
+    """Check the configuration before anything starts, and keep a copy that the scheduler follows."""
+    if file is None:
+        return
+    if file == "default":
+        folder.scheduler_file.unlink(missing_ok=True)
+        return
+    from tensorfusion.scheduler.config_file import load
+
+    _, text = load(Path(file))
+    folder.scheduler_file.write_text(text)
 
 
 def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -> None:

@@ -178,7 +178,7 @@ def pod_facts(
         scheduler=spec.scheduler_name,
         off=profile.off,
         gang=gang,
-        preempts=spec.preemption_policy is not PreemptionPolicy.NEVER,
+        preempts=profile.preempts and spec.preemption_policy is not PreemptionPolicy.NEVER,
         protected_until=_protected_until(meta) if keys.EVICTION_PROTECTION in meta.annotations else 0,
     )
 

@@ -48,4 +48,7 @@ PENDING = gauge("tensorfusion_scheduler_pending_pods", "Pending pods by place in
 ASSUMED = gauge("tensorfusion_scheduler_assumed_pods", "Pods placed and not yet confirmed by the watch.")
 IN_DOUBT = gauge("tensorfusion_scheduler_bindings_in_doubt", "Bindings whose fate is being looked up.")
 OVERCOMMITTED = gauge("tensorfusion_scheduler_overcommitted_devices", "Devices of which more is held than there is.")
+CONFIGURATION_VALID = gauge(
+    "tensorfusion_scheduler_configuration_valid", "1 while the configuration file is in force, 0 while an older one is."
+)
 LOOP_LAG_SECONDS = gauge("tensorfusion_scheduler_loop_lag_seconds", "How late the last tick of the loop was.")

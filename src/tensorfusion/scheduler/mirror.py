@@ -91,6 +91,13 @@ class FleetMirror:
             self._profiles[model] = profile_of(self._providers, vendor=model[0], model=model[1])
         return feeds.device_facts(gpu, self._profiles[model])
 
+    def set_defaults(self, defaults: PlacementDefaults) -> None:
+        """Every pool that says nothing itself follows other defaults."""
+        if defaults != self._defaults:
+            self._defaults = defaults
+            for pool in self._pools.values():
+                self._place(pool)
+
     def pool(self, change: Change[GPUPool]) -> None:
         name = change.key.name
         if change.new is None:

@@ -75,6 +75,10 @@ class PodBook:
         self._gangs = Gangs()
         self.gangs = GangBook(self.assumed)
 
+    def serve(self, scheduler_names: frozenset[str]) -> None:
+        """Take the pods of these schedulers for ours from now on; ``observe`` those that wait."""
+        self._names = scheduler_names
+
     def is_bound(self, uid: str) -> bool:
         """The API server has told us where the pod is, and it is not over yet."""
         allocation = self._held.get(uid)
@@ -197,6 +201,8 @@ class PodBook:
         """The pod is not bound: queue it if it is ours to place."""
         uid = pod.metadata.uid
         if pod.spec.scheduler_name not in self._names:
+            if uid in self.queue and uid not in self.assumed:  # the names have changed
+                self.queue.remove(uid)
             return
         self.unreadable.pop(uid, None)
         if pod.metadata.deleting or pod.spec.scheduling_gates:

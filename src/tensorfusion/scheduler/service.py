@@ -28,7 +28,7 @@ from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
-from tensorfusion.scheduler.feeds import PlacementDefaults
+from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.gangs import PATIENCE, Gangs, Road, waits_for_gang
 from tensorfusion.scheduler.grants import binding_annotations, hard_annotations, partition_annotations
 from tensorfusion.scheduler.inbox import Inbox
@@ -69,7 +69,7 @@ _PARTITION = "PartitionTemplateMatchFailed"
 _PARTITION_REASONS = {DeviceReason.TEMPLATE, DeviceReason.PARTITION}
 _NO_SHARE = "GPUQuotaOrCapacityNotEnough"
 """Event of a pod that asks for shares and gets none; the reason is in its message."""
-_DEFAULTS = PlacementDefaults()
+_PLAIN = Configuration()
 
 
 class SchedulerService:
@@ -83,14 +83,17 @@ class SchedulerService:
         recorder: Recorder,
         writer: Writer,
         scheduler_names: Sequence[str] = (keys.SCHEDULER_NAME,),
-        defaults: PlacementDefaults = _DEFAULTS,
         gang_patience: float = PATIENCE,
         domain_keys: Sequence[str] = DOMAIN_KEYS,
         preempt_cluster_wide: Callable[[], bool] = lambda: False,
         watchdog_every: float = WATCHDOG_EVERY,
+        configuration: Configuration = _PLAIN,
     ) -> None:
-        self.scheduler_names = frozenset(scheduler_names)
+        self._own_names = frozenset(scheduler_names)
+        self.scheduler_names = self._own_names.union(configuration.names)
+        self.configuration = configuration
         self.state = State()
+        self.state.profiles = configuration.profiles
         self.records = Records()
         self.pods = manager.informer(PODS, Pod).cache
         self.gpus = manager.informer(GPUS, GPU).cache
@@ -143,7 +146,7 @@ class SchedulerService:
             watchdog_every=watchdog_every,
         )
         budgets.subscribe(lambda change: self.preemptor.budget_changed(change.key.namespace))
-        self._mirror = FleetMirror(self.state, self._hints, defaults=defaults)
+        self._mirror = FleetMirror(self.state, self._hints, defaults=configuration.defaults)
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
 
     async def run(self) -> None:
@@ -155,6 +158,19 @@ class SchedulerService:
             group.create_task(self._lead(), name="leadership")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._loop(), name="scheduler")
+
+    def configure(self, configuration: Configuration) -> None:
+        """Follow another configuration from the next decision on; every pod that waits is looked at anew."""
+        self.configuration = configuration
+        self.state.profiles = configuration.profiles
+        self.scheduler_names = self._own_names.union(configuration.names)
+        self.book.serve(self.scheduler_names)
+        self._mirror.set_defaults(configuration.defaults)
+        for pod in self.pods.all():
+            if not pod.spec.node_name:
+                self.book.observe(pod)
+        self.book.queue.wake(lambda _: True, now=self._clock.monotonic())
+        self._kick.set()
 
     def judge(self, uid: str, request: GpuRequest) -> str | None:
         """Why a running pod's devices or namespace have no room for other amounts, as far as is known here and now."""

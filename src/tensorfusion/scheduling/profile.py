@@ -48,6 +48,8 @@ class Profile:
     """What a placed pod's required affinity counts for among the preferred terms."""
     placed_preferences: bool = True
     """Preferred terms of placed pods count too."""
+    preempts: bool = True
+    """Its pods may have less important ones evicted."""
     off: frozenset[Off] = frozenset()
     ignored: frozenset[str] = frozenset()
     """Extended resources that do not have to fit, by name."""
