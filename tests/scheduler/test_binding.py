@@ -3,6 +3,7 @@
 from tensorfusion.errors import Conflict, Forbidden, ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.resources import PODS
+from tensorfusion.scheduler.binder import BACKLOG, IN_FLIGHT
 from tensorfusion.scheduler.queue import Place
 
 
@@ -373,3 +374,18 @@ async def test_a_refused_second_sending_does_not_free_what_the_first_may_still_t
     assert world.node_of("b") == ""
     world.check()
     world.check_books()
+
+
+async def test_decisions_wait_for_room_in_the_backlog_and_go_on_by_the_answers_alone(world) -> None:
+    for number in range(8):
+        world.node(f"n{number}")
+    for number in range(800):
+        world.plain(f"p{number}", cpu="10m")
+    answers = world.api.hold("bind")
+    await world.start()
+    assert len(world.bindings()) == IN_FLIGHT
+    assert len(world.service.state.allocations) == IN_FLIGHT + BACKLOG
+    world.api.lag()
+    answers.set()
+    await world.settle(0)  # neither the watch nor a tick of the clock is needed
+    assert len(world.bindings()) == 800
