@@ -140,3 +140,32 @@ async def test_plain_pods_make_no_workload(cluster) -> None:
     cluster.api.seed(r.PODS, body, namespace="team")
     await cluster.passes(2)
     assert cluster.names(r.TENSOR_FUSION_WORKLOADS) == []
+
+
+async def test_a_workloads_status_follows_its_gang_until_it_runs_or_its_time_is_over(cluster) -> None:
+    await cluster.ready_machine("m1")
+    stamps = {"gang_required_members": "2", "gang_desired_members": "2", "gang_group_key": "team/ring"}
+    cluster.pod("r0", workload="ring", gang_timeout="1m", **stamps)
+    await cluster.passes(3)
+
+    def gang() -> Any:
+        status = workload(cluster, "ring")["status"]["gang"]
+        return status["phase"], status["reason"], status["message"]
+
+    assert gang() == ("Waiting", "GangWaitingForMembers", "1 of 2 members are known")
+    ready = workload(cluster, "ring")["status"]["conditions"][0]
+    assert (ready["reason"], ready["message"]) == ("GangWaitingForMembers", "1 of 2 members are known")
+    await cluster.passes(62)
+    assert gang() == ("TimedOut", "GangTimedOut", "not started after 1m: 1 of 2 members are known")
+    cluster.pod("r1", workload="ring", gang_timeout="1m", **stamps)
+    cluster.place("r0", "gpu-m1-0", ready=False)
+    await cluster.passes(3)
+    assert gang() == ("Scheduling", "GangScheduling", "1 of 2 members have a place, 0 are ready")
+    cluster.place("r0", "gpu-m1-0")
+    cluster.place("r1", "gpu-m1-1")
+    await cluster.passes(6)
+    assert gang() == ("Running", "GangReady", "2 of 2 members are ready")
+    assert workload(cluster, "ring")["status"]["conditions"][0]["reason"] == "WorkloadReady"
+    cluster.writes()
+    await cluster.passes(20)
+    assert [call for call in cluster.writes() if call.resource == r.TENSOR_FUSION_WORKLOADS.id] == []

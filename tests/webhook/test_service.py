@@ -214,3 +214,29 @@ async def test_a_whole_device_of_a_model_that_nobody_has_is_what_its_provider_co
     answer = await site.create(dedicated_gpu="true", gpu_model="L40")
     values = [op.get("value") for op in answer.patch]
     assert "400" in values
+
+
+async def test_the_size_of_a_gang_is_read_from_the_pods_controller_and_its_deployment(site: Any) -> None:
+    site.put(r.GPU_POOLS, "pool", metadata={"annotations": {keys.IS_DEFAULT_POOL: "true"}}, spec={})
+    above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u0", "controller": True}
+    site.put(r.DEPLOYMENTS, "web", namespace="team", spec={"replicas": 6})
+    site.put(r.REPLICA_SETS, "web-5d", namespace="team", metadata={"ownerReferences": [above]}, spec={"replicas": 1})
+    await site.settle()
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d", "uid": "u1", "controller": True}
+    labels = {keys.ENABLED: "true", "pod-template-hash": "5d"}
+    body = {
+        "metadata": {
+            "name": "web-5d-a",
+            "labels": labels,
+            "annotations": {keys.TFLOPS_LIMIT: "1", keys.GANG_ENABLED: "true"},
+            "ownerReferences": [owner],
+        },
+        "spec": {"containers": [{"name": "main", "image": "app"}]},
+    }
+    site.reads()
+    answer = await site.webhook.mutate_pod(site.request("CREATE", object=body))
+    assert answer.allowed, answer.message
+    written = {op["path"].rsplit("/", 1)[-1].replace("~1", "/"): op.get("value") for op in answer.patch}
+    assert written[keys.GANG_DESIRED_MEMBERS] == "6"
+    assert written[keys.GANG_GROUP_KEY] == "team/web"
+    assert site.reads() == [("get", "replicasets.apps", "web-5d"), ("get", "deployments.apps", "web")]

@@ -222,6 +222,8 @@ class Process:
             preempt_cluster_wide=self._preempts_cluster_wide,
             watchdog_every=self._settings.watchdog_seconds,
             configuration=config.current,
+            gang_patience=self._settings.gang_patience,
+            domain_keys=self._settings.gang_domains,
         )
         config.on_change = service.configure
         self._manager.add_task("scheduler-config", config.run)

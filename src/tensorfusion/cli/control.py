@@ -46,6 +46,8 @@ class Settings:
     watchdog_seconds: float = 180.0
     scheduler_config: Path | None = None
     """Followed while it changes. There may be none yet."""
+    gang_patience: float = keys.GANG_PATIENCE
+    gang_domains: tuple[str, ...] = keys.GANG_DOMAINS
 
 
 @click.command("control")
@@ -87,6 +89,19 @@ class Settings:
     type=click.Path(path_type=Path),
     help="KubeSchedulerConfiguration, followed while it changes.  [default: DIR/scheduler-config.yaml of --data]",
 )
+@click.option(
+    "--gang-patience",
+    default=keys.GANG_PATIENCE,
+    show_default=True,
+    help="Seconds for which pods are placed past a gang that waits for room; then younger pods of its pool wait.",
+)
+@click.option(
+    "--gang-domain",
+    "gang_domains",
+    multiple=True,
+    help="Node labels within which gangs are placed together, narrowest first.  "
+    f"[default: {', '.join(keys.GANG_DOMAINS)}]",
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -103,6 +118,8 @@ def command(
     progressive_migration: bool,
     cluster_host_port_range: str,
     scheduler_config: Path | None,
+    gang_patience: float,
+    gang_domains: tuple[str, ...],
     identity: str | None,
     lease_seconds: float,
     run_processes: bool,
@@ -148,6 +165,8 @@ def command(
         preempt_cluster_wide=preempt_cluster_wide,
         watchdog_seconds=_watchdog(os.environ.get(_WATCHDOG, "3m")),
         scheduler_config=scheduler_config,
+        gang_patience=gang_patience,
+        gang_domains=gang_domains or keys.GANG_DOMAINS,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

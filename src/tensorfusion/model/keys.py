@@ -110,6 +110,10 @@ PRIORITY_CLASS_HIGH = "tensor-fusion-high"
 PRIORITY_CLASS_MEDIUM = "tensor-fusion-medium"
 PRIORITY_VALUES = {PRIORITY_CLASS_CRITICAL: 100_000, PRIORITY_CLASS_HIGH: 10_000, PRIORITY_CLASS_MEDIUM: 0}
 
+GANG_DOMAINS = ("topology.kubernetes.io/rack", "topology.kubernetes.io/zone")
+"""Node labels that say which nodes are close to each other, narrowest first."""
+GANG_PATIENCE = 300.0
+"""Seconds for which pods are placed past a gang that waits for room."""
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 RUN = f"{DOMAIN}/run"
 RUN_PROCESS = "process"

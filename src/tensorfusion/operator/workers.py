@@ -121,6 +121,16 @@ def _same_state(old: Pod, new: Pod) -> bool:
         and old.status.phase == new.status.phase
         and is_ready(old) == is_ready(new)
         and old.metadata.annotations == new.metadata.annotations
+        and (keys.GANG_REQUIRED_MEMBERS not in new.metadata.annotations or _same_place(old, new))
+    )
+
+
+def _same_place(old: Pod, new: Pod) -> bool:
+    """Of a gang's members it also matters who has a node, and why the others have none."""
+    return (
+        old.spec.node_name == new.spec.node_name
+        and old.metadata.deleting == new.metadata.deleting
+        and old.status.conditions == new.status.conditions
     )
 
 

@@ -20,11 +20,12 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Object, OwnerReference, Raw
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.model.wire import merge_patch, to_wire
-from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfileSpec
+from tensorfusion.model.workload import TensorFusionWorkload, TensorFusionWorkloadStatus, WorkloadProfileSpec
 from tensorfusion.operator.fleet import Fleet
 from tensorfusion.operator.rollup import RollUp
 from tensorfusion.operator.worker_pods import WorkerPods
 from tensorfusion.operator.workers import Workers
+from tensorfusion.policy.gang_status import gang_of_pod, gang_status, seconds_to_timeout, with_gang
 from tensorfusion.policy.membership import default_pool
 from tensorfusion.policy.names import label_value
 from tensorfusion.policy.worker import is_fixed, wanted_workers
@@ -85,7 +86,21 @@ class WorkloadReconciler:
             template_hash=template_hash or found.status.pod_template_hash,
             now=timestamp(self._clock.now()),
         )
-        return self._rollup.submit(r.TENSOR_FUSION_WORKLOADS, key, old=found.status, new=status)
+        return self._submit(found, status)
+
+    def _submit(self, found: TensorFusionWorkload, status: TensorFusionWorkloadStatus) -> Result:
+        """Write the status, with how far the gang has come where the workload is one."""
+        key, wanted = found.key, found.spec.gang_scheduling
+        gang = gang_of_pod(self._workers.newest(key))
+        look_again = None
+        if gang is not None or wanted is not None or status.gang is not None:
+            now, pods = timestamp(self._clock.now()), self._workers.pods(key)
+            status = with_gang(status, gang_status(status.gang, gang, pods, workload=key, wanted=wanted, now=now))
+            look_again = seconds_to_timeout(gang, pods, now=now)
+        submitted = self._rollup.submit(r.TENSOR_FUSION_WORKLOADS, key, old=found.status, new=status)
+        if look_again is None or (submitted.requeue_after is not None and submitted.requeue_after < look_again):
+            return submitted
+        return Result(requeue_after=look_again)
 
     async def _keep_workers(self, found: TensorFusionWorkload) -> Result:
         """The pods of a fixed workload are ours to make."""
@@ -101,7 +116,7 @@ class WorkloadReconciler:
             now=timestamp(self._clock.now()),
             failure=kept.failure,
         )
-        submitted = self._rollup.submit(r.TENSOR_FUSION_WORKLOADS, found.key, old=found.status, new=status)
+        submitted = self._submit(found, status)
         return submitted if kept.again is None else Result(requeue_after=kept.again)
 
     async def _create(self, key: Key, pod: Pod) -> None:

@@ -23,6 +23,7 @@ from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
 from tensorfusion.model.core import Pod
 from tensorfusion.model.durations import format_duration
 from tensorfusion.model.gang import INCOMPLETE
+from tensorfusion.model.keys import GANG_DOMAINS, GANG_PATIENCE
 from tensorfusion.model.meta import Key
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Binding
@@ -33,7 +34,6 @@ from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import (
-    DOMAIN_KEYS,
     GangUnschedulable,
     fits_when_empty,
     place_gang,
@@ -46,8 +46,6 @@ from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-PATIENCE = 300.0
-"""Seconds for which pods are placed past a gang that waits."""
 STRICT_BACKOFF = 10.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 10.0
 _TELL_AFTER = 1.0
@@ -124,8 +122,8 @@ class Gangs:
         clock: Clock,
         reports: Reports,
         pod_of: Callable[[Key], Pod | None],
-        patience: float = PATIENCE,
-        domain_keys: Sequence[str] = DOMAIN_KEYS,
+        patience: float = GANG_PATIENCE,
+        domain_keys: Sequence[str] = GANG_DOMAINS,
     ) -> None:
         self._state = state
         self._pods = book

@@ -103,7 +103,7 @@ class PodBook:
             if entry is not None:
                 self.gangs.observe(pod, entry.facts.gang, entry.facts)
             else:
-                self.gangs.observe(pod, self._gang_of(pod), None)
+                self.gangs.observe(pod, self._gang_of(pod, lenient=True), None)
 
     def left(self, uid: str) -> None:
         """The pod ended or is gone: what it held is free again, once."""
@@ -153,14 +153,18 @@ class PodBook:
         profile, gang = self._state.profiles.of(pod.spec.scheduler_name), self._gang_of(pod)
         return feeds.pod_facts(pod, request, priority, providers=self._providers(), profile=profile, gang=gang)
 
-    def _gang_of(self, pod: Pod) -> Gang | None:
-        """The pod's gang. A stamp that cannot be read makes no difference any more to a pod that has a place."""
+    def _gang_of(self, pod: Pod, *, lenient: bool = False) -> Gang | None:
+        """The pod's gang. A stamp that cannot be read makes no difference any more to a pod that has a place.
+
+        Raises:
+            InvalidRequest: the pod has none, and nobody is ``lenient`` about it.
+        """
         if keys.GANG_REQUIRED_MEMBERS not in pod.metadata.annotations:
             return None
         try:
             return self._gangs.of(pod.metadata)
         except InvalidRequest:
-            if pod.spec.node_name or pod.finished:
+            if lenient or pod.spec.node_name:
                 return None
             raise
 

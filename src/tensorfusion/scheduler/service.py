@@ -29,7 +29,7 @@ from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
-from tensorfusion.scheduler.gangs import PATIENCE, Gangs, Road, waits_for_gang
+from tensorfusion.scheduler.gangs import Gangs, Road, waits_for_gang
 from tensorfusion.scheduler.grants import binding_annotations, hard_annotations, partition_annotations
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
@@ -41,7 +41,7 @@ from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.gangs import DOMAIN_KEYS, GangUnschedulable
+from tensorfusion.scheduling.gangs import GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.hints import helps
 from tensorfusion.scheduling.reasons import DeviceReason
@@ -83,11 +83,11 @@ class SchedulerService:
         recorder: Recorder,
         writer: Writer,
         scheduler_names: Sequence[str] = (keys.SCHEDULER_NAME,),
-        gang_patience: float = PATIENCE,
-        domain_keys: Sequence[str] = DOMAIN_KEYS,
+        configuration: Configuration = _PLAIN,
         preempt_cluster_wide: Callable[[], bool] = lambda: False,
         watchdog_every: float = WATCHDOG_EVERY,
-        configuration: Configuration = _PLAIN,
+        gang_patience: float = keys.GANG_PATIENCE,
+        domain_keys: Sequence[str] = keys.GANG_DOMAINS,
     ) -> None:
         self._own_names = frozenset(scheduler_names)
         self.scheduler_names = self._own_names.union(configuration.names)

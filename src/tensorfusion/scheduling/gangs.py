@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.gang import Gang
+from tensorfusion.model.keys import GANG_DOMAINS
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import GangTopology
 from tensorfusion.scheduling.cycle import Decision, decide
@@ -31,8 +32,6 @@ from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.shapes import LabelColumn
 from tensorfusion.scheduling.state import State
 
-DOMAIN_KEYS = ("topology.kubernetes.io/rack", "topology.kubernetes.io/zone")
-"""Node labels that say which nodes are close to each other, narrowest first."""
 TRIED_DOMAINS = 8
 """Domains of one label that are tried for real, tightest first."""
 
@@ -98,7 +97,7 @@ class GangPlacement:
 
 
 def place_gang(
-    state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = DOMAIN_KEYS
+    state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = GANG_DOMAINS
 ) -> GangPlacement:
     """Place ``needed`` of the members, and hold what they get; the others are placed singly afterwards.
 
@@ -123,7 +122,7 @@ def place_gang(
 
 
 def place_member(
-    state: State, pod: PodFacts, beside: Sequence[str], *, domain_keys: Sequence[str] = DOMAIN_KEYS
+    state: State, pod: PodFacts, beside: Sequence[str], *, domain_keys: Sequence[str] = GANG_DOMAINS
 ) -> Decision:
     """Where one more member of a gang goes that runs on the nodes ``beside`` already: near them, if it can.
 
@@ -145,7 +144,7 @@ def place_member(
 
 
 def fits_when_empty(
-    state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = DOMAIN_KEYS
+    state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = GANG_DOMAINS
 ) -> bool:
     """Whether the gang would fit if every pod on the nodes of its pool ended. Everything is as before afterwards."""
     pools = {pod.request.pool for pod in members if pod.request is not None}
