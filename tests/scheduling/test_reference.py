@@ -222,7 +222,7 @@ class World:
 
     def step(self, nodes: int) -> None:
         rng = self.rng
-        name = f"n{rng.randrange(nodes + 1)}"
+        name = f"n{rng.randrange(nodes + 3)}"
         live = sorted(self.plain.live)
         events: tuple[tuple[int, Callable[[], None]], ...] = (
             (60, self.place),
