@@ -9,7 +9,7 @@ from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.cycle import PLAIN_MODE, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import Placement, PodFacts, PoolFacts
-from tensorfusion.scheduling.scoring import policy_of, scores
+from tensorfusion.scheduling.scoring import policy_of, scale_of, scores
 from tensorfusion.scheduling.state import State
 from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, preferred, required, requirement, run, term
 
@@ -58,7 +58,9 @@ class TestPlacementModes:
     )
     def test_scores_weigh_vram_and_compute(self, mode: str, held: tuple[int, int], expected: tuple[int, int]) -> None:
         policy = policy_of(PoolFacts("pool", mode))
-        assert scores(policy, compute=100, vram=100, compute_held=held[0], vram_held=held[1]) == expected
+        assert (
+            scores(policy, scale_of(policy, compute=100, vram=100), compute_held=held[0], vram_held=held[1]) == expected
+        )
 
     def test_the_node_score_is_the_mean_over_all_devices_matching_or_not(self) -> None:
         state = fleet(1, 2, pool=PoolFacts("pool", "CompactFirst"))

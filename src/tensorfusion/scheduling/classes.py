@@ -42,7 +42,7 @@ KEPT_CLASSES: Final = 512
 KEPT_BYTES: Final = 64 << 20
 FRONT_FROM: Final = 4096
 """Rows from which it pays to know the best of them rather than to look at all."""
-ONE_BY_ONE: Final = 8
+ONE_BY_ONE: Final = 20
 """Rows up to which plain comparisons are cheaper than column operations."""
 
 
@@ -259,6 +259,7 @@ class ShareClass(Rated):
     def _correct_each(self, rows: list[int]) -> None:
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
         static, count, most = pool.static(request), request.count, pool.facts.max_workers_per_node
+        tally, keys, front = self._tally, self.keys, self._front
         for row in rows:
             codes: list[int] = static[:, row].tolist()
             live_codes(pool, request, pool.devices[row], codes)
@@ -272,7 +273,10 @@ class ShareClass(Rated):
                 key = pool.node_score.item(row) * PREFERENCE
                 if shape.preference is not None:
                     key += shape.preference.item(pool.records[row].row)
-            self._put(row, code, key)
+            tally.put_one(row, code)
+            keys[row] = key
+            if front is not None:
+                front.put(row, key)
 
     @property
     def bytes(self) -> int:

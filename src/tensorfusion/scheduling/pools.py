@@ -32,7 +32,7 @@ from tensorfusion.scheduling.nodes import NodeRecord
 from tensorfusion.scheduling.partitions import Cut, Layout, cut, held_sorted
 from tensorfusion.scheduling.quota import WHOLE
 from tensorfusion.scheduling.reasons import DEVICE_ORDER, DeviceReason
-from tensorfusion.scheduling.scoring import Policy, policy_of, scores
+from tensorfusion.scheduling.scoring import Policy, Scale, policy_of, scale_of, scores
 
 CutWish: TypeAlias = tuple[str, int, int, int]
 Wish: TypeAlias = tuple[str, str, str, tuple[int, ...]]
@@ -132,6 +132,7 @@ class PoolColumns:
         self._node_sums: list[int] = []
         self._statics: dict[Wish, Static] = {}
         self._costs: dict[int, Ints] = {}
+        self._scales: dict[tuple[int, int], Scale] = {}
         self.cuts = Cuts()
         self.log = ChangeLog()
         """Rows of which anything changed, what pods hold of the node included."""
@@ -179,6 +180,7 @@ class PoolColumns:
         policy = policy_of(facts)
         if policy != self.policy:
             self.policy = policy
+            self._scales.clear()
             for device in chain.from_iterable(self.devices):
                 self.refresh(device)
         if changed:
@@ -367,13 +369,11 @@ class PoolColumns:
         self.refresh(device)
 
     def _scores(self, device: Device) -> tuple[int, int]:
-        part, own = scores(
-            self.policy,
-            compute=device.compute,
-            vram=device.vram,
-            compute_held=device.compute_held,
-            vram_held=device.vram_held,
-        )
+        size = device.compute, device.vram
+        scale = self._scales.get(size)
+        if scale is None:
+            scale = self._scales[size] = scale_of(self.policy, compute=device.compute, vram=device.vram)
+        part, own = scores(self.policy, scale, compute_held=device.compute_held, vram_held=device.vram_held)
         if device.facts is not None and device.facts.phase == GpuPhase.PENDING:
             part //= 4
         return part, own

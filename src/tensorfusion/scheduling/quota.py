@@ -78,9 +78,13 @@ def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
     """What the request counts for on devices with these compute capacities."""
     count = len(capacities)
     return Usage(
-        compute=request.compute * count or sum([compute_on(request, capacity) for capacity in capacities]),
+        compute=sum([compute_on(request, capacity) for capacity in capacities])
+        if request.percent
+        else request.compute * count,
         vram=request.vram * count,
-        compute_limit=request.compute_limit * count or sum([limit_on(request, capacity) for capacity in capacities]),
+        compute_limit=sum([limit_on(request, capacity) for capacity in capacities])
+        if request.percent_limit
+        else request.compute_limit * count,
         vram_limit=request.vram_limit * count,
         workers=1,
         devices=count,

@@ -7,6 +7,7 @@ Source: TensorFusion's placement strategies: round(vram% x weight + tflops% x we
 """
 
 from dataclasses import dataclass
+from math import gcd
 
 from tensorfusion.model.common import PlacementMode
 from tensorfusion.scheduling.facts import PoolFacts
@@ -39,23 +40,38 @@ def policy_of(pool: PoolFacts) -> Policy:
     )
 
 
-def scores(policy: Policy, *, compute: int, vram: int, compute_held: int, vram_held: int) -> tuple[int, int]:
-    """What a device adds to its node's score, and its own score when devices of the node are chosen.
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One size of device under one policy: what a held GFLOPS and byte weigh, over a common denominator."""
 
-    Each is the weighted share of the capacity that is used (or free), rounded, 0..100; a dimension without capacity
-    counts as 0.
-    """
-    compute_held, vram_held = min(compute_held, compute), min(vram_held, vram)
+    compute: int
+    vram: int
+    by_compute: int
+    by_vram: int
+    half: int
+
+
+def scale_of(policy: Policy, *, compute: int, vram: int) -> Scale:
+    """The scale of devices with this capacity; a dimension without capacity counts as 0."""
     by_compute, by_vram = 100 * policy.compute_weight * (vram or 1), 100 * policy.vram_weight * (compute or 1)
     whole = 1000 * (compute or 1) * (vram or 1)
+    common = gcd(2 * by_compute, 2 * by_vram, whole)  # small numbers: this is computed for every pod
+    return Scale(compute, vram, 2 * by_compute // common, 2 * by_vram // common, whole // common)
+
+
+def scores(policy: Policy, scale: Scale, *, compute_held: int, vram_held: int) -> tuple[int, int]:
+    """What a device adds to its node's score, and its own score when devices of the node are chosen.
+
+    Each is the weighted share of the capacity that is used (or free), rounded, 0..100.
+    """
+    compute_held, vram_held = min(compute_held, scale.compute), min(vram_held, scale.vram)
+    half = scale.half
     used = free = 0
     if policy.node_by_use or policy.device_by_use:
-        used = _rounded(by_compute * compute_held + by_vram * vram_held, whole)
+        used = (scale.by_compute * compute_held + scale.by_vram * vram_held + half) // (2 * half)
     if not (policy.node_by_use and policy.device_by_use):
-        free = _rounded(by_compute * (compute - compute_held) + by_vram * (vram - vram_held), whole)
+        compute_free, vram_free = scale.compute - compute_held, scale.vram - vram_held
+        free = (scale.by_compute * compute_free + scale.by_vram * vram_free + half) // (2 * half)
+    if used > 100 or free > 100 or used < 0 or free < 0:  # weights need not add up to one
+        used, free = max(0, min(100, used)), max(0, min(100, free))
     return used if policy.node_by_use else free, used if policy.device_by_use else free
-
-
-def _rounded(part: int, whole: int) -> int:
-    score = (2 * part + whole) // (2 * whole)
-    return score if 0 <= score <= 100 else 100 if score > 0 else 0
