@@ -14,6 +14,7 @@ AT_LEAST = {
     7: 80,
     8: 57,
     9: 54,
+    10: 6,
 }
 """Behaviours of each area; raised when it grows, so that none is lost unseen."""
 

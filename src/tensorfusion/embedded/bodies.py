@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.json_words import complaint, of_another_type, summary
 from tensorfusion.embedded.objects import JsonObject, decode, encode
 from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
 from tensorfusion.embedded.protobuf import decode_protobuf
@@ -96,7 +97,7 @@ async def decode_config(body: bytes, call: Call) -> JsonObject:
             value, twice = _decode_config_yaml(body)
     else:
         check_depth(value, "")
-        value = _with_whole_numbers(value)
+        value = whole_numbers(value)
     if twice and call.validation is FieldValidation.STRICT:
         listed = "\n  ".join(["yaml: unmarshal errors:", *twice])
         raise NotTyped(f"error strict decoding YAML: error converting YAML to JSON: {listed}")
@@ -113,12 +114,12 @@ async def decode_config(body: bytes, call: Call) -> JsonObject:
     return value
 
 
-def _with_whole_numbers(value: Any) -> Any:  # Any: JSON
+def whole_numbers(value: Any) -> Any:  # Any: JSON
     """The value as it would be if it had come as YAML, where ``1.0`` is 1."""
     if isinstance(value, dict):
-        return {name: _with_whole_numbers(item) for name, item in value.items()}
+        return {name: whole_numbers(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_with_whole_numbers(item) for item in value]
+        return [whole_numbers(item) for item in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_PLAIN:
         return int(value)
     return value
@@ -152,10 +153,14 @@ async def decode_body(body: bytes, content_type: str, *, wanted: str, repeated: 
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
         )
-    return {} if value is None else as_object(value, wanted)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _unreadable(body, wanted, of_another_type(value))
+    return value
 
 
-def decode_json(body: bytes, wanted: str, *, unreadable: str = "") -> Any:  # Any: JSON
+def decode_json(body: bytes, wanted: str, *, unreadable: str | None = None) -> Any:  # Any: JSON
     """``unreadable`` is how an error begins, in place of what says that the object is none of ``wanted``.
 
     Raises:
@@ -164,8 +169,8 @@ def decode_json(body: bytes, wanted: str, *, unreadable: str = "") -> Any:  # An
     try:
         value = decode(body)
     except msgspec.DecodeError as error:
-        why = f"json parse error: {_one_line(error)}"
-        raise BadRequest(f"{unreadable or _unrecognized(wanted)}: {why}") from error
+        why = complaint(body) or _one_line(error)
+        raise (_unreadable(body, wanted, why) if unreadable is None else BadRequest(f"{unreadable}{why}")) from error
     except RecursionError as error:
         raise BadRequest(f"{unreadable or _unrecognized(wanted)}: nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -191,13 +196,8 @@ def check_depth(value: Any, wanted: str) -> None:  # Any: JSON
         level = below
 
 
-def as_object(value: Any, wanted: str) -> JsonObject:  # Any: JSON
-    """Raises:
-    BadRequest: the value is no object.
-    """
-    if not isinstance(value, dict):
-        raise BadRequest(f"{_unrecognized(wanted)}: wanted a JSON object")
-    return value
+def _unreadable(body: bytes, wanted: str, why: str) -> BadRequest:
+    return BadRequest(f"{_unrecognized(wanted)}: couldn't get version/kind; json parse error: {why} ({summary(body)})")
 
 
 def repeated_keys(body: bytes, value: Any) -> list[str]:  # Any: JSON

@@ -31,6 +31,7 @@ from tensorfusion.embedded.objects import (
     wipe_managed,
 )
 from tensorfusion.embedded.patch import same_json
+from tensorfusion.embedded.restored_words import restored
 from tensorfusion.embedded.schema.format_warnings import format_warnings
 from tensorfusion.embedded.schema.pod_warnings import warnings_of
 from tensorfusion.embedded.schema.schema import FieldValidation, Schema
@@ -151,6 +152,7 @@ def prepare_patched(
         what = str(error)
         if "cannot be handled as a" in what:
             what = what.partition(": ")[2]
+        what = what if change.shown is None else restored(what)
         shown = change.shown() if change.shown is not None else encode_object(change(current())).decode()
         cause = FieldCause("patch", f"Invalid value: {json.dumps(shown, ensure_ascii=False)}: {what}")
         raise invalid("", "", "", causes=(cause,)) from error

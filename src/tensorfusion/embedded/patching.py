@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 
-from tensorfusion.embedded.bodies import decode_json, media_type_of, repeated_keys
+from tensorfusion.embedded.bodies import decode_json, media_type_of, repeated_keys, whole_numbers
 from tensorfusion.embedded.fields.typed import go_text
+from tensorfusion.embedded.json_words import of_another_type
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.operations import Patch
@@ -24,7 +25,8 @@ class PatchType(StrEnum):
 
 _OPERATION = frozenset({"op", "path", "from", "value"})
 _APPLY = "application/apply-patch+yaml"
-_UNREADABLE = "error decoding patch"
+_UNREADABLE = "error decoding patch: "
+_OBJECT, _LIST = "map[string]interface {}", "[]handlers.jsonPatchOp"
 
 
 def is_apply(content_type: str) -> bool:
@@ -52,11 +54,12 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     patch_type = _patch_type(kind, content_type)
     if patch_type is PatchType.JSON:
         return _json_patch(body)
-    value = decode_json(body, "", unreadable=_UNREADABLE)
+    begin = "" if patch_type is PatchType.STRATEGIC else _UNREADABLE
+    value = decode_json(body, "", unreadable=begin)
     if value is None and patch_type is PatchType.STRATEGIC:
         body, value = b"{}", {}
     if not isinstance(value, dict):
-        raise BadRequest(f"error decoding patch: wanted a JSON object for {patch_type}")
+        raise BadRequest(f"{begin}{of_another_type(value, _OBJECT)}")
     named = b"managedFields" in body or b"\\u" in body
     repeated = tuple(repeated_keys(body, value))
     if patch_type is PatchType.MERGE:
@@ -65,13 +68,17 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
 
     def change(current: JsonObject) -> JsonObject:
         own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field), str | None)}
-        return {**_object(strategic_patch(current, decode_json(body, ""), shape)), **own}
+        wanted = whole_numbers(decode_json(body, ""))
+        return {**_object(strategic_patch(current, wanted, shape)), **own}
 
     return Patch(change, named, repeated, lambda: go_text(value))
 
 
 def _json_patch(body: bytes) -> Patch:
-    operations = parse_json_patch(decode_json(body, "", unreadable=_UNREADABLE))
+    value = decode_json(body, "", unreadable=_UNREADABLE)
+    if not isinstance(value, list):
+        raise BadRequest(f"{_UNREADABLE}{of_another_type(value, _LIST)}")
+    operations = parse_json_patch(value)
     complaints = [*repeated_keys(body, operations)]
     for number, operation in enumerate(operations):
         complaints += [f'unknown field "[{number}].{key}"' for key in sorted(operation) if key not in _OPERATION]

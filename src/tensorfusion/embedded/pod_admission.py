@@ -67,13 +67,18 @@ class PodAdmission:
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
         if not isinstance(name, str):
             return
-        if name != "default" and self._store.get(ObjectKey(SERVICE_ACCOUNTS.id, asked.namespace, name)) is None:
+        account = self._store.get(ObjectKey(SERVICE_ACCOUNTS.id, asked.namespace, name))
+        if name != "default" and account is None:
             raise forbidden(
                 PODS,
                 asked.name,
                 f'error looking up service account {asked.namespace}/{name}: serviceaccount "{name}" not found',
             )
         spec["serviceAccountName"] = spec["serviceAccount"] = name
+        if account is not None and b"imagePullSecrets" in account.data and not spec.get("imagePullSecrets"):
+            secrets = decode_object(account.data).get("imagePullSecrets")
+            if secrets:
+                spec["imagePullSecrets"] = secrets
 
     def _set_priority(self, spec: JsonObject, asked: Asked) -> None:
         name = spec.get("priorityClassName") or ""

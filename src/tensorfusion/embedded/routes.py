@@ -403,7 +403,9 @@ class Routes:
 
     async def _review(self, request: Request, kind: Kind) -> Response:
         target = request.target
-        if target.verb != "create" or target.name:
+        if target.name:
+            raise no_such_resource()
+        if target.verb != "create":
             raise method_not_allowed()
         options = write_options(request.query, "CreateOptions")
         review = await self._decoded(request, kind.resource.kind)
@@ -418,8 +420,6 @@ class Routes:
 
     async def _decoded(self, request: Request, wanted: str) -> JsonObject:
         body = await request.body()
-        if not body:
-            raise BadRequest(f"the object provided is unrecognized (must be of type {wanted}): the body is empty")
         return await decode_body(body, request.content_type, wanted=wanted, repeated=request.repeated)
 
     def _object(self, request: Request, kind: Kind, record: Record, *, status: int = 200) -> Response:

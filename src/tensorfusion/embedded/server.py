@@ -33,10 +33,11 @@ from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.expiry import EventExpiry
 from tensorfusion.embedded.garbage import GarbageCollector
 from tensorfusion.embedded.http import CUT_AFTER, TAKEN_WITHIN, App
-from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.kinds import Kind, Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.meters import STORES
 from tensorfusion.embedded.namespaces import Namespaces
+from tensorfusion.embedded.node_ports import NodePorts
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.quotas.status import QuotaStatus
@@ -109,7 +110,13 @@ class Server:
         admission = Admission(self.store, rbac, self._webhooks, run_processes=settings.run_processes)
         self.operations = Operations(self.store, self.kinds, admission, clock=clock)
         self._definitions = Definitions(self.operations)
-        self.operations.complete[SERVICES.id] = ServiceAddresses(self.store).complete
+        addresses, node_ports = ServiceAddresses(self.store), NodePorts(self.store)
+
+        def complete_service(kind: Kind, service: JsonObject, old: JsonObject | None) -> None:
+            addresses.complete(kind, service, old)
+            node_ports.complete(kind, service, old)
+
+        self.operations.complete[SERVICES.id] = complete_service
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
         self._expiry = EventExpiry(self.store, self.kinds, clock=clock)
@@ -117,7 +124,7 @@ class Server:
         self._quota_status = QuotaStatus(self.operations, admission.quotas)
         routes = Routes(
             self.operations,
-            Reviews(rbac, tokens),
+            Reviews(rbac, tokens, clock=clock),
             accounts,
             clock=clock,
             node_socket=data / "run" / "node.sock",

@@ -16,6 +16,7 @@ from tensorfusion.errors import BadRequest
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
 _ORDER = "$setElementOrder/"
+_NOT_RETAINED = "invalid patch format of retainKeys"
 _REMOVE = "$deleteFromPrimitiveList/"
 
 
@@ -55,14 +56,14 @@ def strategic_patch(target: Any, patch: Any, shape: PatchShape | None) -> Any:
 
 
 def _merge_map(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape | None, *, path: str) -> Any:
-    directive = patch.get(_DIRECTIVE)
-    if directive is not None:
+    if _DIRECTIVE in patch:
+        directive = patch[_DIRECTIVE]
         if directive == "replace":
             return {key: value for key, value in patch.items() if key != _DIRECTIVE}
         if directive == "delete":
             return {}
         raise BadRequest(f"unknown patch type: {directive} at {path or '/'}: wanted replace or delete")
-    _retain_keys(target, patch, path=path)
+    _retain_keys(target, patch)
     ordered = _set_orders(target, patch, shape, path=path)
     for key, value in patch.items():
         if key in ordered or key in (_DIRECTIVE, _RETAIN) or key.startswith(_ORDER):
@@ -88,15 +89,15 @@ def _merge_value(target: Any, value: Any, shape: PatchShape | None, *, path: str
     return _taken(value)
 
 
-def _retain_keys(target: dict[str, Any], patch: dict[str, Any], *, path: str) -> None:
+def _retain_keys(target: dict[str, Any], patch: dict[str, Any]) -> None:
     if _RETAIN not in patch:
         return
     keys = patch[_RETAIN]
     if not isinstance(keys, list):
-        raise BadRequest(f"{path}/{_RETAIN}: wanted a list of field names")
+        raise BadRequest(_NOT_RETAINED)
     for key, value in patch.items():
         if not key.startswith("$") and key not in keys and value is not None:
-            raise BadRequest(f"{path}/{_RETAIN}: {key} is set by the patch but not in the list")
+            raise BadRequest(_NOT_RETAINED)
     for key in [key for key in target if key not in keys]:
         del target[key]
 
@@ -227,9 +228,10 @@ def _before(server: list[Any], left: Any, right: Any) -> bool:
 
 
 def _remove_plain(target: dict[str, Any], name: str, values: Any, *, path: str) -> None:
-    if not isinstance(values, list):
-        raise BadRequest(f"{path}/{_REMOVE}{name}: wanted a list")
-    if isinstance(target.get(name), list):
+    before = target.get(name)
+    if isinstance(before, list) and isinstance(values, list):
+        if {type(item) for item in before} != {type(item) for item in values} and before and values:
+            raise BadRequest(f"{path}/{_REMOVE}{name}: list element types are not identical")
         target[name] = [item for item in target[name] if item not in values]
 
 

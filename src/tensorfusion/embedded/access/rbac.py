@@ -4,6 +4,7 @@ A decision looks at the roles bound to one user, never at all bindings, and is c
 Rules with resourceNames make a decision depend on the name: such decisions are cached as the set of allowed names.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -175,17 +176,21 @@ class Rbac:
 def refusal(user: User, asked: Attributes) -> Forbidden:
     """The 403 of a real API server."""
     if asked.path:
-        return Forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"')
+        return Forbidden(f'forbidden: User {_quoted(user.name)} cannot {asked.verb} path "{asked.path}"')
     resource = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
     what = f'{resource} "{asked.name}"' if asked.name else resource
     where = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
     return Forbidden(
-        f'{what} is forbidden: User "{user.name}" cannot {asked.verb} resource "{asked.target}" '
+        f'{what} is forbidden: User {_quoted(user.name)} cannot {asked.verb} resource "{asked.target}" '
         f'in API group "{asked.group}" {where}',
         kind=asked.resource,
         group=asked.group,
         name=asked.name,
     )
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _subjects_of(user: User) -> Iterator[str]:

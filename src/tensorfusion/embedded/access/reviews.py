@@ -5,6 +5,7 @@ Source: authentication.k8s.io/v1 and authorization.k8s.io/v1.
 
 from collections.abc import Callable
 
+from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.access.rules import Attributes, rule_json
 from tensorfusion.embedded.access.tokens import AUDIENCES, TokenError, Tokens
@@ -15,12 +16,14 @@ from tensorfusion.errors import BadRequest, FieldCause, Invalid
 
 _AUTHORIZATION = "authorization.k8s.io"
 _AUTHENTICATION = "authentication.k8s.io"
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 class Reviews:
     """Answers reviews. ``answers`` maps a resource id to what makes the answer of asker, review and namespace."""
 
-    def __init__(self, rbac: Rbac, tokens: Tokens) -> None:
+    def __init__(self, rbac: Rbac, tokens: Tokens, *, clock: Clock) -> None:
+        self._clock = clock
         self._rbac = rbac
         self._tokens = tokens
         self.answers: dict[str, Callable[[User, JsonObject, str], JsonObject]] = {
@@ -33,7 +36,8 @@ class Reviews:
         }
 
     def _self_access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        return _answered(_unnamed(review), self._verdict(user, _attributes(review)))
+        _check_spec(review, of_somebody=False)
+        return _answered(_unnamed(review), self._verdict(user, review))
 
     def _access(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
         return self._of_subject(_unnamed(review))
@@ -54,19 +58,19 @@ class Reviews:
             raise _bad("spec.nonResourceAttributes", found)
         return self._of_subject({**review, "metadata": {"namespace": namespace}})
 
-    def _verdict(self, user: User, asked: Attributes) -> JsonObject:
+    def _verdict(self, user: User, review: JsonObject) -> JsonObject:
+        asked, ignored = _attributes(review), _ignored(review)
+        unread = {"evaluationError": ignored} if ignored else {}
         if not self._rbac.allows(user, asked):
-            return {"allowed": False}
+            return {"allowed": False, **unread}
         reason = self._rbac.reason(user, asked)
-        return {"allowed": True, **({"reason": reason} if reason else {})}
+        return {"allowed": True, **({"reason": reason} if reason else {}), **unread}
 
     def _of_subject(self, review: JsonObject) -> JsonObject:
+        _check_spec(review, of_somebody=True)
         spec = _spec(review)
-        groups = spec.get("groups") or []
-        if not spec.get("user") and not groups:
-            raise _bad("spec.user", 'Invalid value: "": at least one of user or group must be specified')
-        subject = User(spec.get("user") or "", tuple(groups), spec.get("uid") or "")
-        return _answered(review, self._verdict(subject, _attributes(review)))
+        subject = User(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "")
+        return _answered(review, self._verdict(subject, review))
 
     def _self_rules(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
         wanted = _spec(review).get("namespace") or ""
@@ -74,7 +78,7 @@ class Reviews:
             raise BadRequest("no namespace on request")
         rules = list(dict.fromkeys(self._rbac.rules_of(user, wanted)))
         return _answered(
-            review,
+            {**review, "spec": {}},
             {
                 "resourceRules": [rule_json(rule) for rule in rules if not rule.urls],
                 "nonResourceRules": [rule_json(rule) for rule in rules if rule.urls],
@@ -83,7 +87,8 @@ class Reviews:
         )
 
     def _self(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
-        return _answered({**review, "metadata": {}}, {"userInfo": user_json(user)})
+        now = timestamp(self._clock.now())
+        return _answered({**review, "metadata": {"creationTimestamp": now}}, {"userInfo": user_json(user)})
 
     def _token(self, user: User, review: JsonObject, namespace: str) -> JsonObject:
         spec = _spec(review)
@@ -134,20 +139,50 @@ def _unnamed(review: JsonObject) -> JsonObject:
     return {**review, "metadata": {}}
 
 
-def _attributes(review: JsonObject) -> Attributes:
+def _check_spec(review: JsonObject, *, of_somebody: bool) -> None:
+    """Raises:
+    Invalid: not exactly one thing is asked, or about nobody.
+    """
     spec = _spec(review)
     of_resource, of_path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    causes: list[FieldCause] = []
     if of_resource is not None and of_path is not None:
         shown = f'{{"Path":"{of_path.get("path") or ""}","Verb":"{of_path.get("verb") or ""}"}}'
         why = f"Invalid value: {shown}: cannot be specified in combination with resourceAttributes"
-        raise _bad("spec.nonResourceAttributes", why)
+        causes.append(FieldCause("spec.nonResourceAttributes", why))
+    elif of_resource is None and of_path is None:
+        why = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        causes.append(FieldCause("spec.resourceAttributes", why))
+    if of_somebody and not spec.get("user") and not spec.get("groups"):
+        why = 'Invalid value: "": at least one of user or group must be specified'
+        causes.append(FieldCause("spec.user", why))
+    for name in ("fieldSelector", "labelSelector"):
+        selector = (of_resource or {}).get(name) or {}
+        if selector.get("rawSelector") and selector.get("requirements"):
+            text = encode(selector["rawSelector"]).decode()
+            why = f"Invalid value: {text}: may not specified at the same time as requirements"
+            causes.append(FieldCause(f"spec.resourceAttributes.{name}.rawSelector", why))
+    if causes:
+        raise invalid("", _AUTHORIZATION, "", causes=causes)
+
+
+def _ignored(review: JsonObject) -> str:
+    """What is said of selectors with operators that there are not: they count for nothing."""
+    found = _spec(review).get("resourceAttributes") or {}
+    names = [
+        name
+        for name in ("fieldSelector", "labelSelector")
+        for one in (found.get(name) or {}).get("requirements") or ()
+        if one.get("operator") not in _OPERATORS
+    ]
+    return ", ".join(f"spec.resourceAttributes.{name} ignored due to parse error" for name in dict.fromkeys(names))
+
+
+def _attributes(review: JsonObject) -> Attributes:
+    spec = _spec(review)
+    of_resource, of_path = spec.get("resourceAttributes") or {}, spec.get("nonResourceAttributes")
     if of_path is not None:
         return Attributes(of_path.get("verb") or "", path=of_path.get("path") or "/")
-    if of_resource is None:
-        raise _bad(
-            "spec.resourceAttributes",
-            "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )
     return Attributes(
         *(of_resource.get(field) or "" for field in ("verb", "group", "resource", "subresource", "name", "namespace"))
     )

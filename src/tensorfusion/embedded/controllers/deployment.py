@@ -42,7 +42,8 @@ from tensorfusion.runtime.manager import Manager
 _WORKERS = 4
 _EVENTS_PER_SECOND, _EVENTS_BURST = 5.0, 25.0
 _ORPHAN_INDEX = "orphan"
-_NOT_COPIED = frozenset({REVISION, "kubectl.kubernetes.io/last-applied-configuration"})
+DESIRED, MOST = "deployment.kubernetes.io/desired-replicas", "deployment.kubernetes.io/max-replicas"
+_NOT_COPIED = frozenset({REVISION, DESIRED, MOST, "kubectl.kubernetes.io/last-applied-configuration"})
 """Annotations of a Deployment that its ReplicaSets do not get."""
 
 
@@ -161,6 +162,8 @@ class DeploymentController:
         """The newest ReplicaSet has the highest revision, also after a rollback, and the Deployment's annotations."""
         revision = max([_revision(new), *(_revision(found) + 1 for found in old)])
         wanted = {**_copied(deployment.metadata.annotations), REVISION: str(revision)}
+        if new.spec.replicas == deployment.spec.replicas:  # else they come with the size
+            wanted |= _sizes(deployment)
         patch: Raw = {}
         if not wanted.items() <= new.metadata.annotations.items():
             patch["metadata"] = {"uid": new.metadata.uid, "annotations": wanted}
@@ -169,7 +172,9 @@ class DeploymentController:
         if patch:
             await self._patch_set(new, patch)
         if deployment.metadata.annotations.get(REVISION) != str(revision):
-            await self._patch_deployment(deployment, {"metadata": {"annotations": {REVISION: str(revision)}}})
+            annotations = {"annotations": {REVISION: str(revision)}}
+            # As a part of the status, so that the generation does not count it.
+            await self._patch_deployment(deployment, {"metadata": annotations}, subresource="status")
 
     async def _roll(self, deployment: Deployment, new: ReplicaSet, old: Sequence[ReplicaSet]) -> None:
         replicas = deployment.spec.replicas
@@ -199,7 +204,8 @@ class DeploymentController:
         before = found.spec.replicas
         if before == replicas:
             return
-        if await self._patch_set(found, {"metadata": {"uid": found.metadata.uid}, "spec": {"replicas": replicas}}):
+        metadata = {"uid": found.metadata.uid, "annotations": _sizes(deployment)}
+        if await self._patch_set(found, {"metadata": metadata, "spec": {"replicas": replicas}}):
             way = "up" if replicas > before else "down"
             message = f"Scaled {way} replica set {found.metadata.name} from {before} to {replicas}"
             about = reference_to(DEPLOYMENTS, deployment)
@@ -282,6 +288,11 @@ def _copied(annotations: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in annotations.items() if key not in _NOT_COPIED}
 
 
+def _sizes(deployment: Deployment) -> dict[str, str]:
+    """What a ReplicaSet knows of its Deployment's size: that, and how many pods there may be on the way."""
+    return {DESIRED: str(deployment.spec.replicas), MOST: str(bounds(deployment).most)}
+
+
 def _set_object(deployment: Deployment, digest: str, revision: int) -> Raw:
     template = deployment.spec.template
     metadata = dict(template.get("metadata") or {})
@@ -296,7 +307,11 @@ def _set_object(deployment: Deployment, digest: str, revision: int) -> Raw:
         "metadata": {
             "name": f"{deployment.metadata.name}-{digest}",
             "labels": labels,
-            "annotations": {**_copied(deployment.metadata.annotations), REVISION: str(revision)},
+            "annotations": {
+                **_copied(deployment.metadata.annotations),
+                **_sizes(deployment),
+                REVISION: str(revision),
+            },
             "ownerReferences": [owner_reference(DEPLOYMENTS, deployment.metadata)],
         },
         "spec": {

@@ -47,12 +47,14 @@ def check_volumes(volumes: Sequence[Raw], path: Path, problems: list[Problem]) -
         name = volume.get("name", "")
         if name in names:
             problems.append(Problem(((path, index), "name"), duplicate(name), DUPLICATE))
-        names.add(name)
+        before = len(problems)
         sources = [field for field in volume if field != "name"]
         for extra in sources[1:]:
             text = forbidden("may not specify more than 1 volume type")
             problems.append(Problem(((path, index), extra), text, FORBIDDEN))
         check_volume_contents(volume, (path, index), problems)
+        if len(problems) == before:  # nothing can be mounted of what is no volume
+            names.add(name)
     return frozenset(names)
 
 

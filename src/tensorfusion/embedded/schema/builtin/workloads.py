@@ -148,14 +148,17 @@ def check_template(template: Raw, path: Path, problems: list[Problem], *, volume
     spec = template.get("spec")
     at_spec: Path = (path, "spec")
     if not spec or not spec.get("containers"):
-        if not any(problem.path == (at_spec, "containers") for problem in problems):
-            problems.append(Problem((at_spec, "containers"), required(), REQUIRED))
+        problems[:] = [problem for problem in problems if problem.path != (at_spec, "containers")]
+        problems.append(Problem((at_spec, "containers"), required(), REQUIRED))
         return None
     found: Raw = spec
     if volumes:
         own = [volume for volume in spec.get("volumes") or () if volume.get("name") not in volumes]
         found = {**spec, "volumes": [*own, *({"name": name, "persistentVolumeClaim": {}} for name in volumes)]}
     check_pod_spec(found, at_spec, problems)
+    if spec.get("ephemeralContainers"):
+        text = forbidden("ephemeral containers not allowed in pod template")
+        problems.append(Problem((at_spec, "ephemeralContainers"), text, FORBIDDEN))
     return found
 
 

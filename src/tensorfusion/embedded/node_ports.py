@@ -1,0 +1,159 @@
+"""Node ports of Services: given out for the ports of those that are reached from outside, kept for life, never twice.
+
+Nothing listens on them in the embedded cluster; they are there because clients and manifests expect them. A Service
+that stops being reached from outside gives its ports back; one that comes again gets others.
+
+Source: kubernetes pkg/registry/core/service, by behaviour.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.objects import JsonObject, decode_object
+from tensorfusion.embedded.statuses import invalid_object
+from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent
+from tensorfusion.errors import BadRequest, FieldCause, ServerError
+from tensorfusion.model.resources import SERVICES
+
+_FIRST, _LAST = 30000, 32767
+_TAKEN = "provided port is already allocated"
+_OUTSIDE = f"provided port is not in the valid range. The range of valid ports is {_FIRST}-{_LAST}"
+
+
+class NodePorts:
+    """Completes Services. Follows those of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._of: dict[str, frozenset[int]] = {}
+        self._used: set[int] = set()
+        self._next = _candidates()
+        for record in store.scan(SERVICES.id):
+            self._put(record)
+        store.on_commit(self._follow)
+
+    def complete(self, kind: Kind, service: JsonObject, old: JsonObject | None) -> None:
+        """Give a Service the ports that it lacks, or keep those that it has.
+
+        Raises:
+            Invalid, BadRequest: a port that it asks for is another's, or none of those that are given out.
+        """
+        spec, before = service.get("spec"), (old or {}).get("spec") or {}
+        if not isinstance(spec, dict):
+            return
+        own = _ports_of(before)
+        _drop_what_ends(spec, before)
+        if _needs_ports(spec):
+            self._give(kind, service["metadata"].get("name", ""), spec, before if _needs_ports(before) else {}, own)
+        elif _needs_ports(before) and spec.get("type") != "LoadBalancer" and _ports_of(spec) <= own:
+            for port in spec.get("ports") or ():
+                port.pop("nodePort", None)
+        self._check_health(spec, before, own)
+
+    def _give(self, kind: Kind, name: str, spec: JsonObject, before: JsonObject, own: frozenset[int]) -> None:
+        ports: list[JsonObject] = spec.get("ports") or []
+        _carry(ports, before)
+        taken: dict[tuple[int, str], int] = {}
+        given: dict[object, int] = {}
+        for index, port in enumerate(ports):
+            number, protocol = port.get("nodePort") or 0, port.get("protocol") or "TCP"
+            if not number:
+                number = given.get(port.get("port"), 0)
+                if not number or (number, protocol) in taken:
+                    number = self._free()
+                port["nodePort"] = number
+            elif number not in own:
+                same = any(found == number and of != index for (found, _), of in taken.items())
+                why = _TAKEN if number in self._used or (same and given.get(port.get("port")) != number) else ""
+                why = why if _FIRST <= number <= _LAST else _OUTSIDE
+                if why:
+                    cause = FieldCause(f"spec.ports[{index}].nodePort", f"Invalid value: {number}: {why}")
+                    raise invalid_object(kind.resource, name, cause)
+            taken[number, protocol] = index
+            given.setdefault(port.get("port"), number)
+
+    def _check_health(self, spec: JsonObject, before: JsonObject, own: frozenset[int]) -> None:
+        """A balancer that keeps to the nodes with endpoints asks these for their health at a port of its own."""
+        if spec.get("type") != "LoadBalancer" or spec.get("externalTrafficPolicy") != "Local":
+            if spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
+                spec.pop("healthCheckNodePort", None)
+            return
+        number = spec.get("healthCheckNodePort") or before.get("healthCheckNodePort") or 0
+        if not number:
+            spec["healthCheckNodePort"] = self._free()
+            return
+        spec["healthCheckNodePort"] = number
+        if number not in own and (number in self._used or not _FIRST <= number <= _LAST):
+            why = _TAKEN if number in self._used else _OUTSIDE
+            raise BadRequest(f"failed to allocate requested HealthCheck NodePort {number}: {why}")
+
+    def _free(self) -> int:
+        for _ in range(_LAST - _FIRST + 1):
+            number = next(self._next)
+            if number not in self._used:
+                return number
+        raise ServerError(f"Internal error occurred: no port of {_FIRST} to {_LAST} is free: delete Services")
+
+    def _follow(self, events: Sequence[StoreEvent]) -> None:
+        for event in events:
+            if event.record.key.resource == SERVICES.id:
+                if event.kind is EventKind.DELETED:
+                    self._drop(event.record.uid)
+                else:
+                    self._put(event.record)
+
+    def _drop(self, uid: str) -> None:
+        self._used -= self._of.pop(uid, frozenset())
+
+    def _put(self, record: Record) -> None:
+        self._drop(record.uid)
+        found = self._of[record.uid] = _ports_of(decode_object(record.data).get("spec") or {})
+        self._used |= found
+
+
+def _candidates() -> Iterator[int]:
+    """All ports in an order of chance, over and over: what was just given out does not come again soon."""
+    numbers = list(range(_FIRST, _LAST + 1))
+    random.shuffle(numbers)
+    while True:
+        yield from numbers
+
+
+def _needs_ports(spec: JsonObject) -> bool:
+    if spec.get("type") == "LoadBalancer":
+        return spec.get("allocateLoadBalancerNodePorts") is not False
+    return spec.get("type") == "NodePort"
+
+
+def _drop_what_ends(spec: JsonObject, before: JsonObject) -> None:
+    """A Service that is no longer reached from outside keeps nothing of that, unless its author changed it, too."""
+    ended = []
+    if _is_outside(before) and not _is_outside(spec):
+        ended.append("externalTrafficPolicy")
+    if before.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
+        ended += ["allocateLoadBalancerNodePorts", "loadBalancerClass"]
+    for field in ended:
+        if field in spec and spec[field] == before.get(field):
+            del spec[field]
+
+
+def _is_outside(spec: JsonObject) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer") or (
+        spec.get("type") == "ClusterIP" and bool(spec.get("externalIPs"))
+    )
+
+
+def _ports_of(spec: JsonObject) -> frozenset[int]:
+    found = {port.get("nodePort") or 0 for port in spec.get("ports") or () if isinstance(port, dict)}
+    return frozenset(found | {spec.get("healthCheckNodePort") or 0}) - {0}
+
+
+def _carry(ports: Sequence[JsonObject], before: JsonObject) -> None:
+    """Ports that say no number keep the one that they had by their name, unless another port has it now."""
+    had = {port.get("name"): port["nodePort"] for port in before.get("ports") or () if port.get("nodePort")}
+    stated = {port.get("nodePort") for port in ports}
+    for port in ports:
+        number = had.get(port.get("name"))
+        if not port.get("nodePort") and number and number not in stated:
+            port["nodePort"] = number
+            stated.add(number)
