@@ -1,4 +1,4 @@
-"""Services that are reached from outside, and what templates and accounts give to pods. Numbers 980 to 989."""
+"""Services that are reached from outside, and what templates and accounts give to pods. Numbers 991 to 998."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def changed(api: Api, name: str, patch: Any, content_type: str = STRATEGIC) -> A
     return api("PATCH", api.core("services", name), patch, content_type=content_type)
 
 
-@behaviour(980, "A service that is reached from outside gets a port of the nodes for each of its ports", source=SERVICE)
+@behaviour(991, "A service that is reached from outside gets a port of the nodes for each of its ports", source=SERVICE)
 def test_given_out(api: Api) -> None:
     for type_ in ("NodePort", "LoadBalancer"):
         found = ports_of(made(api, type_.lower(), type_, {"port": 80}, {"port": 81}))
@@ -39,7 +39,7 @@ def test_given_out(api: Api) -> None:
     assert ports_of(made(api, "inside", "ClusterIP")) == [0]
 
 
-@behaviour(981, "A port of the nodes is one service's alone, of a range, and free again when that goes", source=SERVICE)
+@behaviour(992, "A port of the nodes is one service's alone, of a range, and free again when that goes", source=SERVICE)
 def test_asked_for(api: Api) -> None:
     (port,) = ports_of(made(api, "a", "NodePort"))
 
@@ -60,7 +60,7 @@ def test_asked_for(api: Api) -> None:
     )
 
 
-@behaviour(982, "A service keeps its ports of the nodes by their names", source=OBSERVED)
+@behaviour(993, "A service keeps its ports of the nodes by their names", source=OBSERVED)
 def test_kept(api: Api) -> None:
     (port,) = ports_of(made(api, "a", "NodePort"))
     ports = [{"name": "new", "port": 90}, {"name": "p0", "port": 81}]
@@ -70,7 +70,7 @@ def test_kept(api: Api) -> None:
     assert first not in (0, port)
 
 
-@behaviour(983, "A service that is no longer reached from outside keeps nothing of that", source=OBSERVED)
+@behaviour(994, "A service that is no longer reached from outside keeps nothing of that", source=OBSERVED)
 def test_inside_again(api: Api) -> None:
     made(api, "a", "LoadBalancer", externalTrafficPolicy="Local")
     found = api.get(api.core("services", "a"))["spec"]
@@ -84,7 +84,7 @@ def test_inside_again(api: Api) -> None:
     assert ports_of(answer.body["spec"])[0] >= LOWEST
 
 
-@behaviour(984, "A template has no containers that are only added to a running pod", source="Ephemeral Containers")
+@behaviour(995, "A template has no containers that are only added to a running pod", source="Ephemeral Containers")
 def test_ephemeral_containers(api: Api) -> None:
     obj = deployment("d")
     obj["spec"]["template"]["spec"]["ephemeralContainers"] = [{"name": "e", "image": "i"}]
@@ -98,7 +98,7 @@ def test_ephemeral_containers(api: Api) -> None:
 
 
 @behaviour(
-    985, "A pod that names no secrets for its images takes those of its account", source="Configure Service Accounts"
+    996, "A pod that names no secrets for its images takes those of its account", source="Configure Service Accounts"
 )
 def test_image_secrets(api: Api) -> None:
     account = {"metadata": {"name": "robot"}, "imagePullSecrets": [{"name": "registry"}]}
@@ -108,7 +108,7 @@ def test_image_secrets(api: Api) -> None:
     assert own["spec"]["imagePullSecrets"] == [{"name": "own"}]
 
 
-@behaviour(986, "A rollout's controller changes no generation, and tells each set how large it may be", source=OBSERVED)
+@behaviour(997, "A rollout's controller changes no generation, and tells each set how large it may be", source=OBSERVED)
 def test_generation(api: Api) -> None:
     obj = deployment("d", replicas=2)
     obj["spec"]["template"]["spec"]["nodeSelector"] = {"no": "node"}
@@ -129,7 +129,7 @@ def test_generation(api: Api) -> None:
     assert api.get(path)["metadata"]["generation"] == 2
 
 
-@behaviour(987, "Nothing can be mounted of a volume that is none", source=OBSERVED)
+@behaviour(998, "Nothing can be mounted of a volume that is none", source=OBSERVED)
 def test_broken_volumes(api: Api) -> None:
     volume = {"name": "v", "emptyDir": {}, "configMap": {"name": "c"}}
     container = {"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}

@@ -11,9 +11,9 @@ AT_LEAST = {
     4: 94,
     5: 100,
     6: 85,
-    7: 80,
+    7: 85,
     8: 57,
-    9: 54,
+    9: 78,
     10: 6,
 }
 """Behaviours of each area; raised when it grows, so that none is lost unseen."""

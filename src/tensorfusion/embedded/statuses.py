@@ -12,6 +12,7 @@ import msgspec
 from tensorfusion.embedded.negotiation import NoSuchType, NotAcceptable
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.schema import StrictError
+from tensorfusion.embedded.schema.words import InLines
 from tensorfusion.errors import (
     AlreadyExists,
     ApiError,
@@ -55,19 +56,17 @@ class NoPatch(UnsupportedMediaType):
     """A patch whose media type is that of no patch at all."""
 
 
-_VERBATIM = (Denial, ApplyConflict, Escalation, NotAcceptable, NotTyped, StrictError)
+_VERBATIM = (Denial, ApplyConflict, Escalation, InLines, NotAcceptable, NotTyped, StrictError)
 _DETAILED = (NotFound, MethodNotAllowed, Forbidden, Conflict, NoSuchType, NoPatch)
 """Errors that have details even where these say nothing."""
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
-_ESCAPES_IN_LINES = {code: text for code, text in _ESCAPES.items() if chr(code) != "\n"}
 
 
 def status_body(error: ApiError) -> JsonObject:
-    """The Status object of an error. Our own messages are one line, whatever was quoted in them, but for what a
-    compiler says of an expression."""
+    """The Status object of an error. Our own messages are one line, whatever was quoted in them."""
     message = str(error)
     if not message.isprintable() and not isinstance(error, _VERBATIM):
-        message = message.translate(_ESCAPES_IN_LINES if isinstance(error, Invalid) else _ESCAPES)
+        message = message.translate(_ESCAPES)
     body: JsonObject = {
         "kind": "Status",
         "apiVersion": "v1",

@@ -336,6 +336,8 @@ def _allowed_change(resource: Resource, old: Raw, new: Raw, subresource: str) ->
         merged["status"] = deepcopy(new.get("status") or {})
         if resource.id == PODS.id:  # a pod's status may be written with its labels and annotations
             merged["metadata"] |= {k: new["metadata"].get(k) or {} for k in ("labels", "annotations")}
+        elif resource.id == DEPLOYMENTS.id:  # as a deployment's with its annotations
+            merged["metadata"]["annotations"] = deepcopy(new["metadata"].get("annotations") or {})
     elif subresource == "scale":
         merged = deepcopy(old)
         merged["spec"]["replicas"] = new["spec"]["replicas"]

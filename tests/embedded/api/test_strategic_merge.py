@@ -134,11 +134,11 @@ def test_where_there_is_nothing_to_merge_with_only_patch_directives_and_nulls_ar
         {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]},
         {"strategy": {"$retainKeys": 1}},
         {"strategy": {"$retainKeys": ["type"], "rolling": 1}},
-        {"$deleteFromPrimitiveList/finalizers": 1},
+        {"$deleteFromPrimitiveList/finalizers": [1]},
     ],
 )
 def test_malformed_patches_are_refused_in_one_line(patch: Any) -> None:
-    target = {"containers": [{"name": "a"}], "nested": {"x": 1}, "strategy": {"type": "a"}, "finalizers": []}
+    target = {"containers": [{"name": "a"}], "nested": {"x": 1}, "strategy": {"type": "a"}, "finalizers": ["x"]}
     with pytest.raises(BadRequest) as caught:
         strategic_patch(target, patch, POD)
     assert "\n" not in str(caught.value)

@@ -23,6 +23,10 @@ IMMUTABLE = "field is immutable"
 SHOWN = 1000  # characters of a wrong value
 
 
+class InLines(Invalid):
+    """An object with an expression that does not compile: what the compiler says of it has lines."""
+
+
 def shown(value: object) -> str:
     """A value as an error quotes it: strings in quotes, structures as compact JSON."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -64,4 +68,5 @@ def invalid(resource: Resource, name: str, problems: Sequence[Problem]) -> Inval
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     listed = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
     message = f"{kind} {shown(name)} is invalid: {listed}"
-    return Invalid(message, kind=resource.kind, group=resource.group, name=name, causes=causes)
+    made = InLines if "\n" in message else Invalid
+    return made(message, kind=resource.kind, group=resource.group, name=name, causes=causes)
