@@ -12,8 +12,10 @@ Rejected: reserving devices for the members that came first, as upstream's Permi
 deadlock, and strands capacity while it waits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -37,10 +39,14 @@ TRIED_DOMAINS = 8
 
 Bools: TypeAlias = NDArray[np.bool_]
 Cause: TypeAlias = NotFit | QuotaExceeded | NotHoldable
+_Member: TypeAlias = tuple[PodFacts, int]
+"""A pod and the number of its kind."""
 _Stop: TypeAlias = tuple[int, PodFacts, Cause]
 _NO_REQUEST = GpuRequest("")
 _OWN = ("uid", "name", "created", "priority", "labels", "gang")
-_KIND = tuple(field.name for field in fields(PodFacts) if field.name not in _OWN)
+_kind_of: Callable[[PodFacts], tuple[object, ...]] = attrgetter(
+    *(field.name for field in fields(PodFacts) if field.name not in _OWN)
+)
 
 
 class GangUnschedulable(NotFit):
@@ -104,11 +110,11 @@ def place_gang(
     Raises:
         GangUnschedulable: fewer fit together; nothing is held.
     """
-    ordered = sorted(members, key=_order)
-    gang = ordered[0].gang
+    ordered = _members(members)
+    gang = ordered[0][0].gang
     if gang is None:
-        raise ValueError(f"pod {ordered[0].namespace}/{ordered[0].name} is in no gang")
-    _require_one_pool(gang, ordered, needed)
+        raise ValueError(f"pod {ordered[0][0].namespace}/{ordered[0][0].name} is in no gang")
+    _require_one_pool(gang, members, needed)
     best: GangUnschedulable | None = None
     if gang.topology is not GangTopology.NONE:
         for domain in _domains(state, ordered, gang, needed=needed, domain_keys=domain_keys):
@@ -135,7 +141,7 @@ def place_member(
     shared = _shared_domain(state, beside, _keys(gang, domain_keys))
     if shared is not None:
         try:
-            return _decide(state, pod, shared)
+            return decide(state, _inside(state, pod, shared))
         except NotFit as cause:
             if gang.topology is GangTopology.REQUIRED:
                 why = f"the others are in {shared}, and it has to be there too: {cause}"
@@ -176,7 +182,7 @@ def _require_one_pool(gang: Gang, members: Sequence[PodFacts], needed: int) -> N
 
 
 def _statement(
-    state: State, members: Sequence[PodFacts], gang: Gang, *, needed: int, domain: Domain | None
+    state: State, members: Sequence[_Member], gang: Gang, *, needed: int, domain: Domain | None
 ) -> GangPlacement:
     """All or nothing, in one domain or anywhere.
 
@@ -199,20 +205,26 @@ def _statement(
 
 
 def _fill(
-    state: State, members: Sequence[PodFacts], gang: Gang, *, needed: int, domain: Domain | None
+    state: State, members: Sequence[_Member], gang: Gang, *, needed: int, domain: Domain | None
 ) -> tuple[list[tuple[PodFacts, Decision]], list[_Stop]]:
     """Hold places for members until there are enough; also what stopped the others, and after how many."""
     placed: list[tuple[PodFacts, Decision]] = []
     stopped: list[_Stop] = []
-    for pod in members:
-        if any(_alike(pod, other) for _, other, _ in stopped):
+    hopeless: set[int] = set()
+    asking: dict[int, PodFacts] = {}
+    """One pod of each kind, narrowed to the domain: the decision is the same for all of them."""
+    for pod, kind in members:
+        if kind in hopeless:
             continue
         try:
-            decision = _decide(state, pod, domain)
+            if domain is not None and kind not in asking:
+                asking[kind] = _inside(state, pod, domain)
+            decision = decide(state, asking.get(kind, pod))
             state.assume(pod, decision.placement)
         except (NotFit, QuotaExceeded, NotHoldable) as cause:
             cause.__traceback__ = None
             stopped.append((len(placed), pod, cause))
+            hopeless.add(kind)
             if gang.strict:
                 break
             continue
@@ -224,7 +236,7 @@ def _fill(
 
 def _refusal(
     gang: Gang,
-    members: Sequence[PodFacts],
+    members: Sequence[_Member],
     *,
     needed: int,
     fits: int,
@@ -237,7 +249,7 @@ def _refusal(
         return GangUnschedulable(gang, needed=needed, fits=fits, why=why)
     before, member, cause = stopped[0]
     why = f"{fits} of {needed} fit{where}; the {ordinal(before + 1)}: {cause}"
-    alike = all(_alike(pod, member) for pod in members)
+    alike = all(kind == members[0][1] for _, kind in members)
     return GangUnschedulable(gang, needed=needed, fits=fits, why=why, member=member, cause=cause, alike=alike)
 
 
@@ -250,10 +262,12 @@ def _without_domain(gang: Gang, needed: int, domain_keys: Sequence[str]) -> Gang
     return GangUnschedulable(gang, needed=needed, fits=0, why=why)
 
 
-def _decide(state: State, pod: PodFacts, domain: Domain | None) -> Decision:
-    """The decision inside a domain, which is one line more in the pod's node selector."""
-    if domain is None:
-        return decide(state, pod)
+def _inside(state: State, pod: PodFacts, domain: Domain) -> PodFacts:
+    """The pod with one line more in its node selector, which keeps it in the domain.
+
+    Raises:
+        NotFit: its own selector keeps it out.
+    """
     selector: Mapping[str, str] = pod.node_selector
     if selector.get(domain.key, domain.value) != domain.value:
         raise NotFit(requested(pod), {f"node selector {domain.key}={selector[domain.key]}": 1})
@@ -261,17 +275,18 @@ def _decide(state: State, pod: PodFacts, domain: Domain | None) -> Decision:
     nodes = state.fleet.nodes
     base = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
     nodes.shapes.narrow(pod, inside, domain.within, base=base)
-    return decide(state, inside)
+    return inside
 
 
 def _domains(
-    state: State, members: Sequence[PodFacts], gang: Gang, *, needed: int, domain_keys: Sequence[str]
+    state: State, members: Sequence[_Member], gang: Gang, *, needed: int, domain_keys: Sequence[str]
 ) -> Iterator[Domain]:
     """Domains that may hold the gang: narrowest label first, then tightest. For a required topology also, last, the
     roomiest one, which then says why the gang does not fit.
     """
-    kinds = _kinds(members)
-    rooms = [(room_by_node(state, pod), count) for pod, count in kinds]
+    counts = Counter(kind for _, kind in members)
+    one_of = {kind: pod for pod, kind in reversed(members)}
+    rooms = [(room_by_node(state, one_of[kind]), count) for kind, count in counts.items()]
     roomiest: tuple[int, Domain] | None = None
     found = False
     for column in _columns(state, _keys(gang, domain_keys)):
@@ -316,24 +331,28 @@ def _keys(gang: Gang, domain_keys: Sequence[str]) -> Sequence[str]:
     return (gang.topology_key,) if gang.topology_key else domain_keys
 
 
-def _kinds(members: Sequence[PodFacts]) -> list[tuple[PodFacts, int]]:
-    """One member of each kind, and how many there are of it. Members are in order, so that kinds mostly are runs."""
-    kinds: list[tuple[PodFacts, int]] = []
-    for pod in members:
-        for place, (other, count) in enumerate(kinds):
-            if _alike(pod, other):
-                kinds[place] = (other, count + 1)
-                break
-        else:
-            kinds.append((pod, 1))
-    return kinds
+def _members(members: Sequence[PodFacts]) -> list[_Member]:
+    """The members in their order, each with the number of its kind. Equal ones mostly stand side by side."""
+    known: list[tuple[object, ...]] = []
+    found: list[_Member] = []
+    kind = -1
+    for pod in sorted(members, key=_order):
+        asks = _asks(pod)
+        if kind < 0 or known[kind] != asks:
+            kind = known.index(asks) if asks in known else len(known)
+            if kind == len(known):
+                known.append(asks)
+        found.append((pod, kind))
+    return found
 
 
-def _alike(one: PodFacts, other: PodFacts) -> bool:
-    """Whether both pods ask for the same: what is refused to one is refused to the other."""
-    return all(getattr(one, name) == getattr(other, name) for name in _KIND) and (
-        one.rules is None or one.labels == other.labels
-    )
+def _asks(pod: PodFacts) -> tuple[object, ...]:
+    """Everything that a decision looks at: what is refused to one pod is refused to every other that asks for the same.
+
+    Rules between pods look at the labels too.
+    """
+    asks = _kind_of(pod)
+    return asks if pod.rules is None else (*asks, pod.labels)
 
 
 def ordinal(number: int) -> str:
