@@ -36,6 +36,7 @@ from tensorfusion.embedded.schema.format_warnings import format_warnings
 from tensorfusion.embedded.schema.pod_warnings import warnings_of
 from tensorfusion.embedded.schema.schema import FieldValidation, Schema
 from tensorfusion.embedded.schema.service_warnings import service_warnings
+from tensorfusion.embedded.schema.small_warnings import small_warnings
 from tensorfusion.embedded.statuses import (
     already_exists,
     conflict,
@@ -619,7 +620,7 @@ def _warnings(kind: Kind, new: JsonObject, old: JsonObject | None) -> list[str]:
         same = new["metadata"].get("generation") == old["metadata"].get("generation")
         if same or kind.resource.id == PODS.id:
             return []
-    return warnings_of(kind.resource.id, new)
+    return [*warnings_of(kind.resource.id, new), *small_warnings(kind.resource.id, new, old)]
 
 
 def is_finished(kind: Kind, obj: JsonObject) -> bool:

@@ -15,7 +15,7 @@ from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import forbidden
 from tensorfusion.embedded.store import EventKind, ObjectKey, Record, Store, StoreEvent
 from tensorfusion.model.keys import SCHEDULER_NAME, SIMULATED_TAINT
-from tensorfusion.model.resources import PODS, PRIORITY_CLASSES, SERVICE_ACCOUNTS
+from tensorfusion.model.resources import PODS, PRIORITY_CLASSES, RUNTIME_CLASSES, SERVICE_ACCOUNTS
 
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _TOLERATION_SECONDS = 300
@@ -54,6 +54,8 @@ class PodAdmission:
             return  # the schema says so in its own words
         if asked.operation is Operation.CREATE:
             self._set_account(spec, asked)
+            if spec.get("runtimeClassName") or spec.get("overhead"):
+                self._set_runtime(spec, asked)
             self._set_priority(spec, asked)
         elif asked.old is not None:
             for field in ("priority", "preemptionPolicy"):
@@ -79,6 +81,43 @@ class PodAdmission:
             secrets = decode_object(account.data).get("imagePullSecrets")
             if secrets:
                 spec["imagePullSecrets"] = secrets
+
+    def _set_runtime(self, spec: JsonObject, asked: Asked) -> None:
+        """What the class of a pod's runtime costs beside its containers, and where it is."""
+        name = spec.get("runtimeClassName") or ""
+        found: JsonObject = {}
+        if name:
+            record = self._store.get(ObjectKey(RUNTIME_CLASSES.id, "", str(name)))
+            if record is None:
+                raise forbidden(PODS, asked.name, f'pod rejected: RuntimeClass "{name}" not found')
+            found = decode_object(record.data)
+        overhead = (found.get("overhead") or {}).get("podFixed")
+        if overhead and not spec.get("overhead"):
+            spec["overhead"] = overhead
+        elif spec.get("overhead") and not overhead:
+            why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+            raise forbidden(PODS, asked.name, why)
+        elif overhead and spec["overhead"] != overhead:
+            why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+            raise forbidden(PODS, asked.name, why)
+        self._set_nodes(spec, found.get("scheduling") or {}, asked)
+
+    def _set_nodes(self, spec: JsonObject, scheduling: JsonObject, asked: Asked) -> None:
+        """A pod runs where its runtime is."""
+        wanted, selector = scheduling.get("nodeSelector") or {}, spec.get("nodeSelector") or {}
+        for key, value in wanted.items():
+            if selector.get(key, value) != value:
+                raise forbidden(
+                    PODS,
+                    asked.name,
+                    f"pod rejected: conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
+                    f"pod.spec.nodeSelector[{key}] = {selector[key]}",
+                )
+        if wanted:
+            spec["nodeSelector"] = {**selector, **wanted}
+        missing = [one for one in scheduling.get("tolerations") or () if one not in (spec.get("tolerations") or ())]
+        if missing:
+            spec["tolerations"] = [*(spec.get("tolerations") or ()), *missing]
 
     def _set_priority(self, spec: JsonObject, asked: Asked) -> None:
         name = spec.get("priorityClassName") or ""

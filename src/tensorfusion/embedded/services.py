@@ -49,6 +49,8 @@ class ServiceAddresses:
         _choose_families(kind, name, spec, before)
         address = before.get("clusterIP")
         wanted = spec.get("clusterIP")
+        if not before and (spec.get("clusterIPs") or [wanted])[0] != wanted:
+            return  # one of them is wrong, which is said by who checks
         if not wanted:
             wanted = address or self._free()
         elif wanted not in ("None", address):
@@ -60,10 +62,13 @@ class ServiceAddresses:
         try:
             inside = isinstance(wanted, str) and ipaddress.ip_address(wanted) in _NETWORK
         except ValueError:
-            inside = False
+            return  # no address at all, which is said by who checks
         why = ""
         if not inside:
-            why = f"failed to allocate IP {wanted}: the provided IP is not in the valid range {_NETWORK}"
+            why = (
+                f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
+                f"The range of valid IPs is {_NETWORK}"
+            )
         elif str(wanted) in self._used.values():
             why = f"failed to allocate IP {wanted}: provided IP is already allocated"
         if why:

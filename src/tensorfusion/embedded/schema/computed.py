@@ -32,6 +32,36 @@ def without_empty_names(spec: Raw) -> None:
             del spec[field]
 
 
+def grace_period(pod: Raw) -> None:
+    """No time to end is negative: such a one is the shortest. Of pods only, templates keep what they say."""
+    spec = pod.get("spec")
+    if spec is not None and (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
+
+
+def without_closed_features(spec: Raw) -> None:
+    """What belongs to features that are off is not kept.
+
+    Source: feature gates ContainerRestartRules, ContainerStopSignals and ImageVolume of Kubernetes 1.34.
+    """
+    for field in ("containers", "initContainers"):
+        for container in spec.get(field, ()):
+            if field == "containers" or container.get("restartPolicy", "Always") != "Always":
+                container.pop("restartPolicy", None)
+            if "lifecycle" in container:
+                stop = container["lifecycle"].pop("stopSignal", None)
+                if stop is not None and not container["lifecycle"]:
+                    del container["lifecycle"]
+    images = [volume.get("name") for volume in spec.get("volumes", ()) if "image" in volume]
+    if images:
+        spec["volumes"] = [volume for volume in spec["volumes"] if "image" not in volume]
+        for container in _containers(spec):
+            mounts = container.get("volumeMounts", ())
+            kept = [mount for mount in mounts if mount.get("name") not in images]
+            if len(kept) < len(mounts):
+                container["volumeMounts"] = kept
+
+
 def service_account(spec: Raw) -> None:
     """The old and the new name of the same field say the same."""
     name = spec.get("serviceAccountName") or spec.get("serviceAccount")
@@ -64,6 +94,12 @@ def requests_from_limits(resources: Raw | None) -> None:
 def target_port(port: Raw) -> None:
     if port.get("targetPort") in (None, 0, "") and "port" in port:
         port["targetPort"] = port["port"]
+
+
+def session_affinity(spec: Raw) -> None:
+    """How long a client stays with a pod is of no interest where it does not."""
+    if spec.get("sessionAffinity", "None") == "None":
+        spec.pop("sessionAffinityConfig", None)
 
 
 def allocatable(status: Raw) -> None:
@@ -119,8 +155,19 @@ def limit_range_item(item: Raw) -> None:
             item[field] = amounts
 
 
+def priority(priority_class: Raw) -> None:
+    """A class of no stated priority has the one of pods without a class."""
+    priority_class.setdefault("value", 0)
+
+
+def whole_budget(budget: Raw) -> None:
+    """A budget has a spec, if it says nothing."""
+    budget.setdefault("spec", {})
+
+
 def policy_types(spec: Raw) -> None:
-    """A network policy is about what comes in, and about what goes out if it says anything of that."""
+    """A network policy is about some pods, about what comes in, and what goes out if it says anything of that."""
+    spec.setdefault("podSelector", {})
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
 
@@ -154,14 +201,17 @@ def _containers(spec: Raw) -> Iterable[Raw]:
 # By the short name of the structure; "root X" only where X is the whole object.
 COMPUTED_BY_OWNER: Mapping[str, tuple[Compute, ...]] = {
     "Container": (image_pull_policy,),
-    "PodSpec": (service_account, without_empty_names),
-    "root Pod": (pod_ports_and_requests,),
+    "PodSpec": (service_account, without_empty_names, without_closed_features),
+    "root Pod": (pod_ports_and_requests, grace_period),
     "ServicePort": (target_port,),
+    "ServiceSpec": (session_affinity,),
     "NodeStatus": (allocatable,),
     "CustomResourceDefinitionNames": (definition_names,),
     "CustomResourceDefinitionVersion": (version_flags,),
     "root Secret": (secret_data,),
     "root Job": (job,),
+    "root PriorityClass": (priority,),
+    "root PodDisruptionBudget": (whole_budget,),
     "LimitRangeItem": (limit_range_item,),
     "NetworkPolicySpec": (policy_types,),
     "HorizontalPodAutoscalerBehavior": (scaling_rules,),

@@ -28,10 +28,11 @@ _EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
 _PROPS = _EXTENSIONS + "JSONSchemaProps"
 _EMPTY = (_EXTENSIONS + "CustomResourceSubresourceStatus",)
 """Structures without a field, where other structures without properties are free JSON."""
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _GIVEN_OUT = frozenset({("ServiceSpec", "ipFamilies"), ("ServiceSpec", "ipFamilyPolicy")})
 """What the facts see as defaults, and is given out with the addresses: see ``services``."""
 _SPECIAL: dict[str, tuple[type | None, Scalar, str]] = {
-    "io.k8s.apimachinery.pkg.api.resource.Quantity": (None, scalars.quantity, "resource.Quantity"),
+    _QUANTITY: (None, scalars.quantity, "resource.Quantity"),
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": (str, scalars.int_or_string, "intstr.IntOrString"),
     _META + "Time": (None, scalars.time, "v1.Time"),
     _META + "MicroTime": (None, scalars.micro_time, "v1.MicroTime"),
@@ -110,6 +111,8 @@ class _Compiler:
             case "object" if isinstance(schema.get("additionalProperties"), dict):
                 inner = schema["additionalProperties"]
                 item = self._entry(inner, owner)
+                if inner.get("$ref") == _QUANTITY:
+                    item = None, _leaf(scalars.amount, owner, "resource.Quantity")
                 return None, _map_decoder(item, owner, f"map[string]{self._go_name(inner)}", zero=_zero(inner))
             case _:
                 return None, _free

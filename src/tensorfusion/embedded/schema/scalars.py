@@ -105,6 +105,18 @@ def quantity(value: Any) -> Any:  # Any: JSON
     raise Mismatch(text=_QUANTITY_TEXT)
 
 
+def amount(value: Any) -> Any:  # Any: JSON
+    """A quantity of a resource, of which nothing is finer than a thousandth: rounded up.
+
+    Raises:
+        Mismatch: not a quantity.
+    """
+    text = quantity(value)
+    if text[-1] not in "un":
+        return text
+    return canonical_quantity(f"{-(-parse_quantity(text) * 1000 // 1)}m")
+
+
 @lru_cache(maxsize=8192)
 def canonical_quantity(text: str) -> str:
     """``0.5`` is ``500m``, ``1024Mi`` is ``1Gi``; the kind of suffix stays, finer than nano is rounded up.

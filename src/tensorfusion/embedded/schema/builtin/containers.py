@@ -85,7 +85,10 @@ def check_containers(spec: Raw, volumes: frozenset[str], path: Path, problems: l
 
 def _check_rare(container: Raw, spec: Raw, volumes: frozenset[str], path: Path, problems: list[Problem]) -> None:
     """What most containers do not have."""
-    for source in container.get("envFrom") or ():
+    for index, source in enumerate(container.get("envFrom") or ()):
+        if source.get("prefix"):
+            at_prefix: Path = (((path, "envFrom"), index), "prefix")
+            complain(problems, at_prefix, source["prefix"], environment_name(source["prefix"]))
         if len(source.keys() & {"configMapRef", "secretRef"}) != 1:
             some = "may not have more than one field specified at a time"
             none = "must specify one of: `configMapRef` or `secretRef`"
@@ -94,6 +97,9 @@ def _check_rare(container: Raw, spec: Raw, volumes: frozenset[str], path: Path, 
         if device.get("name") and device["name"] not in volumes:
             text = f"Not found: {shown(device['name'])}"
             problems.append(Problem((((path, "volumeDevices"), index), "name"), text, NOT_FOUND))
+    if (container.get("securityContext") or {}).get("procMount") == "Unmasked" and spec.get("hostUsers") is not False:
+        why = "`hostUsers` must be false to use `Unmasked`"
+        complain(problems, ((path, "securityContext"), "procMount"), "Unmasked", [why])
     if container.get("securityContext"):
         check_container_security(container["securityContext"], (path, "securityContext"), problems)
     if container.get("resizePolicy"):

@@ -41,6 +41,8 @@ def check_job(job: Raw, old: Raw | None, problems: list[Problem]) -> None:
     if old is None:
         _check_generated(metadata, spec, problems)
     _check_job_spec(spec, _SPEC, problems)
+    if spec.get("managedBy") is not None:
+        complain(problems, (_SPEC, "managedBy"), spec["managedBy"], _not_prefixed(spec["managedBy"]))
     selector = spec.get("selector")
     if selector is None:
         problems.append(Problem((_SPEC, "selector"), required(), REQUIRED))
@@ -80,6 +82,12 @@ def check_cron_job(cron_job: Raw, old: Raw | None, problems: list[Problem]) -> N
         complain(problems, (at, "selector"), inner["selector"], ["`selector` will be auto-generated"])
     if inner.get("manualSelector"):
         problems.append(Problem((at, "manualSelector"), unsupported(True, ("nil", "false")), NOT_SUPPORTED))
+
+
+def _not_prefixed(name: str) -> list[str]:
+    """Why a name is no path behind a domain."""
+    domain, _, path = name.partition("/")
+    return [] if domain and path else ['must be a domain-prefixed path (such as "acme.io/foo")']
 
 
 def _check_generated(metadata: Raw, spec: Raw, problems: list[Problem]) -> None:

@@ -4,10 +4,12 @@ Source: kubernetes pkg/apis/{networking,discovery,autoscaling}/validation, texts
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
+from tensorfusion.embedded.schema.builtin.metrics import check_metrics
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
-from tensorfusion.embedded.schema.names import path_segment
+from tensorfusion.embedded.schema.names import path_segment, subdomain
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -24,6 +26,15 @@ from tensorfusion.embedded.schema.words import (
 from tensorfusion.model.meta import Raw
 
 _SPEC: Path = (None, "spec")
+INGRESS_CLASS = "kubernetes.io/ingress.class"
+_WILDCARD = r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_is_wildcard = re.compile(_WILDCARD).fullmatch
+_WILDCARD_TEXT = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+    "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', "
+    f"regex used for validation is '{_WILDCARD}')"
+)
+_LONGEST_HOST = 253
 _DIRECTIONS = ("Ingress", "Egress")
 _PORT_TEXT = "must be between 1 and 65535, inclusive"
 _HIGHEST_PORT = 65535
@@ -36,13 +47,36 @@ def check_ingress(ingress: Raw, old: Raw | None, problems: list[Problem]) -> Non
         complain(problems, _SPEC, None, ["either `defaultBackend` or `rules` must be specified"])
     if backend is not None:
         _check_backend(backend, (_SPEC, "defaultBackend"), problems)
+    _check_names(ingress, spec, old, problems)
     for index, rule in enumerate(rules):
         at: Path = ((_SPEC, "rules"), index)
         host = rule.get("host", "")
         if host and _is_address(host):
             complain(problems, (at, "host"), host, ["must be a DNS name, not an IP address"])
+        elif "*" in host:
+            at_host: Path = (at, "host")
+            problems[:] = [problem for problem in problems if problem.path != at_host]
+            complain(problems, at_host, host, _wildcard(host))
         for number, path in enumerate((rule.get("http") or {}).get("paths") or ()):
             _check_path(path, (((at, "http"), "paths"), number), problems)
+
+
+def _check_names(ingress: Raw, spec: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    """Hosts of certificates, and the class, which may be said in two ways."""
+    for index, certificate in enumerate(spec.get("tls") or ()):
+        for number, host in enumerate(certificate.get("hosts") or ()):
+            at: Path = ((((_SPEC, "tls"), index), "hosts"), number)
+            complain(problems, at, host, _wildcard(host) if "*" in host else subdomain(host))
+    annotated = ((ingress.get("metadata") or {}).get("annotations") or {}).get(INGRESS_CLASS)
+    named = spec.get("ingressClassName")
+    if old is None and annotated and named and annotated != named:
+        why = "must match `ingressClassName` when both are specified"
+        complain(problems, ((None, "annotations"), INGRESS_CLASS), annotated, [why])
+
+
+def _wildcard(host: str) -> list[str]:
+    """Complaints about a host that stands for all that are below another one."""
+    return [] if _is_wildcard(host) and len(host) <= _LONGEST_HOST else [_WILDCARD_TEXT]
 
 
 def _check_path(path: Raw, at: Path, problems: list[Problem]) -> None:
@@ -187,12 +221,17 @@ def _check_addresses(kind: str | None, addresses: Sequence[str], path: Path, pro
 def check_autoscaler(autoscaler: Raw, old: Raw | None, problems: list[Problem]) -> None:
     spec = autoscaler.get("spec") or {}
     _check_scaled(spec.get("scaleTargetRef") or {}, (_SPEC, "scaleTargetRef"), problems)
-    low, high = spec.get("minReplicas"), spec.get("maxReplicas", 0)
+    low, high = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
     at: Path = (_SPEC, "maxReplicas")
     if high < 1:
         complain(problems, at, high, ["must be greater than 0"])
     if low is not None and high < low:
         complain(problems, at, high, ["must be greater than or equal to `minReplicas`"])
+    check_metrics(spec.get("metrics") or (), (_SPEC, "metrics"), problems, to_zero=low == 0)
+    for field in ("scaleUp", "scaleDown"):
+        if (((spec.get("behavior") or {}).get(field)) or {}).get("policies") == []:
+            text = required("must specify at least one Policy")
+            problems.append(Problem((((_SPEC, "behavior"), field), "policies"), text, REQUIRED))
 
 
 def _check_scaled(reference: Raw, at: Path, problems: list[Problem]) -> None:

@@ -14,6 +14,7 @@ from tensorfusion.embedded.schema.builtin.references import (
     check_no_parent,
     check_relative,
 )
+from tensorfusion.embedded.schema.builtin.storage import check_driver
 from tensorfusion.embedded.schema.names import qualified_name
 from tensorfusion.embedded.schema.path import Path, Problem
 from tensorfusion.embedded.schema.words import (
@@ -43,6 +44,11 @@ _SEARCH_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must "
     f"start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SEARCH}')"
 )
+_OF_LINUX = (
+    *("appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls"),
+    *("runAsUser", "runAsGroup", "supplementalGroups"),
+)
+"""Fields of a pod's security that mean nothing on Windows."""
 _WITHOUT_USERS = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
 
 
@@ -62,9 +68,13 @@ def check_details(spec: Raw, path: Path, problems: list[Problem]) -> None:
     for index, gate in enumerate(spec.get("readinessGates") or ()):
         name = gate.get("conditionType", "")
         at: Path = (((path, "readinessGates"), index), "conditionType")
-        complain(problems, at, name, qualified_name(name))
+        if not any(problem.path == at for problem in problems):
+            complain(problems, at, name, qualified_name(name))
     if spec.get("dnsConfig"):
         _check_dns(spec["dnsConfig"], (path, "dnsConfig"), problems)
+        at_servers: Path = ((path, "dnsConfig"), "nameservers")
+        if spec.get("dnsPolicy") != "None":  # only then there has to be one
+            problems[:] = [one for one in problems if one.path != at_servers or one.reason != REQUIRED]
     if spec.get("resourceClaims"):
         _check_claims(spec["resourceClaims"], (path, "resourceClaims"), problems)
 
@@ -76,6 +86,9 @@ def _check_system(spec: Raw, path: Path, problems: list[Problem]) -> None:
     if name == "windows":
         text = forbidden("cannot be set for a windows pod")
         problems += [Problem((path, field), text, FORBIDDEN) for field in ("hostPID", "hostIPC") if spec.get(field)]
+        context = spec.get("securityContext") or {}
+        at: Path = (path, "securityContext")
+        problems += [Problem((at, field), text, FORBIDDEN) for field in _OF_LINUX if context.get(field) is not None]
 
 
 def _check_pod_security(context: Raw, path: Path, problems: list[Problem]) -> None:
@@ -97,9 +110,13 @@ def _check_pod_security(context: Raw, path: Path, problems: list[Problem]) -> No
 
 def check_container_security(context: Raw, path: Path, problems: list[Problem]) -> None:
     check_profiles(context, path, problems)
-    if context.get("privileged") and context.get("allowPrivilegeEscalation") is False:
-        why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-        problems.append(Problem(path, invalid_value(context, why)))
+    if context.get("allowPrivilegeEscalation") is False:
+        if context.get("privileged"):
+            why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+            problems.append(Problem(path, invalid_value(context, why)))
+        if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
+            why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
+            problems.append(Problem(path, invalid_value(context, why)))
 
 
 def check_profiles(context: Raw, path: Path, problems: list[Problem]) -> None:
@@ -109,6 +126,10 @@ def check_profiles(context: Raw, path: Path, problems: list[Problem]) -> None:
         if profile and profile.get("type") == "Localhost" and not profile.get("localhostProfile"):
             text = required(f"must be set when {word} type is Localhost")
             problems.append(Problem(((path, field), "localhostProfile"), text, REQUIRED))
+        elif profile and profile.get("type") != "Localhost" and profile.get("localhostProfile"):
+            found = profile if field == "seccompProfile" else profile["localhostProfile"]
+            why = f"can only be set when {word} type is Localhost"
+            complain(problems, ((path, field), "localhostProfile"), found, [why])
 
 
 def _check_dns(config: Raw, path: Path, problems: list[Problem]) -> None:
@@ -191,6 +212,10 @@ def check_volume_contents(volume: Raw, path: Path, problems: list[Problem]) -> N
     if volume.get("emptyDir") and str(volume["emptyDir"].get("sizeLimit", "")).startswith("-"):
         text = forbidden("SizeLimit field must be a valid resource quantity")
         problems.append(Problem(((path, "emptyDir"), "sizeLimit"), text, FORBIDDEN))
+    if "nfs" in volume and not (volume["nfs"].get("path") or "").startswith("/"):
+        complain(problems, ((path, "nfs"), "path"), volume["nfs"].get("path", ""), ["must be an absolute path"])
+    if "csi" in volume:
+        check_driver(volume["csi"], (path, "csi"), problems)
     for item in (volume.get("downwardAPI") or {}).get("items") or ():
         _check_downward(item, (path, "downwardAPI"), problems)
     for index, source in enumerate((volume.get("projected") or {}).get("sources") or ()):

@@ -103,8 +103,8 @@ def qos_class(spec: Raw) -> str:
     """
     requests: dict[str, bool] = {}
     guaranteed = True
-    for _, container, _ in containers_of(spec, None):
-        resources = container.get("resources") or {}
+    of_pod = spec.get("resources")
+    for resources in [of_pod] if of_pod else [one.get("resources") or {} for _, one, _ in containers_of(spec, None)]:
         limits, wanted = resources.get("limits") or {}, resources.get("requests") or {}
         for name in _COMPUTE:
             if _positive(wanted.get(name)) or _positive(limits.get(name)):
@@ -144,11 +144,11 @@ def _check_tolerations(tolerations: Sequence[Raw], path: Path, problems: list[Pr
     for index, toleration in enumerate(tolerations):
         at: Path = (path, index)
         operator = toleration.get("operator") or "Equal"
-        if operator not in ("Equal", "Exists"):
-            problems.append(Problem((at, "operator"), unsupported(operator, ("Equal", "Exists")), NOT_SUPPORTED))
-        elif operator == "Equal" and not toleration.get("key"):
+        if operator != "Exists" and not toleration.get("key"):
             text = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
             complain(problems, (at, "operator"), toleration.get("operator", ""), [text])
+        if operator not in ("Equal", "Exists"):
+            problems.append(Problem((at, "operator"), unsupported(operator, ("Equal", "Exists")), NOT_SUPPORTED))
         elif operator == "Exists" and toleration.get("value"):
             text = "value must be empty when `operator` is 'Exists'"
             complain(problems, (at, "operator"), toleration["value"], [text])
@@ -185,6 +185,8 @@ def _check_affinity(affinity: Raw, path: Path, problems: list[Problem]) -> None:
 
 
 def _check_namespaces(term: Raw, path: Path, problems: list[Problem]) -> None:
+    if not term.get("topologyKey"):
+        complain(problems, (path, "topologyKey"), "", qualified_name(""))
     for namespace in term.get("namespaces") or ():
         complain(problems, (path, "namespace"), namespace, label(namespace))
 

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from tensorfusion.embedded.schema.names import qualified_name
 from tensorfusion.embedded.schema.path import Member, Path, Problem
-from tensorfusion.embedded.schema.words import REQUIRED, complain, invalid_value, required
+from tensorfusion.embedded.schema.words import FORBIDDEN, REQUIRED, complain, forbidden, invalid_value, required
+from tensorfusion.errors import InvalidQuantity
 from tensorfusion.model.meta import Raw
 from tensorfusion.units import parse_quantity
 
@@ -40,6 +41,7 @@ def check_resources(resources: Raw | None, path: Path, problems: list[Problem]) 
     if not resources:
         return
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    _check_huge_pages(limits, requests, path, problems)
     at_limits: Path = (path, "limits")
     at_requests: Path = (path, "requests")
     for at, amounts in ((at_limits, limits), (at_requests, requests)):
@@ -54,6 +56,28 @@ def check_resources(resources: Raw | None, path: Path, problems: list[Problem]) 
                 problems.append(Problem(at_limits, text, REQUIRED))
         elif amount != limit:
             _compare(name, amount, limit, at_requests, problems)
+
+
+def _check_huge_pages(limits: Raw, requests: Raw, path: Path, problems: list[Problem]) -> None:
+    """They come beside cores or memory, and in whole pages."""
+    huge = False
+    for field, amounts in (("limits", limits), ("requests", requests)):
+        for name, amount in amounts.items():
+            if name.startswith(_HUGE_PAGES):
+                huge = True
+                if not _whole_pages(name, amount):
+                    why = f"{amount} is not positive integer multiple of {name}"
+                    complain(problems, ((path, field), Member(name)), amount, [why])
+    if huge and not {"cpu", "memory"} & {*limits, *requests}:
+        problems.append(Problem(path, forbidden("HugePages require cpu or memory"), FORBIDDEN))
+
+
+def _whole_pages(name: str, amount: str) -> bool:
+    try:
+        page = parse_quantity(name.removeprefix(_HUGE_PAGES))
+    except InvalidQuantity:
+        return False
+    return page > 0 and parse_quantity(amount) % page == 0
 
 
 def overcommitable(name: str) -> bool:

@@ -3,7 +3,9 @@
 Source: kubernetes pkg/apis/{core,storage}/validation, texts seen through a real server.
 """
 
+from tensorfusion.embedded.schema.builtin.references import check_no_parent
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
+from tensorfusion.embedded.schema.names import subdomain
 from tensorfusion.embedded.schema.path import Member, Path, Problem
 from tensorfusion.embedded.schema.words import (
     FORBIDDEN,
@@ -110,6 +112,8 @@ def _fixed(spec: Raw, before: Raw, *, bound: bool) -> Raw:
 def check_volume(volume: Raw, old: Raw | None, problems: list[Problem]) -> None:
     spec = volume.get("spec") or {}
     _check_modes(spec, _SPEC, problems)
+    if spec:
+        _check_capacity(spec, problems)
     sources = sorted(spec.keys() - _VOLUME_FIELDS)
     for extra in sources[1:]:
         text = forbidden("may not specify more than 1 volume type")
@@ -125,6 +129,29 @@ def check_volume(volume: Raw, old: Raw | None, problems: list[Problem]) -> None:
         problems.append(Problem(at, text, FORBIDDEN))
     if spec.get("volumeMode") != before.get("volumeMode"):
         complain(problems, (None, "volumeMode"), spec.get("volumeMode"), [IMMUTABLE])
+
+
+def _check_capacity(spec: Raw, problems: list[Problem]) -> None:
+    """A volume has a size and nothing else; where it lies is a path or a driver's business."""
+    capacity = spec.get("capacity")
+    at: Path = (_SPEC, "capacity")
+    if capacity is None or set(capacity) != {"storage"}:
+        problems.append(Problem(at, unsupported(capacity, ("storage",)), NOT_SUPPORTED))
+    elif parse_quantity(capacity["storage"]) <= 0:
+        complain(problems, (at, Member("storage")), capacity["storage"], ["must be greater than zero"])
+    for field in ("hostPath", "local"):
+        check_no_parent((spec.get(field) or {}).get("path", ""), ((_SPEC, field), "path"), problems)
+    if spec.get("local") and not (spec.get("nodeAffinity") or {}).get("required"):
+        text = required("Local volume requires node affinity")
+        problems.append(Problem((_SPEC, "nodeAffinity"), text, REQUIRED))
+    if "csi" in spec:
+        check_driver(spec["csi"], (_SPEC, "csi"), problems)
+
+
+def check_driver(source: Raw, path: Path, problems: list[Problem]) -> None:
+    """The name of the driver of a volume."""
+    name = source.get("driver", "")
+    complain(problems, (path, "driver"), name, subdomain(name.lower()))
 
 
 def check_storage_class(storage_class: Raw, old: Raw | None, problems: list[Problem]) -> None:

@@ -47,11 +47,16 @@ _SET_FROZEN = (
 
 def check_deployment(deployment: Raw, old: Raw | None, problems: list[Problem]) -> None:
     _check_workload(deployment, old, "deployment", problems)
-    _check_strategy((deployment.get("spec") or {}).get("strategy") or {}, problems)
+    spec = deployment.get("spec") or {}
+    _check_strategy(spec.get("strategy") or {}, problems)
+    deadline, at = spec.get("progressDeadlineSeconds"), (_SPEC, "progressDeadlineSeconds")
+    if deadline is not None and 0 <= deadline <= spec.get("minReadySeconds", 0):
+        problems[:] = [problem for problem in problems if problem.path != at]
+        complain(problems, at, deadline, ["must be greater than minReadySeconds"])
 
 
 def check_replica_set(replica_set: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    _check_workload(replica_set, old, "replicaset", problems)
+    _check_workload(replica_set, old, "deployment", problems)  # a real server says so, too
 
 
 def check_daemon_set(daemon_set: Raw, old: Raw | None, problems: list[Problem]) -> None:
@@ -117,6 +122,8 @@ def _check_workload(
     check_label_selector(selector, at_selector, problems)
     if selector is not None and not (selector.get("matchLabels") or selector.get("matchExpressions")):
         complain(problems, at_selector, selector, [f"empty selector is invalid for {named}"])
+    elif selector is not None and len(problems) > before and named == "deployment":
+        complain(problems, at_selector, _without_empty(selector), ["invalid label selector"])
     elif len(problems) == before:
         labels = (template.get("metadata") or {}).get("labels")
         if selector is None or not selects(selector, labels or {}):
@@ -142,9 +149,8 @@ def check_template(template: Raw, path: Path, problems: list[Problem], *, volume
     ``volumes`` names those that pods get besides.
     """
     metadata = template.get("metadata") or {}
-    at: Path = (path, "metadata")
-    check_labels(metadata.get("labels") or {}, (at, "labels"), problems)
-    check_annotations(metadata.get("annotations") or {}, (at, "annotations"), problems)
+    check_labels(metadata.get("labels") or {}, (path, "labels"), problems)
+    check_annotations(metadata.get("annotations") or {}, (path, "annotations"), problems)
     spec = template.get("spec")
     at_spec: Path = (path, "spec")
     if not spec or not spec.get("containers"):
@@ -160,6 +166,15 @@ def check_template(template: Raw, path: Path, problems: list[Problem], *, volume
         text = forbidden("ephemeral containers not allowed in pod template")
         problems.append(Problem((at_spec, "ephemeralContainers"), text, FORBIDDEN))
     return found
+
+
+def _without_empty(selector: Raw) -> Raw:
+    """A selector as it is quoted."""
+    stated = [
+        {field: value for field, value in one.items() if value not in ([], None)}
+        for one in selector.get("matchExpressions") or ()
+    ]
+    return {**selector, **({"matchExpressions": stated} if stated else {})}
 
 
 def _check_strategy(strategy: Raw, problems: list[Problem]) -> None:
