@@ -1,4 +1,4 @@
-"""Rules of kinds of daily use that are met by accident. Numbers 920 to 949."""
+"""Rules of kinds of daily use that are met by accident. Numbers 921 to 949."""
 
 from typing import Any
 
@@ -22,30 +22,6 @@ def causes(api: Api, path: str, spec: Any, **more: Any) -> set[tuple[str, str]]:
 
 def container(**fields: Any) -> Any:
     return {"containers": [{"name": "c", "image": "i", **fields}]}
-
-
-@behaviour(
-    920,
-    "A Service of such a type has a port of the nodes, its own for as long as it is of it",
-    source="Service: nodePort",
-)
-def test_node_port(api: Api) -> None:
-    path = api.core("services")
-    made = api.create(path, {"metadata": {"name": "a"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}})
-    number = made["spec"]["ports"][0]["nodePort"]
-    assert number > 0
-    again = api.merge(f"{path}/a", {"metadata": {"labels": {"a": "b"}}, "spec": {"ports": [{"port": 80}]}})
-    assert again["spec"]["ports"][0]["nodePort"] == number
-    taken = {"metadata": {"name": "b"}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]}}
-    why = f'Service "b" is invalid: spec.ports[0].nodePort: Invalid value: {number}: provided port is already allocated'
-    api("POST", path, taken).refused(422, "Invalid", why)
-    inner = api.merge(f"{path}/a", {"spec": {"type": "ClusterIP"}})
-    assert "nodePort" not in inner["spec"]["ports"][0]
-    taken["spec"]["type"] = "LoadBalancer"
-    assert api.create(path, taken)["spec"]["ports"][0]["nodePort"] == number
-    none = {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False, "ports": [{"port": 80}]}
-    made = api.create(path, {"metadata": {"name": "c"}, "spec": none})
-    assert "nodePort" not in made["spec"]["ports"][0]
 
 
 @behaviour(
