@@ -6,7 +6,7 @@ that what is kept for a kind meets every change before it is used again; how it 
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -86,7 +86,9 @@ class World:
         self.state.fleet.nodes.shapes = Shapes(limit=kept)
         self.plain = ReferenceScheduler()
         self.theme = rng.choice(THEMES)
-        self.kinds = [self.kind() for _ in range(rng.randint(1, 7))]
+        self.kinds = [self.kind()]
+        for _ in range(rng.randint(0, 6)):
+            self.kinds.append(self.near(rng.choice(self.kinds)) if rng.random() < 0.5 else self.kind())
         self.number = 0
         self.placed = self.refused = 0
 
@@ -207,6 +209,18 @@ class World:
             tolerations=rng.choice(TOLERATIONS),
             rules=rng.choice(PORTS) if rng.random() < 0.3 else None,
         )
+
+    def near(self, kind: PodFacts) -> PodFacts:
+        """Another kind that differs in one part at most: they must not be taken for one."""
+        rng, other = self.rng, self.kind()
+        if kind.request is not None and other.request is not None and rng.random() < 0.7:
+            part = rng.choice([one.name for one in fields(GpuRequest)])
+            changed = {part: getattr(other.request, part)}
+            if kind.request.isolation is Isolation.PARTITIONED and rng.random() < 0.5:
+                changed = {"partition": rng.choice(FORMS)}
+            return replace(kind, request=replace(kind.request, **changed))
+        part = rng.choice(("cpu", "memory", "node_selector", "affinity", "tolerations", "rules"))
+        return replace(kind, **{part: getattr(other, part)})
 
     # --- what happens ---
 
