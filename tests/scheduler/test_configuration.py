@@ -169,12 +169,14 @@ def test_preemption_is_switched_off_by_profile() -> None:
 def test_what_has_no_effect_is_noted_with_the_reason() -> None:
     found = read(
         profile(plugins={"score": {"enabled": [{"name": "ImageLocality", "weight": 3}]}}),
+        profile("near", GPUNetworkTopologyAware={"mode": "hard"}),
         percentageOfNodesToScore=50,
         leaderElection={"leaderElect": True, "leaseDuration": "15s"},
     )
     notes = "\n".join(found.notes)
     assert "percentageOfNodesToScore 50 has no effect: all nodes are scored" in notes
     assert "leaderElection has no effect" in notes
+    assert "profile near: GPUNetworkTopologyAware has no effect" in notes
     assert f"profile {OURS}: ImageLocality has no effect: this scheduler has no such part" in notes
 
 

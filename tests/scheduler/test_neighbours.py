@@ -128,3 +128,14 @@ async def test_match_label_keys_count_only_pods_of_the_same_version(world) -> No
     await world.start()
     assert world.node_of("old0") != world.node_of("old1")
     assert world.node_of("new0") != world.node_of("new1")
+
+
+async def test_an_empty_selector_counts_no_pods_in_a_spread_as_in_kubernetes(world) -> None:
+    world.node("n0", zone="a")
+    world.node("n1", cpu="0", zone="b")
+    await world.start()
+    for name in "ab":
+        one = {"resources": {"requests": {"cpu": "1"}}}
+        web(world, name, topologySpreadConstraints=spread(labelSelector={}), container=one)
+    await world.settle()
+    assert [world.node_of(name) for name in "ab"] == ["n0", "n0"]

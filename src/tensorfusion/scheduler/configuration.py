@@ -8,6 +8,8 @@ that this scheduler has not (a note says so).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.scheduler_configuration import PluginProfile, SchedulerConfiguration
 from tensorfusion.model.scheduler_plugins import (
@@ -162,6 +164,8 @@ def _topology(profile: PluginProfile, at: str, notes: list[str]) -> TopologyArgs
     _require_word(f"{at}: {TOPOLOGY}.topologySource", args.source, ("auto", "numa", "vendor"))
     _require_word(f"{at}: {TOPOLOGY}.unknownTopologyPolicy", args.unknown, ("treat-as-worst", "reject"))
     _require_range(f"{at}: {TOPOLOGY}.maxAllowedTier", args.max_tier, 0, 3)
+    if replace(args, bandwidth=None, api_version="", kind="") != TopologyArgs():
+        notes.append(f"{at}: {TOPOLOGY} has no effect: devices of one pod are chosen by their scores alone")
     if args.bandwidth is not None:
         notes.append(f"{at}: {TOPOLOGY}.totalIntranetBandWidthGBps has no effect: network traffic is not measured")
     return None if TOPOLOGY in profile.off.get("filter", ()) else args

@@ -92,6 +92,9 @@ def _spread(meta: Meta, rule: TopologySpreadConstraint, at: str) -> SpreadRule:
     labels = _labels(rule.label_selector, f"{at}.labelSelector")
     if labels is not None:
         labels = _ordered((*labels, *_same(meta.labels, rule.match_label_keys, "In")))
+    labels = (
+        labels or None
+    )  # an empty selector counts no pods in a spread: kube-scheduler's answer, not that of affinity
     return SpreadRule(
         key=rule.topology_key,
         skew=rule.max_skew,
