@@ -154,7 +154,7 @@ def list_stories(draw: st.DrawFn) -> list[Request]:
 _OPTIONS: dict[str, list[str]] = {
     "limit": ["0", "1", "2", "-1", "x", "9999999999999999999"],
     "continue": ["", "x", "bm9wZQ=="],
-    "resourceVersion": ["", "0", "1", "x", "-1", "99999999999"],
+    "resourceVersion": ["", "0", "{version}", "x", "-1", "99999999999"],
     "resourceVersionMatch": ["Exact", "NotOlderThan", "Nope", ""],
     "timeoutSeconds": ["1", "x"],
     "pretty": ["true", "x"],

@@ -198,7 +198,7 @@ def _without_zeros(value: Any) -> Any:
         return [_without_zeros(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: _without_zeros(item) for key, item in value.items() if item not in ("", 0)}
+    return {key: _without_zeros(item) for key, item in value.items() if item not in ("", 0, None)}
 
 
 def _differing(ours: Any, theirs: Any) -> list[str]:

@@ -70,9 +70,7 @@ def _merge_map(target: dict[str, Any], patch: dict[str, Any], shape: PatchShape 
             continue
         if key.startswith(_REMOVE):
             _remove_plain(target, key.removeprefix(_REMOVE), value, path=path)
-        elif value is None or (
-            isinstance(value, dict) and _DIRECTIVE in value and not isinstance(target.get(key), dict)
-        ):
+        elif value is None or (_is_directed(value) and not isinstance(target.get(key), dict)):
             target.pop(key, None)
         else:
             of_key = shape.child(key) if shape else None
@@ -249,11 +247,12 @@ def _taken(value: Any) -> Any:
     """What is taken of a patch where there is nothing to merge it with: fields that are null are nothing, and so are
     objects that say how they are to be merged. Other directives stay: they are fields that nobody knows."""
     if isinstance(value, dict):
-        return {
-            key: _taken(item)
-            for key, item in value.items()
-            if item is not None and not (isinstance(item, dict) and _DIRECTIVE in item)
-        }
+        return {key: _taken(item) for key, item in value.items() if item is not None and not _is_directed(item)}
     if isinstance(value, list):
-        return [_taken(item) for item in value if not (isinstance(item, dict) and _DIRECTIVE in item)]
+        return [_taken(item) for item in value if not _is_directed(item)]
     return value
+
+
+def _is_directed(value: Any) -> bool:
+    """Whether a value says how it is to be merged; one that is null says nothing."""
+    return isinstance(value, dict) and value.get(_DIRECTIVE) is not None

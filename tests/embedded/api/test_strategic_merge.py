@@ -107,6 +107,12 @@ def test_order_without_content_only_reorders() -> None:
     assert names(strategic_patch(target, patch, POD)) == ["b", "a"]
 
 
+def test_a_directive_that_is_null_says_nothing() -> None:
+    patch = {"nested": {"$patch": None, "a": 1, "c": {"$patch": None, "d": 1}}, "args": [{"$patch": None, "e": 1}]}
+    taken = {"nested": {"a": 1, "c": {"d": 1}}, "args": [{"e": 1}]}
+    assert strategic_patch({"nested": "text"}, patch, POD) == taken
+
+
 def test_where_there_is_nothing_to_merge_with_only_patch_directives_and_nulls_are_dropped() -> None:
     patched = strategic_patch(
         {},
