@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from asking import Api, config_map, query
+from asking import Api, config_map, named, query
 from behaviours import behaviour
 
 CHUNKS = "API concepts: Retrieving large results sets in chunks"
@@ -438,3 +438,16 @@ def test_chunks_over_namespaces(api: Api) -> None:
         assert json.loads(base64.urlsafe_b64decode(token + "=="))["v"] == "meta.k8s.io/v1"
     other.close()
     assert seen == sorted((client.namespace, name) for client in (api, other) for name in ("a", "b"))
+
+
+@behaviour(
+    285, "A flag in a query is false as false, False or 0, and true as anything else, nothing included", source=OBSERVED
+)
+def test_flags(api: Api) -> None:
+    path = api.core("configmaps")
+    for text in ("false", "False", "FALSE", "0"):
+        assert api.get(f"{path}?watch={text}")["kind"] == "ConfigMapList"
+    api.create(path, config_map("a"))
+    for text in ("", "no"):
+        events = api("GET", f"{path}?watch={text}&timeoutSeconds=1").raw.splitlines()
+        assert ("ADDED", "a") in [named(json.loads(event)) for event in events]

@@ -99,5 +99,5 @@ def parse_query(query: bytes) -> dict[str, str]:
 
 
 def is_true(value: str | None) -> bool:
-    """A boolean parameter: present and not false."""
-    return value is not None and value not in ("false", "0")
+    """A boolean parameter: present, and not false, however that is written."""
+    return value is not None and value.lower() not in ("false", "0")
