@@ -8,7 +8,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -42,6 +44,22 @@ def api(tmp_path: Path) -> Iterator[Api]:
         found.eventually(lambda: found("GET", path).status == 200)
         yield found
         found.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "wrong"),
+    [
+        (200, {"kind": "ConfigMap"}, ""),
+        (404, {"kind": "Status", "code": 404, "reason": "NotFound", "message": "not found"}, ""),
+        (504, {"kind": "Status", "code": 504, "reason": "Timeout", "message": "Timeout: Too large"}, ""),
+        (500, {"kind": "Status", "code": 500, "reason": "InternalError", "message": "oh"}, "an internal error"),
+        (404, None, "a refusal that is no Status"),
+        (404, {"kind": "Status", "code": 400, "reason": "x", "message": "y"}, "a refusal that is no Status"),
+        (409, {"kind": "Status", "code": 409, "message": "y"}, "a refusal without a message or a reason"),
+    ],
+)
+def test_wrong_answers_are_told_from_proper_ones(status: int, body: Any, wrong: str) -> None:
+    assert problem(Answer(status, body, b"", HTTPMessage())) == wrong
 
 
 @pytest.mark.long
@@ -87,7 +105,7 @@ def _round(api: Api, operation: Served, told: Counter[int], wrong: dict[str, str
 
 
 def problem(answer: Answer) -> str:
-    """What is wrong with an answer; nothing if it is a proper one. A list of a version to come waits for it in vain."""
+    """What is wrong with an answer; nothing if it is a proper one, as the time-out of a list of a version to come is."""
     if answer.status < 400:
         return ""
     body = answer.body
