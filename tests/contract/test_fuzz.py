@@ -18,7 +18,7 @@ from two_servers import Both, Request, both
 
 SECONDS = float(os.environ.get("TENSORFUSION_FUZZ_SECONDS", "75"))
 ROUND = settings(
-    max_examples=200,
+    max_examples=50,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
