@@ -67,7 +67,8 @@ def test_a_gang_waits_as_a_whole_and_starts_as_a_whole(cluster: Cluster, namespa
     assert f"gang {namespace}/second: 2 of 4 fit; the 3rd: " in waiting["message"]
     assert bound(cluster, namespace, "second") == 0
     name = pods_of(cluster, namespace, "second")[0]["metadata"]["name"]
-    assert "2 of 4 fit" in cluster.program("explain", "pod", name, "-n", namespace).stdout
+    told = cluster.program("explain", "pod", name, "-n", namespace, "--address", cluster.http).stdout
+    assert "2 of 4 fit" in told
 
     cluster.run(lambda client: client.delete(JOBS, "first", namespace=namespace, propagation="Background"))
     eventually(lambda: bound(cluster, namespace, "second"), until=lambda count: count == 4)
