@@ -1,8 +1,8 @@
 """Time of deciding a whole gang: 256 pods of half a device over 10,000 nodes with 80,000 devices in racks of 32 nodes.
 
-Goal: at most 20 ms of one processor. Each row times the statement from the checkpoint to the last held place: with racks (the tightest
-that holds all is searched first), anywhere, and a refusal, which also undoes everything. Peer: the same rules written
-naively, one object at a time, for one member and times the members.
+Goal: at most 20 ms of one processor. Each row times the statement from the checkpoint to the last held place: with
+racks (the tightest that holds all is searched first), anywhere, and a refusal, which also undoes everything. Peer: the
+same rules in plain Python, one object at a time, for one member and times the members.
 """
 
 import argparse
