@@ -311,6 +311,20 @@ async def test_a_successor_goes_on_with_what_is_ending_and_evicts_nobody_more(wo
     no_hold_left(world)
 
 
+async def test_a_leader_that_is_elected_again_looks_at_its_nominations_anew(world) -> None:
+    await full(world)
+    world.api.fail("evict", PODS, error=ServerError("broken"))
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(0.1)
+    world.office.epoch += 1
+    await world.settle(20)
+    assert evicted(world) == ["low", "low"]
+    world.delete("low")
+    await world.settle()
+    assert world.node_of("high") == "n0"
+    no_hold_left(world)
+
+
 async def test_a_successor_takes_away_a_nomination_that_came_to_nothing(world) -> None:
     world.fleet(vram="8Gi")
     world.worker("important", vram="8Gi", priority=50)

@@ -23,6 +23,7 @@ ACTIONS = st.lists(
         st.tuples(st.just("node"), st.booleans()),
         st.tuples(st.just("restart")),
     ),
+    min_size=4,
     max_size=30,
 )
 
@@ -50,6 +51,8 @@ async def play(world: Any, actions: list[tuple[Any, ...]]) -> None:
     world.fleet(nodes=2, devices=1, tflops="100", vram="8Gi")
     body = {"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}}}
     world.api.seed(POD_DISRUPTION_BUDGETS, {**body, "status": {"disruptionsAllowed": 1}}, namespace="default")
+    for name, size, labels in (("a", 4, {"app": "web"}), ("b", 4, None), ("c", 8, None)):
+        world.worker(name, tflops="1", vram=f"{size}Gi", labels=labels)
     wrong = watch_evictions(world)
     await world.start()
     for number, (action, *details) in enumerate(actions):
@@ -81,6 +84,7 @@ async def play(world: Any, actions: list[tuple[Any, ...]]) -> None:
         elif action == "restart":
             await world.stop()
             await world.start(type(world.office)(epoch=world.office.epoch + 1))
+        await world.settle(0.05)
         world.check()
         assert not wrong
     await come_to_rest(world)

@@ -454,6 +454,7 @@ class SchedulerService:
     def _take_over(self, epoch: int) -> None:
         """From here on this replica decides; what it did not say while it only followed, it says now."""
         self._ready_epoch = epoch
+        self.preemptor.surrender()  # what an earlier epoch nominated is looked at anew
         for pod in self.pods.all() if self.book.unreadable else ():
             message = self.book.unreadable.get(pod.metadata.uid)
             if message is not None:
