@@ -52,6 +52,7 @@ from tensorfusion.policy.migration import Migration
 from tensorfusion.policy.verdict import Snapshot
 from tensorfusion.runtime import collector
 from tensorfusion.runtime.events import EventRecorder
+from tensorfusion.runtime.heap import give_back
 from tensorfusion.runtime.lease import LeaderElector
 from tensorfusion.runtime.live_config import LiveConfig
 from tensorfusion.runtime.manager import Manager
@@ -130,7 +131,8 @@ class Process:
         port = await self._serve_http()
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(self._manager.run(), name="manager")]
-            background = [self._writer.run(), self._recorder.run(), *(elector.run() for elector in self._electors)]
+            background = [self._writer.run(), self._recorder.run(), give_back(self._clock)]
+            background += [elector.run() for elector in self._electors]
             running += [group.create_task(task) for task in background]
             await self._manager.synced.wait()
             for step in self._after_sync:

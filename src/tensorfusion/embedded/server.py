@@ -48,6 +48,7 @@ from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
 from tensorfusion.embedded.webhooks import Webhooks
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.resources import SERVICES
+from tensorfusion.runtime.heap import give_back
 from tensorfusion.telemetry.logs import get_logger
 
 ADMIN = "admin"
@@ -143,6 +144,7 @@ class Server:
             taken_within=settings.taken_within,
         )
         self._audit = _audit(data, self.app, clock)
+        self._clock = clock
         self._tls = tls_context(certificate, key, authority.path)
         self.port = settings.port
 
@@ -171,6 +173,7 @@ class Server:
                             ("roles", self._role_aggregation.run),
                             ("definitions", self._definitions.run),
                             ("quotas", self._quota_status.run),
+                            ("heap", lambda: give_back(self._clock)),
                             *(() if self._audit is None else (("audit", self._audit[1].run),)),
                         )
                     ]

@@ -6,7 +6,7 @@ they are listed.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import merge
 
 from tensorfusion.embedded.store_records import ObjectKey, Page, Record
@@ -24,16 +24,23 @@ class Table:
     def __init__(self) -> None:
         self.records: dict[ObjectKey, Record] = {}
         self._order: list[ObjectKey] = []
-        self._moved: dict[ObjectKey, None] = {}  # keys that came or went since the order was right
+        self._moved: dict[ObjectKey, bool] = {}
+        """Keys that came or went since the order was right, and whether they are in it. One that came and went is
+        neither: objects that come and go for ever in a table that nobody lists leave nothing here."""
 
     def put(self, record: Record) -> None:
         if record.key not in self.records:
-            self._moved[record.key] = None
+            self._move(record.key, listed=False)
         self.records[record.key] = record
 
     def drop(self, key: ObjectKey) -> None:
         if self.records.pop(key, None) is not None:
-            self._moved[key] = None
+            self._move(key, listed=True)
+
+    def _move(self, key: ObjectKey, *, listed: bool) -> None:
+        """The key comes or goes; ``listed`` is where it is in the order if it did not move before."""
+        if self._moved.pop(key, None) is None:
+            self._moved[key] = listed
 
     def keys(self) -> list[ObjectKey]:
         """All keys, sorted. The list is the table's own: read it before the next write."""
@@ -48,7 +55,7 @@ class Table:
             self._moved = {}
         return self._order
 
-    def _place(self, moved: Mapping[ObjectKey, None]) -> None:
+    def _place(self, moved: Iterable[ObjectKey]) -> None:
         order = self._order
         for key in moved:
             at = bisect_left(order, key)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Page, Record, Store
+from tensorfusion.embedded.store_tables import Table
 from tensorfusion.errors import Gone
 from tensorfusion.testing.records import pod, record_maker
 
@@ -120,3 +121,31 @@ async def test_pages_put_together_are_the_list_of_the_first_page(
                 found += page.records
             assert found == wanted[: len(found)]
             assert page.last is not None or len(found) == len(wanted)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=120))
+def test_keys_are_in_order_however_they_came_and_went(steps: list[tuple[int, bool]]) -> None:
+    table = Table()
+    for number, read in steps:
+        key = pod(str(number))
+        if key in table.records:
+            table.drop(key)
+        else:
+            table.put(record_maker(key)(1))
+        if read:
+            assert table.keys() == sorted(table.records)
+    assert table.keys() == sorted(table.records)
+
+
+def test_objects_that_come_and_go_where_nobody_lists_leave_nothing() -> None:
+    table = Table()
+    before = resident_objects(table)
+    for number in range(1000):
+        key = pod(str(number))
+        table.put(record_maker(key)(1))
+        table.drop(key)
+    assert resident_objects(table) == before
+
+
+def resident_objects(table: Table) -> int:
+    return sum(len(value) for value in vars(table).values())
