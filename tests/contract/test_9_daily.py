@@ -1,4 +1,4 @@
-"""Rules of kinds of daily use that are met by accident. Numbers 921 to 949."""
+"""Rules of kinds of daily use that are met by accident. Numbers 908, 909 and 920 to 949."""
 
 from typing import Any
 
@@ -310,6 +310,53 @@ def test_small_defaults(api: Api) -> None:
     assert budget["spec"] == {}
     path = "/apis/scheduling.k8s.io/v1/priorityclasses?dryRun=All"
     assert api.create(path, {"metadata": {"name": api.other_name()}})["value"] == 0
+
+
+@behaviour(920, "Endpoints have addresses that can be reached, and ports that can be told apart", source="Endpoints")
+def test_endpoints(api: Api) -> None:
+    def found(**subset: Any) -> set[tuple[str, str]]:
+        body = {"metadata": {"name": "a"}, "subsets": [subset]}
+        answer = api("POST", f"{api.core('endpoints')}?dryRun=All", body)
+        return set() if answer.status == 201 else answer.refused(422, "Invalid").causes()
+
+    good = {"addresses": [{"ip": "1.1.1.1"}]}
+    assert found(**good, ports=[{"port": 80}]) == set()
+    assert found() == {("subsets[0]", REQUIRED)}
+    for address in ("x", "127.0.0.1", "169.254.1.1"):
+        assert found(addresses=[{"ip": address}]) == {("subsets[0].addresses[0].ip", INVALID)}
+    nameless = {(f"subsets[0].ports[{index}].name", REQUIRED) for index in (0, 1)}
+    assert found(**good, ports=[{"port": 80}, {"port": 81}]) == nameless
+
+
+@behaviour(908, "What a secret must have is there, and a registry's configuration is one", source="Secrets: types")
+def test_secret_contents(api: Api) -> None:
+    def found(type_: str, **data: str) -> set[tuple[str, str]]:
+        body = {"metadata": {"name": "a"}, "type": f"kubernetes.io/{type_}", "data": data}
+        answer = api("POST", f"{api.core('secrets')}?dryRun=All", body)
+        return set() if answer.status == 201 else answer.refused(422, "Invalid").causes()
+
+    key = ".dockerconfigjson"
+    assert found("dockerconfigjson", **{key: "e30="}) == set()
+    for wrong in ("YQ==", "W10=", ""):
+        assert found("dockerconfigjson", **{key: wrong}) == {(f"data[{key}]", INVALID)}
+    assert found("ssh-auth", **{"ssh-privatekey": ""}) == {("data[ssh-privatekey]", REQUIRED)}
+
+
+@behaviour(909, "Who a role is bound to is of a kind, and an account has a name that is one", source="RBAC: Subject")
+def test_subjects(api: Api) -> None:
+    path = api.path("rbac.authorization.k8s.io/v1", "rolebindings")
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}
+
+    def found(**subject: str) -> set[tuple[str, str]]:
+        body = {"metadata": {"name": "a"}, "roleRef": reference, "subjects": [subject]}
+        return api("POST", f"{path}?dryRun=All", body).refused(422, "Invalid").causes()
+
+    assert found(kind="x", name="a") == {("subjects[0].kind", UNSUPPORTED)}
+    assert found() == {("subjects[0].kind", UNSUPPORTED), ("subjects[0].name", REQUIRED)}
+    assert found(kind="ServiceAccount", name="A_") == {("subjects[0].name", INVALID)}
+    role = {"metadata": {"name": api.other_name()}, "aggregationRule": {"clusterRoleSelectors": []}}
+    answer = api("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles?dryRun=All", role).refused(422, "Invalid")
+    assert answer.causes() == {("aggregationRule.clusterRoleSelectors", REQUIRED)}
 
 
 @behaviour(949, "Who manages a job is a path behind a domain", source="Job: managedBy")

@@ -10,6 +10,7 @@ from tensorfusion.embedded.schema.builtin import (
     budgets,
     core,
     devices,
+    endpoints,
     jobs,
     networks,
     pods,
@@ -30,6 +31,7 @@ StatusCheck = Callable[[Raw, Raw, list[Problem]], None]
 CHECKS: Mapping[str, ObjectCheck] = {
     "pods": pods.check_pod,
     "services": services.check_service,
+    "endpoints": endpoints.check_endpoints,
     "nodes": core.check_node,
     "namespaces": core.check_namespace,
     "configmaps": core.check_config_map,

@@ -3,11 +3,15 @@
 Source: kubernetes pkg/apis/{core,scheduling,rbac}/validation, texts seen through a real server.
 """
 
+import json
 import re
+from base64 import b64decode
 
+from tensorfusion.embedded.json_words import complaint, of_another_type
+from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
 from tensorfusion.embedded.schema.builtin.workloads import check_template
 from tensorfusion.embedded.schema.metadata import check_data_keys
-from tensorfusion.embedded.schema.names import config_key, label, label_value, qualified_name
+from tensorfusion.embedded.schema.names import config_key, label, label_value, qualified_name, subdomain
 from tensorfusion.embedded.schema.path import Member, Path, Problem
 from tensorfusion.embedded.schema.words import (
     DUPLICATE,
@@ -33,6 +37,7 @@ _SECRET_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
 }
+_DOCKER_KEYS = {kind: keys for kind, keys in _SECRET_KEYS.items() if kind.startswith("kubernetes.io/dockerc")}
 _ACCOUNT = "kubernetes.io/service-account.name"
 _RBAC_GROUP = "rbac.authorization.k8s.io"
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
@@ -51,7 +56,10 @@ def check_config_map(config_map: Raw, old: Raw | None, problems: list[Problem]) 
 def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
     _check_data(secret, ("data",), (None, "data"), problems)
     kind, data = secret.get("type", ""), secret.get("data") or {}
-    missing = [key for key in _SECRET_KEYS.get(kind, ()) if key not in data]
+    for key in _DOCKER_KEYS.get(kind, ()):
+        if key in data:
+            complain(problems, ((None, "data"), Member(key)), "<secret contents redacted>", _no_config(data[key]))
+    missing = [key for key in _SECRET_KEYS.get(kind, ()) if not data.get(key) and not (key in data and _empty(kind))]
     if kind == "kubernetes.io/basic-auth" and not data.keys() & {"username", "password"}:
         missing = ["username", "password"]
     problems.extend(Problem(((None, "data"), Member(key)), required(), REQUIRED) for key in missing)
@@ -63,6 +71,24 @@ def check_secret(secret: Raw, old: Raw | None, problems: list[Problem]) -> None:
         if kind != old.get("type", ""):
             complain(problems, (None, "type"), kind, [IMMUTABLE])
         _check_frozen(secret, old, ("data",), problems)
+
+
+def _empty(kind: str) -> bool:
+    """Whether what a secret of a type must have may be empty, or is refused for that elsewhere."""
+    return kind != "kubernetes.io/ssh-auth"
+
+
+def _no_config(data: str) -> list[str]:
+    """Why the configuration of a registry's client is none; ``data`` is in base64."""
+    text = b64decode(data)
+    why = complaint(text)
+    if why:
+        return [why]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []  # a real server would find nothing
+    return [] if isinstance(found, dict | None) else [of_another_type(found, "map[string]interface {}")]
 
 
 def _check_data(obj: Raw, fields: tuple[str, ...], place: Path, problems: list[Problem]) -> None:
@@ -153,7 +179,9 @@ _OF_TIMED = tuple((None, field) for field in ("action", "reason", "reportingCont
 
 def check_namespace(namespace: Raw, old: Raw | None, problems: list[Problem]) -> None:
     for index, finalizer in enumerate((namespace.get("spec") or {}).get("finalizers") or ()):
-        at: Path = (((None, "spec"), "finalizers"), index)
+        at: Path = ((None, "spec"), "finalizers")
+        if old is not None:
+            at = (at, index)
         complain(problems, at, finalizer, qualified_name(finalizer))
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
@@ -185,6 +213,17 @@ def check_role(role: Raw, old: Raw | None, problems: list[Problem]) -> None:
 
 
 def check_cluster_role(role: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    aggregation = role.get("aggregationRule")
+    at: Path = ((None, "aggregationRule"), "clusterRoleSelectors")
+    stated = aggregation is None or bool(aggregation.get("clusterRoleSelectors"))
+    if not stated and not any(problem.path == at for problem in problems):
+        text = required("at least one clusterRoleSelector required if aggregationRule is non-nil")
+        problems.append(Problem(at, text, REQUIRED))
+    for index, selector in enumerate((aggregation or {}).get("clusterRoleSelectors") or ()):
+        before = len(problems)
+        check_label_selector(selector, (at, index), problems)
+        if len(problems) > before:
+            complain(problems, (at, index), None, ["invalid label selector."])
     _check_rules(role, problems, namespaced=False)
 
 
@@ -223,6 +262,13 @@ def _check_role_reference(binding: Raw, kinds: tuple[str, ...], old: Raw | None,
     if _PERCENT_NAMED(name):
         complain(problems, ((None, "roleRef"), "name"), name, [f"may not contain '{'/' if '/' in name else '%'}'"])
     for index, subject in enumerate(binding.get("subjects") or ()):
+        at: Path = ((None, "subjects"), index)
+        if subject.get("kind", "") not in _SUBJECTS:
+            if not any(problem.path == (at, "kind") for problem in problems):
+                text = unsupported(subject.get("kind", ""), ("ServiceAccount", "User", "Group"))
+                problems.append(Problem((at, "kind"), text, NOT_SUPPORTED))
+        elif subject["kind"] == "ServiceAccount" and subject.get("name"):
+            complain(problems, (at, "name"), subject["name"], subdomain(subject["name"]))
         if subject.get("kind") == "ServiceAccount" and len(kinds) == 1 and not subject.get("namespace"):
             problems.append(Problem((((None, "subjects"), index), "namespace"), required(), REQUIRED))
         wanted = "" if subject.get("kind") == "ServiceAccount" else _RBAC_GROUP

@@ -32,7 +32,7 @@ _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _A_DAY = 86400
 _LINK_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
 _PORT_TEXT = "must be between 1 and 65535, inclusive"
-_IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
 def check_service(service: Raw, old: Raw | None, problems: list[Problem]) -> None:
@@ -70,9 +70,9 @@ def _check_reach(spec: Raw, kind: str, problems: list[Problem]) -> None:
             problems.append(Problem(((_SPEC, "ipFamilies"), index), unsupported(family, _FAMILIES), NOT_SUPPORTED))
     for index, external in enumerate(spec.get("externalIPs") or ()):
         if canonical_address(external) is None:
-            complain(problems, ((_SPEC, "externalIPs"), index), external, [_IP_TEXT])
+            complain(problems, ((_SPEC, "externalIPs"), index), external, [IP_TEXT])
         else:
-            complain(problems, ((_SPEC, "externalIPs"), index), external, _not_outside(external))
+            complain(problems, ((_SPEC, "externalIPs"), index), external, not_outside(external))
     distribution = spec.get("trafficDistribution")
     if distribution is not None and distribution not in _DISTRIBUTIONS:
         text = unsupported(distribution, _DISTRIBUTIONS)
@@ -103,7 +103,7 @@ def _check_addresses(spec: Raw, kind: str, problems: list[Problem]) -> None:
         return
     for index, one in enumerate(found):
         if not _is_address(one):
-            complain(problems, (at, index), one, [_IP_TEXT])
+            complain(problems, (at, index), one, [IP_TEXT])
 
 
 def _check_balancer(spec: Raw, kind: str, problems: list[Problem]) -> None:
@@ -132,7 +132,7 @@ def _check_balancer(spec: Raw, kind: str, problems: list[Problem]) -> None:
         complain(problems, (_SPEC, "healthCheckNodePort"), health, [why])
 
 
-def _not_outside(text: str) -> list[str]:
+def not_outside(text: str) -> list[str]:
     """Why an address cannot be reached from outside."""
     address = ipaddress.ip_address(text)
     if address.is_unspecified:

@@ -155,6 +155,8 @@ def check_driver(source: Raw, path: Path, problems: list[Problem]) -> None:
 
 
 def check_storage_class(storage_class: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    if "" in (storage_class.get("parameters") or ()):
+        complain(problems, (None, "parameters"), "", ["field can not be empty."])
     if old is None:
         return
     problems.extend(
