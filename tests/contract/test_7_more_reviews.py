@@ -1,12 +1,13 @@
-"""More of reviews and refusals. Numbers 740 to 744 and 752."""
+"""More of reviews, refusals and the roles that there are at first. Numbers 740 to 744, 752 and 753."""
 
 from typing import Any
 
-from access import ACCESS, IDENTITY, somebody
+from access import ACCESS, CLUSTER_BINDINGS, CLUSTER_ROLES, IDENTITY, RBAC, somebody
 from asking import Api
 from behaviours import behaviour
 from customs import messages
 
+DEFAULTS = "Using RBAC Authorization: Default roles"
 OBSERVED = "observed on 1.34.2"
 REVIEWS = "Authorization: Checking API access"
 
@@ -61,3 +62,62 @@ def test_quoted_names(api: Api) -> None:
     who = api.as_user(Impersonate_User='a"b')
     answer = who("GET", api.core("pods")).refused(403, "Forbidden")
     assert answer.body["message"].startswith('pods is forbidden: User "a\\"b" cannot list resource')
+
+
+DEFAULT_ROLES = {
+    "cluster-admin",
+    "admin",
+    "edit",
+    "view",
+    "system:basic-user",
+    "system:discovery",
+    "system:public-info-viewer",
+    "system:monitoring",
+    "system:auth-delegator",
+    "system:kube-scheduler",
+    "system:kube-controller-manager",
+    "system:node",
+    "system:node-proxier",
+    "system:kube-aggregator",
+    "system:kube-dns",
+    "system:kubelet-api-admin",
+    "system:node-bootstrapper",
+    "system:node-problem-detector",
+    "system:persistent-volume-provisioner",
+    "system:volume-scheduler",
+    "system:controller:deployment-controller",
+    "system:controller:job-controller",
+    "system:controller:namespace-controller",
+}
+
+
+@behaviour(752, "The default roles are there, with those of the control plane's parts", source=f"{DEFAULTS}: Core")
+def test_default_roles(api: Api) -> None:
+    found = {one["metadata"]["name"] for one in api.get(CLUSTER_ROLES)["items"]}
+    assert found >= DEFAULT_ROLES
+    bound = {one["metadata"]["name"]: one for one in api.get(CLUSTER_BINDINGS)["items"]}
+    (subject,) = bound["system:kube-scheduler"]["subjects"]
+    assert (subject["kind"], subject["name"]) == ("User", "system:kube-scheduler")
+    assert "subjects" not in bound["system:node"]
+    reader = f"/apis/{RBAC}/v1/namespaces/kube-system/roles/extension-apiserver-authentication-reader"
+    (rule,) = api.get(reader)["rules"]
+    assert rule["resourceNames"] == ["extension-apiserver-authentication"]
+
+
+@behaviour(
+    753,
+    "Who views sees no secrets, who edits no roles, and nobody of them the nodes",
+    source=f"{DEFAULTS}: User-facing",
+)
+def test_what_default_roles_give(api: Api) -> None:
+    def resources(role: str, verb: str) -> set[str]:
+        rules = api.get(f"{CLUSTER_ROLES}/{role}")["rules"]
+        return {name for rule in rules if verb in rule["verbs"] for name in rule.get("resources", ())}
+
+    api.eventually(lambda: "roles" in resources("admin", "create"))
+    assert {"pods", "pods/log", "deployments", "jobs", "resourcequotas"} <= resources("view", "list")
+    assert not {"secrets", "roles"} & resources("view", "get")
+    assert {"secrets", "pods", "pods/eviction", "deployments"} <= resources("edit", "create")
+    assert not {"roles", "resourcequotas"} & resources("edit", "create")
+    assert "localsubjectaccessreviews" in resources("admin", "create")
+    assert not {"nodes", "persistentvolumes"} & (resources("admin", "get") | resources("view", "get"))

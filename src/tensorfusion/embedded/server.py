@@ -159,8 +159,8 @@ class Server:
             ConfigError: the address cannot be used.
         """
         try:
-            await self._bootstrap()
             await self._namespaces.prepare()
+            await self._bootstrap()
             doors = self._open_doors()
             try:
                 async with asyncio.TaskGroup() as group:
@@ -205,17 +205,19 @@ class Server:
 
     async def _bootstrap(self) -> None:
         """Make what every cluster starts with. What exists only gets the rules that it lacks: a store may be older."""
-        for obj in bootstrap_objects():
-            kind = self.kinds.of_kind(obj["apiVersion"], obj["kind"])
-            if kind is None:
-                continue
-            name = obj["metadata"]["name"]
-            record = self.store.get(ObjectKey(kind.resource.id, "", name))
-            if record is None:
-                await self.operations.create(kind, "", obj, Call.system("kube-apiserver"))
-            elif with_missing_rules(decode_object(record.data), obj) is not None:
-                complete = partial(_completed, wanted=obj)
-                await self.operations.modify(kind, "", name, complete, Call.system("kube-apiserver"))
+        await asyncio.gather(*map(self._provide, bootstrap_objects()))
+
+    async def _provide(self, obj: JsonObject) -> None:
+        kind = self.kinds.of_kind(obj["apiVersion"], obj["kind"])
+        if kind is None:
+            return
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        record = self.store.get(ObjectKey(kind.resource.id, namespace, name))
+        if record is None:
+            await self.operations.create(kind, namespace, obj, Call.system("kube-apiserver"))
+        elif with_missing_rules(decode_object(record.data), obj) is not None:
+            complete = partial(_completed, wanted=obj)
+            await self.operations.modify(kind, namespace, name, complete, Call.system("kube-apiserver"))
 
     def _write_kubeconfig(self) -> None:
         config = {

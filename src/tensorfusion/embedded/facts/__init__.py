@@ -1,6 +1,7 @@
 """What a real kube-apiserver says about the built-in kinds, as data.
 
-``kubernetes-1.34.json`` is written by ``tools/schema_facts.py`` and never edited by hand. This module only reads it:
+``kubernetes-1.34.json`` is written by ``tools/schema_facts.py``, ``roles-1.34.json`` by ``tools/role_facts.py``, and
+neither is ever edited by hand. This module only reads it:
 what the facts mean is decided in ``kinds`` and ``schema``.
 """
 
@@ -13,6 +14,7 @@ import msgspec
 
 JsonObject = dict[str, Any]  # Any: it is JSON
 FILE = "kubernetes-1.34.json"
+ROLES_FILE = "roles-1.34.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +31,9 @@ def load_facts() -> Facts:
     """The committed facts. Treat everything in them as read-only: they are shared."""
     raw = msgspec.json.decode(resources.files(__package__).joinpath(FILE).read_bytes())
     return Facts(raw["version"], tuple(raw["resources"]), raw["definitions"])
+
+
+def load_roles() -> list[JsonObject]:
+    """The roles and bindings that a cluster starts with, in the order in which they can be made. The caller's own."""
+    found: list[JsonObject] = msgspec.json.decode(resources.files(__package__).joinpath(ROLES_FILE).read_bytes())
+    return found
