@@ -25,8 +25,8 @@ def pod(name: str) -> dict[str, Any]:
 
 async def started(folder: Path) -> Server:
     server = Server(Settings(folder, 0), clock=SystemClock())
-    await server._bootstrap()
     await server._namespaces.prepare()
+    await server._bootstrap()
     await creation(server, "resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}})
     return server
 
