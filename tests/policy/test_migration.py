@@ -167,3 +167,11 @@ def test_a_file_is_read_as_far_as_this_version_knows_it() -> None:
 def test_a_file_that_cannot_be_understood_names_the_key(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=f"config.yaml: .*{words}"):
         parse_config(text)
+
+
+def test_whose_pods_may_be_evicted_is_read_from_the_file_where_it_says_so() -> None:
+    assert parse_config("preemptClusterWideFromEnv: true").preempt_cluster_wide is True
+    assert parse_config("preemptClusterWideFromEnv: false").preempt_cluster_wide is False
+    assert parse_config("").preempt_cluster_wide is None
+    with pytest.raises(ConfigError, match="preemptClusterWideFromEnv"):
+        parse_config("preemptClusterWideFromEnv: sometimes")

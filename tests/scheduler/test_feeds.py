@@ -12,7 +12,7 @@ from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Meta
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import Isolation
-from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, quota_facts
+from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, pod_facts, quota_facts
 from tensorfusion.scheduler.grants import binding_annotations
 from tensorfusion.scheduler.pod_rules import rules_of
 
@@ -132,3 +132,20 @@ def test_host_ports_are_those_of_containers_and_of_init_containers_that_stay() -
     assert rules is not None
     assert [str(port) for port in rules.ports] == ["8080/TCP", "81/TCP", "10.0.0.1:53/UDP"]
     assert rules_of(Meta(), msgspec.convert({"containers": [{"ports": [{"containerPort": 80}]}]}, PodSpec)) is None
+
+
+@pytest.mark.parametrize(("text", "until"), [("90s", 1_000_090), ("1h", 1_003_600), ("soon", 0), ("", 0), (None, 0)])
+def test_protection_from_eviction_ends_its_duration_after_the_creation(text: str | None, until: int) -> None:
+    notes = {} if text is None else {keys.EVICTION_PROTECTION: text}
+    meta = {"name": "a", "uid": "u", "creationTimestamp": "1970-01-12T13:46:40Z", "annotations": notes}
+    pod = msgspec.convert({"metadata": meta}, Pod)
+    assert pod_facts(pod, None, 0).protected_until == until
+
+
+@pytest.mark.parametrize(
+    ("spec", "preempts"),
+    [({}, True), ({"preemptionPolicy": "PreemptLowerPriority"}, True), ({"preemptionPolicy": "Never"}, False)],
+)
+def test_the_preemption_policy_of_a_pod_is_read(spec: dict[str, str], preempts: bool) -> None:
+    pod = msgspec.convert({"metadata": {"name": "a", "uid": "u"}, "spec": spec}, Pod)
+    assert pod_facts(pod, None, 0).preempts is preempts
