@@ -2,6 +2,8 @@
 
 from contextlib import suppress
 
+import pytest
+
 from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
@@ -68,3 +70,25 @@ def test_what_a_namespace_has_left_is_not_kept() -> None:
     state.remove_quota("team")
     decide(state, pod("q", compute=0, percent=20_000))
     assert len(state.classes) == 1
+
+
+def test_rules_for_nodes_are_followed_after_nodes_without_devices_came() -> None:
+    state = fleet(2, 1)
+    assert decide(state, pod("p")).placement.node == "n0"
+    for number in range(40):  # the columns of nodes grow, those of the pool do not
+        state.upsert_node(node(f"bare{number}"))
+    state.upsert_node(node("n0", ready=False))
+    assert decide(state, pod("p")).placement.node == "n1"
+
+
+def test_a_pod_of_the_device_plugin_follows_the_shares_of_a_node() -> None:
+    state = fleet(1, 1)
+    state.upsert_node(node("n0", extended={"nvidia.com/gpu": 1}))
+    native = plain("native", native=1, extended={"nvidia.com/gpu": 1})
+    assert decide(state, native).placement.node == "n0"
+    run(state, pod("share"))
+    with pytest.raises(Unschedulable) as caught:
+        decide(state, native)
+    assert caught.value.reasons == {"shares": 1}
+    state.release("uid-share")
+    assert decide(state, native).placement.node == "n0"
