@@ -4,7 +4,7 @@ from typing import Any
 
 from asking import JSON_PATCH, MERGE, STRATEGIC, Answer, Api, config_map, deployment
 from behaviours import behaviour
-from customs import messages
+from customs import NUMBER, messages, served, thing, version
 
 OBSERVED = "observed on 1.34.2"
 STRATEGIC_MERGE = "Strategic Merge Patch"
@@ -110,3 +110,11 @@ def test_no_removal(api: Api) -> None:
     patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": "example.com/a"}}
     answer = api("PATCH", path, patch, content_type=STRATEGIC)
     assert (answer.status, answer.body["metadata"]["finalizers"]) == (200, ["example.com/a"])
+
+
+@behaviour(1019, "A custom object is created at a path with a name, too; the name in the body counts", source=OBSERVED)
+def test_creation_at_a_name(api: Api) -> None:
+    with served(api, version(thing(n=NUMBER))) as kind:
+        assert api.create(kind.path("b"), kind.body("a", n=1))["metadata"]["name"] == "a"
+        api("POST", kind.path("a"), kind.body("a", n=1)).refused(409, "AlreadyExists", name="a")
+        api("POST", api.core("configmaps", "a"), {"metadata": {"name": "a"}}).refused(405, "MethodNotAllowed")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asking import MERGE, Api, config_map, deployment, pod, query
+from asking import APPLY, MERGE, Api, config_map, deployment, pod, query
 from behaviours import behaviour
 
 OBSERVED = "observed on 1.34.2"
@@ -471,3 +471,27 @@ def test_empty_preconditions(api: Api) -> None:
         answer = api("DELETE", api.core("configmaps", "a"), {"preconditions": stated})
         answer.refused(409, "Conflict", name="a", kind="ConfigMap")
     api.delete(api.core("configmaps", "a"), {"preconditions": {"uid": None, "resourceVersion": None}})
+
+
+@behaviour(
+    999, "Roles show and own their rules, policies their selector, even where there is nothing in it", source=OBSERVED
+)
+def test_fields_that_are_always_there(api: Api) -> None:
+    roles = api.path("rbac.authorization.k8s.io/v1", "roles")
+    made = api.create(roles, {"metadata": {"name": "bare"}})
+    assert made["rules"] is None
+    assert "managedFields" not in made["metadata"]
+    wanted = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "r"},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
+    }
+    api.create(f"{roles}?fieldManager=a", wanted)
+    emptied = api.merge(f"{roles}/r?fieldManager=a", {"rules": None})
+    assert emptied["rules"] is None
+    assert emptied["metadata"]["managedFields"][0]["fieldsV1"] == {"f:rules": {}}
+    answer = api("PATCH", f"{roles}/r?fieldManager=b", wanted, content_type=APPLY).refused(409, "Conflict")
+    assert answer.causes() == {(".rules", "FieldManagerConflict")}
+    policies = api.path("networking.k8s.io/v1", "networkpolicies")
+    assert api.create(policies, {"metadata": {"name": "p"}})["spec"]["podSelector"] == {}

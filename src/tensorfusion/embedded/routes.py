@@ -155,7 +155,8 @@ class Routes:
             return await serve(request, kind)
         if target.verb not in kind.verbs:
             raise method_not_allowed()
-        if bool(target.name) is (target.verb in _OF_COLLECTION) and target.verb != "watch":
+        misplaced = bool(target.name) is (target.verb in _OF_COLLECTION) and target.verb != "watch"
+        if misplaced and not (kind.is_custom and target.verb == "create"):  # whose name counts is the body's
             raise method_not_allowed()
         everywhere = kind.namespaced and not target.namespace
         if everywhere and target.verb not in ("list", "watch"):

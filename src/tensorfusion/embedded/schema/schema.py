@@ -5,14 +5,15 @@ both answer in the words of a real API server.
 """
 
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from tensorfusion.embedded.facts import Facts
 from tensorfusion.embedded.fields.types import FieldType, Types, zero_of
-from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, CHECKS, STATUS_CHECKS
+from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, ALWAYS_THERE, CHECKS, STATUS_CHECKS
 from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
@@ -125,6 +126,10 @@ class BuiltinSchema:
         self._definition = definition
         self._semantics = CHECKS.get(resource.id)
         self._always_spec = resource.id in ALWAYS_SPEC
+        self._always_there = ALWAYS_THERE.get(resource.id)
+        if self._always_there is not None:
+            self.zero = deepcopy(self.zero)
+            _fill_in(self.zero, *self._always_there)
         self._status_semantics = STATUS_CHECKS.get(resource.id)
         self._rule = RULES.get(name_rule, subdomain)
         self._named = named
@@ -161,6 +166,8 @@ class BuiltinSchema:
             self._decode(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
+        if self._always_there is not None:
+            _fill_in(obj, *self._always_there)
         if sort:
             unknown.sort()
         return [*_unknown_fields(unknown, repeated, strict, resource), *without_repeated_owners(obj)]
@@ -321,6 +328,14 @@ class CustomSchema:
                 problems.extend(map(_within_status, found))
         elif self._check is not None:
             self._check(obj, None, problems)
+
+
+def _fill_in(obj: Raw, path: str, value: Any) -> None:  # Any: JSON
+    *steps, last = path.split(".")
+    for step in steps:
+        obj = obj.setdefault(step, {})
+    if obj.get(last) is None:
+        obj[last] = copy(value)
 
 
 def _name_of(obj: Raw) -> str:
