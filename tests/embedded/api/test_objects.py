@@ -223,12 +223,10 @@ def test_a_strategic_merge_patch_merges_containers_by_name(api, make_deployment)
 
 
 @pytest.mark.parametrize("content_type", ["application/apply-patch+cbor", "application/json", "text/plain", ""])
-def test_other_patch_types_are_refused_with_what_is_served(api, make_config_map, content_type: str) -> None:
+def test_other_patch_types_are_refused(api, make_config_map, content_type: str) -> None:
     api.create(api.core("configmaps"), make_config_map())
     answer = api("PATCH", api.core("configmaps", "c"), {"data": {}}, content_type=content_type)
-    assert answer.status == 415
-    for served in (JSON_PATCH, "application/merge-patch+json", STRATEGIC):
-        assert served in answer.message
+    assert (answer.status, answer.message) == (415, "415: Unsupported Media Type")
 
 
 def test_a_patch_with_a_stale_version_is_a_conflict(api, make_config_map) -> None:
