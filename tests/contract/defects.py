@@ -176,7 +176,7 @@ def _whoever_it_is_for(original: Replacement) -> Replacement:
 DEFECTS = (
     defect(
         "a delete ignores its preconditions",
-        (deletion, "_check_preconditions", _nothing),
+        (deletion, "check_preconditions", _nothing),
         seen_by=(140, 141),
     ),
     defect(

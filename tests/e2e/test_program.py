@@ -125,8 +125,8 @@ def test_the_demo_shows_what_happened_and_leaves_nothing_running(tmp_path: Path)
     done = program(str(Path(__file__).parents[2] / "tools" / "demo.py"), DEMO_FOLDER=str(folder))
     assert done.returncode == 0, done.stderr
     for part in (
-        "Placed: 11 pods",
-        "Waiting: 2 pods",
+        "Placed: 16 pods",
+        "Waiting: 3 pods",
         "quota exceeded in namespace team-a",
         "Devices",
         "export KUBECONFIG",

@@ -32,6 +32,7 @@ class _Protocol(HttpToolsProtocol):
     """HTTP/1.1 that knows its client's certificate, and an end of a request's head."""
 
     _refused = False
+    _taken = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         super().connection_made(transport)
@@ -56,6 +57,18 @@ class _Protocol(HttpToolsProtocol):
         self._head = 0
         super().on_message_complete()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of what refers back here: a connection of the past, with the buffers of its TLS, is freed at once.
+
+        The cycle collector would take hours to look: most of what lives here is none of its business.
+        """
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # the base class leaves it to run out when the connection broke
+        if not self._taken:
+            self.app_state = {}
+            self.scope = None  # type: ignore[assignment]  # as the parser in the base class
+            self.cycle = None  # type: ignore[assignment]
+
     def _refuse(self) -> None:
         """Answer a head that is too large, and forget whatever else comes."""
         if self._refused:
@@ -68,6 +81,7 @@ class _Protocol(HttpToolsProtocol):
 
     def take(self) -> asyncio.Transport:
         """Give the connection up to somebody who speaks another protocol than HTTP on it."""
+        self._taken = True
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.cycle.disconnected = True  # so that nobody waits for a response to it

@@ -107,10 +107,13 @@ class Watch:
         return self._kind.resource.id
 
     def close(self) -> None:
-        """End the watch from outside: ``chunks`` finishes."""
+        """End the watch from outside: ``chunks`` finishes. What refers back here is let go of, so that it is freed."""
         for timer in self._timers:
             timer.cancel()
+        self._timers.clear()
+        self.ending = None
         if self._subscription is not None:
+            self._subscription.lost = None
             self._subscription.close()
             if not self._closed:
                 self._closed = True

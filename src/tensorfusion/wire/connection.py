@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._broken: BrokenOff | None = None
         self._busy = False
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are not of that class
 
     def data_received(self, data: bytes) -> None:
-        if not self._busy:
+        if not self._busy or self._parser is None:
             self._break("bytes that nobody asked for")
             return
         try:
@@ -148,6 +148,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._parser = None  # it refers back here: without it all of this is freed at once
         if self._busy and self._head_done and error is None and self._until_close():
             self._done, self._busy = True, False
         if self._broken is None:
@@ -181,7 +182,7 @@ class Connection(asyncio.Protocol):
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._done:
+        if self._done or self._parser is None:
             return
         self.status = self._parser.get_status_code()
         if self.status < 200:  # on its way, as 103 says; the answer comes behind it
@@ -199,5 +200,5 @@ class Connection(asyncio.Protocol):
             return
         self._done = True
         self._busy = False
-        if not self._parser.should_keep_alive():
+        if self._parser is None or not self._parser.should_keep_alive():
             self._break("the server wants it closed")
