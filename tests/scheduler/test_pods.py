@@ -5,11 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from tensorfusion.errors import NotFit
 from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
 from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.pods import PodBook
+from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PoolFacts
 from tensorfusion.scheduling.holds import Allocation
@@ -128,3 +130,15 @@ def test_a_pod_that_changed_while_it_was_being_deleted_counts_for_what_it_says(d
     desk.book.observe(edited, PENDING)
     desk.book.observe(view({**edited.metadata.annotations, **GIVEN}, meta=leaving, nodeName="n0"), edited)
     assert vars_of(desk, "g0") == (10_000, 2 * GIB)
+
+
+def test_a_waiting_pod_that_gets_other_labels_is_looked_at_again() -> None:
+    desk = Desk()
+    desk.book.observe(PENDING)
+    entry = desk.book.queue.pop(0.0)
+    assert entry is not None
+    desk.book.queue.failed(entry, NotFit("a place", {}), now=-60.0)
+    desk.book.observe(PENDING)
+    assert entry.place is Place.WAITING
+    desk.book.observe(view(WISHES, meta={"labels": {keys.COMPONENT: "worker", "app": "other"}}))
+    assert entry.place is Place.ACTIVE

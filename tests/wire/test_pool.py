@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,36 @@ async def test_nobody_there_is_not_reached() -> None:
     with pytest.raises(NotReached, match=f"127.0.0.1:{port}") as caught:
         await ask(pool)
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+async def test_an_address_that_does_not_answer_does_not_hide_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await read_request(reader)
+            writer.write(ok(b"here"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    loop = asyncio.get_running_loop()
+    connect, asked = loop.create_connection, []
+
+    async def two(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", ("192.0.2.1", port)), (2, 1, 6, "", ("127.0.0.1", port))]
+
+    async def create(factory: Callable[[], asyncio.Protocol], host: str, *rest: object, **more: object) -> object:
+        asked.append(host)
+        if host == "192.0.2.1":
+            await asyncio.Event().wait()
+        return await connect(factory, host, *rest, **more)  # type: ignore[call-overload, misc]
+
+    monkeypatch.setattr(loop, "getaddrinfo", two)
+    monkeypatch.setattr(loop, "create_connection", create)
+    pool = Pool(Origin(host="api.example", port=port), connect_seconds=0.2, idle_seconds=-1)
+    assert [(await ask(pool)).body for _ in range(2)] == [b"here", b"here"]
+    assert asked == ["192.0.2.1", "127.0.0.1", "127.0.0.1"]
+    await pool.close()
+    server.close()
 
 
 async def test_tls_is_checked_and_spoken(tmp_path: Path) -> None:

@@ -221,7 +221,9 @@ class PodBook:
             self.unreadable[uid] = str(error)
             self._refused(pod, str(error))
             return
-        self.queue.put(uid, facts, priority=facts.rank, now=self._clock.monotonic())
+        entry = self.queue.get(uid)
+        relabelled = entry is not None and entry.facts.labels != facts.labels  # these are no part of equal facts
+        self.queue.put(uid, facts, priority=facts.rank, now=self._clock.monotonic(), changed=relabelled)
 
 
 def _counts_anew(old: Pod, new: Pod) -> bool:

@@ -77,8 +77,11 @@ class PendingQueue(Generic[FactsT, FailureT]):
         """How many entries are in one place."""
         return self._counts[place]
 
-    def put(self, uid: str, facts: FactsT, *, priority: int, now: float) -> None:
-        """Add a pod, or take over a change of one that is queued: a changed pod may fit where it did not."""
+    def put(self, uid: str, facts: FactsT, *, priority: int, now: float, changed: bool = False) -> None:
+        """Add a pod, or take over a change of one that is queued: a changed pod may fit where it did not.
+
+        ``changed`` says so where equal facts do not.
+        """
         entry = self._entries.get(uid)
         if entry is None:
             self._arrivals += 1
@@ -87,7 +90,7 @@ class PendingQueue(Generic[FactsT, FailureT]):
             self._counts[Place.ACTIVE] += 1
             self._push_active(entry)
             return
-        changed = entry.facts != facts
+        changed = changed or entry.facts != facts
         reordered = entry.priority != priority
         entry.facts = facts
         entry.priority = priority

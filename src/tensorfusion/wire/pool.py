@@ -5,6 +5,7 @@ whether to repeat a request only its sender knows, and the errors say whether it
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -55,6 +56,7 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
+        self._answered = ""
 
     async def close(self) -> None:
         """Close all connections, those in use too."""
@@ -150,18 +152,24 @@ class Pool:
             raise NotReached(str(origin), str(error)) from error
 
     async def _connect_to_any(self, loop: asyncio.AbstractEventLoop, name: str | None) -> Connection:
-        """To the first of the host's addresses that answers; the error of the last one counts."""
+        """To the first of the host's addresses that answers, the one that answered last before the others.
+
+        Each has its part of the time: one that drops everything must not keep us from the others.
+        """
         origin = self.origin
-        found = await loop.getaddrinfo(origin.host, origin.port, type=1)
+        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        addresses.sort(key=lambda address: address != self._answered)
+        failure: OSError = OSError(f"{origin.host} has no address")
         for address in addresses:
             try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop), address, origin.port, ssl=origin.tls, server_hostname=name
-                )
-            except OSError:
-                if address is addresses[-1]:
-                    raise
+                async with asyncio.timeout(self._connect_seconds / len(addresses)):
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(loop), address, origin.port, ssl=origin.tls, server_hostname=name
+                    )
+            except OSError as error:  # a timeout is one, too
+                failure = error
             else:
+                self._answered = address
                 return connection
-        raise OSError(f"{origin.host} has no address")
+        raise failure
