@@ -1,8 +1,11 @@
 """Who holds what: charged once, given back once, through loss and return of devices and nodes."""
 
+from dataclasses import replace
+
 import pytest
 
 from tensorfusion.errors import QuotaExceeded
+from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import Isolation
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PoolFacts, QuotaFacts
@@ -261,3 +264,28 @@ class TestCheckpoints:
         state.release("uid-a")
         assert not state.fleet.devices
         assert not state.fleet.nodes.records
+
+
+@pytest.mark.parametrize("change", [{"protected_until": 50}, {"priority": 3}, {"gang": Gang("team/gang", 2, 2)}])
+def test_whether_a_placed_pod_may_have_to_go_is_followed_without_freeing_anything(change) -> None:
+    state = fleet()
+    state.confirm(pod(), HERE)
+    other = replace(pod(), **change)
+    mark = state.checkpoint()
+    assert state.confirm(other, HERE) == ()
+    assert state.allocations["uid-pod"].pod == other
+    state.rollback(mark)
+    assert state.allocations["uid-pod"].pod == pod()
+    assert state.confirm(other, HERE) == ()
+    assert state.allocations["uid-pod"].pod == other
+    state.release("uid-pod")
+    assert free(state) == (100, 80)
+
+
+def test_a_pod_that_loses_protection_is_noticed() -> None:
+    state = fleet()
+    state.confirm(pod(), HERE)
+    state.confirm(replace(pod(), protected_until=50), HERE)
+    before = state.eased
+    state.confirm(pod(), HERE)
+    assert state.eased > before

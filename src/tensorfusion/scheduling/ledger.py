@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tensorfusion.errors import TensorFusionError
+from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import GpuRequest, Isolation, larger
 from tensorfusion.scheduling.facts import Off, Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
@@ -48,6 +49,8 @@ class Ledger:
         """Those of them that wait for others to leave."""
         self.touched: dict[str, None] = {}
         """Pods charged or released since somebody last took note and emptied it."""
+        self.eased = 0
+        """How often a placed pod lost protection from eviction: others may be allowed to preempt it now."""
         self._undo: list[Callable[[], None]] = []
         self._open = 0
         self._undoing = False
@@ -87,6 +90,8 @@ class Ledger:
             if not known.confirmed:
                 known.confirmed = True
                 self._log(lambda: setattr(known, "confirmed", False))
+            if _standing(known.pod) != _standing(pod):
+                self._restate(known, pod)
             return False
         if known.placement == placement:
             self._replace(known, pod, confirmed=True)
@@ -240,6 +245,14 @@ class Ledger:
         self._charge(Allocation(pod, known.placement, confirmed))
         self.keep(mark)
 
+    def _restate(self, known: Allocation, pod: PodFacts) -> None:
+        """Take over what does not count for any amount, but for whether and before whom the pod may have to go."""
+        before = known.pod
+        self.eased += pod.protected_until < before.protected_until
+        known.pod = pod
+        self.touched[pod.uid] = None
+        self._log(lambda: self._restate(known, before))
+
     def _settle(self, allocation: Allocation) -> None:
         """Forget absent devices and nodes that only this pod referred to."""
         for device in allocation.devices:
@@ -358,3 +371,8 @@ def _same_charge(one: PodFacts, other: PodFacts) -> bool:
         other.rules,
         other.labels,
     )
+
+
+def _standing(pod: PodFacts) -> tuple[int, int, Gang | None]:
+    """What decides whether a placed pod may have to go, beside what it holds."""
+    return pod.protected_until, pod.rank, pod.gang

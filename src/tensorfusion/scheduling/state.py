@@ -168,6 +168,11 @@ class State:
         """Pods that wait for others to leave their place, by uid; they are among ``allocations``."""
         return MappingProxyType(self._ledger.nominated)
 
+    @property
+    def eased(self) -> int:
+        """Grows whenever a placed pod lost protection from eviction."""
+        return self._ledger.eased
+
     def devices(self) -> Iterator[Device]:
         """The devices that are there, in the order in which they became known."""
         return (device for device in self.fleet.devices.values() if device.facts is not None)
