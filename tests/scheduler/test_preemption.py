@@ -8,6 +8,7 @@ from tensorfusion.errors import ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
+from tensorfusion.scheduler import preemptor
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.preemptor import LONGEST_NOMINATION
 
@@ -168,6 +169,25 @@ async def test_the_end_of_the_protection_is_not_missed(world) -> None:
     assert evicted(world) == []
     assert "protected" in story(world, "high")["outcome"]
     await world.settle(30)
+    assert evicted(world) == ["low"]
+
+
+async def test_protection_that_is_given_to_a_running_pod_counts(world) -> None:
+    await full(world)
+    world.api.change(PODS, "low", {"metadata": {"annotations": {keys.EVICTION_PROTECTION: "10h"}}}, namespace="default")
+    await world.settle()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(20)
+    assert evicted(world) == []
+
+
+async def test_protection_that_is_taken_from_a_running_pod_is_not_waited_for(world) -> None:
+    await full(world, annotations={keys.EVICTION_PROTECTION: "10h"})
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(20)
+    assert evicted(world) == []
+    world.api.change(PODS, "low", {"metadata": {"annotations": {keys.EVICTION_PROTECTION: None}}}, namespace="default")
+    await world.settle(2)
     assert evicted(world) == ["low"]
 
 
@@ -404,17 +424,61 @@ async def test_a_plain_pod_makes_room_for_its_cpu(world) -> None:
     assert world.node_of("high") == "cpu"
 
 
-async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypatch) -> None:
-    from tensorfusion.scheduler import preemptor
-
+@pytest.fixture
+def searched(world, monkeypatch) -> list[tuple[float, str]]:
+    """When a search for victims began, and for which pod."""
     searches = []
     real = preemptor.search
 
-    def counted(*arguments: Any, **more: Any) -> Any:
-        searches.append(world.clock.monotonic())
-        return real(*arguments, **more)
+    def counted(state: Any, pod: Any, failure: Any, **more: Any) -> Any:
+        searches.append((world.clock.monotonic(), pod.name))
+        return real(state, pod, failure, **more)
 
     monkeypatch.setattr(preemptor, "search", counted)
+    return searches
+
+
+async def wake_everybody(world: Any, seconds: float, *, every: float = 1) -> None:
+    """Time goes by in which something seems to help every pod again and again."""
+    until = world.clock.monotonic() + seconds
+    while world.clock.monotonic() < until:
+        world.service.book.queue.wake(lambda _: True, now=world.clock.monotonic())
+        await world.settle(every)
+
+
+async def test_a_pod_that_nothing_helps_is_searched_for_less_and_less(world, searched) -> None:
+    await full(world)
+    world.worker("giant", vram="9Gi", priority=10)
+    await wake_everybody(world, 160)
+    assert 4 <= len(searched) <= 6
+
+
+async def test_many_pods_that_nothing_helps_do_not_keep_others_from_being_helped(world, monkeypatch) -> None:
+    monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 5.0)
+    await full(world)
+    for number in range(100):
+        world.worker(f"giant-{number}", vram="9Gi", priority=10)
+    await world.settle(3)
+    world.worker("small", vram="8Gi", priority=5)
+    await wake_everybody(world, 120, every=12)
+    assert evicted(world) == ["low"]
+    assert len(world.service.preemptor._asking) <= 101
+
+
+async def test_of_equally_important_pods_those_of_each_namespace_are_searched_for_in_turn(
+    world, monkeypatch, searched
+) -> None:
+    monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 1.0)
+    await full(world)
+    for number in range(20):
+        world.worker(f"giant-{number}", vram="9Gi", priority=10)
+    for number in range(2):
+        world.worker(f"other-{number}", vram="9Gi", priority=10, namespace="other")
+    await world.settle(10)
+    assert {"other-0", "other-1"} <= {name for _, name in searched[:5]}
+
+
+async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypatch, searched) -> None:
     monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 10.0)
     await full(world)
     began = world.clock.monotonic()
@@ -422,6 +486,6 @@ async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypat
         world.worker(f"giant-{number}", vram="9Gi", priority=10)
     world.worker("small", tflops="1", vram="8Gi", priority=5)
     await world.settle(2)
-    assert 10 <= len([at for at in searches if at - began <= 1.0]) <= 20 + 2
+    assert 10 <= len([at for at, _ in searched if at - began <= 1.0]) <= 20 + 2
     await world.settle(8)
     assert evicted(world) == ["low"]

@@ -54,6 +54,10 @@ SPARED_FOR = 60.0
 """Seconds for which a pod is left alone that its budget kept."""
 STUCK_FOR = 600.0
 """Seconds for which the end of a pod is not counted on that did not end in time."""
+FIRST_REST, LONGEST_REST = 10.0, 300.0
+"""Seconds for which a pod is not searched for again that nothing could help: doubled each time."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the pods that nothing could help."""
 STORIES = 20_000
 BUDGETS_BY_NAMESPACE = "namespace"
 
@@ -74,6 +78,21 @@ class Nomination:
     told: bool = False
     """Its status names the node."""
     names: tuple[str, ...] = field(default=())
+
+
+@dataclass(slots=True)
+class Rest:
+    """A pod that nothing could help, and what it is searched for again at. ``until`` is of the monotonic clock."""
+
+    facts: PodFacts
+    until: float
+    doublings: int = 0
+    wanted: bool = False
+    """It was refused again meanwhile."""
+    protected_until: int = NEVER
+    """Unix seconds: the end of the protection from eviction that was in its way."""
+    spaces: frozenset[str] = frozenset()
+    """Namespaces of the disruption budgets that were in its way."""
 
 
 class Preemptor:
@@ -109,11 +128,16 @@ class Preemptor:
         self._watched_at = float("-inf")
         self._evictions = Evictions(api, clock=clock, nominations=self)
         self.nominations: dict[str, Nomination] = {}
-        self._asking: list[tuple[int, int, str]] = []
-        self._later: list[tuple[int, str]] = []
-        """When protection from eviction ends that kept a pod from being helped: Unix seconds and uid."""
-        self._kept: dict[str, frozenset[str]] = {}
-        """Pods for which a budget kept the victims, by uid, and the namespaces of these budgets."""
+        self._asking: list[tuple[int, int, int, str]] = []
+        """Pods to be searched for: by rank, then one of each namespace in turn."""
+        self._asked: set[str] = set()
+        self._turns: dict[str, int] = {}
+        """The turn that each namespace had last."""
+        self._turn = 0
+        self._rests: dict[str, Rest] = {}
+        """Pods that nothing could help, by uid."""
+        self._looked_at = float("-inf")
+        self._eased = state.eased
         self._spared: dict[str, float] = {}
         self._tokens = SEARCHES_A_SECOND
         self._counted_at = clock.monotonic()
@@ -202,8 +226,21 @@ class Preemptor:
             return  # a gang needs room for all of its members at once
         if not pod.status.nominated_node_name and not self._may_help(facts):
             return
-        heapq.heappush(self._asking, (-facts.rank, pending.arrival, pending.uid))
+        rest = self._rests.get(pending.uid)
+        if rest is not None and rest.facts == facts and self._clock.monotonic() < rest.until:
+            rest.wanted = True
+            return
+        self._ask(pending)
         self._kick()
+
+    def _ask(self, entry: Pending) -> None:
+        """Put a pod in line, once."""
+        if entry.uid in self._asked:
+            return
+        self._asked.add(entry.uid)
+        space = entry.facts.namespace
+        turn = self._turns[space] = max(self._turn, self._turns.get(space, 0)) + 1
+        heapq.heappush(self._asking, (-entry.facts.rank, turn, entry.arrival, entry.uid))
 
     def _may_help(self, facts: PodFacts) -> bool:
         return facts.preempts and self._state.residents.any_below(facts.rank)
@@ -212,33 +249,52 @@ class Preemptor:
         """Look after nominations, and search for those that ask, the most important first."""
         if self.nominations:
             self._review()
-        now = self._clock.now().timestamp()
-        while self._later and self._later[0][0] <= now:
-            self._ask_again(heapq.heappop(self._later)[1])
+        if self._rests:
+            self._look()
         while self._asking and self._has_token():
-            uid = heapq.heappop(self._asking)[2]
+            _, self._turn, _, uid = heapq.heappop(self._asking)
+            self._asked.discard(uid)
             entry = self._book.queue.get(uid)
-            if entry is None:
-                self._kept.pop(uid, None)
             if entry is None or entry.place is not Place.WAITING or uid in self.nominations:
                 continue
             pod = self._pods.get(Key(entry.facts.namespace, entry.facts.name))
             if pod is not None and pod.metadata.uid == uid and not pod.metadata.deleting:
                 self._search(entry, pod)
+        if not self._asking and self._turns:
+            self._turns.clear()
+            self._turn = 0
+
+    def _look(self) -> None:
+        """End the rests of pods for which something changed or time went by."""
+        now = self._clock.monotonic()
+        eased, self._eased = self._state.eased != self._eased, self._state.eased
+        if now - self._looked_at < LOOK_EVERY and not eased:
+            return
+        self._looked_at = now
+        wall = self._clock.now().timestamp()
+        for uid, rest in list(self._rests.items()):
+            if uid not in self._book.queue:
+                del self._rests[uid]
+            elif rest.protected_until <= wall or (eased and rest.protected_until != NEVER):
+                self._ask_again(uid)
+            elif rest.wanted and rest.until <= now:
+                rest.wanted = False
+                entry = self._book.queue.get(uid)
+                if entry is not None and entry.place is Place.WAITING:
+                    self._ask(entry)
 
     def budget_changed(self, namespace: str) -> None:
         """A disruption budget may let pods go that it kept before."""
-        for uid in [uid for uid, spaces in self._kept.items() if namespace in spaces]:
-            if uid in self._book.queue:
-                self._ask_again(uid)
-                self._kick()
-            else:
-                del self._kept[uid]
+        for uid in [uid for uid, rest in self._rests.items() if namespace in rest.spaces]:
+            self._ask_again(uid)
+            self._kick()
 
     def _ask_again(self, uid: str) -> None:
+        """Something changed for the pod: it rests no more."""
+        self._rests.pop(uid, None)
         entry = self._book.queue.get(uid)
         if entry is not None and entry.place is Place.WAITING:
-            heapq.heappush(self._asking, (-entry.facts.rank, entry.arrival, uid))
+            self._ask(entry)
 
     def _has_token(self) -> bool:
         now = self._clock.monotonic()
@@ -248,7 +304,6 @@ class Preemptor:
 
     def _search(self, entry: Pending, pod: Pod) -> None:
         state, facts = self._state, entry.facts
-        self._kept.pop(entry.uid, None)
         self._tokens -= 1 + (state.fleet.present + len(state.allocations)) // COST_OF
         try:
             decide(state, facts)
@@ -272,12 +327,16 @@ class Preemptor:
         meters.PREEMPTIONS.add(("hopeless",))
         self._tell(entry.uid, looked=found.looked, space=facts.namespace, outcome=_why_hopeless(found))
         spaces = frozenset(name.partition("/")[0] for name in found.looked.budgets)
-        if spaces:
-            self._kept[entry.uid] = spaces
-        if found.protected_until != NEVER:
-            heapq.heappush(self._later, (found.protected_until, entry.uid))
+        self._rest(facts, protected_until=found.protected_until, spaces=spaces)
         if pod.status.nominated_node_name:
             self._evictions.forget(entry.uid, pod.key)
+
+    def _rest(self, facts: PodFacts, *, protected_until: int = NEVER, spaces: frozenset[str] = frozenset()) -> None:
+        """Do not search for this pod for a while, longer each time."""
+        before = self._rests.get(facts.uid)
+        doublings = before.doublings + 1 if before is not None and before.facts == facts else 0
+        until = self._clock.monotonic() + min(LONGEST_REST, FIRST_REST * (1 << min(doublings, 8)))
+        self._rests[facts.uid] = Rest(facts, until, doublings, protected_until=protected_until, spaces=spaces)
 
     def _spared_now(self) -> frozenset[str]:
         now = self._clock.monotonic()
@@ -315,6 +374,7 @@ class Preemptor:
             names=names,
         )
         self.nominations[facts.uid] = nomination
+        self._rests.pop(facts.uid, None)
         meters.PREEMPTIONS.add(("nominated",))
         node = plan.placement.node
         waits = (
@@ -384,8 +444,10 @@ class Preemptor:
                 self._hints += self._state.release(uid)
             self._book.queue.activate(uid)
         self._asking.clear()
-        self._later.clear()
-        self._kept.clear()
+        self._asked.clear()
+        self._turns.clear()
+        self._turn = 0
+        self._rests.clear()
         self._evictions.clear()
 
     # --- what evictions ask and tell ---
