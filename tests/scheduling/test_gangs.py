@@ -7,19 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.errors import TensorFusionError
+from tensorfusion.errors import NotFit, TensorFusionError
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.workload import GangTopology
 from tensorfusion.scheduling.cycle import decide
-from tensorfusion.scheduling.facts import PodFacts, QuotaFacts
+from tensorfusion.scheduling.facts import Off, PodFacts, QuotaFacts
 from tensorfusion.scheduling.gang_room import room_by_node
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable, ordinal, place_gang, place_member
+from tensorfusion.scheduling.pod_rules import PodRules, PodSelector, PodTerm, SpreadRule
 from tensorfusion.scheduling.state import State
-from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, requirement, term
+from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, requirement, run, term
 from worlds import required as required_affinity
 
 RACK, ZONE = "topology.kubernetes.io/rack", "topology.kubernetes.io/zone"
+HOST = "kubernetes.io/hostname"
 
 
 def members(
@@ -221,6 +223,83 @@ def test_a_late_member_joins_the_others_rack() -> None:
     wish = replace(late, gang=Gang("team/train", 2, 2, topology=GangTopology.REQUIRED))
     with pytest.raises(GangUnschedulable, match=r"the others are in topology\.kubernetes\.io/rack=r1"):
         place_member(full, wish, ["n2"])
+
+
+def test_a_required_topology_is_told_of_room_in_any_domain() -> None:
+    state = racks(3, 4)
+    run(state, *(pod(f"held{number}", node_selector={RACK: "r1"}, **whole()) for number in range(2)))
+    wish = {"topology": GangTopology.REQUIRED, "topology_key": RACK}
+    failure = refusal(state, members(4, gang=wish, **whole()), 4)
+    assert f"3 of 4 fit in {RACK}=r0" in failure.message
+    assert isinstance(failure.cause, NotFit)
+    assert not failure.alike, "what helps in another rack does not help the member that was kept in this one"
+
+
+def test_a_spread_over_zones_counts_all_zones_while_a_domain_is_tried() -> None:
+    state = racks(4, 4, zone=1)
+    even = PodRules(spread=(SpreadRule(ZONE, 1, labelled("app", "web")),))
+    own: dict[str, Any] = {"labels": {"app": "web"}, "rules": even}
+    preferred = members(4, gang={"topology": GangTopology.PREFERRED}, **own)
+    placement = place_gang(state, preferred, needed=4)
+    zones = [state.fleet.nodes.records[name].facts.labels[ZONE] for name in nodes_of(placement)]
+    assert (placement.domain, sorted(zones)) == ("", ["z0", "z0", "z1", "z1"])
+    required = members(4, name="r", gang={"topology": GangTopology.REQUIRED, "key": "team/r"}, **own)
+    assert refusal(state, required, 4).fits == 1
+
+
+def test_a_profile_without_node_selectors_still_keeps_a_gang_in_its_domain() -> None:
+    own = {"off": frozenset({Off.OWN_NODES}), "node_selector": {RACK: "elsewhere"}}
+    placement = place_gang(racks(2, 2), members(2, **own, **whole()), needed=2)
+    assert placement.domain == f"{RACK}=r0"
+    assert nodes_of(placement) == ["n0", "n1"]
+
+
+# --- neighbours ---
+
+
+def labelled(key: str, value: str) -> PodSelector:
+    return PodSelector((requirement(key, "In", value),), ("team",))
+
+
+def guarded(*, nodes: int) -> State:
+    """Nodes of one device in one rack; on n0 runs a pod that keeps pods of role b away from its node."""
+    state = State()
+    for number in range(nodes):
+        state.upsert_node(node(f"n{number}", labels={HOST: f"n{number}", RACK: "r0"}))
+    away = PodRules(anti_affinity=(PodTerm(HOST, labelled("role", "b")),))
+    run(state, plain("guard", rules=away, node_selector={HOST: "n0"}))
+    return state
+
+
+def roles(*names: str, **gang: Any) -> list[PodFacts]:
+    key = Gang("team/train", required=len(names), desired=len(names), **gang)
+    return [plain(f"m{number}", labels={"role": role}, cpu=1, gang=key) for number, role in enumerate(names)]
+
+
+@pytest.mark.parametrize("topology", GangTopology)
+def test_a_placed_pod_keeps_away_the_members_that_it_names_and_no_others(topology: GangTopology) -> None:
+    placement = place_gang(guarded(nodes=2), roles("a", "b", topology=topology), needed=2)
+    assert nodes_of(placement) == ["n0", "n1"]
+    placement = place_gang(guarded(nodes=2), roles("b", "a", topology=topology), needed=2)
+    assert nodes_of(placement)[0] == "n1"
+    two = place_gang(guarded(nodes=1), roles("b", "a", "a", topology=topology, strict=False), needed=2)
+    assert [one.name for one, _ in two.members] == ["m1", "m2"]
+
+
+def test_a_member_with_rules_keeps_away_the_later_members_that_it_names_and_no_others() -> None:
+    state = State()
+    state.upsert_node(node("n0", labels={HOST: "n0"}))
+    first, *others = roles("x", "b", "a", strict=False)
+    away = PodRules(anti_affinity=(PodTerm(HOST, labelled("role", "b")),))
+    placement = place_gang(state, [replace(first, cpu=2, rules=away), *others], needed=2)
+    assert [one.name for one, _ in placement.members] == ["m0", "m2"]
+
+
+def test_labels_that_no_placed_pod_looks_at_make_no_kinds() -> None:
+    state = guarded(nodes=1)
+    failure = refusal(state, [replace(one, cpu=10**9) for one in roles("x", "y", "z")], 3)
+    assert failure.alike
+    assert not refusal(state, [replace(one, cpu=10**9) for one in roles("x", "b")], 2).alike
 
 
 # --- invariants ---

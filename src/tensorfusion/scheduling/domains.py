@@ -88,7 +88,7 @@ class Domains:
 
     def chosen(self, pod: PodFacts, nodes: NodeColumns) -> Bools:
         """The nodes that the pod's own node selector and required node affinity allow."""
-        selector, affinity, _, _ = rules_of(pod)
+        selector, affinity, *_ = rules_of(pod)
         wanted = selector, affinity
         return self._rows("chosen", wanted, nodes, lambda node: matches_own_rules(wanted, node))
 

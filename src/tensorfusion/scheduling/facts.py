@@ -102,6 +102,8 @@ class PodFacts:
     node_selector: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     affinity: Affinity | None = None
     tolerations: tuple[Toleration, ...] = ()
+    within: tuple[tuple[str, str], ...] = ()
+    """Labels of the nodes that its gang is kept on: apart from its own node selector, by which rules count nodes."""
     native: int = 0
     """Whole devices that it asks of their maker's own device plugin; they are among ``extended`` too."""
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS, compare=False)

@@ -13,7 +13,7 @@ deadlock, and strands capacity while it waits.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TypeAlias
@@ -28,7 +28,7 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import GangTopology
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import requested
-from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.facts import Off, PodFacts
 from tensorfusion.scheduling.gang_room import room_by_node
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.shapes import LabelColumn
@@ -52,7 +52,7 @@ _kind_of: Callable[[PodFacts], tuple[object, ...]] = attrgetter(
 class GangUnschedulable(NotFit):
     """Fewer members fit than the gang needs. ``cause`` is what stopped ``member``, the first that did not fit.
 
-    ``alike``: all members ask for the same, so that what helps ``member`` is all that helps.
+    ``alike``: all members ask for the same, anywhere, so that what helps ``member`` is all that helps.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ def place_gang(
     Raises:
         GangUnschedulable: fewer fit together; nothing is held.
     """
-    ordered = _members(members)
+    ordered = _members(state, members)
     gang = ordered[0][0].gang
     if gang is None:
         raise ValueError(f"pod {ordered[0][0].namespace}/{ordered[0][0].name} is in no gang")
@@ -249,7 +249,8 @@ def _refusal(
         return GangUnschedulable(gang, needed=needed, fits=fits, why=why)
     before, member, cause = stopped[0]
     why = f"{fits} of {needed} fit{where}; the {ordinal(before + 1)}: {cause}"
-    alike = all(kind == members[0][1] for _, kind in members)
+    # what stopped the member in this domain is not what would help in another one
+    alike = domain is None and all(kind == members[0][1] for _, kind in members)
     return GangUnschedulable(gang, needed=needed, fits=fits, why=why, member=member, cause=cause, alike=alike)
 
 
@@ -263,15 +264,15 @@ def _without_domain(gang: Gang, needed: int, domain_keys: Sequence[str]) -> Gang
 
 
 def _inside(state: State, pod: PodFacts, domain: Domain) -> PodFacts:
-    """The pod with one line more in its node selector, which keeps it in the domain.
+    """The pod kept in the domain, beside its own rules: what they mean elsewhere stays as it is.
 
     Raises:
         NotFit: its own selector keeps it out.
     """
-    selector: Mapping[str, str] = pod.node_selector
-    if selector.get(domain.key, domain.value) != domain.value:
-        raise NotFit(requested(pod), {f"node selector {domain.key}={selector[domain.key]}": 1})
-    inside = replace(pod, node_selector={**selector, domain.key: domain.value})
+    wanted = pod.node_selector.get(domain.key, domain.value)
+    if wanted != domain.value and Off.OWN_NODES not in pod.off:
+        raise NotFit(requested(pod), {f"node selector {domain.key}={wanted}": 1})
+    inside = replace(pod, within=((domain.key, domain.value),))
     nodes = state.fleet.nodes
     base = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
     nodes.shapes.narrow(pod, inside, domain.within, base=base)
@@ -331,13 +332,14 @@ def _keys(gang: Gang, domain_keys: Sequence[str]) -> Sequence[str]:
     return (gang.topology_key,) if gang.topology_key else domain_keys
 
 
-def _members(members: Sequence[PodFacts]) -> list[_Member]:
+def _members(state: State, members: Sequence[PodFacts]) -> list[_Member]:
     """The members in their order, each with the number of its kind. Equal ones mostly stand side by side."""
+    by_labels = any(pod.rules is not None for pod in members)
     known: list[tuple[object, ...]] = []
     found: list[_Member] = []
     kind = -1
     for pod in sorted(members, key=_order):
-        asks = _asks(pod)
+        asks = (*_kind_of(pod), pod.labels if by_labels else _known_as(state, pod))
         if kind < 0 or known[kind] != asks:
             kind = known.index(asks) if asks in known else len(known)
             if kind == len(known):
@@ -346,13 +348,12 @@ def _members(members: Sequence[PodFacts]) -> list[_Member]:
     return found
 
 
-def _asks(pod: PodFacts) -> tuple[object, ...]:
-    """Everything that a decision looks at: what is refused to one pod is refused to every other that asks for the same.
+def _known_as(state: State, pod: PodFacts) -> Hashable:
+    """What the labels of a pod mean to a decision where no member has rules: which terms of placed pods are about it.
 
-    Rules between pods look at the labels too.
+    Not the labels themselves: those of an indexed job's pods all differ, and nobody asks for the index.
     """
-    asks = _kind_of(pod)
-    return asks if pod.rules is None else (*asks, pod.labels)
+    return frozenset(state.fleet.neighbours.about(pod, state.fleet.nodes.size))
 
 
 def ordinal(number: int) -> str:

@@ -18,9 +18,11 @@ from tensorfusion.scheduling.codes import FITS, Bools, Codes, Ints
 from tensorfusion.scheduling.facts import NodeFacts, Off, PodFacts
 from tensorfusion.scheduling.reasons import NODE_ORDER, NodeReason
 
-Wanted: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None]
+Selector: TypeAlias = tuple[tuple[str, str], ...]
+Wanted: TypeAlias = tuple[Selector, Affinity | None]
 """A node selector in order, and the affinity."""
-Rules: TypeAlias = tuple[tuple[tuple[str, str], ...], Affinity | None, tuple[Toleration, ...], frozenset[Off]]
+Rules: TypeAlias = tuple[Selector, Affinity | None, tuple[Toleration, ...], frozenset[Off], Selector]
+"""The last are the labels that the pod's gang keeps to."""
 
 KEPT_SHAPES = 128
 _KEPT_LABELS = 16
@@ -105,7 +107,7 @@ class Shapes:
         return column
 
     def narrow(self, pod: PodFacts, inside: PodFacts, within: Bools, *, base: Shape) -> None:
-        """Keep the shape of ``inside``: the pod with one more line in its node selector, which ``within`` answers.
+        """Keep the shape of ``inside``: the pod kept on nodes with some labels, which ``within`` answers.
 
         Asking every node for it again would cost a loop over the fleet for each rack that is tried.
         """
@@ -162,12 +164,12 @@ class Shapes:
 def rules_of(pod: PodFacts) -> Rules:
     """The pod's rules as the key of its shape."""
     selector = pod.node_selector
-    return (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations, pod.off)
+    return (tuple(sorted(selector.items())) if selector else (), pod.affinity, pod.tolerations, pod.off, pod.within)
 
 
 def refusal(rules: Rules, node: NodeFacts) -> NodeReason | None:
     """The first rule that keeps the pod off the node."""
-    selector, affinity, tolerations, off = rules
+    selector, affinity, tolerations, off, within = rules
     if not node.ready:
         return NodeReason.NOT_READY
     if node.unschedulable and Off.CORDON not in off and not tolerated(_CORDON, tolerations):
@@ -176,6 +178,8 @@ def refusal(rules: Rules, node: NodeFacts) -> NodeReason | None:
         taint.effect in _HARD and not tolerated(taint, tolerations) for taint in _taints(node)
     ):
         return NodeReason.TAINT
+    if any(node.labels.get(key) != value for key, value in within):
+        return NodeReason.SELECTOR
     if Off.OWN_NODES in off:
         return None
     if any(node.labels.get(key) != value for key, value in selector):
@@ -206,7 +210,7 @@ def _taints(node: NodeFacts) -> Iterator[Taint]:
 
 def preference(rules: Rules, node: NodeFacts) -> int:
     """Weights of the preferred terms that match, less a little for every soft taint that is not tolerated."""
-    _, affinity, tolerations, off = rules
+    _, affinity, tolerations, off, _ = rules
     soft = 0
     if Off.SOFT_TAINTS not in off:
         soft = sum(taint.effect == _SOFT and not tolerated(taint, tolerations) for taint in node.taints)
