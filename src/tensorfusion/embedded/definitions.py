@@ -75,11 +75,16 @@ class Definitions:
             self._wake.clear()
             failed = False
             for name in list(self._terminating):
+                if name not in self._terminating:
+                    continue  # gone meanwhile; there may be a new one of its name
                 try:
                     await self._clean(name)
                 except ApiError as error:
                     failed = True
                     log.warning("definition cannot be cleaned up yet", crd=name, error=str(error))
+                except Exception:  # the edge of the loop: one definition's fault must not stop the others
+                    failed = True
+                    log.exception("cleaning up a definition failed unexpectedly", crd=name)
             if failed:
                 await self._operations.clock.sleep(_RETRY_SECONDS)
             else:
@@ -105,11 +110,15 @@ class Definitions:
 
 
 def _deleting(crd: JsonObject) -> JsonObject:
-    crd["status"] = terminating_status(crd, crd["metadata"]["deletionTimestamp"], deleting=True)
+    since = crd["metadata"].get("deletionTimestamp")
+    if since:  # otherwise it is another one, made after the one that was to go
+        crd["status"] = terminating_status(crd, since, deleting=True)
     return crd
 
 
 def _release(crd: JsonObject) -> JsonObject:
     metadata = crd["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        return crd  # as above
     metadata["finalizers"] = [item for item in metadata.get("finalizers") or () if item != CRD_CLEANUP]
     return crd
