@@ -23,6 +23,11 @@ PART = 256 << 10
 _JSON_HEADER = (b"content-type", b"application/json")
 _NO_CACHE = b"no-cache, private"
 _MOST_WARNINGS = 20
+_WARNING_LETTERS, _LETTERS_OF_EACH = 4096, 256
+"""What all warnings of an answer may have; where they have more, what each of them may.
+
+Source: apiserver pkg/endpoints/filters/warning.go.
+"""
 TEXT = "text/plain; charset=utf-8"
 NOSNIFF = ((b"x-content-type-options", b"nosniff"),)
 
@@ -109,7 +114,10 @@ def to_yaml(body: bytes) -> bytes:
 def _warning_headers(warnings: Iterable[str]) -> list[tuple[bytes, bytes]]:
     """RFC 7234 warnings with code 299, each once."""
     found = []
-    for warning in list(dict.fromkeys(warnings))[:_MOST_WARNINGS]:
+    distinct = list(dict.fromkeys(warnings))[:_MOST_WARNINGS]
+    if sum(map(len, distinct)) > _WARNING_LETTERS:
+        distinct = [warning[:_LETTERS_OF_EACH] for warning in distinct[: _WARNING_LETTERS // _LETTERS_OF_EACH]]
+    for warning in distinct:
         shown = "".join(letter if letter.isprintable() else " " for letter in warning)
         text = " ".join(shown.split()).replace("\\", "\\\\").replace('"', '\\"')
         found.append((b"warning", b'299 - "' + text.encode("latin-1", "replace") + b'"'))

@@ -181,11 +181,14 @@ def without_repeated_owners(obj: Raw) -> list[str]:
     if len(owners) < 2:
         return []
     kept: list[Raw] = []
+    seen: set[frozenset[tuple[str, Any]]] = set()
     repeated: list[str] = []
     for owner in owners:
-        if owner in kept:
+        content = frozenset(owner.items())  # its fields are strings and booleans
+        if content in seen:
             repeated.append(str(owner.get("uid", "")))
         else:
+            seen.add(content)
             kept.append(owner)
     if not repeated:
         return []

@@ -27,7 +27,7 @@ from tensorfusion.embedded.schema.metadata import (
 from tensorfusion.embedded.schema.names import RULES, subdomain
 from tensorfusion.embedded.schema.patch_shape import PatchShape
 from tensorfusion.embedded.schema.path import Problem, plain_text_of, text_of
-from tensorfusion.embedded.schema.ratcheting import touched
+from tensorfusion.embedded.schema.ratcheting import Update
 from tensorfusion.embedded.schema.replicas import check_replicas
 from tensorfusion.embedded.schema.rules import MISSING, Evaluation, compile_rules
 from tensorfusion.embedded.schema.structural import Pruner, compile_pruner, compile_structural
@@ -304,7 +304,8 @@ class CustomSchema:
                 evaluation = Evaluation()
                 self._rules.check(obj, MISSING if old is None else old, None, evaluation)
                 broken = self._not_standing(evaluation.problems, obj, old)
-                warnings += [_text(problem) for problem in evaluation.problems if problem not in broken]
+                standing = set(map(id, broken))
+                warnings += [_text(problem) for problem in evaluation.problems if id(problem) not in standing]
                 problems += broken
         if problems:
             raise invalid(self._resource, metadata.get("name", ""), problems)
@@ -314,10 +315,9 @@ class CustomSchema:
         """Without the problems of values that the update leaves as they were (ratcheting)."""
         if old is None or not problems:
             return problems
+        update = Update(self.document, obj, old)
         return [
-            problem
-            for problem in problems
-            if not problem.stands or problem.path is None or touched(self.document, obj, old, problem)
+            problem for problem in problems if not problem.stands or problem.path is None or update.touches(problem)
         ]
 
     def _check_values(self, obj: Raw, subresource: str, problems: list[Problem]) -> None:

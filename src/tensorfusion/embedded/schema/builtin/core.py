@@ -261,10 +261,11 @@ def _check_role_reference(binding: Raw, kinds: tuple[str, ...], old: Raw | None,
         problems.append(Problem(((None, "roleRef"), "kind"), unsupported(kind or "", kinds), NOT_SUPPORTED))
     if _PERCENT_NAMED(name):
         complain(problems, ((None, "roleRef"), "name"), name, [f"may not contain '{'/' if '/' in name else '%'}'"])
+    wrong = {problem.path for problem in problems}
     for index, subject in enumerate(binding.get("subjects") or ()):
         at: Path = ((None, "subjects"), index)
         if subject.get("kind", "") not in _SUBJECTS:
-            if not any(problem.path == (at, "kind") for problem in problems):
+            if (at, "kind") not in wrong:
                 text = unsupported(subject.get("kind", ""), ("ServiceAccount", "User", "Group"))
                 problems.append(Problem((at, "kind"), text, NOT_SUPPORTED))
         elif subject["kind"] == "ServiceAccount" and subject.get("name"):

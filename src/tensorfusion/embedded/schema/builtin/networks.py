@@ -48,15 +48,16 @@ def check_ingress(ingress: Raw, old: Raw | None, problems: list[Problem]) -> Non
     if backend is not None:
         _check_backend(backend, (_SPEC, "defaultBackend"), problems)
     _check_names(ingress, spec, old, problems)
+    wild = {(((_SPEC, "rules"), index), "host") for index, rule in enumerate(rules) if "*" in rule.get("host", "")}
+    if wild and problems:
+        problems[:] = [problem for problem in problems if problem.path not in wild]  # they have rules of their own
     for index, rule in enumerate(rules):
         at: Path = ((_SPEC, "rules"), index)
         host = rule.get("host", "")
         if host and _is_address(host):
             complain(problems, (at, "host"), host, ["must be a DNS name, not an IP address"])
         elif "*" in host:
-            at_host: Path = (at, "host")
-            problems[:] = [problem for problem in problems if problem.path != at_host]
-            complain(problems, at_host, host, _wildcard(host))
+            complain(problems, (at, "host"), host, _wildcard(host))
         for number, path in enumerate((rule.get("http") or {}).get("paths") or ()):
             _check_path(path, (((at, "http"), "paths"), number), problems)
 

@@ -65,10 +65,12 @@ def check_details(spec: Raw, path: Path, problems: list[Problem]) -> None:
         problems.append(Problem(((path, "securityContext"), "shareProcessNamespace"), text))
     if spec.get("securityContext"):
         _check_pod_security(spec["securityContext"], (path, "securityContext"), problems)
-    for index, gate in enumerate(spec.get("readinessGates") or ()):
+    gates = spec.get("readinessGates") or ()
+    wrong = {problem.path for problem in problems} if gates else ()
+    for index, gate in enumerate(gates):
         name = gate.get("conditionType", "")
         at: Path = (((path, "readinessGates"), index), "conditionType")
-        if not any(problem.path == at for problem in problems):
+        if at not in wrong:
             complain(problems, at, name, qualified_name(name))
     if spec.get("dnsConfig"):
         _check_dns(spec["dnsConfig"], (path, "dnsConfig"), problems)
