@@ -15,9 +15,10 @@ Source: Kubernetes' DefaultPreemption and its nominated pods; TensorFusion's wat
 """
 
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
@@ -29,6 +30,7 @@ from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Leadership
 from tensorfusion.scheduler.evictions import Evictions, Fate
+from tensorfusion.scheduler.gangs import waits_for_gang
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.reports import Reports
@@ -47,7 +49,7 @@ SEARCHES_A_SECOND = 200.0
 COST_OF = 8_000
 """Devices and pods of a fleet that make a search count for one more: what all searches take is a tenth of the time."""
 LONGEST_NOMINATION = 360.0
-"""Seconds after which a nominated pod is decided anew: its victims do not end."""
+"""Seconds after which a nominated pod is decided anew: its victims are not evicted, or do not end when they should."""
 WATCHDOG_EVERY = 180.0
 """Seconds between two looks for such pods."""
 SPARED_FOR = 60.0
@@ -78,6 +80,8 @@ class Nomination:
     told: bool = False
     """Its status names the node."""
     names: tuple[str, ...] = field(default=())
+    failures: Counter[str] = field(default_factory=Counter)
+    """How often the server failed to evict a victim, by uid."""
 
 
 @dataclass(slots=True)
@@ -257,9 +261,11 @@ class Preemptor:
             entry = self._book.queue.get(uid)
             if entry is None or entry.place is not Place.WAITING or uid in self.nominations:
                 continue
+            if waits_for_gang(entry.failure):
+                continue  # it would not get the place; it is refused again when it is its turn
             pod = self._pods.get(Key(entry.facts.namespace, entry.facts.name))
             if pod is not None and pod.metadata.uid == uid and not pod.metadata.deleting:
-                self._search(entry, pod)
+                self._search_safely(entry, pod)
         if not self._asking and self._turns:
             self._turns.clear()
             self._turn = 0
@@ -301,6 +307,15 @@ class Preemptor:
         self._tokens = min(SEARCHES_A_SECOND, self._tokens + (now - self._counted_at) * SEARCHES_A_SECOND)
         self._counted_at = now
         return self._tokens > 0
+
+    def _search_safely(self, entry: Pending, pod: Pod) -> None:
+        try:
+            self._search(entry, pod)
+        except Exception:  # the edge of the loop: one pod's fault must not stop the others
+            log.exception("search for victims failed unexpectedly", pod=pod.key)
+            if entry.uid in self._state.nominated and entry.uid not in self.nominations:
+                self._hints += self._state.release(entry.uid)
+            self._rest(entry.facts)
 
     def _search(self, entry: Pending, pod: Pod) -> None:
         state, facts = self._state, entry.facts
@@ -406,11 +421,26 @@ class Preemptor:
             elif not self._waits(one):
                 if entry.place in (Place.WAITING, Place.BACKOFF):
                     self._book.queue.activate(uid)
-            elif watch and now - one.since > LONGEST_NOMINATION:
-                stuck = [awaited for awaited in one.awaited if awaited in self._state.allocations]
+            elif watch and now - one.since > LONGEST_NOMINATION and (stuck := self._overdue(one)):
                 self._spared.update(dict.fromkeys(stuck, now + STUCK_FOR))
                 self._drop(one, "the pods that have to leave do not end")
                 self._book.queue.activate(uid)
+
+    def _overdue(self, nomination: Nomination) -> list[str]:
+        """Those that should have left long ago. The end that was announced to a pod includes the time it may take."""
+        latest = self._clock.now().timestamp() - LONGEST_NOMINATION
+        overdue = []
+        for uid in nomination.awaited:
+            allocation = self._state.allocations.get(uid)
+            if allocation is None:
+                continue
+            pod = self._pods.get(Key(allocation.pod.namespace, allocation.pod.name))
+            if pod is None or pod.metadata.uid != uid:
+                continue  # gone; the event is on its way
+            announced = pod.metadata.deletion_timestamp
+            if announced is None or datetime.fromisoformat(announced).timestamp() <= latest:
+                overdue.append(uid)
+        return overdue
 
     def _is_there(self, placement: Placement) -> bool:
         node = self._state.fleet.nodes.records.get(placement.node)
@@ -494,7 +524,7 @@ class Preemptor:
                 "considered": looked.considered,
                 "nodesTried": looked.nodes,
                 "triedOut": [_name(one, space) for one in looked.pods],
-                "keptByBudgets": list(looked.budgets),
+                "keptByBudgets": _budget_names(looked.budgets, space),
                 "node": node,
                 "victims": list(victims),
             }
@@ -507,6 +537,14 @@ class Preemptor:
 def _name(pod: PodFacts, space: str) -> str:
     """A pod's name for readers of a namespace: those of others stay unnamed."""
     return f"{pod.namespace}/{pod.name}" if pod.namespace == space else "a pod of another namespace"
+
+
+def _budget_names(budgets: Iterable[str], space: str) -> list[str]:
+    """Disruption budgets for readers of a namespace: those of others are counted."""
+    every = list(budgets)
+    own = [name for name in every if name.startswith(f"{space}/")]
+    others = len(every) - len(own)
+    return [*own, f"{others} of other namespaces"] if others else own
 
 
 def _why_hopeless(found: Hopeless) -> str:

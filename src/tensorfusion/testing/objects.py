@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from tensorfusion.clock import Clock, timestamp
@@ -175,13 +176,15 @@ class Objects:
         _check_identity(resource, old, preconditions)
         metadata = old["metadata"]
         running = resource.id == PODS.id and bool((old.get("spec") or {}).get("nodeName"))
-        wait = (_DEFAULT_GRACE if grace is None else grace) if running else 0
+        if grace is None:
+            grace = (old.get("spec") or {}).get("terminationGracePeriodSeconds", _DEFAULT_GRACE)
+        wait = grace if running else 0
         if not metadata.get("finalizers") and wait == 0:
             return self.drop(resource, old)
         if metadata.get("deletionTimestamp"):
             return old
         marked = deepcopy(old)
-        marked["metadata"]["deletionTimestamp"] = timestamp(self._clock.now())
+        marked["metadata"]["deletionTimestamp"] = timestamp(self._clock.now() + timedelta(seconds=wait))
         marked["metadata"]["deletionGracePeriodSeconds"] = wait
         return self._store(resource, old, marked)
 
