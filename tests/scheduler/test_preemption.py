@@ -489,3 +489,97 @@ async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypat
     assert 10 <= len([at for at, _ in searched if at - began <= 1.0]) <= 20 + 2
     await world.settle(8)
     assert evicted(world) == ["low"]
+
+
+def stamps(required: int) -> dict[str, str]:
+    return {
+        keys.GANG_REQUIRED_MEMBERS: str(required),
+        keys.GANG_DESIRED_MEMBERS: str(required),
+        keys.GANG_GROUP_KEY: "default/train",
+    }
+
+
+async def test_nobody_is_evicted_for_a_pod_that_waits_for_an_older_gang(world) -> None:
+    world.fleet(nodes=2)
+    world.worker("low", tflops="100", labels={"app": "web"})
+    world.worker("older", tflops="100", priority=50)
+    budget(world, "web", 0, app="web")
+    await world.start()
+    for number in range(2):
+        world.worker(f"m{number}", tflops="100", annotations=stamps(2), priority=10)
+    await world.settle(290)
+    world.worker("young", tflops="100", priority=5)
+    await world.settle(320)
+    assert world.reason_of("young").startswith("held for gang")
+    patch = {"status": {"disruptionsAllowed": 1}}
+    world.api.change(POD_DISRUPTION_BUDGETS, "web", patch, namespace="default", subresource="status")
+    await world.settle(5)
+    assert evicted(world) == []
+
+
+async def test_a_victim_that_the_server_fails_to_evict_again_and_again_is_left_alone(world) -> None:
+    world.fleet(nodes=2, vram="8Gi")
+    world.worker("broken", vram="8Gi")
+    world.worker("other", vram="8Gi", priority=1)
+    await world.start()
+    evict = world.api.evict
+    tries = []
+
+    async def failing(namespace: str, name: str, *, uid: str) -> None:
+        if name == "broken":
+            tries.append(name)
+            raise ServerError("This pod has more than one PodDisruptionBudget")
+        await evict(namespace, name, uid=uid)
+
+    world.api.evict = failing
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(20)
+    assert evicted(world) == ["other"]
+    assert len(tries) == 5
+
+
+async def test_victims_with_a_long_grace_period_are_waited_for(world) -> None:
+    world.fleet(nodes=3, vram="8Gi")
+    for number in range(3):
+        world.worker(f"low{number}", vram="8Gi", terminationGracePeriodSeconds=3600)
+    await world.start()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(3500)
+    assert len(evicted(world)) == 1
+    await world.settle(800)
+    assert len(evicted(world)) == 2
+
+
+async def test_a_search_that_fails_unexpectedly_stops_nobody_else(world, monkeypatch) -> None:
+    await full(world)
+    real = preemptor.search
+    asked = []
+
+    def faulty(state: Any, pod: Any, failure: Any, **more: Any) -> Any:
+        asked.append(pod.name)
+        if pod.name == "odd":
+            raise KeyError("odd")
+        return real(state, pod, failure, **more)
+
+    monkeypatch.setattr(preemptor, "search", faulty)
+    world.worker("odd", vram="8Gi", priority=20)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(5)
+    assert evicted(world) == ["low"]
+    assert asked == ["odd", "high"]
+    world.delete("low")
+    await world.settle(2)
+    assert world.node_of("high") == "n0"
+    no_hold_left(world)
+
+
+async def test_budgets_of_other_namespaces_are_counted_and_not_named(world) -> None:
+    world.cluster_wide = True
+    world.fleet(vram="8Gi")
+    world.worker("low", vram="8Gi", namespace="other", labels={"app": "web"})
+    body = {"spec": {"selector": {"matchLabels": {"app": "web"}}}, "status": {"disruptionsAllowed": 0}}
+    world.api.seed(POD_DISRUPTION_BUDGETS, {"metadata": {"name": "secret"}, **body}, namespace="other")
+    await world.start()
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert story(world, "high")["keptByBudgets"] == ["1 of other namespaces"]

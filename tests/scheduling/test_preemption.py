@@ -327,3 +327,16 @@ def test_devices_that_moved_in_their_columns_are_found_again() -> None:
     find(state, pod("new", priority=5, vram=60 * GIB))
     state.upsert_device(replace(device("a-0", "n0"), vram=GIB, compute=TFLOPS, index=-1))
     assert victims(find(state, pod("new", priority=5, vram=60 * GIB))) == ["low"]
+
+
+def test_a_pod_under_two_budgets_stays_for_the_server_does_not_evict_it() -> None:
+    state = fleet(nodes=1, devices=2)
+    put(state, "n0", "n0-0", name="two")
+    put(state, "n0", "n0-1", name="one", priority=3)
+    allowed = {"two": {"team/a": 5, "team/b": 5}, "one": {"team/a": 1}}
+    found = find(state, pod("new", priority=5, vram=60 * GIB), budgets=lambda one: allowed[one.name])
+    assert victims(found) == ["one"]
+    allowed["one"] = {"team/a": 0}
+    hopeless = find(state, pod("new", priority=5, vram=60 * GIB), budgets=lambda one: allowed[one.name])
+    assert isinstance(hopeless, Hopeless)
+    assert set(hopeless.looked.budgets) == {"team/a", "team/b"}

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, TooManyRequests
+from tensorfusion.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, ServerError, TooManyRequests
 from tensorfusion.kube.api import Api, PatchKind
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
@@ -30,6 +30,8 @@ log = get_logger(__name__)
 
 SENDERS = 8
 _SOONEST, _LATEST = 0.2, 5.0
+MOST_FAILURES = 5
+"""Answers 500 to one eviction after which the pod counts as kept: the server cannot do it, whatever the reason."""
 
 
 class Fate(StrEnum):
@@ -38,7 +40,7 @@ class Fate(StrEnum):
     EVICTED = "evicted"
     GONE = "gone"
     KEPT = "kept"
-    """Its disruption budget, or admission, did not let it go."""
+    """Its disruption budget, admission, or a server that failed at it did not let it go."""
 
 
 class Nominations(Protocol):
@@ -135,6 +137,13 @@ class Evictions:
         except (NotFound, Conflict) as error:
             self._nominations.evicted(nomination, victim, Fate.GONE, str(error))
         except (TooManyRequests, Forbidden) as error:
+            self._nominations.evicted(nomination, victim, Fate.KEPT, str(error))
+        except ServerError as error:
+            if error.status_code != ServerError.code:
+                raise  # it could not be asked
+            nomination.failures[meta.uid] += 1
+            if nomination.failures[meta.uid] < MOST_FAILURES:
+                raise
             self._nominations.evicted(nomination, victim, Fate.KEPT, str(error))
         else:
             self._nominations.evicted(nomination, victim, Fate.EVICTED, "")

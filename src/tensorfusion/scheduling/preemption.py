@@ -267,13 +267,15 @@ class _Attempt:
         for unit in sorted(units, key=_cheapest_first):
             wanted: Counter[str] = Counter()
             room: dict[str, int] = {}
+            several = False
             for one in unit.members:
                 if len(self._seen) < PODS_TOLD:
                     self._seen.setdefault(one.pod.uid, one.pod)
                 budgets = self._budgets(one.pod)
+                several = several or len(budgets) > 1  # the server evicts no pod that two budgets cover
                 room.update(budgets)
                 wanted.update(budgets.keys())
-            if all(taken[name] + count <= room[name] for name, count in wanted.items()):
+            if not several and all(taken[name] + count <= room[name] for name, count in wanted.items()):
                 taken.update(wanted)
                 allowed.append(unit)
             else:
