@@ -8,9 +8,11 @@ import pytest
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.core import Taint
 from tensorfusion.model.gang import Gang
+from tensorfusion.model.meta import SelectorRequirement
 from tensorfusion.model.request import Isolation, QoS
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.pod_rules import HostPort, PodRules, PodSelector, PodTerm
 from tensorfusion.scheduling.preemption import Hopeless, Looked, Plan, search
 from tensorfusion.scheduling.state import State
 from worlds import GIB, TFLOPS, device, fleet, node, plain, pod
@@ -340,3 +342,114 @@ def test_a_pod_under_two_budgets_stays_for_the_server_does_not_evict_it() -> Non
     hopeless = find(state, pod("new", priority=5, vram=60 * GIB), budgets=lambda one: allowed[one.name])
     assert isinstance(hopeless, Hopeless)
     assert set(hopeless.looked.budgets) == {"team/a", "team/b"}
+
+
+HOST = "kubernetes.io/hostname"
+APART = PodRules(anti_affinity=(PodTerm(HOST, PodSelector((SelectorRequirement("app", "In", ("db",)),), ("team",))),))
+"""Not where a pod with the label app=db is."""
+
+
+def database(name: str, **own: Any) -> PodFacts:
+    return plain(name, **{"labels": {"app": "db"}, "rules": APART, "cpu": 1_000, **own})
+
+
+def hosts(*cpus: int) -> State:
+    state = State()
+    for number, cpu in enumerate(cpus):
+        state.upsert_node(node(f"n{number}", labels={HOST: f"n{number}"}, cpu=cpu))
+    return state
+
+
+@pytest.mark.parametrize("roomy", [1, 7, 70])
+@pytest.mark.parametrize("room", [4_000, 2_030])
+def test_nodes_that_a_rule_between_pods_closes_hide_no_victim_elsewhere(roomy: int, room: int) -> None:
+    state = hosts(*[room] * roomy, 4_000)
+    for number in range(roomy):
+        state.confirm(database(f"db{number}", priority=10), Placement(f"n{number}"))
+        for rank in range(4):
+            state.confirm(plain(f"low{number}-{rank}", cpu=10, priority=rank), Placement(f"n{number}"))
+    state.confirm(plain("low", cpu=4_000, priority=4), Placement(f"n{roomy}"))
+    assert victims(find(state, database("new", priority=10))) == ["low"]
+
+
+def test_among_nodes_that_a_rule_closes_the_one_is_found_whose_victim_lifts_it() -> None:
+    state = hosts(*[1_000] * 8)
+    for number in range(7):
+        state.confirm(database(f"db{number}", priority=10, cpu=500), Placement(f"n{number}"))
+        state.confirm(plain(f"low{number}", cpu=500, created=born(1)), Placement(f"n{number}"))
+    state.confirm(database("db", created=born(HOUR)), Placement("n7"))
+    found = find(state, database("new", priority=10, cpu=900))
+    assert isinstance(found, Plan)
+    assert found.placement == Placement("n7")
+
+
+def test_a_rule_that_a_pod_lifts_by_ending_is_no_obstacle() -> None:
+    state = hosts(4_000, 4_000)
+    port = PodRules(ports=(HostPort(80),))
+    for number, name in enumerate(("stays", "ends")):
+        state.confirm(plain(name, cpu=10, priority=10, rules=port), Placement(f"n{number}"))
+    state.residents.note_ending("uid-ends")
+    found = find(state, plain("new", priority=10, cpu=10, rules=port))
+    assert isinstance(found, Plan)
+    assert (found.placement, found.victims, found.ending) == (Placement("n1"), (), ("uid-ends",))
+
+
+def test_a_pool_that_is_made_anew_is_looked_at_anew() -> None:
+    state = fleet(nodes=2, devices=1)
+    for name in ("n0", "n1"):
+        put(state, name, f"{name}-0", name=f"first-{name}")
+    find(state, pod("new", priority=5, vram=60 * GIB))
+    for name in ("n0", "n1"):
+        state.release(f"uid-first-{name}")
+        state.remove_device(f"{name}-0")
+    state.remove_pool("pool")
+    for name in ("n1", "n0"):
+        state.upsert_device(device(f"{name}-0", name))
+    put(state, "n0", "n0-0", name="high", priority=9)
+    put(state, "n1", "n1-0", name="low")
+    assert victims(find(state, pod("new", priority=5, vram=60 * GIB))) == ["low"]
+
+
+@pytest.mark.parametrize("gang", [None, GANG])
+def test_who_goes_of_equals_does_not_depend_on_when_columns_caught_up(gang: Gang | None) -> None:
+    def searched(*, caught_up: bool) -> list[str]:
+        state = hosts(2_000)
+        for name in "xy":
+            state.confirm(plain(name, cpu=1), Placement("n0"))
+        if caught_up:
+            state.residents.sync()
+        for name in "xy":
+            state.release(f"uid-{name}")
+        for name in "ab":
+            state.confirm(plain(name, cpu=1_000, created=born(HOUR), gang=gang), Placement("n0"))
+        found = find(state, plain("new", priority=5, cpu=1_000))
+        assert isinstance(found, Plan)
+        return [victim.pod.name for victim in found.victims]
+
+    assert searched(caught_up=True) == searched(caught_up=False)
+
+
+def test_gangs_and_namespaces_that_are_gone_leave_nothing_behind() -> None:
+    state = hosts(64_000)
+    for number in range(20):
+        space = f"space-{number}"
+        one = plain(f"p{number}", namespace=space, gang=Gang(f"{space}/gang", required=2, desired=2))
+        state.confirm(one, Placement("n0"))
+        state.residents.sync()
+        state.release(one.uid)
+        state.residents.sync()
+    assert (len(state.residents._gangs), len(state.residents._namespaces)) == (1, 1)
+
+
+def test_a_number_that_is_used_again_mixes_up_no_gangs_and_no_namespaces() -> None:
+    state = hosts(4_000, 4_000)
+    old = plain("old", namespace="gone", gang=Gang("gone/gang", required=2, desired=2))
+    state.confirm(old, Placement("n0"))
+    state.residents.sync()
+    state.release(old.uid)
+    state.residents.sync()
+    for number in range(2):
+        state.confirm(plain(f"m{number}", cpu=2_000, gang=GANG, priority=number), Placement("n0"))
+    state.confirm(plain("other", namespace="other", cpu=4_000), Placement("n1"))
+    assert victims(find(state, plain("new", priority=5, cpu=1_000))) == ["m0", "m1"]
+    assert isinstance(find(state, plain("new", priority=1, cpu=1_000)), Hopeless)

@@ -34,6 +34,8 @@ NODES_TRIED = 64
 """Nodes of one level that are tried out at most."""
 MOST_TRIED = 192
 """Nodes that one search tries out at most."""
+BARRED_TRIED = 64
+"""Nodes that one search tries out at most in addition though a rule between pods closes them as things are."""
 ENOUGH = 6
 """Plans of one level after which no further node is tried out."""
 QUOTA_VICTIMS = 256
@@ -116,6 +118,7 @@ class _Attempt:
         self._now = now
         self._budgets = budgets
         self.tried = 0
+        self._tried_barred = 0
         self._seen: dict[str, PodFacts] = {}
         self._kept: dict[str, None] = {}
 
@@ -130,12 +133,14 @@ class _Attempt:
         for level in levels(self._state, self._pod, self._leaving, now=self._now):
             plans: list[tuple[tuple[int, ...], _Going]] = []
             least = None
-            for (node, going), bound in zip(self._residents_of(level), level.bounds.tolist(), strict=False):
-                if self.tried >= MOST_TRIED or len(plans) >= ENOUGH or (least is not None and least <= bound):
+            nodes = zip(self._residents_of(level), level.bounds.tolist(), level.barred.tolist(), strict=False)
+            for (node, going), bound, barred in nodes:
+                if len(plans) >= ENOUGH or (least is not None and least <= bound) or self._tired(barred=barred):
                     break
                 self.tried += 1
+                self._tried_barred += barred
                 found = self._try_out(node, going)
-                if found is not None:
+                if found is not None and not (barred and self._proven(found) is None):
                     plans.append(((*self._cost(found), node), found))
                     cost = VICTIM * found.victims + found.work
                     least = cost if least is None else min(least, cost)
@@ -144,6 +149,12 @@ class _Attempt:
                 if plan is not None:
                     return plan
         return None
+
+    def _tired(self, *, barred: bool) -> bool:
+        """Whether no further node may be tried out; the barred ones take nothing from the others."""
+        if barred:
+            return self._tried_barred >= BARRED_TRIED
+        return self.tried - self._tried_barred >= MOST_TRIED
 
     def over_quota(self) -> Plan | None:
         """A plan whose victims are of the pod's own namespace, wherever they run."""
@@ -196,12 +207,17 @@ class _Attempt:
             yield node, _Going(tuple(self._units(here[level.goes[here]])), ending, promised)
 
     def _try_out(self, node: int, going: "_Going") -> "_Going | None":
-        """Who of those has to go so that the pod fits on the node; None where it does not fit even without all."""
+        """Who of those has to go so that the pod fits on the node; None where it does not fit even without all.
+
+        Where it has room as things are, a rule between pods was in the way: only those that leave anyway may lift it.
+        """
         record = self._state.fleet.nodes.rows[node]
         if record is None:
             return None
         place = Place(self._state, self._pod, record)
         free = (*going.ending, *going.displaced)
+        if not free and place.fits():
+            return None
         place.go(free)
         if place.fits():
             return _Going((), *_needed(place, free))
@@ -245,8 +261,9 @@ class _Attempt:
     # --- who ---
 
     def _allocations(self, rows: Ints) -> tuple[Allocation, ...]:
+        """What the pods of these rows hold, in the order of their uids."""
         residents, allocations = self._state.residents, self._state.allocations
-        return tuple(allocations[residents.uids[row]] for row in rows.tolist())
+        return tuple(allocations[uid] for uid in sorted([residents.uids[row] for row in rows.tolist()]))
 
     def _units(self, rows: Ints) -> "list[_Unit]":
         """Pods, and gangs as a whole, each once."""
@@ -257,7 +274,8 @@ class _Attempt:
             if members not in units:
                 live = np.array([one for one in members if not self._leaving.free[one]], np.int64)
                 work = int((np.maximum(0, self._now - residents.born[live]) * residents.width[live]).sum())
-                units[members] = _Unit(int(self._leaving.rank[row]), work, members, self._allocations(live))
+                leaves = self._allocations(live)
+                units[members] = _Unit(int(self._leaving.rank[row]), work, leaves[0].pod.uid, leaves)
         return list(units.values())
 
     def _allowed(self, units: "Iterable[_Unit]") -> "list[_Unit]":
@@ -291,11 +309,14 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What goes together: a pod, or a whole gang. ``work`` is what is lost, in seconds times devices."""
+    """What goes together: a pod, or a whole gang. ``work`` is what is lost, in seconds times devices.
+
+    ``uid``, the lowest of its members', settles what is equal otherwise: rows depend on when they were written down.
+    """
 
     rank: int
     work: int
-    rows: tuple[int, ...]
+    uid: str
     members: tuple[Allocation, ...]
 
 
@@ -316,8 +337,8 @@ class _Going:
         return sum(unit.work for unit in self.units)
 
 
-def _cheapest_first(unit: _Unit) -> tuple[int, int, tuple[int, ...]]:
-    return unit.rank, unit.work, unit.rows
+def _cheapest_first(unit: _Unit) -> tuple[int, int, str]:
+    return unit.rank, unit.work, unit.uid
 
 
 class _Trial(Protocol):
@@ -333,7 +354,7 @@ class _Trial(Protocol):
 def _reprieved(trial: _Trial, units: list[_Unit]) -> list[_Unit]:
     """Put back whoever need not go, the most important and longest running first; answers who has to go."""
     gone = []
-    for unit in sorted(units, key=lambda unit: (-unit.rank, -unit.work, unit.rows)):
+    for unit in sorted(units, key=lambda unit: (-unit.rank, -unit.work, unit.uid)):
         trial.back(unit.members)
         if not trial.fits():
             trial.go(unit.members)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.codes import FITS
+from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.residents import Bools, Ints, Leaving, Residents
@@ -30,12 +31,14 @@ _IMPOSSIBLE = np.iinfo(np.int64).max // 512
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The nodes that come into question once everybody up to ``rank`` goes. Node rows, best first."""
+    """The nodes that come into question once everybody up to ``rank`` goes. Node rows, best first, the barred last."""
 
     rank: int
     nodes: Ints
     bounds: Ints
-    """What each of them costs at least: victims times ``VICTIM`` plus lost work."""
+    """What each of them, and every one after it, costs at least: victims times ``VICTIM`` plus lost work."""
+    barred: Bools
+    """Whether a rule between pods keeps the pod off it as things are, so that room alone may not be enough."""
     goes: Bools
     """Rows of pods that go at this level, those that leave anyway not among them."""
 
@@ -49,6 +52,7 @@ def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int) -> Iterat
     if pod.request is not None and (pool is None or not pool.count):
         return
     world = _World(state, pod, leaving, pool, now)
+    vain = world.in_vain()
     before = lowest
     for step in steps:
         goes = leaving.victims & (leaving.rank <= step)
@@ -58,6 +62,8 @@ def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int) -> Iterat
             continue
         world.let_go(news, free=step == lowest)
         fits = world.fitting()
+        if vain is not None:
+            fits &= ~vain | world.somebody if step == lowest else ~vain
         if fits.any():
             yield Level(step, *world.best_first(fits, goes), goes)
 
@@ -75,9 +81,20 @@ class _World:
         self._memory = self._nodes.memory_free.copy()
         self._pods = self._nodes.pods_free.copy()
         self._workers = self._nodes.workers.copy()
-        self._somebody = np.zeros(self._nodes.size, np.bool_)
+        self.somebody = np.zeros(self._nodes.size, np.bool_)
+        """Node rows that somebody left."""
+        self._barred = np.zeros(self._nodes.size, np.bool_)
+        extra = extra_rules(state, pod)
+        if extra is not None:
+            passes = np.ones(self._nodes.size, np.bool_)
+            extra.narrow(passes, None, [])
+            self._barred = ~passes
         self._free = leaving.free
         self._devices = _Devices(self._residents, pool, pod.request) if pool is not None and pod.request else None
+
+    def in_vain(self) -> Bools | None:
+        """Before anybody goes: the node rows that have room already, and a rule between pods keeps the pod off."""
+        return self.fitting() & self._barred if self._barred.any() else None
 
     def let_go(self, pods: Bools, *, free: bool) -> None:
         """Count what these pods hold as free, too; ``free`` are those that leave anyway."""
@@ -86,7 +103,7 @@ class _World:
         if not len(rows):
             return
         at = residents.node[rows]
-        self._somebody[at] = True
+        self.somebody[at] = True
         if self._pod.cpu:
             self._cpu += _sums(at, residents.cpu[rows], size)
         if self._pod.memory:
@@ -106,7 +123,7 @@ class _World:
             rows &= self._memory >= pod.memory
         for name, amount in pod.extended.items():
             column = self._nodes.extended.get(name)
-            rows &= self._somebody if column is None else self._somebody | (column >= amount)
+            rows &= self.somebody if column is None else self.somebody | (column >= amount)
         if self._devices is None:
             return rows & (self._workers == 0) if pod.native else rows
         most = self._devices.pool.facts.max_workers_per_node
@@ -117,16 +134,17 @@ class _World:
         fitting[at] = rows[at]
         return fitting
 
-    def best_first(self, fits: Bools, goes: Bools) -> tuple[Ints, Ints]:
-        """The node rows in the order of what they cost at least, then the fixed one; and these costs."""
+    def best_first(self, fits: Bools, goes: Bools) -> tuple[Ints, Ints, Bools]:
+        """The node rows in the order of what they cost at least, then the fixed one; their bounds; which are barred."""
         if self._devices is None:
             costs = self._plain_costs(goes)
         else:
             costs = np.full(self._nodes.size, _IMPOSSIBLE)
             np.minimum.at(costs, self._devices.pool.node_row, self._devices.costs(goes, self._now))
         rows = np.flatnonzero(fits)
-        rows = rows[np.argsort(costs[rows], kind="stable")]
-        return rows, costs[rows]
+        rows = rows[np.lexsort((costs[rows], self._barred[rows]))]
+        bounds: Ints = np.minimum.accumulate(costs[rows][::-1])[::-1]
+        return rows, bounds, self._barred[rows]
 
     def _plain_costs(self, goes: Bools) -> Ints:
         """Nodes where one pod is enough cost the least lost work of those; others count as two victims."""

@@ -56,6 +56,47 @@ class Leaving:
     """When the first of those that are still protected loses its protection, in Unix seconds; else ``NEVER``."""
 
 
+class _Numbers:
+    """Small numbers for names that are in use; a number that nobody uses any more is given to another name."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+        self._users: list[int] = []
+        self._spare: list[int] = []
+
+    def __len__(self) -> int:
+        """How many numbers were ever in use at once: all are below."""
+        return len(self._names)
+
+    def of(self, name: str) -> int:
+        """The number of a name; -1 where nobody uses it."""
+        return self._numbers.get(name, -1)
+
+    def take(self, name: str) -> int:
+        """The number of a name, for one more user of it."""
+        number = self._numbers.get(name)
+        if number is None:
+            if self._spare:
+                number = self._spare.pop()
+            else:
+                number = len(self._names)
+                self._names.append("")
+                self._users.append(0)
+            self._names[number] = name
+            self._numbers[name] = number
+        self._users[number] += 1
+        return number
+
+    def give_back(self, number: int) -> None:
+        """One user less."""
+        self._users[number] -= 1
+        if not self._users[number]:
+            del self._numbers[self._names[number]]
+            self._names[number] = ""
+            self._spare.append(number)
+
+
 class Residents:
     """The columns. ``sync`` brings them up to date; nothing may be tried out in the ledger meanwhile."""
 
@@ -73,10 +114,10 @@ class Residents:
         self.ranks: dict[int, int] = {}
         """How many live pods have each rank."""
         self._devices: dict[str, int] = {}
-        self._namespaces: dict[str, int] = {}
-        self._gangs: dict[str, int] = {}
+        self._namespaces = _Numbers()
+        self._gangs = _Numbers()
         self._members: dict[int, set[int]] = {}
-        self._places: dict[str, tuple[int, tuple[int, int], Ints]] = {}
+        self._places: dict[str, tuple[PoolColumns, int, tuple[int, int], Ints]] = {}
         self._allocate_pods(256)
         self._allocate_shares(256)
 
@@ -151,7 +192,7 @@ class Residents:
 
     def of_namespace(self, namespace: str) -> Bools:
         """Rows of pods of a namespace."""
-        rows: Bools = self.space == self._namespaces.get(namespace, -1)
+        rows: Bools = self.space == self._namespaces.of(namespace)
         return rows
 
     def leaving(self, terms: Terms) -> Leaving:
@@ -185,16 +226,16 @@ class Residents:
     def places(self, pool: PoolColumns) -> Ints:
         """By device number its place in the pool's columns (slot times rows plus row); -1 for devices of others."""
         known = self._places.get(pool.name)
-        if known is None or known[:2] != (pool.moves, pool.shape):
+        if known is None or known[0] is not pool or known[1:3] != (pool.moves, pool.shape):
             rows = pool.shape[1]
             found = {self._device(device.name): device.slot * rows + device.row for d in pool.devices for device in d}
             places = np.full(len(self._devices), -1, np.int64)
             places[list(found)] = list(found.values())
-            known = self._places[pool.name] = (pool.moves, pool.shape, places)
-        places = known[2]
+            known = self._places[pool.name] = (pool, pool.moves, pool.shape, places)
+        places = known[3]
         if len(places) < len(self._devices):
             places = np.concatenate([places, np.full(len(self._devices) - len(places), -1, np.int64)])
-            self._places[pool.name] = (*known[:2], places)
+            self._places[pool.name] = (*known[:3], places)
         return places
 
     def _device(self, name: str) -> int:
@@ -222,6 +263,8 @@ class Residents:
             members.discard(row)
             if not members:
                 del self._members[gang]
+            self._gangs.give_back(gang)
+        self._namespaces.give_back(int(self.space[row]))
         self.state[row] = _GONE
         self.share_pod[list(self._shares[row])] = 0
         self._spare_shares += self._shares[row]
@@ -238,7 +281,7 @@ class Residents:
         self.until[row] = pod.protected_until
         self.born[row] = _seconds(pod.created)
         self.node[row] = self._fleet.nodes.records[allocation.placement.node].row
-        self.space[row] = self._namespaces.setdefault(pod.namespace, len(self._namespaces))
+        self.space[row] = self._namespaces.take(pod.namespace)
         self.gang[row] = self._join(row, gang_of(pod)) if not allocation.nominated else _NO_GANG
         self.cpu[row] = pod.cpu
         self.memory[row] = pod.memory
@@ -253,7 +296,7 @@ class Residents:
     def _join(self, row: int, name: str) -> int:
         if not name:
             return _NO_GANG
-        gang = self._gangs.setdefault(name, len(self._gangs))
+        gang = self._gangs.take(name)
         self._members.setdefault(gang, set()).add(row)
         return gang
 
