@@ -1,6 +1,7 @@
 """Topology spread and pod affinity: Kubernetes' answers, from counts that follow every charge and release."""
 
 import random
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,8 +12,10 @@ from tensorfusion.model.core import Taint, Toleration
 from tensorfusion.model.meta import SelectorRequirement
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
+from tensorfusion.scheduling.domains import KEPT_DOMAINS
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.hints import Change, ChangeKind, helps
+from tensorfusion.scheduling.neighbours import KEPT_BYTES, Neighbours
 from tensorfusion.scheduling.pod_rules import PodRules, PodSelector, PodTerm, SpreadRule
 from tensorfusion.scheduling.simulate import simulate
 from tensorfusion.scheduling.state import State
@@ -187,6 +190,45 @@ def test_preferences_of_placed_pods_count_for_those_that_come() -> None:
     assert decide(state, plain("any")).placement.node == "n0"
     assert decide(state, web("one")).placement.node == "n1"
     assert decide(state, web("one", preferred=((-60, PodTerm("zone", pods())),))).placement.node == "n1"
+
+
+def test_counts_that_nobody_asks_about_any_more_are_forgotten_by_their_size() -> None:
+    neighbours, rows = Neighbours(), 100_000
+    kept = [weakref.ref(neighbours.selection((pods(label("app", str(n))),), rows)) for n in range(200)]
+    alive = [one for ref in kept if (one := ref()) is not None]
+    assert 0 < sum(one.pods.nbytes + one.leaving.nbytes for one in alive) <= KEPT_BYTES
+    assert kept[-1]() is not None
+
+
+def test_counts_that_placed_pods_have_terms_about_take_no_room_from_the_others() -> None:
+    neighbours, rows = Neighbours(), 100_000
+    neighbours.selection((WEB,), rows)
+    terms = [PodTerm("zone", pods(label("app", str(number)))) for number in range(100)]
+    for number, term in enumerate(terms):
+        neighbours.charge(0, plain(str(number), rules=PodRules(anti_affinity=(term,))))
+    asked = neighbours.selection((WEB,), rows)
+    neighbours.selection((DB,), rows)
+    assert neighbours.selection((WEB,), rows) is asked
+    held = [weakref.ref(neighbours.selection((term.pods,), rows)) for term in terms]
+    for number, term in enumerate(terms):
+        neighbours.charge(0, plain(str(number), rules=PodRules(anti_affinity=(term,))), -1)
+    for number in range(100):
+        neighbours.selection((pods(label("tier", str(number))),), rows)
+    assert not any(ref() for ref in held)
+
+
+def test_node_labels_that_rules_named_once_are_forgotten_and_those_in_use_are_not() -> None:
+    state = zones("a", "b")
+    nodes, domains = state.fleet.nodes, state.fleet.neighbours.domains
+    used = domains.of("zone", nodes)
+    kept = []
+    for number in range(4 * KEPT_DOMAINS):
+        kept.append(weakref.ref(domains.of(f"key-{number}", nodes)))
+        assert domains.of("zone", nodes) is used
+    assert sum(ref() is not None for ref in kept) < KEPT_DOMAINS
+    many = PodRules(spread=tuple(SpreadRule(f"key-{number}", 1, WEB) for number in range(2 * KEPT_DOMAINS)))
+    assert refused(state, web("many", spread=many.spread)).reasons == {"topology-label": 2}
+    assert run(state, web("one", spread=(SpreadRule("zone", 1, WEB),))).placement.node == "n0"
 
 
 def random_selector(rng: random.Random) -> PodSelector:

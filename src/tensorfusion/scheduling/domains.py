@@ -20,6 +20,7 @@ Ids: TypeAlias = NDArray[np.intp]
 Ints: TypeAlias = NDArray[np.int64]
 
 KEPT_TESTS = 128
+KEPT_DOMAINS = 256
 
 
 class Domain:
@@ -59,7 +60,7 @@ class _Test:
 
 
 class Domains:
-    """The columns that were asked for so far."""
+    """The columns that were asked for; of labels and tests, those that were asked for last."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, Domain] = {}
@@ -80,10 +81,13 @@ class Domains:
 
     def of(self, key: str, nodes: NodeColumns) -> Domain:
         """The domains by one label."""
-        domain = self._by_key.get(key)
+        domain = self._by_key.pop(key, None)
         if domain is None or len(domain.ids) < nodes.size:
-            domain = self._by_key[key] = Domain(key, nodes.size)
+            domain = Domain(key, nodes.size)
             _fill(nodes.with_facts, domain.set)
+            if len(self._by_key) >= KEPT_DOMAINS:
+                del self._by_key[next(iter(self._by_key))]
+        self._by_key[key] = domain
         return domain
 
     def chosen(self, pod: PodFacts, nodes: NodeColumns) -> Bools:

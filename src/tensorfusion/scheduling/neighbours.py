@@ -12,7 +12,7 @@ there are counted once. Clusters without such rules pay one comparison for each 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,11 @@ Ints: TypeAlias = NDArray[np.int64]
 Wishes: TypeAlias = tuple[PodSelector, ...]
 Labels: TypeAlias = frozenset[tuple[str, str]]
 
-KEPT_SELECTIONS = 4096
+KEPT_SELECTIONS: Final = 4096
+KEPT_BYTES: Final = 64 << 20
+"""Memory for selections that no placed pod has terms about; the bound on their number is for small fleets."""
+_KEPT_LEAST: Final = 16
+"""So many of them are kept however large they are: one decision asks about several."""
 
 
 class Terms(StrEnum):
@@ -89,6 +93,8 @@ class Neighbours:
         self._rows = 16
         self._crowds: dict[str, dict[Labels, Crowd]] = {}
         self._selections: dict[Wishes, Selection] = {}
+        self._with_terms = 0
+        """How many of them placed pods have terms about."""
         self._by_pair: dict[tuple[str, str], list[Selection]] = {}
         self._others: list[Selection] = []
         self._namespaces: dict[str, Mapping[str, str]] = {}
@@ -124,7 +130,11 @@ class Neighbours:
             for kind, weight, term in _terms(pod.rules):
                 selection = self.selection((term.pods,))
                 selection.column(kind, term.key)[row] += sign * weight
+                self._with_terms -= bool(selection.holders)
                 selection.holders += sign
+                self._with_terms += bool(selection.holders)
+                if not selection.holders:
+                    selection.terms.clear()  # nothing but zeros
         if not crowd.pods:
             del self._crowds[pod.namespace][frozenset(pod.labels.items())]
 
@@ -168,7 +178,9 @@ class Neighbours:
         self._require_rows(rows)
         selection = self._selections.pop(wishes, None)
         if selection is None:
-            if len(self._selections) >= KEPT_SELECTIONS:
+            idle = len(self._selections) - self._with_terms
+            room = KEPT_BYTES // (2 * self._rows * np.dtype(np.int64).itemsize)
+            if idle >= min(KEPT_SELECTIONS, max(_KEPT_LEAST, room)):
                 self._prune()
             selection = Selection(wishes, self._rows)
             pair = _pair(wishes)
