@@ -221,3 +221,32 @@ def test_a_null_amount_counts_as_nothing() -> None:
     schema.prepare(pod)
     assert pod["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "0"}
     schema.validate(pod)
+
+
+@pytest.mark.parametrize("address", ["010.0.0.1", "::ffff:010.0.0.1"])
+def test_addresses_may_be_written_with_zeros_in_front(address: str) -> None:
+    service = {"metadata": {"name": "x", "namespace": "d"}, "spec": {"ports": [{"port": 80}], "externalIPs": [address]}}
+    endpoints = {"metadata": {"name": "x", "namespace": "d"}, "subsets": [{"addresses": [{"ip": address}]}]}
+    for plural, obj in (("services", service), ("endpoints", endpoints)):
+        schema = KINDS.find("", "v1", plural).schema
+        schema.prepare(obj)
+        schema.validate(obj)
+
+
+@pytest.mark.parametrize("url", ["https://[x", "https://[x]/", "https://a\u2100b/"])
+def test_a_url_that_cannot_be_taken_apart_is_refused(url: str) -> None:
+    schema = KINDS.by_id("mutatingwebhookconfigurations.admissionregistration.k8s.io").schema
+    hook = {"name": "a.b.c", "clientConfig": {"url": url}, "sideEffects": "None", "admissionReviewVersions": ["v1"]}
+    obj: dict[str, Any] = {"metadata": {"name": "x"}, "webhooks": [hook]}
+    schema.prepare(obj)
+    with pytest.raises(Invalid, match=r"clientConfig\.url: Required value: url must be a valid URL: parse"):
+        schema.validate(obj)
+
+
+@pytest.mark.timeout(30)
+def test_a_long_field_path_is_read_once() -> None:
+    reference = {"fieldRef": {"fieldPath": "['" * 500_000}}
+    obj = pod(containers=[{"name": "c", "image": "i", "env": [{"name": "A", "valueFrom": reference}]}])
+    PODS.prepare(obj)
+    with pytest.raises(Invalid, match="field label not supported"):
+        PODS.validate(obj)

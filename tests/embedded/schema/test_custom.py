@@ -164,6 +164,14 @@ def test_string_formats(form: str, good: str, bad: str | None) -> None:
             schema.validate(foo({"f": bad}))
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("form", "text"), [("duration", "1" * 1_000_000), ("email", " " * 1_000_000 + "!")])
+def test_a_format_reads_a_long_text_once(form: str, text: str) -> None:
+    schema = schema_of({"type": "object", "properties": {"f": {"type": "string", "format": form}}})
+    with pytest.raises(Invalid, match=f"must be of type {form}"):
+        schema.validate(foo({"f": text}))
+
+
 @pytest.mark.parametrize(
     ("pattern", "good", "bad"),
     [("^a$", "a", "a\n"), (r"^[$\]]+$", "$]", "a"), (r"\.$", "x.", "x.y"), (r"^a\z", "a", "a\n"), ("^[]a]$", "]", "b")],

@@ -7,6 +7,7 @@ Source: kube-openapi pkg/validation; apiextensions-apiserver pkg/apiserver/valid
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -175,6 +176,8 @@ def _number_step(schema: Raw) -> Check:
 
 def _is_whole(quotient: float) -> bool:
     """Whether a quotient is whole, but for what dividing loses."""
+    if not math.isfinite(quotient):
+        return False
     difference = abs(quotient - int(quotient))
     return not difference or difference / (abs(quotient) + abs(int(quotient))) < _LOST
 

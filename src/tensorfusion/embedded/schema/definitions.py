@@ -98,10 +98,17 @@ def _check_approval(approval: str, problems: list[Problem]) -> None:
     if not approval:
         problems.append(Problem(at, required(f"{text}, see {_APPROVALS}"), REQUIRED, field=field))
         return
-    url = urlsplit(approval)
-    if not approval.startswith("unapproved") and not (url.scheme and url.netloc):
+    if not approval.startswith("unapproved") and not _is_url(approval):
         text = f'{text} with either a URL or a reason starting with "unapproved", see {_APPROVALS}'
         problems.append(Problem(at, invalid_value(approval, text), field=field))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(url.scheme and url.netloc)
 
 
 def storage_version(crd: Raw) -> Raw:

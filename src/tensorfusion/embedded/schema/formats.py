@@ -15,7 +15,7 @@ from tensorfusion.embedded.schema.scalars import Mismatch, base64_bytes, is_time
 Format = Callable[[str], bool]
 
 _DURATION = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0", re.ASCII).fullmatch
-_SPELLED = re.compile(r"[0-9]+\s*([A-Za-zµ]+)").findall
+_SPELLED = re.compile(r"(?<![0-9])[0-9]+\s*([A-Za-zµ]+)").findall  # a number is looked at once, not from each digit
 _UNIT = re.compile(
     r"ns|nano.*|us|µs|micro.*|ms|milli.*|s|sec.*|m|min.*|h|hr|hour.*|d|day.*|w|wk|week.*", re.IGNORECASE
 ).fullmatch
@@ -27,7 +27,7 @@ _MAC = re.compile(
 ).fullmatch
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
 _ADDRESS = rf"({_ATOM}(\.{_ATOM})*|\"([^\"\\]|\\.)*\")@({_ATOM}(\.{_ATOM})*|\[[^\[\]]*\])"
-_EMAIL = re.compile(rf"\s*({_ADDRESS}|([^<>@,;:()\"]*|\"([^\"\\]|\\.)*\"\s*)<{_ADDRESS}>)\s*").fullmatch
+_EMAIL = re.compile(rf"{_ADDRESS}|([^<>@,;:()\"]*|\"([^\"\\]|\\.)*\"\s*)<{_ADDRESS}>").fullmatch
 _MONGO = re.compile(r"[0-9a-f]{24}").fullmatch
 _COLOR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})").fullmatch
 
@@ -152,7 +152,7 @@ FORMATS: Mapping[str, Format] = {
     **{name: _matches(pattern) for name, pattern in _UUIDS.items()},
     "uri": _uri,
     "hostname": _hostname,
-    "email": lambda text: _EMAIL(text) is not None,
+    "email": lambda text: _EMAIL(text.strip(" \t")) is not None,
     "bsonobjectid": lambda text: _MONGO(text) is not None,
     "isbn": lambda text: _isbn10(text) or _isbn13(text),
     "isbn10": _isbn10,

@@ -3,7 +3,6 @@
 Source: kubernetes pkg/apis/core/validation, texts seen through a real server.
 """
 
-import re
 from collections.abc import Sequence
 
 from tensorfusion.embedded.schema.names import config_key, qualified_name, subdomain
@@ -43,7 +42,6 @@ _KNOWN = frozenset(
 )
 _OLD_NAMES = {"spec.host": "spec.nodeName"}
 _MAPS = ("metadata.labels", "metadata.annotations")
-_SUBSCRIPT = re.compile(r"(.*)\['(.*)'\]")
 _AMOUNTS = tuple(f"{of}.{name}" for of in ("limits", "requests") for name in ("cpu", "ephemeral-storage", "memory"))
 _HUGE_PAGES = ("limits.hugepages-", "requests.hugepages-")
 _CPU_DIVISORS = ("", "0", "1", "1m")
@@ -57,14 +55,15 @@ def check_field(reference: Raw, supported: Sequence[str], path: Path, problems: 
         problems.append(Problem(at, required(), REQUIRED))
         return
     version = reference.get("apiVersion", "v1")
-    subscript = _SUBSCRIPT.fullmatch(stated)
+    of, subscript, key = stated.removesuffix("']").partition("['")
+    is_subscript = stated.endswith("']") and bool(of and subscript)
     field = _OLD_NAMES.get(stated, stated)
     if version != "v1":
         complain(problems, at, stated, [f"error converting fieldPath: unsupported pod version: {version}"])
-    elif subscript is not None and subscript[1] in _MAPS:
-        key = subscript[2] if subscript[1] == "metadata.labels" else subscript[2].lower()
+    elif is_subscript and of in _MAPS:
+        key = key if of == "metadata.labels" else key.lower()
         complain(problems, path, key, qualified_name(key))
-    elif subscript is not None:
+    elif is_subscript:
         complain(
             problems, at, stated, [f"error converting fieldPath: field label does not support subscript: {stated}"]
         )

@@ -133,8 +133,8 @@ def _check_balancer(spec: Raw, kind: str, problems: list[Problem]) -> None:
 
 
 def not_outside(text: str) -> list[str]:
-    """Why an address cannot be reached from outside."""
-    address = ipaddress.ip_address(text)
+    """Why an address cannot be reached from outside; it is one, as ``canonical_address`` says."""
+    address = ipaddress.ip_address(canonical_address(text) or text)
     if address.is_unspecified:
         return [f"may not be unspecified ({'0.0.0.0' if address.version == 4 else '::'})"]  # noqa: S104
     if address.is_loopback:
