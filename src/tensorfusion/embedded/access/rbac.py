@@ -1,6 +1,7 @@
 """RBAC from the stored objects, by indexes that follow every commit.
 
 A decision looks at the roles bound to one user, never at all bindings, and is cached until a role or binding changes.
+A client can ask in words of any length: what is asked at length is decided each time.
 Rules with resourceNames make a decision depend on the name: such decisions are cached as the set of allowed names.
 """
 
@@ -18,6 +19,7 @@ from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 
 _MOST_DECISIONS = 50_000
+_LONGEST_KEPT = 1024
 _KINDS = frozenset(resource.id for resource in (ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS))
 
 
@@ -63,9 +65,11 @@ class Rbac:
         key = (user.key, asked.verb, asked.group, asked.target, asked.namespace)
         decision = self._decisions.get(key)
         if decision is None:
-            if len(self._decisions) >= _MOST_DECISIONS:
-                self._decisions.clear()
-            decision = self._decisions[key] = self._decide(user, asked)
+            decision = self._decide(user, asked)
+            if sum(map(len, key)) <= _LONGEST_KEPT:
+                if len(self._decisions) >= _MOST_DECISIONS:
+                    self._decisions.clear()
+                self._decisions[key] = decision
         return decision if isinstance(decision, bool) else asked.name in decision
 
     def check(self, user: User, asked: Attributes) -> None:
