@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from tensorfusion.embedded.calls import Call
-from tensorfusion.embedded.json_words import complaint, of_another_type, summary
+from tensorfusion.embedded.json_words import MOST_SCANNED, complaint, of_another_type, summary
 from tensorfusion.embedded.objects import JsonObject, decode, encode
 from tensorfusion.embedded.protobuf import MEDIA_TYPE as PROTOBUF
 from tensorfusion.embedded.protobuf import decode_protobuf
@@ -169,7 +169,7 @@ def decode_json(body: bytes, wanted: str, *, unreadable: str | None = None) -> A
     try:
         value = decode(body)
     except msgspec.DecodeError as error:
-        why = complaint(body) or _one_line(error)
+        why = (len(body) <= MOST_SCANNED and complaint(body)) or _one_line(error)
         raise (_unreadable(body, wanted, why) if unreadable is None else BadRequest(f"{unreadable}{why}")) from error
     except RecursionError as error:
         raise BadRequest(f"{unreadable or _unrecognized(wanted)}: nested too deeply") from error

@@ -1,5 +1,6 @@
 """What built-in objects become when they are decoded, beyond the recorded answers."""
 
+import base64
 import copy
 from typing import Any
 
@@ -250,3 +251,29 @@ def test_a_long_field_path_is_read_once() -> None:
     PODS.prepare(obj)
     with pytest.raises(Invalid, match="field label not supported"):
         PODS.validate(obj)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (b"[" * 600 + b"]" * 600, "cannot unmarshal array"),  # deep, which is no fault
+        (b'{"auths": tru}', "invalid character '}' in literal true"),
+        (b'{"auths": {}} ' + b" " * (64 << 10) + b"x", "JSON is malformed"),  # too long to be read twice
+    ],
+)
+def test_what_is_wrong_with_a_registrys_configuration_is_said(config: bytes, why: str) -> None:
+    schema = KINDS.find("", "v1", "secrets").schema
+    data = {".dockerconfigjson": base64.b64encode(config).decode()}
+    secret = {"metadata": {"name": "x", "namespace": "d"}, "type": "kubernetes.io/dockerconfigjson", "data": data}
+    schema.prepare(secret)
+    with pytest.raises(Invalid, match=why):
+        schema.validate(secret)
+
+
+@pytest.mark.parametrize("config", [b"{}", b"null", b'{"a":"\xff"}', b'{"a":' * 600 + b"1" + b"}" * 600])
+def test_a_registrys_configuration_is_any_object(config: bytes) -> None:
+    schema = KINDS.find("", "v1", "secrets").schema
+    data = {".dockerconfigjson": base64.b64encode(config).decode()}
+    secret = {"metadata": {"name": "x", "namespace": "d"}, "type": "kubernetes.io/dockerconfigjson", "data": data}
+    schema.prepare(secret)
+    schema.validate(secret)

@@ -7,7 +7,9 @@ import json
 import re
 from base64 import b64decode
 
-from tensorfusion.embedded.json_words import complaint, of_another_type
+import msgspec
+
+from tensorfusion.embedded.json_words import MOST_SCANNED, complaint, of_another_type
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector
 from tensorfusion.embedded.schema.builtin.workloads import check_template
 from tensorfusion.embedded.schema.metadata import check_data_keys
@@ -81,13 +83,16 @@ def _empty(kind: str) -> bool:
 def _no_config(data: str) -> list[str]:
     """Why the configuration of a registry's client is none; ``data`` is in base64."""
     text = b64decode(data)
-    why = complaint(text)
-    if why:
-        return [why]
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return []  # a real server would find nothing
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = complaint(text) if len(text) <= MOST_SCANNED else str(error)
+        if why:
+            return [why]
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return []  # a real server would find nothing
     return [] if isinstance(found, dict | None) else [of_another_type(found, "map[string]interface {}")]
 
 
