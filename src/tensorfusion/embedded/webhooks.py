@@ -1,6 +1,6 @@
 """Calling admission webhooks over HTTPS, and what a failure of one means.
 
-Connections are kept alive, one pool for each address, trust and name; TLS contexts are made once per CA bundle.
+Connections are kept alive, one pool for each address, trust and name; TLS contexts are made once per CA bundle in use.
 Mutating webhooks are called one after the other, each seeing what the one before made; validating webhooks are called
 at the same time.
 
@@ -237,7 +237,7 @@ class Webhooks:
         return line, f"{parts.path or '/'}?{parts.query}"
 
     def _context(self, ca_bundle: str) -> ssl.SSLContext:
-        context = self._contexts.get(ca_bundle)
+        context = self._contexts.pop(ca_bundle, None)
         if context is None:
             try:
                 pem = base64.b64decode(ca_bundle).decode("ascii") if ca_bundle else None
@@ -246,7 +246,9 @@ class Webhooks:
                 raise _CallFailed(
                     "could not get REST client: unable to load root certificates: unable to parse bytes as PEM block"
                 ) from error
-            self._contexts[ca_bundle] = context
+            if len(self._contexts) >= _MOST_LINES:
+                del self._contexts[next(iter(self._contexts))]
+        self._contexts[ca_bundle] = context
         return context
 
 
