@@ -392,6 +392,47 @@ async def test_higher_priorities_and_other_pools_do_not_wait_for_a_gang(world) -
     assert world.node_of("young")
 
 
+async def test_a_nominated_pod_gets_its_place_although_a_gang_holds_the_pool_by_then(world) -> None:
+    world.fleet(nodes=2)
+    world.worker("low", tflops="100")
+    world.worker("other", tflops="100", priority=20)
+    await world.start()
+    names = gang(world, 2, wishes={"priority": 10})
+    await world.settle(290)
+    world.worker("nominee", tflops="100", priority=10)
+    await world.settle(20)
+    assert list(world.service.gangs._holds) == ["main"]
+    assert [call.name for call in world.api.calls if call.verb == "evict"] == ["low"]
+    world.delete("low")
+    await world.settle(5)
+    assert world.node_of("nominee")
+    world.finish("nominee")
+    world.delete("other")
+    await world.settle(15)
+    assert len(bound(world, names)) == 2
+    world.check_books()
+
+
+async def test_members_that_a_running_gang_needs_do_not_wait_for_another_gang(world) -> None:
+    world.fleet(nodes=3)
+    await world.start()
+    gang(world, 3, 2, name="run", group="default/run", wishes={"tflops": "60"})
+    await world.settle(2)
+    world.finish("run2")
+    await world.settle(1)
+    gang(world, 3, name="wait", group="default/wait")
+    await world.settle(310)
+    world.worker("more", tflops="60", annotations=stamps(2, 3, group="default/run"))
+    await world.settle(2)
+    assert world.reason_of("more").startswith("held for gang default/wait")
+    world.delete("run0")
+    await world.settle(2)
+    assert world.node_of("more")
+    world.worker("even-more", tflops="60", annotations=stamps(2, 3, group="default/run"))
+    await world.settle(2)
+    assert world.reason_of("even-more").startswith("held for gang default/wait")
+
+
 # --- whatever comes ---
 
 

@@ -10,7 +10,8 @@ and then only once something changed that can help.
 
 Pods may be placed past a gang that waits, for devices that idle help nobody. From ``patience`` on (5 minutes after its
 last required member was created) younger pods of its pool with no higher priority wait, provided that the gang would
-fit if everything of its pool ended: a gang that can never fit holds up nobody.
+fit if everything of its pool ended: a gang that can never fit holds up nobody. Nor does anybody wait whose place is
+kept already (a nominated pod), or without whom a gang that runs is not whole any more.
 """
 
 import time
@@ -279,8 +280,10 @@ class Gangs:
                     self._release(gone)
                 self._stirred.pop(key, None)
             elif self._gangs.is_satisfied(group):
-                if not group.settled:
+                starts = not group.settled
+                if starts:
                     self._settle(group)
+                if starts or (self._holds and self._lacks_members(group)):
                     for uid in group.pending:
                         entry = self._queue.get(uid)
                         if entry is not None and entry.place is Place.WAITING and waits_for_gang(entry.failure):
@@ -385,10 +388,14 @@ class Gangs:
         hold = self._holds.get(facts.request.pool) if facts.request is not None else None
         if (
             hold is None
+            or pending.uid in self._state.nominated  # its place is charged: nobody gains by its waiting
             or (facts.gang is not None and facts.gang.key == hold.group.key)
             or facts.priority > hold.priority
             or facts.created <= hold.since
         ):
+            return False
+        own = self._gangs.of(pending.uid)
+        if own is not None and self._gangs.is_satisfied(own) and self._lacks_members(own):
             return False
         failure = HeldForGang(facts, hold.group, hold.priority)
         self._park(pending, failure)
@@ -396,6 +403,11 @@ class Gangs:
         if pod is not None and pod.metadata.uid == pending.uid:
             self._reports.held_back(pod, event=WAITING, message=str(failure))
         return True
+
+    def _lacks_members(self, group: Group) -> bool:
+        """Whether fewer have a place than have to run together."""
+        on_their_way = sum(uid in self._state.allocations for uid in group.pending)
+        return len(group.held) + on_their_way < group.gang.required
 
     def _release(self, group: Group) -> None:
         """Nobody waits for this gang any more."""
