@@ -413,6 +413,95 @@ async def test_a_nominated_pod_gets_its_place_although_a_gang_holds_the_pool_by_
     world.check_books()
 
 
+async def held_pool(world) -> list[str]:
+    """A gang that keeps younger pods waiting: the pod ``first`` stands in its way."""
+    world.fleet(nodes=2)
+    world.worker("first", tflops="60")
+    await world.start()
+    names = gang(world, 2)
+    await world.settle(310)
+    assert list(world.service.gangs._holds) == ["main"]
+    return names
+
+
+async def test_a_hold_ends_with_its_gang_although_another_of_that_name_came_at_once(world) -> None:
+    for name in await held_pool(world):
+        world.delete(name)
+    again = gang(world, 2, name="again")
+    await world.settle(5)
+    world.delete("first")
+    await world.settle(15)
+    for name in again:
+        assert world.node_of(name)
+        world.delete(name)
+    world.worker("young", tflops="10")
+    await world.settle(15)
+    assert world.node_of("young")
+
+
+async def test_a_hold_ends_when_its_gang_went_while_another_replica_led(world) -> None:
+    names = await held_pool(world)
+    world.worker("held", tflops="10")
+    world.office.leading = False
+    await world.settle(1)
+    for name in names:
+        world.delete(name)
+        await world.settle(1)
+    gang(world, 1, 2, name="again")
+    world.office.leading, world.office.epoch = True, 3
+    await world.settle(3)
+    assert world.node_of("held")
+
+
+async def test_a_gang_keeps_its_turn_through_a_change_of_leaders(world) -> None:
+    names = await held_pool(world)
+    world.office.leading = False
+    await world.settle(1)
+    world.office.leading, world.office.epoch = True, 3
+    await world.settle(3)
+    world.worker("young", tflops="10")
+    await world.settle(3)
+    assert world.reason_of("young").startswith("held for gang default/train")
+    world.delete("first")
+    await world.settle(15)
+    assert len(bound(world, [*names, "young"])) == 2
+
+
+async def test_a_follower_does_not_remember_gangs_that_are_gone(world, office) -> None:
+    world.fleet()
+    await world.start(office(leading=False))
+    for number in range(5):
+        for name in gang(world, 2, group=f"default/g{number}"):
+            await world.settle(0.5)
+            world.delete(name)
+        await world.settle(0.5)
+    left = gang(world, 1, 2)
+    await world.settle(0.5)
+    assert list(world.service.book.gangs.changed) == ["default/train"]
+    world.office.leading = True
+    await world.settle(3)
+    assert "1 of 2 members are known" in world.reason_of(left[0])
+
+
+async def test_a_gang_that_only_its_quota_keeps_back_holds_up_nobody(world) -> None:
+    world.fleet(nodes=3)
+    for name in ("a", "b", "c"):
+        world.worker(name, tflops="60", namespace="other")
+    world.quota("default", {"total": {"requests": {"tflops": "200", "vram": "100Gi"}}})
+    await world.start()
+    gang(world, 2)
+    await world.settle(310)
+    world.worker("own", tflops="10", priority=5)
+    world.worker("young", tflops="10", namespace="other")
+    await world.settle(2)
+    assert world.reason_of("young", "other").startswith("held for")
+    for name in ("a", "b", "c"):
+        world.delete(name, "other")
+    await world.settle(15)
+    assert "quota exceeded" in world.reason_of("m0")
+    assert world.node_of("young", "other")
+
+
 async def test_members_that_a_running_gang_needs_do_not_wait_for_another_gang(world) -> None:
     world.fleet(nodes=3)
     await world.start()

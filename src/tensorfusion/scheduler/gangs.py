@@ -264,9 +264,20 @@ class Gangs:
         group.attempts, group.retry_at, group.timed_out = 0, float("-inf"), False
         self._refused.pop(group.key, None)
         self._stirred.pop(group.key, None)
-        self._release(group)
+        self._release(group.key)
 
     # --- what changes ---
+
+    def surrender(self) -> None:
+        """This replica does not decide: nobody waits for a gang here, and all are looked at anew when it does again."""
+        book = self._gangs
+        if self._holds or self._refused or len(book.changed) != len(book.groups):
+            for hold in list(self._holds.values()):
+                hold.group.weighed_at = float("-inf")
+                self._release(hold.group.key)
+            self._refused.clear()
+            self._stirred.clear()
+            book.changed = dict.fromkeys(book.groups)
 
     def catch_up(self) -> None:
         """Look at the gangs whose members changed: some are complete now, or satisfied by a predecessor's Bindings."""
@@ -274,12 +285,10 @@ class Gangs:
         changed, self._gangs.changed = self._gangs.changed, {}
         for key in changed:
             group = self._gangs.groups.get(key)
+            self._forget_former(key, group)
             if group is None:
-                gone = self._refused.pop(key, None)
-                if gone is not None:
-                    self._release(gone)
-                self._stirred.pop(key, None)
-            elif self._gangs.is_satisfied(group):
+                continue
+            if self._gangs.is_satisfied(group):
                 starts = not group.settled
                 if starts:
                     self._settle(group)
@@ -292,10 +301,18 @@ class Gangs:
                 group.settled = False
                 self._is_short(group, now) if not group.complete else self._is_complete(group)
 
+    def _forget_former(self, key: str, group: Group | None) -> None:
+        """A gang went, and perhaps another one has its name by now: what was said of the former does not hold."""
+        if self._refused.get(key) is not group:
+            self._refused.pop(key, None)
+            self._stirred.pop(key, None)
+        if any(hold.group is not group for hold in self._holds.values() if hold.group.key == key):
+            self._release(key)
+
     def _is_short(self, group: Group, now: float) -> None:
         group.failure = None
         self._refused.pop(group.key, None)
-        self._release(group)
+        self._release(group.key)
         if group.tell_at is None:
             group.tell_at = now + _TELL_AFTER
 
@@ -363,7 +380,10 @@ class Gangs:
             meters.GANGS.add(("timed-out",))
             self._tell(group)
         failure = group.failure
-        if failure is None or not group.pool or isinstance(failure.cause, QuotaExceeded):
+        if failure is not None and isinstance(failure.cause, QuotaExceeded):
+            self._release(group.key)  # room in the pool is not what it lacks
+            return
+        if failure is None or not group.pool:
             return
         waited = _age(group.complete_since, wall)
         if waited >= self._patience and now - group.weighed_at >= self._patience:
@@ -374,7 +394,7 @@ class Gangs:
         """The gang has waited long enough: younger pods wait for it, if that is of any use."""
         members = list(group.pending.values())
         if not fits_when_empty(self._state, members, needed=group.gang.required, domain_keys=self._domain_keys):
-            self._release(group)
+            self._release(group.key)
             return
         mine = _Hold(group, group.complete_since, group.priority)
         other = self._holds.get(group.pool)
@@ -409,9 +429,9 @@ class Gangs:
         on_their_way = sum(uid in self._state.allocations for uid in group.pending)
         return len(group.held) + on_their_way < group.gang.required
 
-    def _release(self, group: Group) -> None:
-        """Nobody waits for this gang any more."""
-        freed = [pool for pool, hold in self._holds.items() if hold.group is group]
+    def _release(self, key: str) -> None:
+        """Nobody waits for the gang of this name any more."""
+        freed = [pool for pool, hold in self._holds.items() if hold.group.key == key]
         for pool in freed:
             del self._holds[pool]
         if freed:

@@ -214,6 +214,7 @@ class SchedulerService:
         if not self.deciding:
             if self.preemptor.nominations:
                 self.preemptor.surrender()
+            self.gangs.surrender()
             return False
         if self.book.wishes:
             self._resizes.step()
