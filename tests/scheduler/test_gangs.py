@@ -1,5 +1,8 @@
 """Gangs in the running scheduler: together or not at all, through every accident, and never at the cost of others."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +13,10 @@ from tensorfusion.errors import Forbidden
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
+from tensorfusion.scheduler import gangs
 from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.state import State
 
 RACK = "topology.kubernetes.io/rack"
 
@@ -520,6 +526,52 @@ async def test_members_that_a_running_gang_needs_do_not_wait_for_another_gang(wo
     world.worker("even-more", tflops="60", annotations=stamps(2, 3, group="default/run"))
     await world.settle(2)
     assert world.reason_of("even-more").startswith("held for gang default/wait")
+
+
+async def test_one_gang_a_look_is_weighed_the_most_important_first_and_those_outranked_not_at_all(
+    world, monkeypatch
+) -> None:
+    weighed: list[tuple[float, str]] = []
+    weigh = gangs.fits_when_empty
+
+    def noted(state: State, members: Sequence[PodFacts], **rest: Any) -> bool:
+        weighed.append((world.clock.monotonic(), members[0].gang.key if members[0].gang else ""))
+        return weigh(state, members, **rest)
+
+    monkeypatch.setattr(gangs, "fits_when_empty", noted)
+    world.fleet(nodes=2)
+    world.worker("first", tflops="60", priority=9)
+    await world.start()
+    for number in range(4):
+        gang(world, 3, name=f"big{number}-", group=f"default/big{number}", wishes={"priority": number})
+    for number in range(3):
+        gang(world, 2, name=f"pair{number}-", group=f"default/pair{number}", wishes={"priority": 1})
+    await world.settle(330)
+    assert [key for _, key in weighed] == ["default/big3", "default/big2", "default/big1", "default/pair0"]
+    assert all(later - sooner >= 1 for (sooner, _), (later, _) in pairwise(weighed))
+    await world.settle(300)
+    assert [key for _, key in weighed[4:]] == ["default/big3", "default/big2", "default/pair0"]
+
+
+async def test_weighing_takes_a_twentieth_of_the_time_at_most(world, monkeypatch) -> None:
+    weighed: list[float] = []
+    seconds = iter(range(0, 10_000, 2))
+
+    def slow(state: State, members: Sequence[PodFacts], **rest: Any) -> bool:
+        weighed.append(world.clock.monotonic())
+        return False
+
+    world.fleet(nodes=2)
+    world.worker("first", tflops="60")
+    await world.start()
+    for number in range(3):
+        gang(world, 2, name=f"g{number}-", group=f"default/g{number}")
+    await world.settle(295)
+    monkeypatch.setattr(gangs, "fits_when_empty", slow)
+    monkeypatch.setattr(gangs, "time", SimpleNamespace(perf_counter_ns=lambda: next(seconds) * 1_000_000_000))
+    await world.settle(120)
+    assert len(weighed) == 3
+    assert all(later - sooner >= 40 for sooner, later in pairwise(weighed))
 
 
 # --- whatever comes ---

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
@@ -52,6 +53,8 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 10.0
 _TELL_AFTER = 1.0
 """Seconds after which members hear that others are missing: most gangs are complete before."""
 _LOOK_EVERY = 1.0
+WEIGHING_PAUSE = 20
+"""Times as long as it took, after weighing whether others are to wait for a gang, nothing is weighed."""
 _SECOND = 1_000_000_000
 
 WAITING, TIMEOUT, REJECTED = "GangWaiting", "GangTimeout", "GangStrictRejected"
@@ -142,7 +145,7 @@ class Gangs:
         """Those of them for which something changed since."""
         self._holds: dict[str, _Hold] = {}
         """By pool."""
-        self._looked_at = float("-inf")
+        self._looked_at = self._weigh_at = float("-inf")
 
     @property
     def concerns_others(self) -> bool:
@@ -343,9 +346,14 @@ class Gangs:
         self._rouse(now)
         if now - self._looked_at >= _LOOK_EVERY:
             self._looked_at = now
-            for group in list(self._gangs.groups.values()):
-                if group.pending and not group.settled and not self._gangs.is_satisfied(group):
-                    self._look(group, now)
+            waiting = [
+                group
+                for group in self._gangs.groups.values()
+                if group.pending and not group.settled and not self._gangs.is_satisfied(group)
+            ]
+            impatient = [group for group in waiting if self._look(group, now)]
+            if impatient and now >= self._weigh_at:
+                self._weigh_one(impatient, now)
 
     def _rouse(self, now: float) -> None:
         """It is the turn of gangs for which something changed, once their backoff is over."""
@@ -368,7 +376,8 @@ class Gangs:
 
     # --- waits ---
 
-    def _look(self, group: Group, now: float) -> None:
+    def _look(self, group: Group, now: float) -> bool:
+        """Say what is due to be said; answers whether the gang has waited for longer than its patience."""
         wall = self._clock.now()
         if group.tell_at is not None and now >= group.tell_at:
             group.tell_at = None
@@ -382,13 +391,26 @@ class Gangs:
         failure = group.failure
         if failure is not None and isinstance(failure.cause, QuotaExceeded):
             self._release(group.key)  # room in the pool is not what it lacks
+            return False
+        if failure is None or not group.pool or now - group.weighed_at < self._patience:
+            return False
+        return _age(group.complete_since, wall) >= self._patience
+
+    def _weigh_one(self, impatient: Collection[Group], now: float) -> None:
+        """Weigh the one that is due first: it empties the pool and fills it again, so this must not come thick."""
+        due = [(group.weighed_at, *_turn(group), group) for group in impatient if not self._is_outranked(group)]
+        if not due:
             return
-        if failure is None or not group.pool:
-            return
-        waited = _age(group.complete_since, wall)
-        if waited >= self._patience and now - group.weighed_at >= self._patience:
-            group.weighed_at = now
-            self._weigh(group)
+        group = min(due, key=itemgetter(slice(3)))[3]
+        started = time.perf_counter_ns()
+        group.weighed_at = now
+        self._weigh(group)
+        self._weigh_at = now + WEIGHING_PAUSE * (time.perf_counter_ns() - started) / _SECOND
+
+    def _is_outranked(self, group: Group) -> bool:
+        """Whether others wait for a gang already that goes before this one."""
+        hold = self._holds.get(group.pool)
+        return hold is not None and hold.group is not group and (-hold.priority, hold.since) <= _turn(group)
 
     def _weigh(self, group: Group) -> None:
         """The gang has waited long enough: younger pods wait for it, if that is of any use."""
@@ -396,11 +418,11 @@ class Gangs:
         if not fits_when_empty(self._state, members, needed=group.gang.required, domain_keys=self._domain_keys):
             self._release(group.key)
             return
-        mine = _Hold(group, group.complete_since, group.priority)
-        other = self._holds.get(group.pool)
-        if other is None or (-mine.priority, mine.since) < (-other.priority, other.since):
-            log.info("younger pods wait for a gang", gang=group.key, pool=group.pool)
-            self._holds[group.pool] = mine
+        if not self._is_outranked(group):
+            hold = self._holds.get(group.pool)
+            if hold is None or hold.group is not group:
+                log.info("younger pods wait for a gang", gang=group.key, pool=group.pool)
+            self._holds[group.pool] = _Hold(group, group.complete_since, group.priority)
 
     def _is_held(self, pending: Pending) -> bool:
         """Whether the pod waits for an older gang of its pool; it is told so."""
@@ -464,6 +486,11 @@ class Gangs:
             pod = self._pod_of(Key(facts.namespace, facts.name))
             if pod is not None and pod.metadata.uid == uid:
                 self._reports.held_back(pod, event=event, message=message)
+
+
+def _turn(group: Group) -> tuple[int, str]:
+    """The smaller one goes first: by priority, then by how long all required members have been there."""
+    return -group.priority, group.complete_since
 
 
 def _age(created: str, now: datetime) -> float:
