@@ -13,7 +13,7 @@ from tensorfusion.errors import Forbidden
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
-from tensorfusion.scheduler import gangs
+from tensorfusion.scheduler import gangs, queue
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.state import State
@@ -572,6 +572,51 @@ async def test_weighing_takes_a_twentieth_of_the_time_at_most(world, monkeypatch
     await world.settle(120)
     assert len(weighed) == 3
     assert all(later - sooner >= 40 for sooner, later in pairwise(weighed))
+
+
+async def test_a_gang_of_another_namespace_is_not_named_to_those_that_wait_for_it(world) -> None:
+    world.fleet(nodes=2)
+    world.worker("first", tflops="60")
+    await world.start()
+    gang(world, 2, group="default/secret")
+    await world.settle(310)
+    world.worker("young", tflops="10", namespace="other")
+    await world.settle(3)
+    assert world.reason_of("young", "other").startswith(
+        "held for a gang of another namespace, which waits for room in pool main and was there first"
+    )
+
+
+async def test_a_pod_that_waits_for_a_neighbour_is_woken_by_a_gangs_placement(world) -> None:
+    world.fleet(nodes=3)
+    await world.start()
+    beside = {"topologyKey": keys.HOSTNAME_LABEL, "labelSelector": {"matchLabels": {"app": "train"}}}
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [beside]}}
+    world.worker("beside", tflops="1", affinity=near)
+    await world.settle(30)
+    gang(world, 2, wishes={"tflops": "40", "labels": {"app": "train"}})
+    await world.settle(2)
+    assert world.node_of("beside") in (world.node_of("m0"), world.node_of("m1"))
+
+
+async def test_more_news_than_can_be_offered_to_each_gang_stirs_them_all(world, monkeypatch) -> None:
+    monkeypatch.setattr(queue, "WAKES_COUNTED", 5)
+    world.fleet(nodes=2)
+    world.worker("other", tflops="80")
+    world.worker("more", tflops="10")
+    await world.start()
+    gang(world, 2, name="a", group="default/a")
+    gang(world, 2, name="b", group="default/b")
+    await world.settle(30)
+    asked: list[object] = []
+    monkeypatch.setattr(gangs, "helps", lambda *each: asked.append(each) or False)
+    groups = world.service.book.gangs.groups
+    before = [group.attempts for group in groups.values()]
+    for number in range(6):
+        world.node(f"new{number}")
+    await world.settle(2)
+    assert not asked
+    assert [group.attempts for group in groups.values()] == [attempts + 1 for attempts in before]
 
 
 # --- whatever comes ---

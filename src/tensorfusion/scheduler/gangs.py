@@ -27,7 +27,7 @@ from tensorfusion.model.durations import format_duration
 from tensorfusion.model.gang import INCOMPLETE
 from tensorfusion.model.keys import GANG_DOMAINS, GANG_PATIENCE
 from tensorfusion.model.meta import Key
-from tensorfusion.scheduler import meters
+from tensorfusion.scheduler import meters, queue
 from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.gang_book import Group
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
@@ -80,8 +80,9 @@ class HeldForGang(NotFit):
 
     def __init__(self, pod: PodFacts, group: Group, priority: int) -> None:
         super().__init__(f"pod {pod.namespace}/{pod.name}", {})
+        name = f"gang {group.key}" if group.key.startswith(f"{pod.namespace}/") else "a gang of another namespace"
         self._line = (
-            f"held for gang {group.key}, which waits for room in pool {group.pool} and was there first: "
+            f"held for {name}, which waits for room in pool {group.pool} and was there first: "
             f"only pods with a priority above {priority} are placed before it"
         )
 
@@ -327,13 +328,15 @@ class Gangs:
 
     def hear(self, news: Collection[Hint]) -> None:
         """Offer what changed in the fleet to the gangs that did not fit."""
+        everybody = len(self._refused) * len(news) > queue.WAKES_COUNTED
         for key, group in self._refused.items():
             failure = group.failure
             if key in self._stirred or failure is None:
                 continue
             cause = failure.cause
             if (
-                not failure.alike
+                everybody
+                or not failure.alike
                 or not isinstance(cause, NotFit | QuotaExceeded)
                 or any(helps(cause, hint) for hint in news)
             ):

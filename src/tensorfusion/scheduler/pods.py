@@ -118,6 +118,7 @@ class PodBook:
     def adopt(self, uid: str, binding: Binding) -> None:
         """A placement that is held already waits for the watch from here on."""
         self.assumed[uid] = Assumption(binding)
+        self._hints += self._state.neighbour_change()
 
     def assume(self, pending: Pending, placement: Placement, binding: Binding) -> None:
         """Hold a placement until the watch confirms it.

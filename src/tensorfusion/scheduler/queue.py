@@ -20,6 +20,8 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 LONGEST_WAIT = 300.0
 """Seconds after which a waiting pod is tried again although nothing told us to."""
+WAKES_COUNTED = 200_000
+"""Hints times waiting pods (or gangs) beyond which all are woken instead of asking each."""
 
 FactsT = TypeVar("FactsT")
 FailureT = TypeVar("FailureT")

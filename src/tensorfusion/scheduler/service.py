@@ -25,7 +25,7 @@ from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPUS, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.scheduler import feeds, meters
+from tensorfusion.scheduler import feeds, meters, queue
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
@@ -61,8 +61,6 @@ UNCONFIRMED_AFTER = 30.0
 """Seconds after which a successful Binding that the watch does not show is looked up."""
 FENCED_FOR = 15.0
 """Seconds without decisions after admission refused our epoch: by then the elector knows who leads."""
-WAKES_COUNTED = 200_000
-"""Hints times waiting pods beyond which all are woken instead of asking each."""
 
 _FAILED = "FailedScheduling"
 _PARTITION = "PartitionTemplateMatchFailed"
@@ -245,7 +243,7 @@ class SchedulerService:
         waiting = self.book.queue.depth(Place.WAITING)
         if waiting:
             news = list({_subject(hint): hint for hint in self._hints}.values())
-            everybody = waiting * len(news) > WAKES_COUNTED
+            everybody = waiting * len(news) > queue.WAKES_COUNTED
 
             def helped(pending: Pending) -> bool:
                 failure = pending.failure

@@ -60,7 +60,7 @@ class State:
         row = self.fleet.nodes.records[allocation.placement.node].row
         self.fleet.neighbours.leave(row, allocation.pod)
         self.residents.note_ending(uid)
-        return self._neighbour_change()
+        return self.neighbour_change()
 
     def upsert_device(self, facts: DeviceFacts) -> tuple[Change, ...]:
         """A device appeared, returned (what pods hold of it counts again) or changed."""
@@ -103,7 +103,7 @@ class State:
             QuotaExceeded: the namespace has no room for it.
         """
         self._ledger.assume(pod, placement)
-        return self._neighbour_change()
+        return self.neighbour_change()
 
     def nominate(self, pod: PodFacts, placement: Placement) -> None:
         """Keep for a pod what others are about to leave: charged beside them. ``release`` ends it, and so does binding.
@@ -119,7 +119,7 @@ class State:
         news = self._ledger.confirm(pod, placement)
         if not news:
             return ()
-        return (*(self._freed(before) if before is not None else ()), *self._neighbour_change())
+        return (*(self._freed(before) if before is not None else ()), *self.neighbour_change())
 
     def resize(self, uid: str, request: GpuRequest) -> None:
         """Hold the larger of what a bound pod has and what it is to have, until ``confirm`` says which it is.
@@ -207,7 +207,7 @@ class State:
             changes.append(Change(ChangeKind.USAGE, namespace))
         return tuple(changes)
 
-    def _neighbour_change(self) -> tuple[Change, ...]:
+    def neighbour_change(self) -> tuple[Change, ...]:
         """A placed pod can be the neighbour that another waits for."""
         return (Change(ChangeKind.NEIGHBOUR),) if self.fleet.neighbours.active else ()
 
