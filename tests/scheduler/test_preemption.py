@@ -583,3 +583,58 @@ async def test_budgets_of_other_namespaces_are_counted_and_not_named(world) -> N
     world.worker("high", vram="8Gi", priority=10)
     await world.settle()
     assert story(world, "high")["keptByBudgets"] == ["1 of other namespaces"]
+
+
+@pytest.mark.parametrize("wish", ["other pool", "over quota", "other node"])
+async def test_what_is_kept_for_others_is_left_alone_where_it_is_not_in_the_way(world, monkeypatch, wish) -> None:
+    world.pool("second")
+    world.node("n1", zone="b")
+    world.gpu("g1-0", "n1", vram="8Gi", pool="second")
+    world.quota("other", {"total": {"requests": {"vram": "1Gi"}}})
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert nominated(world, "high") == "n0"
+    if wish == "other pool":
+        made = world.worker("higher", vram="9Gi", priority=20, annotations={keys.GPU_POOL: "second"})
+    elif wish == "over quota":
+        made = world.worker("higher", vram="2Gi", priority=20, namespace="other")
+    else:
+        made = world.plain("higher", cpu="500", priority=20, nodeSelector={"zone": "b"})
+    released: list[str] = []
+    release = world.service.state.release
+    monkeypatch.setattr(world.service.state, "release", lambda uid: released.append(uid) or release(uid))
+    await world.settle()
+    assert world.service.book.queue.get(made["metadata"]["uid"]).failure is not None
+    assert released == []
+    assert len(world.service.preemptor.nominations) == 1
+
+
+async def test_quota_that_is_promised_to_a_less_important_pod_is_taken_from_it(world) -> None:
+    world.pool("second")
+    world.quota("default", {"total": {"requests": {"vram": "8Gi"}}})
+    await full(world)
+    world.node("n1")
+    world.gpu("g1-0", "n1", vram="8Gi", pool="second")
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    assert nominated(world, "high") == "n0"
+    world.delete("low")
+    world.worker("highest", vram="8Gi", priority=20, annotations={keys.GPU_POOL: "second"})
+    await world.settle(0.1)
+    assert (world.node_of("highest"), world.node_of("high")) == ("n1", "")
+
+
+async def test_nominations_are_not_walked_through_at_every_step(world, monkeypatch) -> None:
+    await full(world)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle()
+    waits = world.service.preemptor._waits
+    looks: list[str] = []
+    monkeypatch.setattr(world.service.preemptor, "_waits", lambda one: looks.append(one.facts.uid) or waits(one))
+    for _ in range(100):
+        world.service.preemptor.step()
+    assert len(looks) <= 1
+    world.delete("low")
+    await world.settle(0.1)
+    assert world.node_of("high") == "n0"

@@ -38,6 +38,7 @@ from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.preemption import Hopeless, Looked, Plan, search
+from tensorfusion.scheduling.reasons import DeviceReason
 from tensorfusion.scheduling.residents import NEVER
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
@@ -60,6 +61,8 @@ FIRST_REST, LONGEST_REST = 10.0, 300.0
 """Seconds for which a pod is not searched for again that nothing could help: doubled each time."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at the pods that nothing could help."""
+REVIEW_EVERY = 0.2
+"""Seconds between two looks at all nominations while none of the pods that they wait for ends."""
 STORIES = 20_000
 BUDGETS_BY_NAMESPACE = "namespace"
 
@@ -142,6 +145,8 @@ class Preemptor:
         """Pods that nothing could help, by uid."""
         self._looked_at = float("-inf")
         self._eased = state.eased
+        self._reviewed_at = float("-inf")
+        self._departed = state.departed
         self._spared: dict[str, float] = {}
         self._tokens = SEARCHES_A_SECOND
         self._counted_at = clock.monotonic()
@@ -191,9 +196,8 @@ class Preemptor:
         state = self._state
         try:
             return decide(state, facts)
-        except (NotFit, QuotaExceeded):
-            lower = [one for one in self.nominations.values() if one.facts.rank < facts.rank]
-            lower = [one for one in lower if one.facts.uid in state.nominated]
+        except (NotFit, QuotaExceeded) as failure:
+            lower = self._in_the_way(facts, failure)
             if not lower:
                 raise
         mark = state.checkpoint()
@@ -210,6 +214,36 @@ class Preemptor:
             self._drop(one, "a more important pod takes the place")
             self._book.queue.activate(one.facts.uid)
         return decision
+
+    def _in_the_way(self, facts: PodFacts, failure: Failure) -> list[Nomination]:
+        """The nominations of less important pods whose end may let this one fit."""
+        rank, nominated = facts.rank, self._state.nominated
+        lower = [one for one in self.nominations.values() if one.facts.rank < rank and one.facts.uid in nominated]
+        if isinstance(failure, QuotaExceeded) and not any(one.facts.namespace == facts.namespace for one in lower):
+            return []
+        fleet = self._state.fleet
+        if not lower or fleet.neighbours.active or facts.rules is not None:
+            return lower  # a neighbour counts for more than its own node
+        over_quota = isinstance(failure, QuotaExceeded) or DeviceReason.QUOTA in failure.reasons
+        if facts.request is not None:
+            pool = fleet.pools.get(facts.request.pool)
+            on = (
+                {}
+                if pool is None
+                else {one.placement.node: pool.row_of(one.placement.node) is not None for one in lower}
+            )
+        else:
+            selector = facts.node_selector.items()
+            records = {one.placement.node: fleet.nodes.records.get(one.placement.node) for one in lower}
+            on = {
+                name: record is not None and record.facts is not None and selector <= record.facts.labels.items()
+                for name, record in records.items()
+            }
+        return [
+            one
+            for one in lower
+            if on.get(one.placement.node) or (over_quota and one.facts.namespace == facts.namespace)
+        ]
 
     def _holds(self, facts: PodFacts, placement: Placement) -> bool:
         mark = self._state.checkpoint()
@@ -252,7 +286,10 @@ class Preemptor:
     def step(self) -> None:
         """Look after nominations, and search for those that ask, the most important first."""
         if self.nominations:
-            self._review()
+            now = self._clock.monotonic()
+            if self._state.departed != self._departed or now - self._reviewed_at >= REVIEW_EVERY:
+                self._departed, self._reviewed_at = self._state.departed, now
+                self._review()
         if self._rests:
             self._look()
         while self._asking and self._has_token():
@@ -390,6 +427,7 @@ class Preemptor:
         )
         self.nominations[facts.uid] = nomination
         self._rests.pop(facts.uid, None)
+        self._state.awaited.update(nomination.awaited)
         meters.PREEMPTIONS.add(("nominated",))
         node = plan.placement.node
         waits = (
@@ -425,6 +463,9 @@ class Preemptor:
                 self._spared.update(dict.fromkeys(stuck, now + STUCK_FOR))
                 self._drop(one, "the pods that have to leave do not end")
                 self._book.queue.activate(uid)
+        awaited = self._state.awaited
+        awaited.clear()
+        awaited.update(*(one.awaited for one in self.nominations.values()))
 
     def _overdue(self, nomination: Nomination) -> list[str]:
         """Those that should have left long ago. The end that was announced to a pod includes the time it may take."""
@@ -473,6 +514,7 @@ class Preemptor:
             if uid in self._state.nominated:
                 self._hints += self._state.release(uid)
             self._book.queue.activate(uid)
+        self._state.awaited.clear()
         self._asking.clear()
         self._asked.clear()
         self._turns.clear()

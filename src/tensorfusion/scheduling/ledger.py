@@ -51,6 +51,9 @@ class Ledger:
         """Pods charged or released since somebody last took note and emptied it."""
         self.eased = 0
         """How often a placed pod lost protection from eviction: others may be allowed to preempt it now."""
+        self.awaited: set[str] = set()
+        """Pods whose end somebody waits for, and (``departed``) how often one of them ended."""
+        self.departed = 0
         self._undo: list[Callable[[], None]] = []
         self._open = 0
         self._undoing = False
@@ -236,6 +239,7 @@ class Ledger:
             self._settle_later.append(allocation)
             self._log(lambda: self._charge(allocation))
         else:
+            self.departed += pod.uid in self.awaited
             self._settle(allocation)
 
     def _replace(self, known: Allocation, pod: PodFacts, *, confirmed: bool) -> None:

@@ -173,6 +173,16 @@ class State:
         """Grows whenever a placed pod lost protection from eviction."""
         return self._ledger.eased
 
+    @property
+    def awaited(self) -> set[str]:
+        """Uids of pods whose end somebody waits for: theirs to fill."""
+        return self._ledger.awaited
+
+    @property
+    def departed(self) -> int:
+        """Grows whenever one of ``awaited`` is released for good."""
+        return self._ledger.departed
+
     def devices(self) -> Iterator[Device]:
         """The devices that are there, in the order in which they became known."""
         return (device for device in self.fleet.devices.values() if device.facts is not None)
