@@ -65,7 +65,7 @@ class Asked:
     """One write on its way through admission. Mutation replaces ``obj``.
 
     ``shape`` names group, version and kind of ``obj`` where it is not an object of ``kind`` (a Binding, a Scale).
-    ``old_data`` is ``old`` as it is stored. Where admission charged something, ``settle`` gives back what was not used.
+    ``old_data`` is ``old`` as it is stored. Where something was charged or held, ``settle`` gives the rest back.
     """
 
     operation: Operation
@@ -78,17 +78,17 @@ class Asked:
     old_data: bytes | None = None
     subresource: str = ""
     shape: tuple[str, str, str] | None = None
-    settle: Callable[[], None] | None = None
+    settle: list[Callable[[], None]] = field(default_factory=list)
 
     def release(self) -> None:
         """The write is over, for better or worse."""
-        if self.settle is not None:
-            self.settle()
-            self.settle = None
+        for settle in self.settle:
+            settle()
+        self.settle.clear()
 
     def keep(self) -> None:
         """Nobody waits for the write any more, but it was accepted: what it holds goes with its commit."""
-        self.settle = None
+        self.settle.clear()
 
     @property
     def wanted(self) -> JsonObject:

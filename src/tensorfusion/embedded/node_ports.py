@@ -1,5 +1,8 @@
 """Node ports of Services: given out for the ports of those that are reached from outside, kept for life, never twice.
 
+Those of a write under way are held from when it is ready for the store until it is committed or has failed: by the uid
+of its Service and a number, as one Service may be written several times before the first of them is durable.
+
 Nothing listens on them in the embedded cluster; they are there because clients and manifests expect them. A Service
 that stops being reached from outside gives its ports back; one that comes again gets others.
 
@@ -7,13 +10,15 @@ Source: kubernetes pkg/registry/core/service, by behaviour.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from tensorfusion.embedded.calls import Asked
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import invalid_object
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent
-from tensorfusion.errors import BadRequest, FieldCause, ServerError
+from tensorfusion.errors import BadRequest, FieldCause, Invalid, ServerError
 from tensorfusion.model.resources import SERVICES
 
 _FIRST, _LAST = 30000, 32767
@@ -26,7 +31,9 @@ class NodePorts:
 
     def __init__(self, store: Store) -> None:
         self._of: dict[str, frozenset[int]] = {}
-        self._used: set[int] = set()
+        self._used: Counter[int] = Counter()  # Services of an earlier version may share one
+        self._held: dict[str, dict[int, frozenset[int]]] = {}
+        self._number = 0
         self._next = _candidates()
         for record in store.scan(SERVICES.id):
             self._put(record)
@@ -41,16 +48,53 @@ class NodePorts:
         spec, before = service.get("spec"), (old or {}).get("spec") or {}
         if not isinstance(spec, dict):
             return
-        own = _ports_of(before)
+        own, uid = _ports_of(before), service["metadata"].get("uid", "")
         _drop_what_ends(spec, before)
         if _needs_ports(spec):
-            self._give(kind, service["metadata"].get("name", ""), spec, before if _needs_ports(before) else {}, own)
+            self._give(kind, service["metadata"], spec, before if _needs_ports(before) else {}, own)
         elif _needs_ports(before) and spec.get("type") != "LoadBalancer" and _ports_of(spec) <= own:
             for port in spec.get("ports") or ():
                 port.pop("nodePort", None)
-        self._check_health(spec, before, own)
+        self._check_health(uid, spec, before, own)
 
-    def _give(self, kind: Kind, name: str, spec: JsonObject, before: JsonObject, own: frozenset[int]) -> None:
+    def hold(self, asked: Asked) -> None:
+        """Keep the new ports of a write that is ready for the store until it is over.
+
+        Raises:
+            Invalid, BadRequest: somebody was faster since they were given out.
+        """
+        metadata, spec = asked.wanted["metadata"], asked.wanted.get("spec") or {}
+        uid, new = metadata["uid"], _ports_of(spec) - _ports_of((asked.old or {}).get("spec") or {})
+        if not new:
+            return
+        for index, port in enumerate(spec.get("ports") or ()):
+            number = port.get("nodePort") or 0
+            if number in new and self._is_taken(number, uid):
+                raise _refused(asked.kind, metadata, index, number, _TAKEN)
+        number = spec.get("healthCheckNodePort") or 0
+        if number in new and self._is_taken(number, uid):
+            raise _refused_health(number, _TAKEN)
+        self._number += 1
+        hold = self._number
+        self._held.setdefault(uid, {})[hold] = new
+        asked.settle.append(lambda: self._release(uid, hold))
+
+    def _release(self, uid: str, hold: int) -> None:
+        holds = self._held.get(uid, {})
+        holds.pop(hold, None)
+        if not holds:
+            self._held.pop(uid, None)
+
+    def _is_taken(self, number: int, uid: str) -> bool:
+        """Whether another Service than that of ``uid`` has a port, or is about to."""
+        if self._used[number] > (number in self._of.get(uid, ())):
+            return True
+        return any(number in ports for other, holds in self._held.items() if other != uid for ports in holds.values())
+
+    def _give(
+        self, kind: Kind, metadata: JsonObject, spec: JsonObject, before: JsonObject, own: frozenset[int]
+    ) -> None:
+        uid = metadata.get("uid", "")
         ports: list[JsonObject] = spec.get("ports") or []
         _carry(ports, before)
         taken: dict[tuple[int, str], int] = {}
@@ -60,19 +104,18 @@ class NodePorts:
             if not number:
                 number = given.get(port.get("port"), 0)
                 if not number or (number, protocol) in taken:
-                    number = self._free()
+                    number = self._free(uid)
                 port["nodePort"] = number
             elif number not in own:
                 same = any(found == number and of != index for (found, _), of in taken.items())
-                why = _TAKEN if number in self._used or (same and given.get(port.get("port")) != number) else ""
+                why = _TAKEN if self._is_taken(number, uid) or (same and given.get(port.get("port")) != number) else ""
                 why = why if _FIRST <= number <= _LAST else _OUTSIDE
                 if why:
-                    cause = FieldCause(f"spec.ports[{index}].nodePort", f"Invalid value: {number}: {why}")
-                    raise invalid_object(kind.resource, name, cause)
+                    raise _refused(kind, metadata, index, number, why)
             taken[number, protocol] = index
             given.setdefault(port.get("port"), number)
 
-    def _check_health(self, spec: JsonObject, before: JsonObject, own: frozenset[int]) -> None:
+    def _check_health(self, uid: str, spec: JsonObject, before: JsonObject, own: frozenset[int]) -> None:
         """A balancer that keeps to the nodes with endpoints asks these for their health at a port of its own."""
         if spec.get("type") != "LoadBalancer" or spec.get("externalTrafficPolicy") != "Local":
             if spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
@@ -80,17 +123,17 @@ class NodePorts:
             return
         number = spec.get("healthCheckNodePort") or before.get("healthCheckNodePort") or 0
         if not number:
-            spec["healthCheckNodePort"] = self._free()
+            spec["healthCheckNodePort"] = self._free(uid)
             return
         spec["healthCheckNodePort"] = number
-        if number not in own and (number in self._used or not _FIRST <= number <= _LAST):
-            why = _TAKEN if number in self._used else _OUTSIDE
-            raise BadRequest(f"failed to allocate requested HealthCheck NodePort {number}: {why}")
+        taken = number not in own and self._is_taken(number, uid)
+        if taken or (number not in own and not _FIRST <= number <= _LAST):
+            raise _refused_health(number, _TAKEN if taken else _OUTSIDE)
 
-    def _free(self) -> int:
+    def _free(self, uid: str) -> int:
         for _ in range(_LAST - _FIRST + 1):
             number = next(self._next)
-            if number not in self._used:
+            if not self._is_taken(number, uid):
                 return number
         raise ServerError(f"Internal error occurred: no port of {_FIRST} to {_LAST} is free: delete Services")
 
@@ -99,16 +142,31 @@ class NodePorts:
             if event.record.key.resource == SERVICES.id:
                 if event.kind is EventKind.DELETED:
                     self._drop(event.record.uid)
+                    self._held.pop(event.record.uid, None)
                 else:
                     self._put(event.record)
 
     def _drop(self, uid: str) -> None:
-        self._used -= self._of.pop(uid, frozenset())
+        for number in self._of.pop(uid, ()):
+            self._used[number] -= 1
 
     def _put(self, record: Record) -> None:
-        self._drop(record.uid)
-        found = self._of[record.uid] = _ports_of(decode_object(record.data).get("spec") or {})
-        self._used |= found
+        uid = record.uid
+        self._drop(uid)
+        found = self._of[uid] = _ports_of(decode_object(record.data).get("spec") or {})
+        self._used.update(found)
+        for hold, ports in list(self._held.get(uid, {}).items()):
+            if ports <= found:  # those of a later write stay held
+                self._release(uid, hold)
+
+
+def _refused(kind: Kind, metadata: JsonObject, index: int, number: int, why: str) -> Invalid:
+    cause = FieldCause(f"spec.ports[{index}].nodePort", f"Invalid value: {number}: {why}")
+    return invalid_object(kind.resource, metadata.get("name", ""), cause)
+
+
+def _refused_health(number: int, why: str) -> BadRequest:
+    return BadRequest(f"failed to allocate requested HealthCheck NodePort {number}: {why}")
 
 
 def _candidates() -> Iterator[int]:

@@ -163,7 +163,7 @@ class Operations:
     """The verbs that write objects.
 
     ``complete`` maps a resource id to what fills its objects in after admission and before validation, ``finish`` to
-    what the server says of them once they are valid.
+    what the server says of them once they are valid, ``hold`` to what keeps for a write that is ready what it is given.
     """
 
     def __init__(self, store: Store, kinds: Kinds, admission: Admission, *, clock: Clock) -> None:
@@ -174,6 +174,7 @@ class Operations:
         self.managers = Managers(kinds)
         self.complete: dict[str, Refine] = {}
         self.finish: dict[str, Refine] = {}
+        self.hold: dict[str, Callable[[Asked], None]] = {}
         self.closed: set[str] = set()
         """Resources that take no new objects: their definition is being deleted."""
 
@@ -261,6 +262,8 @@ class Operations:
             await self.admission.validate(asked)
             key = ObjectKey(kind.resource.id, namespace, metadata["name"])
             try:
+                if asked.call.user is not SYSTEM:
+                    self._hold(asked)
                 if asked.call.dry_run:
                     if self.store.latest(key) is not None:
                         raise self._taken(kind, key)
@@ -469,6 +472,7 @@ class Operations:
         asked.obj = new
         await self.admission.validate(asked)
         try:
+            self._hold(asked)
             if new == old and same_json(new, old):
                 managed = self.managers.settled(managed, record.managed)
                 if managed == record.managed:
@@ -525,6 +529,11 @@ class Operations:
         call.warnings += kind.schema.validate(new, old, subresource=subresource)
         if finish is not None:
             finish(kind, new, old)
+
+    def _hold(self, asked: Asked) -> None:
+        hold = self.hold.get(asked.kind.resource.id)
+        if hold is not None:
+            hold(asked)
 
     def _check_identity(self, kind: Kind, key: ObjectKey, new: JsonObject, old: JsonObject) -> None:
         """A change must speak of the object it changes, and of its current version if it names one."""

@@ -118,6 +118,7 @@ class Server:
             node_ports.complete(kind, service, old)
 
         self.operations.complete[SERVICES.id] = complete_service
+        self.operations.hold[SERVICES.id] = node_ports.hold
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
         self._expiry = EventExpiry(self.store, self.kinds, clock=clock)

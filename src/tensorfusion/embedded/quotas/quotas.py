@@ -35,7 +35,7 @@ class Quotas:
         return self._spaces.get(namespace, {}).get(name)
 
     def charge(self, asked: Asked) -> None:
-        """Check a write that is ready for the store and keep room for it until ``asked.settle`` is called.
+        """Check a write that is ready for the store and keep room for it until ``asked.settle`` gives it back.
 
         Raises:
             Forbidden: a quota of the namespace is used up, or wants the pod to say what it needs.
@@ -56,7 +56,7 @@ class Quotas:
         uid = obj["metadata"]["uid"]
         held = [(account, account.hold(uid, account.increase(resource, obj, old))) for account in concerned]
         if held:
-            asked.settle = lambda: _settle(uid, held)
+            asked.settle.append(lambda: _settle(uid, held))
 
     # --- following ---
 
