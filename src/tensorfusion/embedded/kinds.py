@@ -138,9 +138,7 @@ class Kind:
         for path, steps, missing in self._selectors:
             value: Any = obj
             for step in steps:
-                value = value.get(step)
-                if value is None:
-                    break
+                value = value.get(step) if type(value) is dict else None  # an older schema may have had others
             found[path] = missing if value is None else value if type(value) is str else _shown(value)
         return found
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, NotAcceptable, Representation
-from tensorfusion.embedded.objects import JsonObject, decode_record, encode, encoded_record, prefix_of
+from tensorfusion.embedded.objects import JsonObject, decode_object, decode_record, encode, encoded_record, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached, decode_continue, encode_continue
 from tensorfusion.embedded.selectors import Predicate, predicate
 from tensorfusion.embedded.store import Page, Record, Store
@@ -16,7 +16,20 @@ from tensorfusion.embedded.tables import IncludeObject, partial, partial_list, t
 def keep_of(kind: Kind, options: ListOptions, *, name: str = "") -> Predicate | None:
     """The selectors of a query, and the one name of a single-object watch, as a predicate."""
     stored = {} if kind.view is None else kind.view.selectors
-    keep = predicate(options.labels, options.fields, frozenset(kind.selectable), stored, kind.unknown_field)
+
+    def computed(record: Record) -> dict[str, str]:
+        obj = decode_object(record.data)
+        fields = kind.fields(obj if kind.view is None else kind.view.to_shown(obj))
+        return {stored.get(field, field): value for field, value in fields.items()}
+
+    keep = predicate(
+        options.labels,
+        options.fields,
+        frozenset(kind.selectable),
+        stored,
+        kind.unknown_field,
+        computed=computed,
+    )
     if not name:
         return keep
     if keep is None:

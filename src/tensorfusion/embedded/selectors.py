@@ -1,6 +1,7 @@
 """Label and field selectors of a query, compiled once to a predicate on stored records.
 
-Nothing here decodes an object: records carry their labels and their selectable fields beside the data.
+Records carry their labels and their selectable fields beside the data, so that no object is decoded, unless it was
+stored before its kind had such a field.
 
 Source: apimachinery labels.Parse and fields.ParseSelector.
 """
@@ -139,11 +140,14 @@ def predicate(
     known: frozenset[str],
     stored: Mapping[str, str] = MappingProxyType({}),
     unknown: str = UNKNOWN_FIELD,
+    *,
+    computed: Callable[[Record], Mapping[str, str]] = lambda _: {},
 ) -> Predicate | None:
     """A test for records, None when everything matches.
 
     ``known`` names the kind's selectable fields; ``stored`` maps those to the names in the records, where they differ.
-    ``unknown`` says in the kind's own words that it does not know a field.
+    ``unknown`` says in the kind's own words that it does not know a field. ``computed`` gives the fields (as in the
+    records) of a record that lacks one: it was stored before objects could be selected by it.
 
     Raises:
         BadRequest: a selector does not parse or names a field that cannot be selected by.
@@ -163,17 +167,18 @@ def predicate(
     def holds(record: Record) -> bool:
         if terms is not None and not terms.matches(record.labels):
             return False
-        return all((_field(record, field) == value) is equal for field, value, equal in tests)
+        return all((_field(record, field, computed) == value) is equal for field, value, equal in tests)
 
     return holds
 
 
-def _field(record: Record, field: str) -> str:
+def _field(record: Record, field: str, computed: Callable[[Record], Mapping[str, str]]) -> str:
     if field == "metadata.name":
         return record.key.name
     if field == "metadata.namespace":
         return record.key.namespace
-    return record.fields.get(field, "")
+    value = record.fields.get(field)
+    return computed(record).get(field, "") if value is None else value
 
 
 def _tokens(text: str) -> list[str]:

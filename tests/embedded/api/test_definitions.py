@@ -144,6 +144,20 @@ def test_selectable_fields_and_columns(api, widgets, group) -> None:
     assert table["rows"][0]["cells"] == ["a", 1]
 
 
+def test_a_field_that_becomes_selectable_selects_the_objects_that_are_there(api, widgets, group) -> None:
+    api.create(widgets, widget(group, "a"))
+    api.create(widgets, widget(group, "b", size=2))
+    path = f"{CRDS}/widgets.{group}"
+    definition = api.get(path)
+    for version in definition["spec"]["versions"]:
+        version["selectableFields"].append({"jsonPath": ".spec.size"})
+    assert api("PUT", path, definition).status == 200
+    found = api.get(f"{widgets}?fieldSelector=spec.size%3D2")
+    assert [item["metadata"]["name"] for item in found["items"]] == ["b"]
+    assert api("DELETE", f"{widgets}?fieldSelector=spec.size!%3D1").status == 200
+    assert [item["metadata"]["name"] for item in api.get(widgets)["items"]] == ["a"]
+
+
 def test_strategic_merge_is_not_for_custom_kinds(api, widgets, group) -> None:
     api.create(widgets, widget(group))
     answer = api("PATCH", f"{widgets}/w", {}, content_type="application/strategic-merge-patch+json")

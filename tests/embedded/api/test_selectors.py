@@ -4,6 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.objects import encode_object
+from tensorfusion.embedded.options import ListOptions
+from tensorfusion.embedded.reading import keep_of
 from tensorfusion.embedded.selectors import from_object, parse_fields, parse_labels, predicate
 from tensorfusion.embedded.store import ObjectKey, Record
 from tensorfusion.errors import BadRequest
@@ -83,3 +87,30 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
             parse(text)
         except BadRequest as error:
             assert str(error)
+
+
+def older(obj: dict[str, object]) -> Record:
+    """As it was stored before objects could be selected by their fields."""
+    stored = {"metadata": {"name": "a", "namespace": "ns"}, **obj}
+    return Record(ObjectKey("any", "ns", "a"), 1, "u", encode_object(stored), {}, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("plural", "obj", "selector"),
+    [
+        ("jobs.batch", {"status": {"succeeded": 2}}, "status.successful=2"),
+        ("jobs.batch", {"status": {"succeeded": 2}}, "status.successful!=0"),
+        ("jobs.batch", {}, "status.successful=0"),
+        ("pods", {"spec": {"nodeName": "n"}}, "spec.nodeName=n,status.phase!=Running"),
+        ("pods", {"spec": "not as it is now"}, "spec.nodeName="),
+        ("events.events.k8s.io", {"involvedObject": {"kind": "Pod"}}, "regarding.kind=Pod"),
+    ],
+)
+def test_fields_that_an_older_record_lacks_are_those_of_its_object(
+    plural: str, obj: dict[str, object], selector: str
+) -> None:
+    plural, _, group = plural.partition(".")
+    kind = Kinds.builtin().find(group, "v1", plural)
+    keep = keep_of(kind, ListOptions(fields=selector))
+    assert keep is not None
+    assert keep(older(obj))
