@@ -133,12 +133,15 @@ def test_a_pod_that_changed_while_it_was_being_deleted_counts_for_what_it_says(d
 
 
 def test_a_waiting_pod_that_gets_other_labels_is_looked_at_again() -> None:
+    """Where rules between pods are in use; nobody else looks at labels."""
     desk = Desk()
     desk.book.observe(PENDING)
     entry = desk.book.queue.pop(0.0)
     assert entry is not None
     desk.book.queue.failed(entry, NotFit("a place", {}), now=-60.0)
     desk.book.observe(PENDING)
+    desk.book.observe(view(WISHES, meta={"labels": {keys.COMPONENT: "worker", "app": "one"}}))
     assert entry.place is Place.WAITING
+    desk.state.fleet.neighbours.active = True
     desk.book.observe(view(WISHES, meta={"labels": {keys.COMPONENT: "worker", "app": "other"}}))
     assert entry.place is Place.ACTIVE

@@ -223,7 +223,9 @@ class PodBook:
             self._refused(pod, str(error))
             return
         entry = self.queue.get(uid)
-        relabelled = entry is not None and entry.facts.labels != facts.labels  # these are no part of equal facts
+        relabelled = (  # labels are no part of equal facts: they matter to rules between pods alone
+            entry is not None and self._state.fleet.neighbours.active and entry.facts.labels != facts.labels
+        )
         self.queue.put(uid, facts, priority=facts.rank, now=self._clock.monotonic(), changed=relabelled)
 
 
