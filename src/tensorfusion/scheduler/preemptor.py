@@ -180,7 +180,7 @@ class Preemptor:
         given_back = state.release(uid)
         try:
             decision = self._decide_over_others(own.facts)
-        except TensorFusionError:
+        except BaseException:
             state.rollback(mark)
             if not self._waits(own):
                 self._drop(own, "the place that was made is not enough any more")

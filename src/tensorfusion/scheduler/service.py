@@ -207,18 +207,18 @@ class SchedulerService:
         """Apply, or decide; answers whether there is more to do at once."""
         if not self._inbox.empty:
             self._inbox.apply(CHANGES_A_STEP)
-            self._wake_waiting()
+            self._beside("wake pods that wait", self._wake_waiting)
             return True
         if not self.deciding:
             if self.preemptor.nominations:
-                self.preemptor.surrender()
-            self.gangs.surrender()
+                self._beside("give back what is kept for nominated pods", self.preemptor.surrender)
+            self._beside("give up what is kept for gangs", self.gangs.surrender)
             return False
         if self.book.wishes:
-            self._resizes.step()
+            self._beside("answer wishes of running pods", self._resizes.step)
         if self.book.gangs.changed:
-            self.gangs.catch_up()
-        self.preemptor.step()
+            self._beside("look at gangs that changed", self.gangs.catch_up)
+        self._beside("make room for pods that fit nowhere", self.preemptor.step)
         for _ in range(DECISIONS_A_STEP):
             if not self._binder.has_room:
                 return False  # the binder's answers kick
@@ -227,6 +227,13 @@ class SchedulerService:
                 return False
             self._decide(pending)
         return True
+
+    def _beside(self, what: str, work: Callable[[], None]) -> None:
+        """Do what goes along with decisions. The edge of the loop: a fault in it must not stop the decisions."""
+        try:
+            work()
+        except Exception:
+            log.exception("a step beside the decisions failed unexpectedly", step=what)
 
     def _apply_pod(self, change: Change[Pod]) -> None:
         old, new = change.old, change.new
@@ -240,9 +247,11 @@ class SchedulerService:
         """Offer what changed to the pods that wait; of several changes of one thing the last says what is free."""
         if not self._hints:
             return
+        hints = self._hints.copy()
+        self._hints.clear()
         waiting = self.book.queue.depth(Place.WAITING)
         if waiting:
-            news = list({_subject(hint): hint for hint in self._hints}.values())
+            news = list({_subject(hint): hint for hint in hints}.values())
             everybody = waiting * len(news) > queue.WAKES_COUNTED
 
             def helped(pending: Pending) -> bool:
@@ -253,7 +262,6 @@ class SchedulerService:
 
             self.book.queue.wake(helped, now=self._clock.monotonic())
             self.gangs.hear(news)
-        self._hints.clear()
 
     def _priority_of(self, pod: Pod) -> int:
         """What the API server resolved; where it left that to us, the class's own value."""
@@ -266,6 +274,17 @@ class SchedulerService:
     # --- decisions ---
 
     def _decide(self, pending: Pending) -> None:
+        """One pod's turn. The edge of the loop: one pod's fault must not stop the others."""
+        try:
+            self._take_turn(pending)
+        except Exception:
+            log.exception("decision failed unexpectedly", pod=Key(pending.facts.namespace, pending.facts.name))
+            group = self.book.gangs.of(pending.uid)
+            for uid in (pending.uid, *(group.pending if group is not None else ())):
+                if uid not in self.book.assumed:  # else its Binding is on its way
+                    self.book.queue.retry(uid, now=self._clock.monotonic())
+
+    def _take_turn(self, pending: Pending) -> None:
         facts = pending.facts
         key = Key(facts.namespace, facts.name)
         pod = self.pods.get(key)
@@ -286,15 +305,15 @@ class SchedulerService:
         except TensorFusionError as error:
             log.warning("decision cannot be held", pod=key, error=error)
             self.book.queue.retry(pending.uid, now=self._clock.monotonic())
-        except Exception:  # the edge of the loop: one pod's fault must not stop the others
-            log.exception("decision failed unexpectedly", pod=key)
-            self.book.queue.retry(pending.uid, now=self._clock.monotonic())
         else:
             self._placed(pending, decision, binding, time.perf_counter_ns() - started)
 
     def _placed(self, pending: Pending, decision: Decision, binding: Binding, nanoseconds: int) -> None:
-        """The places are held: the Binding may go."""
-        self._note(pending, Result.PLACED, nanoseconds, decision=decision)
+        """The places are held: the Binding may go, whatever becomes of the record."""
+        try:
+            self._note(pending, Result.PLACED, nanoseconds, decision=decision)
+        except Exception:
+            log.exception("decision cannot be recorded", pod=binding.key)
         self._binder.submit(binding)
 
     def _binding(self, pod: Pod, facts: PodFacts, decision: Decision) -> Binding:
@@ -440,7 +459,7 @@ class SchedulerService:
                     self._take_over(epoch)
                     log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
             if self.deciding and self.book.gangs.groups:
-                self.gangs.tick()
+                self._beside("look after gangs that wait", self.gangs.tick)
             self._kick.set()
             due = self._clock.monotonic() + TICK
             await self._clock.sleep(TICK)
