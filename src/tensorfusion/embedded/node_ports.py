@@ -104,7 +104,7 @@ class NodePorts:
             if not number:
                 number = given.get(port.get("port"), 0)
                 if not number or (number, protocol) in taken:
-                    number = self._free(uid)
+                    number = self._free()
                 port["nodePort"] = number
             elif number not in own:
                 same = any(found == number and of != index for (found, _), of in taken.items())
@@ -123,17 +123,17 @@ class NodePorts:
             return
         number = spec.get("healthCheckNodePort") or before.get("healthCheckNodePort") or 0
         if not number:
-            spec["healthCheckNodePort"] = self._free(uid)
+            spec["healthCheckNodePort"] = self._free()
             return
         spec["healthCheckNodePort"] = number
         taken = number not in own and self._is_taken(number, uid)
         if taken or (number not in own and not _FIRST <= number <= _LAST):
             raise _refused_health(number, _TAKEN if taken else _OUTSIDE)
 
-    def _free(self, uid: str) -> int:
+    def _free(self) -> int:
         for _ in range(_LAST - _FIRST + 1):
             number = next(self._next)
-            if not self._is_taken(number, uid):
+            if not self._is_taken(number, uid=""):
                 return number
         raise ServerError(f"Internal error occurred: no port of {_FIRST} to {_LAST} is free: delete Services")
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tensorfusion.clock import SystemClock
+from tensorfusion.embedded import node_ports
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Call, DeleteOptions
 from tensorfusion.embedded.deletion import delete
+from tensorfusion.embedded.objects import decode_object
 from tensorfusion.embedded.server import Server, Settings
 from tensorfusion.errors import AlreadyExists, BadRequest, Invalid
 
@@ -81,6 +83,15 @@ async def test_of_two_creations_at_once_one_gets_the_port_for_its_health(tmp_pat
     )
     assert isinstance(error, BadRequest)
     assert "provided port is already allocated" in str(error)
+    await server.store.close()
+
+
+async def test_a_new_port_of_a_service_is_none_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_ports, "_candidates", lambda: iter((PORT, PORT + 1)))
+    server = await started(tmp_path)
+    await creation(server, service("a", ports=[{"name": "a", "port": 80, "nodePort": PORT}]))
+    record = await change(server, "a", lambda obj: obj["spec"]["ports"].append({"name": "b", "port": 81}))
+    assert [port["nodePort"] for port in decode_object(record.data)["spec"]["ports"]] == [PORT, PORT + 1]
     await server.store.close()
 
 
