@@ -60,3 +60,32 @@ async def test_a_waiting_native_pod_goes_where_the_last_share_ended(world: Any) 
     world.finish("s")
     await world.settle(2)
     assert world.node_of("a") == "n0"
+
+
+@pytest.mark.parametrize("first", ["bound", "waiting"])
+async def test_pods_count_anew_when_a_provider_names_another_native_resource(world: Any, first: str) -> None:
+    world.fleet(nodes=1, devices=2)
+    offer(world, "n0", resource="acme.com/gpu")
+    config = {"vendor": "Acme", "images": {"middleware": ""}, "inUseResourceNames": ["acme.com/other"]}
+    world.api.seed(PROVIDER_CONFIGS, {"metadata": {"name": "acme"}, "spec": config})
+    await world.start()
+    if first == "waiting":
+        offer(world, "n0", resource="acme.com/gpu", count=0)
+    native(world, "a", resource="acme.com/gpu")
+    await world.settle(2)
+    assert world.node_of("a") == ("n0" if first == "bound" else "")
+    world.api.change(PROVIDER_CONFIGS, "acme", {"spec": {"inUseResourceNames": ["acme.com/gpu"]}})
+    await world.settle(2)
+    world.worker("s")
+    await world.settle(2)
+    if first == "bound":  # its devices are not chosen yet
+        assert "has not chosen yet" in world.reason_of("s")
+        world.api.change(PROVIDER_CONFIGS, "acme", {"spec": {"inUseResourceNames": ["acme.com/other"]}})
+        await world.settle(15)
+        assert world.node_of("s") == "n0"
+    else:
+        assert world.node_of("s") == "n0"
+        offer(world, "n0", resource="acme.com/gpu")
+        await world.settle(15)
+        assert "holding shares of devices" in world.reason_of("a")
+    world.check_books()

@@ -52,6 +52,11 @@ class Providers:
                     return owner
         return vendor
 
+    @property
+    def native_names(self) -> frozenset[str]:
+        """What makes an extended resource native: whole names, and the beginnings of names."""
+        return frozenset(self._names) | frozenset(f"{prefix}*" for prefix, _ in self._prefixes)
+
     def images(self, vendor: str) -> ProviderImages | None:
         """The images for a vendor's devices; None where no ProviderConfig speaks of the vendor."""
         return self._images.get(vendor)

@@ -37,9 +37,20 @@ FactsT = TypeVar("FactsT")
 
 
 class FleetMirror:
-    """Applies changes of objects to ``state``; what they may help is appended to ``hints``."""
+    """Applies changes of objects to ``state``; what they may help is appended to ``hints``.
 
-    def __init__(self, state: State, hints: list[Hint], *, defaults: PlacementDefaults) -> None:
+    ``natives_changed`` is called when other resources count as devices of device plugins than before.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        hints: list[Hint],
+        *,
+        defaults: PlacementDefaults,
+        natives_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._natives_changed = natives_changed
         self._state = state
         self._hints = hints
         self._defaults = defaults
@@ -78,12 +89,15 @@ class FleetMirror:
             self._configs.pop(change.key.name, None)
         else:
             self._configs[change.key.name] = change.new
+        natives = self._providers.native_names
         self._providers = Providers(self._configs.values())
         self._profiles.clear()
         for gpu in self._gpus.values():
             with suppress(InvalidRequest):  # told when the device came
                 if (facts := self._device_facts(gpu)) is not None:
                     self._hints += self._state.upsert_device(facts)
+        if self._providers.native_names != natives:
+            self._natives_changed()
 
     def _device_facts(self, gpu: GPU) -> DeviceFacts | None:
         model = (gpu.status.vendor, gpu.status.gpu_model)

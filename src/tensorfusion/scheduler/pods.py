@@ -15,6 +15,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.meta import Key
+from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.request import GpuRequest, larger
 from tensorfusion.scheduler import feeds
@@ -104,6 +105,24 @@ class PodBook:
                 self.gangs.observe(pod, entry.facts.gang, entry.facts)
             else:
                 self.gangs.observe(pod, self._gang_of(pod, lenient=True), None)
+
+    def recount(self, pod: Pod) -> None:
+        """Other resources count as devices of device plugins than before: take over how many of them the pod has."""
+        uid = pod.metadata.uid
+        held, entry = self._held.get(uid), self.queue.get(uid)
+        known = held.pod if held is not None else entry.facts if entry is not None else None
+        if known is None or known.request is not None:
+            return
+        try:
+            native = feeds.native_devices(pod_totals(pod.spec).extended, self._providers())
+        except InvalidRequest:
+            return  # told when the pod came
+        if native == known.native:
+            return
+        if held is not None and held.confirmed:
+            self._hints += self._state.confirm(replace(known, native=native), held.placement)
+        else:
+            self.observe(pod)
 
     def left(self, uid: str) -> None:
         """The pod ended or is gone: what it held is free again, once."""

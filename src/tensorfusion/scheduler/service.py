@@ -144,7 +144,9 @@ class SchedulerService:
             watchdog_every=watchdog_every,
         )
         budgets.subscribe(lambda change: self.preemptor.budget_changed(change.key.namespace))
-        self._mirror = FleetMirror(self.state, self._hints, defaults=configuration.defaults)
+        self._mirror = FleetMirror(
+            self.state, self._hints, defaults=configuration.defaults, natives_changed=self._recount
+        )
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
 
     async def run(self) -> None:
@@ -227,6 +229,10 @@ class SchedulerService:
                 return False
             self._decide(pending)
         return True
+
+    def _recount(self) -> None:
+        for pod in self.pods.all():
+            self.book.recount(pod)
 
     def _beside(self, what: str, work: Callable[[], None]) -> None:
         """Do what goes along with decisions. The edge of the loop: a fault in it must not stop the decisions."""

@@ -367,8 +367,9 @@ def _growth(device: Device, before: GpuRequest, after: GpuRequest) -> tuple[int,
 
 def _same_charge(one: PodFacts, other: PodFacts) -> bool:
     """Whether both versions of a pod count for the same."""
-    return (one.request, one.cpu, one.memory, one.extended, one.rules, one.labels) == (
+    return (one.request, one.native, one.cpu, one.memory, one.extended, one.rules, one.labels) == (
         other.request,
+        other.native,
         other.cpu,
         other.memory,
         other.extended,
