@@ -638,3 +638,17 @@ async def test_nominations_are_not_walked_through_at_every_step(world, monkeypat
     world.delete("low")
     await world.settle(0.1)
     assert world.node_of("high") == "n0"
+
+
+async def test_nobody_is_evicted_any_more_for_a_preemptor_that_was_deleted(world) -> None:
+    await full(world)
+    world.api.hold("patch")
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(0.3)
+    assert world.service.preemptor.nominations
+    world.delete("high")
+    await world.settle(0.01)
+    world.api.hold("patch").set()
+    await world.settle()
+    assert evicted(world) == []
+    no_hold_left(world)

@@ -427,7 +427,7 @@ class Preemptor:
         )
         self.nominations[facts.uid] = nomination
         self._rests.pop(facts.uid, None)
-        self._state.awaited.update(nomination.awaited)
+        self._state.awaited.update(nomination.awaited, (facts.uid,))
         meters.PREEMPTIONS.add(("nominated",))
         node = plan.placement.node
         waits = (
@@ -465,7 +465,7 @@ class Preemptor:
                 self._book.queue.activate(uid)
         awaited = self._state.awaited
         awaited.clear()
-        awaited.update(*(one.awaited for one in self.nominations.values()))
+        awaited.update(self.nominations, *(one.awaited for one in self.nominations.values()))
 
     def _overdue(self, nomination: Nomination) -> list[str]:
         """Those that should have left long ago. The end that was announced to a pod includes the time it may take."""
@@ -526,7 +526,8 @@ class Preemptor:
 
     def leads(self, nomination: Nomination) -> bool:
         """Whether this nomination is still to be carried out, by this replica."""
-        current = self.nominations.get(nomination.facts.uid) is nomination
+        uid = nomination.facts.uid
+        current = self.nominations.get(uid) is nomination and uid in self._state.nominated and uid in self._book.queue
         return current and self._leadership.is_leader() and self._leadership.epoch == nomination.epoch
 
     def evicted(self, nomination: Nomination, victim: Pod, fate: Fate, why: str) -> None:
