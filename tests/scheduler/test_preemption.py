@@ -652,3 +652,52 @@ async def test_nobody_is_evicted_any_more_for_a_preemptor_that_was_deleted(world
     await world.settle()
     assert evicted(world) == []
     no_hold_left(world)
+
+
+async def gang_with_a_lost_member(world: Any, **more: Any) -> None:
+    """A gang of two runs on n0 and n1; a member ended, and somebody unimportant is in its place."""
+    world.fleet(nodes=2)
+    await world.start()
+    for number in range(2):
+        world.worker(f"m{number}", tflops="100", annotations=stamps(2) | more, priority=10)
+    await world.settle(2)
+    world.delete("m1")
+    await world.settle(1)
+    world.worker("low", tflops="100")
+    await world.settle(2)
+    assert world.node_of("low")
+    world.worker("m2", tflops="100", annotations=stamps(2) | more, priority=10)
+    await world.settle(2)
+
+
+async def test_a_member_that_a_running_gang_lacks_makes_room_for_itself(world) -> None:
+    await gang_with_a_lost_member(world)
+    assert evicted(world) == ["low"]
+    assert nominated(world, "m2") == world.node_of("low")
+    world.delete("low")
+    await world.settle(2)
+    assert world.node_of("m2")
+    no_hold_left(world)
+
+
+async def test_a_nominated_member_whose_gang_ends_starts_anew_with_the_others(world) -> None:
+    await gang_with_a_lost_member(world)
+    assert nominated(world, "m2")
+    world.delete("m0")
+    await world.settle(2)
+    assert not world.service.state.nominated
+    assert nominated(world, "m2") == ""
+    world.worker("m3", tflops="100", annotations=stamps(2), priority=10)
+    await world.settle(2)
+    assert world.node_of("m3") == ""
+    world.delete("low")
+    await world.settle(12)
+    assert world.node_of("m2")
+    assert world.node_of("m3")
+    no_hold_left(world)
+
+
+async def test_nobody_is_evicted_for_a_member_that_has_to_be_in_the_same_domain(world) -> None:
+    await gang_with_a_lost_member(world, **{keys.GANG_TOPOLOGY: "required"})
+    await world.settle(30)
+    assert evicted(world) == []

@@ -26,6 +26,7 @@ from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod
 from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.workload import GangTopology
 from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Leadership
@@ -147,6 +148,8 @@ class Preemptor:
         self._eased = state.eased
         self._reviewed_at = float("-inf")
         self._departed = state.departed
+        self._members = False
+        """Some nominated pod is a member of a gang, which may end at any time."""
         self._spared: dict[str, float] = {}
         self._tokens = SEARCHES_A_SECOND
         self._counted_at = clock.monotonic()
@@ -158,20 +161,22 @@ class Preemptor:
 
     # --- decisions ---
 
-    def decide(self, facts: PodFacts) -> Decision:
+    def decide(self, facts: PodFacts, member: Callable[[PodFacts], Decision] | None = None) -> Decision:
         """A decision that gives a nominated pod its own place, and a more important pod those of others.
+
+        ``member`` decides about one more member of a gang that runs already, which takes no other's place.
 
         Raises:
             QuotaExceeded, Unschedulable: as a plain decision.
         """
         if not self.nominations:
-            return decide(self._state, facts)
+            return decide(self._state, facts) if member is None else member(facts)
         own = self.nominations.get(facts.uid)
         if own is not None and facts == own.facts and facts.uid in self._state.nominated:
             return self._decide_nominee(own)
         if own is not None:
             self._drop(own, "the pod was changed")
-        return self._decide_over_others(facts)
+        return self._decide_over_others(facts) if member is None else member(facts)
 
     def _decide_nominee(self, own: Nomination) -> Decision:
         """Without its own hold. Where that fails the hold stays, unless nobody is left to wait for."""
@@ -260,7 +265,7 @@ class Preemptor:
     def consider(self, pending: Pending, pod: Pod) -> None:
         """The pod was held back: look for room as soon as the bound on searches allows."""
         facts = pending.facts
-        if pending.uid in self.nominations or facts.gang is not None:
+        if pending.uid in self.nominations or (facts.gang is not None and not self._goes_singly(facts)):
             return  # a gang needs room for all of its members at once
         if not pod.status.nominated_node_name and not self._may_help(facts):
             return
@@ -280,6 +285,13 @@ class Preemptor:
         turn = self._turns[space] = max(self._turn, self._turns.get(space, 0)) + 1
         heapq.heappush(self._asking, (-entry.facts.rank, turn, entry.arrival, entry.uid))
 
+    def _goes_singly(self, facts: PodFacts) -> bool:
+        """Whether the member's gang runs already, and any place is as good for it as for a single pod."""
+        group = self._book.gangs.of(facts.uid)
+        if facts.gang is None or group is None or not self._book.gangs.is_satisfied(group):
+            return False
+        return facts.gang.topology is not GangTopology.REQUIRED
+
     def _may_help(self, facts: PodFacts) -> bool:
         return facts.preempts and self._state.residents.any_below(facts.rank)
 
@@ -287,7 +299,7 @@ class Preemptor:
         """Look after nominations, and search for those that ask, the most important first."""
         if self.nominations:
             now = self._clock.monotonic()
-            if self._state.departed != self._departed or now - self._reviewed_at >= REVIEW_EVERY:
+            if self._state.departed != self._departed or self._members or now - self._reviewed_at >= REVIEW_EVERY:
                 self._departed, self._reviewed_at = self._state.departed, now
                 self._review()
         if self._rests:
@@ -298,7 +310,7 @@ class Preemptor:
             entry = self._book.queue.get(uid)
             if entry is None or entry.place is not Place.WAITING or uid in self.nominations:
                 continue
-            if waits_for_gang(entry.failure):
+            if waits_for_gang(entry.failure) or (entry.facts.gang is not None and not self._goes_singly(entry.facts)):
                 continue  # it would not get the place; it is refused again when it is its turn
             pod = self._pods.get(Key(entry.facts.namespace, entry.facts.name))
             if pod is not None and pod.metadata.uid == uid and not pod.metadata.deleting:
@@ -428,6 +440,7 @@ class Preemptor:
         self.nominations[facts.uid] = nomination
         self._rests.pop(facts.uid, None)
         self._state.awaited.update(nomination.awaited, (facts.uid,))
+        self._members = self._members or facts.gang is not None
         meters.PREEMPTIONS.add(("nominated",))
         node = plan.placement.node
         waits = (
@@ -453,6 +466,9 @@ class Preemptor:
             entry = self._book.queue.get(uid)
             if uid not in self._state.nominated or entry is None:
                 self._drop(one, "the pod waits no more")
+            elif one.facts.gang is not None and not self._goes_singly(one.facts):
+                self._drop(one, "its gang has to start anew")
+                self._book.queue.activate(uid)
             elif not self._is_there(one.placement):
                 self._drop(one, "the node or a device of it is gone")
                 self._book.queue.activate(uid)
@@ -465,6 +481,7 @@ class Preemptor:
                 self._book.queue.activate(uid)
         awaited = self._state.awaited
         awaited.clear()
+        self._members = any(one.facts.gang is not None for one in self.nominations.values())
         awaited.update(self.nominations, *(one.awaited for one in self.nominations.values()))
 
     def _overdue(self, nomination: Nomination) -> list[str]:

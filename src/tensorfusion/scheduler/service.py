@@ -303,7 +303,7 @@ class SchedulerService:
             return
         started = time.perf_counter_ns()
         try:
-            decision = self.preemptor.decide(facts) if facts.gang is None else self.gangs.decide_member(facts)
+            decision = self.preemptor.decide(facts, self.gangs.decide_member if facts.gang is not None else None)
             binding = self._binding(pod, facts, decision)
             self.book.assume(pending, decision.placement, binding)
         except (NotFit, QuotaExceeded) as failure:
