@@ -48,7 +48,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module")  # the server in this process does
 @pytest.mark.timeout(SECONDS * 4 + 240)
 @pytest.mark.parametrize("kind", KINDS)
 def test_stories_end_alike_on_both(servers: Both, kind: str) -> None:

@@ -63,7 +63,6 @@ def test_wrong_answers_are_told_from_proper_ones(status: int, body: Any, wrong: 
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module")  # the server in this process does
 @pytest.mark.timeout(SECONDS * 4 + 240)
 def test_no_request_that_the_served_documents_allow_or_forbid_ends_in_an_internal_error(api: Api) -> None:
     documents = api.get("/openapi/v3")["paths"]

@@ -194,3 +194,14 @@ def test_the_node_of_a_pod_is_not_for_patching(api, make_pod) -> None:
     assert "pod updates may not change fields other than `spec.containers[*].image`" in answer.message
     changed = api.merge(api.core("pods", "p"), {"spec": {"containers": [{"name": "c", "image": "i:2"}]}}).body
     assert changed["metadata"]["generation"] == 2
+
+
+def test_fields_of_features_that_a_real_1_34_has_off_are_left_out(api) -> None:
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {}}
+    body["spec"]["containers"] = [{"name": "c", "image": "i", "restartPolicy": "Never"}]
+    body["spec"]["initContainers"] = [{"name": "i", "image": "i", "restartPolicy": "Never"}]
+    body["spec"]["volumes"] = [{"name": "a", "image": {"reference": "a"}}]
+    made = api.create(f"{api.core('pods')}?dryRun=All", body)["spec"]
+    assert "restartPolicy" not in made["containers"][0]
+    assert "restartPolicy" not in made["initContainers"][0]
+    assert "a" not in [volume["name"] for volume in made.get("volumes", [])]
