@@ -84,7 +84,7 @@ bench: $(VENV)/.dev ## Run the benchmarks that take under a minute each
 	for script in decision placements sync startup apply; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 bench-real: $(VENV)/.dev ## The benchmarks beside a real API server (after make kube-assets; some minutes each)
-	for script in apiserver bindrate; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in apiserver bindrate kube_scheduler; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo site

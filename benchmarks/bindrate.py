@@ -15,16 +15,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvloop
 
+from _binding import Observer, Seen, Turn, each, make_node, until
 from _report import Row, report
 from _servers import Serving, assets, cpu_seconds, real
 from tensorfusion.cli.install import install_into
@@ -61,24 +60,12 @@ from tensorfusion.scheduler.service import SchedulerService
 NAMESPACE = "default"
 POOL = "main"
 GPUS_A_NODE = 8
-WRITERS = 32
 OURS, RAW = "scheduler", "raw-binder"
 NAMES = {OURS: keys.SCHEDULER_NAME, RAW: "raw-binder"}
 GOAL = 90.0
 
 
 # --- the two processes that bind ---
-
-
-@dataclass
-class Turn:
-    """The leadership, as this benchmark hands it out."""
-
-    epoch: int = 1
-    leads: bool = False
-
-    def is_leader(self) -> bool:
-        return self.leads
 
 
 async def compete(role: str, kubeconfig: Path) -> None:
@@ -109,11 +96,6 @@ async def compete(role: str, kubeconfig: Path) -> None:
 
 def gives_way(service: SchedulerService, turn: Turn) -> bool:
     return service.saturated or not turn.leads
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110  # nobody tells
-        await asyncio.sleep(0.02)
 
 
 class Follower:
@@ -176,18 +158,6 @@ async def bind_all(follower: Follower) -> None:
 # --- the cluster they bind in ---
 
 
-async def each(items: Iterable[Any], work: Callable[[Any], Awaitable[None]]) -> None:
-    left = iter(items)
-
-    async def worker() -> None:
-        for item in left:
-            await work(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(WRITERS):
-            group.create_task(worker())
-
-
 def typed(resource: Resource, body: Raw) -> Raw:
     return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
 
@@ -196,12 +166,7 @@ async def build_fleet(client: Client, nodes: int) -> None:
     await client.create(GPU_POOLS, typed(GPU_POOLS, {"metadata": {"name": POOL}, "spec": {}}))
 
     async def make(number: int) -> None:
-        name = f"node-{number}"
-        amounts = {"cpu": "256", "memory": "2Ti", "pods": "1000"}
-        status: Raw = {"capacity": amounts, "allocatable": amounts, "conditions": [{"type": "Ready", "status": "True"}]}
-        await client.create(NODES, {"metadata": {"name": name, "labels": {keys.HOSTNAME_LABEL: name}}})
-        await client.patch(NODES, name, {"status": status}, subresource="status")
-        await client.patch(NODES, name, {"spec": {"taints": None}})
+        name = await make_node(client, number)
         for index in range(GPUS_A_NODE):
             await make_device(client, name, index)
 
@@ -251,50 +216,6 @@ def pod(name: str, scheduler: str, number: int) -> Raw:
 # --- measuring ---
 
 
-class _Name(msgspec.Struct, frozen=True):
-    name: str
-
-
-class _Spec(msgspec.Struct, frozen=True):
-    node_name: str = msgspec.field(default="", name="nodeName")
-
-
-class _Seen(msgspec.Struct, frozen=True):
-    metadata: _Name
-    spec: _Spec
-
-
-@dataclass
-class Observer:
-    """When the pods that are waited for were seen bound."""
-
-    waiting: set[str] = field(default_factory=set)
-    times: list[float] = field(default_factory=list)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def expect(self, names: Iterable[str]) -> None:
-        self.waiting, self.times = set(names), []
-        self.done.clear()
-
-    async def follow(self, client: Client) -> None:
-        version = (await client.list(PODS, _Seen, namespace=NAMESPACE)).resource_version
-        while True:
-            batches = client.watch_batches(PODS, _Seen, namespace=NAMESPACE, resource_version=version)
-            async for batch in batches:
-                now = time.perf_counter()
-                for event in batch:
-                    version = event.resource_version or version
-                    found = event.object
-                    if found is not None and found.spec.node_name and found.metadata.name in self.waiting:
-                        self.waiting.discard(found.metadata.name)
-                        self.times.append(now)
-                if self.times and not self.waiting:
-                    self.done.set()
-
-    def rate(self) -> float:
-        return (len(self.times) - 1) / (self.times[-1] - self.times[0])
-
-
 @dataclass
 class Competitor:
     """One of the two processes, and what its turns came to."""
@@ -340,7 +261,7 @@ async def measure(serving: Serving, folder: Path, *, nodes: int, pods: int, slic
     async with Client(load_kubeconfig(serving.kubeconfig)) as client:
         await build_fleet(client, nodes)
         async with competitor(OURS, account) as ours, competitor(RAW, account) as raw:
-            following = asyncio.ensure_future(observer.follow(client))
+            following = asyncio.ensure_future(observer.follow(client, NAMESPACE))
             turns, made = [ours, raw], 0
             for number in range(slices):
                 for turn in turns:
@@ -357,7 +278,7 @@ async def measure(serving: Serving, folder: Path, *, nodes: int, pods: int, slic
 async def create_pods(client: Client, role: str, names: list[str]) -> None:
     async def create(item: tuple[int, str]) -> None:
         number, name = item
-        await client.create(PODS, pod(name, NAMES[role], number), namespace=NAMESPACE, type_=_Seen)
+        await client.create(PODS, pod(name, NAMES[role], number), namespace=NAMESPACE, type_=Seen)
 
     await each(enumerate(names), create)
 

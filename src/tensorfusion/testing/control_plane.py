@@ -80,8 +80,30 @@ def control_plane(
         if controller_manager:
             _start_controller_manager(assets, plane, processes)
         if scheduler:
-            _start_scheduler(assets, plane, processes)
+            processes.enter_context(kube_scheduler(assets, plane))
         yield plane
+
+
+@contextlib.contextmanager
+def kube_scheduler(assets: Path, plane: ControlPlane, *, flags: Sequence[str] = ()) -> Iterator[int]:
+    """The stock scheduler of ``assets`` as an administrator, until the end; its process id.
+
+    Raises:
+        ConfigError: it did not become healthy.
+    """
+    (port,) = free_ports(1)
+    own = [
+        f"--kubeconfig={plane.kubeconfig}",
+        "--leader-elect=false",
+        f"--bind-address={_LOOPBACK}",
+        f"--secure-port={port}",
+    ]
+    with _process(assets / "kube-scheduler", [*own, *flags], plane.folder) as running:
+        try:
+            _await_answer(f"https://{_LOOPBACK}:{port}/healthz", plane.folder, [running])
+        except _Ended as error:
+            raise ConfigError(str(error)) from error
+        yield running.process.pid
 
 
 def _start_servers(
@@ -186,18 +208,6 @@ def _start_controller_manager(assets: Path, plane: ControlPlane, processes: cont
         "--use-service-account-credentials=false",
     ]
     process = processes.enter_context(_process(assets / "kube-controller-manager", flags, plane.folder))
-    _await_answer(f"https://{_LOOPBACK}:{port}/healthz", plane.folder, [process])
-
-
-def _start_scheduler(assets: Path, plane: ControlPlane, processes: contextlib.ExitStack) -> None:
-    (port,) = free_ports(1)
-    flags = [
-        f"--kubeconfig={plane.kubeconfig}",
-        "--leader-elect=false",
-        f"--bind-address={_LOOPBACK}",
-        f"--secure-port={port}",
-    ]
-    process = processes.enter_context(_process(assets / "kube-scheduler", flags, plane.folder))
     _await_answer(f"https://{_LOOPBACK}:{port}/healthz", plane.folder, [process])
 
 
