@@ -13,8 +13,9 @@ from tensorfusion.model.request import Isolation, QoS
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.pod_rules import HostPort, PodRules, PodSelector, PodTerm
-from tensorfusion.scheduling.preemption import Hopeless, Looked, Plan, search
+from tensorfusion.scheduling.preemption import Hopeless, Plan, search
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.victims import Looked
 from worlds import GIB, TFLOPS, device, fleet, node, plain, pod
 
 NOW = 1_000_000

@@ -38,10 +38,11 @@ from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
-from tensorfusion.scheduling.preemption import Hopeless, Looked, Plan, search
+from tensorfusion.scheduling.preemption import Hopeless, Plan, search
 from tensorfusion.scheduling.reasons import DeviceReason
 from tensorfusion.scheduling.residents import NEVER
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.victims import Looked
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)

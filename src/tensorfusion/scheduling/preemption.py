@@ -6,17 +6,15 @@ victim counts (so in effect the fewest victims); the least lost work; the node t
 go is put back, the most important first. Pods that end anyway go first and cost nothing, and so do places that are only
 promised to less important pods. A disruption budget is never broken: a pod that its budget does not let go stays.
 
-Nodes come from ``preemption_rows``, which is fast and optimistic; here each is tried out on its own few devices
-(``preemption_place``), which asks the same as the filters of a decision without looking at the fleet.
+Nodes come from ``preemption_rows``, which is fast and optimistic; each is tried out on its own few devices
+(``victims``, ``preemption_place``), which asks the same as the filters of a decision without looking at the fleet.
 
 Source: Kubernetes' DefaultPreemption (order of preference, reprieve); TensorFusion's preemption rules (eviction
 protection, victims of other namespaces only where configured, quota counted without the victims).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -25,10 +23,20 @@ from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.ledger import NotHoldable
-from tensorfusion.scheduling.preemption_place import Place
-from tensorfusion.scheduling.preemption_rows import VICTIM, Level, levels
-from tensorfusion.scheduling.residents import NEVER, Ints, Leaving, Terms
+from tensorfusion.scheduling.preemption_rows import VICTIM, levels
+from tensorfusion.scheduling.residents import NEVER, Terms
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.victims import (
+    Budgets,
+    Candidates,
+    Going,
+    Looked,
+    Unit,
+    cheapest_first,
+    needed,
+    no_budgets,
+    reprieved,
+)
 
 NODES_TRIED = 64
 """Nodes of one level that are tried out at most."""
@@ -40,19 +48,8 @@ ENOUGH = 6
 """Plans of one level after which no further node is tried out."""
 QUOTA_VICTIMS = 256
 """Pods of a namespace over quota that are looked at, the cheapest first."""
-PODS_TOLD = 8
-"""Pods that were tried out and are named afterwards."""
 SYSTEM_PRIORITY = 2_000_000_000
 """From here on a pod is the system's own, and victims may be of any namespace."""
-_COUNTS = 1 << 35
-"""Added to the rank of each victim in sums: above every difference of ranks, so that fewer victims are better."""
-
-Budgets = Callable[[PodFacts], Mapping[str, int]]
-"""The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
-
-
-def no_budgets(_: PodFacts) -> Mapping[str, int]:
-    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +60,15 @@ class Plan:
     victims: tuple[Allocation, ...]
     ending: tuple[str, ...]
     displaced: tuple[str, ...]
-    looked: "Looked"
+    looked: Looked
 
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
     """Nobody's going would help. ``protected_until``: when the first protected pod may be asked, else ``NEVER``."""
 
-    looked: "Looked"
+    looked: Looked
     protected_until: int = NEVER
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a search looked at: how many pods may have to go at all, and the nodes and pods that were tried out."""
-
-    considered: int = 0
-    nodes: int = 0
-    pods: tuple[PodFacts, ...] = ()
-    """The first of those that were tried out."""
-    budgets: tuple[str, ...] = ()
-    """Disruption budgets that kept somebody."""
 
 
 def search(
@@ -103,7 +88,7 @@ def search(
     anywhere = cluster_wide or pod.priority >= SYSTEM_PRIORITY
     terms = Terms(pod.rank, now, "" if anywhere else pod.namespace, spared)
     leaving = state.residents.leaving(terms)
-    attempt = _Attempt(state, pod, leaving, now, budgets)
+    attempt = _Attempt(state, pod, Candidates(state, leaving, now, budgets), now=now)
     plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None
     return plan or attempt.on_one_node() or Hopeless(attempt.looked, leaving.protected_until)
 
@@ -111,38 +96,35 @@ def search(
 class _Attempt:
     """One search."""
 
-    def __init__(self, state: State, pod: PodFacts, leaving: Leaving, now: int, budgets: Budgets) -> None:
+    def __init__(self, state: State, pod: PodFacts, candidates: Candidates, *, now: int) -> None:
         self._state = state
         self._pod = pod
-        self._leaving = leaving
+        self._candidates = candidates
         self._now = now
-        self._budgets = budgets
         self.tried = 0
         self._tried_barred = 0
-        self._seen: dict[str, PodFacts] = {}
-        self._kept: dict[str, None] = {}
 
     @property
     def looked(self) -> Looked:
         """What was looked at so far."""
-        considered = int(np.count_nonzero(self._leaving.victims))
-        return Looked(considered, self.tried, tuple(self._seen.values()), tuple(self._kept))
+        return self._candidates.looked(self.tried)
 
     def on_one_node(self) -> Plan | None:
         """The cheapest plan whose victims make room on one node."""
-        for level in levels(self._state, self._pod, self._leaving, now=self._now):
-            plans: list[tuple[tuple[int, ...], _Going]] = []
+        for level in levels(self._state, self._pod, self._candidates.leaving, now=self._now):
+            plans: list[tuple[tuple[int, ...], Going]] = []
             least = None
-            nodes = zip(self._residents_of(level), level.bounds.tolist(), level.barred.tolist(), strict=False)
+            going_of = self._candidates.on_nodes(level.nodes[:NODES_TRIED], level.goes)
+            nodes = zip(going_of, level.bounds.tolist(), level.barred.tolist(), strict=False)
             for (node, going), bound, barred in nodes:
                 if len(plans) >= ENOUGH or (least is not None and least <= bound) or self._tired(barred=barred):
                     break
                 self.tried += 1
                 self._tried_barred += barred
-                found = self._try_out(node, going)
+                found = self._candidates.try_out(self._pod, node, going)
                 if found is not None and not (barred and self._proven(found) is None):
-                    plans.append(((*self._cost(found), node), found))
-                    cost = VICTIM * found.victims + found.work
+                    plans.append(((*found.cost, node), found))
+                    cost = VICTIM * len(found.victims) + found.work
                     least = cost if least is None else min(least, cost)
             for _, found in sorted(plans, key=lambda entry: entry[0]):
                 plan = self._proven(found)
@@ -160,21 +142,22 @@ class _Attempt:
         """A plan whose victims are of the pod's own namespace, wherever they run."""
         residents = self._state.residents
         own = residents.of_namespace(self._pod.namespace)
-        units = self._units(np.flatnonzero(self._leaving.victims & own & (residents.worker > 0)))
-        free = self._allocations(np.flatnonzero(self._leaving.free & own))
+        leaving = self._candidates.leaving
+        units = self._candidates.units(np.flatnonzero(leaving.victims & own & (residents.worker > 0)))
+        free = self._candidates.allocations(np.flatnonzero(leaving.free & own))
         mark = self._state.checkpoint()
         try:
-            found = self._out_of_quota(sorted(units, key=_cheapest_first)[:QUOTA_VICTIMS], free)
+            found = self._out_of_quota(sorted(units, key=cheapest_first)[:QUOTA_VICTIMS], free)
         finally:
             self._state.rollback(mark)
         return None if found is None else self._proven(found)
 
-    def _out_of_quota(self, units: "list[_Unit]", free: tuple[Allocation, ...]) -> "_Going | None":
+    def _out_of_quota(self, units: list[Unit], free: tuple[Allocation, ...]) -> Going | None:
         books = _Books(self._state, self._pod)
         books.go(free)
-        gone: list[_Unit] = []
+        gone: list[Unit] = []
         placement, ask_at = self._decided(), 1
-        for unit in self._allowed(units):
+        for unit in self._candidates.allowed(units):
             if placement is not None:
                 break
             books.go(unit.members)
@@ -184,60 +167,16 @@ class _Attempt:
         books.placement = placement or self._decided()
         if books.placement is None:
             return None
-        kept = _reprieved(books, gone)
-        return _Going(tuple(kept), *_needed(books, free))
-
-    # --- one node ---
-
-    def _residents_of(self, level: Level) -> Iterator[tuple[int, "_Going"]]:
-        """The best nodes of a level, each with who goes from it."""
-        residents = self._state.residents
-        nodes = level.nodes[:NODES_TRIED]
-        chosen = np.zeros(self._state.fleet.nodes.size, np.bool_)
-        chosen[nodes] = True
-        rows = np.flatnonzero((level.goes | self._leaving.free) & chosen[residents.node])
-        by_node: dict[int, list[int]] = {}
-        for row, node in zip(rows.tolist(), residents.node[rows].tolist(), strict=True):
-            by_node.setdefault(node, []).append(row)
-        for node in nodes.tolist():
-            here = np.array(by_node.get(node, []), np.int64)
-            free = self._allocations(here[self._leaving.free[here]])
-            ending = tuple(one for one in free if not one.nominated)
-            promised = tuple(one for one in free if one.nominated)
-            yield node, _Going(tuple(self._units(here[level.goes[here]])), ending, promised)
-
-    def _try_out(self, node: int, going: "_Going") -> "_Going | None":
-        """Who of those has to go so that the pod fits on the node; None where it does not fit even without all.
-
-        Where it has room as things are, a rule between pods was in the way: only those that leave anyway may lift it.
-        """
-        record = self._state.fleet.nodes.rows[node]
-        if record is None:
-            return None
-        place = Place(self._state, self._pod, record)
-        free = (*going.ending, *going.displaced)
-        if not free and place.fits():
-            return None
-        place.go(free)
-        if place.fits():
-            return _Going((), *_needed(place, free))
-        units = self._allowed(going.units)
-        for unit in units:
-            place.go(unit.members)
-        if not place.fits():
-            return None
-        kept = _reprieved(place, units)
-        one = _one_instead(place, kept, units)
-        return _Going(tuple(kept) if one is None else (one,), *_needed(place, free))
+        kept = reprieved(books, gone)
+        return Going(tuple(kept), *needed(books, free))
 
     # --- proof ---
 
-    def _proven(self, going: "_Going") -> Plan | None:
+    def _proven(self, going: Going) -> Plan | None:
         """The plan, if the pod is really placed once all of these are gone."""
-        victims = tuple(one for unit in going.units for one in unit.members)
         mark = self._state.checkpoint()
         try:
-            for one in (*going.ending, *going.displaced, *victims):
+            for one in going.everybody:
                 self._state.release(one.pod.uid)
             placement = self._decided()
         finally:
@@ -246,7 +185,7 @@ class _Attempt:
             return None
         return Plan(
             placement=placement,
-            victims=victims,
+            victims=going.victims,
             ending=tuple(one.pod.uid for one in going.ending),
             displaced=tuple(one.pod.uid for one in going.displaced),
             looked=self.looked,
@@ -257,139 +196,6 @@ class _Attempt:
             return decide(self._state, self._pod).placement
         except (NotFit, QuotaExceeded):
             return None
-
-    # --- who ---
-
-    def _allocations(self, rows: Ints) -> tuple[Allocation, ...]:
-        """What the pods of these rows hold, in the order of their uids."""
-        residents, allocations = self._state.residents, self._state.allocations
-        return tuple(allocations[uid] for uid in sorted([residents.uids[row] for row in rows.tolist()]))
-
-    def _units(self, rows: Ints) -> "list[_Unit]":
-        """Pods, and gangs as a whole, each once."""
-        residents = self._state.residents
-        units: dict[tuple[int, ...], _Unit] = {}
-        for row in rows.tolist():
-            members = tuple(residents.members(row))
-            if members not in units:
-                live = np.array([one for one in members if not self._leaving.free[one]], np.int64)
-                work = int((np.maximum(0, self._now - residents.born[live]) * residents.width[live]).sum())
-                leaves = self._allocations(live)
-                units[members] = _Unit(int(self._leaving.rank[row]), work, leaves[0].pod.uid, leaves)
-        return list(units.values())
-
-    def _allowed(self, units: "Iterable[_Unit]") -> "list[_Unit]":
-        """Those that their disruption budgets let go together, the least important first."""
-        taken: Counter[str] = Counter()
-        allowed = []
-        for unit in sorted(units, key=_cheapest_first):
-            wanted: Counter[str] = Counter()
-            room: dict[str, int] = {}
-            several = False
-            for one in unit.members:
-                if len(self._seen) < PODS_TOLD:
-                    self._seen.setdefault(one.pod.uid, one.pod)
-                budgets = self._budgets(one.pod)
-                several = several or len(budgets) > 1  # the server evicts no pod that two budgets cover
-                room.update(budgets)
-                wanted.update(budgets.keys())
-            if not several and all(taken[name] + count <= room[name] for name, count in wanted.items()):
-                taken.update(wanted)
-                allowed.append(unit)
-            else:
-                self._kept.update(dict.fromkeys(wanted))
-        return allowed
-
-    @staticmethod
-    def _cost(going: "_Going") -> tuple[int, int, int]:
-        ranks = [one.pod.rank for unit in going.units for one in unit.members]
-        highest = max(ranks, default=int(np.iinfo(np.int64).min))
-        return highest, sum(rank + _COUNTS for rank in ranks), going.work
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """What goes together: a pod, or a whole gang. ``work`` is what is lost, in seconds times devices.
-
-    ``uid``, the lowest of its members', settles what is equal otherwise: rows depend on when they were written down.
-    """
-
-    rank: int
-    work: int
-    uid: str
-    members: tuple[Allocation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Going:
-    """Who goes: victims, those that end anyway, and promises that are given up."""
-
-    units: tuple[_Unit, ...]
-    ending: tuple[Allocation, ...]
-    displaced: tuple[Allocation, ...]
-
-    @property
-    def victims(self) -> int:
-        return sum(len(unit.members) for unit in self.units)
-
-    @property
-    def work(self) -> int:
-        return sum(unit.work for unit in self.units)
-
-
-def _cheapest_first(unit: _Unit) -> tuple[int, int, str]:
-    return unit.rank, unit.work, unit.uid
-
-
-class _Trial(Protocol):
-    """Where it is tried out who has to go."""
-
-    def go(self, allocations: Iterable[Allocation]) -> None: ...
-
-    def back(self, allocations: Iterable[Allocation]) -> None: ...
-
-    def fits(self) -> bool: ...
-
-
-def _reprieved(trial: _Trial, units: list[_Unit]) -> list[_Unit]:
-    """Put back whoever need not go, the most important and longest running first; answers who has to go."""
-    gone = []
-    for unit in sorted(units, key=lambda unit: (-unit.rank, -unit.work, unit.uid)):
-        trial.back(unit.members)
-        if not trial.fits():
-            trial.go(unit.members)
-            gone.append(unit)
-    return gone
-
-
-def _one_instead(trial: _Trial, kept: list[_Unit], units: list[_Unit]) -> _Unit | None:
-    """A single pod, no more important, whose going is enough where the reprieve let several go. Leaves it gone."""
-    if len(kept) < 2:
-        return None
-    highest = max(unit.rank for unit in kept)
-    for unit in kept:
-        trial.back(unit.members)
-    for unit in sorted(units, key=_cheapest_first):
-        if unit.rank <= highest and len(unit.members) == 1:
-            trial.go(unit.members)
-            if trial.fits():
-                return unit
-            trial.back(unit.members)
-    for unit in kept:
-        trial.go(unit.members)
-    return None
-
-
-def _needed(trial: _Trial, free: Iterable[Allocation]) -> tuple[tuple[Allocation, ...], tuple[Allocation, ...]]:
-    """Of those that cost nothing all that end anyway, and the promises that have to be given up."""
-    promised = [one for one in free if one.nominated]
-    displaced = []
-    for one in sorted(promised, key=lambda one: (-one.pod.rank, one.pod.uid)):
-        trial.back((one,))
-        if not trial.fits():
-            trial.go((one,))
-            displaced.append(one)
-    return tuple(one for one in free if not one.nominated), tuple(displaced)
 
 
 class _Books:

@@ -1,0 +1,243 @@
+"""Who may have to go, what may go only together, and who of those on one node really has to.
+
+Apart from the searches (``preemption``, ``gang_preemption``) because one pod and a whole gang ask the same of a node:
+which pods and gangs would leave it, which of them their disruption budgets let go, and who can be put back. What a
+search has chosen already is charged to the budgets, so that several steps together never break one.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.preemption_place import Place
+from tensorfusion.scheduling.residents import Bools, Ints, Leaving
+from tensorfusion.scheduling.state import State
+
+PODS_TOLD = 8
+"""Pods that were tried out and are named afterwards."""
+_COUNTS = 1 << 35
+"""Added to the rank of each victim in sums: above every difference of ranks, so that fewer victims are better."""
+
+Budgets = Callable[[PodFacts], Mapping[str, int]]
+"""The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
+
+
+def no_budgets(_: PodFacts) -> Mapping[str, int]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a search looked at: how many pods may have to go at all, and the nodes and pods that were tried out."""
+
+    considered: int = 0
+    nodes: int = 0
+    pods: tuple[PodFacts, ...] = ()
+    """The first of those that were tried out."""
+    budgets: tuple[str, ...] = ()
+    """Disruption budgets that kept somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What goes together: a pod, or a whole gang. ``work`` is what is lost, in seconds times devices.
+
+    ``uid``, the lowest of its members', settles what is equal otherwise: rows depend on when they were written down.
+    """
+
+    rank: int
+    work: int
+    uid: str
+    members: tuple[Allocation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """Who goes: victims, those that end anyway, and promises that are given up."""
+
+    units: tuple[Unit, ...] = ()
+    ending: tuple[Allocation, ...] = ()
+    displaced: tuple[Allocation, ...] = ()
+
+    @property
+    def victims(self) -> tuple[Allocation, ...]:
+        return tuple(one for unit in self.units for one in unit.members)
+
+    @property
+    def everybody(self) -> tuple[Allocation, ...]:
+        return (*self.ending, *self.displaced, *self.victims)
+
+    @property
+    def work(self) -> int:
+        return sum(unit.work for unit in self.units)
+
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """The smaller one is preferred: the highest rank that goes, how many and how important, the lost work."""
+        ranks = [one.pod.rank for one in self.victims]
+        highest = max(ranks, default=int(np.iinfo(np.int64).min))
+        return highest, sum(rank + _COUNTS for rank in ranks), self.work
+
+
+def cheapest_first(unit: Unit) -> tuple[int, int, str]:
+    return unit.rank, unit.work, unit.uid
+
+
+class Candidates:
+    """Who may have to go in one search. ``gone`` are the uids of those that were chosen already."""
+
+    def __init__(self, state: State, leaving: Leaving, now: int, budgets: Budgets) -> None:
+        self.leaving = leaving
+        self._state = state
+        self._now = now
+        self._budgets = budgets
+        self._charged: Counter[str] = Counter()
+        self._seen: dict[str, PodFacts] = {}
+        self._kept: dict[str, None] = {}
+
+    def looked(self, nodes: int) -> Looked:
+        """What was looked at so far."""
+        considered = int(np.count_nonzero(self.leaving.victims))
+        return Looked(considered, nodes, tuple(self._seen.values()), tuple(self._kept))
+
+    def allocations(self, rows: Ints) -> tuple[Allocation, ...]:
+        """What the pods of these rows hold, in the order of their uids."""
+        residents, allocations = self._state.residents, self._state.allocations
+        return tuple(allocations[uid] for uid in sorted([residents.uids[row] for row in rows.tolist()]))
+
+    def units(self, rows: Ints) -> list[Unit]:
+        """Pods, and gangs as a whole, each once."""
+        residents = self._state.residents
+        units: dict[tuple[int, ...], Unit] = {}
+        for row in rows.tolist():
+            members = tuple(residents.members(row))
+            if members not in units:
+                live = np.array([one for one in members if not self.leaving.free[one]], np.int64)
+                work = int((np.maximum(0, self._now - residents.born[live]) * residents.width[live]).sum())
+                leaves = self.allocations(live)
+                units[members] = Unit(int(self.leaving.rank[row]), work, leaves[0].pod.uid, leaves)
+        return list(units.values())
+
+    def on_nodes(self, nodes: Ints, goes: Bools) -> Iterator[tuple[int, Going]]:
+        """These nodes, each with all who may go from it: the units of ``goes``, and those that leave anyway."""
+        residents, free = self._state.residents, self.leaving.free
+        chosen = np.zeros(self._state.fleet.nodes.size, np.bool_)
+        chosen[nodes] = True
+        rows = np.flatnonzero((goes | free) & chosen[residents.node])
+        by_node: dict[int, list[int]] = {}
+        for row, node in zip(rows.tolist(), residents.node[rows].tolist(), strict=True):
+            by_node.setdefault(node, []).append(row)
+        for node in nodes.tolist():
+            here = np.array(by_node.get(node, []), np.int64)
+            leave = self.allocations(here[free[here]])
+            ending = tuple(one for one in leave if not one.nominated)
+            promised = tuple(one for one in leave if one.nominated)
+            yield node, Going(tuple(self.units(here[goes[here]])), ending, promised)
+
+    def try_out(self, pod: PodFacts, node: int, going: Going) -> Going | None:
+        """Who of those has to go so that the pod fits on the node; None where it does not fit even without all.
+
+        Where it has room as things are, a rule between pods was in the way: only those that leave anyway may lift it.
+        """
+        record = self._state.fleet.nodes.rows[node]
+        if record is None:
+            return None
+        place = Place(self._state, pod, record)
+        free = (*going.ending, *going.displaced)
+        if not free and place.fits():
+            return None
+        place.go(free)
+        if place.fits():
+            return Going((), *needed(place, free))
+        units = self.allowed(going.units)
+        for unit in units:
+            place.go(unit.members)
+        if not place.fits():
+            return None
+        kept = reprieved(place, units)
+        one = one_instead(place, kept, units)
+        return Going(tuple(kept) if one is None else (one,), *needed(place, free))
+
+    def allowed(self, units: Iterable[Unit]) -> list[Unit]:
+        """Those that their disruption budgets let go together, the least important first."""
+        taken = Counter(self._charged)
+        allowed = []
+        for unit in sorted(units, key=cheapest_first):
+            wanted: Counter[str] = Counter()
+            room: dict[str, int] = {}
+            several = False
+            for one in unit.members:
+                if len(self._seen) < PODS_TOLD:
+                    self._seen.setdefault(one.pod.uid, one.pod)
+                budgets = self._budgets(one.pod)
+                several = several or len(budgets) > 1  # the server evicts no pod that two budgets cover
+                room.update(budgets)
+                wanted.update(budgets.keys())
+            if not several and all(taken[name] + count <= room[name] for name, count in wanted.items()):
+                taken.update(wanted)
+                allowed.append(unit)
+            else:
+                self._kept.update(dict.fromkeys(wanted))
+        return allowed
+
+    def charge(self, victims: Iterable[Allocation], sign: int = 1) -> None:
+        """These are to go (or, with -1, stay after all): their budgets let so many fewer go from here on."""
+        for one in victims:
+            for name in self._budgets(one.pod):
+                self._charged[name] += sign
+
+
+class Trial(Protocol):
+    """Where it is tried out who has to go."""
+
+    def go(self, allocations: Iterable[Allocation]) -> None: ...
+
+    def back(self, allocations: Iterable[Allocation]) -> None: ...
+
+    def fits(self) -> bool: ...
+
+
+def reprieved(trial: Trial, units: list[Unit]) -> list[Unit]:
+    """Put back whoever need not go, the most important and longest running first; answers who has to go."""
+    gone = []
+    for unit in sorted(units, key=lambda unit: (-unit.rank, -unit.work, unit.uid)):
+        trial.back(unit.members)
+        if not trial.fits():
+            trial.go(unit.members)
+            gone.append(unit)
+    return gone
+
+
+def one_instead(trial: Trial, kept: list[Unit], units: list[Unit]) -> Unit | None:
+    """A single pod, no more important, whose going is enough where the reprieve let several go. Leaves it gone."""
+    if len(kept) < 2:
+        return None
+    highest = max(unit.rank for unit in kept)
+    for unit in kept:
+        trial.back(unit.members)
+    for unit in sorted(units, key=cheapest_first):
+        if unit.rank <= highest and len(unit.members) == 1:
+            trial.go(unit.members)
+            if trial.fits():
+                return unit
+            trial.back(unit.members)
+    for unit in kept:
+        trial.go(unit.members)
+    return None
+
+
+def needed(trial: Trial, free: Iterable[Allocation]) -> tuple[tuple[Allocation, ...], tuple[Allocation, ...]]:
+    """Of those that cost nothing all that end anyway, and the promises that have to be given up."""
+    promised = [one for one in free if one.nominated]
+    displaced = []
+    for one in sorted(promised, key=lambda one: (-one.pod.rank, one.pod.uid)):
+        trial.back((one,))
+        if not trial.fits():
+            trial.go((one,))
+            displaced.append(one)
+    return tuple(one for one in free if not one.nominated), tuple(displaced)
