@@ -275,7 +275,7 @@ async def scheduler(socket: Path) -> None:
     from tensorfusion.kube.client import Client
     from tensorfusion.kube.config import Connection
     from tensorfusion.runtime.manager import Manager
-    from tensorfusion.scheduler.service import SchedulerService
+    from tensorfusion.scheduler.service import Options, SchedulerService
 
     longest = 0.0
 
@@ -294,7 +294,7 @@ async def scheduler(socket: Path) -> None:
             AlwaysLeading(),
             recorder=silent,
             writer=silent,
-            scheduler_names=(keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
+            options=Options(scheduler_names=(keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME)),
         )
         manager.add_task("scheduler", service.run)
         feeling = asyncio.create_task(feel_the_loop())

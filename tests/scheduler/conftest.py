@@ -23,7 +23,7 @@ from tensorfusion.model.resources import (
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
-from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
 
@@ -68,8 +68,10 @@ class World:
             self.office,
             recorder=recorder,
             writer=writer,
-            scheduler_names=names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
-            preempt_cluster_wide=lambda: self.cluster_wide,
+            options=Options(
+                scheduler_names=names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
+                preempt_cluster_wide=lambda: self.cluster_wide,
+            ),
         )
         manager.add_task("scheduler", self.service.run)
         tasks = [asyncio.create_task(work) for work in (manager.run(), recorder.run(), writer.run())]

@@ -60,7 +60,7 @@ from tensorfusion.runtime.serving import Listener
 from tensorfusion.runtime.writer import StatusWriter
 from tensorfusion.scheduler.config_file import SchedulerConfig
 from tensorfusion.scheduler.routes import routes
-from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.webhook.certificates import ensure_certificates
@@ -220,12 +220,14 @@ class Process:
             self._elect(keys.LEADER_LEASE),
             recorder=self._recorder,
             writer=self._writer,
-            scheduler_names=self._settings.scheduler_names,
-            preempt_cluster_wide=self._preempts_cluster_wide,
-            watchdog_every=self._settings.watchdog_seconds,
-            configuration=config.current,
-            gang_patience=self._settings.gang_patience,
-            domain_keys=self._settings.gang_domains,
+            options=Options(
+                scheduler_names=self._settings.scheduler_names,
+                configuration=config.current,
+                preempt_cluster_wide=self._preempts_cluster_wide,
+                watchdog_every=self._settings.watchdog_seconds,
+                gang_patience=self._settings.gang_patience,
+                domain_keys=self._settings.gang_domains,
+            ),
         )
         config.on_change = service.configure
         self._manager.add_task("scheduler-config", config.run)

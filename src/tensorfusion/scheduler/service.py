@@ -12,6 +12,7 @@ and arrival. The same events give the same decisions.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, NotFit, QuotaExceeded, TensorFusionError
@@ -67,7 +68,23 @@ _PARTITION = "PartitionTemplateMatchFailed"
 _PARTITION_REASONS = {DeviceReason.TEMPLATE, DeviceReason.PARTITION}
 _NO_SHARE = "GPUQuotaOrCapacityNotEnough"
 """Event of a pod that asks for shares and gets none; the reason is in its message."""
-_PLAIN = Configuration()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one scheduler is to do, as far as its administrator has a say. Times are in seconds."""
+
+    scheduler_names: Sequence[str] = (keys.SCHEDULER_NAME,)
+    configuration: Configuration = field(default_factory=Configuration)
+    preempt_cluster_wide: Callable[[], bool] = lambda: False
+    """Whether pods of other namespaces may be evicted for a pod."""
+    watchdog_every: float = WATCHDOG_EVERY
+    gang_patience: float = keys.GANG_PATIENCE
+    domain_keys: Sequence[str] = keys.GANG_DOMAINS
+    """Node labels within which gangs are placed together, narrowest first."""
+
+
+_PLAIN = Options()
 
 
 class SchedulerService:
@@ -80,14 +97,10 @@ class SchedulerService:
         *,
         recorder: Recorder,
         writer: Writer,
-        scheduler_names: Sequence[str] = (keys.SCHEDULER_NAME,),
-        configuration: Configuration = _PLAIN,
-        preempt_cluster_wide: Callable[[], bool] = lambda: False,
-        watchdog_every: float = WATCHDOG_EVERY,
-        gang_patience: float = keys.GANG_PATIENCE,
-        domain_keys: Sequence[str] = keys.GANG_DOMAINS,
+        options: Options = _PLAIN,
     ) -> None:
-        self._own_names = frozenset(scheduler_names)
+        configuration = options.configuration
+        self._own_names = frozenset(options.scheduler_names)
         self.scheduler_names = self._own_names.union(configuration.names)
         self.configuration = configuration
         self.state = State()
@@ -124,8 +137,8 @@ class SchedulerService:
             clock=self._clock,
             reports=self._reports,
             pod_of=self.pods.get,
-            patience=gang_patience,
-            domain_keys=domain_keys,
+            patience=options.gang_patience,
+            domain_keys=options.domain_keys,
         )
         budgets = manager.informer(POD_DISRUPTION_BUDGETS, DisruptionBudget)
         budgets.add_index(BUDGETS_BY_NAMESPACE, lambda budget: (budget.metadata.namespace,))
@@ -140,8 +153,8 @@ class SchedulerService:
             budgets=budgets.cache,
             reports=self._reports,
             kick=self._kick.set,
-            cluster_wide=preempt_cluster_wide,
-            watchdog_every=watchdog_every,
+            cluster_wide=options.preempt_cluster_wide,
+            watchdog_every=options.watchdog_every,
         )
         budgets.subscribe(lambda change: self.preemptor.budget_changed(change.key.namespace))
         self._mirror = FleetMirror(
