@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from tensorfusion.embedded.bodies import decode_json, media_type_of, repeated_keys, whole_numbers
+from tensorfusion.embedded.bodies import decode_json, repeated_keys, whole_numbers
 from tensorfusion.embedded.fields.typed import go_text
 from tensorfusion.embedded.json_words import of_another_type
 from tensorfusion.embedded.kinds import Kind
@@ -31,7 +31,12 @@ _OBJECT, _LIST = "map[string]interface {}", "[]handlers.jsonPatchOp"
 
 def is_apply(content_type: str) -> bool:
     """Whether a patch is a configuration to be applied."""
-    return media_type_of(content_type) == _APPLY
+    return _patch_format(content_type) == _APPLY
+
+
+def _patch_format(content_type: str) -> str:
+    """The media type of a patch, which alone of all is taken as it is written."""
+    return content_type.partition(";")[0].strip()
 
 
 def check_patch_type(kind: Kind, content_type: str) -> None:
@@ -90,7 +95,7 @@ def _json_patch(body: bytes) -> Patch:
 
 
 def _patch_type(kind: Kind, content_type: str) -> PatchType:
-    media_type = media_type_of(content_type)
+    media_type = _patch_format(content_type)
     served = [PatchType.JSON, PatchType.MERGE]
     if not kind.is_custom:
         served.append(PatchType.STRATEGIC)

@@ -153,12 +153,14 @@ class Routes:
             if serve is None or target.subresource not in kind.subresources:
                 raise not_found(kind.resource, target.name) if kind.is_custom else no_such_resource()
             return await serve(request, kind)
+        everywhere = kind.namespaced and not target.namespace
+        if everywhere and target.name and not kind.is_custom:
+            raise no_such_resource()  # there is no such path; a custom kind's path exists and knows no verb
         if target.verb not in kind.verbs:
             raise method_not_allowed()
         misplaced = bool(target.name) is (target.verb in _OF_COLLECTION) and target.verb != "watch"
         if misplaced and not (kind.is_custom and target.verb == "create"):  # whose name counts is the body's
             raise method_not_allowed()
-        everywhere = kind.namespaced and not target.namespace
         if everywhere and target.verb not in ("list", "watch"):
             raise method_not_allowed()
         negotiate(request.accept, streamed=target.verb == "watch")  # what cannot be answered is not done

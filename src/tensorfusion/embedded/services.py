@@ -53,8 +53,8 @@ class ServiceAddresses:
             return  # one of them is wrong, which is said by who checks
         if not wanted:
             wanted = address or self._free()
-        elif wanted not in ("None", address):
-            self._check(kind, name, wanted)
+        elif wanted not in ("None", address) and (not address or before.get("type") == "ExternalName"):
+            self._check(kind, name, wanted)  # else it may not change, which is said by who checks
         spec["clusterIP"] = wanted
         spec["clusterIPs"] = [wanted]
 

@@ -251,10 +251,11 @@ def _check_added_tolerations(tolerations: Sequence[Raw], old: Sequence[Raw], pro
 
 def _check_removed_gates(spec: Raw, old: Raw, problems: list[Problem]) -> None:
     before = {gate.get("name") for gate in old.get("schedulingGates") or ()}
-    added = sorted({gate.get("name", "") for gate in spec.get("schedulingGates") or ()} - before)
-    if added:
-        text = forbidden(f"only deletion is allowed, but found new scheduling gate '{added[0]}'")
-        problems.append(Problem(((None, "spec"), "schedulingGates"), text, FORBIDDEN))
+    for index, gate in enumerate(spec.get("schedulingGates") or ()):
+        name = gate.get("name", "")
+        if name not in before:
+            text = forbidden(f"only deletion is allowed, but found new scheduling gate '{name}'")
+            problems.append(Problem(((((None, "spec"), "schedulingGates"), index), "name"), text, FORBIDDEN))
 
 
 def _check_narrowed(spec: Raw, old: Raw, problems: list[Problem]) -> None:

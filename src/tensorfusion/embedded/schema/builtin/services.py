@@ -182,7 +182,7 @@ def _check_address_update(spec: Raw, old: Raw, problems: list[Problem]) -> None:
     """The address of a service that keeps its type is for its whole life."""
     before, after = old.get("clusterIP"), spec.get("clusterIP")
     if before and before != after and "ExternalName" not in (spec.get("type"), old.get("type")):
-        complain(problems, ((_SPEC, "clusterIPs"), 0), after, ["may not change once set"])
+        complain(problems, ((_SPEC, "clusterIPs"), 0), [after], ["may not change once set"])
 
 
 def _is_network(text: str) -> bool:
