@@ -2,8 +2,12 @@
 
 from datetime import UTC, datetime
 
+from tensorfusion.errors import NotFit
 from tensorfusion.model.meta import Key
-from tensorfusion.scheduler.records import Record, Records, Result, record_of
+from tensorfusion.scheduler.configuration import Configuration
+from tensorfusion.scheduler.records import Record, Records, Result, describe, policy_version, record_of
+from tensorfusion.scheduling.facts import Off
+from tensorfusion.scheduling.profile import Profile, Profiles
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,3 +56,22 @@ def test_quantiles_are_those_of_the_times() -> None:
 
 def test_without_decisions_the_figures_are_zero() -> None:
     assert Records().figures() == {"count": 0, "p50Microseconds": 0.0, "p99Microseconds": 0.0, "results": {}}
+
+
+def test_the_policy_of_a_record_is_that_of_the_configuration_whatever_the_order_of_its_parts() -> None:
+    every = list(Off)
+    one, same = (
+        Configuration(profiles=Profiles({"a": Profile(off=frozenset(off)), "b": Profile()}))
+        for off in (every, every[::-1])
+    )
+    other = Configuration(profiles=Profiles({"a": Profile(), "b": Profile()}))
+    assert policy_version(one) == policy_version(same)
+    assert policy_version(one) != policy_version(other)
+    assert len(policy_version(Configuration())) == 12
+
+
+def test_a_failure_is_kept_as_words_not_as_the_error_with_its_frames() -> None:
+    failure = NotFit("1 x whole device", {"in-use": 2})
+    kept = record_of("u", Key("default", "p"), Result.UNSCHEDULABLE, now=NOW, failure=failure)
+    assert kept.cause == str(failure)
+    assert describe(kept)["reason"] == "no fit for 1 x whole device: 2 in-use"

@@ -252,7 +252,17 @@ async def test_explain_tells_of_a_placed_pod(world, http) -> None:
     assert (answer["result"], answer["node"], answer["devices"]) == ("placed", "n0", ["g0-0"])
     assert answer["request"]["tflops"] == "30"
     assert answer["mode"] == "NodeCompactGPULowLoad"
-    assert answer["alternatives"] == [{"node": "n1", "score": 0}]
+    assert answer["alternatives"] == [{"node": "n1", "score": 0, "parts": {"placement": 0.0}}]
+    assert (answer["nodes"], answer["feasible"], answer["scoreParts"]) == (2, 2, {"placement": 0.0})
+    assert answer["amounts"] == {
+        "milliCpu": 0,
+        "memoryBytes": 0,
+        "devices": 1,
+        "gflops": 30_000,
+        "vramBytes": 1 << 30,
+    }
+    assert answer["policy"] == world.service.policy
+    assert answer["decidedAt"].endswith("Z")
     assert answer["binding"] == "bound"
     assert answer["attempt"] == 1
 

@@ -200,11 +200,25 @@ def describe(record: dict[str, Any]) -> list[str]:  # Any: JSON
     return lines
 
 
-_FIRST = ("reason", "waits", "now", "node", "devices", "request", "removed", "mode", "score", "deviceScores")
+_FIRST = (
+    "reason",
+    "waits",
+    "now",
+    "node",
+    "devices",
+    "request",
+    "removed",
+    "mode",
+    "score",
+    "scoreParts",
+    "deviceScores",
+    "alternatives",
+)
 """What people want to know first; the rest follows as it comes."""
 
 
-_IN_HEADER = frozenset({"namespace", "name", "result", "uid"})
+_IN_HEADER = frozenset({"namespace", "name", "result", "uid", "amounts"})
+"""What stands in the first line, or is for programs."""
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 
 

@@ -8,17 +8,22 @@ counts, and says how many went before.
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 
 import msgspec
 
+from tensorfusion.clock import timestamp
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.meta import Key
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduling.cycle import Decision
-from tensorfusion.scheduling.diagnosis import Unschedulable
+from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
 from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.score_parts import ScorePart, in_points
+from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.units import format_bytes, format_gflops, format_milli
 
 RECORDS = 20_000
@@ -35,7 +40,10 @@ class Result(StrEnum):
 
 
 class Record(msgspec.Struct, gc=False):
-    """One decision. ``removed`` says what each filter removed; ``nanoseconds`` is the time it took."""
+    """One decision: references to what it was about and what it said, put into words when somebody asks.
+
+    ``policy`` names the configuration that it was taken under, ``nanoseconds`` is the time it took.
+    """
 
     uid: str
     key: Key
@@ -43,19 +51,34 @@ class Record(msgspec.Struct, gc=False):
     decided_at: float
     nanoseconds: int
     result: Result
-    request: GpuRequest | None
-    cpu: int
-    memory: int
-    mode: str = ""
-    node: str = ""
-    devices: tuple[str, ...] = ()
-    score: int | None = None
-    device_scores: tuple[int, ...] = ()
-    alternatives: tuple[tuple[str, int], ...] = ()
-    removed: tuple[tuple[str, int], ...] = ()
-    reason: str = ""
+    facts: PodFacts | None
+    decision: Decision | None
+    cause: Diagnosis | str
+    """Why there was none."""
+    policy: str
     binding: str = ""
     """What became of the Binding: empty while it is on its way, or there is none."""
+    now_asks: GpuRequest | None = None
+    """What the pod asks since its amounts were changed while it ran."""
+
+    @property
+    def reason(self) -> str:
+        return self.cause if isinstance(self.cause, str) else self.cause.message
+
+    @property
+    def request(self) -> GpuRequest | None:
+        if self.now_asks is not None or self.facts is None:
+            return self.now_asks
+        return self.facts.request
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """What each filter removed, devices and nodes."""
+        if self.decision is not None:
+            return {str(reason): count for reason, count in self.decision.counts.items()}
+        if isinstance(self.cause, str):
+            return {}
+        return {str(reason): count for reason, count in (*self.cause.devices_removed, *self.cause.nodes_removed)}
 
 
 def record_of(
@@ -70,29 +93,19 @@ def record_of(
     decision: Decision | None = None,
     failure: NotFit | QuotaExceeded | None = None,
     reason: str = "",
+    policy: str = "",
 ) -> Record:
     """The record of a decision that was taken, or of a pod that cannot be decided (``reason``)."""
-    record = Record(
-        uid=uid,
-        key=key,
-        attempt=attempt,
-        decided_at=now.timestamp(),
-        nanoseconds=nanoseconds,
-        result=result,
-        request=facts.request if facts is not None else None,
-        cpu=facts.cpu if facts is not None else 0,
-        memory=facts.memory if facts is not None else 0,
-        reason=reason if failure is None else str(failure),
-    )
-    if decision is not None:
-        record.mode = decision.mode
-        record.node, record.devices = decision.placement.node, decision.placement.devices
-        record.score, record.device_scores = decision.score, decision.device_scores
-        record.alternatives = decision.alternatives
-        record.removed = decision.devices_removed + decision.nodes_removed
-    elif isinstance(failure, Unschedulable):
-        record.removed = failure.diagnosis.devices_removed + failure.diagnosis.nodes_removed
-    return record
+    cause: Diagnosis | str = reason
+    if failure is not None:  # not the error itself: it may hold on to frames
+        cause = failure.diagnosis if isinstance(failure, Unschedulable) else str(failure)
+    return Record(uid, key, attempt, now.timestamp(), nanoseconds, result, facts, decision, cause, policy)
+
+
+def policy_version(configuration: Configuration) -> str:
+    """The same for the same configuration, on every replica: twelve digits of its hash."""
+    said = [dict(configuration.profiles.by_name), configuration.defaults, configuration.topology]
+    return sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:12]
 
 
 class Records:
@@ -155,22 +168,59 @@ def describe(record: Record) -> dict[str, object]:
         "uid": record.uid,
         "result": str(record.result),
         "reason": record.reason,
-        "node": record.node,
-        "devices": list(record.devices),
         "binding": record.binding,
         "request": _request(record),
-        "mode": record.mode,
-        "score": record.score,
-        "deviceScores": dict(zip(record.devices, record.device_scores, strict=False)),
-        "alternatives": [{"node": node, "score": score} for node, score in record.alternatives],
-        "removed": dict(record.removed),
+        "amounts": _amounts(record),
+        "removed": record.removed,
+        **_choice(record),
+        "policy": record.policy,
         "attempt": record.attempt,
+        "decidedAt": timestamp(datetime.fromtimestamp(record.decided_at, UTC)),
         "microseconds": round(record.nanoseconds / 1000, 1),
     }
 
 
+def _choice(record: Record) -> dict[str, object]:
+    """What was chosen, and what it was chosen before."""
+    decision = record.decision
+    if decision is None:
+        return {"node": "", "devices": [], "mode": "", "score": None, "deviceScores": {}, "alternatives": []}
+    devices = decision.placement.devices
+    scored = [(decision.placement.node, decision.score), *decision.alternatives]
+    parts = decision.parts or tuple(((ScorePart.PLACEMENT, score * PREFERENCE),) for _, score in scored)
+    own, *others = [in_points(one) for one in parts]
+    return {
+        "node": decision.placement.node,
+        "devices": list(devices),
+        "mode": decision.mode,
+        "nodes": decision.nodes,
+        "feasible": decision.feasible,
+        "score": decision.score,
+        "scoreParts": own,
+        "deviceScores": dict(zip(devices, decision.device_scores, strict=False)),
+        "alternatives": [
+            {"node": node, "score": score, "parts": made_of}
+            for (node, score), made_of in zip(decision.alternatives, others, strict=True)
+        ],
+    }
+
+
+def _amounts(record: Record) -> dict[str, int]:
+    """What was decided with, in whole units: GFLOPS (0.001 TFLOPS), bytes, milli-CPU, milli-percent."""
+    facts, request = record.facts, record.request
+    amounts = {"milliCpu": facts.cpu, "memoryBytes": facts.memory} if facts is not None else {}
+    if request is not None:
+        compute = {"gflops": request.compute} if request.compute else {"milliPercent": request.percent}
+        amounts |= {"devices": request.count, **compute, "vramBytes": request.vram}
+    return amounts
+
+
 def _request(record: Record) -> dict[str, object]:
-    words: dict[str, object] = {"cpu": format_milli(record.cpu), "memory": format_bytes(record.memory)}
+    facts = record.facts
+    words: dict[str, object] = {
+        "cpu": format_milli(facts.cpu if facts is not None else 0),
+        "memory": format_bytes(facts.memory if facts is not None else 0),
+    }
     request = record.request
     if request is None:
         return words

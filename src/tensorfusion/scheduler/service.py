@@ -37,7 +37,7 @@ from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.preemptor import BUDGETS_BY_NAMESPACE, WATCHDOG_EVERY, Preemptor
 from tensorfusion.scheduler.queue import Place
-from tensorfusion.scheduler.records import Records, Result, record_of
+from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduling.cycle import Decision
@@ -103,6 +103,7 @@ class SchedulerService:
         self._own_names = frozenset(options.scheduler_names)
         self.scheduler_names = self._own_names.union(configuration.names)
         self.configuration = configuration
+        self.policy = policy_version(configuration)
         self.state = State()
         self.state.profiles = configuration.profiles
         self.records = Records()
@@ -175,6 +176,7 @@ class SchedulerService:
     def configure(self, configuration: Configuration) -> None:
         """Follow another configuration from the next decision on; every pod that waits is looked at anew."""
         self.configuration = configuration
+        self.policy = policy_version(configuration)
         self.state.profiles = configuration.profiles
         self.scheduler_names = self._own_names.union(configuration.names)
         self.book.serve(self.scheduler_names)
@@ -403,6 +405,7 @@ class SchedulerService:
             facts=facts,
             decision=decision,
             failure=failure,
+            policy=self.policy,
         )
         self.records.add(record)
         meters.DECISIONS.add((result,))
@@ -458,7 +461,7 @@ class SchedulerService:
         """A wish was answered: its owner hears of it, and pods that wait for what became free."""
         record = self.records.get(pod.metadata.uid)
         if record is not None and request is not None:
-            record.request = request
+            record.now_asks = request
         self._reports.resized(pod, accepted=request is not None, words=words)
         self._kick.set()
 

@@ -184,6 +184,11 @@ class Rated(ABC):
         return found
 
     @property
+    def preference(self) -> Ints | None:
+        """What the pod's own rules add, by node row."""
+        return self._shape.preference
+
+    @property
     def feasible(self) -> int:
         """How many rows can take the pod."""
         return self._tally.fitting

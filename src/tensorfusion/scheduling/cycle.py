@@ -26,6 +26,7 @@ from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
+from tensorfusion.scheduling.score_parts import Parts, parts_of_rows
 from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
 
@@ -49,6 +50,8 @@ class Decision(msgspec.Struct, frozen=True):  # a third of what a frozen datacla
     devices: int
     devices_removed: tuple[tuple[DeviceReason, int], ...]
     nodes_removed: tuple[tuple[NodeReason, int], ...]
+    parts: tuple[Parts, ...] = ()
+    """What the scores of the node and of the alternatives are made of; empty where all is the placement mode's."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -119,6 +122,9 @@ def _decide_shares(
         devices=pool.count,
         devices_removed=devices_removed,
         nodes_removed=nodes_removed,
+        parts=()
+        if extra is None and pod.affinity is None
+        else parts_of_rows([row for row, _ in found], pool.node_score.item, pool.node_row, rated.preference, extra),
     )
 
 
@@ -190,4 +196,7 @@ def _decide_plain(state: State, pod: PodFacts) -> Decision:
         devices=0,
         devices_removed=(),
         nodes_removed=nodes_removed,
+        parts=()
+        if extra is None and pod.affinity is None
+        else parts_of_rows([row for row, _ in found], nodes.packing, None, rated.preference, extra),
     )

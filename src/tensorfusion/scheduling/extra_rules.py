@@ -17,6 +17,7 @@ from tensorfusion.scheduling.neighbours import Selection
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.profile import Profile
 from tensorfusion.scheduling.reasons import NodeReason
+from tensorfusion.scheduling.score_parts import ScorePart
 from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
 
@@ -38,6 +39,9 @@ class ExtraRules(Protocol):
 
     def refusal(self, row: int) -> NodeReason | None:
         """The first rule that keeps the pod off the node of this row."""
+
+    def parts(self, row: int) -> Sequence[tuple[ScorePart, int]]:
+        """What ``points`` were made of when they were asked for last, of one node row."""
 
     def advice(self, removed: Sequence[tuple[NodeReason, int]]) -> tuple[str, ...]:
         """What would help where these reasons left no node."""
@@ -61,6 +65,7 @@ class _Rules:
         self._profile = profile
         self._about = about
         self._made: list[tuple[NodeReason, Bools]] | None = None
+        self._parts: list[tuple[ScorePart, Ints]] = []
 
     @property
     def _filters(self) -> list[tuple[NodeReason, Bools]]:
@@ -103,11 +108,11 @@ class _Rules:
     def _node_points(self, feasible: Bools) -> Ints | None:
         """The parts' points by node row, each by its weight over that of the base score."""
         pod, rules, fleet, profile = self._pod, self._pod.rules, self._fleet, self._profile
-        parts: list[tuple[Ints | None, int]] = []
+        parts: list[tuple[ScorePart, Ints | None, int]] = []
         if rules is not None and profile.spread:
             preferred = [rule for rule in rules.spread if not rule.required]
             if preferred:
-                parts.append((spread.points(fleet, pod, preferred, feasible), profile.spread))
+                parts.append((ScorePart.SPREAD, spread.points(fleet, pod, preferred, feasible), profile.spread))
         if profile.affinity and (self._about or (rules is not None and rules.preferred)):
             near = pod_affinity.points(
                 fleet,
@@ -116,20 +121,24 @@ class _Rules:
                 feasible,
                 hard_weight=profile.hard_affinity_weight,
             )
-            parts.append((near, profile.affinity))
+            parts.append((ScorePart.NEIGHBOURS, near, profile.affinity))
         base = 1 if pod.request is None else profile.shares
         if profile.scoring is not None and profile.resources:
             fit = node_scores.points(fleet, pod, profile.scoring)
             if pod.request is None:  # instead of the packing by CPU and memory, not beside it
                 packed = fleet.nodes.plain_score // PREFERENCE % GPU_FREE
-                parts.append((-packed, 1))
-            parts.append((fit, profile.resources))
+                parts.append((ScorePart.PLACEMENT, -packed, 1))
+            parts.append((ScorePart.RESOURCES, fit, profile.resources))
+        self._parts = [
+            (part, points * (PREFERENCE * weight) // base) for part, points, weight in parts if points is not None
+        ]
         total: Ints | None = None
-        for points, weight in parts:
-            if points is not None:
-                weighted = points * (PREFERENCE * weight) // base
-                total = weighted if total is None else total + weighted
+        for _, weighted in self._parts:
+            total = weighted if total is None else total + weighted
         return total
+
+    def parts(self, row: int) -> Sequence[tuple[ScorePart, int]]:
+        return [(part, int(points[row])) for part, points in self._parts]
 
     def refusal(self, row: int) -> NodeReason | None:
         return next((reason for reason, passes in self._filters if not passes[row]), None)

@@ -110,6 +110,11 @@ class NodeColumns:
         """Length of the columns, spare rows included."""
         return len(self.cpu_free)
 
+    def packing(self, row: int) -> int:
+        """The points that plain pods give a node for how full it is, 0..100."""
+        points: int = self.plain_score.item(row)
+        return points // PREFERENCE % GPU_FREE
+
     def record(self, name: str) -> NodeRecord:
         """The node's record; a new one when nothing was known of it. Call ``settle`` after use."""
         record = self.records.get(name)
