@@ -8,9 +8,9 @@ from tensorfusion.errors import ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
-from tensorfusion.scheduler import preemptor
+from tensorfusion.scheduler import preemptor, search_line
 from tensorfusion.scheduler.explain import explain
-from tensorfusion.scheduler.preemptor import LONGEST_NOMINATION
+from tensorfusion.scheduler.nominations import LONGEST_NOMINATION
 
 
 def evicted(world: Any) -> list[str]:
@@ -454,7 +454,7 @@ async def test_a_pod_that_nothing_helps_is_searched_for_less_and_less(world, sea
 
 
 async def test_many_pods_that_nothing_helps_do_not_keep_others_from_being_helped(world, monkeypatch) -> None:
-    monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 5.0)
+    monkeypatch.setattr(search_line, "SEARCHES_A_SECOND", 5.0)
     await full(world)
     for number in range(100):
         world.worker(f"giant-{number}", vram="9Gi", priority=10)
@@ -462,13 +462,13 @@ async def test_many_pods_that_nothing_helps_do_not_keep_others_from_being_helped
     world.worker("small", vram="8Gi", priority=5)
     await wake_everybody(world, 120, every=12)
     assert evicted(world) == ["low"]
-    assert len(world.service.preemptor._asking) <= 101
+    assert len(world.service.preemptor.line) <= 101
 
 
 async def test_of_equally_important_pods_those_of_each_namespace_are_searched_for_in_turn(
     world, monkeypatch, searched
 ) -> None:
-    monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 1.0)
+    monkeypatch.setattr(search_line, "SEARCHES_A_SECOND", 1.0)
     await full(world)
     for number in range(20):
         world.worker(f"giant-{number}", vram="9Gi", priority=10)
@@ -479,7 +479,7 @@ async def test_of_equally_important_pods_those_of_each_namespace_are_searched_fo
 
 
 async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypatch, searched) -> None:
-    monkeypatch.setattr(preemptor, "SEARCHES_A_SECOND", 10.0)
+    monkeypatch.setattr(search_line, "SEARCHES_A_SECOND", 10.0)
     await full(world)
     began = world.clock.monotonic()
     for number in range(60):
@@ -629,9 +629,9 @@ async def test_nominations_are_not_walked_through_at_every_step(world, monkeypat
     await full(world)
     world.worker("high", vram="8Gi", priority=10)
     await world.settle()
-    waits = world.service.preemptor._waits
+    waits = world.service.preemptor.places.waits
     looks: list[str] = []
-    monkeypatch.setattr(world.service.preemptor, "_waits", lambda one: looks.append(one.facts.uid) or waits(one))
+    monkeypatch.setattr(world.service.preemptor.places, "waits", lambda one: looks.append(one.facts.uid) or waits(one))
     for _ in range(100):
         world.service.preemptor.step()
     assert len(looks) <= 1

@@ -24,7 +24,7 @@ from tensorfusion.runtime.queue import WorkQueue
 from tensorfusion.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from tensorfusion.scheduler.preemptor import Nomination
+    from tensorfusion.scheduler.nominations import Nomination
 
 log = get_logger(__name__)
 

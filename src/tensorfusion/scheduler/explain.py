@@ -53,7 +53,7 @@ def explain(service: SchedulerService, key: Key) -> Raw:
     gang = service.gangs.words(uid)
     if gang is not None:
         told["gang"] = gang
-    story = service.preemptor.story(uid)
+    story = service.preemptor.stories.of(uid)
     if story is not None:
         told["preemption"] = story
     entry = service.book.queue.get(uid)

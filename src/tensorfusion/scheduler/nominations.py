@@ -1,0 +1,132 @@
+"""Pods whose place is kept while others leave it, and how each of these waits stands.
+
+Apart from the preemptor because these are facts that its rules ask for: who is waited for, who should have left long
+ago, whether the place is still there, and whose places are in the way of a more important pod.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tensorfusion.clock import Clock
+from tensorfusion.errors import QuotaExceeded, TensorFusionError
+from tensorfusion.model.core import Pod
+from tensorfusion.model.meta import Key
+from tensorfusion.runtime.cache import Cache
+from tensorfusion.scheduler.pods import Failure
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.reasons import DeviceReason
+from tensorfusion.scheduling.state import State
+
+LONGEST_NOMINATION = 360.0
+"""Seconds after which a nominated pod is decided anew: its victims are not evicted, or do not end when they should."""
+
+
+@dataclass(slots=True, eq=False)
+class Nomination:
+    """A pod that waits for others to leave its place."""
+
+    facts: PodFacts
+    key: Key
+    placement: Placement
+    since: float
+    epoch: int
+    victims: dict[str, Pod]
+    """Those that are still to be evicted, by uid."""
+    awaited: frozenset[str]
+    """Uids of all that have to leave, those that end anyway among them."""
+    told: bool = False
+    """Its status names the node."""
+    names: tuple[str, ...] = field(default=())
+    failures: Counter[str] = field(default_factory=Counter)
+    """How often the server failed to evict a victim, by uid."""
+
+
+class Nominations:
+    """By the uid of the pod. The holds themselves are in the ledger (``State.nominated``)."""
+
+    def __init__(self, state: State, *, clock: Clock, pods: Cache[Pod]) -> None:
+        self.by_uid: dict[str, Nomination] = {}
+        self._state = state
+        self._clock = clock
+        self._pods = pods
+
+    def waits(self, nomination: Nomination) -> bool:
+        """Whether anybody is still there that has to leave."""
+        allocations = self._state.allocations
+        return any(uid in allocations for uid in nomination.awaited)
+
+    def overdue(self, nomination: Nomination) -> list[str]:
+        """Those that should have left long ago. The end that was announced to a pod includes the time it may take."""
+        latest = self._clock.now().timestamp() - LONGEST_NOMINATION
+        overdue = []
+        for uid in nomination.awaited:
+            allocation = self._state.allocations.get(uid)
+            if allocation is None:
+                continue
+            pod = self._pods.get(Key(allocation.pod.namespace, allocation.pod.name))
+            if pod is None or pod.metadata.uid != uid:
+                continue  # gone; the event is on its way
+            announced = pod.metadata.deletion_timestamp
+            if announced is None or datetime.fromisoformat(announced).timestamp() <= latest:
+                overdue.append(uid)
+        return overdue
+
+    def is_there(self, placement: Placement) -> bool:
+        """Whether the node and the devices of a place still are."""
+        node = self._state.fleet.nodes.records.get(placement.node)
+        devices = self._state.fleet.devices
+        return (
+            node is not None
+            and node.facts is not None
+            and node.facts.ready
+            and all(name in devices and devices[name].facts is not None for name in placement.devices)
+        )
+
+    def await_end(self) -> None:
+        """The ledger counts (``departed``) each time that one of those ends whom any nomination is about."""
+        awaited = self._state.awaited
+        awaited.clear()
+        awaited.update(self.by_uid, *(one.awaited for one in self.by_uid.values()))
+
+    def in_the_way(self, facts: PodFacts, failure: Failure) -> list[Nomination]:
+        """The nominations of less important pods whose end may let this one fit."""
+        rank, nominated = facts.rank, self._state.nominated
+        lower = [one for one in self.by_uid.values() if one.facts.rank < rank and one.facts.uid in nominated]
+        if isinstance(failure, QuotaExceeded) and not any(one.facts.namespace == facts.namespace for one in lower):
+            return []
+        fleet = self._state.fleet
+        if not lower or fleet.neighbours.active or facts.rules is not None:
+            return lower  # a neighbour counts for more than its own node
+        over_quota = isinstance(failure, QuotaExceeded) or DeviceReason.QUOTA in failure.reasons
+        near = self._nodes_of(lower, facts)
+        return [
+            one
+            for one in lower
+            if near.get(one.placement.node) or (over_quota and one.facts.namespace == facts.namespace)
+        ]
+
+    def _nodes_of(self, nominations: list[Nomination], facts: PodFacts) -> Mapping[str, bool]:
+        """By the nodes of these: whether the pod could be placed there at all."""
+        names = [one.placement.node for one in nominations]
+        if facts.request is not None:
+            pool = self._state.fleet.pools.get(facts.request.pool)
+            return {} if pool is None else {name: pool.row_of(name) is not None for name in names}
+        selector = facts.node_selector.items()
+        records = {name: self._state.fleet.nodes.records.get(name) for name in names}
+        return {
+            name: record is not None and record.facts is not None and selector <= record.facts.labels.items()
+            for name, record in records.items()
+        }
+
+    def can_hold(self, facts: PodFacts, placement: Placement) -> bool:
+        """Whether the pod could be held there as things are. Changes nothing."""
+        mark = self._state.checkpoint()
+        try:
+            self._state.assume(facts, placement)
+        except TensorFusionError:
+            return False
+        finally:
+            self._state.rollback(mark)
+        return True

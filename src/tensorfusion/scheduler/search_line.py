@@ -1,0 +1,163 @@
+"""Which pod is searched victims for next, and how often at all.
+
+Apart from the preemptor because it decides nothing about places. Searches cost, so there is a bound on them; the most
+important pod goes first, and among equals the namespaces take turns. A pod that nothing helped *rests*, longer each
+time, unless what was in its way (a disruption budget, protection from eviction) changes earlier.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+from tensorfusion.clock import Clock
+from tensorfusion.scheduler.pods import Pending, PodBook
+from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.residents import NEVER
+from tensorfusion.scheduling.state import State
+
+SEARCHES_A_SECOND = 200.0
+"""Searches a second in a small fleet, and as many at once; in a large one a search counts for several."""
+COST_OF = 8_000
+"""Devices and pods of a fleet that make a search count for one more: what all searches take is a tenth of the time."""
+FIRST_REST, LONGEST_REST = 10.0, 300.0
+"""Seconds for which a pod is not searched for again that nothing could help: doubled each time."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the pods that nothing could help."""
+
+
+@dataclass(slots=True)
+class Rest:
+    """A pod that nothing could help, and what it is searched for again at. ``until`` is of the monotonic clock."""
+
+    facts: PodFacts
+    until: float
+    doublings: int = 0
+    wanted: bool = False
+    """It was refused again meanwhile."""
+    protected_until: int = NEVER
+    """Unix seconds: the end of the protection from eviction that was in its way."""
+    spaces: frozenset[str] = frozenset()
+    """Namespaces of the disruption budgets that were in its way."""
+
+
+class SearchLine:
+    """Entries of the queue by uid."""
+
+    def __init__(self, book: PodBook, state: State, *, clock: Clock) -> None:
+        self._queue = book.queue
+        self._state = state
+        self._clock = clock
+        self._asking: list[tuple[int, int, int, str]] = []
+        """Pods to be searched for: by rank, then one of each namespace in turn."""
+        self._asked: set[str] = set()
+        self._turns: dict[str, int] = {}
+        """The turn that each namespace had last."""
+        self._turn = 0
+        self._rests: dict[str, Rest] = {}
+        """Pods that nothing could help, by uid."""
+        self._looked_at = float("-inf")
+        self._eased = state.eased
+        self._tokens = SEARCHES_A_SECOND
+        self._counted_at = clock.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._asking)
+
+    # --- asking ---
+
+    def wants(self, entry: Pending) -> bool:
+        """The pod was refused: it stands in line, unless it rests (then it is asked for afterwards)."""
+        rest = self._rests.get(entry.uid)
+        if rest is not None and rest.facts == entry.facts and self._clock.monotonic() < rest.until:
+            rest.wanted = True
+            return False
+        self.ask(entry)
+        return True
+
+    def ask(self, entry: Pending) -> None:
+        """Put a pod in line, once."""
+        if entry.uid in self._asked:
+            return
+        self._asked.add(entry.uid)
+        space = entry.facts.namespace
+        turn = self._turns[space] = max(self._turn, self._turns.get(space, 0)) + 1
+        heapq.heappush(self._asking, (-entry.facts.rank, turn, entry.arrival, entry.uid))
+
+    def ask_again(self, uid: str) -> None:
+        """Something changed for the pod: it rests no more."""
+        self._rests.pop(uid, None)
+        entry = self._queue.get(uid)
+        if entry is not None and entry.place is Place.WAITING:
+            self.ask(entry)
+
+    def next(self) -> str | None:
+        """The pod to be searched for now; None where there is none, or the bound on searches is reached."""
+        if not self._asking:
+            if self._turns:
+                self._turns.clear()
+                self._turn = 0
+            return None
+        if not self._has_token():
+            return None
+        _, self._turn, _, uid = heapq.heappop(self._asking)
+        self._asked.discard(uid)
+        return uid
+
+    def spend(self) -> None:
+        """A search begins."""
+        self._tokens -= 1 + (self._state.fleet.present + len(self._state.allocations)) // COST_OF
+
+    def _has_token(self) -> bool:
+        now = self._clock.monotonic()
+        self._tokens = min(SEARCHES_A_SECOND, self._tokens + (now - self._counted_at) * SEARCHES_A_SECOND)
+        self._counted_at = now
+        return self._tokens > 0
+
+    # --- resting ---
+
+    def rest(self, facts: PodFacts, *, protected_until: int = NEVER, spaces: frozenset[str] = frozenset()) -> None:
+        """Do not search for this pod for a while, longer each time."""
+        before = self._rests.get(facts.uid)
+        doublings = before.doublings + 1 if before is not None and before.facts == facts else 0
+        until = self._clock.monotonic() + min(LONGEST_REST, FIRST_REST * (1 << min(doublings, 8)))
+        self._rests[facts.uid] = Rest(facts, until, doublings, protected_until=protected_until, spaces=spaces)
+
+    def found(self, uid: str) -> None:
+        """A place was found for the pod."""
+        self._rests.pop(uid, None)
+
+    def look(self) -> None:
+        """End the rests of pods for which something changed or time went by."""
+        if not self._rests:
+            return
+        now = self._clock.monotonic()
+        eased, self._eased = self._state.eased != self._eased, self._state.eased
+        if now - self._looked_at < LOOK_EVERY and not eased:
+            return
+        self._looked_at = now
+        wall = self._clock.now().timestamp()
+        for uid, rest in list(self._rests.items()):
+            if uid not in self._queue:
+                del self._rests[uid]
+            elif rest.protected_until <= wall or (eased and rest.protected_until != NEVER):
+                self.ask_again(uid)
+            elif rest.wanted and rest.until <= now:
+                rest.wanted = False
+                entry = self._queue.get(uid)
+                if entry is not None and entry.place is Place.WAITING:
+                    self.ask(entry)
+
+    def budget_changed(self, namespace: str) -> bool:
+        """A disruption budget may let pods go that it kept before; answers whether anybody waited for that."""
+        waited = [uid for uid, rest in self._rests.items() if namespace in rest.spaces]
+        for uid in waited:
+            self.ask_again(uid)
+        return bool(waited)
+
+    def clear(self) -> None:
+        """This replica searches for nobody any more."""
+        self._asking.clear()
+        self._asked.clear()
+        self._turns.clear()
+        self._turn = 0
+        self._rests.clear()
