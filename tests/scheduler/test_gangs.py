@@ -13,7 +13,7 @@ from tensorfusion.errors import Forbidden
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
-from tensorfusion.scheduler import gangs, queue
+from tensorfusion.scheduler import gang_holds, gangs, queue
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.state import State
@@ -407,7 +407,7 @@ async def test_a_nominated_pod_gets_its_place_although_a_gang_holds_the_pool_by_
     await world.settle(290)
     world.worker("nominee", tflops="100", priority=10)
     await world.settle(20)
-    assert list(world.service.gangs._holds) == ["main"]
+    assert list(world.service.gangs.holds.pools) == ["main"]
     assert [call.name for call in world.api.calls if call.verb == "evict"] == ["low"]
     world.delete("low")
     await world.settle(5)
@@ -426,7 +426,7 @@ async def held_pool(world) -> list[str]:
     await world.start()
     names = gang(world, 2)
     await world.settle(310)
-    assert list(world.service.gangs._holds) == ["main"]
+    assert list(world.service.gangs.holds.pools) == ["main"]
     return names
 
 
@@ -532,13 +532,13 @@ async def test_one_gang_a_look_is_weighed_the_most_important_first_and_those_out
     world, monkeypatch
 ) -> None:
     weighed: list[tuple[float, str]] = []
-    weigh = gangs.fits_when_empty
+    weigh = gang_holds.fits_when_empty
 
     def noted(state: State, members: Sequence[PodFacts], **rest: Any) -> bool:
         weighed.append((world.clock.monotonic(), members[0].gang.key if members[0].gang else ""))
         return weigh(state, members, **rest)
 
-    monkeypatch.setattr(gangs, "fits_when_empty", noted)
+    monkeypatch.setattr(gang_holds, "fits_when_empty", noted)
     world.fleet(nodes=2)
     world.worker("first", tflops="60", priority=9)
     await world.start()
@@ -567,8 +567,8 @@ async def test_weighing_takes_a_twentieth_of_the_time_at_most(world, monkeypatch
     for number in range(3):
         gang(world, 2, name=f"g{number}-", group=f"default/g{number}")
     await world.settle(295)
-    monkeypatch.setattr(gangs, "fits_when_empty", slow)
-    monkeypatch.setattr(gangs, "time", SimpleNamespace(perf_counter_ns=lambda: next(seconds) * 1_000_000_000))
+    monkeypatch.setattr(gang_holds, "fits_when_empty", slow)
+    monkeypatch.setattr(gang_holds, "time", SimpleNamespace(perf_counter_ns=lambda: next(seconds) * 1_000_000_000))
     await world.settle(120)
     assert len(weighed) == 3
     assert all(later - sooner >= 40 for sooner, later in pairwise(weighed))

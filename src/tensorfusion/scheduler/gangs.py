@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
@@ -30,6 +29,7 @@ from tensorfusion.model.meta import Key
 from tensorfusion.scheduler import meters, queue
 from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.gang_book import Group
+from tensorfusion.scheduler.gang_holds import GangHolds, HeldForGang
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.reports import Reports
@@ -37,7 +37,6 @@ from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import (
     GangUnschedulable,
-    fits_when_empty,
     place_gang,
     place_member,
 )
@@ -53,8 +52,6 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 10.0
 _TELL_AFTER = 1.0
 """Seconds after which members hear that others are missing: most gangs are complete before."""
 _LOOK_EVERY = 1.0
-WEIGHING_PAUSE = 20
-"""Times as long as it took, after weighing whether others are to wait for a gang, nothing is weighed."""
 _SECOND = 1_000_000_000
 
 WAITING, TIMEOUT, REJECTED = "GangWaiting", "GangTimeout", "GangStrictRejected"
@@ -75,21 +72,6 @@ class GangIncomplete(NotFit):
         return self._line
 
 
-class HeldForGang(NotFit):
-    """The pod fits perhaps, but an older gang of its pool has waited for too long."""
-
-    def __init__(self, pod: PodFacts, group: Group, priority: int) -> None:
-        super().__init__(f"pod {pod.namespace}/{pod.name}", {})
-        name = f"gang {group.key}" if group.key.startswith(f"{pod.namespace}/") else "a gang of another namespace"
-        self._line = (
-            f"held for {name}, which waits for room in pool {group.pool} and was there first: "
-            f"only pods with a priority above {priority} are placed before it"
-        )
-
-    def __str__(self) -> str:
-        return self._line
-
-
 def waits_for_gang(failure: Failure | None) -> bool:
     """Whether the pod waits for its gang, or another one, to be decided: what may help is the gang's business."""
     if isinstance(failure, GangUnschedulable):
@@ -104,15 +86,6 @@ class Road:
     binding: Callable[[Pod, PodFacts, Decision], Binding]
     placed: Callable[[Pending, Decision, Binding, int], None]
     refused: Callable[[Pending, Failure, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    """A gang that others wait for: pods created after ``since`` whose priority is not above its own."""
-
-    group: Group
-    since: str
-    priority: int
 
 
 class Gangs:
@@ -144,20 +117,19 @@ class Gangs:
         """Gangs that did not fit when they were decided last."""
         self._stirred: dict[str, None] = {}
         """Those of them for which something changed since."""
-        self._holds: dict[str, _Hold] = {}
-        """By pool."""
-        self._looked_at = self._weigh_at = float("-inf")
+        self.holds = GangHolds(state, book, clock=clock, domain_keys=domain_keys)
+        self._looked_at = float("-inf")
 
     @property
     def concerns_others(self) -> bool:
         """Whether pods wait for a gang that is not theirs."""
-        return bool(self._holds)
+        return bool(self.holds.pools)
 
     # --- turns ---
 
     def take(self, pending: Pending) -> bool:
         """Deal with a pod whose turn has come if that is a gang's business; False: it is decided as a single pod."""
-        if self._holds and self._is_held(pending):
+        if self.holds.pools and self._is_held(pending):
             return True
         group = self._gangs.of(pending.uid) if pending.facts.gang is not None else None
         if group is None or self._gangs.is_satisfied(group):
@@ -268,17 +240,17 @@ class Gangs:
         group.attempts, group.retry_at, group.timed_out = 0, float("-inf"), False
         self._refused.pop(group.key, None)
         self._stirred.pop(group.key, None)
-        self._release(group.key)
+        self.holds.release(group.key)
 
     # --- what changes ---
 
     def surrender(self) -> None:
         """This replica does not decide: nobody waits for a gang here, and all are looked at anew when it does again."""
         book = self._gangs
-        if self._holds or self._refused or len(book.changed) != len(book.groups):
-            for hold in list(self._holds.values()):
+        if self.holds.pools or self._refused or len(book.changed) != len(book.groups):
+            for hold in list(self.holds.pools.values()):
                 hold.group.weighed_at = float("-inf")
-                self._release(hold.group.key)
+                self.holds.release(hold.group.key)
             self._refused.clear()
             self._stirred.clear()
             book.changed = dict.fromkeys(book.groups)
@@ -296,7 +268,7 @@ class Gangs:
                 starts = not group.settled
                 if starts:
                     self._settle(group)
-                if starts or (self._holds and self._lacks_members(group)):
+                if starts or (self.holds.pools and self.holds.lacks_members(group)):
                     for uid in group.pending:
                         entry = self._queue.get(uid)
                         if entry is not None and entry.place is Place.WAITING and waits_for_gang(entry.failure):
@@ -310,13 +282,13 @@ class Gangs:
         if self._refused.get(key) is not group:
             self._refused.pop(key, None)
             self._stirred.pop(key, None)
-        if any(hold.group is not group for hold in self._holds.values() if hold.group.key == key):
-            self._release(key)
+        if any(hold.group is not group for hold in self.holds.pools.values() if hold.group.key == key):
+            self.holds.release(key)
 
     def _is_short(self, group: Group, now: float) -> None:
         group.failure = None
         self._refused.pop(group.key, None)
-        self._release(group.key)
+        self.holds.release(group.key)
         if group.tell_at is None:
             group.tell_at = now + _TELL_AFTER
 
@@ -355,8 +327,8 @@ class Gangs:
                 if group.pending and not group.settled and not self._gangs.is_satisfied(group)
             ]
             impatient = [group for group in waiting if self._look(group, now)]
-            if impatient and now >= self._weigh_at:
-                self._weigh_one(impatient, now)
+            if impatient:
+                self.holds.weigh_one(impatient)
 
     def _rouse(self, now: float) -> None:
         """It is the turn of gangs for which something changed, once their backoff is over."""
@@ -393,54 +365,17 @@ class Gangs:
             self._tell(group)
         failure = group.failure
         if failure is not None and isinstance(failure.cause, QuotaExceeded):
-            self._release(group.key)  # room in the pool is not what it lacks
+            self.holds.release(group.key)  # room in the pool is not what it lacks
             return False
         if failure is None or not group.pool or now - group.weighed_at < self._patience:
             return False
         return _age(group.complete_since, wall) >= self._patience
 
-    def _weigh_one(self, impatient: Collection[Group], now: float) -> None:
-        """Weigh the one that is due first: it empties the pool and fills it again, so this must not come thick."""
-        due = [(group.weighed_at, *_turn(group), group) for group in impatient if not self._is_outranked(group)]
-        if not due:
-            return
-        group = min(due, key=itemgetter(slice(3)))[3]
-        started = time.perf_counter_ns()
-        group.weighed_at = now
-        self._weigh(group)
-        self._weigh_at = now + WEIGHING_PAUSE * (time.perf_counter_ns() - started) / _SECOND
-
-    def _is_outranked(self, group: Group) -> bool:
-        """Whether others wait for a gang already that goes before this one."""
-        hold = self._holds.get(group.pool)
-        return hold is not None and hold.group is not group and (-hold.priority, hold.since) <= _turn(group)
-
-    def _weigh(self, group: Group) -> None:
-        """The gang has waited long enough: younger pods wait for it, if that is of any use."""
-        members = list(group.pending.values())
-        if not fits_when_empty(self._state, members, needed=group.gang.required, domain_keys=self._domain_keys):
-            self._release(group.key)
-            return
-        if not self._is_outranked(group):
-            hold = self._holds.get(group.pool)
-            if hold is None or hold.group is not group:
-                log.info("younger pods wait for a gang", gang=group.key, pool=group.pool)
-            self._holds[group.pool] = _Hold(group, group.complete_since, group.priority)
-
     def _is_held(self, pending: Pending) -> bool:
         """Whether the pod waits for an older gang of its pool; it is told so."""
         facts = pending.facts
-        hold = self._holds.get(facts.request.pool) if facts.request is not None else None
-        if (
-            hold is None
-            or pending.uid in self._state.nominated  # its place is charged: nobody gains by its waiting
-            or (facts.gang is not None and facts.gang.key == hold.group.key)
-            or facts.priority > hold.priority
-            or facts.created <= hold.since
-        ):
-            return False
-        own = self._gangs.of(pending.uid)
-        if own is not None and self._gangs.is_satisfied(own) and self._lacks_members(own):
+        hold = self.holds.over(facts)
+        if hold is None:
             return False
         failure = HeldForGang(facts, hold.group, hold.priority)
         self._park(pending, failure)
@@ -448,21 +383,6 @@ class Gangs:
         if pod is not None and pod.metadata.uid == pending.uid:
             self._reports.held_back(pod, event=WAITING, message=str(failure))
         return True
-
-    def _lacks_members(self, group: Group) -> bool:
-        """Whether fewer have a place than have to run together."""
-        on_their_way = sum(uid in self._state.allocations for uid in group.pending)
-        return len(group.held) + on_their_way < group.gang.required
-
-    def _release(self, key: str) -> None:
-        """Nobody waits for the gang of this name any more."""
-        freed = [pool for pool, hold in self._holds.items() if hold.group.key == key]
-        for pool in freed:
-            del self._holds[pool]
-        if freed:
-            held = [entry.uid for entry in self._queue.waiting() if isinstance(entry.failure, HeldForGang)]
-            for uid in held:
-                self._queue.activate(uid)
 
     # --- words ---
 
@@ -489,11 +409,6 @@ class Gangs:
             pod = self._pod_of(Key(facts.namespace, facts.name))
             if pod is not None and pod.metadata.uid == uid:
                 self._reports.held_back(pod, event=event, message=message)
-
-
-def _turn(group: Group) -> tuple[int, str]:
-    """The smaller one goes first: by priority, then by how long all required members have been there."""
-    return -group.priority, group.complete_since
 
 
 def _age(created: str, now: datetime) -> float:
