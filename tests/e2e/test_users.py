@@ -80,6 +80,12 @@ def test_a_tenant_with_quota_and_user_in_one_step_runs_a_pod(cluster: Cluster, t
     assert "quota" in explained
     other = ann.program("explain", "pod", "x", "--namespace", "default", "--address", cluster.http, check=False)
     assert 'cannot get pod "x" in the namespace "default"' in other.stderr
+    waits = json.loads(ann.program("explain", "pending", "-o", "json", "--address", cluster.http).stdout)
+    assert [(row["namespace"], row["reasons"]) for row in waits["byNamespace"]] == [(team, {"quota": 1})]
+    words = ann.program("explain", "pending", "--address", cluster.http).stdout
+    assert "over the namespace's quota" in words
+    other = ann.program("explain", "pending", "-n", "default", "--address", cluster.http, check=False)
+    assert 'cannot list pods in the namespace "default"' in other.stderr
 
 
 def test_the_roles_allow_what_they_say(kubectl: Cluster, namespace: str, tmp_path: Path) -> None:

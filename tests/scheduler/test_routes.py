@@ -11,6 +11,7 @@ from tensorfusion.errors import InvalidRequest, Unauthorized
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
+from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.routes import routes
 
 POD = """
@@ -193,7 +194,7 @@ async def test_admission_goes_first_and_its_refusal_is_the_answer(world, http) -
     assert (status, answer["error"][:10]) == (400, "annotation")
 
 
-@pytest.mark.parametrize("path", ["/api/allocation", "/api/explain?name=a", "/api/decisions"])
+@pytest.mark.parametrize("path", ["/api/allocation", "/api/explain?name=a", "/api/pending", "/api/decisions"])
 async def test_without_anonymous_reading_a_token_is_asked_for(world, path: str) -> None:
     await world.start()
     closed = Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=nobody)))
@@ -222,9 +223,11 @@ async def test_explain_asks_for_the_right_to_read_that_pod(world) -> None:
 
     http = Http(Starlette(routes=routes(world.service, admission=unchanged, authorize=note, anonymous_read=True)))
     await http.call("GET", "/api/explain?name=a&namespace=team")
+    await http.call("GET", "/api/pending?namespace=team")
+    await http.call("GET", "/api/pending")
     await http.call("GET", "/api/decisions")
     await http.call("GET", "/api/allocation")
-    assert asked == [Key("team", "a"), None]
+    assert asked == [Key("team", "a"), Key("team", ""), Key("", ""), None]
 
 
 async def test_allocation_shows_devices_workers_and_shares(world, http) -> None:
@@ -314,3 +317,40 @@ async def test_decisions_are_counted_and_timed(world, http) -> None:
     assert answer["count"] == 2
     assert answer["results"] == {"placed": 1, "unschedulable": 1}
     assert 0 < answer["p50Microseconds"] <= answer["p99Microseconds"]
+
+
+async def test_what_pends_is_summed_up_by_reason_namespace_and_pool(world, http) -> None:
+    world.quota("poor", {"total": {"requests": {"tflops": "5"}}})
+    await world.settle()
+    world.worker("first", tflops="200", vram="2Gi", count=2)
+    await world.settle(60)
+    world.worker("second", tflops="200")
+    world.worker("deep", vram="99Gi")
+    world.worker("over", namespace="poor")
+    world.worker("broken", tflops="many")
+    world.worker("gated", schedulingGates=[{"name": "example.com/g"}])
+    world.worker("runs")
+    world.plain("cpu", cpu="1000")
+    await world.settle(10)
+    status, answer = await http.call("GET", "/api/pending")
+    assert status == 200
+    assert (answer["pods"], answer["gpus"], answer["longestWaiting"]) == (7, 6, "default/first")
+    assert answer["longestWaitSeconds"] >= 70
+    reasons = {row["reason"]: row["pods"] for row in answer["byReason"]}
+    assert reasons == {"compute": 2, "vram": 1, "quota": 1, "invalid": 1, "gated": 1, "cpu": 1}
+    compute = answer["byReason"][0]
+    assert (compute["words"], compute["gpus"], compute["tflops"]) == ("not enough compute", 3, "600")
+    assert compute["vram"] == "5Gi"
+    assert [row["namespace"] for row in answer["byNamespace"]] == ["default", "poor"]
+    assert answer["byNamespace"][1]["reasons"] == {"quota": 1}
+    assert {row["pool"]: row["pods"] for row in answer["byPool"]} == {"main": 5, "": 2}
+    _, poor = await http.call("GET", "/api/pending?namespace=poor")
+    assert (poor["pods"], poor["longestWaiting"]) == (1, "poor/over")
+    _, other = await http.call("GET", "/api/pending?pool=nowhere")
+    assert (other["pods"], other["byReason"]) == (0, [])
+    gauge = meters.PENDING_BY_REASON
+    assert gauge.labels("compute")._value.get() == 2
+    world.delete("first")
+    world.delete("second")
+    await world.settle(10)
+    assert gauge.labels("compute")._value.get() == 0

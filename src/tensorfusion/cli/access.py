@@ -27,6 +27,8 @@ class Authorizer:
     async def check(self, request: Request, pod: Key | None = None) -> None:
         """Let the request pass: whoever may use its path or, where it is about a pod, whoever may read that pod.
 
+        A pod without a name stands for all pods of its namespace, and without a namespace for all there are.
+
         Raises:
             Unauthorized: no token, or not a good one.
             Forbidden: the user has no right to this path, or to this pod.
@@ -64,6 +66,9 @@ class Authorizer:
         answer = (await self._client.create(SUBJECT_ACCESS_REVIEWS, review)).get("status", {})
         if not answer.get("allowed"):
             name = user.get("username")
+            if pod is not None and not pod.name:
+                where = f'in the namespace "{pod.namespace}"' if pod.namespace else "in all namespaces"
+                raise Forbidden(f'User "{name}" cannot list pods {where}: name a namespace whose pods you may list')
             if pod is not None:
                 raise Forbidden(f'User "{name}" cannot get pod "{pod.name}" in the namespace "{pod.namespace}"')
             raise Forbidden(
@@ -75,5 +80,5 @@ def _asked(verb: str, path: str, pod: Key | None) -> Raw:
     """What a SubjectAccessReview is to decide."""
     if pod is None:
         return {"nonResourceAttributes": {"verb": verb, "path": path}}
-    attributes = {"verb": "get", "resource": "pods", "version": "v1", "namespace": pod.namespace, "name": pod.name}
-    return {"resourceAttributes": attributes}
+    attributes = {"verb": "get" if pod.name else "list", "resource": "pods", "version": "v1"}
+    return {"resourceAttributes": {**attributes, "namespace": pod.namespace, "name": pod.name}}

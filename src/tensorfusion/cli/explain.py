@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import click
 
 from tensorfusion.cli.completions import complete_namespaces, complete_nodes, complete_pods, complete_pools
+from tensorfusion.cli.explain_pending import pending
 from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.cli.session import (
     bearer_token,
@@ -37,10 +38,14 @@ def command() -> None:
 
     \b
     tensorfusion explain pod notebook -n team-a
+    tensorfusion explain pending
     tensorfusion explain pool default
     tensorfusion explain node a100-0
     tensorfusion explain quota -n team-a
     """
+
+
+command.add_command(pending)
 
 
 @command.command("pod")

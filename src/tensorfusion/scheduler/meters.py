@@ -45,6 +45,9 @@ EVICTIONS = Tally(
 )
 NOMINATED = gauge("tensorfusion_scheduler_nominated_pods", "Pods that wait for others to leave their place.")
 PENDING = gauge("tensorfusion_scheduler_pending_pods", "Pending pods by place in the queue.", ("place",))
+PENDING_BY_REASON = gauge(
+    "tensorfusion_scheduler_waiting_pods", "Pods that were refused and wait, by reason.", ("reason",)
+)
 ASSUMED = gauge("tensorfusion_scheduler_assumed_pods", "Pods placed and not yet confirmed by the watch.")
 IN_DOUBT = gauge("tensorfusion_scheduler_bindings_in_doubt", "Bindings whose fate is being looked up.")
 OVERCOMMITTED = gauge("tensorfusion_scheduler_overcommitted_devices", "Devices of which more is held than there is.")

@@ -106,6 +106,13 @@ class PodBook:
             else:
                 self.gangs.observe(pod, self._gang_of(pod, lenient=True), None)
 
+    def wish(self, pod: Pod) -> GpuRequest | None:
+        """What a pod asks of its devices; None where it asks for none, or cannot be read."""
+        try:
+            return self._requests.of(pod)
+        except InvalidRequest:
+            return None
+
     def recount(self, pod: Pod) -> None:
         """Other resources count as devices of device plugins than before: take over how many of them the pod has."""
         uid = pod.metadata.uid

@@ -1,13 +1,12 @@
-"""The scheduler over HTTP: simulate, allocation, explain, decisions. Reads only; nothing here changes a placement.
+"""The scheduler over HTTP: simulate, allocation, explain, pending, decisions. Nothing here changes a placement.
 
 Apart from the service so that the entry point can put the routes of several components on one listener. Who may read
 is the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens
 simulate-schedule and allocation without a token, as the deployment guide calls them; the embedded cluster sets it on
-its loopback address. What is said of one pod always takes a token, of somebody who may read that pod; decisions of all
-namespaces take the right to the path.
+its loopback address. What is said of one pod always takes a token, of somebody who may read that pod; what pends takes
+the right to list the pods it is about; decisions of all namespaces take the right to the path.
 
-Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; /api/explain and /api/decisions are
-ours.
+Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; the others are ours.
 """
 
 import asyncio
@@ -23,13 +22,17 @@ from tensorfusion.model.meta import Key, Raw
 from tensorfusion.scheduler.allocation import allocation
 from tensorfusion.scheduler.body import parse_pod, read_body
 from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.pending import pending
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduler.simulate import simulate
 
 Admission = Callable[[Raw], Raw]
 """Admission in dry run: the pod as it would be stored. Raises ``InvalidRequest`` or ``ApiError`` when it is refused."""
 Authorize = Callable[[Request, Key | None], Awaitable[None]]
-"""Lets the sender of a request use its path or, where a pod is given, read what is said of that pod."""
+"""Lets the sender of a request use its path or, where a pod is given, read what is said of that pod.
+
+A pod without a name stands for all pods of its namespace, and without a namespace for all there are.
+"""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -49,6 +52,12 @@ def routes(
 
     async def explain_pod(request: Request) -> object:
         return explain(service, _pod_asked_for(request))
+
+    async def show_pending(request: Request) -> object:
+        query = request.query_params
+        return await pending(
+            service, namespace=query.get("namespace", ""), pool=query.get("pool", ""), now=service.now()
+        )
 
     async def decisions(_: Request) -> object:
         return service.records.figures()
@@ -78,6 +87,7 @@ def routes(
         route("/api/simulate-schedule", "POST", simulate_schedule, opened=anonymous_read),
         route("/api/allocation", "GET", show_allocation, opened=anonymous_read),
         route("/api/explain", "GET", explain_pod, about=_pod_asked_for),
+        route("/api/pending", "GET", show_pending, about=_pods_asked_for),
         route("/api/decisions", "GET", decisions),
     ]
 
@@ -87,6 +97,11 @@ def _pod_asked_for(request: Request) -> Key:
     if not name:
         raise BadRequest("query parameter name: wanted the name of a pod, found nothing")
     return Key(request.query_params.get("namespace") or "default", name)
+
+
+def _pods_asked_for(request: Request) -> Key:
+    """All pods of the namespace that is asked about, or of all."""
+    return Key(request.query_params.get("namespace", ""), "")
 
 
 def _json(value: object, status: int) -> Response:

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, NotFit, QuotaExceeded, TensorFusionError
@@ -40,6 +41,7 @@ from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
+from tensorfusion.scheduler.waits import WaitGauge
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable
@@ -128,6 +130,7 @@ class SchedulerService:
             refused=self._refused,
             providers=lambda: self._mirror.providers,
         )
+        self._waits = WaitGauge(self.book, self.state)
         self._resizes = Resizes(
             self._api, leadership, self.book, self.state, clock=self._clock, pods=self.pods, told=self._resized
         )
@@ -190,6 +193,10 @@ class SchedulerService:
     def judge(self, uid: str, request: GpuRequest) -> str | None:
         """Why a running pod's devices or namespace have no room for other amounts, as far as is known here and now."""
         return self._resizes.judge(uid, request)
+
+    def now(self) -> datetime:
+        """The time by this scheduler's clock."""
+        return self._clock.now()
 
     @property
     def synced(self) -> bool:
@@ -513,6 +520,7 @@ class SchedulerService:
                     self._binder.doubt(assumption.binding)
             for place in (Place.ACTIVE, Place.BACKOFF, Place.WAITING):
                 meters.PENDING.labels(place.name.lower()).set(self.book.queue.depth(place))
+            await self._waits.measure()
             self.state.residents.sync(RESIDENTS_A_ROUND)
             meters.NOMINATED.set(len(self.preemptor.nominations))
             meters.ASSUMED.set(len(self.book.assumed))

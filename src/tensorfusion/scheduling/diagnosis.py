@@ -48,6 +48,16 @@ class Diagnosis:
         return causes
 
 
+def main_reason(diagnosis: Diagnosis) -> DeviceReason | NodeReason:
+    """The one reason to count the pod under: that of the last filter, which those met that came closest."""
+    if diagnosis.nodes == 0:
+        return NodeReason.ABSENT
+    if diagnosis.pod.request is not None and not diagnosis.pool_devices:
+        return DeviceReason.POOL
+    removed = diagnosis.nodes_removed or diagnosis.devices_removed
+    return removed[-1][0] if removed else NodeReason.ABSENT
+
+
 class Unschedulable(NotFit):
     """No node can hold the pod now. The message is put together when it is read."""
 
