@@ -47,6 +47,16 @@ async def test_a_binding_carries_the_partitions_places_and_the_template_that_was
     assert device.vram_held == 50 << 30
 
 
+async def test_a_pod_whose_partition_is_over_quota_waits_without_being_decided_again_and_again(world) -> None:
+    cards(world)
+    world.quota("default", {"total": {"requests": {"tflops": "250"}}})
+    worker(world, "a", "7g.80gb")
+    await world.start()
+    await world.settle(60)
+    assert "total.max.tflops.request: requested 312, limit 250" in world.reason_of("a")
+    assert world.service.book.queue.get(world.pod("a")["metadata"]["uid"]).attempts == 1
+
+
 async def test_places_survive_a_restart_and_gaps_are_filled(world) -> None:
     cards(world)
     for name in ("a", "b"):

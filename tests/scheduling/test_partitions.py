@@ -144,6 +144,17 @@ def test_a_quota_counts_what_a_partition_takes() -> None:
         state.assume(second, decide(state, second).placement)
 
 
+def test_a_pod_whose_partition_is_larger_than_its_request_is_over_quota_when_it_is_decided() -> None:
+    state = gpus()
+    state.set_quota(QuotaFacts("team", total_vram=15 * GIB))
+    run(state, part("a", "1g.10gb"))
+    with pytest.raises(QuotaExceeded, match="requested 20Gi, limit 15Gi"):
+        decide(state, part("b", "1g.10gb"))
+    state.set_quota(QuotaFacts("team", single_vram=5 * GIB))
+    with pytest.raises(QuotaExceeded, match="requested 10Gi, limit 5Gi"):
+        decide(state, part("b", "1g.10gb"))
+
+
 def test_a_place_that_is_taken_cannot_be_assumed() -> None:
     state = gpus()
     first, second = part("a", "3g.40gb"), part("b", "3g.40gb")

@@ -22,6 +22,7 @@ from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
 from tensorfusion.scheduling.extra_rules import ExtraRules, extra_rules
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.front import ASKED, best_of
+from tensorfusion.scheduling.holds import shares_of
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
@@ -111,8 +112,12 @@ def _decide_shares(
     row, key = found[0]
     own = pool.score[:, row].tolist()
     slots = rated.best_slots(row, own)
+    placement = _placement(pool, request, row, slots)
+    if placement.partitions:  # what they count for is known only now: the size of the template, not of the request
+        shares = shares_of(request, placement, len(slots))
+        state.quotas.check_each(pod.namespace, shares, state.capacities(placement.devices))
     return Decision(
-        placement=_placement(pool, request, row, slots),
+        placement=placement,
         mode=pool.policy.mode,
         score=-(-key // PREFERENCE),
         device_scores=tuple([own[slot] for slot in slots]),

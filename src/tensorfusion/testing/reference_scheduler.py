@@ -208,6 +208,9 @@ class ReferenceScheduler:
             return Answer(quota=quota)
         room = self._room(pod, request)
         answer = self._decide_shares(pod, request, room)
+        if answer.partitions:
+            quota = self._partition_problem(pod, answer.partitions)
+            return Answer(quota=quota) if quota else answer
         if answer.node or "quota" not in answer.removed:
             return answer
         # unequal devices of one node may fit together where the room per device is too strict
@@ -422,6 +425,32 @@ class ReferenceScheduler:
             ("total.max.vram.limit", request.vram_limit * request.count, held["vram.limit"], quota.total_vram_limit),
             ("total.max.workers.limit", 1, held["workers"], quota.total_workers),
             ("total.max.gpuCount.limit", request.count, held["gpu"], quota.total_devices),
+        ):
+            if ceiling is not None and more and now + more > ceiling:
+                return key
+        return ""
+
+    def _partition_problem(self, pod: PodFacts, partitions: Sequence[Partition]) -> str:
+        """The first ceiling that these partitions pass, which count in their own size; single ones first."""
+        quota = self.quotas.get(pod.namespace)
+        if quota is None:
+            return ""
+        for one in partitions:
+            for key, found, ceiling in (
+                ("single.max.tflops.request", one.compute, quota.single_compute),
+                ("single.max.vram.request", one.vram, quota.single_vram),
+                ("single.max.tflops.limit", one.compute, quota.single_compute_limit),
+                ("single.max.vram.limit", one.vram, quota.single_vram_limit),
+            ):
+                if ceiling and found > ceiling:
+                    return key
+        held = self.usage(pod.namespace)
+        compute, vram = sum(one.compute for one in partitions), sum(one.vram for one in partitions)
+        for key, more, now, ceiling in (
+            ("total.max.tflops.request", compute, held["tflops.request"], quota.total_compute),
+            ("total.max.vram.request", vram, held["vram.request"], quota.total_vram),
+            ("total.max.tflops.limit", compute, held["tflops.limit"], quota.total_compute_limit),
+            ("total.max.vram.limit", vram, held["vram.limit"], quota.total_vram_limit),
         ):
             if ceiling is not None and more and now + more > ceiling:
                 return key
