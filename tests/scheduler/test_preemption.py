@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tensorfusion.errors import ServerError
+from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
@@ -71,6 +71,25 @@ async def test_a_less_important_pod_is_evicted_and_its_place_is_the_important_on
     assert world.events_of("low")["Preempted"] == f"Preempted by pod {high['metadata']['uid']} on node n0"
     assert "default/low" in world.events_of("high")["Nominated"]
     no_hold_left(world)
+
+
+async def test_nobody_is_evicted_before_the_nominated_pod_says_where_it_goes(world) -> None:
+    await full(world)
+    world.api.fail("patch", PODS, error=Conflict("the object has been modified; please apply your changes"), times=3)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(0.1)
+    assert evicted(world) == []
+    await world.settle(5)
+    assert (evicted(world), nominated(world, "high")) == (["low"], "n0")
+
+
+async def test_an_eviction_that_met_another_write_is_tried_again(world) -> None:
+    await full(world)
+    world.api.fail("evict", error=Conflict("the object has been modified; please apply your changes"), times=2)
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(5)
+    assert evicted(world) == ["low"] * 3
+    assert world.pod("low")["metadata"]["deletionTimestamp"]
 
 
 async def test_the_nominated_place_is_bound_at_once_when_it_is_free(world) -> None:

@@ -127,14 +127,18 @@ class Evictions:
         patch: Raw = {"metadata": {"uid": uid}, "status": {"nominatedNodeName": node}}
         try:
             await self._api.patch(PODS, key.name, patch, namespace=key.namespace, subresource="status")
-        except (NotFound, Conflict, Invalid) as error:  # gone, or another pod has its name
+        except (NotFound, Invalid) as error:  # gone, or another pod has its name
             log.debug("nominated pod is not there", pod=key, error=error)
 
     async def _evict(self, nomination: "Nomination", victim: Pod) -> None:
         meta = victim.metadata
         try:
             await self._api.evict(meta.namespace, meta.name, uid=meta.uid)
-        except (NotFound, Conflict) as error:
+        except NotFound as error:
+            self._nominations.evicted(nomination, victim, Fate.GONE, str(error))
+        except Conflict as error:  # another pod has its name; or somebody wrote it at the same moment
+            if await self._is_there(victim):
+                raise
             self._nominations.evicted(nomination, victim, Fate.GONE, str(error))
         except (TooManyRequests, Forbidden) as error:
             self._nominations.evicted(nomination, victim, Fate.KEPT, str(error))
@@ -148,6 +152,18 @@ class Evictions:
         else:
             self._nominations.evicted(nomination, victim, Fate.EVICTED, "")
             await self._mark(victim)
+
+    async def _is_there(self, victim: Pod) -> bool:
+        """Ask the API server.
+
+        Raises:
+            ApiError: it cannot be asked.
+        """
+        try:
+            found = await self._api.get(PODS, Pod, victim.metadata.name, namespace=victim.metadata.namespace)
+        except NotFound:
+            return False
+        return found.metadata.uid == victim.metadata.uid
 
     async def _mark(self, victim: Pod) -> None:
         """Say why the pod ends, for those that restart it; best effort, for it may be gone already."""
