@@ -1,9 +1,11 @@
 """A scheduler against a fake API: objects in, Bindings out, and a checker that shares no code with the product."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
 
+sys.path.insert(0, str(Path(__file__).parent))  # this folder's helpers
 PREFIX = f"{keys.DOMAIN}/"
 GIB = 1 << 30
 

@@ -48,6 +48,7 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
 from tensorfusion.operator.install import install as install_operator
 from tensorfusion.policy.admission import admit
+from tensorfusion.policy.allowed_pools import allowed_pools
 from tensorfusion.policy.migration import Migration
 from tensorfusion.policy.verdict import Snapshot
 from tensorfusion.runtime import collector
@@ -250,6 +251,7 @@ class Process:
             admission=lambda pod: _admitted(pod, snapshot, self._migration()),
             authorize=self._authorizer.check,
             anonymous_read=self._settings.anonymous_read,
+            usable=lambda namespace, pool: _may_use(snapshot, namespace, pool),
         )
 
     async def _prepare_operator(self) -> None:
@@ -357,6 +359,11 @@ def _admitted(pod: Raw, snapshot: CachedObjects, migration: Migration) -> Raw:
         raise InvalidRequest(verdict.denial.message)
     admitted: Raw = json_patch(pod, verdict.ops)
     return admitted
+
+
+def _may_use(snapshot: CachedObjects, namespace: str, pool: str) -> bool:
+    found = snapshot.namespace(namespace)
+    return found is None or allowed_pools(found).allows(pool)
 
 
 def _devices(node: NodeSpec) -> list[Device]:

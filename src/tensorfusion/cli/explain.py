@@ -201,11 +201,13 @@ def describe(record: dict[str, Any]) -> list[str]:  # Any: JSON
     lines = [f"pod {record['namespace']}/{record['name']}: {record['result']}"]
     order = {key: place for place, key in enumerate(_FIRST)}
     keys = sorted(record, key=lambda key: order.get(key, len(order)))
-    lines += [f"  {key}: {_text(record[key])}" for key in keys if key not in _IN_HEADER and record[key] not in _EMPTY]
-    return lines
+    lines += [f"  {key}: {_text(record[key])}" for key in keys if key not in _APART and record[key] not in _EMPTY]
+    helps = record.get("help") or []
+    return [*lines, *(["  what would help:"] if helps else []), *(f"    {one['words']}" for one in helps)]
 
 
 _FIRST = (
+    "why",
     "reason",
     "waits",
     "now",
@@ -222,8 +224,8 @@ _FIRST = (
 """What people want to know first; the rest follows as it comes."""
 
 
-_IN_HEADER = frozenset({"namespace", "name", "result", "uid", "amounts"})
-"""What stands in the first line, or is for programs."""
+_APART = frozenset({"namespace", "name", "result", "uid", "amounts", "help"})
+"""What stands in the first line or at the end, or is for programs."""
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 
 

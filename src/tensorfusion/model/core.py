@@ -142,6 +142,7 @@ class PodSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     hostname: str = ""
     subdomain: str = ""
     host_network: bool = msgspec.field(default=False, name="hostNetwork")
+    active_deadline_seconds: int | None = msgspec.field(default=None, name="activeDeadlineSeconds")
     resource_claims: tuple[PodResourceClaim, ...] = msgspec.field(default=(), name="resourceClaims")
 
 
@@ -172,6 +173,7 @@ class PodStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     container_statuses: tuple[ContainerStatus, ...] = msgspec.field(default=(), name="containerStatuses")
     claim_statuses: tuple[ClaimStatus, ...] = msgspec.field(default=(), name="resourceClaimStatuses")
     nominated_node_name: str = msgspec.field(default="", name="nominatedNodeName")
+    start_time: str | None = msgspec.field(default=None, name="startTime")
     conditions: tuple[Condition, ...] = ()
 
 

@@ -10,10 +10,12 @@ from tensorfusion.model.annotations import gpu_ids
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.partitions import partitions_of
+from tensorfusion.scheduler.advice import Advisor
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import describe
 from tensorfusion.scheduler.resizes import update_of
 from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduling.cycle import Decision
 
 _PLACES = {
     Place.ACTIVE: "to be decided next",
@@ -21,6 +23,20 @@ _PLACES = {
     Place.WAITING: "until something changes that can help",
     Place.TAKEN: "being bound",
 }
+
+
+async def explain_with_advice(service: SchedulerService, key: Key, advisor: Advisor) -> Raw:
+    """The same as ``explain``, and what would help the pod where it waits.
+
+    Raises:
+        NotFound: there is no such pod, and no record of one.
+    """
+    told = explain(service, key)
+    pod = service.pods.get(key)
+    entry = service.book.queue.get(pod.metadata.uid) if pod is not None else None
+    if pod is not None and entry is not None and entry.place is not Place.TAKEN:
+        told |= await advisor.advise(pod, entry.facts)
+    return told
 
 
 def explain(service: SchedulerService, key: Key) -> Raw:
@@ -59,7 +75,25 @@ def explain(service: SchedulerService, key: Key) -> Raw:
     entry = service.book.queue.get(uid)
     if entry is not None:
         told["waits"] = _PLACES[entry.place]
+    elif record is not None and record.decision is not None:
+        told["why"] = why_here(record.decision)
     return told
+
+
+def why_here(decision: Decision) -> str:
+    """Why the pod went to its node, in one sentence."""
+    node, feasible = decision.placement.node, decision.feasible
+    first = decision.alternatives[0] if decision.alternatives else None
+    if feasible <= 1 or first is None:
+        return f"{node} was the only node that could take it, of {decision.nodes} looked at"
+    best = f"{node} had {_points(decision.score)}, the next one, {first[0]}, {first[1]}"
+    if first[1] == decision.score:
+        best = f"{node} and {first[0]} had {_points(decision.score)} each, and the one that was known first is taken"
+    return f"{feasible} of {decision.nodes} nodes could take it; {best} ({decision.mode})"
+
+
+def _points(score: int) -> str:
+    return f"{score} point{'' if score == 1 else 's'}"
 
 
 def _without_record(service: SchedulerService, pod: Pod) -> Raw:

@@ -112,7 +112,7 @@ class Gangs:
         self._reports = reports
         self._pod_of = pod_of
         self._patience = patience
-        self._domain_keys = domain_keys
+        self.domain_keys = domain_keys
         self._refused: dict[str, Group] = {}
         """Gangs that did not fit when they were decided last."""
         self._stirred: dict[str, None] = {}
@@ -156,7 +156,7 @@ class Gangs:
             held = self._state.allocations
             nodes += group.held.values()
             nodes += [held[uid].placement.node for uid in group.pending if uid in held]
-        return place_member(self._state, pod, tuple(dict.fromkeys(nodes)), domain_keys=self._domain_keys)
+        return place_member(self._state, pod, tuple(dict.fromkeys(nodes)), domain_keys=self.domain_keys)
 
     def _decide(self, group: Group, leader: Pending) -> None:
         """Place the whole gang, or none of it."""
@@ -169,7 +169,7 @@ class Gangs:
         started = time.perf_counter_ns()
         mark = self._state.checkpoint()
         try:
-            placement = place_gang(self._state, members, needed=group.gang.required, domain_keys=self._domain_keys)
+            placement = place_gang(self._state, members, needed=group.gang.required, domain_keys=self.domain_keys)
             bindings = [self._road.binding(pods[facts.uid], facts, decision) for facts, decision in placement.members]
         except GangUnschedulable as failure:
             self._state.rollback(mark)

@@ -232,7 +232,7 @@ class Preemptor:
             now=int(self._clock.now().timestamp()),
             cluster_wide=self.cluster_wide(),
             spared=self._spared_now(),
-            budgets=self._budgets_of,
+            budgets=self.budgets_of,
         )
         if isinstance(found, Plan):
             self._nominate(entry, pod, found)
@@ -250,7 +250,8 @@ class Preemptor:
             self._spared = {uid: until for uid, until in self._spared.items() if until > now}
         return frozenset(self._spared)
 
-    def _budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
+    def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
+        """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
         return {
             f"{budget.metadata.namespace}/{budget.metadata.name}": budget.status.disruptions_allowed
             for budget in self._budgets.by_index(BUDGETS_BY_NAMESPACE, facts.namespace)

@@ -19,9 +19,10 @@ from starlette.routing import Route
 
 from tensorfusion.errors import ApiError, BadRequest, InvalidRequest
 from tensorfusion.model.meta import Key, Raw
+from tensorfusion.scheduler.advice import Advisor, Usable
 from tensorfusion.scheduler.allocation import allocation
 from tensorfusion.scheduler.body import parse_pod, read_body
-from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.explain import explain_with_advice
 from tensorfusion.scheduler.pending import pending
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduler.simulate import simulate
@@ -38,9 +39,15 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def routes(
-    service: SchedulerService, *, admission: Admission, authorize: Authorize, anonymous_read: bool = False
+    service: SchedulerService,
+    *,
+    admission: Admission,
+    authorize: Authorize,
+    anonymous_read: bool = False,
+    usable: Usable = lambda _namespace, _pool: True,
 ) -> list[Route]:
     """The routes of one scheduler, for a Starlette application."""
+    advisor = Advisor(service, usable)
 
     async def simulate_schedule(request: Request) -> object:
         body = await read_body(request)
@@ -51,7 +58,7 @@ def routes(
         return await allocation(service)
 
     async def explain_pod(request: Request) -> object:
-        return explain(service, _pod_asked_for(request))
+        return await explain_with_advice(service, _pod_asked_for(request), advisor)
 
     async def show_pending(request: Request) -> object:
         query = request.query_params
