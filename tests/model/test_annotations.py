@@ -17,6 +17,7 @@ from tensorfusion.model.annotations import (
     request_of,
 )
 from tensorfusion.model.autoscaling import AutoscaleTarget
+from tensorfusion.model.gpu_topology import TopologySource
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import GangMode, GangTopology
 
@@ -64,6 +65,9 @@ def test_every_annotation_of_the_users_is_read() -> None:
             keys.GANG_MODE: "Strict",
             keys.GANG_TOPOLOGY: "required",
             keys.GANG_TOPOLOGY_KEY: "example.com/rack",
+            keys.REQUIRE_GPU_TOPOLOGY: "true",
+            keys.GPU_TOPOLOGY_MAX_TIER: "2",
+            keys.GPU_TOPOLOGY_SOURCE: "numa",
             keys.DRA_ENABLED: "false",
             keys.DRA_CEL_EXPRESSION: "true",
         }
@@ -100,6 +104,9 @@ def test_every_annotation_of_the_users_is_read() -> None:
         gang_mode=GangMode.STRICT,
         gang_topology=GangTopology.REQUIRED,
         gang_topology_key="example.com/rack",
+        require_gpu_topology=True,
+        gpu_topology_max_tier=2,
+        gpu_topology_source=TopologySource.NUMA,
         dra_enabled=False,
         dra_cel_expression="true",
     )
@@ -162,6 +169,11 @@ def test_older_names_count_only_where_the_current_one_is_missing() -> None:
         (keys.GANG_TIMEOUT, "soon"),
         (keys.GANG_MODE, "strict"),
         (keys.GANG_TOPOLOGY, "near"),
+        (keys.REQUIRE_GPU_TOPOLOGY, "hard"),
+        (keys.GPU_TOPOLOGY_MAX_TIER, "-1"),
+        (keys.GPU_TOPOLOGY_MAX_TIER, "4"),
+        (keys.GPU_TOPOLOGY_MAX_TIER, "near"),
+        (keys.GPU_TOPOLOGY_SOURCE, "nvlink"),
         (keys.DRA_ENABLED, "maybe"),
     ],
 )

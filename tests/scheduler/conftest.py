@@ -118,13 +118,19 @@ class World:
         vram: str = "16Gi",
         pool: str = "main",
         phase: str = "Running",
+        numa: int = -1,
+        peers: dict[str, int] | None = None,
     ) -> None:
+        """``peers``: tiers of other devices by their names."""
+        topology = [{"peerGPUUUID": peer, "tier": tier} for peer, tier in (peers or {}).items()]
         status = {
             "phase": phase,
             "vendor": "NVIDIA",
             "gpuModel": "A100",
             "uuid": name,
             "index": index,
+            "numaNode": numa,
+            **({"topology": {"peers": topology}} if topology else {}),
             "capacity": {"tflops": tflops, "vram": vram},
             "available": {"tflops": tflops, "vram": vram},
             "nodeSelector": {keys.HOSTNAME_LABEL: node},

@@ -10,6 +10,7 @@ import yaml
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
 from tensorfusion.model import keys
+from tensorfusion.model.gpu_topology import TopologyRule, TopologySource
 from tensorfusion.model.resources import NODES, PODS
 from tensorfusion.model.scheduler_configuration import parse_scheduler_configuration
 from tensorfusion.scheduler.config_file import SchedulerConfig
@@ -166,17 +167,35 @@ def test_preemption_is_switched_off_by_profile() -> None:
     assert (ours.profiles.of(OURS).preempts, ours.profiles.of("other").preempts) == (False, True)
 
 
+def test_topology_arguments_are_the_rule_of_the_profiles_pods() -> None:
+    strict = {"mode": "hard", "topologySource": "numa", "maxAllowedTier": 0, "unknownTopologyPolicy": "reject"}
+    found = read(
+        profile(GPUNetworkTopologyAware=strict),
+        profile("loose", GPUNetworkTopologyAware={"maxAllowedTier": 3, "preferLeastDamage": False}),
+        profile("off", plugins=off("filter", "GPUNetworkTopologyAware")),
+        profile("devices only", plugins=off("score", "GPUNetworkTopologyAware")),
+    )
+    rules = {name: found.profiles.of(name).topology for name in (OURS, "loose", "off", "devices only", "other")}
+    assert rules == {
+        OURS: TopologyRule(hard=True, source=TopologySource.NUMA, max_tier=1, reject_unknown=True),
+        "loose": TopologyRule(max_tier=3, least_damage=False),
+        "off": TopologyRule(enabled=False),
+        "devices only": TopologyRule(ranks_nodes=False),
+        "other": TopologyRule(),
+    }
+
+
 def test_what_has_no_effect_is_noted_with_the_reason() -> None:
     found = read(
         profile(plugins={"score": {"enabled": [{"name": "ImageLocality", "weight": 3}]}}),
-        profile("near", GPUNetworkTopologyAware={"mode": "hard"}),
+        profile("near", GPUNetworkTopologyAware={"totalIntranetBandWidthGBps": 100}),
         percentageOfNodesToScore=50,
         leaderElection={"leaderElect": True, "leaseDuration": "15s"},
     )
     notes = "\n".join(found.notes)
     assert "percentageOfNodesToScore 50 has no effect: all nodes are scored" in notes
     assert "leaderElection has no effect" in notes
-    assert "profile near: GPUNetworkTopologyAware has no effect" in notes
+    assert "profile near: GPUNetworkTopologyAware.totalIntranetBandWidthGBps has no effect" in notes
     assert f"profile {OURS}: ImageLocality has no effect: this scheduler has no such part" in notes
 
 

@@ -5,6 +5,7 @@ that what is kept for a kind meets every change before it is used again; how it 
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
+from tensorfusion.model.gpu_topology import TopologyRule, TopologySource
 from tensorfusion.model.partitions import Profile, profile_of
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.provider_defaults import provider_specs
@@ -69,10 +71,29 @@ AFFINITIES = (
 )
 SELECTORS: tuple[dict[str, str], ...] = ({}, {}, {}, {"zone": "a"})
 PORTS = (None, None, None, PodRules(ports=(HostPort(80),)), PodRules(ports=(HostPort(80, address="10.0.0.1"),)))
+RULES = (
+    TopologyRule(hard=True),
+    TopologyRule(hard=True, max_tier=0),
+    TopologyRule(hard=True, max_tier=3, reject_unknown=True),
+    TopologyRule(hard=True, max_tier=2, source=TopologySource.NUMA),
+    TopologyRule(source=TopologySource.NUMA),
+    TopologyRule(source=TopologySource.VENDOR, ranks_nodes=False),
+    TopologyRule(least_damage=False),
+    TopologyRule(enabled=False),
+)
 POOLS = ("a", "b")
 NAMESPACES = ("team", "free", "free")
 PLUGIN = "nvidia-device-plugin"
-THEMES = ("", "", "native devices", "whole and no devices", "dynamic devices", "partitions", "policies")
+THEMES = (
+    "",
+    "",
+    "native devices",
+    "whole and no devices",
+    "dynamic devices",
+    "partitions",
+    "policies",
+    *["topology"] * 2,
+)
 """What a world has more of, so that seldom things meet each other."""
 
 
@@ -86,11 +107,13 @@ class World:
         self.state.fleet.nodes.shapes = Shapes(limit=kept)
         self.plain = ReferenceScheduler()
         self.theme = rng.choice(THEMES)
+        self.numas_only = rng.random() < 0.4
         self.kinds = [self.kind()]
         for _ in range(rng.randint(0, 6)):
             self.kinds.append(self.near(rng.choice(self.kinds)) if rng.random() < 0.5 else self.kind())
         self.number = 0
         self.placed = self.refused = 0
+        self.tiers: Counter[int] = Counter()
 
     def both(self, name: str, *facts: object) -> None:
         getattr(self.state, name)(*facts)
@@ -117,6 +140,13 @@ class World:
     def device(self, node: str, index: int) -> DeviceFacts:
         rng = self.rng
         vendor, model, compute, vram = rng.choice(MODELS if self.theme != "partitions" else CUT_MODELS)
+        if self.theme == "topology" and rng.random() < 0.9:
+            return replace(
+                DeviceFacts(f"g{node[1:]}-{index}", node, "a", *MODELS[0][:2], index, *MODELS[0][2:]),
+                vram=MODELS[0][3] * GIB,
+                numa=rng.choice((0, 0, 1, 1, 1, 2, -1)),
+                peers=self.peers(node),
+            )
         return DeviceFacts(
             f"g{node[1:]}-{index}",
             node,
@@ -134,6 +164,16 @@ class World:
             else "Static",
             capabilities=rng.choice((None, None, None, frozenset({Isolation.SOFT, Isolation.PARTITIONED}))),
             profile=PROFILES[model],
+        )
+
+    def peers(self, node: str) -> tuple[tuple[str, int, int], ...]:
+        """Links to some of the others, one's own self and nobody among them; not all of them both ways."""
+        rng = self.rng
+        if self.numas_only or rng.random() < 0.3:
+            return ()
+        others = rng.sample(range(5), rng.choice((1, 2, 4)))
+        return tuple(
+            (f"g{node[1:]}-{other}", rng.choice((0, 0, 0, 1, 2, 3)), rng.choice((5, 5, 9))) for other in others
         )
 
     def pool(self, name: str) -> PoolFacts:
@@ -172,6 +212,10 @@ class World:
             isolation, way = rng.choice(((Isolation.SHARED, "nothing"), (Isolation.SOFT, "nothing"), (isolation, way)))
         elif self.theme == "partitions":
             isolation = Isolation.PARTITIONED
+        elif self.theme == "topology" and rng.random() < 0.8:
+            count, compute = rng.choice((1, 2, 2, 3, 4)), rng.choice((5_000, 60_000, 200_000))
+            indices = rng.choice(((0, 2), (1, 3, 4))) if rng.random() < 0.1 else ()
+            return GpuRequest("a", len(indices) or count, compute, vram=rng.choice((0, 20)) * GIB, indices=indices)
         partitioned = isolation is Isolation.PARTITIONED
         return GpuRequest(
             rng.choice(("a", "a", "a", "b", "none", "")) if rng.random() < 0.2 else rng.choice(POOLS),
@@ -208,6 +252,7 @@ class World:
             affinity=rng.choice(AFFINITIES),
             tolerations=rng.choice(TOLERATIONS),
             rules=rng.choice(PORTS) if rng.random() < 0.3 else None,
+            topology=rng.choice(RULES) if rng.random() < (0.6 if self.theme == "topology" else 0.05) else None,
         )
 
     def near(self, kind: PodFacts) -> PodFacts:
@@ -219,7 +264,7 @@ class World:
             if kind.request.isolation is Isolation.PARTITIONED and rng.random() < 0.5:
                 changed = {"partition": rng.choice(FORMS)}
             return replace(kind, request=replace(kind.request, **changed))
-        part = rng.choice(("cpu", "memory", "node_selector", "affinity", "tolerations", "rules"))
+        part = rng.choice(("cpu", "memory", "node_selector", "affinity", "tolerations", "rules", "topology"))
         return replace(kind, **{part: getattr(other, part)})
 
     # --- what happens ---
@@ -231,7 +276,7 @@ class World:
             self.both("set_quota", self.quota())
         for i in range(nodes):
             self.both("upsert_node", self.node(f"n{i}"))
-            for index in range(self.rng.choice((0, 2, 4, 4))):
+            for index in range(self.rng.choice((0, 2, 4, 4) if self.theme != "topology" else (2, 4, 4, 6))):
                 self.both("upsert_device", self.device(f"n{i}", index))
 
     def step(self, nodes: int) -> None:
@@ -285,6 +330,8 @@ class World:
             assert list(error.reasons.items()) == list(answer.removed.items())
         else:
             self.placed += 1
+            if answer.tier is not None:
+                self.tiers[answer.tier] += 1
             assert answer_of(decision) == answer
             assert list(decision.counts.items()) == list(answer.removed.items())
             return decision
@@ -335,6 +382,8 @@ def answer_of(decision: Decision) -> Answer:
         node=placement.node,
         devices=placement.devices,
         partitions=placement.partitions,
+        tier=None if decision.plan is None else decision.plan.tier,
+        affinity=None if decision.plan is None else decision.plan.affinity,
         score=decision.score,
         device_scores=decision.device_scores,
         alternatives=decision.alternatives,
@@ -390,3 +439,5 @@ def test_the_random_worlds_have_something_to_say() -> None:
     assert sum(world.refused for world in worlds) > 200
     partitioned = [placement for world in worlds for _, placement in world.plain.live.values() if placement.partitions]
     assert len(partitioned) >= 10
+    tiers = sum((world.tiers for world in worlds), Counter[int]())
+    assert min(tiers[tier] for tier in range(4)) >= 5

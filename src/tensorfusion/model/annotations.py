@@ -18,6 +18,7 @@ from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.autoscaling import AutoscaleTarget
 from tensorfusion.model.durations import parse_duration
+from tensorfusion.model.gpu_topology import TIER_WORDS, Tier, TopologySource
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import GangMode, GangTopology
 from tensorfusion.units import Rounding, format_bytes, format_gflops, format_milli, to_bytes, to_gflops, to_milli
@@ -77,6 +78,9 @@ class PodWishes:
     gang_mode: GangMode | None = None
     gang_topology: GangTopology | None = None
     gang_topology_key: str | None = None
+    require_gpu_topology: bool | None = None
+    gpu_topology_max_tier: int | None = None
+    gpu_topology_source: TopologySource | None = None
     dra_enabled: bool | None = None
     dra_cel_expression: str | None = None
 
@@ -125,6 +129,9 @@ def parse_wishes(annotations: Mapping[str, str]) -> PodWishes:
         gang_mode=_enum(annotations, keys.GANG_MODE, GangMode),
         gang_topology=_enum(annotations, keys.GANG_TOPOLOGY, GangTopology),
         gang_topology_key=_text(annotations, keys.GANG_TOPOLOGY_KEY),
+        require_gpu_topology=_boolean(annotations, keys.REQUIRE_GPU_TOPOLOGY),
+        gpu_topology_max_tier=_tier(annotations),
+        gpu_topology_source=_enum(annotations, keys.GPU_TOPOLOGY_SOURCE, TopologySource),
         dra_enabled=_boolean(annotations, keys.DRA_ENABLED),
         dra_cel_expression=_text(annotations, keys.DRA_CEL_EXPRESSION),
     )
@@ -310,6 +317,17 @@ def _gpu_count(annotations: Mapping[str, str]) -> int | None:
     if count is not None and not 1 <= count <= MAX_GPU_COUNT:
         raise _refused(keys.GPU_COUNT, wanted, annotations[keys.GPU_COUNT])
     return count
+
+
+def _tier(annotations: Mapping[str, str]) -> int | None:
+    text = annotations.get(keys.GPU_TOPOLOGY_MAX_TIER)
+    if text is None:
+        return None
+    tiers = {str(int(tier)): int(tier) for tier in Tier}
+    if text not in tiers:
+        named = ", ".join(f"{int(tier)} ({TIER_WORDS[tier]})" for tier in Tier)
+        raise _refused(keys.GPU_TOPOLOGY_MAX_TIER, f"one of {named}", text)
+    return tiers[text]
 
 
 def _gpu_indices(annotations: Mapping[str, str]) -> tuple[int, ...] | None:

@@ -26,6 +26,7 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
 from tensorfusion.runtime.queue import WorkQueue
+from tensorfusion.scheduling.wiring import Plan
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -65,6 +66,8 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     decided_at: float
     """Seconds of the monotonic clock."""
+    plan: Plan | None = None
+    """How near its devices are to each other, where that was asked."""
 
 
 class Leadership(Protocol):

@@ -6,11 +6,10 @@ that this scheduler has not (a note says so).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-from msgspec.structs import replace
+from dataclasses import dataclass, field, replace
 
 from tensorfusion.errors import ConfigError
+from tensorfusion.model.gpu_topology import TopologyRule, TopologySource
 from tensorfusion.model.scheduler_configuration import PluginProfile, SchedulerConfiguration
 from tensorfusion.model.scheduler_plugins import (
     PREEMPTION,
@@ -65,14 +64,12 @@ _MOST_POINTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What is in force. ``topology`` is by scheduler name; without an entry its defaults hold."""
+    """What is in force."""
 
     profiles: Profiles = field(default_factory=Profiles)
     defaults: PlacementDefaults = field(default_factory=PlacementDefaults)
     names: tuple[str, ...] = ()
     """The scheduler names of the profiles: pods of each of them are placed."""
-    topology: dict[str, TopologyArgs | None] = field(default_factory=dict)
-    """None: switched off."""
     notes: tuple[str, ...] = ()
     """What the file says that has no effect here."""
     problem: str = ""
@@ -87,18 +84,15 @@ def configuration_of(read: SchedulerConfiguration) -> Configuration:
     """
     notes = list(read.notes)
     profiles: dict[str, Profile] = {}
-    topology: dict[str, TopologyArgs | None] = {}
     for profile in read.profiles:
         at = f"profile {profile.name}"
-        profiles[profile.name] = _profile(profile, at)
-        topology[profile.name] = _topology(profile, at, notes)
+        profiles[profile.name] = replace(_profile(profile, at), topology=_topology(profile, at, notes))
         _require_preemption(profile, at, notes)
         notes += _notes(profile, at)
     return Configuration(
         profiles=Profiles(profiles),
         defaults=_defaults(read.profiles),
         names=tuple(profiles),
-        topology=topology,
         notes=tuple(notes),
     )
 
@@ -158,17 +152,25 @@ def _scoring(strategy: ScoringStrategy | None, at: str) -> ResourceScoring | Non
     )
 
 
-def _topology(profile: PluginProfile, at: str, notes: list[str]) -> TopologyArgs | None:
+def _topology(profile: PluginProfile, at: str, notes: list[str]) -> TopologyRule:
     args = profile.args_of(TOPOLOGY, TopologyArgs) or TopologyArgs()
     _require_word(f"{at}: {TOPOLOGY}.mode", args.mode, ("soft", "hard"))
-    _require_word(f"{at}: {TOPOLOGY}.topologySource", args.source, ("auto", "numa", "vendor"))
+    _require_word(f"{at}: {TOPOLOGY}.topologySource", args.source, tuple(TopologySource))
     _require_word(f"{at}: {TOPOLOGY}.unknownTopologyPolicy", args.unknown, ("treat-as-worst", "reject"))
     _require_range(f"{at}: {TOPOLOGY}.maxAllowedTier", args.max_tier, 0, 3)
-    if replace(args, bandwidth=None, api_version="", kind="") != TopologyArgs():
-        notes.append(f"{at}: {TOPOLOGY} has no effect: devices of one pod are chosen by their scores alone")
     if args.bandwidth is not None:
         notes.append(f"{at}: {TOPOLOGY}.totalIntranetBandWidthGBps has no effect: network traffic is not measured")
-    return None if TOPOLOGY in profile.off.get("filter", ()) else args
+    if profile.weights.get(TOPOLOGY):
+        notes.append(f"{at}: the weight of {TOPOLOGY} has no effect: a nearer tier goes before the placement mode")
+    return TopologyRule(
+        hard=args.mode == "hard",
+        source=TopologySource(args.source),
+        max_tier=args.max_tier or 1,  # 0 is read as unset, as ever; a pod's own annotation may say 0
+        reject_unknown=args.unknown == "reject",
+        least_damage=args.least_damage,
+        enabled=TOPOLOGY not in profile.off.get("filter", ()),
+        ranks_nodes=TOPOLOGY not in profile.off.get("score", ()),
+    )
 
 
 def _require_preemption(profile: PluginProfile, at: str, notes: list[str]) -> None:

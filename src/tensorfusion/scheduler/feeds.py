@@ -19,8 +19,10 @@ from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Node, Pod, PreemptionPolicy
 from tensorfusion.model.durations import parse_duration
 from tensorfusion.model.gang import Gang, gang_of
-from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu import GPU, GPUStatus
 from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.model.gpu_topology import PLAIN_RULE, TopologyRule
+from tensorfusion.model.gpu_topology import rule_of as topology_rule_of
 from tensorfusion.model.meta import Meta
 from tensorfusion.model.partitions import Profile as CutProfile
 from tensorfusion.model.partitions import partitions_of
@@ -179,8 +181,15 @@ def pod_facts(
         off=profile.off,
         gang=gang,
         preempts=profile.preempts and spec.preemption_policy is not PreemptionPolicy.NEVER,
+        topology=_topology(meta.annotations, profile) if request is not None else None,
         protected_until=_protected_until(meta) if keys.EVICTION_PROTECTION in meta.annotations else 0,
     )
+
+
+def _topology(annotations: Mapping[str, str], profile: Profile) -> TopologyRule | None:
+    """None for the plain rule: nearly every pod has it, and a key with nothing in it is the quickest."""
+    rule = topology_rule_of(annotations, profile.topology)
+    return None if rule is PLAIN_RULE or rule == PLAIN_RULE else rule
 
 
 def _protected_until(meta: Meta) -> int:
@@ -269,8 +278,16 @@ def device_facts(gpu: GPU, profile: CutProfile | None = None) -> DeviceFacts | N
         isolation_policy=status.isolation_policy or IsolationPolicy.STATIC,
         capabilities=_capabilities(meta.annotations),
         numa=status.numa_node,
+        peers=_peers(status),
         profile=profile,
     )
+
+
+def _peers(status: GPUStatus) -> tuple[tuple[str, int, int], ...]:
+    """Name, tier and bandwidth of the devices that it says a distance to."""
+    if status.topology is None:
+        return ()
+    return tuple([(peer.peer_gpu_uuid.lower(), peer.tier, peer.bandwidth or 0) for peer in status.topology.peers])
 
 
 def pool_facts(pool: GPUPool, template: SchedulingConfigTemplate | None, defaults: PlacementDefaults) -> PoolFacts:

@@ -31,6 +31,13 @@ ALLOCATION_FAILURES = Tally(
     ("pool",),
     registry=REGISTRY,
 )
+TOPOLOGY = Tally(
+    "tensorfusion_scheduler_topology_plans",
+    "Decisions about pods of several devices that looked at their distances, satisfied or unsatisfied by the "
+    "allowed tier; of unknown distances (fallback) and by heuristic search (degraded) besides.",
+    ("pool", "result"),
+    registry=REGISTRY,
+)
 GANGS = Tally(
     "tensorfusion_scheduler_gangs", "What became of gangs that were decided as a whole.", ("result",), registry=REGISTRY
 )

@@ -104,7 +104,7 @@ def record_of(
 
 def policy_version(configuration: Configuration) -> str:
     """The same for the same configuration, on every replica: twelve digits of its hash."""
-    said = [dict(configuration.profiles.by_name), configuration.defaults, configuration.topology]
+    said = [dict(configuration.profiles.by_name), configuration.defaults]
     return sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:12]
 
 

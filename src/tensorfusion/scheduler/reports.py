@@ -16,9 +16,11 @@ import msgspec
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
+from tensorfusion.model.gpu_topology import Tier, tier_named
 from tensorfusion.model.meta import Condition, Key, Raw
 from tensorfusion.model.resources import PODS, Resource
 from tensorfusion.runtime.events import EventType, ObjectReference
+from tensorfusion.scheduling.wiring import Plan
 
 POD_SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
@@ -112,6 +114,15 @@ class Reports:
             self._recorder.record(reference, type_=EventType.NORMAL, reason="GPUDeviceAllocated", message=words)
         words = f"Successfully assigned {pod.metadata.namespace}/{pod.metadata.name} to {node}"
         self._recorder.record(reference, type_=EventType.NORMAL, reason="Scheduled", message=words)
+
+    def near(self, pod: Pod, plan: Plan) -> None:
+        """The pod is bound, and how near its devices are to each other was looked at."""
+        if plan.tier == Tier.UNKNOWN:
+            words = "the distances between its devices are unknown: they were taken by their scores as far as need be"
+            self._event(pod, EventType.NORMAL, "GPUInterconnectTopologyFallback", words)
+            return
+        words = f"its devices come to {tier_named(plan.tier)}, affinity {plan.affinity} of 100, score {plan.score}"
+        self._event(pod, EventType.NORMAL, "GPUInterconnectTopologySelected", words)
 
     def resized(self, pod: Pod, *, accepted: bool, words: str) -> None:
         """The owner's wish for other amounts was answered; the condition says the same."""

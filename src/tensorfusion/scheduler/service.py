@@ -21,6 +21,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod, PriorityClass
 from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.request import GpuRequest, Isolation
@@ -47,8 +48,9 @@ from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.hints import helps
-from tensorfusion.scheduling.reasons import DeviceReason
+from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.wiring import Plan
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -68,6 +70,7 @@ FENCED_FOR = 15.0
 _FAILED = "FailedScheduling"
 _PARTITION = "PartitionTemplateMatchFailed"
 _PARTITION_REASONS = {DeviceReason.TEMPLATE, DeviceReason.PARTITION}
+_FAR_APART = "GPUInterconnectTopologyUnsatisfied"
 _NO_SHARE = "GPUQuotaOrCapacityNotEnough"
 """Event of a pod that asks for shares and gets none; the reason is in its message."""
 
@@ -340,6 +343,8 @@ class SchedulerService:
         """The places are held: the Binding may go, whatever becomes of the record."""
         try:
             self._note(pending, Result.PLACED, nanoseconds, decision=decision)
+            if decision.plan is not None:
+                self._count_plan(pending.facts, decision.plan)
         except Exception:
             log.exception("decision cannot be recorded", pod=binding.key)
         self._binder.submit(binding)
@@ -361,6 +366,7 @@ class SchedulerService:
             annotations=annotations,
             epoch=epoch,
             decided_at=self._clock.monotonic(),
+            plan=decision.plan,
         )
 
     def _hold_back(self, pending: Pending, pod: Pod, failure: Failure, *, nanoseconds: int) -> None:
@@ -369,6 +375,8 @@ class SchedulerService:
         event = _FAILED if pending.facts.request is None else _NO_SHARE
         if isinstance(failure, NotFit) and not _PARTITION_REASONS.isdisjoint(failure.reasons):
             event = _PARTITION
+        elif isinstance(failure, NotFit) and NodeReason.FAR_APART in failure.reasons:
+            event = _FAR_APART
         self._reports.held_back(pod, event=event, message=str(failure))
         self.book.queue.failed(pending, failure, now=self._clock.monotonic())
         self.preemptor.consider(pending, pod)
@@ -380,6 +388,17 @@ class SchedulerService:
         shares = pending.facts.request
         if shares is not None:
             meters.ALLOCATION_FAILURES.add((self._pool_label(shares.pool),))
+            if isinstance(cause, NotFit) and NodeReason.FAR_APART in cause.reasons:
+                meters.TOPOLOGY.add((self._pool_label(shares.pool), "unsatisfied"))
+
+    def _count_plan(self, facts: PodFacts, plan: Plan) -> None:
+        """How near the devices of a placed pod are to each other."""
+        pool = self._pool_label(facts.request.pool) if facts.request is not None else ""
+        meters.TOPOLOGY.add((pool, "satisfied" if facts.topology_rule.allows(plan.tier) else "unsatisfied"))
+        if plan.tier == Tier.UNKNOWN:
+            meters.TOPOLOGY.add((pool, "fallback"))
+        if plan.heuristic:
+            meters.TOPOLOGY.add((pool, "degraded"))
 
     def _pool_label(self, pool: str) -> str:
         """A pool's name as a label; what names no pool we know counts together."""
@@ -460,6 +479,8 @@ class SchedulerService:
             pool = cached.metadata.labels.get(keys.GPU_POOL, "")
             meters.ALLOCATIONS.add((self._pool_label(pool),))
         self._reports.placed(cached, node, binding.devices if node == binding.node else (), native=native)
+        if binding.plan is not None and node == binding.node:
+            self._reports.near(cached, binding.plan)
 
     def _native_devices(self, pod: Pod) -> int:
         return feeds.native_devices(pod_totals(pod.spec).extended, self._mirror.providers)

@@ -17,9 +17,10 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.changes import ChangeLog
-from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED, Bools, Codes, Ints, Rows, counts
+from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED, Bools, Codes, Ints, Rows, counts, lower
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.front import ASKED, Front, best_of
 from tensorfusion.scheduling.nodes import NodeColumns
@@ -35,6 +36,16 @@ from tensorfusion.scheduling.reasons import (
 )
 from tensorfusion.scheduling.search import device_codes, live_codes, node_code, plain_codes, pool_codes
 from tensorfusion.scheduling.shapes import PREFERENCE, Shape, rules_of
+from tensorfusion.scheduling.topology import (
+    TIER_KEY,
+    UNKNOWN_PLAN,
+    advice,
+    asks_distances,
+    least_damage,
+    mask_of,
+    tiers_of,
+)
+from tensorfusion.scheduling.wiring import Plan
 
 ClassKey: TypeAlias = tuple[object, ...]
 
@@ -47,6 +58,7 @@ ONE_BY_ONE: Final = 20
 
 
 _ABSENT, _COUNT = NODE_ORDER[NodeReason.ABSENT], DEVICE_ORDER[DeviceReason.COUNT]
+_FAR_APART = NODE_ORDER[NodeReason.FAR_APART]
 _FIRST = DEVICE_ORDER[DeviceReason.POOL] + 1
 """The code before it means a slot without a device here."""
 _Reason = TypeVar("_Reason", DeviceReason, NodeReason)
@@ -243,6 +255,11 @@ class ShareClass(Rated):
             raise ValueError(f"pod {pod.namespace}/{pod.name} asks for no share")
         self.pool = pool
         self._request: GpuRequest = pod.request
+        pool.follow_wirings()
+        self._rule = pod.topology_rule
+        self._tiers = np.zeros(pool.shape[1], np.int64) if asks_distances(pool, pod.request, self._rule) else None
+        """Of each row the tier of the best plan; None where nobody asks. 0 in rows with too few devices."""
+        self._tier_key = TIER_KEY if self._rule.ranks_nodes else 0
         self._devices = Tally(device_codes(pool, pod.request, room=room), DEVICE_REASONS, first=_FIRST)
         super().__init__(nodes, pool.log, pod)
 
@@ -251,7 +268,17 @@ class ShareClass(Rated):
         if at is not None:
             devices = device_codes(self.pool, self._request, room=None, at=at)
             self._devices.put(at, devices)
-        return pool_codes(self.pool, self._nodes, self._pod, shape=self._shape, devices=devices, at=at)
+        codes = pool_codes(self.pool, self._nodes, self._pod, shape=self._shape, devices=devices, at=at)
+        if self._tiers is not None:
+            tiers = tiers_of(self.pool, self._request, self._rule, devices, at)
+            self._tiers[slice(None) if at is None else at] = tiers
+            if self._rule.hard:
+                lower(codes, self._rule_allows.take(tiers), _FAR_APART)
+        return codes
+
+    @property
+    def _rule_allows(self) -> Bools:
+        return np.array([self._rule.allows(tier) for tier in Tier], np.bool_)
 
     def _rank(self, at: Rows | None) -> Ints:
         pool, preference = self.pool, self._shape.preference
@@ -259,12 +286,15 @@ class ShareClass(Rated):
         keys = score * PREFERENCE
         if preference is not None:
             keys += preference.take(here)
+        if self._tiers is not None and self._tier_key:
+            keys += (Tier.UNKNOWN - (self._tiers if at is None else self._tiers[at])) * self._tier_key
         return keys
 
     def _correct_each(self, rows: list[int]) -> None:
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
         static, count, most = pool.static(request), request.count, pool.facts.max_workers_per_node
         tally, keys, front = self._tally, self.keys, self._front
+        tiers, rule = self._tiers, self._rule
         for row in rows:
             codes: list[int] = static[:, row].tolist()
             live_codes(pool, request, pool.devices[row], codes)
@@ -273,9 +303,15 @@ class ShareClass(Rated):
                 codes = [_COUNT if code == FITS else code for code in codes]
             self._devices.put_slots(row, codes)
             code = NOT_ASKED if fitting < count else node_code(pod, pool.records[row], shape=shape, most=most)
+            tier = int(Tier.UNKNOWN)
+            if tiers is not None and fitting >= count:
+                tier = self._tier(row, codes)
+                tiers[row] = tier
+                if rule.hard and code > _FAR_APART and not rule.allows(tier):
+                    code = _FAR_APART
             key = LOWEST
             if code == FITS:
-                key = pool.node_score.item(row) * PREFERENCE
+                key = pool.node_score.item(row) * PREFERENCE + (Tier.UNKNOWN - tier) * self._tier_key
                 if shape.preference is not None:
                     key += shape.preference.item(pool.records[row].row)
             tally.put_one(row, code)
@@ -286,19 +322,46 @@ class ShareClass(Rated):
     @property
     def bytes(self) -> int:
         """Memory that keeping it takes."""
-        return super().bytes + self._devices.codes.nbytes
+        return super().bytes + self._devices.codes.nbytes + (0 if self._tiers is None else self._tiers.nbytes)
 
     @property
     def devices_removed(self) -> tuple[tuple[DeviceReason, int], ...]:
         """What each device filter removed of the pool's devices, in their order."""
         return self._devices.removed
 
-    def best_slots(self, row: int, own: list[int]) -> list[int]:
-        """As many fitting devices of the row as are asked for, highest ``own`` score first; ties to the lower index."""
-        slots = [slot for slot, code in enumerate(self._devices.codes[:, row].tolist()) if code == FITS]
+    def _tier(self, row: int, codes: list[int]) -> int:
+        wired = self.pool.wired(row)
+        return Tier.UNKNOWN if wired is None else wired.tier(mask_of(codes), self._request.count, self._rule.source)
+
+    def tier_points(self, row: int) -> int:
+        """What the distances of a row's devices add to its key."""
+        return 0 if self._tiers is None else (Tier.UNKNOWN - self._tiers.item(row)) * self._tier_key
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What would help where devices are too far apart for a hard rule."""
+        far = self._tally.codes == _FAR_APART
+        if self._tiers is None or not far.any():
+            return ()
+        return (advice(self._rule, self._request.count, int(self._tiers[far].min())),)
+
+    def best_slots(self, row: int, own: list[int]) -> tuple[list[int], Plan | None]:
+        """As many fitting devices of the row as are asked for, and how near they are to each other, if that is asked.
+
+        The nearest ones; a single one where the fewest others are near it; then highest ``own`` score first, ties to
+        the lower index.
+        """
+        codes: list[int] = self._devices.codes[:, row].tolist()
+        slots = [slot for slot, code in enumerate(codes) if code == FITS]
+        count, rule, wired = self._request.count, self._rule, self.pool.wired(row)
+        if self._tiers is not None and wired is not None:
+            plan = wired.plan(mask_of(codes), count, rule.source)
+            return plan.slots(own), plan
         if len(slots) > 1:
             slots.sort(key=own.__getitem__, reverse=True)
-        return slots[: self._request.count]
+            if wired is not None and count == 1 and rule.enabled and rule.least_damage:
+                slots[0] = least_damage(wired, slots, mask_of(codes), rule.source)
+        return slots[:count], None if self._tiers is None else UNKNOWN_PLAN
 
 
 _Rated = TypeVar("_Rated", bound=Rated)
@@ -316,6 +379,7 @@ class Classes:
 
     def shares(self, pool: PoolColumns, nodes: NodeColumns, pod: PodFacts) -> ShareClass:
         """The pod's class, up to date."""
+        pool.follow_wirings()
         key = key_of(pod)
         known = self._known(key)
         if isinstance(known, ShareClass) and known.pool is pool:
@@ -371,5 +435,6 @@ def key_of(pod: PodFacts) -> ClassKey:
         request.vendor,
         request.indices,
         request.partition,
+        pod.topology,
         needs,
     )

@@ -30,6 +30,7 @@ from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
 from tensorfusion.scheduling.score_parts import Parts, parts_of_rows
 from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.wiring import Plan
 
 PLAIN_MODE = "LeastDamage"
 
@@ -37,7 +38,8 @@ PLAIN_MODE = "LeastDamage"
 class Decision(msgspec.Struct, frozen=True):  # a third of what a frozen dataclass costs to make
     """Where one pod goes and how that came about.
 
-    Scores are 0..100 plus the weights of the preferred affinity terms that match. ``nodes`` counts the nodes looked at
+    Scores are 0..100 plus the weights of the preferred affinity terms that match, and for several devices plus
+    ``TIER_POINTS`` for each tier that they are nearer to each other than unknown. ``nodes`` counts the nodes looked at
     (those of the pool, or all), ``feasible`` those that could take the pod.
     """
 
@@ -53,6 +55,8 @@ class Decision(msgspec.Struct, frozen=True):  # a third of what a frozen datacla
     nodes_removed: tuple[tuple[NodeReason, int], ...]
     parts: tuple[Parts, ...] = ()
     """What the scores of the node and of the alternatives are made of; empty where all is the placement mode's."""
+    plan: Plan | None = None
+    """How near the devices are to each other; None for fewer than two, and where nobody asks or knows."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -105,13 +109,13 @@ def _decide_shares(
                 devices_removed,
                 nodes_removed,
                 pool_devices=pool.count,
-                advice=() if extra is None else extra.advice(nodes_removed),
+                advice=(*rated.advice, *(() if extra is None else extra.advice(nodes_removed))),
             )
         )
     names = pool.node_names
     row, key = found[0]
     own = pool.score[:, row].tolist()
-    slots = rated.best_slots(row, own)
+    slots, plan = rated.best_slots(row, own)
     placement = _placement(pool, request, row, slots)
     if placement.partitions:  # what they count for is known only now: the size of the template, not of the request
         shares = shares_of(request, placement, len(slots))
@@ -128,8 +132,16 @@ def _decide_shares(
         devices_removed=devices_removed,
         nodes_removed=nodes_removed,
         parts=()
-        if extra is None and pod.affinity is None
-        else parts_of_rows([row for row, _ in found], pool.node_score.item, pool.node_row, rated.preference, extra),
+        if extra is None and pod.affinity is None and plan is None
+        else parts_of_rows(
+            [row for row, _ in found],
+            pool.node_score.item,
+            pool.node_row,
+            rated.preference,
+            extra,
+            tiers=None if plan is None else rated.tier_points,
+        ),
+        plan=plan,
     )
 
 

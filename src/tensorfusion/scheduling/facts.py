@@ -16,6 +16,7 @@ from tensorfusion.model.common import IsolationPolicy, PlacementMode, UsedBy
 from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.gpu import GpuPhase
+from tensorfusion.model.gpu_topology import PLAIN_RULE, TopologyRule
 from tensorfusion.model.partitions import Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.scheduling.pod_rules import PodRules
@@ -46,7 +47,8 @@ _PLAIN_LEVEL: Final = _LEVELS[QoS.MEDIUM]
 class DeviceFacts:
     """One device. ``capabilities`` are the isolation modes it can enforce; None where it does not say.
 
-    ``profile`` is what its model can be cut into; None where it cannot.
+    ``profile`` is what its model can be cut into; None where it cannot. ``numa`` is -1 where it does not say. ``peers``
+    are the devices that it reports a distance to: name, tier and bytes a second.
     """
 
     name: str
@@ -63,6 +65,7 @@ class DeviceFacts:
     isolation_policy: str = IsolationPolicy.STATIC
     capabilities: frozenset[Isolation] | None = None
     numa: int = -1
+    peers: tuple[tuple[str, int, int], ...] = ()
     profile: Profile | None = None
 
     @property
@@ -118,6 +121,13 @@ class PodFacts:
     """Whether less important pods may have to go for it."""
     protected_until: int = 0
     """Unix seconds before which it does not have to go for another pod."""
+    topology: TopologyRule | None = None
+    """How near its devices have to be to each other; None for the plain rule, as nearly every pod has it."""
+
+    @property
+    def topology_rule(self) -> TopologyRule:
+        """How near its devices have to be to each other."""
+        return PLAIN_RULE if self.topology is None else self.topology
 
     @property
     def rank(self) -> int:

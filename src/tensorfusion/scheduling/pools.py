@@ -33,6 +33,7 @@ from tensorfusion.scheduling.partitions import Cut, Layout, cut, held_sorted
 from tensorfusion.scheduling.quota import WHOLE
 from tensorfusion.scheduling.reasons import DEVICE_ORDER, DeviceReason
 from tensorfusion.scheduling.scoring import Policy, Scale, policy_of, scale_of, scores
+from tensorfusion.scheduling.wiring import Wired, Wirings, wiring_of
 
 CutWish: TypeAlias = tuple[str, int, int, int]
 Wish: TypeAlias = tuple[str, str, str, tuple[int, ...]]
@@ -134,6 +135,12 @@ class PoolColumns:
         self._costs: dict[int, Ints] = {}
         self._scales: dict[tuple[int, int], Scale] = {}
         self.cuts = Cuts()
+        self.located = 0
+        """Rows whose devices report how near they are to each other, as of the last ``follow_wirings``."""
+        self._wirings = Wirings()
+        self._wired: list[Wired | None] = []
+        self._rewired: set[int] = set()
+        """Rows whose wiring has to be looked at again."""
         self.log = ChangeLog()
         """Rows of which anything changed, what pods hold of the node included."""
         self.facts_log = ChangeLog()
@@ -163,6 +170,8 @@ class PoolColumns:
         """Score of the device when devices of its node are chosen."""
         self.node_row: NDArray[np.intp] = np.zeros(rows, np.intp)
         self.node_score: Ints = np.zeros(rows, np.int64)
+        self.wiring: Ints = np.full(rows, -1, np.int64)
+        """Number of the row's wiring, as of the last ``follow_wirings``; -1 where its devices report none."""
         self.dynamic_devices = 0
         self._costs.clear()
         self.log.reset()
@@ -254,6 +263,25 @@ class PoolColumns:
             device.layout = self.cuts.id(Layout(facts.profile, facts.compute, facts.vram, held))
         self.layout[device.slot, device.row] = device.layout
 
+    def follow_wirings(self) -> None:
+        """Take over what devices report of each other; to be called before anything is asked of it."""
+        if not self._rewired:
+            return
+        before = self.located
+        for row in self._rewired:
+            wiring = wiring_of(self.devices[row])
+            wired = None if wiring is None else self._wirings.of(wiring)
+            self.located += (wired is not None) - (self._wired[row] is not None)
+            self._wired[row] = wired
+            self.wiring[row] = -1 if wired is None else wired.number
+        self._rewired.clear()
+        if bool(before) != bool(self.located):
+            self.log.reset()  # who did not ask for distances so far has to, or need not any more
+
+    def wired(self, row: int) -> Wired | None:
+        """How near the devices of a row are to each other, as of the last ``follow_wirings``."""
+        return self._wired[row]
+
     def row_of(self, node: str) -> int | None:
         return self._rows.get(node)
 
@@ -317,6 +345,7 @@ class PoolColumns:
             self.node_names.append(node.name)
             self.records.append(node)
             self._node_sums.append(0)
+            self._wired.append(None)
             slots, rows = self.shape
             if row == rows:
                 self._resize(slots, rows + rows // 2)
@@ -334,6 +363,7 @@ class PoolColumns:
     def _note_facts(self, row: int) -> None:
         self.facts_log.add(row)
         self.log.add(row)
+        self._rewired.add(row)
         self._costs.clear()
 
     def _lay(self, row: int) -> None:

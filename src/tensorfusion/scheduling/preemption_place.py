@@ -18,6 +18,8 @@ from tensorfusion.scheduling.partitions import Layout, cut, held_sorted
 from tensorfusion.scheduling.quota import Usage, compute_on
 from tensorfusion.scheduling.shapes import ALLOWED
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.topology import near_enough
+from tensorfusion.scheduling.wiring import Wired
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +48,7 @@ class Place:
         self._extended = {name: record.extended_free(name) for name in pod.extended}
         self._most = 0
         self._cards: dict[str, _Card] = {}
+        self._wired: Wired | None = None
         self._released = Usage()
         self._has_ceiling = state.quotas.ceiling(pod.namespace) is not None
         if pod.request is not None:
@@ -57,6 +60,8 @@ class Place:
         if pool is None or row is None:
             return
         self._most = pool.facts.max_workers_per_node
+        pool.follow_wirings()
+        self._wired = pool.wired(row)
         codes, dynamic = pool.static(request)[:, row].tolist(), pool.dynamic[:, row].tolist()
         for device in pool.devices[row]:
             if codes[device.slot] == FITS:
@@ -118,7 +123,10 @@ class Place:
 
     def _devices_have_room(self) -> bool:
         request = self._pod.request
-        return request is None or sum(card.takes for card in self._cards.values()) >= request.count
+        if request is None:
+            return True
+        slots = [card.device.slot for card in self._cards.values() if card.takes]
+        return len(slots) >= request.count and near_enough(self._pod, self._wired, slots)
 
     def _quota_has_room(self) -> bool:
         if self._pod.request is None or not self._has_ceiling:

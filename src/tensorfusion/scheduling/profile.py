@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from tensorfusion.model.gpu_topology import PLAIN_RULE, TopologyRule
 from tensorfusion.scheduling.facts import Off
 
 
@@ -48,6 +49,8 @@ class Profile:
     """What a placed pod's required affinity counts for among the preferred terms."""
     placed_preferences: bool = True
     """Preferred terms of placed pods count too."""
+    topology: TopologyRule = PLAIN_RULE
+    """How near the devices of a pod have to be to each other, unless it says so itself."""
     preempts: bool = True
     """Its pods may have less important ones evicted."""
     off: frozenset[Off] = frozenset()

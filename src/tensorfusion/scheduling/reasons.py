@@ -43,6 +43,7 @@ class NodeReason(StrEnum):
     WORKERS = "workers"
     SHARED = "shares"
     NATIVE = "native"
+    FAR_APART = "gpu-topology"
     PORTS = "host-ports"
     UNLABELLED = "topology-label"
     SPREAD = "topology-spread"
@@ -80,6 +81,7 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     NodeReason.WORKERS: "at the pool's maximum of workers per node",
     NodeReason.SHARED: "holding shares of devices, and the pod asks for devices of the device plugin",
     NodeReason.NATIVE: "with a pod whose devices the device plugin has not chosen yet",
+    NodeReason.FAR_APART: "with devices too far apart for the pod's GPU topology",
     NodeReason.PORTS: "with a pod that has the host port already",
     NodeReason.UNLABELLED: "without the node label of a topology spread constraint",
     NodeReason.SPREAD: "where the pods would be spread too unevenly",

@@ -23,6 +23,7 @@ class ScorePart(StrEnum):
     NEIGHBOURS = "podAffinity"
     RESOURCES = "nodeResources"
     TOPOLOGY = "topology"
+    """How near the node's devices are to each other, for a pod of several."""
 
 
 Parts: TypeAlias = tuple[tuple[ScorePart, int], ...]
@@ -47,10 +48,24 @@ def parts_of(base: int, node_row: int, preference: Ints | None, extra: Extra | N
 
 
 def parts_of_rows(
-    rows: Iterable[int], base: Callable[[int], int], at: Rows | None, preference: Ints | None, extra: Extra | None
+    rows: Iterable[int],
+    base: Callable[[int], int],
+    at: Rows | None,
+    preference: Ints | None,
+    extra: Extra | None,
+    *,
+    tiers: Callable[[int], int] | None = None,
 ) -> tuple[Parts, ...]:
-    """The parts of some rows; ``at`` is the node row of each of them, None where they are the same."""
-    return tuple(parts_of(base(row), row if at is None else int(at[row]), preference, extra) for row in rows)
+    """The parts of some rows; ``at`` is the node row of each of them, None where they are the same.
+
+    ``tiers`` are what the distances of a row's devices add, in units of preference.
+    """
+    found = []
+    for row in rows:
+        parts = parts_of(base(row), row if at is None else int(at[row]), preference, extra)
+        near = 0 if tiers is None else tiers(row)
+        found.append((*parts, (ScorePart.TOPOLOGY, near)) if near else parts)
+    return tuple(found)
 
 
 def in_points(parts: Parts) -> dict[str, float]:

@@ -22,6 +22,7 @@ from tensorfusion.scheduling.reasons import NODE_REASONS, DeviceReason, NodeReas
 from tensorfusion.scheduling.search import live_stages, needs
 from tensorfusion.scheduling.shapes import ALLOWED
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.topology import near_enough
 
 FILTER_NAMES: dict[DeviceReason, str] = {
     DeviceReason.POOL: "PoolFilter",
@@ -90,6 +91,7 @@ def simulate(state: State, pod: PodFacts) -> Simulation:
         matching, other = _scores(state, pod.request, passed=frozenset(stages[-1].after))
         refusals = {**refusals, **{node: reason for node, reason in short.items() if node not in matching}}
         refusals |= _crowded(state, pod.request, refusals, matching=matching)
+        refusals |= _far_apart(state, pod, pod.request, refusals, matching=matching)
     if decision is not None:  # unequal shares in percent may fit together where the room per device is too strict
         refusals.pop(decision.placement.node, None)
     nodes = [record.name for record in state.nodes()]
@@ -143,6 +145,28 @@ def _crowded(
     records = state.fleet.nodes.records
     full = [name for name in matching if name not in refusals and 0 < most <= records[name].workers]
     return dict.fromkeys(full, NodeReason.WORKERS)
+
+
+def _far_apart(
+    state: State,
+    pod: PodFacts,
+    request: GpuRequest,
+    refusals: dict[str, NodeReason | DeviceReason],
+    *,
+    matching: dict[str, dict[str, int]],
+) -> dict[str, NodeReason | DeviceReason]:
+    """Nodes that nothing else keeps the pod from, but whose devices are too far apart for it."""
+    pool, devices = state.fleet.pools.get(request.pool), state.fleet.devices
+    if pool is None:
+        return {}
+    pool.follow_wirings()
+    wired = {name: pool.wired(row) for name in matching if (row := pool.row_of(name)) is not None}
+    far = [
+        name
+        for name, one in wired.items()
+        if name not in refusals and not near_enough(pod, one, [devices[each].slot for each in matching[name]])
+    ]
+    return dict.fromkeys(far, NodeReason.FAR_APART)
 
 
 def _stages(state: State, pod: PodFacts, request: GpuRequest, *, short: dict[str, DeviceReason]) -> list[Stage]:

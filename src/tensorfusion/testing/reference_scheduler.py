@@ -12,6 +12,7 @@ from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.testing.reference_rules import cut, device_problem, keeps_off, ports_clash, preference
+from tensorfusion.testing.reference_topology import UNKNOWN, nearest
 
 _DEVICE_REASONS = (
     "pool phase used-by index isolation vendor model other-mode in-use partition-template partition compute vram quota "
@@ -19,7 +20,7 @@ _DEVICE_REASONS = (
 )
 _NODE_REASONS = (
     "absent not-ready unschedulable taint node-selector node-affinity cpu memory pods resources workers shares native "
-    "host-ports"
+    "gpu-topology host-ports"
 )
 REASONS = tuple((_DEVICE_REASONS + _NODE_REASONS).split())
 """In the order in which they are looked at: of devices, then of nodes."""
@@ -35,6 +36,8 @@ class Answer:
     node: str = ""
     devices: tuple[str, ...] = ()
     partitions: tuple[Partition, ...] = ()
+    tier: int | None = None
+    affinity: int | None = None
     score: int = 0
     device_scores: tuple[int, ...] = ()
     alternatives: tuple[tuple[str, int], ...] = ()
@@ -225,6 +228,7 @@ class ReferenceScheduler:
         if not order or not request.pool:
             return Answer()
         removed = dict.fromkeys(REASONS, 0)
+        rule = pod.topology_rule
         candidates = []
         fitting: dict[str, list[DeviceFacts]] = {node: [] for node in order}
         everyone: dict[str, list[DeviceFacts]] = {node: [] for node in order}
@@ -241,6 +245,9 @@ class ReferenceScheduler:
                 removed["count"] += len(fitting[node])
                 continue
             why = self._pool_node_problem(node, pod, request.pool)
+            if not why and rule.enabled and rule.hard and not self._near_enough(fitting[node], everyone[node], pod):
+                why = "gpu-topology"
+            why = why or self._port_problem(node, pod)
             if why:
                 removed[why] += 1
             else:
@@ -248,12 +255,19 @@ class ReferenceScheduler:
         found = {reason: count for reason, count in removed.items() if count}
         if not candidates:
             return Answer(removed=found)
-        ranks = {node: self._rank(everyone[node], pod) for node in candidates}
+        told = any(device.numa >= 0 or device.peers for device in self.devices.values() if device.pool == request.pool)
+        asked = request.count > 1 and rule.enabled and (told or rule.hard)
+        ranks = {}
+        for node in candidates:
+            points, soft = self._rank(everyone[node], pod)
+            if asked and rule.ranks_nodes:
+                points += 101 * (3 - self._nearest(fitting[node], everyone[node], pod)[1])
+            ranks[node] = points, soft
         best = sorted(candidates, key=lambda node: ranks[node], reverse=True)  # stable: ties keep the order
-        own = sorted(fitting[best[0]], key=lambda device: (device.index, device.name))
-        own.sort(key=lambda device: self.score(device, for_node=False), reverse=True)
-        chosen = own[: request.count]
+        chosen, tier, affinity = self._nearest(fitting[best[0]], everyone[best[0]], pod)
         return Answer(
+            tier=tier if asked else None,
+            affinity=affinity if asked else None,
             node=best[0],
             devices=tuple(device.name for device in chosen),
             partitions=tuple(one for device in chosen if (one := self._partition(device, request)[1]) is not None),
@@ -264,6 +278,22 @@ class ReferenceScheduler:
             feasible=len(candidates),
             removed=found,
         )
+
+    def _near_enough(self, fitting: list[DeviceFacts], everyone: list[DeviceFacts], pod: PodFacts) -> bool:
+        rule = pod.topology_rule
+        if pod.request is None or pod.request.count == 1:
+            return True
+        tier = self._nearest(fitting, everyone, pod)[1]
+        return tier <= rule.max_tier and not (rule.reject_unknown and tier == UNKNOWN)
+
+    def _nearest(
+        self, fitting: list[DeviceFacts], everyone: list[DeviceFacts], pod: PodFacts
+    ) -> tuple[list[DeviceFacts], int, int]:
+        """The devices that the pod gets of a node, the tier that they come to, and their affinity."""
+        count = pod.request.count if pod.request is not None else 0
+        ordered = sorted(fitting, key=lambda device: (device.index, device.name))
+        own = [self.score(device, for_node=False) for device in ordered]
+        return nearest(ordered, everyone, own, count=count, rule=pod.topology_rule)
 
     def _device_problem(self, device: DeviceFacts, request: GpuRequest, room: tuple[int | None, int | None]) -> str:
         """The first filter that removes the device; "" where none does."""
@@ -337,7 +367,7 @@ class ReferenceScheduler:
             here = [device for device in self.devices.values() if device.node == name]
             if asked > sum(device.used_by not in ("", "tensor-fusion") for device in here):
                 return "native"
-        return self._port_problem(name, pod)
+        return ""
 
     def _node_problem(self, name: str, pod: PodFacts) -> str:
         node = self.nodes.get(name)

@@ -1,0 +1,134 @@
+"""Devices of one pod near each other, from GPU objects and annotations to Bindings, events and counters."""
+
+from typing import Any
+
+from tensorfusion.model import keys
+from tensorfusion.model.gpu_topology import TopologyRule
+from tensorfusion.model.resources import EVENTS, GPUS, PODS
+from tensorfusion.scheduler import meters
+from tensorfusion.scheduler.configuration import Configuration
+from tensorfusion.scheduling.profile import Profile, Profiles
+
+HARD = {keys.REQUIRE_GPU_TOPOLOGY: "true"}
+
+
+def cluster(world: Any, *numas: str) -> None:
+    """Nodes n0, n1, ... of devices whose NUMA nodes are these digits."""
+    world.pool()
+    for number, digits in enumerate(numas):
+        world.node(f"n{number}")
+        for index, numa in enumerate(digits):
+            world.gpu(f"g{number}-{index}", f"n{number}", index=index, numa=int(numa))
+
+
+def everything_counted() -> dict[tuple[str, str], float]:
+    samples = [sample for family in meters.TOPOLOGY.collect() for sample in family.samples]
+    return {(sample.labels["pool"], sample.labels["result"]): sample.value for sample in samples}
+
+
+def counted(result: str) -> float:
+    return everything_counted().get(("main", result), 0)
+
+
+def reasons(world: Any, pod: str) -> list[str]:
+    return [event["reason"] for event in world.api.objects(EVENTS) if event["involvedObject"]["name"] == pod]
+
+
+async def test_several_devices_of_one_numa_node_are_bound_and_an_event_says_how_near_they_are(world) -> None:
+    cluster(world, "0101")
+    before = counted("satisfied")
+    world.worker("a", count=2)
+    await world.start()
+    assert world.devices_of("a") == ["g0-0", "g0-2"]
+    await world.settle(2)
+    event = world.events_of("a")["GPUInterconnectTopologySelected"]
+    assert event == "its devices come to tier 1 (same NUMA node), affinity 100 of 100, score 74"
+    assert counted("satisfied") == before + 1
+
+
+async def test_links_are_read_by_uuid_in_any_case(world) -> None:
+    cluster(world, "0000")
+    world.api.change(
+        GPUS,
+        "g0-1",
+        {"status": {"topology": {"peers": [{"peerGPUUUID": "G0-3", "tier": 0, "bandwidth": 9}]}}},
+        subresource="status",
+    )
+    world.worker("a", count=2)
+    await world.start()
+    assert world.devices_of("a") == ["g0-1", "g0-3"]
+
+
+async def test_a_pod_that_requires_it_waits_and_is_told_once_what_would_help(world) -> None:
+    cluster(world, "01")
+    before = counted("unsatisfied")
+    world.worker("a", count=2, annotations=HARD)
+    await world.start()
+    await world.settle(2)
+    assert world.bindings() == []
+    assert "raise tensor-fusion.ai/gpu-topology-max-tier to 2" in world.reason_of("a")
+    for number in range(2, 6):  # every node wakes it, and none of them helps
+        world.node(f"n{number}")
+        world.gpu(f"g{number}-0", f"n{number}", numa=0)
+        await world.settle(3)
+    assert counted("unsatisfied") >= before + 3
+    assert reasons(world, "a") == ["GPUInterconnectTopologyUnsatisfied"]
+    world.gpu("g5-1", "n5", index=1, numa=0)
+    await world.settle(3)
+    assert world.devices_of("a") == ["g5-0", "g5-1"]
+
+
+async def test_a_tier_that_is_allowed_by_an_edit_places_the_pod(world) -> None:
+    cluster(world, "01")
+    world.worker("a", count=2, annotations=HARD)
+    await world.start()
+    change = {"metadata": {"annotations": {keys.GPU_TOPOLOGY_MAX_TIER: "2"}}}
+    world.api.change(PODS, "a", change, namespace="default")
+    await world.settle(2)
+    assert world.devices_of("a") == ["g0-0", "g0-1"]
+
+
+async def test_the_profile_decides_where_the_pod_says_nothing(world) -> None:
+    cluster(world, "01")
+    await world.start()
+    strict = Profile(topology=TopologyRule(hard=True))
+    world.service.configure(Configuration(profiles=Profiles({keys.SCHEDULER_NAME: strict})))
+    world.worker("a", count=2)
+    world.worker("b", count=2, annotations={keys.REQUIRE_GPU_TOPOLOGY: "false"})
+    await world.settle(2)
+    assert (world.devices_of("a"), world.devices_of("b")) == ([], ["g0-0", "g0-1"])
+    world.service.configure(Configuration())
+    await world.settle(2)
+    assert world.devices_of("a") == ["g0-0", "g0-1"]
+
+
+async def test_values_that_cannot_be_read_do_not_stop_a_pod_that_is_there(world) -> None:
+    cluster(world, "01")
+    world.worker("a", count=2, annotations={keys.REQUIRE_GPU_TOPOLOGY: "hard", keys.GPU_TOPOLOGY_MAX_TIER: "-1"})
+    await world.start()
+    assert world.devices_of("a") == ["g0-0", "g0-1"]
+
+
+async def test_unknown_distances_are_told_of_where_others_are_known(world) -> None:
+    cluster(world, "0")
+    world.node("bare")
+    for index in range(2):
+        world.gpu(f"b-{index}", "bare", index=index)
+    before = counted("fallback"), counted("unsatisfied")
+    world.worker("a", count=2)
+    await world.start()
+    await world.settle(2)
+    assert world.devices_of("a") == ["b-0", "b-1"]
+    assert "GPUInterconnectTopologyFallback" in world.events_of("a")
+    assert (counted("fallback"), counted("unsatisfied")) == (before[0] + 1, before[1] + 1)
+
+
+async def test_nothing_is_looked_at_or_told_where_no_device_reports_anything(world) -> None:
+    world.fleet(devices=2)
+    before = everything_counted()
+    world.worker("a", count=2)
+    await world.start()
+    await world.settle(2)
+    assert world.node_of("a") == "n0"
+    assert not [reason for reason in reasons(world, "a") if "Topology" in reason]
+    assert everything_counted() == before
