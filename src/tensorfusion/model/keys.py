@@ -10,6 +10,8 @@ SCHEDULER_NAME = "tensor-fusion-scheduler"
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 SYSTEM_NAMESPACE = "tensor-fusion-sys"
 LEADER_LEASE = "85104305.tensor-fusion.ai"
+SHARDED_HOLDER = "schedulers-by-pool"
+"""The holder of the leader's Lease while several schedulers share the pools."""
 
 CONTROLLER_ACCOUNT = "tensor-fusion-controller"
 HYPERVISOR_ACCOUNT = "tensor-fusion-hypervisor-sa"
@@ -92,6 +94,12 @@ GANG_REQUIRED_MEMBERS = f"{DOMAIN}/gang-required-members"
 GANG_GROUP_KEY = f"{DOMAIN}/gang-group-key"
 SCHEDULER_EPOCH = f"{DOMAIN}/scheduler-epoch"
 """The epoch (Lease transitions) of the leader that bound the pod. Ours: fencing of stalled leaders."""
+SCHEDULER_SHARD = f"{DOMAIN}/scheduler-shard"
+"""Where several schedulers share the pools: ``EPOCH/POOL``, the epoch of the pool's own Lease. On such a Lease: POOL.
+Ours: fencing, too."""
+SHARD_COMPONENT = "scheduler"
+SHARD_LEASES = f"{COMPONENT}={SHARD_COMPONENT}"
+"""Selector of the Leases of pools, and of the schedulers that share them."""
 
 PARTITIONS = f"{DOMAIN}/partitions"
 """Template, size, slots and group of each hardware partition that the pod holds, as JSON. Ours: the slots survive."""
@@ -137,6 +145,7 @@ SYSTEM_WRITTEN = frozenset(
         POD_COUNTER_ID,
         PORT_NUMBER,
         SCHEDULER_EPOCH,
+        SCHEDULER_SHARD,
     }
 )
 """Annotations that tenants may neither set on CREATE nor change later."""

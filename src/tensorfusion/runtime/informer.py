@@ -111,6 +111,11 @@ class Informer(Generic[T]):
         return None if self._heard_at is None else self._clock.monotonic() - self._heard_at
 
     @property
+    def listing(self) -> bool:
+        """A whole list is being fetched: changes come in no particular order until it is applied."""
+        return self._version is None
+
+    @property
     def has_synced(self) -> bool:
         """The first list is in the cache and was told to all subscribers."""
         return self._synced.is_set()

@@ -43,7 +43,8 @@ class LeaderElector:
     """Tries to hold one Lease. ``run`` until cancelled; ask ``is_leader`` right before every act.
 
     ``identity`` must differ between any two processes. Seconds: ``duration`` is how long others wait for a silent
-    holder; it acts at most two thirds of that after its last renewal.
+    holder; it acts at most two thirds of that after its last renewal. ``metadata`` is what a Lease made here has beside
+    its name.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class LeaderElector:
         duration: float = 15.0,
         renew_every: float = 3.0,
         retry_every: float = 2.0,
+        metadata: Raw | None = None,
     ) -> None:
         self._client = client
+        self._metadata = metadata or {}
         self._namespace = namespace
         self._name = name
         self._identity = identity
@@ -88,6 +91,15 @@ class LeaderElector:
     def is_leader(self) -> bool:
         """Whether this process may act now. Never true once another process could have taken over."""
         return self._clock.monotonic() < self._valid_until
+
+    def watched(self, version: str, since: float) -> None:
+        """Somebody else's Lease has been at this version since then, on this clock: its time counts from there."""
+        if self._seen is None or self._seen[0] != version:
+            self._seen = (version, since)
+
+    def lapse(self) -> None:
+        """Act no more, and leave the Lease to run out: what was sent may still be on its way."""
+        self._valid_until = -math.inf
 
     async def run(self, on_started: Callable[[], None] = _nothing, on_stopped: Callable[[], None] = _nothing) -> None:
         """Try, hold, renew, try again, until cancelled; then give the Lease up, so that a successor need not wait.
@@ -158,7 +170,7 @@ class LeaderElector:
         body = {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace},
+            "metadata": {**self._metadata, "name": self._name, "namespace": self._namespace},
             "spec": {**self._spec(), "acquireTime": now, "leaseTransitions": 0},
         }
         with contextlib.suppress(AlreadyExists):  # somebody was faster; the next round sees who
