@@ -36,7 +36,7 @@ class Site:
         return await self.webhook.validate_pod(self.request("UPDATE", object=new, old_object=old, user=user))
 
     async def bind(self, name: str, *, user: str = "controller", **annotations: str) -> AdmissionResponse:
-        names = {"ids": keys.GPU_IDS, "epoch": keys.SCHEDULER_EPOCH}
+        names = {"ids": keys.GPU_IDS, "epoch": keys.SCHEDULER_EPOCH, "term": keys.SCHEDULER_SHARD}
         body = {
             "metadata": {"name": name, "annotations": {names[key]: value for key, value in annotations.items()}},
             "target": {"kind": "Node", "name": "node-1"},
@@ -54,9 +54,9 @@ class Site:
         metadata = {"name": name, **parts.pop("metadata", {})}
         self.api.seed(resource, {"metadata": metadata, **parts}, namespace=namespace)
 
-    def lease(self, transitions: int) -> None:
-        """Let the leader's Lease say this epoch."""
-        name, namespace = keys.LEADER_LEASE, keys.SYSTEM_NAMESPACE
+    def lease(self, transitions: int, name: str = keys.LEADER_LEASE) -> None:
+        """Let the leader's Lease, or the Lease of this name, say this epoch."""
+        namespace = keys.SYSTEM_NAMESPACE
         renewed = micro_timestamp(self.clock.now())
         spec = {
             "leaseTransitions": transitions,

@@ -5,6 +5,7 @@ from typing import Any
 from tensorfusion.errors import ServerError
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
+from tensorfusion.policy.shards import shard_lease
 
 DEFAULT = {"annotations": {keys.IS_DEFAULT_POOL: "true"}}
 GPU_STATUS = {"gpuModel": "NVIDIA L4", "capacity": {"tflops": "99", "vram": "20Gi"}}
@@ -240,3 +241,41 @@ async def test_the_size_of_a_gang_is_read_from_the_pods_controller_and_its_deplo
     assert written[keys.GANG_DESIRED_MEMBERS] == "6"
     assert written[keys.GANG_GROUP_KEY] == "team/web"
     assert site.reads() == [("get", "replicasets.apps", "web-5d"), ("get", "deployments.apps", "web")]
+
+
+async def test_a_pools_owner_that_was_replaced_is_fenced_by_the_pools_lease(site: Any) -> None:
+    site.lease(1)
+    site.lease(3, shard_lease("a"))
+    site.lease(7, shard_lease("b"))
+    await site.settle()
+    assert (await site.bind("w", ids="gpu-1", epoch="1", term="3/a")).allowed
+    await site.clock.advance(9)
+    site.lease(1)
+    site.lease(4, shard_lease("a"))
+    await site.clock.advance(2)
+    answer = await site.bind("w", ids="gpu-1", epoch="1", term="3/a")
+    assert (answer.allowed, answer.code) == (False, 409)
+    assert "wanted epoch 4 or later of pool a, found 3" in answer.message
+    assert "no longer the leader" in answer.message
+    assert (await site.bind("w", ids="gpu-1", epoch="1", term="4/a")).allowed
+    assert not (await site.bind("w", ids="gpu-1", epoch="0", term="4/a")).allowed, "the leader's Lease counts, too"
+    answer = await site.bind("w", ids="gpu-1", epoch="1", term="7/b")
+    assert not answer.allowed and "11 s old" in answer.message
+
+
+async def test_a_pools_lease_is_read_only_when_it_is_not_certain(site: Any) -> None:
+    site.lease(1)
+    site.lease(3, shard_lease("a"))
+    await site.settle()
+    site.reads()
+    for _ in range(5):
+        assert (await site.bind("w", ids="gpu-1", epoch="1", term="3/a")).allowed
+    assert [read[2] for read in site.reads()] == [shard_lease("a")]
+
+
+async def test_a_term_that_cannot_be_read_is_refused(site: Any) -> None:
+    site.lease(1)
+    await site.settle()
+    for term in ("a", "x/a", "-1/a", ""):
+        answer = await site.bind("w", ids="gpu-1", epoch="1", term=term)
+        assert not answer.allowed and "wanted EPOCH/POOL" in answer.message

@@ -136,6 +136,36 @@ def review_binding(binding: BindingTruth, *, user: str, accounts: Accounts, epoc
     return None
 
 
+def review_term(annotations: Mapping[str, str], *, pod: str, epoch: int | None) -> Denial | None:
+    """Refuse what was decided in a term that is over, where several schedulers share the pools; None allows it.
+
+    ``epoch`` is the highest one known of the Lease of the shard that the annotation names.
+    """
+    text = annotations.get(keys.SCHEDULER_SHARD)
+    if text is None:
+        return None
+    term = term_of(annotations)
+    if term is None:
+        return Denial(
+            FORBIDDEN, f"pod {pod}: annotation {keys.SCHEDULER_SHARD}: wanted EPOCH/POOL, found {_shown(text)}"
+        )
+    shard, found = term
+    if epoch is not None and found < epoch:
+        return Denial(
+            CONFLICT,
+            f"pod {pod}: wanted epoch {epoch} or later of {f'pool {shard}' if shard else 'the common shard'}, "
+            f"found {found}: the sender is no longer the leader there; decide again",
+        )
+    return None
+
+
+def term_of(annotations: Mapping[str, str]) -> tuple[str, int] | None:
+    """The shard (a pool, or the common one) in whose name something was decided, and the epoch; None without any."""
+    epoch, slash, shard = annotations.get(keys.SCHEDULER_SHARD, "").partition("/")
+    number = epoch.isascii() and epoch.isdigit() and len(epoch) < 19
+    return (shard, int(epoch)) if slash and number else None
+
+
 def review_decision(annotations: Mapping[str, str], *, pod: str, epoch: int | None) -> Denial | None:
     """Refuse what a scheduler decided about a pod's wish for other amounts, if it no longer leads; None allows it."""
     found = epoch_of(annotations)

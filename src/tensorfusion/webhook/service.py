@@ -8,7 +8,7 @@ anybody else, a Binding costs no read; after that the Lease is read before the a
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from starlette.applications import Starlette
@@ -36,11 +36,14 @@ from tensorfusion.policy.guards import (
     review_binding,
     review_decision,
     review_foreign_binding,
+    review_term,
     review_update,
+    term_of,
 )
 from tensorfusion.policy.host_ports import DEFAULT_RANGE, HostPort
 from tensorfusion.policy.migration import NO_MIGRATION, Migration
 from tensorfusion.policy.patches import Patch
+from tensorfusion.policy.shards import shard_lease
 from tensorfusion.policy.verdict import Denial, Missing, Snapshot, Verdict, forged_annotation, one_line
 from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
 from tensorfusion.runtime.manager import Manager
@@ -109,6 +112,8 @@ class Webhook:
         leases = manager.informer(r.LEASES, Lease, namespace=lease.namespace, fields=f"metadata.name={lease.name}")
         leases.subscribe(lambda change: self.fence.saw_lease(change.new))
         self._lease = lease
+        self._shards: dict[str, Fence] = {}
+        """By the name of a shard's Lease; read when a Binding in its name comes, and not followed."""
         self.routes: list[Route] = [
             admission_route(MUTATE_POD, _measured("mutate-pod", self.mutate_pod)),
             admission_route(RESIZE_POD, _measured("resize-pod", self._resizing.review)),
@@ -192,7 +197,15 @@ class Webhook:
         old, new, user = _truth(request.old_object), _truth(request.object), request.user.username
         if user in self._accounts.scheduler:
             pod = f"{request.namespace}/{request.name}"
-            denial = review_decision(new.annotations, pod=pod, epoch=self.fence.epoch) if _answers(old, new) else None
+            denial = None
+            if _answers(old, new):
+                denial = review_decision(new.annotations, pod=pod, epoch=self.fence.epoch)
+                term = term_of(new.annotations)
+                if denial is None and term is not None:
+                    try:
+                        denial = await self._review_term(new.annotations, term[0], pod=pod)
+                    except ApiError as error:
+                        return _unreadable(Key(self._lease.namespace, shard_lease(term[0])), error)
         else:
             denial = review_update(old, new, user=user, accounts=self._accounts)
         return _ALLOWED if denial is None else _denied(denial)
@@ -211,17 +224,20 @@ class Webhook:
         carries_epoch = user in self._accounts.scheduler and keys.SCHEDULER_EPOCH in binding.annotations
         if carries_epoch and not self.fence.is_certain(self._clock.now()):
             try:
-                self.fence.saw_lease(await self._read_lease())
+                self.fence.saw_lease(await self._read_lease(self._lease))
             except ApiError as error:
-                return AdmissionResponse(
-                    allowed=False,
-                    code=_UNAVAILABLE,
-                    message=f"Lease {self._lease} could not be read, try again: {error}",
-                )
+                return _unreadable(self._lease, error)
             overdue = self.fence.overdue(self._clock.now())
             if overdue is not None:
                 return _denied(Denial(CONFLICT, f"binding of pod {binding.pod}: {overdue}"))
         denial = review_binding(binding, user=user, accounts=self._accounts, epoch=self.fence.epoch)
+        if denial is None and carries_epoch and keys.SCHEDULER_SHARD in binding.annotations:
+            term = term_of(binding.annotations)
+            shard = term[0] if term is not None else ""
+            try:
+                denial = await self._review_term(binding.annotations, shard, pod=binding.pod)
+            except ApiError as error:
+                return _unreadable(Key(self._lease.namespace, shard_lease(shard)), error)
         if denial is not None:
             return _denied(denial)
         if user in self._accounts.scheduler:
@@ -241,9 +257,27 @@ class Webhook:
         denial = review_foreign_binding(binding, truth, user=user)
         return _ALLOWED if denial is None else _denied(denial)
 
-    async def _read_lease(self) -> Lease | None:
+    async def _review_term(self, annotations: Mapping[str, str], shard: str, *, pod: str) -> Denial | None:
+        """Whether what was decided in a shard's name still counts.
+
+        Raises:
+            ApiError: the shard's Lease cannot be read.
+        """
+        fence = self._shards.setdefault(shard_lease(shard), Fence())
+        if not fence.is_certain(self._clock.now()):
+            fence.saw_lease(await self._read_lease(Key(self._lease.namespace, shard_lease(shard))))
+            overdue = fence.overdue(self._clock.now())
+            if overdue is not None:
+                return Denial(CONFLICT, f"pod {pod}: {overdue}")
+        denial = review_term(annotations, pod=pod, epoch=fence.epoch)
+        term = term_of(annotations)
+        if denial is None and term is not None:
+            fence.saw_epoch(term[1])
+        return denial
+
+    async def _read_lease(self, lease: Key) -> Lease | None:
         try:
-            return await self._client.get(r.LEASES, Lease, self._lease.name, namespace=self._lease.namespace)
+            return await self._client.get(r.LEASES, Lease, lease.name, namespace=lease.namespace)
         except NotFound:
             return None
 
@@ -293,6 +327,11 @@ def _measured(name: str, decide: Decide) -> Decide:
             ADMISSIONS.labels(name, result).inc()
 
     return measured
+
+
+def _unreadable(lease: Key, error: ApiError) -> AdmissionResponse:
+    message = f"Lease {lease} could not be read, try again: {error}"
+    return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=message)
 
 
 def _denied(denial: Denial) -> AdmissionResponse:
