@@ -82,7 +82,7 @@ def api_server(root: Path, *, real: bool) -> Iterator[Parts]:
 
 @contextlib.contextmanager
 def components(
-    parts: Parts, names: str, identity: str, *, accounts: Path | None = None
+    parts: Parts, names: str, identity: str, *options: str, accounts: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """One control process with some components, ready."""
     state = parts.root / f"{identity}.json"
@@ -90,7 +90,7 @@ def components(
     fleet.write_text(json.dumps(FLEET))
     command = [sys.executable, "-m", "tensorfusion", "control", "--accounts", str(accounts or parts.accounts)]
     command += ["--certificates", str(parts.root / "pki"), "--state", str(state), "--fleet", str(fleet)]
-    command += ["--http-port", "0", "--components", names, "--identity", identity, "--lease-seconds", "3"]
+    command += ["--http-port", "0", "--components", names, "--identity", identity, "--lease-seconds", "3", *options]
     with running(command, parts.root / f"{identity}.log") as process:
 
         def ready() -> bool:

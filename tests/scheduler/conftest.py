@@ -26,6 +26,7 @@ from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
 from tensorfusion.scheduler.service import Options, SchedulerService
+from tensorfusion.scheduler.shards import Shards
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
 
@@ -81,6 +82,34 @@ class World:
         self._running.append((manager, tasks))
         await self.clock.advance(0.5)
         return self.service
+
+    async def start_shared(self, identity: str, *, api: Any = None) -> SchedulerService:
+        """Start one more of several schedulers that share the pools; the newest one is ``service``."""
+        manager = Manager(api or self.api, clock=self.clock)
+        recorder = EventRecorder(self.api, component="test", clock=self.clock, rate=1000, burst=1000)
+        writer = StatusWriter(self.api, clock=self.clock, rate=1000, burst=1000)
+        shards = Shards(manager, identity=identity)
+        names = (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME)
+        self.service = SchedulerService(
+            manager,
+            shards.regime,
+            recorder=recorder,
+            writer=writer,
+            options=Options(scheduler_names=names, shards=shards),
+        )
+        manager.add_task("scheduler", self.service.run)
+        manager.add_task("shards", shards.run)
+        tasks = [asyncio.create_task(work) for work in (manager.run(), recorder.run(), writer.run())]
+        self._running.append((manager, tasks))
+        await self.clock.advance(0.5)
+        return self.service
+
+    async def end(self, number: int) -> None:
+        """One of the schedulers ends."""
+        _, tasks = self._running.pop(number)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """Every scheduler ends; what it wrote stays."""

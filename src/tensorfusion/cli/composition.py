@@ -62,6 +62,7 @@ from tensorfusion.runtime.writer import StatusWriter
 from tensorfusion.scheduler.config_file import SchedulerConfig
 from tensorfusion.scheduler.routes import routes
 from tensorfusion.scheduler.service import Options, SchedulerService
+from tensorfusion.scheduler.shards import Shards
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.webhook.certificates import ensure_certificates
@@ -216,9 +217,14 @@ class Process:
             accepted=self._settings.state.with_name("scheduler-config.accepted.yaml"),
             clock=self._clock,
         )
+        shards: Shards | None = None
+        if self._settings.shard_by_pool:
+            seconds = self._settings.lease_seconds
+            shards = Shards(self._manager, identity=self._settings.identity, seconds=seconds)
+            self._manager.add_task("shards", shards.run)
         service = SchedulerService(
             self._manager,
-            self._elect(keys.LEADER_LEASE),
+            self._elect(keys.LEADER_LEASE) if shards is None else shards.regime,
             recorder=self._recorder,
             writer=self._writer,
             options=Options(
@@ -228,6 +234,7 @@ class Process:
                 watchdog_every=self._settings.watchdog_seconds,
                 gang_patience=self._settings.gang_patience,
                 domain_keys=self._settings.gang_domains,
+                shards=shards,
             ),
         )
         config.on_change = service.configure

@@ -48,6 +48,8 @@ class Settings:
     """Followed while it changes. There may be none yet."""
     gang_patience: float = keys.GANG_PATIENCE
     gang_domains: tuple[str, ...] = keys.GANG_DOMAINS
+    shard_by_pool: bool = False
+    """Several schedulers run, and share the pools."""
 
 
 @click.command("control")
@@ -102,6 +104,11 @@ class Settings:
     help="Node labels within which gangs are placed together, narrowest first.  "
     f"[default: {', '.join(keys.GANG_DOMAINS)}]",
 )
+@click.option(
+    "--shard-by-pool",
+    is_flag=True,
+    help="Share the pools with the other schedulers that run with this option, instead of one placing on all.",
+)
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -120,6 +127,7 @@ def command(
     scheduler_config: Path | None,
     gang_patience: float,
     gang_domains: tuple[str, ...],
+    shard_by_pool: bool,
     identity: str | None,
     lease_seconds: float,
     run_processes: bool,
@@ -167,6 +175,7 @@ def command(
         scheduler_config=scheduler_config,
         gang_patience=gang_patience,
         gang_domains=gang_domains or keys.GANG_DOMAINS,
+        shard_by_pool=shard_by_pool,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

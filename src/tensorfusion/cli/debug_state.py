@@ -19,6 +19,7 @@ from tensorfusion.runtime.lease import LeaderElector
 from tensorfusion.runtime.meters import QUEUES, WATCHES, QueueFigures, WatchFigures
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduler.shards import Shards
 from tensorfusion.telemetry.logs import recent_errors
 
 State = dict[str, Any]  # Any: printed as JSON
@@ -91,9 +92,11 @@ def _scheduler(service: SchedulerService) -> State:
         request = allocation.pod.request
         if request is not None:
             per_pool[request.pool] = per_pool.get(request.pool, 0) + 1
+    shards = service.shards
     waiting = sorted(str(entry.facts.namespace + "/" + entry.facts.name) for entry in queue.waiting())
     return {
         "deciding": service.deciding,
+        **({} if shards is None else {"shards": _shards(shards)}),
         "schedulerNames": sorted(service.scheduler_names),
         "configuration": {
             "profiles": list(service.configuration.names),
@@ -111,4 +114,14 @@ def _scheduler(service: SchedulerService) -> State:
             "overcommittedDevices": [device.name for device in state.overcommitted()][:_NAMES],
         },
         "decisions": service.records.figures(),
+    }
+
+
+def _shards(shards: Shards) -> State:
+    """Which pools this scheduler places on, and who on the others; the empty name is what belongs to no pool."""
+    return {
+        "mine": shards.mine,
+        "owners": shards.owners(),
+        "together": {"holding": shards.regime.is_leader(), "epoch": shards.regime.epoch},
+        "epochs": {one.name: one.epoch for one in shards.electors},
     }

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Awaitable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +22,11 @@ from tensorfusion.cli.session import (
 )
 from tensorfusion.errors import ConfigError, Forbidden
 from tensorfusion.kube.client import Client
-from tensorfusion.model.core import Node, Pod
+from tensorfusion.model.core import Lease, Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.keys import RUN, RUN_PROCESS
-from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS
+from tensorfusion.model.keys import RUN, RUN_PROCESS, SCHEDULER_SHARD, SHARD_LEASES, SYSTEM_NAMESPACE
+from tensorfusion.model.resources import GPU_POOLS, GPUS, LEASES, NODES, PODS
 from tensorfusion.units import humanize_bytes
 
 T = TypeVar("T")
@@ -91,9 +92,26 @@ async def _collect(client: Client) -> dict[str, Any]:  # Any: printed as JSON
         "processNodes": [_process_node(node) for node in machines if node.metadata.labels.get(RUN) == RUN_PROCESS],
         "devices": {"total": len(devices), "running": sum(gpu.status.phase == "Running" for gpu in devices)},
         "pods": dict(sorted(Counter(pod.status.phase or "Pending" for pod in pods.items).items())),
+        "schedulers": await _schedulers(client),
         "waiting": [_waiting_row(pod) for pod in pods.items if _waits(pod)],
         "pools": [_pool_row(pool) for pool in ([] if pools is None else pools.items)],
     }
+
+
+async def _schedulers(client: Client) -> list[dict[str, object]]:
+    """Where several schedulers share the pools: which places on what. Pods without a pool are those of ``None``."""
+    leases = await _allowed(client.list(LEASES, Lease, namespace=SYSTEM_NAMESPACE, labels=SHARD_LEASES))
+    found: dict[str, list[str]] = {}
+    for lease in [] if leases is None else leases.items:
+        shard = lease.metadata.annotations.get(SCHEDULER_SHARD)
+        if shard is not None and lease.spec.holder_identity and _in_force(lease):
+            found.setdefault(lease.spec.holder_identity, []).append(shard)
+    return [{"name": name, "pools": sorted(shards)} for name, shards in sorted(found.items())]
+
+
+def _in_force(lease: Lease) -> bool:
+    renewed, duration = lease.spec.renew_time, lease.spec.lease_duration_seconds or 0
+    return bool(renewed) and time.time() < datetime.fromisoformat(str(renewed)).timestamp() + duration
 
 
 def _process_node(node: Node) -> dict[str, str]:
@@ -138,6 +156,9 @@ def _print(value: dict[str, Any]) -> None:  # Any: JSON
         click.echo(f"         {node['name']}: {node['message']}")
     click.echo(f"devices  {devices['running']} of {devices['total']} take work")
     click.echo("pods     " + (", ".join(f"{count} {phase}" for phase, count in value["pods"].items()) or "none"))
+    for scheduler in value["schedulers"]:
+        pools = [pool or "what belongs to no pool" for pool in scheduler["pools"]]
+        click.echo(f"places   {scheduler['name']}: {', '.join(pools)}")
     for row in value["waiting"][:_WAITING_SHOWN]:
         click.echo(f"waits    {row['namespace']}/{row['name']}: {row['reason']}")
     left = len(value["waiting"]) - _WAITING_SHOWN

@@ -55,6 +55,16 @@ class Outcome(StrEnum):
     """Unanswered for so long, and the pod still unbound, that it can no longer land."""
 
 
+class Term(msgspec.Struct, frozen=True, gc=False):
+    """A shard, and the epoch of its Lease in which something was decided."""
+
+    shard: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}/{self.shard}"
+
+
 class Binding(msgspec.Struct, frozen=True, gc=False):
     """One decision on its way to the API server. ``epoch`` is the leader's at the time of the decision."""
 
@@ -68,6 +78,8 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     """Seconds of the monotonic clock."""
     plan: Plan | None = None
     """How near its devices are to each other, where that was asked."""
+    term: Term | None = None
+    """Where several schedulers share the pools: in whose name it was decided."""
 
 
 class Leadership(Protocol):
@@ -94,8 +106,17 @@ class _Doubt:
 class Binder:
     """Bindings in flight (at most 64) and in doubt."""
 
-    def __init__(self, api: Api, leadership: Leadership, *, clock: Clock, settle: Settle) -> None:
+    def __init__(
+        self,
+        api: Api,
+        leadership: Leadership,
+        *,
+        clock: Clock,
+        settle: Settle,
+        holds: Callable[[Term], bool] = lambda _: True,
+    ) -> None:
         self._api = api
+        self._holds = holds
         self._leadership = leadership
         self._clock = clock
         self._settle = settle
@@ -174,7 +195,8 @@ class Binder:
             self._sending -= 1
 
     def _leads(self, binding: Binding) -> bool:
-        return self._leadership.is_leader() and self._leadership.epoch == binding.epoch
+        leads = self._leadership.is_leader() and self._leadership.epoch == binding.epoch
+        return leads and (binding.term is None or self._holds(binding.term))
 
     def _declined(self, binding: Binding, outcome: Outcome, why: str) -> None:
         """The server said no to this request; an earlier one that was never answered may have passed all the same."""

@@ -71,7 +71,11 @@ class _Seat(msgspec.Struct, frozen=True):
 
     @property
     def taken(self) -> bool:
-        return bool(self.spec.node_name) and self.status.phase not in ("Succeeded", "Failed")
+        return bool(self.spec.node_name) and not self.over
+
+    @property
+    def over(self) -> bool:
+        return self.status.phase in ("Succeeded", "Failed")
 
     @property
     def key(self) -> Key:
@@ -87,8 +91,12 @@ def amounts_of(annotations: Mapping[str, str]) -> Amounts:
     return tuple(annotations.get(key) for key in _AMOUNTS)
 
 
-async def catch_up(api: Api, *, clock: Clock, is_known: Known) -> None:
+async def catch_up(
+    api: Api, *, clock: Clock, is_known: Known, is_seen: Callable[[str, Key], bool] | None = None
+) -> None:
     """Return when every pod that has a node now is known to be bound, with what it holds now, or is over.
+
+    With ``is_seen``, which says whether the watch has shown a pod at all, those that wait are waited for, too.
 
     Raises:
         ApiError: the API server cannot be asked.
@@ -96,10 +104,12 @@ async def catch_up(api: Api, *, clock: Clock, is_known: Known) -> None:
 
     def unknown(seat: _Seat) -> bool:
         meta = seat.metadata
-        return not is_known(meta.uid, seat.key, meta.annotations.amounts)
+        if seat.taken:
+            return not is_known(meta.uid, seat.key, meta.annotations.amounts)
+        return is_seen is not None and not seat.over and not is_seen(meta.uid, seat.key)
 
     listing = await api.list(PODS, _Seat, page_size=2000)
-    missing = {seat.metadata.uid: seat for seat in listing.items if seat.taken and unknown(seat)}
+    missing = {seat.metadata.uid: seat for seat in listing.items if unknown(seat)}
     del listing
     glances = 0
     while missing:
@@ -121,4 +131,4 @@ async def _read(api: Api, seat: _Seat) -> _Seat | None:
         now = await api.get(PODS, _Seat, seat.metadata.name, namespace=seat.metadata.namespace)
     except NotFound:
         return None
-    return now if now.metadata.uid == seat.metadata.uid and now.taken else None
+    return now if now.metadata.uid == seat.metadata.uid and not now.over else None

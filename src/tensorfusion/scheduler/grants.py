@@ -14,6 +14,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.partitions import partitions_text
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduler.binder import Term
 from tensorfusion.scheduling.facts import Placement
 from tensorfusion.scheduling.quota import hard_percent
 
@@ -21,7 +22,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def binding_annotations(
-    annotations: Mapping[str, str], containers: Sequence[str], devices: tuple[str, ...], *, epoch: int
+    annotations: Mapping[str, str],
+    containers: Sequence[str],
+    devices: tuple[str, ...],
+    *,
+    epoch: int,
+    term: Term | None = None,
 ) -> dict[str, str]:
     """The annotations that travel in a Binding.
 
@@ -29,6 +35,8 @@ def binding_annotations(
     of its containers share.
     """
     written = {keys.SCHEDULER_EPOCH: str(epoch)}
+    if term is not None:
+        written[keys.SCHEDULER_SHARD] = str(term)
     if not devices:
         return written
     written[keys.GPU_IDS] = ",".join(devices)

@@ -55,6 +55,7 @@ class PodBook:
         priority_of: Callable[[Pod], int],
         refused: Callable[[Pod, str], None],
         providers: Callable[[], Providers] = lambda: NO_PROVIDERS,
+        serves: Callable[[Pod], bool] | None = None,
     ) -> None:
         self.queue: PendingQueue[PodFacts, Failure] = PendingQueue()
         self.assumed: dict[str, Assumption] = {}
@@ -72,6 +73,8 @@ class PodBook:
         self._priority_of = priority_of
         self._refused = refused
         self._providers = providers
+        self._serves = serves
+        """Whether a pod that waits is looked at here, and not by another scheduler; None where there is no other."""
         self._requests = Requests()
         self._gangs = Gangs()
         self.gangs = GangBook(self.assumed)
@@ -236,7 +239,8 @@ class PodBook:
                 self.queue.remove(uid)
             return
         self.unreadable.pop(uid, None)
-        if pod.metadata.deleting or pod.spec.scheduling_gates:
+        elsewhere = self._serves is not None and not self._serves(pod)
+        if elsewhere or pod.metadata.deleting or pod.spec.scheduling_gates:
             if uid not in self.assumed:  # else its Binding is on its way, and the answer decides
                 self.queue.remove(uid)
             return

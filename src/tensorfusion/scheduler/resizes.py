@@ -23,8 +23,9 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.resources import PODS
 from tensorfusion.policy.resize import Resize, in_words, resize_of, wish_of
 from tensorfusion.runtime.cache import Cache
-from tensorfusion.scheduler.binder import CONCLUSIVE_AFTER, Leadership
+from tensorfusion.scheduler.binder import CONCLUSIVE_AFTER, Leadership, Term
 from tensorfusion.scheduler.pods import PodBook
+from tensorfusion.scheduler.shards import Shards
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
@@ -49,6 +50,7 @@ class _Answer:
     words: str
     epoch: int
     patch: Raw
+    term: Term | None = None
     unanswered_since: float | None = None
     """When it was sent last without a reply: it may still land."""
 
@@ -66,6 +68,7 @@ class Resizes:
         clock: Clock,
         pods: Cache[Pod],
         told: Told,
+        shards: Shards | None = None,
     ) -> None:
         self._api = api
         self._leadership = leadership
@@ -74,6 +77,7 @@ class Resizes:
         self._clock = clock
         self._pods = pods
         self._told = told
+        self._shards = shards
         self._ready: asyncio.Queue[_Answer] = asyncio.Queue()
         self._open: set[str] = set()
 
@@ -84,12 +88,24 @@ class Resizes:
                 continue
             if len(self._open) >= OPEN:
                 return
-            del self._book.wishes[uid]
             pod = self._pods.get(key)
             if pod is None or pod.metadata.uid != uid or keys.RESIZE not in pod.metadata.annotations:
+                del self._book.wishes[uid]
                 continue
+            if self._shards is not None and not self._is_ours(self._shards, uid):
+                continue  # its owner answers, or this replica once it is the owner
+            del self._book.wishes[uid]
             self._open.add(uid)
             self._ready.put_nowait(self._decide(pod))
+
+    @property
+    def idle(self) -> bool:
+        """No answer is on its way."""
+        return not self._open
+
+    def _is_ours(self, shards: Shards, uid: str) -> bool:
+        allocation = self._state.allocations.get(uid)
+        return allocation is not None and shards.obstacle(allocation.pod) is None
 
     def judge(self, uid: str, request: GpuRequest) -> str | None:
         """Why there is no room for other amounts now, by this replica's books; None where there is, or it cannot tell.
@@ -124,10 +140,16 @@ class Resizes:
         except (NotHoldable, QuotaExceeded) as error:
             resize, words = None, f"{words}: {error}"
         log.info("live change", pod=pod.key, accepted=resize is not None, what=words)
-        epoch = self._leadership.epoch
-        return _Answer(pod, resize, words, epoch, self._patch(pod, resize, words, epoch=epoch))
+        epoch, term = self._leadership.epoch, self._term(uid)
+        return _Answer(pod, resize, words, epoch, self._patch(pod, resize, words, epoch=epoch, term=term), term)
 
-    def _patch(self, pod: Pod, resize: Resize | None, words: str, *, epoch: int) -> Raw:
+    def _term(self, uid: str) -> Term | None:
+        request = self._state.allocations[uid].pod.request if uid in self._state.allocations else None
+        if self._shards is None or request is None:
+            return None
+        return self._shards.term(self._shards.shard_of_pool(request.pool))
+
+    def _patch(self, pod: Pod, resize: Resize | None, words: str, *, epoch: int, term: Term | None) -> Raw:
         accepted = resize is not None
         condition = {
             "type": keys.RESOURCE_UPDATE,
@@ -137,6 +159,8 @@ class Resizes:
             "lastTransitionTime": timestamp(self._clock.now()),
         }
         written: dict[str, str | None] = {keys.RESIZE: None, keys.SCHEDULER_EPOCH: str(epoch)}
+        if term is not None or keys.SCHEDULER_SHARD in pod.metadata.annotations:
+            written[keys.SCHEDULER_SHARD] = str(term) if term is not None else None
         if resize is not None:
             written |= resize.values
         meta = pod.metadata
@@ -174,7 +198,8 @@ class Resizes:
             pause = min(2 * pause, _LATEST)
 
     def _leads(self, answer: _Answer) -> bool:
-        return self._leadership.is_leader() and self._leadership.epoch == answer.epoch
+        leads = self._leadership.is_leader() and self._leadership.epoch == answer.epoch
+        return leads and (answer.term is None or self._shards is None or self._shards.holds(answer.term))
 
     async def _send(self, answer: _Answer) -> Pod | None:
         """The pod with the answer, or None where the server did not say that it took it.

@@ -26,10 +26,11 @@ from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPUS, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
+from tensorfusion.policy.shards import COMMON
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters, queue
-from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
+from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome, Term
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.gangs import Gangs, Road, waits_for_gang
@@ -42,6 +43,8 @@ from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
+from tensorfusion.scheduler.shards import Scope, Shards, WaitsForOwner
+from tensorfusion.scheduler.territory import pool_of
 from tensorfusion.scheduler.waits import WaitGauge
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
@@ -87,6 +90,8 @@ class Options:
     gang_patience: float = keys.GANG_PATIENCE
     domain_keys: Sequence[str] = keys.GANG_DOMAINS
     """Node labels within which gangs are placed together, narrowest first."""
+    shards: Shards | None = None
+    """Which part of the fleet this scheduler places on, where several share it; it is the leadership's, too."""
 
 
 _PLAIN = Options()
@@ -118,12 +123,19 @@ class SchedulerService:
         self._api = manager.client
         self._clock: Clock = manager.clock
         self._leadership = leadership
+        self.shards = shards = options.shards
         self._ready_epoch: int | None = None
         self._fenced_until = float("-inf")
         self._kick = asyncio.Event()
         self._hints: list[Hint] = []
         self._reports = Reports(recorder, writer, clock=self._clock, current=self.pods.get)
-        self._binder = Binder(self._api, leadership, clock=self._clock, settle=self._settle)
+        self._binder = Binder(
+            self._api,
+            leadership,
+            clock=self._clock,
+            settle=self._settle,
+            holds=(lambda _: True) if shards is None else shards.holds,
+        )
         self.book = PodBook(
             self.state,
             self._hints,
@@ -132,10 +144,18 @@ class SchedulerService:
             priority_of=self._priority_of,
             refused=self._refused,
             providers=lambda: self._mirror.providers,
+            serves=None if shards is None else shards.serves,
         )
         self._waits = WaitGauge(self.book, self.state)
         self._resizes = Resizes(
-            self._api, leadership, self.book, self.state, clock=self._clock, pods=self.pods, told=self._resized
+            self._api,
+            leadership,
+            self.book,
+            self.state,
+            clock=self._clock,
+            pods=self.pods,
+            told=self._resized,
+            shards=shards,
         )
         self.gangs = Gangs(
             self.state,
@@ -168,6 +188,22 @@ class SchedulerService:
             self.state, self._hints, defaults=configuration.defaults, natives_changed=self._recount
         )
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
+        if shards is not None:
+            self._share(shards)
+
+    def _share(self, shards: Shards) -> None:
+        """Place on a part of the fleet."""
+        quotas = self.state.quotas
+        self.state.domain = shards.domain
+        shards.serve(
+            Scope(
+                pools=lambda: self.state.fleet.pools,
+                has_ceiling=lambda namespace: quotas.ceiling(namespace) is not None,
+                capped=lambda: quotas.capped,
+                drained=self._drained,
+                kick=self._kick.set,
+            )
+        )
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -324,14 +360,20 @@ class SchedulerService:
             return
         if pending.attempts == 1 and facts.request is not None and self._mirror.dra_enabled(pod):
             self._reports.dra_fallback(pod)
+        if self.shards is not None and self._is_elsewhere(self.shards, pending, pod):
+            return
         if (facts.gang is not None or self.gangs.concerns_others) and self.gangs.take(pending):
             return
         started = time.perf_counter_ns()
         try:
             decision = self.preemptor.decide(facts, self.gangs.decide_member if facts.gang is not None else None)
+            if self.shards is not None and self._yields(self.shards, pending, decision):
+                return
             binding = self._binding(pod, facts, decision)
             self.book.assume(pending, decision.placement, binding)
         except (NotFit, QuotaExceeded) as failure:
+            if self.shards is not None and self._leaves(self.shards, pending, failure):
+                return
             self._hold_back(pending, pod, failure, nanoseconds=time.perf_counter_ns() - started)
         except TensorFusionError as error:
             log.warning("decision cannot be held", pod=key, error=error)
@@ -351,9 +393,10 @@ class SchedulerService:
 
     def _binding(self, pod: Pod, facts: PodFacts, decision: Decision) -> Binding:
         epoch, request = self._leadership.epoch, facts.request
+        term = None if self.shards is None else self._term(self.shards, facts, decision)
         devices = decision.placement.devices
         containers = [container.name for container in pod.spec.containers]
-        annotations = binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch)
+        annotations = binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch, term=term)
         if request is not None and request.isolation is Isolation.HARD:
             annotations |= hard_annotations(request, self.state.capacities(devices))
         elif request is not None and request.isolation is Isolation.PARTITIONED:
@@ -367,6 +410,7 @@ class SchedulerService:
             epoch=epoch,
             decided_at=self._clock.monotonic(),
             plan=decision.plan,
+            term=term,
         )
 
     def _hold_back(self, pending: Pending, pod: Pod, failure: Failure, *, nanoseconds: int) -> None:
@@ -408,8 +452,66 @@ class SchedulerService:
         """The pod's wishes cannot be read: it waits for somebody to change it."""
         meters.DECISIONS.add((Result.INVALID,))
         self.records.add(record_of(pod.metadata.uid, pod.key, Result.INVALID, now=self._clock.now(), reason=message))
-        if self.deciding:
+        if self.deciding and (self.shards is None or pool_of(pod) is not None or self.shards.may(COMMON)):
             self._reports.held_back(pod, event=_FAILED, message=message)
+
+    # --- several schedulers ---
+
+    def _is_elsewhere(self, shards: Shards, pending: Pending, pod: Pod) -> bool:
+        """A pod with shares waits while others would have a say about it; a quota is the reason that lasts."""
+        obstacle = shards.obstacle(pending.facts)
+        if obstacle is None:
+            return False
+        pending.attempts -= 1
+        if obstacle.lasts:
+            self._reports.held_back(pod, event=_FAILED, message=str(obstacle))
+        self.book.queue.failed(pending, obstacle, now=self._clock.monotonic())
+        return True
+
+    def _yields(self, shards: Shards, pending: Pending, decision: Decision) -> bool:
+        """A pod without shares that would fit on nodes of others, too, waits while it is the turn of those."""
+        if pending.facts.request is not None or NodeReason.OTHER_OWNER not in decision.counts:
+            return False
+        if pending.attempts > shards.turn(pending.uid):
+            return False
+        self.book.queue.retry(pending.uid, now=self._clock.monotonic())
+        return True
+
+    def _leaves(self, shards: Shards, pending: Pending, failure: Failure) -> bool:
+        """A pod without shares that others place, or that others say why it waits."""
+        if pending.facts.request is not None:
+            return False
+        fits_elsewhere = isinstance(failure, NotFit) and NodeReason.OTHER_OWNER in failure.reasons
+        speaks = shards.may(COMMON)
+        if speaks and not fits_elsewhere:
+            return False
+        failure.__traceback__ = None
+        if speaks:  # nothing tells when the nodes of others are full, and then somebody has to say so
+            self.book.queue.retry(pending.uid, now=self._clock.monotonic())
+        else:
+            self.book.queue.failed(pending, failure, now=self._clock.monotonic())
+        return True
+
+    def _term(self, shards: Shards, facts: PodFacts, decision: Decision) -> Term:
+        """In whose name a decision is sent.
+
+        Raises:
+            WaitsForOwner: the shard is not this replica's any more.
+        """
+        shard = shards.shard_of(facts, decision.placement.node)
+        if not shards.may(shard):
+            raise WaitsForOwner(facts)
+        return shards.term(shard)
+
+    def _drained(self, shard: str) -> bool:
+        """Whether nothing that was decided in the name of a shard is on its way."""
+        assumptions = self.book.assumed.values()
+        return self._resizes.idle and not any(
+            one.answered_at is None and one.binding.term is not None and one.binding.term.shard == shard
+            for one in assumptions
+        )
+
+    # --- what is written down ---
 
     def _note(
         self,
@@ -459,7 +561,9 @@ class SchedulerService:
             if cached is not None:
                 self._bound(binding, cached, pod)
             return
-        if outcome is Outcome.FENCED:
+        if outcome is Outcome.FENCED and self.shards is not None and binding.term is not None:
+            self.shards.fenced(binding.term)
+        elif outcome is Outcome.FENCED:
             self._fenced_until = self._clock.monotonic() + FENCED_FOR
         log.info("not bound", pod=binding.key, node=binding.node, outcome=outcome, why=why)
         if outcome is Outcome.GONE:
@@ -508,12 +612,38 @@ class SchedulerService:
                 else:
                     self._take_over(epoch)
                     log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
+            if self.shards is not None and self.deciding:
+                await self._follow(self.shards)
             if self.deciding and self.book.gangs.groups:
                 self._beside("look after gangs that wait", self.gangs.tick)
             self._kick.set()
             due = self._clock.monotonic() + TICK
             await self._clock.sleep(TICK)
             meters.LOOP_LAG_SECONDS.set(max(0.0, self._clock.monotonic() - due))
+
+    async def _follow(self, shards: Shards) -> None:
+        """Catch up with the former owners of shards that were won; decide what is decided here from now on."""
+        fresh = shards.fresh()
+        if fresh:
+            try:
+                await catch_up(self._api, clock=self._clock, is_known=self._is_known, is_seen=self._is_seen)
+            except ApiError as error:
+                log.warning("pods cannot be listed: new shards wait", shards=len(fresh), error=error)
+                return
+            shards.caught_up(fresh)
+        if shards.changed():
+            self.preemptor.surrender()
+            self.gangs.surrender()
+            for pod in self.pods.all():
+                if not pod.spec.node_name:
+                    self.book.observe(pod)
+        elif not shards.rested():
+            return
+        self.book.queue.wake(lambda _: True, now=self._clock.monotonic())
+
+    def _is_seen(self, uid: str, key: Key) -> bool:
+        pod = self.pods.get(key)
+        return pod is not None and pod.metadata.uid == uid
 
     def _is_known(self, uid: str, key: Key, amounts: Amounts) -> bool:
         pod = self.pods.get(key)

@@ -53,7 +53,8 @@ def simulate(service: SchedulerService, body: Raw) -> Raw:
         raise BadRequest("body: wanted a Pod with at least one container in spec.containers, found none")
     if pod.spec.scheduler_name not in service.scheduler_names:
         raise ServerError("scheduler framework not found", code=500)
-    return _answer(service, simulate_decision(service.state, service.book.facts(pod)))
+    with service.state.everywhere():
+        return _answer(service, simulate_decision(service.state, service.book.facts(pod)))
 
 
 def _answer(service: SchedulerService, simulation: Simulation) -> Raw:

@@ -51,7 +51,8 @@ def extra_rules(state: State, pod: PodFacts) -> ExtraRules | None:
     """The rules that this decision has to ask; None for nearly every pod."""
     profile = state.profiles.of(pod.scheduler)
     about = state.fleet.neighbours.about(pod, state.fleet.nodes.size)
-    if pod.rules is None and not about and profile.scoring is None:
+    limited = state.domain is not None and state.domain.limits(state.fleet, pod)
+    if pod.rules is None and not about and profile.scoring is None and not limited:
         return None
     return _Rules(state, pod, profile, about)
 
@@ -64,6 +65,7 @@ class _Rules:
         self._pod = pod
         self._profile = profile
         self._about = about
+        self._domain = state.domain
         self._made: list[tuple[NodeReason, Bools]] | None = None
         self._parts: list[tuple[ScorePart, Ints]] = []
 
@@ -86,6 +88,8 @@ class _Rules:
                 yield from spread.filters(fleet, pod, required)
         if Off.NEIGHBOURS not in pod.off:
             yield from pod_affinity.filters(fleet, pod, rules, self._about)
+        if self._domain is not None:
+            yield NodeReason.OTHER_OWNER, self._domain.rows(fleet)
 
     def narrow(self, rows: Bools, at: At, removed: Removed) -> int:
         left = int(np.count_nonzero(rows))

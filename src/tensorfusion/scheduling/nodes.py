@@ -83,6 +83,8 @@ class NodeColumns:
         self.shapes = Shapes()
         self.log = ChangeLog()
         """Rows of which anything changed."""
+        self.layout = 0
+        """Grows whenever another node has a row, or a node is registered or no more."""
         self._spare: list[int] = []
         self.extended: dict[str, Ints] = {}
         self.native = 0
@@ -121,6 +123,7 @@ class NodeColumns:
         if record is None:
             row = heapq.heappop(self._spare) if self._spare else len(self.rows)
             record = self.records[name] = NodeRecord(name, row)
+            self.layout += 1
             if row == len(self.rows):
                 self.rows.append(record)
                 self.names.append(name)
@@ -147,6 +150,7 @@ class NodeColumns:
         if old == facts:
             return False
         self.registered += old is None
+        self.layout += old is None
         record.facts = self.with_facts[record.row] = facts
         for name in facts.extended:
             self._column(name)

@@ -8,7 +8,7 @@ Source: TensorFusion's quota check, single before total. Ours: only the dimensio
 the share it is, and ``total.maxGPUCount``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
@@ -117,6 +117,11 @@ class QuotaBook:
 
     def ceiling(self, namespace: str) -> QuotaFacts | None:
         return self._ceilings.get(namespace)
+
+    @property
+    def capped(self) -> Iterable[str]:
+        """Those that have a ceiling."""
+        return self._ceilings.keys()
 
     def usage(self, namespace: str) -> Usage:
         """A copy of what the namespace holds."""

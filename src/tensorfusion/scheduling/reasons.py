@@ -50,6 +50,7 @@ class NodeReason(StrEnum):
     POD_AFFINITY = "pod-affinity"
     POD_ANTI_AFFINITY = "pod-anti-affinity"
     KEPT_OFF = "anti-affinity-of-others"
+    OTHER_OWNER = "other-owner"
 
 
 WORDS: dict[DeviceReason | NodeReason, str] = {
@@ -88,6 +89,7 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     NodeReason.POD_AFFINITY: "without the pods that the pod affinity asks for",
     NodeReason.POD_ANTI_AFFINITY: "near a pod that the pod anti-affinity rules out",
     NodeReason.KEPT_OFF: "near a pod whose anti-affinity rules this pod out",
+    NodeReason.OTHER_OWNER: "placed on by another scheduler",
 }
 
 DEVICE_REASONS: tuple[DeviceReason, ...] = tuple(DeviceReason)

@@ -6,10 +6,12 @@ and one task at a time calls it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.classes import Classes
+from tensorfusion.scheduling.domain import Domain
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.hints import Change, ChangeKind
@@ -31,6 +33,8 @@ class State:
         self.profiles = Profiles()
         """How the pods of each scheduler name are placed."""
         self._ledger = Ledger(self.fleet, self.quotas)
+        self.domain: Domain | None = None
+        """The part of the fleet that decisions may choose from; None is all of it."""
         self.residents = Residents(self.fleet, self._ledger)
         """Who could leave where, as columns; behind until somebody asks."""
 
@@ -145,6 +149,15 @@ class State:
     def release(self, uid: str) -> tuple[Change, ...]:
         """The pod finished or is gone; nothing happens the second time."""
         return self._freed(self._ledger.release(uid))
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """Questions in between are about the whole fleet, whoever places on it."""
+        domain, self.domain = self.domain, None
+        try:
+            yield
+        finally:
+            self.domain = domain
 
     def checkpoint(self) -> Mark:
         """Start a log of assume, confirm, forget and release; end it with ``rollback`` or ``keep``."""
