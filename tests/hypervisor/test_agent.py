@@ -1,12 +1,19 @@
 """The node agent: GPU objects follow the devices, shares are checked once more, nothing is written twice."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from tensorfusion.hypervisor.agent import NodeAgent
-from tensorfusion.hypervisor.vendors.simulated import FAULTY_DEVICES, LOST_DEVICES, SimulatedVendor, devices_of
+from tensorfusion.hypervisor.vendors.simulated import (
+    FAULTY_DEVICES,
+    LOST_DEVICES,
+    SimulatedVendor,
+    device_uuid,
+    devices_of,
+)
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import annotations_of
 from tensorfusion.model.common import IsolationPolicy
@@ -72,6 +79,7 @@ async def test_devices_are_published_when_their_node_belongs_to_a_pool(world: No
     assert first["metadata"]["labels"] == {keys.MANAGED_BY: "n", keys.GPU_POOL: "shared"}
     assert [owner["kind"] for owner in first["metadata"]["ownerReferences"]] == ["GPUNode"]
     amount = {"tflops": "312", "vram": "80Gi"}
+    second = device_uuid("n", 1)
     assert first["status"] == {
         "phase": "Running",
         "vendor": "NVIDIA",
@@ -86,6 +94,13 @@ async def test_devices_are_published_when_their_node_belongs_to_a_pool(world: No
         "isolationMode": "soft",
         "isolationPolicy": "Static",
         "message": "managed",
+        "topology": {"peers": [{"peerGPUUUID": second, "tier": 0, "linkType": "NVLink", "bandwidth": 600_000_000_000}]},
+        "nvLink": {
+            "peerCount": 1,
+            "totalLinkCount": 12,
+            "totalBandwidthMBps": 600_000,
+            "peers": [{"peerUUID": second, "linkCount": 12, "linkVersion": 3, "bandwidthMBps": 600_000}],
+        },
     }
     assert first["status"]["uuid"].lower() == first["metadata"]["name"]
 
@@ -98,6 +113,17 @@ async def test_a_device_costs_two_writes_and_then_none(world: NodeWorld) -> None
         await world.change(GPUS, names(world)[0], {"status": {"available": {"tflops": str(number)}}}, status=True)
         await world.advance(60)
     assert len(writes(world)) == 4
+
+
+async def test_links_that_are_gone_are_taken_out_of_the_object(world: NodeWorld) -> None:
+    made = vendor("n")
+    world.api.seed(NODES, {"metadata": {"name": "n"}})
+    await world.start(agent(world, made))
+    await world.add_gpu_node("n")
+    assert "nvLink" in gpu(world, names(world)[0])["status"]
+    made.follow(replace(device, links=()) for device in made.devices("n"))
+    await world.settle()
+    assert {"topology", "nvLink"}.isdisjoint(gpu(world, names(world)[0])["status"])
 
 
 async def test_a_restart_writes_nothing(world: NodeWorld) -> None:

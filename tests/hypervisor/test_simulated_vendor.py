@@ -1,10 +1,13 @@
 """Simulated devices keep their identity, and fail as real ones do."""
 
+from typing import Any
+
 import pytest
 
 from tensorfusion.errors import ConfigError
 from tensorfusion.hypervisor.vendors.base import Device, DeviceRefused
 from tensorfusion.hypervisor.vendors.simulated import FAULT, SimulatedVendor, devices_of
+from tensorfusion.model.interconnects import LinkLayout
 from tensorfusion.model.partitions import Partition
 
 
@@ -26,6 +29,28 @@ def test_the_same_place_has_the_same_uuid_every_time() -> None:
 def test_devices_are_spread_over_the_numa_nodes() -> None:
     assert [device.numa for device in fleet(count=4)] == [0, 0, 1, 1]
     assert [device.numa for device in fleet(count=1)] == [0]
+
+
+def linked(model: str, count: int = 4, **told: Any) -> list[list[int]]:
+    """The indices that each device is linked to."""
+    made = devices_of("n", count=count, vendor="NVIDIA", model=model, compute=1, vram=1, **told)
+    index = {device.uuid: device.index for device in made}
+    return [[index[link.peer] for link in device.links] for device in made]
+
+
+def test_boards_are_linked_all_to_all_and_cards_are_not() -> None:
+    assert linked("NVIDIA A100-SXM4-80GB") == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
+    assert linked("NVIDIA H200", 2) == linked("H100_SXM", 2) == [[1], [0]]
+    assert linked("NVIDIA A800-PCIE-80GB") == linked("NVIDIA L4") == linked("nobody's") == [[]] * 4
+    assert linked("H200_NVL") == [[1], [0], [3], [2]]
+
+
+def test_links_and_numa_nodes_can_be_told() -> None:
+    assert linked("NVIDIA L4", 3, links=LinkLayout.PAIRS) == [[1], [0], []]
+    assert linked("NVIDIA A100-SXM4-80GB", links=LinkLayout.NONE) == [[]] * 4
+    made = {"count": 4, "vendor": "NVIDIA", "model": "L4", "compute": 1, "vram": 1}
+    numas = [[device.numa for device in devices_of("n", **made, numa=numa)] for numa in (0, 1, 4)]
+    assert numas == [[-1] * 4, [0] * 4, [0, 1, 2, 3]]
 
 
 def test_a_lost_device_is_not_enumerated_and_comes_back_as_itself() -> None:

@@ -1,14 +1,23 @@
 """Devices of one pod near each other, from GPU objects and annotations to Bindings, events and counters."""
 
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from tensorfusion.embedded.fleet import NodeSpec, parse_fleet
+from tensorfusion.hypervisor.gpu_objects import status_patch
+from tensorfusion.hypervisor.vendors.simulated import devices_of
 from tensorfusion.model import keys
+from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.gpu_topology import TopologyRule
+from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import EVENTS, GPUS, PODS
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduling.profile import Profile, Profiles
 
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 HARD = {keys.REQUIRE_GPU_TOPOLOGY: "true"}
 
 
@@ -132,3 +141,39 @@ async def test_nothing_is_looked_at_or_told_where_no_device_reports_anything(wor
     assert world.node_of("a") == "n0"
     assert not [reason for reason in reasons(world, "a") if "Topology" in reason]
     assert everything_counted() == before
+
+
+def guide() -> tuple[list[NodeSpec], list[list[str]]]:
+    """The fleet of the guide's example, and the rows of its table."""
+    text = (DOCS / "guides" / "gpu-topology.md").read_text().partition("## An example\n")[2].partition("\n## ")[0]
+    fleet = parse_fleet(yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0]), source="the guide")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    return fleet, rows[2:]
+
+
+async def test_the_example_of_the_guide_comes_out_as_it_says(world) -> None:
+    fleet, rows = guide()
+    world.pool()
+    await world.start()
+    names = {}
+    for spec in fleet:  # in this order, which breaks ties
+        world.node(spec.name)
+        await world.settle(0.1)
+        cards = spec.devices
+        assert cards is not None
+        figures = {"vendor": cards.vendor, "model": cards.full_name, "compute": cards.compute, "vram": cards.vram}
+        for device in devices_of(spec.name, count=cards.count, numa=cards.numa, links=cards.links, **figures):
+            written = status_patch(None, device, isolation=Isolation.SOFT, policy=IsolationPolicy.STATIC)
+            body = {"metadata": {"name": device.object_name, "labels": {keys.GPU_POOL: "main"}}, **(written or {})}
+            world.api.seed(GPUS, body)
+            names[device.object_name] = device.index
+    await world.settle()
+    assert len(rows) == 7
+    for name, count, asked, gets, _ in rows:
+        annotations = dict(part.strip("`").replace('"', "").split(": ") for part in asked.split(", ") if part)
+        wishes = {f"{keys.DOMAIN}/{key}": value for key, value in annotations.items()}
+        world.worker(name, count=int(count), annotations={keys.ISOLATION: "shared", **wishes})
+        await world.settle(1)
+        got = f"{world.node_of(name)}: {' '.join(str(names[device]) for device in world.devices_of(name))}"
+        assert (got if world.node_of(name) else "waits") == gets.strip("`"), name
+    assert "come to tier 1 (same NUMA node), allowed is tier 0 (same interconnect)" in world.reason_of("never")

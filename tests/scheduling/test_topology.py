@@ -16,6 +16,7 @@ from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.hints import helps
 from tensorfusion.scheduling.preemption import Plan as Eviction
 from tensorfusion.scheduling.preemption import search
+from tensorfusion.scheduling.score_parts import in_points
 from tensorfusion.scheduling.simulate import simulate
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.wiring import Plan, Wired, Wiring
@@ -168,6 +169,10 @@ def test_a_nearer_tier_goes_before_the_placement_score() -> None:
     assert chosen(state, count=2) == "n1: 0 1 tier 1"
     decision = decide(state, pod(count=2))
     assert (decision.score, decision.alternatives) == (2 * 101, (("n0", 101 + 50),))
+    assert [in_points(parts) for parts in decision.parts] == [
+        {"placement": 0.0, "topology": 202.0},
+        {"placement": 50.0, "topology": 101.0},
+    ]
     assert chosen(state, count=2, topology=TopologyRule(ranks_nodes=False)) == "n0: 2 3 tier 2"
 
 

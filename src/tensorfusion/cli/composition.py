@@ -378,5 +378,12 @@ def _devices(node: NodeSpec) -> list[Device]:
     if spec is None:
         return []
     return devices_of(
-        node.name, count=spec.count, vendor=spec.vendor, model=spec.full_name, compute=spec.compute, vram=spec.vram
+        node.name,
+        count=spec.count,
+        vendor=spec.vendor,
+        model=spec.full_name,
+        compute=spec.compute,
+        vram=spec.vram,
+        numa=spec.numa,
+        links=spec.links,
     )

@@ -15,12 +15,13 @@ import yaml
 
 from tensorfusion.errors import ConfigError, InvalidQuantity
 from tensorfusion.model.catalogue import CATALOGUE, lookup
+from tensorfusion.model.interconnects import LinkLayout
 from tensorfusion.model.keys import SIMULATED_TAINT
 from tensorfusion.suggestions import did_you_mean
 from tensorfusion.units import Rounding, to_bytes, to_gflops, to_milli
 
 _NODE_KEYS = frozenset({"name", "count", "cpu", "memory", "labels", "taints", "gpus", "pods", "disk"})
-_GPU_KEYS = frozenset({"model", "count", "tflops", "vram", "vendor"})
+_GPU_KEYS = frozenset({"model", "count", "tflops", "vram", "vendor", "numa", "nvlink"})
 _NODE_NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_KEY = re.compile(r"([a-z0-9][-a-z0-9.]{0,251}[a-z0-9]/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -30,7 +31,10 @@ _MAX_NODES, _MAX_GPUS_PER_NODE = 20_000, 64
 
 @dataclass(frozen=True, slots=True)
 class DeviceSpec:
-    """The equal devices of one machine. ``compute`` GFLOPS, ``vram`` bytes; ``full_name`` as the driver reports it."""
+    """The equal devices of one machine. ``compute`` GFLOPS, ``vram`` bytes; ``full_name`` as the driver reports it.
+
+    ``numa`` NUMA nodes (0: they do not say), and which of them are linked; None for what is usual with the model.
+    """
 
     model: str
     full_name: str
@@ -38,6 +42,8 @@ class DeviceSpec:
     compute: int
     vram: int
     count: int
+    numa: int | None = None
+    links: LinkLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,28 @@ def _devices(entry: object, *, where: str) -> DeviceSpec:
     vendor = fields.get("vendor") or (known.vendor if known is not None else "NVIDIA")
     if not isinstance(vendor, str):
         raise ConfigError(f"{where}: vendor: wanted a name such as NVIDIA, found {vendor!r}")
-    return DeviceSpec(model, known.full_name if known is not None else model, vendor, compute, vram, count)
+    numa = fields.get("numa")
+    if numa is not None:
+        numa = _count(numa, where=f"{where}: numa", most=count, least=0)
+    return DeviceSpec(
+        model=model,
+        full_name=known.full_name if known is not None else model,
+        vendor=vendor,
+        compute=compute,
+        vram=vram,
+        count=count,
+        numa=numa,
+        links=_layout(fields.get("nvlink"), where=f"{where}: nvlink"),
+    )
+
+
+def _layout(value: object, *, where: str) -> LinkLayout | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in LinkLayout.__members__.values():
+        near = did_you_mean(str(value), tuple(LinkLayout), listed=False)
+        raise ConfigError(f"{where}: wanted one of {', '.join(LinkLayout)}, found {value!r}{near}")
+    return LinkLayout(value)
 
 
 def _mapping(entry: object, allowed: frozenset[str], *, where: str) -> dict[str, Any]:  # Any: checked field by field
@@ -190,9 +217,9 @@ def _mapping(entry: object, allowed: frozenset[str], *, where: str) -> dict[str,
     return entry
 
 
-def _count(value: object, *, where: str, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ConfigError(f"{where}: wanted a whole number from 1 to {most}, found {value!r}")
+def _count(value: object, *, where: str, most: int, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{where}: wanted a whole number from {least} to {most}, found {value!r}")
     return value
 
 

@@ -9,14 +9,17 @@ import msgspec
 from tensorfusion.hypervisor.vendors.base import Device
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy, UsedBy
-from tensorfusion.model.gpu import GPU, GpuPhase, GPUStatus
+from tensorfusion.model.gpu import GPU, GpuPhase, GPUStatus, NvLink, NvLinkPeer, Topology, TopologyPeer
 from tensorfusion.model.gpu_node import GPUNode
+from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.meta import OwnerReference, Raw
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import GPU_NODES, GPUS
 from tensorfusion.units import MI, format_bytes, format_gflops
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
+
+_MEGABYTE = 1_000_000
 
 MANAGED = "managed"
 """The message of a device that is as it should be."""
@@ -65,7 +68,10 @@ def status_patch(
     wanted = _status(device, isolation, policy)
     if current is None or current.capacity is None:
         return {"status": wanted | {"available": wanted["capacity"]}}
-    return {"status": wanted} if _part(current) != wanted else None
+    part = _part(current)
+    if part == wanted:
+        return None
+    return {"status": dict.fromkeys(part.keys() - wanted.keys()) | wanted}
 
 
 def same_part(old: GPU, new: GPU) -> bool:
@@ -139,7 +145,33 @@ def _status(device: Device, isolation: Isolation, policy: IsolationPolicy) -> Ra
         "isolationMode": isolation.value,
         "isolationPolicy": policy.value,
         "message": device.fault or MANAGED,
+        **_links(device),
     }
+
+
+def _links(device: Device) -> Raw:
+    """Where the device is linked to others directly; a switch counts as direct."""
+    links = device.links
+    if not links:
+        return {}
+    near = tuple(
+        TopologyPeer(link.peer, int(Tier.INTERCONNECT), "NVLink", link.megabytes * _MEGABYTE) for link in links
+    )
+    peers = tuple(NvLinkPeer(link.peer, link.count, link.version, link.megabytes) for link in links)
+    shared = len({link.count for link in links}) == 1  # by switches, or to one device only: the same links to each
+    reported = NvLink(
+        peer_count=len(links),
+        total_link_count=links[0].count if shared else sum(link.count for link in links),
+        total_bandwidth_mbps=links[0].megabytes if shared else sum(link.megabytes for link in links),
+        peers=peers,
+    )
+    return _reported(Topology(near), reported)
+
+
+def _reported(topology: Topology | None, links: NvLink | None) -> Raw:
+    """Both in the form in which they are written; what is not there is left out."""
+    parts = {"topology": topology, "nvLink": links}
+    return {name: msgspec.to_builtins(part) for name, part in parts.items() if part is not None}
 
 
 def _part(current: GPUStatus) -> Raw:
@@ -158,4 +190,5 @@ def _part(current: GPUStatus) -> Raw:
         "isolationMode": current.isolation_mode.value,
         "isolationPolicy": current.isolation_policy.value if current.isolation_policy else None,
         "message": current.message,
+        **_reported(current.topology, current.nv_link),
     }

@@ -6,6 +6,7 @@ import pytest
 
 from tensorfusion.embedded.fleet import demo_fleet, load_fleet, parse_fleet
 from tensorfusion.errors import ConfigError
+from tensorfusion.model.interconnects import LinkLayout
 
 GIB = 1 << 30
 ISSUE = """
@@ -126,3 +127,19 @@ def test_a_machine_has_a_disk_of_a_hundred_gibibytes_unless_it_says_otherwise() 
         {"nodes": [{"name": "a", **machine}, {"name": "b", "disk": "2Ti", **machine}]}, source="f"
     )
     assert (usual.disk, large.disk) == (100 * GIB, 2048 * GIB)
+
+
+def test_a_fleet_may_say_how_devices_hang_together() -> None:
+    def spec(**gpus: object) -> tuple[object, object]:
+        entry = {"name": "x", "cpu": 1, "memory": "1Gi", "gpus": {"model": "L4", "count": 4, **gpus}}
+        (node,) = parse_fleet({"nodes": [entry]}, source="f")
+        assert node.devices is not None
+        return node.devices.numa, node.devices.links
+
+    assert spec() == (None, None)
+    assert spec(numa=4, nvlink="pairs") == (4, LinkLayout.PAIRS)
+    assert spec(numa=0) == (0, None)
+    with pytest.raises(ConfigError, match=r"gpus: numa: wanted a whole number from 0 to 4, found 5"):
+        spec(numa=5)
+    with pytest.raises(ConfigError, match=r"gpus: nvlink: wanted one of all, pairs, none, found 'pair'.*pairs"):
+        spec(nvlink="pair")

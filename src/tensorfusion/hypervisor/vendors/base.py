@@ -14,6 +14,17 @@ from tensorfusion.runtime.manager import Manager
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Direct links to one other device. ``megabytes`` a second, of all of them together."""
+
+    peer: str
+    """UUID of the other device."""
+    count: int
+    version: int
+    megabytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One physical device. ``compute`` GFLOPS, ``vram`` bytes; ``numa`` is -1 where unknown.
 
@@ -33,6 +44,7 @@ class Device:
     """How it can keep shares apart."""
     max_partitions: int = 0
     """Hardware partitions at most."""
+    links: tuple[Link, ...] = ()
     native_pod: str = ""
     """Uid of the pod that the maker's own device plugin gave the device to."""
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.hypervisor.vendors.base import Device, DeviceRefused
+from tensorfusion.hypervisor.vendors.base import Device, DeviceRefused, Link
 from tensorfusion.model import keys
 from tensorfusion.model.catalogue import lookup
 from tensorfusion.model.core import Node
+from tensorfusion.model.interconnects import LinkLayout, link_figures, usual_layout
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import NODES
@@ -38,11 +39,27 @@ def device_uuid(node: str, index: int) -> str:
     return f"GPU-{uuid.uuid5(_NAMESPACE, f'{node}/{index}')}"
 
 
-def devices_of(node: str, *, count: int, vendor: str, model: str, compute: int, vram: int) -> list[Device]:
-    """The equal devices of one simulated node. ``compute`` GFLOPS, ``vram`` bytes."""
+def devices_of(
+    node: str,
+    *,
+    count: int,
+    vendor: str,
+    model: str,
+    compute: int,
+    vram: int,
+    numa: int | None = None,
+    links: LinkLayout | None = None,
+) -> list[Device]:
+    """The equal devices of one simulated node. ``compute`` GFLOPS, ``vram`` bytes.
+
+    ``numa`` is the number of NUMA nodes that they are spread over, 0 for devices that do not say where they are.
+    Without it, and without ``links``, they are as machines with such devices mostly are.
+    """
     facts = lookup(model)
     partitions = facts.max_partitions if facts is not None else 0
     modes = _modes(vendor, partitions)
+    places = min(count, _NUMA_NODES) if numa is None else numa
+    layout = usual_layout(model) if links is None else links
     return [
         Device(
             uuid=device_uuid(node, index),
@@ -52,12 +69,24 @@ def devices_of(node: str, *, count: int, vendor: str, model: str, compute: int, 
             model=model,
             compute=compute,
             vram=vram,
-            numa=index * _NUMA_NODES // count,
+            numa=index * places // count if places else -1,
             modes=modes,
             max_partitions=partitions,
+            links=_links(node, index, count=count, model=model, layout=layout),
         )
         for index in range(count)
     ]
+
+
+def _links(node: str, index: int, *, count: int, model: str, layout: LinkLayout) -> tuple[Link, ...]:
+    """The direct links of one device; through switches each other device is reached with all of them."""
+    peers = {
+        LinkLayout.ALL: [peer for peer in range(count) if peer != index],
+        LinkLayout.PAIRS: [peer for peer in (index ^ 1,) if peer < count],
+        LinkLayout.NONE: [],
+    }[layout]
+    figures = link_figures(model)
+    return tuple(Link(device_uuid(node, peer), figures.count, figures.version, figures.megabytes) for peer in peers)
 
 
 class SimulatedVendor:
