@@ -13,6 +13,7 @@ Rejected: correcting every class whenever a row changes. It costs the same for c
 """
 
 from abc import ABC, abstractmethod
+from itertools import compress
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -53,7 +54,7 @@ KEPT_CLASSES: Final = 512
 KEPT_BYTES: Final = 64 << 20
 FRONT_FROM: Final = 4096
 """Rows from which it pays to know the best of them rather than to look at all."""
-ONE_BY_ONE: Final = 20
+ONE_BY_ONE: Final = 40
 """Rows up to which plain comparisons are cheaper than column operations."""
 
 
@@ -67,12 +68,12 @@ _Reason = TypeVar("_Reason", DeviceReason, NodeReason)
 class Tally(Generic[_Reason]):
     """Codes of devices or nodes, and how often each of them occurs."""
 
-    __slots__ = ("_counts", "_first", "_reasons", "_removed", "codes")
+    __slots__ = ("_counts", "_end", "_first", "_named", "_removed", "codes")
 
     def __init__(self, codes: Codes, reasons: tuple[_Reason, ...], *, first: int = 0) -> None:
         self.codes = codes
-        self._reasons: tuple[_Reason, ...] = reasons
-        self._first = first
+        self._named: tuple[_Reason, ...] = reasons[first:]
+        self._first, self._end = first, len(reasons)
         self._counts: list[int] = counts(codes).tolist()
         self._removed: tuple[tuple[_Reason, int], ...] | None = None
 
@@ -85,9 +86,8 @@ class Tally(Generic[_Reason]):
     def removed(self) -> tuple[tuple[_Reason, int], ...]:
         """What each filter removed, in their order."""
         if self._removed is None:
-            found = self._counts
-            codes = [code for code in range(self._first, len(self._reasons)) if found[code]]
-            self._removed = tuple([(self._reasons[code], found[code]) for code in codes])
+            found = self._counts[self._first : self._end]
+            self._removed = tuple(compress(zip(self._named, found, strict=True), found))
         return self._removed
 
     def put(self, at: Rows, codes: Codes) -> None:
@@ -108,13 +108,18 @@ class Tally(Generic[_Reason]):
 
     def put_slots(self, row: int, codes: list[int]) -> None:
         """The new codes of the first slots of a row."""
-        before = self.codes[:, row].tolist()
+        here = self.codes[:, row]
+        before = here.tolist()
         if before == codes:
             return
+        found = self._counts
         for slot, code in enumerate(codes):
-            if code != before[slot]:
-                self.codes[slot, row] = code
-                self._swap(before[slot], code)
+            known = before[slot]
+            if code != known:
+                here[slot] = code
+                found[known] -= 1
+                found[code] += 1
+        self._removed = None
 
     def _swap(self, before: int, code: int) -> None:
         self._counts[before] -= 1
@@ -137,6 +142,8 @@ class Rated(ABC):
         """Ranking key of each row, in units of preference; the lowest number where the pod does not fit."""
         self.keys[codes != FITS] = LOWEST
         self._front: Front | None = None
+        self.used_at = 0
+        """When it was used last, counted in uses of all classes."""
 
     def catch_up(self) -> bool:
         """Look again at what changed since the last time; False where it is better to start anew."""
@@ -294,7 +301,8 @@ class ShareClass(Rated):
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
         static, count, most = pool.static(request), request.count, pool.facts.max_workers_per_node
         tally, keys, front = self._tally, self.keys, self._front
-        tiers, rule = self._tiers, self._rule
+        score, preference = pool.node_score, shape.preference
+        tiers, rule, unknown = self._tiers, self._rule, int(Tier.UNKNOWN)
         for row in rows:
             codes: list[int] = static[:, row].tolist()
             live_codes(pool, request, pool.devices[row], codes)
@@ -303,7 +311,7 @@ class ShareClass(Rated):
                 codes = [_COUNT if code == FITS else code for code in codes]
             self._devices.put_slots(row, codes)
             code = NOT_ASKED if fitting < count else node_code(pod, pool.records[row], shape=shape, most=most)
-            tier = int(Tier.UNKNOWN)
+            tier = unknown
             if tiers is not None and fitting >= count:
                 tier = self._tier(row, codes)
                 tiers[row] = tier
@@ -311,9 +319,11 @@ class ShareClass(Rated):
                     code = _FAR_APART
             key = LOWEST
             if code == FITS:
-                key = pool.node_score.item(row) * PREFERENCE + (Tier.UNKNOWN - tier) * self._tier_key
-                if shape.preference is not None:
-                    key += shape.preference.item(pool.records[row].row)
+                key = score.item(row) * PREFERENCE
+                if tiers is not None:
+                    key += (unknown - tier) * self._tier_key
+                if preference is not None:
+                    key += preference.item(pool.records[row].row)
             tally.put_one(row, code)
             keys[row] = key
             if front is not None:
@@ -374,6 +384,7 @@ class Classes:
         self._limit = limit
         self._most_bytes = most_bytes
         self._kept: dict[ClassKey, Rated] = {}
+        self._uses = 0
         self.bytes = 0
         """Memory that all of them take."""
 
@@ -398,11 +409,13 @@ class Classes:
         return len(self._kept)
 
     def _known(self, key: ClassKey) -> Rated | None:
-        known = self._kept.pop(key, None)
+        known = self._kept.get(key)
         if known is not None:
             if known.catch_up():
-                self._kept[key] = known
+                self._uses += 1
+                known.used_at = self._uses
                 return known
+            del self._kept[key]
             self.bytes -= known.bytes
         return None
 
@@ -411,10 +424,20 @@ class Classes:
         if replaced is not None:
             self.bytes -= replaced.bytes
         self._kept[key] = fresh
+        self._uses += 1
+        fresh.used_at = self._uses
         self.bytes += fresh.bytes
-        while len(self._kept) > 1 and (len(self._kept) > self._limit or self.bytes > self._most_bytes):
-            self.bytes -= self._kept.pop(next(iter(self._kept))).bytes
+        if len(self._kept) > self._limit or self.bytes > self._most_bytes:
+            self._make_room()
         return fresh
+
+    def _make_room(self) -> None:
+        """Forget classes in the order of their last use: looking for it here spares every use its writing down."""
+        for key in sorted(self._kept, key=lambda key: self._kept[key].used_at):
+            within = len(self._kept) <= self._limit - self._limit // 16 and self.bytes <= self._most_bytes
+            if within or len(self._kept) == 1:
+                break
+            self.bytes -= self._kept.pop(key).bytes
 
 
 def key_of(pod: PodFacts) -> ClassKey:

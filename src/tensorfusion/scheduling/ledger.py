@@ -207,7 +207,10 @@ class Ledger:
         if allocation.nominated:
             self.nominated[pod.uid] = allocation
         if pod.request is not None:
-            allocation.devices = tuple([fleet.device(name) for name in dict.fromkeys(placement.devices)])
+            names = placement.devices
+            allocation.devices = tuple(
+                [fleet.device(name) for name in (names if len(names) == 1 else dict.fromkeys(names))]
+            )
             partitions = (
                 dict(zip(placement.devices, placement.partitions, strict=False)) if placement.partitions else {}
             )

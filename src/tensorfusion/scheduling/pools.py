@@ -402,7 +402,7 @@ class PoolColumns:
         size = device.compute, device.vram
         scale = self._scales.get(size)
         if scale is None:
-            scale = self._scales[size] = scale_of(self.policy, compute=device.compute, vram=device.vram)
+            scale = self._scales[size] = scale_of(self.policy, compute=size[0], vram=size[1])
         part, own = scores(self.policy, scale, compute_held=device.compute_held, vram_held=device.vram_held)
         if device.facts is not None and device.facts.phase == GpuPhase.PENDING:
             part //= 4

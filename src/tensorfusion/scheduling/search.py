@@ -72,13 +72,18 @@ def live_stages(
 def live_codes(pool: PoolColumns, request: GpuRequest, devices: list[Device], codes: list[int]) -> None:
     """What ``live_stages`` without room say of one row's devices: corrects the codes of those that fitted so far."""
     compute, vram = request.compute, request.vram
-    by_amount = compute and not pool.dynamic_devices and request.isolation in _BY_AMOUNT
-    for slot, device in enumerate(devices):
+    slot = -1
+    if not compute or pool.dynamic_devices or request.isolation not in _BY_AMOUNT:
+        for device in devices:
+            slot += 1
+            if codes[slot] == FITS:
+                codes[slot] = live_code(pool, request, device)
+        return
+    for device in devices:
+        slot += 1
         if codes[slot] != FITS:
             continue
-        if not by_amount:
-            codes[slot] = live_code(pool, request, device)
-        elif device.compute - device.compute_held < compute:
+        if device.compute - device.compute_held < compute:
             codes[slot] = _COMPUTE
         elif device.vram - device.vram_held < vram:
             codes[slot] = _VRAM
