@@ -87,7 +87,7 @@ class Managers:
             return b""
         endpoint = of_kind(self._kinds, kind, subresource)
         if kind.is_custom:
-            if _is_mistyped(endpoint, old, new, subresource):
+            if _is_another(kind, new) or _is_mistyped(endpoint, old, new, subresource):
                 return b""
             entries = _fitted(endpoint, entries)
         return self._shared(encode_entries(_updated(endpoint, old, new, entries, call.manager, now)))
@@ -148,6 +148,11 @@ class Managers:
         if managed != before and same_but_time(decode_entries(managed), decode_entries(before)):
             return before
         return managed
+
+
+def _is_another(kind: Kind, obj: JsonObject) -> bool:
+    """Whether it says that it is of another kind, as a status may: nobody owns anything then, either."""
+    return (obj.get("kind"), obj.get("apiVersion")) != (kind.resource.kind, kind.resource.api_version)
 
 
 def _is_mistyped(endpoint: Endpoint, old: JsonObject, new: JsonObject, subresource: str) -> bool:

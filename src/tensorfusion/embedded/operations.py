@@ -219,11 +219,11 @@ class Operations:
 
     async def _create(self, kind: Kind, namespace: str, obj: JsonObject, managed: bytes, call: Call) -> Record:
         """Complete, admit and store a decoded new object."""
-        obj = in_order(obj, kind.resource)
+        obj = _as_stated(kind, obj)
         begin(kind, obj, now=self.now)
         asked = Asked(Operation.CREATE, kind, namespace, text_of(metadata_of(obj), "name"), call, obj)
         await self.admission.mutate(asked)
-        obj = in_order(asked.wanted, kind.resource)
+        obj = _as_stated(kind, asked.wanted)
         return await self._insert(kind, namespace, obj, managed, asked)
 
     def stored_kind(self, kind: Kind) -> Kind:
@@ -431,11 +431,11 @@ class Operations:
         prepared: bool,
         track: Track | None,
     ) -> Record:
-        key, resource = record.key, kind.resource
+        key = record.key
         old = kind.converted(decode_object(record.data))
         if isinstance(change, Configuration):
             new, managed = self._apply(kind, record, old, change, call, subresource=subresource)
-            self._check_identity(kind, key, new, old)
+            self._check_identity(kind, key, new, old, subresource=subresource)
         else:
             sees_managed = isinstance(change, Patch) and change.sees_managed
 
@@ -447,7 +447,9 @@ class Operations:
                 if isinstance(change, Patch) and not kind.is_custom:
                     check_version_stated(new, key.name, kind.resource.kind, call)
                 call.warnings += prepare_patched(kind.schema, new, change, current, call)
-            self._check_identity(kind, key, new, old)
+            self._check_identity(kind, key, new, old, subresource=subresource)
+            if not new.get("apiVersion"):
+                raise BadRequest("Object 'apiVersion' is missing in 'object has no apiVersion field'")
             stated = new["metadata"].pop("managedFields", None)
             if track is not None:
                 managed = track(old, new, record.managed)
@@ -455,7 +457,7 @@ class Operations:
                 managed = self.managers.changed(
                     kind, old, new, record.managed, call, self.now(), stated=stated, subresource=subresource
                 )
-        new = carry(kind, in_order(new, resource), old, now=self.now, subresource=subresource)
+        new = carry(kind, _as_stated(kind, new), old, now=self.now, subresource=subresource)
         asked = Asked(
             Operation.UPDATE, kind, key.namespace, key.name, call, new, old, record.data, subresource=subresource
         )
@@ -463,7 +465,7 @@ class Operations:
         if asked.obj is not new:
             _check_same_name(kind, asked.wanted, old)
             self._check_identity(kind, key, asked.wanted, old)
-            new = carry(kind, in_order(asked.wanted, resource), old, now=self.now, subresource=subresource)
+            new = carry(kind, _as_stated(kind, asked.wanted), old, now=self.now, subresource=subresource)
         elif kind.resource.id == PODS.id and new["metadata"].get("generation") != old["metadata"].get("generation"):
             new = carry(kind, new, old, now=self.now, subresource=subresource)  # what was taken away may be back
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -535,17 +537,31 @@ class Operations:
         if hold is not None:
             hold(asked)
 
-    def _check_identity(self, kind: Kind, key: ObjectKey, new: JsonObject, old: JsonObject) -> None:
-        """A change must speak of the object it changes, and of its current version if it names one."""
+    def _check_identity(
+        self, kind: Kind, key: ObjectKey, new: JsonObject, old: JsonObject, *, subresource: str = ""
+    ) -> None:
+        """A change must speak of the object it changes, and of its current version if it names one.
+
+        The status of a custom object is all that is taken from what is written to it, so that its uid may be any.
+        """
         metadata, before = metadata_of(new), old["metadata"]
         check_place(metadata, key.namespace, key.name)
         _check_version(kind, key.name, text_of(metadata, "resourceVersion"), before["resourceVersion"])
         uid = text_of(metadata, "uid")
-        if uid and uid != before["uid"]:
+        if uid and uid != before["uid"] and not (kind.is_custom and subresource == "status"):
             cause = FieldCause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
             raise invalid_object(kind.resource, key.name, cause)
         if before.get("deletionTimestamp"):
             _check_finalizers(kind, metadata, before)
+
+
+def _as_stated(kind: Kind, obj: JsonObject) -> JsonObject:
+    """The object in order. A custom one keeps a wrong kind that it states: its validation says so."""
+    ordered = in_order(obj, kind.resource)
+    if kind.is_custom:
+        for field in ("apiVersion", "kind"):
+            ordered[field] = obj.get(field, ordered[field])
+    return ordered
 
 
 def _check_version(kind: Kind, name: str, stated: str, current: str) -> None:

@@ -34,6 +34,7 @@ NAMESPACE_FINALIZER = "kubernetes"
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "generation")
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _STATUS_KEEPS_LABELS = frozenset({DEPLOYMENTS.id})
+_RESET_FOR_STATUS = ("labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp")
 _PHASE_TIME = "lastPhaseTransitionTime"
 
 Now = Callable[[], str]
@@ -173,16 +174,24 @@ def _carry_mark(metadata: JsonObject, before: JsonObject) -> None:
 
 def _carry_status(kind: Kind, new: JsonObject, old: JsonObject, now: Now) -> JsonObject:
     """A status write: of custom kinds only the status counts; of built-in ones most of the metadata too."""
-    if kind.is_custom or kind.resource.id == RESOURCE_CLAIMS.id:
+    if kind.is_custom:
         kept = {**old, "metadata": {**old["metadata"]}}
+    elif kind.resource.id == RESOURCE_CLAIMS.id:
+        kept = {**old, "metadata": {**new["metadata"]}}
+        for field in _RESET_FOR_STATUS:
+            _copy(old["metadata"], kept["metadata"], field)
     else:
         kept = {**old, "metadata": {**new["metadata"]}}
-        _copy(old["metadata"], kept["metadata"], "ownerReferences")
+        if kind.resource.id == PODS.id:
+            _copy(old["metadata"], kept["metadata"], "ownerReferences")
+            _copy(old["metadata"], kept["metadata"], "deletionTimestamp")
         if kind.resource.id in _STATUS_KEEPS_LABELS:
             _copy(old["metadata"], kept["metadata"], "labels")
         stamp_labels(kind, kept)
     kept["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
     _copy(new, kept, "status")
+    if kind.is_custom and (new["kind"], new["apiVersion"]) != (old["kind"], old["apiVersion"]):
+        kind.schema.prune(kept)  # it came as something else, of which no field is known
     if kind.resource.id == PERSISTENT_VOLUMES.id:
         _date_phase(kept, old.get("status") or {}, now)
     return kept

@@ -5,7 +5,7 @@ Source: apimachinery api/validation/objectmeta.go, texts seen through a real ser
 
 from typing import Any
 
-from tensorfusion.embedded.schema.names import Rule, label_value, qualified_name
+from tensorfusion.embedded.schema.names import Rule, label_value, path_segment_prefix, qualified_name
 from tensorfusion.embedded.schema.path import Member, Path, Problem
 from tensorfusion.embedded.schema.words import (
     FORBIDDEN,
@@ -25,8 +25,6 @@ _AT: Path = (None, "metadata")
 _ANY_PREFIX = frozenset({"events", "poddisruptionbudgets.policy"})
 _PREFIX_OF_NEW = frozenset(
     {
-        "clusterrolebindings.rbac.authorization.k8s.io",
-        "clusterroles.rbac.authorization.k8s.io",
         "cronjobs.batch",
         "customresourcedefinitions.apiextensions.k8s.io",
         "daemonsets.apps",
@@ -38,8 +36,6 @@ _PREFIX_OF_NEW = frozenset(
         "replicasets.apps",
         "resourcequotas",
         "resourceslices.resource.k8s.io",
-        "rolebindings.rbac.authorization.k8s.io",
-        "roles.rbac.authorization.k8s.io",
         "services",
         "statefulsets.apps",
     }
@@ -58,12 +54,14 @@ def check_metadata(
 ) -> None:
     """Name, labels, annotations, finalizers and owner references. ``rule`` is the kind's name rule.
 
-    Not ``prefix``: ``generateName`` may be anything. ``any_finalizer``: its name need not say whose it is.
+    Not ``prefix``: ``generateName`` may be anything that can stand in a URL. ``any_finalizer``: its name need not say
+    whose it is.
     """
     name = metadata.get("name")
     generated = metadata.get("generateName")
-    if generated and prefix:
-        complain(problems, (_AT, "generateName"), generated, rule(_without_dash(generated)))
+    if generated:
+        found = rule(_without_dash(generated)) if prefix else path_segment_prefix(generated)
+        complain(problems, (_AT, "generateName"), generated, found)
     if not name:
         problems.append(Problem((_AT, "name"), required("name or generateName is required"), REQUIRED, blocking=True))
     else:

@@ -142,6 +142,11 @@ def path_segment(text: str) -> tuple[str, ...]:
     """Anything that can stand between two slashes of a URL: RBAC objects, events."""
     if text in (".", ".."):
         return (f"may not be '{text}'",)
+    return path_segment_prefix(text)
+
+
+def path_segment_prefix(text: str) -> tuple[str, ...]:
+    """What a name of any kind may begin with."""
     return tuple(f"may not contain '{mark}'" for mark in ("/", "%") if mark in text)
 
 

@@ -30,11 +30,12 @@ from tensorfusion.embedded.schema.path import Problem, plain_text_of, text_of
 from tensorfusion.embedded.schema.ratcheting import Update
 from tensorfusion.embedded.schema.replicas import check_replicas
 from tensorfusion.embedded.schema.rules import MISSING, Evaluation, compile_rules
+from tensorfusion.embedded.schema.scalars import json_word
 from tensorfusion.embedded.schema.structural import Pruner, compile_pruner, compile_structural
 from tensorfusion.embedded.schema.words import invalid, invalid_value
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
-from tensorfusion.model.resources import Resource
+from tensorfusion.model.resources import CRON_JOBS, Resource
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _UNCHECKED = (
@@ -184,8 +185,8 @@ class BuiltinSchema:
                 self._rule,
                 namespaced=self._resource.namespaced,
                 problems=problems,
-                prefix=checks_prefix(self._resource.id, new=old is None),
-                any_finalizer=self._resource.id in _ANY_FINALIZER,
+                prefix=subresource != _STATUS and checks_prefix(self._resource.id, new=old is None),
+                any_finalizer=self._resource.id in (_ANY_FINALIZER_THERE if subresource == _STATUS else _ANY_FINALIZER),
             )
             if old is not None:
                 check_metadata_update(metadata, old["metadata"], problems)
@@ -243,29 +244,41 @@ class CustomSchema:
     ) -> list[str]:
         resource = self._resource
         kind, version = obj.get("kind"), obj.get("apiVersion")
+        if patched:
+            _check_texts(obj)
         if not kind or not isinstance(kind, str):
             raise BadRequest(
                 f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
             )
-        if version != resource.api_version and patched:
-            problem = Problem((None, "apiVersion"), invalid_value(version, f"must be {resource.api_version}"))
-            stated = replace(resource, group=str(version).rpartition("/")[0], kind=kind)
-            raise invalid(stated, _name_of(obj), [problem])
-        if version != resource.api_version:
+        if version != resource.api_version and not patched:
             raise BadRequest(
                 f"the API version in the data ({version}) does not match the expected API version "
                 f"({resource.api_version})"
             )
-        if kind != resource.kind:
-            problem = Problem((None, "kind"), invalid_value(kind, f"must be {resource.kind}"))
-            raise invalid(replace(resource, kind=kind), _name_of(obj), [problem])
         unknown: list[str] = []
         try:
-            (self._prune_applied if applied else self._prune)(obj, None, unknown)
+            if kind != resource.kind or version != resource.api_version:
+                # validation refuses it, behind all else that is to be said
+                known = kind == resource.kind and str(version).rpartition("/")[0] == resource.group
+                (self._read_nothing if known else self._read_metadata)(obj, None, unknown)
+            else:
+                (self._prune_applied if applied else self._prune)(obj, None, unknown)
         except BadRequest as error:
-            raise BadRequest(f"{_handled(resource)}: {error}") from None
+            raise BadRequest(f"{_handled(resource, kind)}: {error}") from None
         unknown.sort(key=lambda field: (not field.startswith("metadata."), field))  # metadata is read first
-        return [*_unknown_fields(unknown, repeated, strict, resource), *without_repeated_owners(obj)]
+        return [
+            *_unknown_fields(unknown, repeated, strict, replace(resource, kind=kind)),
+            *without_repeated_owners(obj),
+        ]
+
+    @cached_property
+    def _read_metadata(self) -> Pruner:
+        return compile_structural(_ANYTHING, self._decode_metadata)
+
+    @cached_property
+    def _read_nothing(self) -> Pruner:
+        """For a version of this kind that there is not: it has no fields."""
+        return compile_structural({"type": "object"}, self._decode_metadata)
 
     @cached_property
     def _prune_applied(self) -> Pruner:
@@ -279,6 +292,7 @@ class CustomSchema:
         return compile_pruner(self.document)
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
+        self._check_kind(obj)
         problems: list[Problem] = []
         metadata = obj.get("metadata") or {}
         check_metadata(
@@ -310,6 +324,16 @@ class CustomSchema:
         if problems:
             raise invalid(self._resource, metadata.get("name", ""), problems)
         return warnings
+
+    def _check_kind(self, obj: Raw) -> None:
+        """Nothing else is said of an object of another kind, or of another version by a patch."""
+        resource, found = self._resource, []
+        for field, wanted in (("kind", resource.kind), ("apiVersion", resource.api_version)):
+            if obj[field] != wanted:
+                found.append(Problem((None, field), invalid_value(obj[field], f"must be {wanted}")))
+        if found:
+            stated = replace(resource, group=str(obj["apiVersion"]).rpartition("/")[0], kind=obj["kind"])
+            raise invalid(stated, _name_of(obj), found)
 
     def _not_standing(self, problems: list[Problem], obj: Raw, old: Raw | None) -> list[Problem]:
         """Without the problems of values that the update leaves as they were (ratcheting)."""
@@ -356,8 +380,11 @@ _ANY_FINALIZER = frozenset(
     }
 )
 """Kinds whose finalizers need not be qualified, as those of custom kinds."""
+_ANY_FINALIZER_THERE = _ANY_FINALIZER | {CRON_JOBS.id}
+"""The same when a status is written."""
 _IMPLIED = frozenset({"apiVersion", "kind", "metadata"})
 _STATUS = "status"
+_ANYTHING: Raw = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 def _within_status(problem: Problem) -> Problem:
@@ -373,8 +400,24 @@ def _text(problem: Problem) -> str:
     return f"{text_of(problem.path) if problem.field is None else problem.field}: {problem.message}"
 
 
-def _handled(resource: Resource) -> str:
-    return f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+def _check_texts(patched: Raw) -> None:
+    """Raises:
+    BadRequest: a patch has made something else of version or kind than texts.
+    """
+    for field in ("apiVersion", "kind"):
+        found = patched.get(field, "")
+        if not isinstance(found, str | None):
+            raise BadRequest(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal "
+                f"{json_word(found)} into Go struct field .{field} of type string"
+            )
+    if patched.get("apiVersion", "") is None:
+        raise BadRequest(".apiVersion accessor error: <nil> is of the type <nil>, expected string")
+
+
+def _handled(resource: Resource, kind: str | None = None) -> str:
+    """How an error begins of an object that says that it is a ``kind``."""
+    return f'{kind or resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
 
 
 def _unknown_fields(

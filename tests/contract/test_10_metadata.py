@@ -1,0 +1,150 @@
+"""Which mistake is said first, and what a status says of the object's own metadata. Numbers 1040 to 1059."""
+
+from typing import Any
+
+from asking import JSON_PATCH, MERGE, Answer, Api, config_map, deployment
+from behaviours import behaviour
+from customs import NUMBER, Custom, messages, served, thing, version
+
+OBSERVED = "observed on 1.34.2 and 1.36.3"
+OF_STATUS = {"status": {"type": "object", "properties": {"n": NUMBER}}}
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}}
+CLAIM = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "ResourceClaim",
+    "metadata": {"name": "a"},
+    "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}},
+}
+
+
+def with_status() -> dict[str, Any]:
+    schema = thing(n=NUMBER)
+    return version({**schema, "properties": {**schema["properties"], **OF_STATUS}}, subresources={"status": {}})
+
+
+def other(kind: Custom, **metadata: Any) -> dict[str, Any]:
+    """An object that says that it is of another kind."""
+    body = kind.body("a", n=1)
+    return {**body, "kind": "Other", "metadata": {**body["metadata"], **metadata}}
+
+
+@behaviour(1040, "That a custom object is of another kind is said behind all that is wrong with it", source=OBSERVED)
+def test_kind_is_last(api: Api) -> None:
+    with served(api, with_status()) as kind:
+        made = kind.create("a", n=1)
+        fresh = {"resourceVersion": made["metadata"]["resourceVersion"]}
+        for method, path in (("PUT", kind.path("a")), ("POST", kind.path())):
+            answer = api(method, path, other(kind, labels={"a": 5}))
+            answer.refused(400, "BadRequest")
+            assert answer.body["message"].startswith('Other in version "v1" cannot be handled as a Thing: json: cannot')
+            strict = api(method, f"{path}?fieldValidation=Strict", other(kind, nope=1))
+            strict.refused(400, "BadRequest")
+            assert strict.body["message"].startswith('Other in version "v1" cannot be handled as a Other: strict dec')
+            api(method, path, other(kind, namespace="other")).refused(400, "BadRequest")
+            body = {**other(kind, **fresh), "spec": {"n": "text", "nope": 1}}
+            if method == "POST":
+                del body["metadata"]["resourceVersion"]
+            answer = api(method, f"{path}?fieldValidation=Strict", body)
+            answer.refused(422, "Invalid", name="a", kind="Other")
+            assert messages(answer) == ['kind: Invalid value: "Other": must be Thing']
+        api("PUT", kind.path("a"), other(kind, name="b")).refused(400, "BadRequest")
+        api("PUT", kind.path("a"), other(kind, uid="x", **fresh)).refused(409, "Conflict")
+        api("PUT", kind.path("b"), other(kind, name="b")).refused(404, "NotFound")
+
+
+@behaviour(1041, "A patch to another kind and version of a custom object has both as causes", source=OBSERVED)
+def test_patched_kind(api: Api) -> None:
+    with served(api, with_status()) as kind:
+        kind.create("a", n=1)
+        answer = kind.change({"kind": "Other", "apiVersion": "v1"})
+        answer.refused(422, "Invalid", kind="Other", group="")
+        assert messages(answer) == [
+            'kind: Invalid value: "Other": must be Thing',
+            f'apiVersion: Invalid value: "v1": must be {kind.group}/v1',
+        ]
+        kind.change({"kind": "Other", "metadata": {"name": "b"}}).refused(400, "BadRequest")
+        kind.change({"apiVersion": "v1", "metadata": {"resourceVersion": "1"}}).refused(409, "Conflict")
+        for value in (3, ["v1"]):
+            for field in ("kind", "apiVersion"):
+                kind.change({field: value, "metadata": {"name": "b"}}).refused(422, "Invalid")
+        nothing = [{"op": "add", "path": "/apiVersion", "value": None}]
+        api("PATCH", kind.path("a"), nothing, content_type=JSON_PATCH).refused(422, "Invalid")
+
+
+@behaviour(1042, "Of a status nothing else is read: it may be of any kind, nobody owns anything then", source=OBSERVED)
+def test_status_of_any_kind(api: Api) -> None:
+    with served(api, with_status()) as kind:
+        kind.create("a", n=1)
+        path = kind.path("a", "status")
+        said = {"status": {"n": 1}, "kind": "Other", "apiVersion": "v1", "metadata": {"uid": "x"}}
+        found = api.merge(path, said)
+        assert (found["kind"], found["status"]) == ("Thing", {"n": 1})
+        assert "managedFields" not in found["metadata"]
+        api.merge(path, {"kind": "Other", "status": {"n": 2, "nope": 1}})
+        assert api.get(kind.path("a"))["status"] == {"n": 2}
+        api("PATCH", path, {"kind": 5}, content_type=MERGE).refused(422, "Invalid")
+
+
+def stated(api: Api, path: str, metadata: Any) -> Answer:
+    return api("PATCH", f"{path}/status", {"metadata": metadata}, content_type=MERGE)
+
+
+@behaviour(1043, "Owners may be written with a status, and are looked at; a pod's stay as they are", source=OBSERVED)
+def test_owners_of_a_status(api: Api) -> None:
+    services, deployments = api.core("services"), api.path("apps/v1", "deployments")
+    owner = api.create(api.core("configmaps"), config_map("o"))["metadata"]
+    good = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": owner["uid"]}
+    api.create(services, SERVICE)
+    api.create(deployments, deployment("a"))
+    api.create_pod("a", schedulerName="nobody")
+    fields = [
+        (f"metadata.ownerReferences.{name}", "FieldValueInvalid") for name in ("apiVersion", "kind", "name", "uid")
+    ]
+    for path in (f"{services}/a", f"{deployments}/a"):
+        for broken in ([None], [{}]):
+            answer = stated(api, path, {"ownerReferences": broken})
+            answer.refused(422, "Invalid")
+            assert answer.causes() == set(fields)
+        two = [{**good, "controller": True}, {**good, "uid": "x", "controller": True}]
+        stated(api, path, {"ownerReferences": two}).refused(422, "Invalid")
+        answer = stated(api, path, {"ownerReferences": [good, good]})
+        assert answer.body["metadata"]["ownerReferences"] == [good]
+    answer = stated(
+        api, api.core("pods", "a"), {"ownerReferences": [None], "deletionTimestamp": "2024-01-01T00:00:00Z"}
+    )
+    assert answer.status == 200, answer.body
+    assert not {"ownerReferences", "deletionTimestamp"} & answer.body["metadata"].keys()
+
+
+@behaviour(1044, "A status of a claim for devices keeps labels and finalizers, not what made its name", source=OBSERVED)
+def test_status_of_a_claim(api: Api) -> None:
+    claims = api.path("resource.k8s.io/v1", "resourceclaims")
+    api.create(claims, CLAIM)
+    said = {"labels": {"a": "b"}, "finalizers": ["x"], "annotations": {"a": "b"}, "generateName": "A B"}
+    answer = stated(api, f"{claims}/a", said)
+    assert answer.status == 200, answer.body
+    metadata = answer.body["metadata"]
+    assert (metadata["generateName"], said.keys() & metadata.keys()) == ("A B", {"generateName"})
+    stated(api, f"{claims}/a", {"deletionGracePeriodSeconds": 3}).refused(422, "Invalid")
+
+
+@behaviour(1045, "A changed generateName may be anything that can stand in a URL", source=OBSERVED)
+def test_changed_generate_name(api: Api) -> None:
+    roles, deployments = api.path("rbac.authorization.k8s.io/v1", "roles"), api.path("apps/v1", "deployments")
+    api.create(roles, {"metadata": {"name": "a"}, "rules": []})
+    api.create(deployments, deployment("a"))
+    api.create(api.core("services"), SERVICE)
+    api.create(api.core("configmaps"), config_map("a"))
+    changed = (
+        f"{deployments}/a",
+        f"{deployments}/a/status",
+        api.core("services", "a"),
+        api.core("services", "a", "status"),
+    )
+    for path in (*changed, f"{roles}/a"):
+        for name, status in (("A B", 200), ("a/b", 422), ("a%b", 422)):
+            answer = api("PATCH", path, {"metadata": {"generateName": name}}, content_type=MERGE)
+            assert answer.status == status, (path, answer.body)
+    api("PATCH", f"{roles}/a", {"metadata": {"generateName": ".."}}, content_type=MERGE).refused(422, "Invalid")
+    wrong = {"metadata": {"generateName": "A B"}}
+    api("PATCH", api.core("configmaps", "a"), wrong, content_type=MERGE).refused(422, "Invalid")
