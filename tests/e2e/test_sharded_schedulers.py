@@ -21,7 +21,7 @@ from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
-from tensorfusion.policy.shards import ranking, shard_lease
+from tensorfusion.policy.shards import COMMON, choices, shard_lease, tied
 from test_road import gpu_pod
 
 T = TypeVar("T")
@@ -79,11 +79,16 @@ class Fleet:
         return str(pod["metadata"]["annotations"][keys.SCHEDULER_SHARD]).partition("/")[2]
 
 
+def owner_by_plan(pair: dict[str, str]) -> dict[str, str]:
+    plan = choices(tied([COMMON, *pair.values()], ()), NODES)
+    return {shard: order[0] for shard, order in plan.items()}
+
+
 @pytest.fixture
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """Everything but schedulers runs, and every device is in the pool of its node."""
-    names = iter(f"pool-{number}" for number in range(100))
-    pools = {who: next(name for name in names if ranking(name, NODES)[0] == who) for who in NODES}
+    pairs = ({"one": f"pool-{number}", "two": f"pool-{number + 1}"} for number in range(100))
+    pools = next(pair for pair in pairs if all(owner_by_plan(pair)[pool] == who for who, pool in pair.items()))
     with contextlib.ExitStack() as stack:
         parts = stack.enter_context(api_server(tmp_path, real=request.config.getoption("--real")))
         made = Fleet(parts, pools)

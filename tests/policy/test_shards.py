@@ -1,12 +1,13 @@
 """Which scheduler should place on which pool: everybody agrees, little moves, and nothing stays without an owner."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from tensorfusion.policy.shards import COMMON, Move, Seat, member_lease, plan, ranking, shard_lease, tied
+from tensorfusion.policy.shards import COMMON, Move, Seat, choices, member_lease, plan, shard_lease, tied
 
 DURATION = 15.0
 names = st.text("abcdefgh-", min_size=1, max_size=6).map(lambda text: f"r{text}r")
@@ -18,15 +19,30 @@ def asked(me: str, others: Sequence[str], seats: dict[str, Seat], *, ties: Seque
     return plan(me, members={*others}, seats=seats, ties=ties, now=100.0, patience=DURATION)
 
 
-def first(shard: str, replicas: set[str]) -> str:
-    return ranking(shard, replicas)[0]
+def wanted(pools: Iterable[str], replicas: Collection[str], ties: Sequence[set[str]] = ()) -> dict[str, str]:
+    return {pool: order[0] for pool, order in choices(tied(pools, ties), replicas).items()}
 
 
-@given(shards, members, names)
-def test_a_replica_that_comes_takes_only_what_is_its_own(pools: set[str], replicas: set[str], newcomer: str) -> None:
-    for pool in pools:
-        after = first(pool, replicas | {newcomer})
-        assert after in (first(pool, replicas), newcomer)
+@given(shards, members)
+def test_no_replica_has_more_than_its_part(pools: set[str], replicas: set[str]) -> None:
+    loads = Counter(wanted(pools, replicas).values())
+    assert max(loads.values()) == -(-len(pools) // len(replicas))
+
+
+@given(shards, members, st.lists(shards, max_size=4))
+def test_a_large_tie_leaves_the_rest_to_others(pools: set[str], replicas: set[str], ties: list[set[str]]) -> None:
+    loads = Counter(wanted(pools, replicas, ties).values())
+    largest = max(Counter(tied(pools, ties).values()).values())
+    assert max(loads.values()) <= -(-len(pools) // len(replicas)) + largest - 1
+
+
+def test_a_replica_that_comes_or_goes_moves_few_shards_but_its_own() -> None:
+    pools = [f"pool-{number}" for number in range(100)]
+    for count in range(2, 6):
+        replicas = [f"replica-{number}" for number in range(count)]
+        before, after = wanted(pools, replicas), wanted(pools, [*replicas, "newcomer"])
+        moved = [pool for pool in pools if after[pool] not in (before[pool], "newcomer")]
+        assert len(moved) <= 15
 
 
 @given(shards, members)
@@ -59,7 +75,7 @@ def test_nobody_takes_what_somebody_holds_until_its_time_is_over() -> None:
 
 @given(members)
 def test_whoever_is_next_takes_over_where_the_first_choice_does_not(replicas: set[str]) -> None:
-    order = ranking("a", replicas)
+    order = choices({"a": "a"}, replicas)["a"]
     for place, me in enumerate(order):
         due = 100.0 - place * DURATION
         if place:
@@ -72,9 +88,10 @@ def test_a_replica_that_has_not_followed_for_long_does_nothing() -> None:
 
 
 def test_a_shard_is_given_to_its_first_choice_one_at_a_time_and_never_while_one_is_free() -> None:
-    pools = [pool for pool in "abcdefghijkl" if first(pool, {"one", "two"}) == "two"]
-    seats = {pool: Seat("one", 99.0, DURATION) for pool in pools}
-    assert len(pools) > 2
+    everything = [f"p{number}" for number in range(12)]
+    pools = [pool for pool, who in sorted(wanted(everything, ["one", "two"]).items()) if who == "two"]
+    assert len(pools) == 6
+    seats = {pool: Seat("one", 99.0, DURATION) for pool in everything}
     assert asked("one", ["one", "two"], seats) == Move(give=pools[0])
     seats[pools[0]] = Seat("", 99.5)
     assert asked("one", ["one", "two"], seats).give is None
@@ -199,6 +216,6 @@ def test_never_two_owners_and_every_shard_has_one_again_within_the_bound(events:
     for _ in range(60):  # then everything comes to whom it belongs, one at a time
         fleet.second(ties)
     living = {one.name for one in fleet.replicas if not one.dead}
-    for shard, together in tied(fleet.locks, ties).items():
-        assert fleet.owners(shard) == [first(together, living)]
+    for shard, who in wanted(fleet.locks, living, ties).items():
+        assert fleet.owners(shard) == [who]
         assert fleet.unowned[shard] == 0.0

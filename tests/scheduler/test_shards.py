@@ -12,7 +12,7 @@ from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.resources import LEASES, PODS, Resource
 from tensorfusion.policy.guards import Accounts
-from tensorfusion.policy.shards import COMMON, ranking, shard_lease
+from tensorfusion.policy.shards import COMMON, choices, member_lease, shard_lease, tied
 from tensorfusion.runtime.admission import AdmissionRequest, UserInfo
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler.service import SchedulerService
@@ -157,7 +157,7 @@ async def site(world: Any) -> AsyncIterator[Site]:
 
 
 def apart(shards: Sequence[str], replicas: Sequence[str]) -> dict[str, str]:
-    return {shard: ranking(shard, replicas)[0] for shard in shards}
+    return {shard: order[0] for shard, order in choices(tied(shards, ()), replicas).items()}
 
 
 async def test_every_shard_has_the_owner_that_the_plan_names_and_pods_are_bound_by_it(site: Site) -> None:
@@ -321,6 +321,15 @@ async def test_nobody_decides_beside_a_scheduler_that_takes_everything_for_its_o
     assert site.world.node_of("w")
     lease = site.world.api.object(LEASES, keys.LEADER_LEASE, namespace=keys.SYSTEM_NAMESPACE)["spec"]
     assert (lease["holderIdentity"], lease["leaseTransitions"]) == (keys.SHARDED_HOLDER, 5)
+
+
+async def test_what_a_replica_leaves_behind_is_cleared_away_but_not_the_epochs_of_pools(site: Site) -> None:
+    await site.open("one", "two", pools=("a",))
+    await site.kill("one")
+    await site.world.settle(400)
+    leases = site.world.api.objects(LEASES, namespace=keys.SYSTEM_NAMESPACE)
+    names = sorted(lease["metadata"]["name"] for lease in leases)
+    assert names == sorted([keys.LEADER_LEASE, member_lease("two"), shard_lease("a"), shard_lease(COMMON)])
 
 
 async def test_leases_of_shards_say_which_pool_they_are_for(site: Site) -> None:

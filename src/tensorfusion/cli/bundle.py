@@ -52,7 +52,7 @@ _CONTROLLER_RULES = [
     _rule("apps", ["replicasets", "statefulsets", "daemonsets"], [*_READ, "patch"]),
     _rule("batch", ["jobs"], [*_READ, "patch"]),
     _rule("", ["replicationcontrollers"], [*_READ, "patch"]),
-    _rule("coordination.k8s.io", ["leases"], [*_READ, "create", "update", "patch"]),
+    _rule("coordination.k8s.io", ["leases"], _ALL),
     _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
     _rule(keys.DOMAIN, ["*"], _ALL),
     _rule(

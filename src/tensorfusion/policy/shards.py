@@ -5,12 +5,14 @@ at once are ruled out below this module, whatever it says; here it is decided wh
 from what it sees of the others, and only about itself.
 
 Shards that are *tied* - a namespace with a quota has pods in both - belong together: they go where the first of them
-goes. The choice is rendezvous hashing: a replica that comes or goes moves its own shards and no others.
+goes. The choice is rendezvous hashing with bounded loads: no replica has more than its part, however few shards there
+are, and one that comes or goes moves few shards but its own.
 
 Rejected: a coordinator that writes the plan down (one more thing to elect, to fence and to wait for); a ring of hashed
 points (uneven with two or three replicas, which is how many there are).
 
-Source: Thaler and Ravishankar, "Using name-based mappings to increase hit rates" (highest random weight).
+Source: Thaler and Ravishankar, "Using name-based mappings to increase hit rates" (highest random weight); Mirrokni,
+Thorup and Zadimoghaddam, "Consistent hashing with bounded loads".
 """
 
 import hashlib
@@ -65,13 +67,10 @@ def plan(
     """
     if me not in members:
         return Move()
-    orders: dict[str, list[str]] = {}
     take, give = set(), None
     someone_waits = False
-    for shard, first in sorted(tied(seats, ties).items()):
-        if first not in orders:
-            orders[first] = ranking(first, members)
-        order, seat = orders[first], seats[shard]
+    for shard, order in sorted(choices(tied(seats, ties), members).items()):
+        seat = seats[shard]
         free_for = seat.free_for(now)
         if free_for >= 0:
             someone_waits = True
@@ -98,8 +97,30 @@ def tied(shards: Iterable[str], ties: Iterable[Collection[str]]) -> dict[str, st
     return {shard: root(shard) for shard in first}
 
 
+def choices(firsts: Mapping[str, str], members: Collection[str]) -> dict[str, list[str]]:
+    """The replicas in the order in which they should have each shard. ``firsts`` as ``tied`` says.
+
+    The first choice is the highest in the ranking that has its part not full yet; large ties choose first, and where
+    nobody has room for all of one, whoever has least takes it.
+    """
+    sizes: dict[str, int] = {}
+    for first in firsts.values():
+        sizes[first] = sizes.get(first, 0) + 1
+    part = -(-len(firsts) // len(members)) if members else 0
+    loads = dict.fromkeys(members, 0)
+    orders: dict[str, list[str]] = {}
+    for first, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+        order = ranking(first, members)
+        chosen = next((one for one in order if loads[one] + size <= part), None)
+        if chosen is None:
+            chosen = min(order, key=loads.__getitem__)
+        loads[chosen] += size
+        orders[first] = [chosen, *(one for one in order if one != chosen)]
+    return {shard: orders[first] for shard, first in firsts.items()}
+
+
 def ranking(shard: str, members: Iterable[str]) -> list[str]:
-    """The replicas in the order in which they should have the shard."""
+    """The replicas in an order that is the shard's own, whatever others there are."""
     return sorted(members, key=lambda member: (_weight(shard, member), member), reverse=True)
 
 

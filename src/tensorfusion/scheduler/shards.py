@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tensorfusion.clock import Clock
-from tensorfusion.errors import NotFit
+from tensorfusion.errors import ApiError, NotFit
 from tensorfusion.model import keys
 from tensorfusion.model.core import Lease, Pod
 from tensorfusion.model.resources import LEASES
@@ -40,6 +40,9 @@ log = get_logger(__name__)
 TICK = 0.5
 """Seconds between two looks at who holds what."""
 FENCED_FOR = 15.0
+SWEEP_EVERY = 60.0
+FORGOTTEN_AFTER = 20
+"""Durations of a Lease after which the Lease of a replica that is gone is cleared away."""
 
 
 class WaitsForOwner(NotFit):
@@ -136,6 +139,7 @@ class Shards:
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self.regime.run(), name="shared lease")
             self._group.create_task(self._member.run(), name="member")
+            self._group.create_task(self._sweep(), name="sweep")
             try:
                 while True:
                     self._look()
@@ -334,6 +338,22 @@ class Shards:
     def _seat(self, shard: str, office: _Office) -> Seat:
         sight = self._sights.get(office.elector.name)
         return Seat("", office.heard) if sight is None else Seat(sight.holder, sight.since, sight.duration)
+
+    async def _sweep(self) -> None:
+        """Clear away what lost replicas leave behind. Leases of pools stay: their epochs must not start anew."""
+        while True:
+            await self._clock.sleep(SWEEP_EVERY)
+            now = self._clock.monotonic()
+            for name, sight in list(self._sights.items()):
+                gone = sight.shard is None and now - sight.since >= FORGOTTEN_AFTER * self._seconds
+                if not gone or not self.may(COMMON):
+                    continue
+                try:
+                    await self._manager.client.delete(
+                        LEASES, name, namespace=keys.SYSTEM_NAMESPACE, resource_version=sight.version
+                    )
+                except ApiError as error:
+                    log.info("the lease of a replica that is gone stays", lease=name, error=error)
 
     def _end(self) -> None:
         """Only shards of which nothing is on its way are given up at once; admission trusts an epoch for a while."""
