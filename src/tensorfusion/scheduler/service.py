@@ -26,11 +26,10 @@ from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPUS, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
-from tensorfusion.policy.shards import COMMON
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters, queue
-from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome, Term
+from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.gangs import Gangs, Road, waits_for_gang
@@ -43,8 +42,8 @@ from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
-from tensorfusion.scheduler.shards import Scope, Shards, WaitsForOwner
-from tensorfusion.scheduler.territory import pool_of
+from tensorfusion.scheduler.shards import Shards
+from tensorfusion.scheduler.sharing import Sharing
 from tensorfusion.scheduler.waits import WaitGauge
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
@@ -188,19 +187,16 @@ class SchedulerService:
             self.state, self._hints, defaults=configuration.defaults, natives_changed=self._recount
         )
         self._inbox = Inbox(manager, self._mirror, pod=self._apply_pod, news=self._kick.set)
-        if shards is not None:
-            self._share(shards)
-
-    def _share(self, shards: Shards) -> None:
-        """Place on a part of the fleet."""
-        quotas = self.state.quotas
-        self.state.domain = shards.domain
-        shards.serve(
-            Scope(
-                pools=lambda: self.state.fleet.pools,
-                has_ceiling=lambda namespace: quotas.ceiling(namespace) is not None,
-                capped=lambda: quotas.capped,
-                drained=self._drained,
+        self._sharing = (
+            None
+            if shards is None
+            else Sharing(
+                shards,
+                self.state,
+                self.book,
+                clock=self._clock,
+                told=lambda pod, why: self._reports.held_back(pod, event=_FAILED, message=why),
+                idle=lambda: self._resizes.idle,
                 kick=self._kick.set,
             )
         )
@@ -360,19 +356,19 @@ class SchedulerService:
             return
         if pending.attempts == 1 and facts.request is not None and self._mirror.dra_enabled(pod):
             self._reports.dra_fallback(pod)
-        if self.shards is not None and self._is_elsewhere(self.shards, pending, pod):
+        if self._sharing is not None and self._sharing.is_elsewhere(pending, pod):
             return
         if (facts.gang is not None or self.gangs.concerns_others) and self.gangs.take(pending):
             return
         started = time.perf_counter_ns()
         try:
             decision = self.preemptor.decide(facts, self.gangs.decide_member if facts.gang is not None else None)
-            if self.shards is not None and self._yields(self.shards, pending, decision):
+            if self._sharing is not None and self._sharing.yields(pending, decision):
                 return
             binding = self._binding(pod, facts, decision)
             self.book.assume(pending, decision.placement, binding)
         except (NotFit, QuotaExceeded) as failure:
-            if self.shards is not None and self._leaves(self.shards, pending, failure):
+            if self._sharing is not None and self._sharing.leaves(pending, failure):
                 return
             self._hold_back(pending, pod, failure, nanoseconds=time.perf_counter_ns() - started)
         except TensorFusionError as error:
@@ -393,7 +389,7 @@ class SchedulerService:
 
     def _binding(self, pod: Pod, facts: PodFacts, decision: Decision) -> Binding:
         epoch, request = self._leadership.epoch, facts.request
-        term = None if self.shards is None else self._term(self.shards, facts, decision)
+        term = None if self._sharing is None else self._sharing.term(facts, decision.placement.node)
         devices = decision.placement.devices
         containers = [container.name for container in pod.spec.containers]
         annotations = binding_annotations(pod.metadata.annotations, containers, devices, epoch=epoch, term=term)
@@ -452,66 +448,8 @@ class SchedulerService:
         """The pod's wishes cannot be read: it waits for somebody to change it."""
         meters.DECISIONS.add((Result.INVALID,))
         self.records.add(record_of(pod.metadata.uid, pod.key, Result.INVALID, now=self._clock.now(), reason=message))
-        if self.deciding and (self.shards is None or pool_of(pod) is not None or self.shards.may(COMMON)):
+        if self.deciding and (self._sharing is None or self._sharing.tells(pod)):
             self._reports.held_back(pod, event=_FAILED, message=message)
-
-    # --- several schedulers ---
-
-    def _is_elsewhere(self, shards: Shards, pending: Pending, pod: Pod) -> bool:
-        """A pod with shares waits while others would have a say about it; a quota is the reason that lasts."""
-        obstacle = shards.obstacle(pending.facts)
-        if obstacle is None:
-            return False
-        pending.attempts -= 1
-        if obstacle.lasts:
-            self._reports.held_back(pod, event=_FAILED, message=str(obstacle))
-        self.book.queue.failed(pending, obstacle, now=self._clock.monotonic())
-        return True
-
-    def _yields(self, shards: Shards, pending: Pending, decision: Decision) -> bool:
-        """A pod without shares that would fit on nodes of others, too, waits while it is the turn of those."""
-        if pending.facts.request is not None or NodeReason.OTHER_OWNER not in decision.counts:
-            return False
-        if pending.attempts > shards.turn(pending.uid):
-            return False
-        self.book.queue.retry(pending.uid, now=self._clock.monotonic())
-        return True
-
-    def _leaves(self, shards: Shards, pending: Pending, failure: Failure) -> bool:
-        """A pod without shares that others place, or that others say why it waits."""
-        if pending.facts.request is not None:
-            return False
-        fits_elsewhere = isinstance(failure, NotFit) and NodeReason.OTHER_OWNER in failure.reasons
-        speaks = shards.may(COMMON)
-        if speaks and not fits_elsewhere:
-            return False
-        failure.__traceback__ = None
-        if speaks:  # nothing tells when the nodes of others are full, and then somebody has to say so
-            self.book.queue.retry(pending.uid, now=self._clock.monotonic())
-        else:
-            self.book.queue.failed(pending, failure, now=self._clock.monotonic())
-        return True
-
-    def _term(self, shards: Shards, facts: PodFacts, decision: Decision) -> Term:
-        """In whose name a decision is sent.
-
-        Raises:
-            WaitsForOwner: the shard is not this replica's any more.
-        """
-        shard = shards.shard_of(facts, decision.placement.node)
-        if not shards.may(shard):
-            raise WaitsForOwner(facts)
-        return shards.term(shard)
-
-    def _drained(self, shard: str) -> bool:
-        """Whether nothing that was decided in the name of a shard is on its way."""
-        assumptions = self.book.assumed.values()
-        return self._resizes.idle and not any(
-            one.answered_at is None and one.binding.term is not None and one.binding.term.shard == shard
-            for one in assumptions
-        )
-
-    # --- what is written down ---
 
     def _note(
         self,
