@@ -7,7 +7,7 @@ call gives way to other tasks once before and once after it takes effect, as a n
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -81,6 +81,8 @@ class FakeApi:
         self._lagging: set[str] = set()
         """Resources whose watches lag; the empty one stands for all."""
         self.calls: list[Call] = []
+        self.admission: Callable[[Call], None] | None = None
+        """Looks at each call right before it takes effect, and may refuse it by raising an ``ApiError``."""
 
     # --- what a test does and sees ---
 
@@ -111,6 +113,21 @@ class FakeApi:
     def object(self, resource: Resource, name: str, *, namespace: str = "") -> Raw:
         """One object as stored; not to be changed."""
         return self._world.get(resource, name, namespace)
+
+    @property
+    def version(self) -> int:
+        """The newest resource version: it stays the same while nobody writes."""
+        return self._world.version
+
+    def bindings(self) -> list[tuple[Raw, Raw]]:
+        """Pods before and after each change of their node, as far back as the history goes."""
+        return [
+            (entry.old, entry.new)
+            for entry in self._world.history
+            if entry.resource == PODS.id
+            and entry.old is not None
+            and entry.old["spec"].get("nodeName") != entry.new["spec"].get("nodeName")
+        ]
 
     def count(self, verb: str, resource: Resource | None = None) -> int:
         """How many calls of a verb were made."""
@@ -334,6 +351,7 @@ class FakeApi:
         self._watches.append(watch)
         try:
             while True:
+                watch.changed.clear()  # before it is looked: what comes while the batch is taken counts too
                 batch, failure = decoder.events(self._news(resource, selection, watch, bookmarks=bookmarks))
                 if batch:
                     yield batch
@@ -341,7 +359,6 @@ class FakeApi:
                     raise failure or watch.error  # type: ignore[misc]  # one of them is an error
                 if watch.closed:
                     return
-                watch.changed.clear()
                 await watch.changed.wait()
         finally:
             self._watches.remove(watch)
@@ -378,6 +395,8 @@ class FakeApi:
         fault = next((fault for fault in self._faults if fault.strikes(call)), None)
         if fault is not None and not fault.reply_lost:
             raise fault.error
+        if self.admission is not None:
+            self.admission(call)
         return fault
 
     async def _leave(self, fault: _Fault | None, answer: Raw, type_: type[T]) -> T:

@@ -69,6 +69,11 @@ class VirtualClock:
                 await self._wake_next()
         return task.result()
 
+    async def turns(self, count: int) -> None:
+        """So many turns of the event loop: who can run takes as many steps, and time stands still."""
+        for _ in range(count):
+            await asyncio.sleep(0)
+
     def stall(self, seconds: float) -> None:
         """Time passes without anybody acting, as for a process that was stopped. Sleepers wake at the next advance."""
         self._elapsed += seconds

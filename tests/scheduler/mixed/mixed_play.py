@@ -1,0 +1,223 @@
+"""Tell a story in a mixed world, look at it after every step, let it come to rest, and judge what is left."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mixed_actions import Step, act, story
+from mixed_world import NODE_NAMES, MixedWorld
+from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.model import keys
+from tensorfusion.model.resources import GPUS, NODES
+from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduling.cycle import decide
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.preemption import Plan, search
+from tensorfusion.testing.placement_audit import is_live
+
+LONGEST_REST = 60
+"""Minutes after which everything has come to rest."""
+QUIET = 13
+"""Minutes without any write after which none comes any more: longer than every time limit of the scheduler."""
+
+
+def tell(steps: Sequence[Step], *, seed: int = 0) -> dict[str, int]:
+    """The whole story in a world of its own; answers what was counted.
+
+    Raises:
+        AssertionError: something is wrong.
+    """
+    return asyncio.run(_tell(steps, seed))
+
+
+async def _tell(steps: Sequence[Step], seed: int) -> dict[str, int]:
+    world = MixedWorld(seed)
+    try:
+        await world.start()
+        await world.settle(0.3)
+        for step in steps:
+            await act(world, step)
+            await world.settle(0.02)
+            world.check()
+        await rest(world)
+        await judge(world)
+    finally:
+        await world.stop()
+    return world.counts
+
+
+def kill_again_and_again(seed: int, kills: int) -> dict[str, int]:
+    """A story in which the leader is killed after each step, at any moment of what the step set going.
+
+    Raises:
+        AssertionError: something is wrong.
+    """
+    return asyncio.run(_kill_again_and_again(seed, kills))
+
+
+async def _kill_again_and_again(seed: int, kills: int) -> dict[str, int]:
+    world = MixedWorld(seed)
+    dice = random.Random(seed)
+    world.delays = (0.0, dice.choice((0.0, 0.05, 1.0)))
+    steps = story(dice, 3 * kills, without=("kill", "take-over", "step-down", "slow"))
+    try:
+        await world.start()
+        for number in range(kills):
+            for step in steps[3 * number : 3 * number + 3]:
+                await act(world, step)
+            await world.clock.turns(dice.randrange(60))
+            if dice.random() < 0.5:
+                await world.settle(dice.choice((0.01, 0.3, 0.6, 3.0)))
+                await world.clock.turns(dice.randrange(20))
+            await world.kill(dice.choice(world.replicas))
+            if not world.replicas or dice.random() < 0.1:
+                await world.start(leads=False)
+            if world.leader is None:
+                world.elect(world.replicas[0])
+            world.count("kills")
+            world.check()
+            if dice.random() < 0.3:
+                await world.settle(dice.choice((0.3, 1.0, 20.0)))
+                world.check()
+        await rest(world)
+        await judge(world)
+    finally:
+        await world.stop()
+    return world.counts
+
+
+async def rest(world: MixedWorld) -> None:
+    """Everything works again, and pods that were told to end do; nobody creates or edits anything."""
+    world.delays = (0.0, 0.0)
+    for replica in world.replicas:
+        replica.network.delays = world.delays
+        replica.network.recover()
+        replica.network.catch_up()
+    for key, body in world.lost.items():
+        world.api.seed(NODES if key.startswith("node/") else GPUS, body)
+    world.lost.clear()
+    for name in NODE_NAMES:
+        world.api.change(NODES, name, {"spec": {"unschedulable": None, "taints": None}})
+        ready = [{"type": "Ready", "status": "True"}]
+        world.api.change(NODES, name, {"status": {"conditions": ready}}, subresource="status")
+    for name in world.cards.capacity:
+        world.api.change(GPUS, name, {"status": {"phase": "Running"}}, subresource="status")
+    if world.leader is None:
+        await world.start()
+    assert world.leader is not None
+    world.elect(world.leader)
+    before, quiet = -1, 0
+    for _ in range(LONGEST_REST):
+        await world.settle(60)
+        world.end()
+        world.check()
+        quiet = quiet + 1 if world.api.version == before else 0
+        before = world.api.version
+        if quiet == QUIET:
+            return
+    raise AssertionError("it never comes to rest")
+
+
+async def judge(world: MixedWorld) -> None:
+    """What is left: nothing that nobody uses, and nobody who waits though there is room."""
+    world.check()
+    world.bound_once()
+    assert world.leader is not None
+    service = world.leader.service
+    assert not service.book.wishes
+    for replica in world.replicas:
+        world.check_books(replica.service)
+        assert not replica.service.state.nominated
+        assert not replica.service.preemptor.nominations
+        assert not replica.service.book.assumed
+        assert not replica.service.book.resizing
+    for pod in world.pods():
+        if is_live(pod):
+            assert keys.RESIZE not in pod["metadata"].get("annotations", {}), "a wish without an answer"
+        if not pod["spec"].get("nodeName"):
+            assert not pod["status"].get("nominatedNodeName"), f"{pod['metadata']['name']} is nominated for ever"
+    fresh = (await world.start(leads=False)).service
+    await world.settle(0.5)
+    same(service, fresh)
+    nobody_waits_in_vain(world, fresh)
+
+
+def same(service: SchedulerService, fresh: SchedulerService) -> None:
+    """A ledger that lived through everything is the one that a newcomer builds."""
+    found, wanted = picture(service), picture(fresh)
+    for part, known in wanted.items():
+        for key in [*known, *(found[part].keys() - known.keys())]:
+            here, there = found[part].get(key), known.get(key)
+            assert here == there, f"{part} {key}: {here}, a newcomer finds {there}"
+
+
+def picture(service: SchedulerService) -> dict[str, Any]:
+    state = service.state
+    return {
+        "devices": {
+            one.name: (one.compute_held, one.vram_held, set(one.holders), dict(one.partitions), one.modes)
+            for one in state.devices()
+        },
+        "nodes": {
+            one.name: (one.cpu, one.memory, one.pods, one.workers, one.native, one.facts) for one in state.nodes()
+        },
+        "pods": {uid: (one.placement, one.confirmed, named(one)) for uid, one in state.allocations.items()},
+        "gangs": {
+            key: (group.gang, set(group.pending), dict(group.held), set(group.done))
+            for key, group in service.book.gangs.groups.items()
+        },
+        "pending": {entry.uid: entry.facts for entry in service.book.queue._entries.values()},
+    }
+
+
+def named(one: Allocation) -> PodFacts:
+    """The pod, and the template that its Binding named where it did not."""
+    request = one.pod.request
+    if request is None or request.partition or not one.placement.partitions:
+        return one.pod
+    return replace(one.pod, request=replace(request, partition=one.placement.partitions[0].form))
+
+
+def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
+    """No pod waits that would fit, alone or as a gang, with or without those who would have to go for it."""
+    state, book = fresh.state, fresh.book
+    now = int(world.clock.now().timestamp())
+    names = {pod["metadata"]["uid"]: pod for pod in world.pods()}
+    for entry in list(book.queue._entries.values()):
+        facts, pod = entry.facts, names[entry.uid]
+        words = f"{pod['metadata']['name']} waits though it fits: "
+        group = book.gangs.of(entry.uid)
+        if group is not None and not book.gangs.is_satisfied(group):
+            if not group.complete:
+                continue
+            mark = state.checkpoint()
+            try:
+                found = place_gang(state, list(group.pending.values()), needed=group.gang.required)
+            except GangUnschedulable:
+                continue
+            finally:
+                state.rollback(mark)
+            raise AssertionError(f"gang {group.key} waits though it fits: {found.members}; {why(world, entry.uid)}")
+        try:
+            found = fresh.gangs.decide_member(facts) if group is not None else decide(state, facts)
+        except (NotFit, QuotaExceeded) as failure:
+            if group is not None:
+                continue
+            plan = search(state, facts, failure, now=now, cluster_wide=True, budgets=fresh.preemptor.budgets_of)
+            assert not isinstance(plan, Plan), f"{words}it could preempt: {plan}; {why(world, entry.uid)}"
+        else:
+            raise AssertionError(f"{words}{found.placement}; {why(world, entry.uid)}")
+
+
+def why(world: MixedWorld, uid: str) -> str:
+    """What the leader says about a pod that waits."""
+    assert world.leader is not None
+    service = world.leader.service
+    entry = service.book.queue.get(uid)
+    if entry is None:
+        return "the leader does not know it"
+    return f"{entry.place}, {entry.attempts} attempts, {entry.failure}; {service.preemptor.story(uid)}"
