@@ -30,7 +30,8 @@ from tensorfusion.scheduler.shards import Shards
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
 
-sys.path.insert(0, str(Path(__file__).parent))  # this folder's helpers
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(_HERE), str(_HERE.with_name("scheduling"))]  # helpers of these folders
 PREFIX = f"{keys.DOMAIN}/"
 GIB = 1 << 30
 

@@ -8,6 +8,7 @@ from bare_http import Http, anybody, nobody, unchanged
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from fingerprints import fingerprint
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
@@ -309,3 +310,79 @@ async def test_what_pends_is_summed_up_by_reason_namespace_and_pool(world, http)
     world.delete("second")
     await world.settle(10)
     assert gauge.labels("compute")._value.get() == 0
+
+
+async def test_a_simulation_scores_nodes_by_plugin_and_says_who_would_go(world, http) -> None:
+    for number in range(4):
+        world.worker(f"low{number}", tflops="90")
+    await world.settle()
+    _, answer = await http.call("POST", "/api/simulate-schedule", pod())
+    assert answer["nodeScores"][0]["node"] == answer["scheduleResult"]["SuggestedHost"]
+    assert set(answer["nodeScores"][0]["plugins"]) == {"GPUResourcesFit"}
+    assert answer["feasibleNodes"] == ["n0", "n1"]
+    assert (answer["preemption"], answer["gang"]) == (None, None)
+    important = pod(tflops="50").replace("spec:", "spec:\n  priority: 5")
+    before = dict(world.service.state.allocations)
+    _, answer = await http.call("POST", "/api/simulate-schedule", important)
+    assert answer["gpuSchedulerState"]["IsPreemption"] is True
+    assert answer["preemption"]["possible"] is True
+    assert len(answer["preemption"]["victims"]) == 1
+    assert answer["preemption"]["victims"][0]["pod"].startswith("default/low")
+    assert answer["error"]["diagnosis"]["postFilterMsg"].startswith("preemption: 1 pods would be evicted from n")
+    assert dict(world.service.state.allocations) == before
+    assert not [call for call in world.api.calls if call.verb == "evict"]
+
+
+async def test_a_gang_of_a_pod_is_simulated_as_a_whole(world, http) -> None:
+    _, answer = await http.call("POST", "/api/simulate-schedule?gang=8", pod(tflops="50"))
+    assert answer["error"] is None
+    assert (answer["gang"]["fits"], answer["gang"]["needed"], len(answer["gang"]["members"])) == (True, 8, 8)
+    _, answer = await http.call("POST", "/api/simulate-schedule?gang=9", pod(tflops="50"))
+    assert answer["error"]["type"] == "GangUnschedulable"
+    assert (answer["gang"]["fits"], answer["gang"]["placed"]) == (False, 8)
+    assert "8 of 9 fit" in answer["gang"]["reason"]
+
+
+async def test_nodes_that_do_not_exist_are_there_for_one_question(world, http) -> None:
+    shape = "gpus=H200:2,count=2,name=big,label.zone=a"
+    before = fingerprint(world.service.state)
+    _, answer = await http.call("POST", f"/api/simulate-schedule?addNode={shape}", pod(tflops="500"))
+    assert answer["error"] is None
+    assert answer["scheduleResult"] == {"SuggestedHost": "big-0", "EvaluatedNodes": 4, "FeasibleNodes": 2}
+    assert answer["hypotheticalNodes"] == ["big-0", "big-1"]
+    assert answer["gpuSchedulerState"]["FinalGPUs"] == ["big-0-gpu-0"]
+    assert fingerprint(world.service.state) == before
+    _, answer = await http.call("POST", "/api/simulate-schedule", pod(tflops="500"))
+    assert answer["error"]["type"] == "FitError"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("gang=1", "gang: wanted a whole number from 2 to 512, found '1'"),
+        ("gang=many", "found 'many'"),
+        ("addNode=gpus", "wanted KEY=VALUE parts such as gpus=H200:8, found 'gpus'"),
+        ("addNode=gpu=H200", "no part is named 'gpu': did you mean gpus or cpu?"),
+        ("addNode=gpus=Unheard", "the catalogue does not know 'Unheard': state tflops and vram"),
+        ("addNode=gpus=H200:0", "wanted a whole number from 1 to 32, found '0'"),
+        ("addNode=cpu=-", "cpu"),
+        ("addNode=cpu=1,count=5000", "wanted a whole number from 1 to 1000, found '5000'"),
+        ("addNode=cpu=1,cpu=2", "cpu stands there twice"),
+        ("addNode=cpu=1,name=a&addNode=cpu=2,name=a", "wanted names that differ, found a, a"),
+        ("addNode=cpu=1,name=A_B", "found 'A_B'"),
+    ],
+)
+async def test_a_bad_question_is_a_400_that_names_the_word(http, query: str, said: str) -> None:
+    status, answer = await http.call("POST", f"/api/simulate-schedule?{query}", pod())
+    assert (status, said in answer["error"]) == (400, True), answer
+    assert "\n" not in answer["error"]
+
+
+async def test_rules_between_pods_are_refusals_of_their_plugins(world, http) -> None:
+    rules = (
+        "spec:\n  affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+        "[{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: x}}}]}}"
+    )
+    _, answer = await http.call("POST", "/api/simulate-schedule", pod().replace("spec:", rules))
+    status = answer["error"]["diagnosis"]["nodeToStatus"]["nodes"]["n0"]
+    assert (status["plugin"], status["code"]) == ("InterPodAffinity", 3)

@@ -1,16 +1,24 @@
 """A simulation tells the story of the decision that would be made, stage by stage, and changes nothing."""
 
 import random
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fingerprints import fingerprint
 from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PoolFacts, QuotaFacts
+from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
+from tensorfusion.scheduling.preemption import Hopeless, Plan
+from tensorfusion.scheduling.remedies import Circumstances
+from tensorfusion.scheduling.score_parts import in_points
 from tensorfusion.scheduling.simulate import FILTER_NAMES, simulate
 from tensorfusion.scheduling.state import State
-from worlds import GIB, device, fleet, node, plain, pod, run
+from worlds import GIB, device, fleet, node, plain, pod, preferred, requirement, run, term
 
 
 def test_stages_name_the_devices_before_and_after_each_filter() -> None:
@@ -90,3 +98,64 @@ def test_the_story_is_that_of_the_decision(seed: int) -> None:
             assert result.decision.placement.node in result.feasible_nodes
             assert len(result.feasible_nodes) == result.decision.feasible
             state.assume(one, decide(state, one).placement)
+
+
+def test_the_best_nodes_are_told_with_what_their_points_are_made_of() -> None:
+    state = fleet(3, 1)
+    state.upsert_node(node("n2", labels={"zone": "b"}))
+    run(state, pod("a", node_selector={"zone": "b"}))
+    wish = preferred((7, term(requirement("zone", "In", "b"))))
+    result = simulate(state, pod("b", affinity=wish))
+    assert result.decision is not None
+    assert [name for name, _ in result.node_scores] == ["n2", "n0", "n1"]
+    assert [in_points(parts) for _, parts in result.node_scores] == [
+        {"placement": 12.0, "nodePreferences": 7.0},
+        {"placement": 0.0},
+        {"placement": 0.0},
+    ]
+    assert result.decision.score == 19
+
+
+def test_who_would_have_to_go_is_previewed() -> None:
+    state = fleet(1, 1)
+    run(state, pod("low", compute=90_000))
+    result = simulate(state, pod("high", compute=50_000, priority=1), around=Circumstances())
+    assert isinstance(result.preemption, Plan)
+    assert [one.pod.name for one in result.preemption.victims] == ["low"]
+    assert isinstance(simulate(state, pod("b", compute=50_000), around=Circumstances()).preemption, Hopeless)
+    assert simulate(state, pod("b", compute=50_000)).preemption is None
+
+
+def test_a_gang_fits_as_a_whole_or_not_at_all() -> None:
+    state = fleet(2, 1)
+    fits = simulate(state, pod(compute=50_000), gang=4).gang
+    assert isinstance(fits, GangPlacement)
+    assert sorted(decision.placement.node for _, decision in fits.members) == ["n0", "n0", "n1", "n1"]
+    refused = simulate(state, pod(compute=50_000), gang=5)
+    assert isinstance(refused.gang, GangUnschedulable)
+    assert (refused.gang.fits, refused.failure) == (4, None)
+
+
+@settings(max_examples=12)
+@given(seed=st.integers(0, 10**6), gang=st.sampled_from((0, 2, 5)))
+def test_no_question_changes_anything(seed: int, gang: int) -> None:
+    rng = random.Random(seed)
+    state = State()
+    random_fleet(rng, state)
+    for number in range(25):
+        one = replace(random_pod(rng, number), priority=rng.randint(0, 2))
+        before = fingerprint(state)
+        result = simulate(state, one, gang=gang if number % 5 == 0 else 0, around=Circumstances(cluster_wide=True))
+        assert fingerprint(state) == before
+        if result.decision is not None:
+            best = result.node_scores[0] if result.node_scores else (result.decision.placement.node, ())
+            assert best[0] == result.decision.placement.node
+            state.assume(one, result.decision.placement)
+        elif isinstance(result.preemption, Plan):  # what is previewed is what makes room
+            mark = state.checkpoint()
+            for other in result.preemption.victims:
+                state.release(other.pod.uid)
+            for uid in (*result.preemption.ending, *result.preemption.displaced):
+                state.release(uid)
+            assert decide(state, one).placement == result.preemption.placement
+            state.rollback(mark)

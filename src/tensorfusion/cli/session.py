@@ -119,8 +119,8 @@ def default_namespace(kubeconfig: Path | None, data: Path | None) -> str:
     return load_kubeconfig(kubeconfig_path(kubeconfig, data)).namespace
 
 
-def http_get(url: str, *, token: str | None = None) -> Any:  # Any: JSON
-    """One GET of the HTTP API, decoded.
+def http_get(url: str, *, token: str | None = None, body: bytes | None = None) -> Any:  # Any: JSON
+    """One GET of the HTTP API, or with a body one POST, decoded.
 
     Raises:
         ServerError: nothing answers, or it answers with an error.
@@ -130,7 +130,7 @@ def http_get(url: str, *, token: str | None = None) -> Any:  # Any: JSON
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:  # noqa: S310 - http by contract
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:  # noqa: S310 - http by contract
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace")

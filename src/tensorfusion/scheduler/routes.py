@@ -25,7 +25,8 @@ from tensorfusion.scheduler.body import parse_pod, read_body
 from tensorfusion.scheduler.explain import explain_with_advice
 from tensorfusion.scheduler.pending import pending
 from tensorfusion.scheduler.service import SchedulerService
-from tensorfusion.scheduler.simulate import simulate
+from tensorfusion.scheduler.simulate import Simulator
+from tensorfusion.scheduler.what_if import parse_question
 
 Admission = Callable[[Raw], Raw]
 """Admission in dry run: the pod as it would be stored. Raises ``InvalidRequest`` or ``ApiError`` when it is refused."""
@@ -48,11 +49,14 @@ def routes(
 ) -> list[Route]:
     """The routes of one scheduler, for a Starlette application."""
     advisor = Advisor(service, usable)
+    simulator = Simulator(service)
 
     async def simulate_schedule(request: Request) -> object:
         body = await read_body(request)
         pod = await asyncio.to_thread(parse_pod, body)
-        return simulate(service, admission(pod))
+        query = request.query_params
+        question = parse_question(query.get("gang"), query.getlist("addNode"))
+        return await simulator.answer(admission(pod), question)
 
     async def show_allocation(_: Request) -> object:
         return await allocation(service)

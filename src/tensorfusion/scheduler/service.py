@@ -24,6 +24,7 @@ from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
+from tensorfusion.model.providers import Providers
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.resources import GPUS, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
@@ -232,6 +233,11 @@ class SchedulerService:
     def now(self) -> datetime:
         """The time by this scheduler's clock."""
         return self._clock.now()
+
+    @property
+    def providers(self) -> Providers:
+        """What the cluster's ProviderConfigs say."""
+        return self._mirror.providers
 
     @property
     def synced(self) -> bool:

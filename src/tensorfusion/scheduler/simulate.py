@@ -1,134 +1,97 @@
-"""What the scheduler would do with a pod, told stage by stage: the body of ``/api/simulate-schedule``.
+"""What the scheduler would do with a pod: questions to the same facts, filters and scores as a real decision.
 
-Apart from the service because it changes nothing: the pod goes through the same facts, filters and scores as a real
-one, and is forgotten. The pure part, which names devices where the real decision only counts, is
-``scheduling.simulate``.
-
-Source: TensorFusion operator API, simulate-schedule; codes and field names of the Kubernetes scheduler framework.
+Apart from the service because it changes nothing. The pure part is ``scheduling.simulate``; what it says is put into
+the words of the wire by ``simulation_words``.
 """
+
+import asyncio
+from dataclasses import replace
 
 import msgspec
 
-from tensorfusion.errors import BadRequest, QuotaExceeded, ServerError
+from tensorfusion.errors import BadRequest, ServerError
 from tensorfusion.model.core import Pod
-from tensorfusion.model.meta import Key, Raw
-from tensorfusion.scheduler.allocation import gpu_object
+from tensorfusion.model.meta import Raw
 from tensorfusion.scheduler.service import SchedulerService
-from tensorfusion.scheduling.reasons import WORDS, DeviceReason, NodeReason
+from tensorfusion.scheduler.simulation_words import simulation_words
+from tensorfusion.scheduler.what_if import Question, devices_of, nodes_of
+from tensorfusion.scheduling.copies import WorldFacts, facts_of, state_of
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PodFacts
+from tensorfusion.scheduling.remedies import Circumstances
 from tensorfusion.scheduling.simulate import Simulation
 from tensorfusion.scheduling.simulate import simulate as simulate_decision
+from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.victims import Budgets
 
-_UNSCHEDULABLE = 2
-_UNRESOLVABLE = 3
-_DEVICES_PLUGIN = "GPUResourcesFit"
-_PLUGINS = {
-    NodeReason.ABSENT: "NodeName",
-    NodeReason.NOT_READY: "TaintToleration",
-    NodeReason.CORDONED: "NodeUnschedulable",
-    NodeReason.TAINT: "TaintToleration",
-    NodeReason.SELECTOR: "NodeAffinity",
-    NodeReason.AFFINITY: "NodeAffinity",
-    NodeReason.CPU: "NodeResourcesFit",
-    NodeReason.MEMORY: "NodeResourcesFit",
-    NodeReason.PODS: "NodeResourcesFit",
-    NodeReason.EXTENDED: "NodeResourcesFit",
-    NodeReason.WORKERS: _DEVICES_PLUGIN,
-}
-_RESOLVABLE = (NodeReason.CPU, NodeReason.MEMORY, NodeReason.PODS, NodeReason.EXTENDED, NodeReason.WORKERS)
+_ALONE = Question()
 
 
-def simulate(service: SchedulerService, body: Raw) -> Raw:
-    """Decide for an admitted pod without placing it.
+class Simulator:
+    """Answers questions about pods; those about nodes that do not exist one at a time, beside the loop."""
 
-    Raises:
-        BadRequest: the body is no pod.
-        InvalidRequest: an annotation or a resource request cannot be understood.
-        ServerError: no scheduler here serves the pod's schedulerName.
-    """
+    def __init__(self, service: SchedulerService) -> None:
+        self._service = service
+        self._one_copy = asyncio.Lock()
+
+    async def answer(self, body: Raw, question: Question = _ALONE) -> Raw:
+        """Decide for an admitted pod without placing it.
+
+        Raises:
+            BadRequest: the body is no pod, or the question cannot be asked.
+            InvalidRequest: an annotation or a resource request cannot be understood.
+            ServerError: no scheduler here serves the pod's schedulerName.
+        """
+        service = self._service
+        pod = _pod_of(body)
+        if pod.spec.scheduler_name not in service.scheduler_names:
+            raise ServerError("scheduler framework not found", code=500)
+        facts = service.book.facts(pod)
+        around = Circumstances(
+            now=int(service.now().timestamp()),
+            cluster_wide=service.preemptor.cluster_wide(),
+            budgets=service.preemptor.budgets_of,
+        )
+        keys = service.gangs.domain_keys
+        if not question.nodes:
+            found = simulate_decision(service.state, facts, gang=question.gang, around=around, domain_keys=keys)
+            return simulation_words(service, service.state, facts, found)
+        async with self._one_copy:
+            nodes, devices = self._added(question, facts)
+            known = facts_of(service.state)
+            # what budgets allow is read from caches, which only the loop may do
+            around = replace(around, budgets=_as_of_now(service, known, facts))
+
+            def elsewhere() -> tuple[State, Simulation]:
+                state = state_of(known, nodes=nodes, devices=devices)
+                return state, simulate_decision(state, facts, gang=question.gang, around=around, domain_keys=keys)
+
+            state, found = await asyncio.to_thread(elsewhere)
+        return {**simulation_words(service, state, facts, found), "hypotheticalNodes": [node.name for node in nodes]}
+
+    def _added(self, question: Question, facts: PodFacts) -> tuple[list[NodeFacts], list[DeviceFacts]]:
+        service = self._service
+        pool = facts.request.pool if facts.request is not None else ""
+        shaped = list(nodes_of(question.nodes, service.state.fleet.nodes.records))
+        devices = [
+            device
+            for shape, node in shaped
+            for device in devices_of(shape, node.name, pool=pool, providers=service.providers)
+        ]
+        return [node for _, node in shaped], devices
+
+
+def _as_of_now(service: SchedulerService, known: WorldFacts, facts: PodFacts) -> Budgets:
+    """The disruption budgets of the live pods that may have to go, read at once."""
+    lower = [one.pod for one in known.held if facts.preempts and one.pod.rank < facts.rank]
+    found = {pod.uid: dict(service.preemptor.budgets_of(pod)) for pod in lower}
+    return lambda pod: found.get(pod.uid, {})
+
+
+def _pod_of(body: Raw) -> Pod:
     try:
         pod = msgspec.convert(body, Pod, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadRequest(f"body: wanted a Pod: {error}") from error
     if not pod.spec.containers:
         raise BadRequest("body: wanted a Pod with at least one container in spec.containers, found none")
-    if pod.spec.scheduler_name not in service.scheduler_names:
-        raise ServerError("scheduler framework not found", code=500)
-    with service.state.everywhere():
-        return _answer(service, simulate_decision(service.state, service.book.facts(pod)))
-
-
-def _answer(service: SchedulerService, simulation: Simulation) -> Raw:
-    decision = simulation.decision
-    return {
-        "scheduleResult": {
-            "SuggestedHost": "" if decision is None else decision.placement.node,
-            "EvaluatedNodes": simulation.evaluated_nodes,
-            "FeasibleNodes": len(simulation.feasible_nodes),
-        },
-        "filterDetail": {
-            "FilterStageDetails": [
-                {
-                    "FilterName": stage.filter_name,
-                    "Before": stage.before,
-                    "After": stage.after,
-                    "Diff": stage.diff,
-                }
-                for stage in simulation.stages
-            ]
-        },
-        "error": None if simulation.failure is None else _error(simulation),
-        "cycleState": {} if decision is None else {"mode": decision.mode, "score": decision.score},
-        "gpuSchedulerState": {
-            "NodeGPUs": _devices(service, simulation),
-            "ValidNodeGPUScore": simulation.matching,
-            "ValidNodeNotMatchingGPUScore": simulation.other,
-            "FinalGPUs": [] if decision is None else decision.placement.devices,
-            "IsPreemption": False,
-        },
-        "progressiveNodeNames": None,
-    }
-
-
-def _error(simulation: Simulation) -> Raw:
-    failure = simulation.failure
-    quota = isinstance(failure, QuotaExceeded)
-    return {
-        "type": "QuotaExceeded" if quota else "FitError",
-        "message": str(failure),
-        "numAllNodes": simulation.evaluated_nodes,
-        "diagnosis": {
-            "preFilterMsg": str(failure) if quota else "",
-            "postFilterMsg": "",
-            "unschedulablePlugins": sorted({_plugin(reason) for reason in simulation.node_refusals.values()}),
-            "pendingPlugins": [],
-            "nodeToStatus": {
-                "nodes": {node: _status(reason) for node, reason in simulation.node_refusals.items()},
-                "absentNodesStatus": None,
-            },
-        },
-    }
-
-
-def _status(reason: NodeReason | DeviceReason) -> Raw:
-    words = WORDS[reason]
-    final = isinstance(reason, NodeReason) and reason not in _RESOLVABLE
-    return {
-        "code": _UNRESOLVABLE if final else _UNSCHEDULABLE,
-        "plugin": _plugin(reason),
-        "reasons": [words],
-        "message": words,
-    }
-
-
-def _plugin(reason: NodeReason | DeviceReason) -> str:
-    return _PLUGINS[reason] if isinstance(reason, NodeReason) else _DEVICES_PLUGIN
-
-
-def _devices(service: SchedulerService, simulation: Simulation) -> Raw:
-    """The matching devices' objects by node."""
-    devices = service.state.fleet.devices
-    found: Raw = {}
-    for node, scores in simulation.matching.items():
-        gpus = [(service.gpus.get(Key("", name)), devices.get(name)) for name in scores]
-        found[node] = [gpu_object(gpu, device) for gpu, device in gpus if gpu is not None]
-    return found
+    return pod

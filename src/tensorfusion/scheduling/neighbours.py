@@ -155,6 +155,10 @@ class Neighbours:
         """The pod is gone for good."""
         self._leaving.discard(uid)
 
+    def namespaces(self) -> dict[str, Mapping[str, str]]:
+        """The labels of every namespace that is known."""
+        return dict(self._namespaces)
+
     def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> bool:
         """A namespace came, changed or (None) went; answers whether that can matter to a decision."""
         if self._namespaces.get(name, NO_LABELS) == (labels or NO_LABELS):

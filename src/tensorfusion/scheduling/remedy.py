@@ -41,11 +41,12 @@ class Remedy:
 
 @contextmanager
 def aside(state: State) -> Iterator[None]:
-    """Decisions within do not touch what is kept for those that count."""
+    """Decisions within are about the whole fleet, and do not touch what is kept for those that count."""
     kept = state.classes
     state.classes = Classes(_CLASSES)
     try:
-        yield
+        with state.everywhere():
+            yield
     finally:
         state.classes = kept
 

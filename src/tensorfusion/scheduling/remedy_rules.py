@@ -32,6 +32,8 @@ def looser_rules(state: State, pod: PodFacts, reasons: frozenset[str]) -> Iterat
         yield from _unselected(state, pod)
     if NodeReason.AFFINITY in reasons and pod.affinity is not None:
         yield from _without(state, replace(pod, affinity=None), "its required node affinity", "nodeAffinity")
+    if NodeReason.FAR_APART in reasons and pod.topology is not None:
+        yield from _without(state, replace(pod, topology=None), "its rule for the distance of devices", "gpuTopology")
     if pod.rules is not None:
         yield from _neighbourly(state, pod, pod.rules, reasons)
     if pod.request is not None:

@@ -7,18 +7,29 @@ Source: TensorFusion's simulate-schedule: stages of {FilterName, Before, After, 
 devices.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.model.gang import Gang
+from tensorfusion.model.keys import GANG_DOMAINS
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.codes import Bools
+from tensorfusion.scheduling.classes import PlainClass, Rated, ShareClass
+from tensorfusion.scheduling.codes import LOWEST, Bools, Rows
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.front import best_of
+from tensorfusion.scheduling.gang_remedies import alike, tried_gang
+from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.pools import PoolColumns
+from tensorfusion.scheduling.preemption import Hopeless, Plan, search
 from tensorfusion.scheduling.reasons import NODE_REASONS, DeviceReason, NodeReason
+from tensorfusion.scheduling.remedies import Circumstances
+from tensorfusion.scheduling.remedy import aside
+from tensorfusion.scheduling.score_parts import Parts, parts_of_rows
 from tensorfusion.scheduling.search import live_stages, needs
 from tensorfusion.scheduling.shapes import ALLOWED
 from tensorfusion.scheduling.state import State
@@ -41,6 +52,10 @@ FILTER_NAMES: dict[DeviceReason, str] = {
     DeviceReason.QUOTA: "QuotaRoomFilter",
     DeviceReason.COUNT: "SameNodeFilter",
 }
+
+
+SCORES_TOLD = 100
+"""Nodes whose points are told part by part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +86,82 @@ class Simulation:
     """Own score of every device that passed, by node."""
     other: dict[str, dict[str, int]] = field(default_factory=dict)
     """Own score of the pool's other devices, by node."""
+    node_scores: tuple[tuple[str, Parts], ...] = ()
+    """The best nodes that could take the pod, best first, and what their points are made of."""
+    preemption: Plan | Hopeless | None = None
+    """Who would have to go for it; None where that was not asked, or nobody has to."""
+    gang: GangPlacement | GangUnschedulable | None = None
+    """What would become of a gang of such pods, where that was asked."""
 
 
-def simulate(state: State, pod: PodFacts) -> Simulation:
-    """Decide for a pod and tell every stage. Changes nothing."""
+def simulate(
+    state: State,
+    pod: PodFacts,
+    *,
+    gang: int = 0,
+    around: Circumstances | None = None,
+    domain_keys: Sequence[str] = GANG_DOMAINS,
+) -> Simulation:
+    """Decide for a pod and tell every stage; for a ``gang`` of such pods too. Changes nothing.
+
+    ``around`` asks who would have to go for it.
+    """
+    with aside(state):
+        simulation = _simulated(state, pod)
+        simulation = replace(simulation, node_scores=_node_scores(state, pod, simulation))
+        if around is not None and simulation.failure is not None and not gang:
+            found = search(
+                state,
+                pod,
+                simulation.failure,
+                now=around.now,
+                cluster_wide=around.cluster_wide,
+                budgets=around.budgets,
+            )
+            simulation = replace(simulation, preemption=found)
+    if gang:
+        members = alike(_member(pod, gang), gang)
+        simulation = replace(simulation, gang=tried_gang(state, members, needed=gang, domain_keys=domain_keys))
+    return simulation
+
+
+def _member(pod: PodFacts, count: int) -> PodFacts:
+    """The pod as a member of a gang of so many."""
+    gang = pod.gang or Gang(f"{pod.namespace}/{pod.name}", count, count)
+    return replace(pod, gang=replace(gang, required=count, desired=count))
+
+
+def _node_scores(state: State, pod: PodFacts, simulation: Simulation) -> tuple[tuple[str, Parts], ...]:
+    """The best of the feasible nodes with their points by part."""
+    if simulation.decision is None:
+        return ()
+    nodes, request = state.fleet.nodes, pod.request
+    extra = extra_rules(state, pod)
+    rated: Rated
+    at: Rows | None
+    base: Callable[[int], int]
+    tiers: Callable[[int], int] | None = None
+    if request is None:
+        rated = PlainClass(nodes, pod)
+        names, at, base = nodes.names, None, nodes.packing
+    else:
+        pool = state.fleet.pools[request.pool]
+        by_percent = request.percent or request.percent_limit
+        room = state.quotas.room(pod.namespace, request) if by_percent else None
+        rated = by_share = ShareClass(pool, nodes, pod, room)
+        tiers = by_share.tier_points
+        names, at, base = pool.node_names, pool.node_row, pool.node_score.item
+    rows, keys = rated.rows, rated.keys
+    if extra is not None and rows.any():
+        extra.narrow(rows, at, [])
+        points = extra.points(rows, at)
+        keys = keys if points is None else keys + points
+    best = [row for row, _ in best_of(np.where(rows, keys, LOWEST), SCORES_TOLD)]
+    parts = parts_of_rows(best, base, at, rated.preference, extra, tiers=tiers)
+    return tuple((names[row], made_of) for row, made_of in zip(best, parts, strict=True))
+
+
+def _simulated(state: State, pod: PodFacts) -> Simulation:
     decision: Decision | None = None
     failure: NotFit | QuotaExceeded | None = None
     try:
