@@ -212,7 +212,7 @@ async def measure(serving: Serving, folder: Path, *, replicas: int, shared: bool
         shards = [1]
         while shared:
             shards = [len(await one.ask("mine")) for one in all_of_them]
-            if sum(shards) == len(pools) + 1 and min(shards) > 0:
+            if sum(shards) == len(pools) + 1 and max(shards) - min(shards) <= 1:
                 break
             await asyncio.sleep(0.5)
         for one in all_of_them:

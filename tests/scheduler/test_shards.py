@@ -38,6 +38,8 @@ class Line:
         self.flowing.set()
         self.news = asyncio.Event()
         self.news.set()
+        self.pods = asyncio.Event()
+        self.pods.set()
         self.sent: list[tuple[str, str]] = []
         """Pods that were bound over this line, and in the name of which shard."""
         self.refused: list[str] = []
@@ -73,6 +75,8 @@ class Line:
         self._check()
         async for batch in self._api.watch_batches(resource, type_, **options):
             await self.news.wait()
+            if resource is PODS:
+                await self.pods.wait()
             self._check()
             yield batch
 
@@ -110,6 +114,7 @@ class Site:
         for line in [*self.lines.values(), *self.dead]:
             line.flowing.set()
             line.news.set()
+            line.pods.set()
         await self.world.stop()
         self._manager.stop()
         await self._running
@@ -138,6 +143,11 @@ class Site:
     def owner(self, shard: str) -> str:
         (owner,) = [name for name, shards in self.mine().items() if shard in shards]
         return owner
+
+    def holder(self, shard: str) -> str:
+        """Who has a shard's Lease."""
+        lease = self.world.api.object(LEASES, shard_lease(shard), namespace=keys.SYSTEM_NAMESPACE)
+        return str(lease["spec"]["holderIdentity"])
 
     def worker(self, name: str, pool: str, **parts: Any) -> None:
         self.world.worker(name, annotations={keys.GPU_POOL: pool}, **parts)
@@ -321,6 +331,63 @@ async def test_nobody_decides_beside_a_scheduler_that_takes_everything_for_its_o
     assert site.world.node_of("w")
     lease = site.world.api.object(LEASES, keys.LEADER_LEASE, namespace=keys.SYSTEM_NAMESPACE)["spec"]
     assert (lease["holderIdentity"], lease["leaseTransitions"]) == (keys.SHARDED_HOLDER, 5)
+
+
+async def test_gangs_evictions_and_live_changes_are_the_business_of_the_pools_owner(site: Site) -> None:
+    await site.open("one", "two")
+    mine = site.mine()
+    for who in ("one", "two"):
+        pool = next(shard for shard in mine[who] if shard)
+        stamps = {
+            keys.GPU_POOL: pool,
+            keys.GANG_REQUIRED_MEMBERS: "3",
+            keys.GANG_DESIRED_MEMBERS: "3",
+            keys.GANG_GROUP_KEY: f"default/{who}",
+        }
+        for number in range(3):
+            site.world.worker(f"gang-{who}{number}", tflops="100", annotations=stamps)
+        site.worker(f"rest-{who}", pool, tflops="50")
+        await site.world.settle(2)
+        site.worker(f"high-{who}", pool, tflops="90", priority=10)
+        wish = {"metadata": {"annotations": {keys.RESIZE: '{"vram-request": "3Gi"}'}}}
+        site.world.api.change(PODS, f"gang-{who}0", wish, namespace="default")
+        await site.world.settle(5)
+        assert [call.name for call in site.world.api.calls if call.verb == "evict"][-1] == f"rest-{who}"
+        site.world.delete(f"rest-{who}")
+        await site.world.settle(5)
+        sent = [name for name, shard in site.lines[who].sent if shard == pool]
+        assert sorted(sent) == [*(f"gang-{who}{number}" for number in range(3)), f"high-{who}", f"rest-{who}"]
+        notes = site.world.pod(f"gang-{who}0")["metadata"]["annotations"]
+        assert notes[f"{keys.DOMAIN}/vram-request"] == "3Gi"
+        assert notes[keys.SCHEDULER_SHARD].partition("/")[2] == pool
+    site.check()
+
+
+async def test_catching_up_waits_for_pods_that_wait_themselves_and_that_the_watch_has_not_shown(site: Site) -> None:
+    """Else a namespace's pods in flight in the former owner's other pool would not be known to the new owner of this."""
+    tie = tied((COMMON, *POOLS), [{"a", "b"}])
+    pairs = [("old", f"new{number}") for number in range(20)]
+    former, newcomer = next(pair for pair in pairs if choices(tie, pair)["a"][0] == pair[1])
+    await site.open(former)
+    site.world.quota("default", {"total": {"maxWorkers": 1}})
+    for number in range(4):
+        site.worker(f"filler{number}", "a", namespace="other", tflops="100")
+    site.worker("here", "a", tflops="100")
+    await site.world.settle(1)
+    await site.join(newcomer)
+    await site.world.settle(5)
+    site.lines[newcomer].pods.clear()
+    site.lines[former].flowing.clear()
+    site.worker("there", "b")
+    await site.world.settle(40)
+    assert site.holder("a") == newcomer and site.holder("b") == former, "what is in flight keeps the other one back"
+    site.world.gpu("a0-2", "a0", index=2, pool="a")
+    await site.world.settle(5)
+    site.lines[former].flowing.set()
+    await site.world.settle(1)
+    site.lines[newcomer].pods.set()
+    await site.world.settle(30)
+    assert [bool(site.world.node_of(name)) for name in ("here", "there")] == [False, True]
 
 
 async def test_what_a_replica_leaves_behind_is_cleared_away_but_not_the_epochs_of_pools(site: Site) -> None:
