@@ -52,6 +52,7 @@ def main() -> None:
         rows += fleet_rows(node_count, device_count, held, pods=arguments.pods)
         gc.unfreeze()
     rows.append(partitioned_row(*(sizes[0][:2])))
+    rows += topology_rows(*sizes[0], pods=arguments.pods)
     report(rows, arguments.json)
 
 
@@ -114,6 +115,41 @@ def partitioned_row(node_count: int, device_count: int) -> Row:
         state.assume(one, placement)
     parameters = {"nodes": node_count, "devices": device_count, "pods": len(ours)}
     return Row("partition_p50_us", at(ours, 50), "us", "the same, device by device", at(theirs, 50), parameters)
+
+
+def topology_rows(node_count: int, device_count: int, held: float, *, pods: int) -> list[Row]:
+    """The pods of several devices in the stream, in a fleet that reports bridged pairs on two NUMA nodes.
+
+    Peer: the same pods in the same fleet without reports.
+    """
+    found = []
+    for reports in (False, True):
+        state, each = State(), device_count // node_count
+        fill(state, node_count, 0)
+        for device in devices(device_count, each):
+            peer = int(device.name.removeprefix("gpu-")) + (-1 if device.index % 2 else 1)
+            links = ((f"gpu-{peer:05}", 0, 1),) if device.index ^ 1 < each else ()
+            told = replace(device, numa=device.index * 2 // each, peers=links)
+            state.upsert_device(told if reports else device)
+        following = warm_up(device_count, _placing(state), percent=held)
+        stream = [one for number in range(pods) if (one := pod(following + number)).request.count > 1]
+        settle()
+        found.append(measure(lambda one: decide(state, one), stream))  # noqa: B023 - called at once
+        unseen = [replace(one, cpu=one.cpu + 1 + number) for number, one in enumerate(stream[:200])]
+        found.append(measure(lambda one: decide(state, one), unseen))  # noqa: B023 - called at once
+    parameters = {"nodes": node_count, "devices": device_count, "held": f"{held:g}%", "pods": len(stream)}
+    peer_name = "the same pods, no reports"
+    return [
+        Row("topology_p50_us", at(found[2], 50), "us", peer_name, at(found[0], 50), parameters),
+        Row("topology_new_kind_p50_us", at(found[3], 50), "us", peer_name, at(found[1], 50), parameters),
+    ]
+
+
+def _placing(state: State) -> Callable[[PodFacts], None]:
+    def place(one: PodFacts) -> None:
+        state.assume(one, decide(state, one).placement)
+
+    return place
 
 
 def measure(

@@ -11,10 +11,12 @@ from tensorfusion.hypervisor.vendors.simulated import devices_of
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.gpu_topology import TopologyRule
+from tensorfusion.model.meta import Key
 from tensorfusion.model.request import Isolation
 from tensorfusion.model.resources import EVENTS, GPUS, PODS
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.configuration import Configuration
+from tensorfusion.scheduler.records import describe
 from tensorfusion.scheduling.profile import Profile, Profiles
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -53,6 +55,8 @@ async def test_several_devices_of_one_numa_node_are_bound_and_an_event_says_how_
     event = world.events_of("a")["GPUInterconnectTopologySelected"]
     assert event == "its devices come to tier 1 (same NUMA node), affinity 100 of 100, score 74"
     assert counted("satisfied") == before + 1
+    record = world.service.records.find(Key("default", "a"))
+    assert describe(record)["topology"] == {"tier": 1, "affinity": 100, "planScore": 74, "heuristic": False}
 
 
 async def test_links_are_read_by_uuid_in_any_case(world) -> None:

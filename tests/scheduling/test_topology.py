@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,8 +18,10 @@ from tensorfusion.scheduling.hints import helps
 from tensorfusion.scheduling.preemption import Plan as Eviction
 from tensorfusion.scheduling.preemption import search
 from tensorfusion.scheduling.score_parts import in_points
+from tensorfusion.scheduling.search import device_codes
 from tensorfusion.scheduling.simulate import simulate
 from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.topology import tiers_of
 from tensorfusion.scheduling.wiring import Plan, Wired, Wiring
 from tensorfusion.testing.reference_topology import nearest
 from worlds import GIB, device, node, pod, run
@@ -374,3 +377,18 @@ def test_a_lower_tier_always_has_the_higher_plan_score() -> None:
     assert [Plan(tier, affinity, ()).score for tier in range(4) for affinity in (100, 0)] == [
         99, 75, 74, 50, 49, 25, 24, 0,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [7, 20, 40])
+def test_columns_of_many_slots_say_what_single_rows_do(size: int) -> None:
+    state = cluster("01" * (size // 2) + "1", "0" * size, "-" * size, "012")
+    link(state, "n0-0 n0-1", "n1-2 n1-5", f"n1-0 n1-{size - 1}")
+    pool = state.fleet.pools["pool"]
+    for count in (2, 3, size):
+        request, rule = pod(count=count).request, TopologyRule()
+        assert request is not None
+        codes = device_codes(pool, request, room=None)
+        pool.follow_wirings()
+        rows = [tiers_of(pool, request, rule, codes[:, [row]], np.array([row])).item() for row in range(4)]
+        assert tiers_of(pool, request, rule, codes, None)[:4].tolist() == rows
+        assert rows == {2: [0, 0, 3, 2], 3: [1, 1, 3, 2]}.get(count, [2, 1, 3, 0])

@@ -197,12 +197,22 @@ def _choice(record: Record) -> dict[str, object]:
         "feasible": decision.feasible,
         "score": decision.score,
         "scoreParts": own,
+        **_plan(decision),
         "deviceScores": dict(zip(devices, decision.device_scores, strict=False)),
         "alternatives": [
             {"node": node, "score": score, "parts": made_of}
             for (node, score), made_of in zip(decision.alternatives, others, strict=True)
         ],
     }
+
+
+def _plan(decision: Decision) -> dict[str, object]:
+    """How near the devices are to each other, where that was looked at."""
+    plan = decision.plan
+    if plan is None:
+        return {}
+    told = {"tier": plan.tier, "affinity": plan.affinity, "planScore": plan.score, "heuristic": plan.heuristic}
+    return {"topology": told}
 
 
 def _amounts(record: Record) -> dict[str, int]:

@@ -137,7 +137,7 @@ class PoolColumns:
         self.cuts = Cuts()
         self.located = 0
         """Rows whose devices report how near they are to each other, as of the last ``follow_wirings``."""
-        self._wirings = Wirings()
+        self.wirings = Wirings()
         self._wired: list[Wired | None] = []
         self._rewired: set[int] = set()
         """Rows whose wiring has to be looked at again."""
@@ -270,7 +270,7 @@ class PoolColumns:
         before = self.located
         for row in self._rewired:
             wiring = wiring_of(self.devices[row])
-            wired = None if wiring is None else self._wirings.of(wiring)
+            wired = None if wiring is None else self.wirings.of(wiring)
             self.located += (wired is not None) - (self._wired[row] is not None)
             self._wired[row] = wired
             self.wiring[row] = -1 if wired is None else wired.number

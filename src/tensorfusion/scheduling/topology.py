@@ -29,6 +29,7 @@ UNKNOWN_PLAN: Final = Plan(int(Tier.UNKNOWN), 0, ())
 """Of devices that report nothing: any of them are as good as any others."""
 _MASK_BITS: Final = 31
 """Slots up to which a mask and the number of a wiring make one integer."""
+_MASK: Final = (1 << _MASK_BITS) - 1
 
 
 def asks_distances(pool: PoolColumns, request: GpuRequest, rule: TopologyRule) -> bool:
@@ -48,25 +49,26 @@ def mask_of(codes: Sequence[int]) -> int:
 def tiers_of(pool: PoolColumns, request: GpuRequest, rule: TopologyRule, devices: Codes, at: Rows | None) -> Ints:
     """Of these rows or all, whose ``devices`` have these codes, the tier of the best plan; 0 where too few fit."""
     fits: Bools = devices == FITS
-    enough = fits.any(axis=0)
     wirings = pool.wiring if at is None else pool.wiring.take(at)
-    tiers = np.where(enough, int(Tier.UNKNOWN), int(Tier.INTERCONNECT))
-    asked = np.flatnonzero(enough & (wirings >= 0))
-    if not len(asked):
-        return tiers
-    if fits.shape[0] <= _MASK_BITS:
-        bits = np.left_shift(1, np.arange(fits.shape[0]), dtype=np.int64)
-        kinds = (wirings[asked] << _MASK_BITS) + bits @ fits[:, asked]
-        kinds, first, place = np.unique(kinds, return_index=True, return_inverse=True)
-    else:
-        first = place = np.arange(len(asked))
-    found = np.empty(len(first), np.int64)
-    for number, here in enumerate(asked[first].tolist()):
-        wired = pool.wired(here if at is None else int(at[here]))
-        if wired is not None:
-            found[number] = wired.tier(mask_of(devices[:, here].tolist()), request.count, rule.source)
-    tiers[asked] = found[place]
+    if len(fits) > _MASK_BITS:
+        rows = zip(wirings.tolist(), map(mask_of, devices.T.tolist()), strict=True)
+        return np.array([_tier(pool, number, mask, request, rule) for number, mask in rows], np.int64)
+    kinds = wirings << _MASK_BITS
+    for place, bits in enumerate(np.packbits(fits, axis=0, bitorder="little")):
+        kinds |= bits.astype(np.int64) << 8 * place
+    different = np.unique(kinds)
+    found = [_tier(pool, kind >> _MASK_BITS, kind & _MASK, request, rule) for kind in different.tolist()]
+    tiers: Ints = np.array(found, np.int64)[np.searchsorted(different, kinds)]
     return tiers
+
+
+def _tier(pool: PoolColumns, number: int, mask: int, request: GpuRequest, rule: TopologyRule) -> int:
+    """The tier of one wiring, by its number (-1: nothing is reported), and of the slots that fit."""
+    if not mask:
+        return int(Tier.INTERCONNECT)
+    if number < 0:
+        return int(Tier.UNKNOWN)
+    return pool.wirings.by_number[number].tier(mask, request.count, rule.source)
 
 
 def near_enough(pod: PodFacts, wired: Wired | None, slots: Sequence[int]) -> bool:

@@ -114,12 +114,13 @@ class Wirings:
 
     def __init__(self) -> None:
         self._known: WeakValueDictionary[Wiring, Wired] = WeakValueDictionary()
+        self.by_number: WeakValueDictionary[int, Wired] = WeakValueDictionary()
         self._made = 0
 
     def of(self, wiring: Wiring) -> "Wired":
         known = self._known.get(wiring)
         if known is None:
-            known = self._known[wiring] = Wired(wiring, self._made)
+            known = self._known[wiring] = self.by_number[self._made] = Wired(wiring, self._made)
             self._made += 1
         return known
 
