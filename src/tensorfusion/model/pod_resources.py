@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tensorfusion.errors import InvalidQuantity
 from tensorfusion.model.core import Container, PodSpec
 from tensorfusion.units import to_bytes, to_milli
 
@@ -45,18 +46,33 @@ def pod_totals(spec: PodSpec) -> ResourceTotals:
             starting = _most(starting, staying)
         else:
             starting = _most(starting, _sum((staying, wanted)))
-    return _totals(_sum((_most(_sum((running, staying)), starting), _parsed(spec.overhead))))
+    return _totals(_sum((_most(_sum((running, staying)), starting), _parsed(spec.overhead, "spec.overhead"))))
 
 
 def _container(container: Container) -> dict[str, int]:
     resources = container.resources
+    requests = _parsed(resources.requests, "requests", container)
     if not resources.limits:
-        return _parsed(resources.requests)
-    return _parsed(resources.limits) | _parsed(resources.requests)
+        return requests
+    return _parsed(resources.limits, "limits", container) | requests
 
 
-def _parsed(quantities: dict[str, str | int | float]) -> dict[str, int]:
-    return {name: _units(name, value) for name, value in quantities.items()}
+def _parsed(quantities: dict[str, str | int | float], field: str, container: Container | None = None) -> dict[str, int]:
+    try:
+        return {name: _units(name, value) for name, value in quantities.items()}
+    except InvalidQuantity:
+        at = field if container is None else f"container {container.name}: resources.{field}"
+        raise _named(quantities, at) from None
+
+
+def _named(quantities: dict[str, str | int | float], at: str) -> InvalidQuantity:
+    """The error about the first quantity that cannot be read, with its field."""
+    for name, value in quantities.items():
+        try:
+            _units(name, value)
+        except InvalidQuantity as error:
+            return InvalidQuantity(f"{at}.{name}: {error}")
+    return InvalidQuantity(at)
 
 
 @lru_cache(maxsize=16384)

@@ -109,7 +109,11 @@ def _decide_shares(
                 devices_removed,
                 nodes_removed,
                 pool_devices=pool.count,
-                advice=(*rated.advice, *(() if extra is None else extra.advice(nodes_removed))),
+                advice=(
+                    *rated.advice,
+                    *_templates(pool, devices_removed),
+                    *(() if extra is None else extra.advice(nodes_removed)),
+                ),
             )
         )
     names = pool.node_names
@@ -143,6 +147,13 @@ def _decide_shares(
         ),
         plan=plan,
     )
+
+
+def _templates(pool: PoolColumns, removed: tuple[tuple[DeviceReason, int], ...]) -> tuple[str, ...]:
+    """What a pod could ask for whose partition template no device has."""
+    if DeviceReason.TEMPLATE not in dict(removed) or not (forms := pool.cuts.forms()):
+        return ()
+    return (f"Name one of {', '.join(forms)} in annotation partition-id, or ask for amounts that one of them covers",)
 
 
 def _ranked(

@@ -92,6 +92,8 @@ def _share(request: GpuRequest) -> str:
         amounts.append(f"{humanize_gflops(request.percent)}% compute")
     if request.vram:
         amounts.append(f"{humanize_bytes(request.vram)} vram")
+    if request.partition:
+        amounts.append(f"partition {request.partition}")
     share = f"{request.count} x ({', '.join(amounts) or 'any share'})"
     if request.isolation is Isolation.SHARED:
         share = f"{request.count} x whole device"

@@ -77,6 +77,11 @@ class Cuts:
     def id(self, layout: Layout) -> int:
         return self._ids.setdefault(layout, len(self._ids))
 
+    def forms(self) -> list[str]:
+        """Names of what the devices can be cut into, the smallest first."""
+        found = {form.name: (form.vram, form.compute, form.name) for one in self._ids for form in one.profile.forms}
+        return sorted(found, key=found.__getitem__)
+
     def table(self, request: GpuRequest) -> CutTable:
         """What the request gets on each layout."""
         wish: CutWish = (request.partition, request.compute, request.percent, request.vram)
