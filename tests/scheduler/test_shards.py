@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
-from tensorfusion.model.resources import LEASES, PODS, Resource
+from tensorfusion.model.meta import Key
+from tensorfusion.model.resources import GPUS, LEASES, PODS, Resource
 from tensorfusion.policy.guards import Accounts
 from tensorfusion.policy.shards import COMMON, choices, member_lease, shard_lease, tied
 from tensorfusion.runtime.admission import AdmissionRequest, UserInfo
 from tensorfusion.runtime.manager import Manager
+from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.webhook.service import Webhook
@@ -43,6 +45,11 @@ class Line:
         self.sent: list[tuple[str, str]] = []
         """Pods that were bound over this line, and in the name of which shard."""
         self.refused: list[str] = []
+
+    @property
+    def clear(self) -> bool:
+        """Everything gets through at once."""
+        return not self.cut and self.flowing.is_set() and self.news.is_set()
 
     def __getattr__(self, name: str) -> Any:
         work = getattr(self._api, name)
@@ -333,6 +340,16 @@ async def test_nobody_decides_beside_a_scheduler_that_takes_everything_for_its_o
     assert (lease["holderIdentity"], lease["leaseTransitions"]) == (keys.SHARDED_HOLDER, 5)
 
 
+async def test_a_scheduler_that_is_asked_about_a_pod_of_another_says_whose_it_is(site: Site) -> None:
+    await site.open("one", "two")
+    pool = next(shard for shard in site.mine()["one"] if shard)
+    site.worker("w", pool, tflops="1000")
+    await site.world.settle(1)
+    told = explain(site.services["two"], Key("default", "w"))
+    assert told["reason"] == f"scheduler one places on pool {pool}, and has the record of the pod"
+    assert "not enough compute" in explain(site.services["one"], Key("default", "w"))["reason"]
+
+
 async def test_gangs_evictions_and_live_changes_are_the_business_of_the_pools_owner(site: Site) -> None:
     await site.open("one", "two")
     mine = site.mine()
@@ -412,6 +429,7 @@ STEPS = st.lists(
         st.tuples(st.just("create"), st.sampled_from(POOLS), st.sampled_from(["capped", "free"]), st.integers(1, 9)),
         st.tuples(st.just("plain"), st.integers(1, 4)),
         st.tuples(st.just("delete"), st.integers(0, 30)),
+        st.tuples(st.just("move"), st.integers(0, 7), st.sampled_from(POOLS)),
         st.tuples(st.just("kill"), st.integers(0, 2)),
         st.tuples(st.just("join")),
         st.tuples(st.just("cut"), st.integers(0, 2)),
@@ -453,6 +471,8 @@ async def play(site: Site, steps: list[tuple[Any, ...]]) -> None:
             if pods:
                 namespace, name = pods[details[0] % len(pods)]
                 world.delete(name, namespace)
+        elif step == "move" and all(line.clear for line in lines):
+            move(site, f"{POOLS[details[0] // 2]}{details[0] % 2}", details[1])
         elif step == "kill" and len(lines) > 1:
             await site.kill(list(site.lines)[details[0] % len(lines)])
         elif step == "join" and len(lines) < 3:
@@ -476,6 +496,14 @@ async def play(site: Site, steps: list[tuple[Any, ...]]) -> None:
     assert len(waiting) < made or not waiting
     held = sorted(shard for shards in site.mine().values() for shard in shards)
     assert held == [COMMON, *POOLS]
+
+
+def move(site: Site, node: str, pool: str) -> None:
+    """Give a node without shares to another pool, as the operator does; everybody hears of it within the bound."""
+    if any(one["spec"].get("nodeName") == node for one in site.world.api.objects(PODS)):
+        return
+    for index in range(2):
+        site.world.api.change(GPUS, f"{node}-{index}", {"metadata": {"labels": {keys.GPU_POOL: pool}}})
 
 
 def mend(site: Site) -> None:

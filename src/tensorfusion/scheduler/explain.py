@@ -113,6 +113,9 @@ def _without_record(service: SchedulerService, pod: Pod) -> Raw:
     if spec.scheduling_gates:
         gates = ", ".join(gate.name for gate in spec.scheduling_gates)
         return {"result": "gated", "reason": f"its scheduling gates hold it back: {gates}"}
+    elsewhere = service.shards.elsewhere(pod) if service.shards is not None else None
+    if elsewhere is not None:
+        return {"result": "queued", "reason": elsewhere}
     leading = "" if service.deciding else ": this scheduler is not the leader, or still catching up"
     return {"result": "queued", "reason": f"not decided yet{leading}"}
 

@@ -183,6 +183,16 @@ class Shards:
         pool = pool_of(pod)
         return pool is None or self.may(self.shard_of_pool(pool))
 
+    def elsewhere(self, pod: Pod) -> str | None:
+        """Who looks at a pod that waits, in words; None where it is this replica."""
+        if self.serves(pod):
+            return None
+        pool = pool_of(pod)
+        holder = self.owners().get(self.shard_of_pool(pool or COMMON), "")
+        if not holder or holder == self.identity:
+            return f"pool {pool} is being handed over from one scheduler to another"
+        return f"scheduler {holder} places on pool {pool}, and has the record of the pod"
+
     def obstacle(self, facts: PodFacts) -> WaitsForOwner | None:
         """Why a pod that takes a share cannot be decided now: shards that this replica would have to hold."""
         if facts.request is None:
