@@ -7,7 +7,9 @@ from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.provider_defaults import provider_objects
 from tensorfusion.model.resources import GPUS, PROVIDER_CONFIGS
-from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.advice import Advisor
+from tensorfusion.scheduler.allocation import allocation
+from tensorfusion.scheduler.explain import explain, explain_with_advice
 
 MODEL = "NVIDIA A100-SXM4-80GB"
 
@@ -45,6 +47,10 @@ async def test_a_binding_carries_the_partitions_places_and_the_template_that_was
     assert told == "g0-0: nv-80g-1g-10gb, 44.571 TFLOPS, 10Gi, slots 4 to 4"
     device = world.service.state.fleet.devices["g0-0"]
     assert device.vram_held == 50 << 30
+    told = await allocation(world.service)
+    share = told["allocation"][world.pod("b")["metadata"]["uid"]]
+    assert (share["PartitionTemplateID"], share["Request"]["vram"]) == ("nv-80g-1g-10gb", "10Gi")
+    assert [one["request"]["vram"] for one in told["gpuToWorkerMap"]["g0-0"]] == ["40Gi", "10Gi"]
 
 
 async def test_a_pod_whose_partition_is_over_quota_waits_without_being_decided_again_and_again(world) -> None:
@@ -108,3 +114,20 @@ async def test_slices_of_ascend_devices_share_isolation_groups(world) -> None:
             assert "slotStart" not in one
     assert (groups["a"], groups["b"], groups["c"]) == (0, 0, 1)
     assert groups.get("d") in (2, None), "AI CPUs may be used up"
+
+
+async def test_the_largest_partition_that_has_a_place_is_what_helps(world) -> None:
+    cards(world)
+    worker(world, "a", "3g.40gb")
+    await world.start()
+    await world.settle()
+    worker(world, "b", "7g.80gb")
+    await world.settle()
+    told = await explain_with_advice(world.service, Key("default", "b"), Advisor(world.service, lambda *_: True))
+    said = [one for one in told["help"] if "partition" in one["change"]]
+    assert said[0]["change"] == {"partition": "nv-80g-3g-40gb"}
+    assert said[0]["words"].startswith("fits as a partition ")
+    world.delete("b")
+    worker(world, "c", said[0]["change"]["partition"])
+    await world.settle()
+    assert places(world, "c") == [("nv-80g-3g-40gb", 4, 8)]

@@ -203,6 +203,52 @@ async def test_allocation_shows_devices_workers_and_shares(world, http) -> None:
         assert (worker["podName"], worker["podUID"], worker["namespace"]) == ("a", uid, "default")
 
 
+async def test_allocation_says_all_that_a_pod_asked_for(world, http) -> None:
+    term = {"matchExpressions": [{"key": keys.HOSTNAME_LABEL, "operator": "In", "values": ["n1"]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    wishes = {
+        f"{keys.DOMAIN}/tflops-limit": "60",
+        f"{keys.DOMAIN}/vram-limit": "4Gi",
+        f"{keys.DOMAIN}/qos": "high",
+        f"{keys.DOMAIN}/gpu-indices": "1",
+        f"{keys.DOMAIN}/gpu-model": "A100",
+        f"{keys.DOMAIN}/vendor": "NVIDIA",
+    }
+    made = world.worker("a", tflops="30", annotations=wishes, labels={keys.WORKLOAD: "job"}, affinity=affinity)
+    await world.settle()
+    _, answer = await http.call("GET", "/api/allocation")
+    share = answer["allocation"][made["metadata"]["uid"]]
+    meta = share.pop("PodMeta")
+    assert (meta["uid"], meta["labels"][keys.WORKLOAD]) == (made["metadata"]["uid"], "job")
+    assert share == {
+        "PoolName": "main",
+        "WorkloadNameNamespace": {"name": "job", "namespace": "default"},
+        "Request": {"tflops": "30", "vram": "1Gi"},
+        "Limit": {"tflops": "60", "vram": "4Gi"},
+        "GPUIndices": [1],
+        "Count": 1,
+        "GPUModel": "A100",
+        "GPUVendor": "NVIDIA",
+        "NodeAffinity": affinity["nodeAffinity"],
+        "GPUNames": ["g1-1"],
+        "QoS": "high",
+        "Isolation": "soft",
+        "PartitionTemplateID": "",
+    }
+
+
+async def test_a_nominated_pod_is_no_worker_of_the_devices_that_others_are_to_leave(world, http) -> None:
+    for number in range(4):
+        world.worker(f"low{number}", tflops="90")
+    await world.settle()
+    high = world.worker("high", tflops="90", priority=5)
+    await world.settle(2)
+    assert high["metadata"]["uid"] in world.service.state.nominated
+    _, answer = await http.call("GET", "/api/allocation")
+    assert high["metadata"]["uid"] not in answer["allocation"]
+    assert [len(workers) for workers in answer["gpuToWorkerMap"].values()] == [1, 1, 1, 1]
+
+
 async def test_explain_tells_of_a_placed_pod(world, http) -> None:
     world.worker("a", tflops="30")
     await world.settle()

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import msgspec
 
+from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.wire import to_wire
 from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.holds import Allocation, Device
 from tensorfusion.units import format_bytes, format_gflops, format_milli
 
@@ -35,27 +37,33 @@ async def allocation(service: SchedulerService) -> Raw:
     workers: dict[str, dict[str, bool]] = {}
     requests: Raw = {}
     by_device: dict[str, list[Raw]] = {}
-    shares = [held for held in service.state.allocations.values() if held.pod.request is not None]
-    for part in _parts(shares):
+    # a nominated pod holds nothing yet: it waits for others to leave
+    live = [held for held in service.state.allocations.values() if not held.nominated]
+    for part in _parts(live):
         for held in part:
             facts, request = held.pod, held.pod.request
             if request is None:
                 continue
-            if held.placement.partitions:  # a partition counts at its template's size
+            if held.shares:  # a partition counts at its template's size
                 request = held.shares[0]
             workers.setdefault(held.placement.node, {})[f"{facts.namespace}/{facts.name}"] = True
             requests[facts.uid] = _request(held, request, service.pods.get(Key(facts.namespace, facts.name)))
-            worker = {
-                "request": _amounts(request.compute, request.percent, request.vram),
-                "limit": _amounts(request.compute_limit, request.percent_limit, request.vram_limit),
-                "podName": facts.name,
-                "podUID": facts.uid,
-                "namespace": facts.namespace,
-            }
-            for name in held.placement.devices:
-                by_device.setdefault(name, []).append(worker)
+            # the shares of one pod differ where its partitions do
+            for name, share in zip(held.placement.devices, held.shares, strict=False):
+                by_device.setdefault(name, []).append(_worker(facts, share))
         await asyncio.sleep(0)
     return {"gpuStore": store, "nodeWorkerStore": workers, "allocation": requests, "gpuToWorkerMap": by_device}
+
+
+def _worker(facts: PodFacts, share: GpuRequest) -> Raw:
+    """One pod on one device."""
+    return {
+        "request": _amounts(share.compute, share.percent, share.vram),
+        "limit": _amounts(share.compute_limit, share.percent_limit, share.vram_limit),
+        "podName": facts.name,
+        "podUID": facts.uid,
+        "namespace": facts.namespace,
+    }
 
 
 def gpu_object(gpu: GPU, device: Device | None) -> Raw:
@@ -68,10 +76,12 @@ def gpu_object(gpu: GPU, device: Device | None) -> Raw:
 
 
 def _request(held: Allocation, request: GpuRequest, pod: Pod | None) -> Raw:
-    facts = held.pod
+    """An AllocRequest of the source; ``pod`` is what is known under the name now, perhaps another one."""
+    facts, partitions = held.pod, held.placement.partitions
     known = pod is not None and pod.metadata.uid == facts.uid
     meta = msgspec.to_builtins(pod.metadata) if pod is not None and known else {}
-    workload = meta.get("labels", {}).get("tensor-fusion.ai/workload", facts.name)
+    workload = meta.get("labels", {}).get(keys.WORKLOAD, facts.name)
+    nodes = facts.affinity.node_affinity if facts.affinity is not None else None
     return {
         "PoolName": request.pool,
         "WorkloadNameNamespace": {"name": workload, "namespace": facts.namespace},
@@ -81,12 +91,12 @@ def _request(held: Allocation, request: GpuRequest, pod: Pod | None) -> Raw:
         "Count": request.count,
         "GPUModel": request.model,
         "GPUVendor": request.vendor,
-        "NodeAffinity": None,
+        "NodeAffinity": None if nodes is None else msgspec.to_builtins(nodes),
         "GPUNames": list(held.placement.devices),
         "PodMeta": {"name": facts.name, "namespace": facts.namespace, "uid": facts.uid, **meta},
         "QoS": str(request.qos),
         "Isolation": str(request.isolation),
-        "PartitionTemplateID": request.partition,
+        "PartitionTemplateID": partitions[0].form if partitions else request.partition,
     }
 
 
