@@ -18,6 +18,8 @@ from tensorfusion.model import resources as r
 from tensorfusion.model.core import Lease, Node, Pod
 from tensorfusion.model.crd import all_crds
 from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
+from tensorfusion.policy.shards import COMMON
 
 _OLDEST_SERVER = (1, 34)
 _SLOW_ANSWER = 1.0
@@ -194,6 +196,31 @@ async def _leader(client: Client) -> AsyncIterator[Finding]:
             )
         else:
             yield ok(f"{what} leader", text)
+        if holder == keys.SHARDED_HOLDER:
+            yield await _pool_owners(client)
+
+
+async def _pool_owners(client: Client) -> Finding:
+    """Where several schedulers share the pools: whether each pool has one of them."""
+    leases = (await client.list(r.LEASES, Lease, namespace=keys.SYSTEM_NAMESPACE, labels=keys.SHARD_LEASES)).items
+    owners: dict[str, str] = {}
+    for lease in leases:
+        shard, renewed = lease.metadata.annotations.get(keys.SCHEDULER_SHARD), _moment(lease.spec.renew_time)
+        if shard is None or not lease.spec.holder_identity or renewed is None:
+            continue
+        if (datetime.now(UTC) - renewed).total_seconds() <= (lease.spec.lease_duration_seconds or 15):
+            owners[shard] = lease.spec.holder_identity
+    pools = [pool.metadata.name for pool in (await client.list(r.GPU_POOLS, GPUPool)).items]
+    alone = sorted(pool for pool in pools if pool not in owners)
+    if COMMON not in owners:
+        alone.append("what belongs to no pool")
+    if alone:
+        advice = (
+            "within two times --lease-seconds another one takes over: else see whether schedulers run, and their logs"
+        )
+        return warn("schedulers by pool", f"nobody places on {_some(alone)}", advice)
+    count = len(set(owners.values()))
+    return ok("schedulers by pool", f"{count} scheduler{'' if count == 1 else 's'} share {len(pools)} pools")
 
 
 def _moment(text: str | None) -> datetime | None:
