@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.gang import Gang
+from tensorfusion.model.gpu_topology import TopologyRule
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
@@ -44,6 +45,7 @@ pods = st.builds(
     node_selector=st.sampled_from(({}, {}, {}, {"zone": "x"})),
     protected_until=st.sampled_from((0, 0, 0, NOW + 5)),
     gang=st.sampled_from(GANGS),
+    topology=st.sampled_from((None, None, TopologyRule(hard=True))),
 )
 
 
@@ -53,6 +55,7 @@ def worlds(draw: st.DrawFn) -> State:
     state = State()
     state.upsert_pool(PoolFacts("pool", max_workers_per_node=draw(st.sampled_from((0, 2, 9)))))
     policy = draw(st.sampled_from(("Static", "Static", "Dynamic")))
+    numas = draw(st.sampled_from((st.just(-1), st.sampled_from((0, 1)))))
     for i in range(draw(st.integers(1, 3))):
         labels = {"zone": draw(st.sampled_from("xy"))}
         ready = draw(st.sampled_from((True, True, True, False)))
@@ -61,7 +64,7 @@ def worlds(draw: st.DrawFn) -> State:
         )
         for j in range(draw(st.integers(0, 2))):
             facts = DeviceFacts(f"g{i}{j}", f"n{i}", "pool", "NVIDIA", "A100", j, 100, 100, isolation_policy=policy)
-            state.upsert_device(facts)
+            state.upsert_device(replace(facts, numa=draw(numas)))
     if draw(st.booleans()):
         ceiling = st.sampled_from((None, 60, 120))
         state.set_quota(QuotaFacts("team", total_vram=draw(ceiling), total_compute=draw(ceiling)))
