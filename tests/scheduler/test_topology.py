@@ -72,6 +72,15 @@ async def test_links_are_read_by_uuid_in_any_case(world) -> None:
     assert world.devices_of("a") == ["g0-1", "g0-3"]
 
 
+async def test_links_alone_say_as_much(world) -> None:
+    cluster(world, "0000")
+    links = {"peers": [{"peerUUID": "G0-2", "linkCount": 4, "bandwidthMBps": 112_500}]}
+    world.api.change(GPUS, "g0-0", {"status": {"nvLink": links}}, subresource="status")
+    world.worker("a", count=2)
+    await world.start()
+    assert world.devices_of("a") == ["g0-0", "g0-2"]
+
+
 async def test_a_pod_that_requires_it_waits_and_is_told_once_what_would_help(world) -> None:
     cluster(world, "01")
     before = counted("unsatisfied")

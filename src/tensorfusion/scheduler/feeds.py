@@ -21,7 +21,7 @@ from tensorfusion.model.durations import parse_duration
 from tensorfusion.model.gang import Gang, gang_of
 from tensorfusion.model.gpu import GPU, GPUStatus
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.gpu_topology import PLAIN_RULE, TopologyRule
+from tensorfusion.model.gpu_topology import PLAIN_RULE, Tier, TopologyRule
 from tensorfusion.model.gpu_topology import rule_of as topology_rule_of
 from tensorfusion.model.meta import Meta
 from tensorfusion.model.partitions import Profile as CutProfile
@@ -284,10 +284,18 @@ def device_facts(gpu: GPU, profile: CutProfile | None = None) -> DeviceFacts | N
 
 
 def _peers(status: GPUStatus) -> tuple[tuple[str, int, int], ...]:
-    """Name, tier and bandwidth of the devices that it says a distance to."""
-    if status.topology is None:
+    """Name, tier and bandwidth of the devices that it says a distance to.
+
+    Ours: where it reports its links only, those are the distances; upstream reads none then.
+    """
+    if status.topology is not None:
+        return tuple([(peer.peer_gpu_uuid.lower(), peer.tier, peer.bandwidth or 0) for peer in status.topology.peers])
+    if status.nv_link is None:
         return ()
-    return tuple([(peer.peer_gpu_uuid.lower(), peer.tier, peer.bandwidth or 0) for peer in status.topology.peers])
+    linked = status.nv_link.peers
+    return tuple(
+        [(peer.peer_uuid.lower(), int(Tier.INTERCONNECT), (peer.bandwidth_mbps or 0) * 1_000_000) for peer in linked]
+    )
 
 
 def pool_facts(pool: GPUPool, template: SchedulingConfigTemplate | None, defaults: PlacementDefaults) -> PoolFacts:
