@@ -55,8 +55,11 @@ def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int) -> Iterat
     vain = world.in_vain()
     before = lowest
     for step in steps:
-        goes = leaving.victims & (leaving.rank <= step)
-        news = leaving.free if step == lowest else goes & (leaving.rank > before)
+        if step == lowest:
+            goes, news = np.zeros_like(leaving.victims), leaving.free
+        else:
+            goes = leaving.victims & (leaving.rank <= step)
+            news = goes if before == lowest else goes & (leaving.rank > before)
         before = step
         if not news.any():
             continue
@@ -69,7 +72,10 @@ def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int) -> Iterat
 
 
 class _World:
-    """What would be free, by device of the pool and by node, while pods are let go."""
+    """What would be free, by device of the pool and by node, while pods are let go.
+
+    Of an amount that no node is short of, nothing is added up: it only grows.
+    """
 
     def __init__(self, state: State, pod: PodFacts, leaving: Leaving, pool: PoolColumns | None, now: int) -> None:
         self._nodes = state.fleet.nodes
@@ -77,10 +83,14 @@ class _World:
         self._pod = pod
         self._now = now
         self._allowed: Bools = self._nodes.shapes.of(pod, self._nodes.with_facts, self._nodes.size).codes == ALLOWED
-        self._cpu = self._nodes.cpu_free.copy()
-        self._memory = self._nodes.memory_free.copy()
-        self._pods = self._nodes.pods_free.copy()
-        self._workers = self._nodes.workers.copy()
+        self._cpu, self._memory, self._pods = self._nodes.cpu_free, self._nodes.memory_free, self._nodes.pods_free
+        self._scarce_cpu = pod.cpu > 0 and bool((self._allowed & (self._cpu < pod.cpu)).any())
+        self._scarce_memory = pod.memory > 0 and bool((self._allowed & (self._memory < pod.memory)).any())
+        self._scarce_pods = bool((self._allowed & (self._pods < 1)).any())
+        self._most = max(0, pool.facts.max_workers_per_node) if pool is not None else min(1, pod.native)
+        """Workers that a node must have less of; 0 where any number will do."""
+        self._workers = self._nodes.workers
+        self._scarce_workers = self._most > 0 and bool((self._allowed & (self._workers >= self._most)).any())
         self.somebody = np.zeros(self._nodes.size, np.bool_)
         """Node rows that somebody left."""
         self._barred = np.zeros(self._nodes.size, np.bool_)
@@ -89,7 +99,7 @@ class _World:
             passes = np.ones(self._nodes.size, np.bool_)
             extra.narrow(passes, None, [])
             self._barred = ~passes
-        self._free = leaving.free
+        self._matters_who = bool(pod.extended) or bool(self._barred.any())
         self._devices = _Devices(self._residents, pool, pod.request) if pool is not None and pod.request else None
 
     def in_vain(self) -> Bools | None:
@@ -98,20 +108,23 @@ class _World:
 
     def let_go(self, pods: Bools, *, free: bool) -> None:
         """Count what these pods hold as free, too; ``free`` are those that leave anyway."""
-        residents, size = self._residents, self._nodes.size
-        rows = np.flatnonzero(pods)
-        if not len(rows):
-            return
-        at = residents.node[rows]
-        self.somebody[at] = True
-        if self._pod.cpu:
-            self._cpu += _sums(at, residents.cpu[rows], size)
-        if self._pod.memory:
-            self._memory += _sums(at, residents.memory[rows], size)
-        self._pods += np.bincount(at, minlength=size)
-        self._workers -= _sums(at, residents.worker[rows], size)
+        if self._matters_who or self._scarce_cpu or self._scarce_memory or self._scarce_pods or self._scarce_workers:
+            self._let_go_of_nodes(np.flatnonzero(pods))
         if self._devices is not None:
             self._devices.let_go(pods, free=free)
+
+    def _let_go_of_nodes(self, rows: Ints) -> None:
+        residents, size = self._residents, self._nodes.size
+        at = residents.node[rows]
+        self.somebody[at] = True
+        if self._scarce_cpu:
+            self._cpu = self._cpu + _sums(at, residents.cpu[rows], size)
+        if self._scarce_memory:
+            self._memory = self._memory + _sums(at, residents.memory[rows], size)
+        if self._scarce_pods:
+            self._pods = self._pods + np.bincount(at, minlength=size)
+        if self._scarce_workers:
+            self._workers = self._workers - _sums(at, residents.worker[rows], size)
 
     def fitting(self) -> Bools:
         """The node rows that come into question now."""
@@ -124,11 +137,10 @@ class _World:
         for name, amount in pod.extended.items():
             column = self._nodes.extended.get(name)
             rows &= self.somebody if column is None else self.somebody | (column >= amount)
+        if self._most:
+            rows &= self._workers < self._most
         if self._devices is None:
-            return rows & (self._workers == 0) if pod.native else rows
-        most = self._devices.pool.facts.max_workers_per_node
-        if most > 0:
-            rows &= self._workers < most
+            return rows
         fitting = np.zeros_like(rows)
         at = self._devices.pool.node_row[self._devices.fitting()]
         fitting[at] = rows[at]
@@ -140,7 +152,7 @@ class _World:
             costs = self._plain_costs(goes)
         else:
             costs = np.full(self._nodes.size, _IMPOSSIBLE)
-            np.minimum.at(costs, self._devices.pool.node_row, self._devices.costs(goes, self._now))
+            np.minimum.at(costs, self._devices.pool.node_row, self._devices.costs(self._now))
         rows = np.flatnonzero(fits)
         rows = rows[np.lexsort((costs[rows], self._barred[rows]))]
         bounds: Ints = np.minimum.accumulate(costs[rows][::-1])[::-1]
@@ -168,13 +180,15 @@ class _Devices:
         self._request = request
         self._residents = residents
         self._passed: Bools = (pool.static(request) == FITS).ravel() & pool.present.ravel()
-        self._compute = pool.compute_free.ravel().copy()
-        self._vram = pool.vram_free.ravel().copy()
+        self._compute: Ints = pool.compute_free.ravel()
+        self._vram: Ints = pool.vram_free.ravel()
         self._size = self._compute.size
         self._before: tuple[Ints, Ints] | None = None
         """Free compute and memory before anybody had to go."""
+        self._gone: list[tuple[Ints, Ints]] = []
+        """Shares of those that have to go, and the places of these."""
         self._left = np.zeros(self._size, np.int64)
-        """Shares that went."""
+        """Shares that went, where it is they that count."""
         self._places = residents.places(pool)
         by_percent = request.percent > 0 and not request.compute
         self._need: Ints | int = pool.cost(request.percent).ravel() if by_percent else request.compute
@@ -184,6 +198,9 @@ class _Devices:
         elif request.isolation is Isolation.SHARED:
             _, at = self._shares_of(residents.state != 0)
             self._holders = np.bincount(at, minlength=self._size)
+        self._by_amount = self._holders is None and request.isolation is not Isolation.PARTITIONED
+        self._scarce_compute = bool((self._passed & (self._compute < self._need)).any())
+        self._scarce_vram = bool((self._passed & (self._vram < request.vram)).any())
 
     def _shares_of(self, pods: Bools) -> tuple[Ints, Ints]:
         """The shares of these pods in this pool, and the place of each."""
@@ -195,12 +212,18 @@ class _Devices:
 
     def let_go(self, pods: Bools, *, free: bool) -> None:
         residents = self._residents
-        if self._before is None and not free:
-            self._before = self._compute.copy(), self._vram.copy()
         shares, at = self._shares_of(pods)
-        self._compute += _sums(at, residents.share_compute[shares], self._size)
-        self._vram += _sums(at, residents.share_vram[shares], self._size)
-        self._left += np.bincount(at, minlength=self._size)
+        if not free:
+            self._gone.append((shares, at))
+            if self._before is None:
+                self._before = self._compute, self._vram
+        if not self._by_amount:
+            self._left += np.bincount(at, minlength=self._size)
+            return
+        if self._scarce_compute:
+            self._compute = self._compute + _sums(at, residents.share_compute[shares], self._size)
+        if self._scarce_vram:
+            self._vram = self._vram + _sums(at, residents.share_vram[shares], self._size)
 
     def fitting(self) -> Ints:
         """Rows of the pool with enough devices that come into question."""
@@ -216,9 +239,9 @@ class _Devices:
             return self._passed & table.covered[layout] & (table.placed[layout] | (self._left > 0))
         return self._passed & (self._compute >= self._need) & (self._vram >= request.vram)
 
-    def costs(self, goes: Bools, now: int) -> Ints:
+    def costs(self, now: int) -> Ints:
         """What each row of the pool costs at least: its ``count`` cheapest devices."""
-        by_device = np.where(self._fit(), self._by_device(goes, now), _IMPOSSIBLE).reshape(self.pool.shape)
+        by_device = np.where(self._fit(), self._by_device(now), _IMPOSSIBLE).reshape(self.pool.shape)
         count = self._request.count
         costs: Ints
         if count == 1:
@@ -227,15 +250,13 @@ class _Devices:
             costs = np.add.reduce(np.partition(by_device, count - 1, axis=0)[:count], axis=0)
         return costs
 
-    def _by_device(self, goes: Bools, now: int) -> Ints:
+    def _by_device(self, now: int) -> Ints:
         """Nothing where it fits already, the least lost work where one pod is enough, else an estimated number."""
         residents, request = self._residents, self._request
         if self._before is None:
             return np.zeros(self._size, np.int64)
-        shares, at = self._shares_of(goes)
-        compute, vram = residents.share_compute[shares], residents.share_vram[shares]
-        compute_short = np.maximum(0, self._need - self._before[0])
-        vram_short = np.maximum(0, request.vram - self._before[1])
+        shares = np.concatenate([shares for shares, _ in self._gone])
+        at = np.concatenate([at for _, at in self._gone])
         if self._holders is not None:
             number = np.bincount(at, minlength=self._size)
             costs, enough = number * VICTIM, number[at] == 1
@@ -243,14 +264,34 @@ class _Devices:
             costs = np.where(self.pool.cuts.table(request).placed[self.pool.layout.ravel()], 0, 2 * VICTIM)
             enough = costs[at] > 0
         else:
-            costs = np.where((compute_short > 0) | (vram_short > 0), 2 * VICTIM, 0)
-            enough = (compute >= compute_short[at]) & (vram >= vram_short[at]) & (costs[at] > 0)
-            if np.count_nonzero(enough) < SINGLES * request.count:
-                compute_times = _times(compute_short, at, compute)
-                costs = VICTIM * np.maximum(compute_times, _times(vram_short, at, vram))
+            costs, enough = self._by_shortage(shares, at)
         single = shares[enough]
         np.minimum.at(costs, at[enough], VICTIM + _work(residents, residents.share_pod[single], now))
         return costs
+
+    def _by_shortage(self, shares: Ints, at: Ints) -> tuple[Ints, Bools]:
+        """Two victims or an estimate for each device that is short of an amount; of which shares one is enough."""
+        residents, request = self._residents, self._request
+        before = self._before or (self._compute, self._vram)
+        short = [
+            (np.maximum(0, need - free), amounts[shares])
+            for scarce, need, free, amounts in (
+                (self._scarce_compute, self._need, before[0], residents.share_compute),
+                (self._scarce_vram, request.vram, before[1], residents.share_vram),
+            )
+            if scarce
+        ]
+        costs = np.zeros(self._size, np.int64)
+        enough = np.ones(len(at), np.bool_)
+        for missing, amounts in short:
+            costs[missing > 0] = 2 * VICTIM
+            enough &= amounts >= missing[at]
+        enough &= costs[at] > 0
+        if np.count_nonzero(enough) < SINGLES * request.count:
+            costs[:] = 0
+            for missing, amounts in short:
+                np.maximum(costs, VICTIM * _times(missing, at, amounts), out=costs)
+        return costs, enough
 
 
 def _sums(at: Ints, amounts: Ints, size: int) -> Ints:

@@ -2,7 +2,7 @@
 
 Apart from the ledger because a decision never needs it: a charge only notes the pod's name, and the columns catch up in
 one go when somebody asks (``sync``). One row a pod and one row a share; rows of pods that left are used again, and row
-0 is nobody's. Units: GFLOPS, bytes, milli-CPU, Unix seconds; all int64.
+0 is nobody's. Units: GFLOPS, bytes, milli-CPU, Unix seconds; int64.
 """
 
 from collections.abc import Collection, Iterable
@@ -118,18 +118,19 @@ class Residents:
         self._gangs = _Numbers()
         self._members: dict[int, set[int]] = {}
         self._places: dict[str, tuple[PoolColumns, int, tuple[int, int], Ints]] = {}
+        self.state: NDArray[np.int8] = np.zeros(0, np.int8)
         self._allocate_pods(256)
         self._allocate_shares(256)
 
     def _allocate_pods(self, size: int) -> None:
-        for name in ("state", "rank", "until", "born", "node", "space", "gang", "cpu", "memory", "worker", "width"):
+        for name in ("rank", "until", "born", "node", "space", "gang", "cpu", "memory", "worker", "width"):
             column = np.zeros(size, np.int64)
             old: Ints | None = getattr(self, name, None)
             if old is not None:
                 column[: len(old)] = old
             setattr(self, name, column)
+        self.state = np.concatenate([self.state, np.zeros(size - len(self.state), np.int8)])
 
-    state: Ints
     rank: Ints
     until: Ints
     """End of the protection from eviction."""
