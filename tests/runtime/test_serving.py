@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tensorfusion.errors import ConfigError, InvalidRequest
-from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
+from tensorfusion.runtime.admission import AdmissionApp, AdmissionRequest, AdmissionResponse
 from tensorfusion.runtime.serving import Listener
 from tensorfusion.testing.certificates import Authority
 
@@ -131,7 +131,7 @@ class Webhook:
         return self.answer
 
     async def post(self, body: bytes | str | dict[str, Any]) -> tuple[int, str]:
-        listener = Listener(Starlette(routes=[admission_route("/mutate", self.handle)]))
+        listener = Listener(AdmissionApp({"/mutate": self.handle}))
         port = await listener.start()
         text = json.dumps(body) if isinstance(body, dict) else body
         data = io.BytesIO(text.encode() if isinstance(text, str) else text)
@@ -213,7 +213,7 @@ async def test_a_body_beyond_the_limit_is_refused() -> None:
 
 async def test_a_sender_that_goes_away_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     webhook = Webhook(AdmissionResponse(allowed=True))
-    listener = Listener(Starlette(routes=[admission_route("/mutate", webhook.handle)]))
+    listener = Listener(AdmissionApp({"/mutate": webhook.handle}))
     port = await listener.start()
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
@@ -223,3 +223,16 @@ async def test_a_sender_that_goes_away_leaves_no_traceback(caplog: pytest.LogCap
     await listener.stop()
     assert webhook.asked == []
     assert caplog.text == ""
+
+
+async def test_other_paths_and_methods_are_told_that_there_is_nothing_for_them() -> None:
+    listener = Listener(AdmissionApp({"/mutate": Webhook(AdmissionResponse(allowed=True)).handle}))
+    port = await listener.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            async with session.get("/mutate") as answer:
+                assert (answer.status, answer.headers["allow"]) == (405, "POST")
+            async with session.post("/other", json=REVIEW) as answer:
+                assert answer.status == 404
+    finally:
+        await listener.stop()

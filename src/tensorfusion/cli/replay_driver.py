@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -232,10 +232,13 @@ async def _follow(client: Client, version: str, progress: _Progress) -> None:
     """Watch the namespace's pods; a watch that ends or falls behind goes on from a new list."""
     while True:
         try:
-            async for event in client.watch(PODS, _PodState, namespace=NAMESPACE, resource_version=version):
-                version = event.resource_version or version
-                if event.object is not None and event.type in ("ADDED", "MODIFIED"):
-                    progress.see(event.object)
+            batches = client.watch_batches(PODS, _PodState, namespace=NAMESPACE, resource_version=version)
+            async with aclosing(batches):
+                async for batch in batches:
+                    for event in batch:
+                        version = event.resource_version or version
+                        if event.object is not None and event.type in ("ADDED", "MODIFIED"):
+                            progress.see(event.object)
         except (Gone, ServerError):
             listing = await client.list(PODS, _PodState, namespace=NAMESPACE)
             version = listing.resource_version

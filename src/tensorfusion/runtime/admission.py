@@ -7,12 +7,11 @@ Source: admission.k8s.io/v1 AdmissionReview.
 """
 
 import base64
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.meta import Raw
@@ -21,6 +20,7 @@ from tensorfusion.telemetry.logs import get_logger
 _MAX_BODY = 8 << 20
 """Bytes: the new and the old object, each at most 3 MiB, and what is around them."""
 _API_VERSION = "admission.k8s.io/v1"
+_PLAIN = b"text/plain; charset=utf-8"
 
 log = get_logger(__name__)
 
@@ -76,26 +76,54 @@ _REVIEW = msgspec.json.Decoder(_Review)
 AdmissionHandler = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
 
 
-def admission_route(path: str, handler: AdmissionHandler) -> Route:
-    """A route that answers AdmissionReviews with ``handler``."""
+class AdmissionApp:
+    """An ASGI application that answers AdmissionReviews, each path with its handler.
 
-    async def endpoint(request: Request) -> Response:
-        try:
-            body = await _body(request)
-        except ClientDisconnect:
-            return PlainTextResponse("the request was broken off", 400)
-        if body is None:
-            return PlainTextResponse(f"wanted an AdmissionReview of at most {_MAX_BODY} bytes", 413)
-        try:
-            review = _REVIEW.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return PlainTextResponse(f"wanted an {_API_VERSION} AdmissionReview: {error}", 400)
-        if review.api_version != _API_VERSION:
-            return PlainTextResponse(f"wanted apiVersion {_API_VERSION}, found {review.api_version[:100]!r}", 400)
-        answer = await _answer(handler, review.request, path)
-        return Response(_encode(review.request.uid, answer), media_type="application/json")
+    Every write of the cluster may wait for a review, and a web framework costs more than the decision: there is none.
+    """
 
-    return Route(path, endpoint, methods=["POST"])
+    def __init__(self, handlers: Mapping[str, AdmissionHandler]) -> None:
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        handler = self._handlers.get(path)
+        if handler is None:
+            answer = 404, _PLAIN, b"Not Found"
+        elif scope["method"] != "POST":
+            answer = 405, _PLAIN, b"Method Not Allowed"
+        else:
+            try:
+                answer = await _reviewed(receive, handler, path)
+            except ClientDisconnect:
+                return
+        status, media_type, body = answer
+        fields = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type)]
+        if status == 405:  # the one that has to say what is allowed
+            fields.append((b"allow", b"POST"))
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _reviewed(receive: Receive, handler: AdmissionHandler, path: str) -> tuple[int, bytes, bytes]:
+    """Status, media type and body of the answer to a review.
+
+    Raises:
+        ClientDisconnect: the request was broken off.
+    """
+    body = await _body(receive)
+    if body is None:
+        return 413, _PLAIN, f"wanted an AdmissionReview of at most {_MAX_BODY} bytes".encode()
+    try:
+        review = _REVIEW.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return 400, _PLAIN, f"wanted an {_API_VERSION} AdmissionReview: {error}".encode()
+    if review.api_version != _API_VERSION:
+        return 400, _PLAIN, f"wanted apiVersion {_API_VERSION}, found {review.api_version[:100]!r}".encode()
+    answer = await _answer(handler, review.request, path)
+    return 200, b"application/json", _encode(review.request.uid, answer)
 
 
 async def _answer(handler: AdmissionHandler, asked: AdmissionRequest, path: str) -> AdmissionResponse:
@@ -109,15 +137,23 @@ async def _answer(handler: AdmissionHandler, asked: AdmissionRequest, path: str)
         return AdmissionResponse(allowed=False, code=500, message=message)
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body; None when it is larger than a review may be."""
-    size = 0
-    chunks = []
-    async for chunk in request.stream():
+async def _body(receive: Receive) -> bytes | None:
+    """The body; None when it is larger than a review may be.
+
+    Raises:
+        ClientDisconnect: the request was broken off.
+    """
+    size, chunks, more = 0, [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > _MAX_BODY:
             return None
         chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 

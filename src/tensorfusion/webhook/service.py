@@ -11,9 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from starlette.applications import Starlette
-from starlette.routing import Route
-
 from tensorfusion.errors import ApiError, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
@@ -45,7 +42,7 @@ from tensorfusion.policy.migration import NO_MIGRATION, Migration
 from tensorfusion.policy.patches import Patch
 from tensorfusion.policy.shards import shard_lease
 from tensorfusion.policy.verdict import Denial, Missing, Snapshot, Verdict, forged_annotation, one_line
-from tensorfusion.runtime.admission import AdmissionRequest, AdmissionResponse, admission_route
+from tensorfusion.runtime.admission import AdmissionApp, AdmissionRequest, AdmissionResponse
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.metrics import counter, histogram
 from tensorfusion.webhook.canary import CanaryGate, NoAnswer, Place, marks
@@ -114,13 +111,14 @@ class Webhook:
         self._lease = lease
         self._shards: dict[str, Fence] = {}
         """By the name of a shard's Lease; read when a Binding in its name comes, and not followed."""
-        self.routes: list[Route] = [
-            admission_route(MUTATE_POD, _measured("mutate-pod", self.mutate_pod)),
-            admission_route(RESIZE_POD, _measured("resize-pod", self._resizing.review)),
-            admission_route(VALIDATE_POD, _measured("validate-pod", self.validate_pod)),
-            admission_route(VALIDATE_BINDING, _measured("validate-binding", self.validate_binding)),
-        ]
-        self.app = Starlette(routes=self.routes)
+        self.app = AdmissionApp(
+            {
+                MUTATE_POD: _measured("mutate-pod", self.mutate_pod),
+                RESIZE_POD: _measured("resize-pod", self._resizing.review),
+                VALIDATE_POD: _measured("validate-pod", self.validate_pod),
+                VALIDATE_BINDING: _measured("validate-binding", self.validate_binding),
+            }
+        )
 
     async def mutate_pod(self, request: AdmissionRequest) -> AdmissionResponse:
         """Decide about a pod that is being created."""
