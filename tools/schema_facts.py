@@ -27,6 +27,7 @@ from facts.rules import observe_rules
 from facts.samples import SERVED, samples
 from facts.schemas import reachable_definitions
 from facts.server import running_server
+from facts.zeros import describe_zeros
 
 OUTPUT = Path(__file__).resolve().parent.parent / "src/tensorfusion/embedded/facts/kubernetes-1.34.json"
 
@@ -45,7 +46,9 @@ def main() -> int:
         observe_rules(server, resources, definitions, objects)
         observe_resets(server, resources, definitions, objects)
         observe_deletion(server, resources, objects)
-        facts = {"version": server.get("/version"), "resources": resources, "definitions": definitions}
+        version = server.get("/version")
+        describe_zeros(version["gitVersion"], definitions)
+        facts = {"version": version, "resources": resources, "definitions": definitions}
     text = render(facts)
     if arguments.check:
         same = arguments.output.read_text() == text

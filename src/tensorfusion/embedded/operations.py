@@ -47,7 +47,7 @@ from tensorfusion.embedded.statuses import (
     not_found,
 )
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
-from tensorfusion.embedded.strategies import begin, carry, identify, stamp_labels
+from tensorfusion.embedded.strategies import begin, carry, counts, identify, stamp_labels
 from tensorfusion.embedded.views import View
 from tensorfusion.errors import AlreadyExists, ApiError, BadRequest, FieldCause
 from tensorfusion.model.resources import (
@@ -294,6 +294,7 @@ class Operations:
         Raises:
             ApiError: as ``create``; Conflict when ``metadata.resourceVersion`` or ``uid`` is not the current one.
         """
+        counted = counts(kind, obj)
         call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", name)
@@ -315,7 +316,15 @@ class Operations:
             if made is not None:
                 return made, True
         changed = await self.modify(
-            kind, namespace, name, change, call, subresource=subresource, retry=not stated, prepared=True
+            kind,
+            namespace,
+            name,
+            change,
+            call,
+            subresource=subresource,
+            retry=not stated,
+            prepared=True,
+            counted=counted,
         )
         return changed, False
 
@@ -385,11 +394,13 @@ class Operations:
         subresource: str = "",
         retry: bool = True,
         prepared: bool = False,
+        counted: bool = False,
         track: Track | None = None,
     ) -> Record:
         """Write what ``change`` makes of the current object; start over when somebody else was faster, if ``retry``.
 
-        ``track`` says what becomes of the managed fields where the change is not one of the whole object.
+        ``prepared``: what it makes is decoded; ``counted``: and the generation counts it. ``track`` says what becomes
+        of the managed fields where the change is not one of the whole object.
 
         Raises:
             ApiError: not there, or what became of it is malformed, invalid or refused.
@@ -413,6 +424,7 @@ class Operations:
                     call,
                     subresource=subresource,
                     prepared=prepared,
+                    counted=counted,
                     track=track,
                 )
             except RevisionMismatch as error:
@@ -429,12 +441,15 @@ class Operations:
         *,
         subresource: str,
         prepared: bool,
+        counted: bool,
         track: Track | None,
     ) -> Record:
         key = record.key
         old = kind.converted(decode_object(record.data))
         if isinstance(change, Configuration):
             new, managed = self._apply(kind, record, old, change, call, subresource=subresource)
+            counted = counts(kind, new)
+            kind.schema.prepare(new, strict=FieldValidation.IGNORE, applied=True)
             self._check_identity(kind, key, new, old, subresource=subresource)
         else:
             sees_managed = isinstance(change, Patch) and change.sees_managed
@@ -446,6 +461,7 @@ class Operations:
             if not prepared:
                 if isinstance(change, Patch) and not kind.is_custom:
                     check_version_stated(new, key.name, kind.resource.kind, call)
+                counted = counts(kind, new)
                 call.warnings += prepare_patched(kind.schema, new, change, current, call)
             self._check_identity(kind, key, new, old, subresource=subresource)
             if not new.get("apiVersion"):
@@ -457,7 +473,7 @@ class Operations:
                 managed = self.managers.changed(
                     kind, old, new, record.managed, call, self.now(), stated=stated, subresource=subresource
                 )
-        new = carry(kind, _as_stated(kind, new), old, now=self.now, subresource=subresource)
+        new = carry(kind, _as_stated(kind, new), old, now=self.now, subresource=subresource, counted=counted)
         asked = Asked(
             Operation.UPDATE, kind, key.namespace, key.name, call, new, old, record.data, subresource=subresource
         )
@@ -492,9 +508,7 @@ class Operations:
         obj, managed = self.managers.applied(
             kind, old, record.managed, wanted.obj, call, self.now(), force=wanted.force, subresource=subresource
         )
-        obj = decode_object(encode_object(obj))  # what was merged shares parts with what it was merged of
-        kind.schema.prepare(obj, strict=FieldValidation.IGNORE, applied=True)
-        return obj, managed
+        return decode_object(encode_object(obj)), managed  # what was merged shares parts with what it was merged of
 
     async def write(
         self, kind: Kind, record: Record, new: JsonObject, call: Call, *, managed: bytes | None = None

@@ -9,7 +9,9 @@ Source: the registry strategies of Kubernetes 1.34, by their behaviour.
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
+from tensorfusion.embedded.fields.types import FieldType
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, new_uid
 from tensorfusion.embedded.schema.builtin.jobs import NAME_LABELS, UID_LABELS
@@ -21,12 +23,15 @@ from tensorfusion.model.resources import (
     JOBS,
     LEASES,
     LIMIT_RANGES,
+    MUTATING_WEBHOOKS,
     NAMESPACES,
+    NETWORK_POLICIES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
     PRIORITY_CLASSES,
     RESOURCE_CLAIMS,
+    VALIDATING_WEBHOOKS,
 )
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -40,6 +45,8 @@ _PHASE_TIME = "lastPhaseTransitionTime"
 Now = Callable[[], str]
 """Tells the time, for the few that need it."""
 _NO_GENERATION = frozenset({"metadata", "status", "apiVersion", "kind"})
+_COUNTS_EMPTY = frozenset({NETWORK_POLICIES.id, MUTATING_WEBHOOKS.id, VALIDATING_WEBHOOKS.id})
+"""Kinds of which an empty list or map is another value than none, though only none is kept."""
 
 
 def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
@@ -134,8 +141,36 @@ def stamp_labels(kind: Kind, obj: JsonObject) -> None:
         metadata["labels"] = {**(metadata.get("labels") or {}), NAMESPACE_LABEL: metadata["name"]}
 
 
-def carry(kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource: str = "") -> JsonObject:
-    """What a write through an endpoint makes of ``old``: parts that the endpoint may not write stay ``old``'s."""
+def counts(kind: Kind, sent: JsonObject) -> bool:
+    """Whether the generation counts an object that is not decoded yet, even if nothing of it is new."""
+    if kind.resource.id not in _COUNTS_EMPTY:
+        return False
+    return _holds_empty(
+        {key: value for key, value in sent.items() if key not in _NO_GENERATION}, kind.schema.field_type
+    )
+
+
+def _holds_empty(value: Any, place: FieldType) -> bool:  # Any: JSON
+    """Whether there is an empty list or map in it, in a field that the kind has."""
+    if type(value) is dict and place.map is not None:
+        fields, element = place.map.fields, place.map.element
+        if not value and element is not None:
+            return True
+        inner = ((item, fields.get(key, element)) for key, item in value.items())
+        return any(kind is not None and _holds_empty(item, kind) for item, kind in inner)
+    if type(value) is list and place.list is not None:
+        element = place.list.element
+        return not value or any(_holds_empty(item, element) for item in value)
+    return False
+
+
+def carry(
+    kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource: str = "", counted: bool = False
+) -> JsonObject:
+    """What a write through an endpoint makes of ``old``: parts that the endpoint may not write stay ``old``'s.
+
+    ``counted``: the generation counts it whatever is in it, see ``counts``.
+    """
     metadata, before = new["metadata"], old["metadata"]
     for field in _SYSTEM_FIELDS:
         if field in before:
@@ -159,7 +194,7 @@ def carry(kind: Kind, new: JsonObject, old: JsonObject, *, now: Now, subresource
         _count_template(new, _template_generation(old) + changed)
     elif kind.resource.id == PERSISTENT_VOLUME_CLAIMS.id:
         normalize_sources(new.get("spec") or {}, old.get("spec") or {})
-    if kind.generation and _spec_of(kind, new) != _spec_of(kind, old):
+    if kind.generation and (counted or _spec_of(kind, new) != _spec_of(kind, old)):
         metadata["generation"] = before.get("generation", 0) + 1
     return new
 

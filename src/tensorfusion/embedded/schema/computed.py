@@ -12,8 +12,6 @@ from tensorfusion.model.meta import Raw
 
 Compute = Callable[[Raw], None]
 
-_NAMES_IN_PODS = ("nodeName", "hostname", "subdomain", "priorityClassName", "serviceAccountName")
-
 
 def image_pull_policy(container: Raw) -> None:
     """``Always`` for the moving tag ``latest`` (also when no tag is given), else ``IfNotPresent``."""
@@ -23,13 +21,6 @@ def image_pull_policy(container: Raw) -> None:
         tag = name.rsplit("/", 1)[-1].partition(":")[2]
         latest = tag == "latest" or (not tag and not digest)
         container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
-
-
-def without_empty_names(spec: Raw) -> None:
-    """Names of a pod's that are empty are none."""
-    for field in _NAMES_IN_PODS:
-        if spec.get(field) == "":
-            del spec[field]
 
 
 def grace_period(pod: Raw) -> None:
@@ -201,7 +192,7 @@ def _containers(spec: Raw) -> Iterable[Raw]:
 # By the short name of the structure; "root X" only where X is the whole object.
 COMPUTED_BY_OWNER: Mapping[str, tuple[Compute, ...]] = {
     "Container": (image_pull_policy,),
-    "PodSpec": (service_account, without_empty_names, without_closed_features),
+    "PodSpec": (service_account, without_closed_features),
     "root Pod": (pod_ports_and_requests, grace_period),
     "ServicePort": (target_port,),
     "ServiceSpec": (session_affinity,),

@@ -1,9 +1,9 @@
 """Decode built-in objects: what Go's typed decoder and the defaulting functions do, compiled from the facts.
 
-One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls and empty optional
-lists and maps are dropped, quantities become canonical, and structures get their defaults. Compiled into closures once
-per kind: a structure is one dict of ``field -> (plain type, decoder)``, and a field whose value already has the plain
-type costs one lookup.
+One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls, empty optional
+lists and maps, and zeros of fields that are no pointers in Go are dropped, quantities become canonical, and structures
+get their defaults. Compiled into closures once per kind: a structure is one dict of ``field -> (plain type, decoder)``,
+and a field whose value already has the plain type, and is no zero, costs one lookup.
 Custom resources are decoded by ``structural``: there wrong types are a matter of validation.
 """
 
@@ -79,11 +79,13 @@ class _Compiler:
             found = self._structs[name] = _struct_decoder(short, entries, self._fillers(name, short))
             if name == _PROPS:
                 found = self._structs[name] = _with_depth(found)
-            needed = self._definitions[name].get("required", ())
+            needed, zeros = self._definitions[name].get("required", ()), self._definitions[name].get("zeros", ())
             for field, schema in self._definitions[name].get("properties", {}).items():
                 entry = self._entry(schema, short)
                 kept = field in needed or field == "managedFields"  # an empty list of these asks for something
-                entries[field] = entry if kept else _without_empty(entry, schema)
+                entries[field] = (
+                    _without_zero(entry) if field in zeros else entry if kept else _without_empty(entry, schema)
+                )
         return found
 
     def _entry(self, schema: Raw, owner: str) -> Entry:
@@ -95,9 +97,9 @@ class _Compiler:
             case "string" if schema.get("format") == "byte":
                 return None, _leaf(scalars.base64_bytes, owner, "[]uint8")
             case "string":
-                return str, _leaf(scalars.refuse, owner, "string")
+                return str, _leaf(scalars.text, owner, "string")
             case "boolean":
-                return bool, _leaf(scalars.refuse, owner, "bool")
+                return bool, _leaf(scalars.truth, owner, "bool")
             case "integer":
                 width = schema.get("format", "int64")
                 return None, _leaf(scalars.integer(width), owner, width)
@@ -163,15 +165,16 @@ class _Compiler:
 
     def _fillers(self, name: str, short: str) -> "_Fillers":
         schema = self._definitions[name]
+        needed = schema.get("required", ())
         constants: dict[str, Any] = {
             field: inner["default"] for field, inner in schema.get("properties", {}).items() if "default" in inner
         }
         for field, by_root in schema.get("defaultIn", {}).items():
             if self._root in by_root:
                 constants[field] = by_root[self._root]
-        members = set(schema.get("properties", ())) - set(schema.get("required", ()))
+        members = set(schema.get("properties", ())) - set(needed)
         return _Fillers(
-            tuple(constants.items()),
+            tuple((field, value, field in needed and type(value) is str) for field, value in constants.items()),
             tuple((field, value, frozenset(members)) for field, value in schema.get("defaultAlone", {}).items()),
             tuple(
                 (field, rule["field"], rule["values"])
@@ -190,7 +193,7 @@ class _Fillers:
 
     def __init__(
         self,
-        constants: tuple[tuple[str, Any], ...],
+        constants: tuple[tuple[str, Any, bool], ...],
         alone: tuple[tuple[str, Any, frozenset[str]], ...],
         by: tuple[tuple[str, str, Mapping[str, Any]], ...],
         computed: tuple[Callable[[Raw], None], ...],
@@ -202,11 +205,8 @@ class _Fillers:
         self.empty = not (constants or alone or by or computed)
 
     def fill(self, obj: Raw) -> None:
-        for field, value in self._constants:
-            if type(value) is str:
-                if obj.get(field, "") == "":  # Go: the empty string is "not set"
-                    obj[field] = value
-            elif field not in obj:
+        for field, value, always_there in self._constants:
+            if field not in obj or (always_there and not obj[field]):  # Go: the empty string is "not set"
                 obj[field] = fresh(value) if type(value) is dict or type(value) is list else value
         for field, value, members in self._alone:
             if members.isdisjoint(obj):
@@ -241,7 +241,7 @@ def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers)
             entry = entries.get(field)
             if entry is None:
                 unknown.append(plain_text_of((path, field)))
-            elif type(value) is entry[0]:
+            elif type(value) is entry[0] and value:
                 continue
             elif value is not None:
                 result = entry[1](value, (path, field), unknown)
@@ -289,6 +289,16 @@ def _without_empty(entry: Entry, schema: Raw) -> Entry:
     if schema.get("type") != "array" and not isinstance(schema.get("additionalProperties"), dict):
         return entry
     return plain, lambda value, path, unknown: decoder(value, path, unknown) or None
+
+
+def _without_zero(entry: Entry) -> Entry:
+    """A plain field that is no pointer in Go: false, 0 and the empty text are left out."""
+    plain, decoder = entry
+
+    def decode(value: Any, path: Path, unknown: list[str]) -> Any:
+        return None if type(value) is plain else decoder(value, path, unknown) or None
+
+    return plain, decode
 
 
 def _zero(schema: Raw) -> Any:

@@ -56,8 +56,15 @@ def json_word(value: object) -> str:
             return "null"
 
 
-def refuse(value: Any) -> Any:  # Any: JSON
-    """No value but the plain one will do."""
+def text(value: Any) -> Any:  # Any: JSON
+    if type(value) is str:
+        return value
+    raise Mismatch(json_word(value))
+
+
+def truth(value: Any) -> Any:  # Any: JSON
+    if type(value) is bool:
+        return value
     raise Mismatch(json_word(value))
 
 

@@ -1,0 +1,146 @@
+"""Values that say nothing: zeros, empty texts, lists and maps. Numbers 1040 to 1059."""
+
+from typing import Any
+
+from asking import APPLY, JSON_PATCH, Api, config_map, deployment, pod
+from behaviours import behaviour
+
+OBSERVED = "observed on 1.34.2"
+OPTIONAL = "API conventions: Optional vs. Required, Nullable"
+POLICIES = "networking.k8s.io/v1"
+
+
+def _policy(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": POLICIES,
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "x"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], **spec},
+    }
+
+
+@behaviour(
+    1040, "A false, a 0 or an empty text of a field that is no pointer is left out, and is no change", source=OPTIONAL
+)
+def test_zeros(api: Api) -> None:
+    zeros = {"hostNetwork": False, "hostPID": False, "hostname": "", "nodeName": "", "priorityClassName": ""}
+    container = {
+        "name": "c",
+        "image": "i",
+        "tty": False,
+        "stdin": False,
+        "workingDir": "",
+        "terminationMessagePath": "",
+    }
+    spec = {**pod()["spec"], **zeros, "containers": [container]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": spec}
+    head = {"metadata": {"name": "d"}}
+    suspended = {"suspend": True, "template": {**template, "spec": {**spec, "restartPolicy": "Never"}}}
+    for version, plural, made in (
+        ("apps/v1", "deployments", deployment("d", minReadySeconds=0, paused=False, template=template)),
+        ("batch/v1", "jobs", {**head, "apiVersion": "batch/v1", "kind": "Job", "spec": suspended}),
+        ("v1", "podtemplates", {**head, "apiVersion": "v1", "kind": "PodTemplate", "template": template}),
+    ):
+        stored = api.create(api.path(version, plural), made)
+        kept = stored.get("spec", stored)
+        assert not {"minReadySeconds", "paused"} & kept.keys()
+        assert not zeros.keys() & kept["template"]["spec"].keys()
+        found = kept["template"]["spec"]["containers"][0]
+        assert not {"tty", "stdin", "workingDir"} & found.keys()
+        assert found["terminationMessagePath"] == "/dev/termination-log"
+    place = api.path("v1", "podtemplates", "d")
+    before = api.get(place)
+    same = api.merge(place, {"template": {"spec": {"hostIPC": False, "subdomain": ""}}})
+    assert same == before
+    api(
+        "PATCH", place, [{"op": "test", "path": "/template/spec/hostIPC", "value": False}], content_type=JSON_PATCH
+    ).refused(422, "Invalid")
+
+
+@behaviour(
+    1041, "A false, a 0 or an empty text of a pointer is kept, and so is one of an element or an entry", source=OPTIONAL
+)
+def test_kept_zeros(api: Api) -> None:
+    made = pod("p", schedulerName="nobody", terminationGracePeriodSeconds=0, enableServiceLinks=False)
+    made["spec"]["containers"][0] |= {
+        "securityContext": {"runAsUser": 0, "privileged": False},
+        "command": ["", "a"],
+        "env": [{"name": "A", "value": ""}],
+    }
+    found = api.create(api.core("pods"), {**made, "metadata": {"name": "p", "labels": {"l": ""}}})
+    spec, container = found["spec"], found["spec"]["containers"][0]
+    assert found["metadata"]["labels"] == {"l": ""}
+    assert spec["terminationGracePeriodSeconds"] == 0
+    assert spec["enableServiceLinks"] is False
+    assert container["securityContext"] == {"runAsUser": 0, "privileged": False}
+    assert container["command"] == ["", "a"]
+    assert container["env"] == [{"name": "A"}]
+    frozen = api.create(api.core("configmaps"), {**config_map("c", a=""), "immutable": False})
+    assert frozen["immutable"] is False
+    assert frozen["data"] == {"a": ""}
+
+
+@behaviour(
+    1042, "Who applies a zero that is left out owns it all the same", source="Server-Side Apply: Field management"
+)
+def test_applied_zeros(api: Api) -> None:
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": "x"},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {**pod()["spec"], "hostNetwork": False}},
+    }
+    place = api.path("v1", "podtemplates", "x")
+    made = api("PATCH", f"{place}?fieldManager=m", wanted, content_type=APPLY).body
+    assert "hostNetwork" not in made["template"]["spec"]
+    (entry,) = made["metadata"]["managedFields"]
+    assert "f:hostNetwork" in entry["fieldsV1"]["f:template"]["f:spec"]
+    again = api("PATCH", f"{place}?fieldManager=m", wanted, content_type=APPLY).body
+    assert again["metadata"]["generation"] == 1
+
+
+@behaviour(
+    1043, "Each write of an empty list or map into a network policy counts, though none is kept", source=OBSERVED
+)
+def test_empty_parts_of_a_policy(api: Api) -> None:
+    place = api.path(POLICIES, "networkpolicies", "x")
+    api.create(api.path(POLICIES, "networkpolicies"), _policy(ingress=[{}]))
+    for generation, spec in (
+        (2, {"ingress": [{"ports": [], "nope": []}]}),
+        (3, {"ingress": [{"ports": []}]}),
+        (4, {"podSelector": {"matchLabels": {}}}),
+        (5, {"egress": []}),
+        (5, {"ingress": [{"nope": [], "ports": None}]}),
+    ):
+        found = api.merge(place, {"spec": spec})
+        assert found["metadata"]["generation"] == generation
+        assert found["spec"] == _policy(ingress=[{}])["spec"]
+    found = api.put(place, _policy(ingress=[{"from": []}]))
+    assert found["metadata"]["generation"] == 6
+    applied = _policy(ingress=[{"from": []}])
+    found = api("PATCH", f"{place}?fieldManager=m&force=true", applied, content_type=APPLY).body
+    assert found["metadata"]["generation"] == 7
+    assert api.merge(place, {"metadata": {"labels": {"a": "b"}}})["metadata"]["generation"] == 7
+
+
+@behaviour(1044, "Each write of an empty list or map into webhooks counts, though none is kept", source=OBSERVED)
+def test_empty_parts_of_webhooks(api: Api) -> None:
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        version, name = "admissionregistration.k8s.io/v1", api.other_name("hooks")
+        hook = {
+            "name": "a.example.com",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        made = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "webhooks": [hook]}
+        with api.made(f"/apis/{version}/{kind.lower()}s", made) as stored:
+            place = f"/apis/{version}/{kind.lower()}s/{name}"
+            assert stored["metadata"]["generation"] == 1
+            assert api.put(place, stored)["metadata"]["generation"] == 1
+            stored["webhooks"][0]["rules"] = []
+            found = api.put(place, stored)
+            assert found["metadata"]["generation"] == 2
+            assert "rules" not in found["webhooks"][0]
+            found["webhooks"][0]["namespaceSelector"] = {"matchLabels": {}}
+            assert api.put(place, found)["metadata"]["generation"] == 3
