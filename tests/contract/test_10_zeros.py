@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asking import APPLY, JSON_PATCH, Api, config_map, deployment, pod
+from asking import APPLY, JSON_PATCH, STRATEGIC, Api, config_map, deployment, pod
 from behaviours import behaviour
 
 OBSERVED = "observed on 1.34.2"
@@ -144,3 +144,42 @@ def test_empty_parts_of_webhooks(api: Api) -> None:
             assert "rules" not in found["webhooks"][0]
             found["webhooks"][0]["namespaceSelector"] = {"matchLabels": {}}
             assert api.put(place, found)["metadata"]["generation"] == 3
+
+
+@behaviour(1045, "An empty text of a pointer is no default, and wrong where only some texts are right", source=OPTIONAL)
+def test_empty_pointers(api: Api) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}}
+    ports = [{"port": 1, "protocol": ""}]
+    for version, plural, made in (
+        ("v1", "services", {**service, "spec": {**service["spec"], "internalTrafficPolicy": ""}}),
+        ("policy/v1", "poddisruptionbudgets", {**budget, "spec": {"unhealthyPodEvictionPolicy": ""}}),
+        (POLICIES, "networkpolicies", _policy(ingress=[{"ports": ports}])),
+    ):
+        answer = api("POST", api.path(version, plural), made)
+        answer.refused(422, "Invalid")
+        assert {reason for _, reason in answer.causes()} == {"FieldValueNotSupported"}
+    named = api.create(api.core("services"), {**service, "spec": {"ports": [{"port": 1, "name": "", "protocol": ""}]}})
+    assert named["spec"]["ports"][0] == {"port": 1, "protocol": "TCP", "targetPort": 1}
+
+
+@behaviour(1046, "The answer to a pod's deletion that is at once shows the marks of it", source=OBSERVED)
+def test_marks_of_a_pod(api: Api) -> None:
+    api.create_pod("p", schedulerName="nobody")
+    gone = api.delete(api.core("pods", "p"))["metadata"]
+    assert gone["deletionGracePeriodSeconds"] == 0
+    assert gone["deletionTimestamp"]
+    assert gone["generation"] == 2
+
+
+@behaviour(
+    1047,
+    "A strategic patch may direct the version and the kind away: they stay as they are",
+    source="Strategic Merge Patch: directives",
+)
+def test_directed_version(api: Api) -> None:
+    api.create(api.core("configmaps"), config_map("c"))
+    patch = {"apiVersion": {"a": "b", "$patch": "-"}, "kind": {"$patch": "delete"}, "data": {"a": "1"}}
+    found = api("PATCH", f"{api.core('configmaps', 'c')}?fieldValidation=Strict", patch, content_type=STRATEGIC)
+    assert found.status == 200
+    assert (found.body["apiVersion"], found.body["kind"], found.body["data"]) == ("v1", "ConfigMap", {"a": "1"})

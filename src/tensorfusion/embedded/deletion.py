@@ -121,8 +121,7 @@ async def _attempt(operations: Operations, kind: Kind, record: Record, options: 
     gone = is_finished(kind, obj)
     if not gone and obj == before:
         return Deleted(record, gone=False)
-    # The dry run of a pod's deletion shows the marks that the real one would have left behind for a moment.
-    if gone and not changed and not (call.dry_run and kind.resource.id == PODS.id):
+    if gone and not changed and kind.resource.id != PODS.id:  # a pod has been marked for a moment
         metadata.pop("deletionTimestamp", None)
         metadata.pop("deletionGracePeriodSeconds", None)
     if call.dry_run:

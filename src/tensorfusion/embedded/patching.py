@@ -72,9 +72,9 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     shape = (schema or kind.schema).patch_shape
 
     def change(current: JsonObject) -> JsonObject:
-        own = {field: current[field] for field in ("kind", "apiVersion") if isinstance(value.get(field), str | None)}
-        wanted = whole_numbers(decode_json(body, ""))
-        return {**_object(strategic_patch(current, wanted, shape)), **own}
+        own = {field: current[field] for field in ("kind", "apiVersion")}
+        patched = _object(strategic_patch(current, whole_numbers(decode_json(body, "")), shape))
+        return {**patched, **{field: text for field, text in own.items() if isinstance(patched.get(field), str | None)}}
 
     return Patch(change, named, repeated, lambda: go_text(value))
 

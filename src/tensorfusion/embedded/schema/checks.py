@@ -45,9 +45,16 @@ class _Compiler:
         self._structs[name] = None  # a structure inside itself has no rules of ours
         definition = self._definitions[name]
         rules = definition.get("checks", {})
-        steps: list[FieldCheck] = [step for field, rule in rules.items() for step in _field_checks(field, rule)]
+        fields, short = definition.get("properties", {}), name.rsplit(".", 1)[-1]
+        steps: list[FieldCheck] = [
+            step
+            for field, rule in rules.items()
+            for step in _field_checks(
+                field, rule, empty=(short, field) in _MAY_BE_EMPTY or fields.get(field, {}).get("default") == ""
+            )
+        ]
         inner: list[tuple[str, Check, bool]] = []
-        for field, schema in definition.get("properties", {}).items():
+        for field, schema in fields.items():
             check = None if field in skip else self._value(schema)
             if check is not None:
                 inner.append((field, check, bool(schema.get("inline"))))
@@ -96,14 +103,23 @@ def _each_member(item: Check) -> Check:
     return check
 
 
-def _field_checks(field: str, rule: Raw) -> list[FieldCheck]:
+_MAY_BE_EMPTY = frozenset(
+    {("TypedLocalObjectReference", "apiGroup"), ("TypedObjectReference", "apiGroup"), ("StorageClass", "reclaimPolicy")}
+)
+"""Texts whose emptiness is kept and says nothing, beside those that are empty by default. Other empty texts that are
+there are wrong where only some texts are right."""
+
+
+def _field_checks(field: str, rule: Raw, *, empty: bool) -> list[FieldCheck]:
+    """``empty``: an empty text is as good as none; where the field is needed that is said of it."""
     checks: list[FieldCheck] = []
+    empty = empty or "required" in rule
     if "required" in rule:
         checks.append(_required(field, rule["required"]))
     if "enum" in rule:
-        checks.append(_enum(field, tuple(rule["enum"])))
+        checks.append(_enum(field, tuple(rule["enum"]), empty=empty))
     if "name" in rule:
-        checks.append(_name(field, RULES[rule["name"]]))
+        checks.append(_name(field, RULES[rule["name"]], empty=empty))
     if "minimum" in rule or "maximum" in rule:
         checks.append(_bounds(field, rule))
     return checks
@@ -130,21 +146,21 @@ def _required(field: str, why: str) -> FieldCheck:
     return check
 
 
-def _enum(field: str, values: tuple[str, ...]) -> FieldCheck:
-    allowed = frozenset(values)
+def _enum(field: str, values: tuple[str, ...], *, empty: bool) -> FieldCheck:
+    allowed = frozenset({*values, ""} if empty else values)
 
     def check(obj: Raw, path: Path, problems: list[Problem]) -> None:
         value = obj.get(field)
-        if value and value not in allowed:
+        if value is not None and value not in allowed:
             problems.append(Problem((path, field), unsupported(value, values), NOT_SUPPORTED))
 
     return check
 
 
-def _name(field: str, rule: Rule) -> FieldCheck:
+def _name(field: str, rule: Rule, *, empty: bool) -> FieldCheck:
     def check(obj: Raw, path: Path, problems: list[Problem]) -> None:
         value = obj.get(field)
-        if value:
+        if value or not (empty or value is None):
             complain(problems, (path, field), value, rule(value))
 
     return check

@@ -24,7 +24,7 @@ def check_client(client: Raw, path: Path, problems: list[Problem]) -> None:
         missing = [field for field in ("name", "namespace") if not service.get(field)]
         problems.extend(Problem(((path, "service"), field), required(), REQUIRED) for field in missing)
         target = service.get("path")
-        if target is not None:
+        if target:
             _check_service_path(target, ((path, "service"), "path"), problems)
 
 

@@ -42,5 +42,5 @@ def _check_addresses(addresses: Sequence[Raw], path: Path, problems: list[Proble
             complain(problems, (at, "ip"), text, not_outside(text))
         if address.get("hostname"):
             complain(problems, (at, "hostname"), address["hostname"], label(address["hostname"]))
-        if address.get("nodeName"):
+        if "nodeName" in address:
             complain(problems, (at, "nodeName"), address["nodeName"], subdomain(address["nodeName"]))
