@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asking import APPLY, JSON_PATCH, STRATEGIC, Api, config_map, deployment, pod
+from asking import APPLY, JSON_PATCH, MERGE, STRATEGIC, Api, config_map, deployment, pod
 from behaviours import behaviour
 
 OBSERVED = "observed on 1.34.2"
@@ -110,7 +110,7 @@ def test_empty_parts_of_a_policy(api: Api) -> None:
         (3, {"ingress": [{"ports": []}]}),
         (4, {"podSelector": {"matchLabels": {}}}),
         (5, {"egress": []}),
-        (5, {"ingress": [{"nope": [], "ports": None}]}),
+        (5, {"ingress": [{"nope": [], "ports": None}], "policyTypes": []}),
     ):
         found = api.merge(place, {"spec": spec})
         assert found["metadata"]["generation"] == generation
@@ -183,3 +183,25 @@ def test_directed_version(api: Api) -> None:
     found = api("PATCH", f"{api.core('configmaps', 'c')}?fieldValidation=Strict", patch, content_type=STRATEGIC)
     assert found.status == 200
     assert (found.body["apiVersion"], found.body["kind"], found.body["data"]) == ("v1", "ConfigMap", {"a": "1"})
+
+
+@behaviour(
+    1048,
+    "Of a number that is applied or strategically patched, the bits that have no room are cut off",
+    source=OBSERVED,
+)
+def test_cut_numbers(api: Api) -> None:
+    head = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "x"}}
+    place, name = api.path("coordination.k8s.io/v1", "leases", "x"), "leaseDurationSeconds"
+    api.create(api.path("coordination.k8s.io/v1", "leases"), {**head, "spec": {name: 5}})
+    for content_type in (APPLY, STRATEGIC):
+        query = "?fieldManager=m&force=true" if content_type == APPLY else ""
+        answer = api("PATCH", place + query, {**head, "spec": {name: 1 << 31}}, content_type=content_type)
+        answer.refused(422, "Invalid")
+        assert "-2147483648: must be greater than 0" in answer.body["message"]
+        cut = api("PATCH", place + query, {**head, "spec": {name: (1 << 62) + 7}}, content_type=content_type)
+        assert cut.body["spec"][name] == 7
+    api("PATCH", place, {"spec": {name: 1 << 31}}, content_type=MERGE).refused(422, "Invalid")
+    version = api.get(place)["metadata"]["resourceVersion"]
+    stated = {**head, "metadata": {"name": "x", "resourceVersion": version}, "spec": {name: 1 << 31}}
+    api("PUT", place, stated).refused(400, "BadRequest")

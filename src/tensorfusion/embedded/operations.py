@@ -145,7 +145,12 @@ def prepare_patched(
     """
     try:
         return schema.prepare(
-            obj, strict=call.validation, repeated=call.repeated, sort=True, patched=isinstance(change, Patch)
+            obj,
+            strict=call.validation,
+            repeated=call.repeated,
+            sort=True,
+            applied=isinstance(change, Patch) and change.shown is not None,
+            patched=isinstance(change, Patch),
         )
     except BadRequest as error:
         if not isinstance(change, Patch):

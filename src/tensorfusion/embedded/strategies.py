@@ -47,6 +47,8 @@ Now = Callable[[], str]
 _NO_GENERATION = frozenset({"metadata", "status", "apiVersion", "kind"})
 _COUNTS_EMPTY = frozenset({NETWORK_POLICIES.id, MUTATING_WEBHOOKS.id, VALIDATING_WEBHOOKS.id})
 """Kinds of which an empty list or map is another value than none, though only none is kept."""
+_FILLED_IN = "policyTypes"
+"""The one list of theirs that is not kept empty, but gets its default."""
 
 
 def begin(kind: Kind, obj: JsonObject, *, now: Now) -> None:
@@ -156,7 +158,7 @@ def _holds_empty(value: Any, place: FieldType) -> bool:  # Any: JSON
         fields, element = place.map.fields, place.map.element
         if not value and element is not None:
             return True
-        inner = ((item, fields.get(key, element)) for key, item in value.items())
+        inner = ((item, fields.get(key, element)) for key, item in value.items() if key != _FILLED_IN)
         return any(kind is not None and _holds_empty(item, kind) for item, kind in inner)
     if type(value) is list and place.list is not None:
         element = place.list.element

@@ -39,9 +39,12 @@ _SPECIAL: dict[str, tuple[type | None, Scalar, str]] = {
 }
 
 
-def compile_decoder(definitions: Definitions, root: str) -> Decoder:
-    """The decoder of one kind's whole object. ``root`` is its definition; some defaults depend on it."""
-    return _Compiler(definitions, root).struct(root)
+def compile_decoder(definitions: Definitions, root: str, *, restored: bool = False) -> Decoder:
+    """The decoder of one kind's whole object. ``root`` is its definition; some defaults depend on it.
+
+    ``restored``: Go makes the object of maps, not of JSON; integers that are too large are cut to their width then.
+    """
+    return _Compiler(definitions, root, restored=restored).struct(root)
 
 
 def limit_depth(value: Any, path: Path) -> None:
@@ -65,8 +68,9 @@ def limit_depth(value: Any, path: Path) -> None:
 
 
 class _Compiler:
-    def __init__(self, definitions: Definitions, root: str) -> None:
+    def __init__(self, definitions: Definitions, root: str, *, restored: bool) -> None:
         self._definitions = definitions
+        self._integer = scalars.cut_integer if restored else scalars.integer
         self._root = root.rsplit(".", 1)[-1]
         self._structs: dict[str, Decoder] = {}
 
@@ -102,7 +106,7 @@ class _Compiler:
                 return bool, _leaf(scalars.truth, owner, "bool")
             case "integer":
                 width = schema.get("format", "int64")
-                return None, _leaf(scalars.integer(width), owner, width)
+                return None, _leaf(self._integer(width), owner, width)
             case "number":
                 return float, _leaf(scalars.number, owner, "float64")
             case "array":

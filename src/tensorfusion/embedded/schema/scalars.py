@@ -82,6 +82,16 @@ def integer(format: str) -> Scalar:
     return decode
 
 
+def cut_integer(format: str) -> Scalar:
+    """As ``integer``, but of one of 64 bits the lower 32 are taken where there is no room for more."""
+    whole = integer("int64")
+
+    def decode(value: Any) -> Any:
+        return ((whole(value) + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
+
+    return decode if format == "int32" else whole
+
+
 def number(value: Any) -> Any:  # Any: JSON
     if type(value) is int or type(value) is float:
         return value

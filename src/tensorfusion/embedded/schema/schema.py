@@ -78,8 +78,9 @@ class Schema(Protocol):
         """Decode in place: drop unknown fields, apply defaults. Returns warnings.
 
         ``repeated`` are complaints of keys that came twice, to be treated as unknown fields are. ``sort`` names
-        unknown fields by name, not as they come. ``applied`` objects may hold nulls that nothing but an apply lets
-        through: validation refuses them. What is wrong with the version of a ``patched`` object is a broken field.
+        unknown fields by name, not as they come. ``applied`` objects are made of maps, as an apply and a strategic
+        patch make them: they may hold nulls that nothing else lets through, which validation refuses. What is wrong
+        with the version of a ``patched`` object is a broken field.
 
         Raises:
             BadRequest: another kind, wrong JSON types, too deep, or unknown fields with ``STRICT``.
@@ -140,6 +141,10 @@ class BuiltinSchema:
         return compile_decoder(self._definitions, self._definition)
 
     @cached_property
+    def _restore(self) -> Decoder:
+        return compile_decoder(self._definitions, self._definition, restored=True)
+
+    @cached_property
     def _check(self) -> Check:
         return compile_checks(self._definitions, self._definition)
 
@@ -164,7 +169,7 @@ class BuiltinSchema:
             obj["spec"] = {}
         unknown: list[str] = []
         try:
-            self._decode(obj, None, unknown)
+            (self._restore if applied else self._decode)(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
         if self._always_there is not None:
