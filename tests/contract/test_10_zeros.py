@@ -1,4 +1,4 @@
-"""Values that say nothing: zeros, empty texts, lists and maps. Numbers 1040 to 1059."""
+"""Values that say nothing: zeros, empty texts, lists and maps. Numbers 1060 to 1079."""
 
 from typing import Any
 
@@ -123,7 +123,7 @@ def test_empty_parts_of_a_policy(api: Api) -> None:
     assert api.merge(place, {"metadata": {"labels": {"a": "b"}}})["metadata"]["generation"] == 7
 
 
-@behaviour(1044, "Each write of an empty list or map into webhooks counts, though none is kept", source=OBSERVED)
+@behaviour(1064, "Each write of an empty list or map into webhooks counts, though none is kept", source=OBSERVED)
 def test_empty_parts_of_webhooks(api: Api) -> None:
     for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
         version, name = "admissionregistration.k8s.io/v1", api.other_name("hooks")
@@ -146,7 +146,7 @@ def test_empty_parts_of_webhooks(api: Api) -> None:
             assert api.put(place, found)["metadata"]["generation"] == 3
 
 
-@behaviour(1045, "An empty text of a pointer is no default, and wrong where only some texts are right", source=OPTIONAL)
+@behaviour(1065, "An empty text of a pointer is no default, and wrong where only some texts are right", source=OPTIONAL)
 def test_empty_pointers(api: Api) -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}}
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}}
@@ -163,7 +163,7 @@ def test_empty_pointers(api: Api) -> None:
     assert named["spec"]["ports"][0] == {"port": 1, "protocol": "TCP", "targetPort": 1}
 
 
-@behaviour(1046, "The answer to a pod's deletion that is at once shows the marks of it", source=OBSERVED)
+@behaviour(1066, "The answer to a pod's deletion that is at once shows the marks of it", source=OBSERVED)
 def test_marks_of_a_pod(api: Api) -> None:
     api.create_pod("p", schedulerName="nobody")
     gone = api.delete(api.core("pods", "p"))["metadata"]
@@ -173,7 +173,7 @@ def test_marks_of_a_pod(api: Api) -> None:
 
 
 @behaviour(
-    1047,
+    1067,
     "A strategic patch may direct the version and the kind away: they stay as they are",
     source="Strategic Merge Patch: directives",
 )
@@ -186,7 +186,7 @@ def test_directed_version(api: Api) -> None:
 
 
 @behaviour(
-    1048,
+    1068,
     "Of a number that is applied or strategically patched, the bits that have no room are cut off",
     source=OBSERVED,
 )
