@@ -20,7 +20,7 @@ def _policy(**spec: Any) -> dict[str, Any]:
 
 
 @behaviour(
-    1040, "A false, a 0 or an empty text of a field that is no pointer is left out, and is no change", source=OPTIONAL
+    1060, "A false, a 0 or an empty text of a field that is no pointer is left out, and is no change", source=OPTIONAL
 )
 def test_zeros(api: Api) -> None:
     zeros = {"hostNetwork": False, "hostPID": False, "hostname": "", "nodeName": "", "priorityClassName": ""}
@@ -58,7 +58,7 @@ def test_zeros(api: Api) -> None:
 
 
 @behaviour(
-    1041, "A false, a 0 or an empty text of a pointer is kept, and so is one of an element or an entry", source=OPTIONAL
+    1061, "A false, a 0 or an empty text of a pointer is kept, and so is one of an element or an entry", source=OPTIONAL
 )
 def test_kept_zeros(api: Api) -> None:
     made = pod("p", schedulerName="nobody", terminationGracePeriodSeconds=0, enableServiceLinks=False)
@@ -81,7 +81,7 @@ def test_kept_zeros(api: Api) -> None:
 
 
 @behaviour(
-    1042, "Who applies a zero that is left out owns it all the same", source="Server-Side Apply: Field management"
+    1062, "Who applies a zero that is left out owns it all the same", source="Server-Side Apply: Field management"
 )
 def test_applied_zeros(api: Api) -> None:
     wanted = {
@@ -100,7 +100,7 @@ def test_applied_zeros(api: Api) -> None:
 
 
 @behaviour(
-    1043, "Each write of an empty list or map into a network policy counts, though none is kept", source=OBSERVED
+    1063, "Each write of an empty list or map into a network policy counts, though none is kept", source=OBSERVED
 )
 def test_empty_parts_of_a_policy(api: Api) -> None:
     place = api.path(POLICIES, "networkpolicies", "x")
