@@ -2,7 +2,8 @@
 
 What OpenAPI says (fields, types, list types, merge keys) is taken from it; what it does not say (defaults that live in
 Go code, which fields are really required, which enums are really checked, name rules, columns, selectable fields) is
-asked of the server itself with dry-run requests built from ``facts/samples.yaml``. Nothing is typed in by hand, and
+asked of the server itself with dry-run requests built from ``facts/samples.yaml``; which zeros are left out, of the Go
+types (``facts/zeros.py``). Nothing is typed in by hand, and
 two runs write the same bytes. Description texts are left out.
 
     python tools/schema_facts.py --assets DIR [--output FILE] [--check]
