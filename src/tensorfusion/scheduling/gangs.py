@@ -39,7 +39,7 @@ TRIED_DOMAINS = 8
 
 Bools: TypeAlias = NDArray[np.bool_]
 Cause: TypeAlias = NotFit | QuotaExceeded | NotHoldable
-_Member: TypeAlias = tuple[PodFacts, int]
+Member: TypeAlias = tuple[PodFacts, int]
 """A pod and the number of its kind."""
 _Stop: TypeAlias = tuple[int, PodFacts, Cause]
 _NO_REQUEST = GpuRequest("")
@@ -110,7 +110,7 @@ def place_gang(
     Raises:
         GangUnschedulable: fewer fit together; nothing is held.
     """
-    ordered = _members(state, members)
+    ordered = in_order(state, members)
     gang = ordered[0][0].gang
     if gang is None:
         raise ValueError(f"pod {ordered[0][0].namespace}/{ordered[0][0].name} is in no gang")
@@ -138,10 +138,10 @@ def place_member(
     gang = pod.gang
     if gang is None or gang.topology is GangTopology.NONE:
         return decide(state, pod)
-    shared = _shared_domain(state, beside, _keys(gang, domain_keys))
+    shared = _shared_domain(state, beside, keys_of(gang, domain_keys))
     if shared is not None:
         try:
-            return decide(state, _inside(state, pod, shared))
+            return decide(state, inside(state, pod, shared))
         except NotFit as cause:
             if gang.topology is GangTopology.REQUIRED:
                 why = f"the others are in {shared}, and it has to be there too: {cause}"
@@ -182,7 +182,7 @@ def _require_one_pool(gang: Gang, members: Sequence[PodFacts], needed: int) -> N
 
 
 def _statement(
-    state: State, members: Sequence[_Member], gang: Gang, *, needed: int, domain: Domain | None
+    state: State, members: Sequence[Member], gang: Gang, *, needed: int, domain: Domain | None
 ) -> GangPlacement:
     """All or nothing, in one domain or anywhere.
 
@@ -205,7 +205,7 @@ def _statement(
 
 
 def _fill(
-    state: State, members: Sequence[_Member], gang: Gang, *, needed: int, domain: Domain | None
+    state: State, members: Sequence[Member], gang: Gang, *, needed: int, domain: Domain | None
 ) -> tuple[list[tuple[PodFacts, Decision]], list[_Stop]]:
     """Hold places for members until there are enough; also what stopped the others, and after how many."""
     placed: list[tuple[PodFacts, Decision]] = []
@@ -218,7 +218,7 @@ def _fill(
             continue
         try:
             if domain is not None and kind not in asking:
-                asking[kind] = _inside(state, pod, domain)
+                asking[kind] = inside(state, pod, domain)
             decision = decide(state, asking.get(kind, pod))
             state.assume(pod, decision.placement)
         except (NotFit, QuotaExceeded, NotHoldable) as cause:
@@ -236,7 +236,7 @@ def _fill(
 
 def _refusal(
     gang: Gang,
-    members: Sequence[_Member],
+    members: Sequence[Member],
     *,
     needed: int,
     fits: int,
@@ -255,7 +255,7 @@ def _refusal(
 
 
 def _without_domain(gang: Gang, needed: int, domain_keys: Sequence[str]) -> GangUnschedulable:
-    names = " or ".join(_keys(gang, domain_keys))
+    names = " or ".join(keys_of(gang, domain_keys))
     why = (
         f"it has to be in one domain, and no node has label {names}: label the nodes, or set annotation "
         "gang-topology to preferred"
@@ -263,7 +263,7 @@ def _without_domain(gang: Gang, needed: int, domain_keys: Sequence[str]) -> Gang
     return GangUnschedulable(gang, needed=needed, fits=0, why=why)
 
 
-def _inside(state: State, pod: PodFacts, domain: Domain) -> PodFacts:
+def inside(state: State, pod: PodFacts, domain: Domain) -> PodFacts:
     """The pod kept in the domain, beside its own rules: what they mean elsewhere stays as it is.
 
     Raises:
@@ -272,15 +272,15 @@ def _inside(state: State, pod: PodFacts, domain: Domain) -> PodFacts:
     wanted = pod.node_selector.get(domain.key, domain.value)
     if wanted != domain.value and Off.OWN_NODES not in pod.off:
         raise NotFit(requested(pod), {f"node selector {domain.key}={wanted}": 1})
-    inside = replace(pod, within=((domain.key, domain.value),))
+    narrowed = replace(pod, within=((domain.key, domain.value),))
     nodes = state.fleet.nodes
     base = nodes.shapes.of(pod, nodes.with_facts, nodes.size)
-    nodes.shapes.narrow(pod, inside, domain.within, base=base)
-    return inside
+    nodes.shapes.narrow(pod, narrowed, domain.within, base=base)
+    return narrowed
 
 
 def _domains(
-    state: State, members: Sequence[_Member], gang: Gang, *, needed: int, domain_keys: Sequence[str]
+    state: State, members: Sequence[Member], gang: Gang, *, needed: int, domain_keys: Sequence[str]
 ) -> Iterator[Domain]:
     """Domains that may hold the gang: narrowest label first, then tightest. For a required topology also, last, the
     roomiest one, which then says why the gang does not fit.
@@ -290,7 +290,7 @@ def _domains(
     rooms = [(room_by_node(state, one_of[kind]), count) for kind, count in counts.items()]
     roomiest: tuple[int, Domain] | None = None
     found = False
-    for column in _columns(state, _keys(gang, domain_keys)):
+    for column in label_columns(state, keys_of(gang, domain_keys)):
         values, codes = column.values, column.codes
         labelled = codes >= 0
         if not values or not labelled.any():
@@ -315,7 +315,7 @@ def _domains(
 def _shared_domain(state: State, nodes: Sequence[str], domain_keys: Sequence[str]) -> Domain | None:
     """The narrowest domain that all these nodes are in."""
     records = [record for name in nodes if (record := state.fleet.nodes.records.get(name)) is not None]
-    for column in _columns(state, domain_keys):
+    for column in label_columns(state, domain_keys):
         found = {int(column.codes[record.row]) for record in records}
         if len(found) == 1 and min(found) >= 0:
             place = found.pop()
@@ -323,20 +323,20 @@ def _shared_domain(state: State, nodes: Sequence[str], domain_keys: Sequence[str
     return None
 
 
-def _columns(state: State, domain_keys: Sequence[str]) -> Iterator[LabelColumn]:
+def label_columns(state: State, domain_keys: Sequence[str]) -> Iterator[LabelColumn]:
     nodes = state.fleet.nodes
     return (nodes.shapes.labels(key, nodes.with_facts, nodes.size) for key in domain_keys)
 
 
-def _keys(gang: Gang, domain_keys: Sequence[str]) -> Sequence[str]:
+def keys_of(gang: Gang, domain_keys: Sequence[str]) -> Sequence[str]:
     return (gang.topology_key,) if gang.topology_key else domain_keys
 
 
-def _members(state: State, members: Sequence[PodFacts]) -> list[_Member]:
+def in_order(state: State, members: Sequence[PodFacts]) -> list[Member]:
     """The members in their order, each with the number of its kind. Equal ones mostly stand side by side."""
     by_labels = any(pod.rules is not None for pod in members)
     known: list[tuple[object, ...]] = []
-    found: list[_Member] = []
+    found: list[Member] = []
     kind = -1
     for pod in sorted(members, key=_order):
         asks = (*_kind_of(pod), pod.labels if by_labels else _known_as(state, pod))

@@ -24,7 +24,7 @@ from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.preemption_rows import VICTIM, levels
-from tensorfusion.scheduling.residents import NEVER, Terms
+from tensorfusion.scheduling.residents import NEVER, Terms, gang_of
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import (
     Budgets,
@@ -86,7 +86,7 @@ def search(
         return Hopeless(Looked())
     state.residents.sync()
     anywhere = cluster_wide or pod.priority >= SYSTEM_PRIORITY
-    terms = Terms(pod.rank, now, "" if anywhere else pod.namespace, spared)
+    terms = Terms(pod.rank, now, "" if anywhere else pod.namespace, spared, gang_of(pod))
     leaving = state.residents.leaving(terms)
     attempt = _Attempt(state, pod, Candidates(state, leaving, now, budgets), now=now)
     plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None

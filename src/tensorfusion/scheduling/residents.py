@@ -36,12 +36,16 @@ class Holdings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Who may have to go for a pod: those below ``rank``, of ``namespace`` (empty: of any), but none of ``spared``."""
+    """Who may have to go for a pod: those below ``rank``, of ``namespace`` (empty: of any), but none of ``spared``.
+
+    Nor anybody of its own ``gang``.
+    """
 
     rank: int
     now: int
     namespace: str = ""
     spared: frozenset[str] = frozenset()
+    gang: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +206,9 @@ class Residents:
         below = live & (rank < terms.rank)
         if terms.namespace:
             below &= self.of_namespace(terms.namespace)
+        own = self._gangs.of(terms.gang)
+        if own >= 0:
+            below &= self.gang != own
         protected = below & (self.until > terms.now)
         victims = below & ~protected
         free = (self.state == _ENDING) | ((self.state == _NOMINATED) & (rank < terms.rank))
@@ -212,6 +219,13 @@ class Residents:
         if self._members:
             rank = self._whole_gangs(live, victims)
         return Leaving(free, victims, rank, int(self.until[protected].min()) if protected.any() else NEVER)
+
+    def still(self, leaving: Leaving, gone: Iterable[str]) -> Leaving:
+        """Without those that went meanwhile, in a statement that the columns do not know of."""
+        rows = [self._rows[uid] for uid in gone]
+        free, victims = leaving.free.copy(), leaving.victims.copy()
+        free[rows] = victims[rows] = False
+        return Leaving(free, victims, leaving.rank, leaving.protected_until)
 
     def _whole_gangs(self, live: Bools, victims: Bools) -> Ints:
         """A gang goes as a whole or not at all; its members count as its most important one."""

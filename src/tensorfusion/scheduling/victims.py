@@ -89,7 +89,7 @@ def cheapest_first(unit: Unit) -> tuple[int, int, str]:
 
 
 class Candidates:
-    """Who may have to go in one search. ``gone`` are the uids of those that were chosen already."""
+    """Who may have to go in one search."""
 
     def __init__(self, state: State, leaving: Leaving, now: int, budgets: Budgets) -> None:
         self.leaving = leaving
@@ -132,17 +132,19 @@ class Candidates:
         by_node: dict[int, list[int]] = {}
         for row, node in zip(rows.tolist(), residents.node[rows].tolist(), strict=True):
             by_node.setdefault(node, []).append(row)
-        for node in nodes.tolist():
-            here = np.array(by_node.get(node, []), np.int64)
+        uids, allocations = residents.uids, self._state.allocations
+        for node in nodes.tolist():  # within a statement some have gone already
+            here = np.array([row for row in by_node.get(node, ()) if uids[row] in allocations], np.int64)
             leave = self.allocations(here[free[here]])
             ending = tuple(one for one in leave if not one.nominated)
             promised = tuple(one for one in leave if one.nominated)
             yield node, Going(tuple(self.units(here[goes[here]])), ending, promised)
 
-    def try_out(self, pod: PodFacts, node: int, going: Going) -> Going | None:
+    def try_out(self, pod: PodFacts, node: int, going: Going, *, roomy: bool = False) -> Going | None:
         """Who of those has to go so that the pod fits on the node; None where it does not fit even without all.
 
         Where it has room as things are, a rule between pods was in the way: only those that leave anyway may lift it.
+        ``roomy``: others have made room meanwhile, so that nobody need go.
         """
         record = self._state.fleet.nodes.rows[node]
         if record is None:
@@ -150,7 +152,7 @@ class Candidates:
         place = Place(self._state, pod, record)
         free = (*going.ending, *going.displaced)
         if not free and place.fits():
-            return None
+            return Going() if roomy else None
         place.go(free)
         if place.fits():
             return Going((), *needed(place, free))
@@ -185,11 +187,15 @@ class Candidates:
                 self._kept.update(dict.fromkeys(wanted))
         return allowed
 
-    def charge(self, victims: Iterable[Allocation], sign: int = 1) -> None:
-        """These are to go (or, with -1, stay after all): their budgets let so many fewer go from here on."""
-        for one in victims:
-            for name in self._budgets(one.pod):
-                self._charged[name] += sign
+    def charge(self, victims: Iterable[Allocation], sign: int = 1) -> bool:
+        """These are to go (or, with -1, stay after all): their budgets let so many fewer go from here on.
+
+        Answers whether any budget covers them.
+        """
+        names = [name for one in victims for name in self._budgets(one.pod)]
+        for name in names:
+            self._charged[name] += sign
+        return bool(names)
 
 
 class Trial(Protocol):

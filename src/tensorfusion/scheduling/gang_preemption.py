@@ -1,0 +1,540 @@
+"""Who has to go so that a whole gang that does not fit gets its places: all of them in one statement, or nobody goes.
+
+In a statement that is rolled back at the end the members are placed one after the other, largest first, as a gang is
+decided. Where the next one has no room, the cheapest victims of one node are looked for as for a single pod, with the
+members before it and the victims so far as they will be: budgets, quotas and room are those of the whole sum. Whoever
+turns out not to be needed is put back. Then the gang is decided as a whole with the victims gone (topology, quotas and
+rules between pods included), and only what that proves is a plan.
+
+Victims are less important than every member of the gang, and never members of it. A required topology is kept: the
+domains that could hold the gang are looked at, most room first, and the cheapest plan wins. For a preferred one nobody
+more has to go.
+
+Cost: what could leave is laid out in columns once for each kind of member; every member then costs a decision and about
+two nodes that are tried out. Nodes that are tried out are bounded (``MOST_TRIED``).
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.model.gang import Gang
+from tensorfusion.model.keys import GANG_DOMAINS
+from tensorfusion.model.workload import GangTopology
+from tensorfusion.scheduling.cycle import decide
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.gang_room import room_by_node
+from tensorfusion.scheduling.gangs import (
+    Domain,
+    GangUnschedulable,
+    in_order,
+    inside,
+    keys_of,
+    label_columns,
+    place_gang,
+)
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.ledger import NotHoldable
+from tensorfusion.scheduling.preemption import SYSTEM_PRIORITY, Hopeless
+from tensorfusion.scheduling.preemption_rows import VICTIM, Level, levels
+from tensorfusion.scheduling.residents import Leaving, Terms
+from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.victims import (
+    Budgets,
+    Candidates,
+    Going,
+    Looked,
+    Unit,
+    cheapest_first,
+    no_budgets,
+)
+
+TRIED_DOMAINS = 4
+"""Domains of a required topology that are looked at for one label, those with the most room first."""
+NODES_AHEAD = 64
+"""Nodes of one level that come into question, beside two for each member."""
+MOST_TRIED = 192
+"""Nodes that one search tries out at most, beside four for each member."""
+DECIDED_AGAIN = 128
+"""Victims times members of a plan so small that each victim is tried back by deciding the whole gang again."""
+ENOUGH = 6
+"""Nodes known to fit after which no further one is tried out before the cheapest of them is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class GangPlan:
+    """Places for as many members as the gang needs once ``victims`` were evicted and ``ending`` have ended.
+
+    ``displaced`` gave up the places that are kept for them. ``domain`` is what all places share, or empty.
+    """
+
+    placements: tuple[tuple[PodFacts, Placement], ...]
+    victims: tuple[Allocation, ...]
+    ending: tuple[str, ...]
+    displaced: tuple[str, ...]
+    looked: Looked
+    domain: str = ""
+
+
+def search_gang(
+    state: State,
+    members: Sequence[PodFacts],
+    *,
+    needed: int,
+    now: int,
+    domain_keys: Sequence[str] = GANG_DOMAINS,
+    cluster_wide: bool = False,
+    spared: frozenset[str] = frozenset(),
+    budgets: Budgets = no_budgets,
+) -> GangPlan | Hopeless:
+    """Find the cheapest victims for ``needed`` of these members of one gang, which do not fit as things are.
+
+    ``now`` is in Unix seconds; ``spared`` are left alone. Nothing is changed.
+    """
+    gang = members[0].gang
+    pools = {one.request.pool for one in members if one.request is not None}
+    if gang is None or len(members) < needed or len(pools) > 1 or not all(one.preempts for one in members):
+        return Hopeless(Looked())
+    state.residents.sync()
+    lowest = min(members, key=lambda one: one.rank)
+    anywhere = cluster_wide or lowest.priority >= SYSTEM_PRIORITY
+    terms = Terms(lowest.rank, now, "" if anywhere else lowest.namespace, spared, gang.key)
+    leaving = state.residents.leaving(terms)
+    attempt = _Attempt(state, gang, members, leaving, needed=needed, now=now, budgets=budgets, domain_keys=domain_keys)
+    found = attempt.in_domains() if gang.topology is GangTopology.REQUIRED else attempt.within(None)
+    return found or Hopeless(attempt.looked, leaving.protected_until)
+
+
+class _Attempt:
+    """One search."""
+
+    def __init__(
+        self,
+        state: State,
+        gang: Gang,
+        members: Sequence[PodFacts],
+        leaving: Leaving,
+        *,
+        needed: int,
+        now: int,
+        budgets: Budgets,
+        domain_keys: Sequence[str],
+    ) -> None:
+        self._state = state
+        self._gang = gang
+        self._members = members
+        self._ordered = in_order(state, members)
+        self._leaving = leaving
+        self._needed = needed
+        self._now = now
+        self._domain_keys = domain_keys
+        self._candidates = Candidates(state, leaving, now, budgets)
+        self._tried = 0
+
+    @property
+    def looked(self) -> Looked:
+        """What was looked at so far."""
+        return self._candidates.looked(self._tried)
+
+    def in_domains(self) -> GangPlan | None:
+        """The cheapest plan that keeps the gang in one domain, of the narrowest label that has one."""
+        for column_domains in self._domains():
+            plans = [plan for domain in column_domains if (plan := self.within(domain)) is not None]
+            if plans:
+                return min(plans, key=lambda plan: Going((Unit(0, 0, "", plan.victims),)).cost)
+        return None
+
+    def within(self, domain: Domain | None) -> GangPlan | None:
+        """A plan in one domain, or anywhere."""
+        most = max(0, MOST_TRIED + 4 * self._needed - self._tried)
+        trial = _Trial(self._state, self._candidates, self._leaving, needed=self._needed, now=self._now, most=most)
+        mark = self._state.checkpoint()
+        try:
+            if not self._fill(trial, domain):
+                return None
+            chosen = trial.going()
+            fewer = trial.without_the_unneeded()
+        finally:
+            self._state.rollback(mark)
+            self._candidates.charge(trial.victims, -1)
+            self._tried += trial.tried
+        return self._leanest(chosen, fewer)
+
+    def _leanest(self, chosen: Going, fewer: Going) -> GangPlan | None:
+        """The first that is proven: nobody goes but those that do anyway; those still needed; all that were chosen."""
+        tries = [fewer] if fewer.victims == chosen.victims else [fewer, chosen]
+        if chosen.victims and (chosen.ending or chosen.displaced):
+            tries.insert(0, Going((), chosen.ending, chosen.displaced))
+        for going in tries:
+            plan = self._proven(going)
+            if plan is not None:
+                return self._one_by_one(going, plan)
+        return None
+
+    def _one_by_one(self, going: Going, plan: GangPlan) -> GangPlan:
+        """In a small plan everybody is put back once more, and the whole gang decided without that."""
+        if len(going.units) * self._needed > DECIDED_AGAIN:
+            return plan
+        for unit in sorted(going.units, key=lambda unit: (-unit.rank, -unit.work, unit.uid)):
+            less = Going(tuple(one for one in going.units if one is not unit), going.ending, going.displaced)
+            found = self._proven(less)
+            if found is not None:
+                going, plan = less, found
+        return plan
+
+    def _fill(self, trial: "_Trial", domain: Domain | None) -> bool:
+        """Place members until there are enough, and let go whoever is in their way."""
+        hopeless: set[int] = set()
+        asking: dict[int, PodFacts] = {}
+        for pod, kind in self._ordered:
+            if kind in hopeless:
+                continue
+            try:
+                if domain is not None and kind not in asking:
+                    asking[kind] = inside(self._state, pod, domain)
+                placed = trial.place(pod, asking.get(kind, pod), kind)
+            except NotFit:  # its own selector keeps it out of the domain
+                placed = False
+            if placed and trial.placed == self._needed:
+                return True
+            if not placed:
+                if self._gang.strict:
+                    return False
+                hopeless.add(kind)
+        return False
+
+    def _proven(self, going: Going) -> GangPlan | None:
+        """The plan, if the gang is really placed once all of these are gone."""
+        mark = self._state.checkpoint()
+        try:
+            for one in going.everybody:
+                self._state.release(one.pod.uid)
+            found = place_gang(self._state, self._members, needed=self._needed, domain_keys=self._domain_keys)
+        except GangUnschedulable:
+            return None
+        finally:
+            self._state.rollback(mark)
+        return GangPlan(
+            placements=tuple((pod, decision.placement) for pod, decision in found.members),
+            victims=going.victims,
+            ending=tuple(one.pod.uid for one in going.ending),
+            displaced=tuple(one.pod.uid for one in going.displaced),
+            looked=self.looked,
+            domain=found.domain,
+        )
+
+    def _domains(self) -> Iterator[list[Domain]]:
+        """Label by label, narrowest first: the domains that could hold the gang if everybody went."""
+        counts: dict[int, tuple[PodFacts, int]] = {}
+        for pod, kind in self._ordered:
+            counts[kind] = pod, counts.get(kind, (pod, 0))[1] + 1
+        without = self._leaving.free | self._leaving.victims
+        rooms = [
+            (room_by_node(self._state, pod), room_by_node(self._state, pod, without=without), count)
+            for pod, count in counts.values()
+        ]
+        for column in label_columns(self._state, keys_of(self._gang, self._domain_keys)):
+            labelled = column.codes >= 0
+            if not column.values or not labelled.any():
+                continue
+            now = np.zeros(len(column.values), np.int64)
+            then = np.zeros(len(column.values), np.int64)
+            for room, emptied, count in rooms:
+                at = column.codes[labelled]
+                for sums, amounts in ((now, room), (then, emptied)):
+                    found = np.bincount(at, weights=amounts[labelled], minlength=len(sums)).astype(np.int64)
+                    np.add(sums, np.minimum(found, count), out=sums)
+            fitting = np.flatnonzero(then >= self._needed)
+            best = fitting[np.argsort(-now[fitting], kind="stable")][:TRIED_DOMAINS]
+            yield [Domain(column.key, column.values[place], column.codes == place) for place in best.tolist()]
+
+
+class _Trial:
+    """The statement: members that are placed, and who went for them. The caller rolls it back."""
+
+    def __init__(
+        self, state: State, candidates: Candidates, leaving: Leaving, *, needed: int, now: int, most: int
+    ) -> None:
+        self._state = state
+        self._candidates = candidates
+        self._leaving = leaving
+        self._needed = needed
+        self._now = now
+        self._most = most
+        self.tried = 0
+        self._placements: list[tuple[PodFacts, Placement]] = []
+        self._units: list[tuple[Unit, int]] = []
+        """Who had to go, and when."""
+        self._ending: dict[str, Allocation] = {}
+        self._displaced: dict[str, Allocation] = {}
+        self._fronts: dict[int, _Front] = {}
+        self._own: Iterator[Unit] | None = None
+        self.steps = 0
+        self.changed: dict[int, int] = {}
+        """By node row the step that changed it last."""
+        self._limits_changed = 0
+        """The step that charged a disruption budget, or a quota, last."""
+
+    @property
+    def placed(self) -> int:
+        return len(self._placements)
+
+    @property
+    def victims(self) -> tuple[Allocation, ...]:
+        return tuple(one for unit, _ in self._units for one in unit.members)
+
+    def going(self) -> Going:
+        """Who went so far."""
+        units = tuple(unit for unit, _ in self._units)
+        return Going(units, tuple(self._ending.values()), tuple(self._displaced.values()))
+
+    def place(self, pod: PodFacts, asking: PodFacts, kind: int) -> bool:
+        """Hold a place for the member, ``asking`` so, and let go whoever has to for it; False leaves all as it was."""
+        front = self._fronts.get(kind)
+        if front is None:
+            for other in self._fronts.values():
+                other.roomy = True
+            front = self._fronts[kind] = _Front(self, asking)
+        limited = self._state.quotas.ceiling(pod.namespace) is not None
+        if front.roomy or limited:
+            failure = self._hold(pod, asking)
+            while isinstance(failure, QuotaExceeded) and failure.resolvable and self._let_own_go(pod):
+                failure = self._hold(pod, asking)
+            if failure is None:
+                return True
+            if isinstance(failure, QuotaExceeded):
+                return False
+            front.roomy = False
+        return self._on_one_node(pod, asking, front)
+
+    def _on_one_node(self, pod: PodFacts, asking: PodFacts, front: "_Front") -> bool:
+        while (best := front.cheapest()) is not None:
+            node, going = best
+            mark = self._state.checkpoint()
+            for one in going.everybody:
+                self._state.release(one.pod.uid)
+            if self._hold(pod, asking) is not None:  # a rule between pods, or what only a decision sees
+                self._state.rollback(mark)
+                front.discard(node)
+                continue
+            self._state.keep(mark)
+            self._note(going, node)
+            if len({one.placement.node for one in going.victims}) > 1:
+                front.roomy = True  # a gang left other nodes, too
+            return True
+        return False
+
+    def _hold(self, pod: PodFacts, asking: PodFacts) -> NotFit | QuotaExceeded | NotHoldable | None:
+        try:
+            placement = decide(self._state, asking).placement
+            self._state.assume(pod, placement)
+        except (NotFit, QuotaExceeded, NotHoldable) as failure:
+            failure.__traceback__ = None
+            return failure
+        self._placements.append((pod, placement))
+        self.steps += 1
+        self._touch(placement.node)
+        if self._state.quotas.ceiling(pod.namespace) is not None:
+            self._limits_changed = self.steps
+        return None
+
+    def _note(self, going: Going, node: int | None = None) -> None:
+        """These went, for the step that was taken last."""
+        elsewhere = node is not None and self._placements[-1][1].node != self._state.fleet.nodes.names[node]
+        self._units += [(unit, self.steps - elsewhere) for unit in going.units]
+        self._ending.update((one.pod.uid, one) for one in going.ending)
+        self._displaced.update((one.pod.uid, one) for one in going.displaced)
+        if self._candidates.charge(going.victims):
+            self._limits_changed = self.steps
+        for one in going.everybody:
+            self._touch(one.placement.node)
+        if node is not None:
+            self.changed[node] = self.steps
+
+    def _touch(self, name: str) -> None:
+        self.changed[self._state.fleet.nodes.records[name].row] = self.steps
+
+    # --- quota ---
+
+    def _let_own_go(self, pod: PodFacts) -> bool:
+        """Let the next cheapest pods of the member's own namespace go, whose quota is full."""
+        if self._own is None:
+            residents = self._state.residents
+            own = residents.of_namespace(pod.namespace) & (residents.worker > 0)
+            ending = self._candidates.allocations(np.flatnonzero(self._leaving.free & own))
+            units = self._candidates.units(np.flatnonzero(self._leaving.victims & own))
+            self._own = iter(sorted(units, key=cheapest_first))
+            if ending:
+                free = Going(
+                    (),
+                    tuple(one for one in ending if not one.nominated),
+                    tuple(one for one in ending if one.nominated),
+                )
+                self._release(free)
+                return True
+        for unit in self._own:
+            if unit.uid in self._state.allocations and self._candidates.allowed((unit,)):
+                self._release(Going((unit,)))
+                return True
+        return False
+
+    def _release(self, going: Going) -> None:
+        for one in going.everybody:
+            self._state.release(one.pod.uid)
+        self._note(going)
+
+    # --- who is not needed after all ---
+
+    def without_the_unneeded(self) -> Going:
+        """Put back, the most important first, whoever the members have room beside. Only a proposal: no proof."""
+        stays = {unit.uid for unit, _ in self._by_importance() if self._can_stay(unit)}
+        units = tuple(unit for unit, _ in self._units if unit.uid not in stays)
+        return Going(units, tuple(self._ending.values()), self._still_displaced())
+
+    def _by_importance(self) -> list[tuple[Unit, int]]:
+        """Those about whom something changed after they went: the others were needed when they went, and still are."""
+        return sorted(
+            (
+                (unit, step)
+                for unit, step in self._units
+                if self._own is not None or any(self._changed_after(one, step) for one in unit.members)
+            ),
+            key=lambda entry: (-entry[0].rank, -entry[0].work, entry[0].uid),
+        )
+
+    def _changed_after(self, one: Allocation, step: int) -> bool:
+        return self.changed[self._state.fleet.nodes.records[one.placement.node].row] > step
+
+    def _still_displaced(self) -> tuple[Allocation, ...]:
+        return tuple(one for one in self._displaced.values() if not self._can_stay(Unit(0, 0, one.pod.uid, (one,))))
+
+    def _can_stay(self, unit: Unit) -> bool:
+        """Whether all members still have their places with these back; they stay back if so."""
+        state = self._state
+        mark = state.checkpoint()
+        for one in unit.members:
+            if one.nominated:
+                state.nominate(one.pod, one.placement)
+            else:
+                state.confirm(one.pod, one.placement)
+        nodes = {one.placement.node for one in unit.members}
+        namespaces = {one.pod.namespace for one in unit.members}
+        beside = [
+            (pod, placement)
+            for pod, placement in self._placements
+            if placement.node in nodes or (pod.namespace in namespaces and state.quotas.ceiling(pod.namespace))
+        ]
+        for pod, _ in beside:
+            state.release(pod.uid)
+        try:
+            for pod, placement in beside:
+                state.assume(pod, placement)
+        except (NotHoldable, QuotaExceeded):
+            state.rollback(mark)
+            return False
+        state.keep(mark)
+        return True
+
+    # --- what a front asks ---
+
+    def is_current(self, node: int, step: int) -> bool:
+        """Whether nothing that a node was tried out with has changed since that step."""
+        return step >= self.changed.get(node, 0) and step >= self._limits_changed
+
+    def try_out(self, asking: PodFacts, node: int, going: Going) -> Going | None:
+        """Who of these, as far as they are still there, has to go from the node."""
+        self.tried += 1
+        here = self._state.allocations
+        still = Going(
+            tuple(unit for unit in going.units if unit.uid in here),
+            tuple(one for one in going.ending if one.pod.uid in here),
+            tuple(one for one in going.displaced if one.pod.uid in here),
+        )
+        return self._candidates.try_out(asking, node, still, roomy=True)
+
+    def levels(self, asking: PodFacts) -> Iterator[Level]:
+        """The levels of a search for such a member, as things are now."""
+        gone = [one.pod.uid for one in self.going().everybody]
+        return levels(self._state, asking, self._state.residents.still(self._leaving, gone), now=self._now)
+
+    def on_nodes(self, level: Level) -> tuple[Iterator[tuple[int, Going]], Sequence[int]]:
+        """The best nodes of a level, each with all who may go from it; and what each costs at least."""
+        most = NODES_AHEAD + 2 * self._needed
+        return self._candidates.on_nodes(level.nodes[:most], level.goes), level.bounds[:most].tolist()
+
+    @property
+    def tired(self) -> bool:
+        """No further node may be tried out."""
+        return self.tried >= self._most
+
+
+class _Front:
+    """The nodes that one kind of member could go to, those that are known to cost least first."""
+
+    def __init__(self, trial: _Trial, asking: PodFacts) -> None:
+        self.roomy = True
+        """There may be room without anybody going."""
+        self._trial = trial
+        self._asking = asking
+        self._levels: Iterator[Level] | None = None
+        self._ahead: Iterator[tuple[int, Going]] = iter(())
+        """Nodes that were not tried out yet."""
+        self._bounds: deque[int] = deque()
+        """What each of those, and every one after it, costs at least."""
+        self._from: dict[int, Going] = {}
+        """All who may go from each node at this level."""
+        self._known: list[tuple[tuple[int, int, int], int, int, Going]] = []
+        """A heap: cost, node row, the step at which it was tried out, and who has to go."""
+
+    def cheapest(self) -> tuple[int, Going] | None:
+        """The node that costs least, and who has to go from it; None where no node can be made to fit."""
+        while True:
+            while self._bounds and not self._knows_enough():
+                self._bounds.popleft()
+                node, going = next(self._ahead)
+                self._from[node] = going
+                self._try(node)
+            if self._known:
+                _, node, step, going = self._known[0]
+                if self._trial.is_current(node, step):
+                    return node, going
+                heapq.heappop(self._known)
+                self._try(node)
+            elif not self._go_deeper():
+                return None
+
+    def discard(self, node: int) -> None:
+        """The node that was the cheapest does not do, whatever the reason."""
+        self._known = [entry for entry in self._known if entry[1] != node]
+        heapq.heapify(self._known)
+
+    def _knows_enough(self) -> bool:
+        if not self._known:
+            return False
+        going = self._known[0][3]
+        return len(self._known) >= ENOUGH or VICTIM * len(going.victims) + going.work <= self._bounds[0]
+
+    def _try(self, node: int) -> None:
+        if self._trial.tired:
+            self._bounds.clear()
+            return
+        going = self._trial.try_out(self._asking, node, self._from[node])
+        if going is not None:
+            heapq.heappush(self._known, (going.cost, node, self._trial.steps, going))
+
+    def _go_deeper(self) -> bool:
+        """The next level: more important pods may go, too."""
+        if self._trial.tired:
+            return False
+        if self._levels is None:
+            self._levels = self._trial.levels(self._asking)
+        level = next(self._levels, None)
+        if level is None:
+            return False
+        self._ahead, bounds = self._trial.on_nodes(level)
+        self._bounds = deque(bounds)
+        return True
