@@ -32,6 +32,7 @@ from tensorfusion.testing.clock import VirtualClock
 
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE), str(_HERE.with_name("scheduling"))]  # helpers of these folders
+
 PREFIX = f"{keys.DOMAIN}/"
 GIB = 1 << 30
 

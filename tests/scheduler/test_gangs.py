@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scheduler_steps import bound, gang, stamps
 
 from tensorfusion.errors import Forbidden
 from tensorfusion.model import keys
@@ -19,30 +20,6 @@ from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.state import State
 
 RACK = "topology.kubernetes.io/rack"
-
-
-def stamps(required: int, desired: int | None = None, group: str = "default/train", **more: str) -> dict[str, str]:
-    return {
-        keys.GANG_REQUIRED_MEMBERS: str(required),
-        keys.GANG_DESIRED_MEMBERS: str(desired or required),
-        keys.GANG_GROUP_KEY: group,
-        **{f"{keys.DOMAIN}/gang-{key}": value for key, value in more.items()},
-    }
-
-
-def gang(
-    world, count: int, required: int | None = None, *, name: str = "m", wishes: Any = None, **more: str
-) -> list[str]:
-    """Members of one gang, each on a whole device."""
-    notes = stamps(required or count, count, **more)
-    names = [f"{name}{number}" for number in range(count)]
-    for one in names:
-        world.worker(one, **{"tflops": "100", "annotations": notes, **(wishes or {})})
-    return names
-
-
-def bound(world, names: list[str]) -> list[str]:
-    return [name for name in names if world.node_of(name)]
 
 
 async def test_a_gang_is_bound_at_once_and_says_so(world) -> None:

@@ -3,44 +3,21 @@
 from typing import Any
 
 import pytest
+from scheduler_steps import budget, evicted, no_hold_left, nominated, stamps
 
 from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
-from tensorfusion.scheduler import preemptor, search_line
+from tensorfusion.scheduler import room_search, search_line
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.nominations import LONGEST_NOMINATION
-
-
-def evicted(world: Any) -> list[str]:
-    return [call.name for call in world.api.calls if call.verb == "evict"]
-
-
-def nominated(world: Any, name: str, namespace: str = "default") -> str:
-    return str(world.pod(name, namespace).get("status", {}).get("nominatedNodeName") or "")
-
-
-def budget(world: Any, name: str, allowed: int, **labels: str) -> None:
-    body = {
-        "metadata": {"name": name},
-        "spec": {"selector": {"matchLabels": labels}},
-        "status": {"disruptionsAllowed": allowed},
-    }
-    world.api.seed(POD_DISRUPTION_BUDGETS, body, namespace="default")
 
 
 def story(world: Any, name: str) -> dict[str, Any]:
     found = explain(world.service, Key("default", name))["preemption"]
     assert isinstance(found, dict)
     return found
-
-
-def no_hold_left(world: Any) -> None:
-    assert not world.service.state.nominated
-    assert not world.service.preemptor.nominations
-    world.check()
-    world.check_books()
 
 
 async def full(world: Any, **low: Any) -> None:
@@ -447,13 +424,13 @@ async def test_a_plain_pod_makes_room_for_its_cpu(world) -> None:
 def searched(world, monkeypatch) -> list[tuple[float, str]]:
     """When a search for victims began, and for which pod."""
     searches = []
-    real = preemptor.search
+    real = room_search.search
 
     def counted(state: Any, pod: Any, failure: Any, **more: Any) -> Any:
         searches.append((world.clock.monotonic(), pod.name))
         return real(state, pod, failure, **more)
 
-    monkeypatch.setattr(preemptor, "search", counted)
+    monkeypatch.setattr(room_search, "search", counted)
     return searches
 
 
@@ -510,14 +487,6 @@ async def test_hopeless_pods_are_searched_for_at_a_bounded_rate(world, monkeypat
     assert evicted(world) == ["low"]
 
 
-def stamps(required: int) -> dict[str, str]:
-    return {
-        keys.GANG_REQUIRED_MEMBERS: str(required),
-        keys.GANG_DESIRED_MEMBERS: str(required),
-        keys.GANG_GROUP_KEY: "default/train",
-    }
-
-
 async def test_nobody_is_evicted_for_a_pod_that_waits_for_an_older_gang(world) -> None:
     world.fleet(nodes=2)
     world.worker("low", tflops="100", labels={"app": "web"})
@@ -571,7 +540,7 @@ async def test_victims_with_a_long_grace_period_are_waited_for(world) -> None:
 
 async def test_a_search_that_fails_unexpectedly_stops_nobody_else(world, monkeypatch) -> None:
     await full(world)
-    real = preemptor.search
+    real = room_search.search
     asked = []
 
     def faulty(state: Any, pod: Any, failure: Any, **more: Any) -> Any:
@@ -580,7 +549,7 @@ async def test_a_search_that_fails_unexpectedly_stops_nobody_else(world, monkeyp
             raise KeyError("odd")
         return real(state, pod, failure, **more)
 
-    monkeypatch.setattr(preemptor, "search", faulty)
+    monkeypatch.setattr(room_search, "search", faulty)
     world.worker("odd", vram="8Gi", priority=20)
     world.worker("high", vram="8Gi", priority=10)
     await world.settle(5)

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scheduler_steps import gang
 
 from tensorfusion.errors import Conflict, ServerError, TooManyRequests
 from tensorfusion.model.resources import NODES, POD_DISRUPTION_BUDGETS, PODS
@@ -13,6 +14,7 @@ ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("create"), st.integers(0, 3), st.integers(2, 8), st.booleans()),
         st.tuples(st.just("create"), st.integers(0, 3), st.integers(6, 8), st.booleans()),
+        st.tuples(st.just("gang"), st.integers(1, 3), st.integers(2, 3), st.sampled_from([4, 8])),
         st.tuples(st.just("delete"), st.integers(0, 30)),
         st.tuples(st.just("end")),
         st.tuples(st.just("fail"), st.sampled_from(["evict", "evict-lost", "refuse", "patch", "bind", "bind-lost"])),
@@ -54,6 +56,7 @@ async def play(world: Any, actions: list[tuple[Any, ...]]) -> None:
     for name, size, labels in (("a", 4, {"app": "web"}), ("b", 4, None), ("c", 8, None)):
         world.worker(name, tflops="1", vram=f"{size}Gi", labels=labels)
     wrong = watch_evictions(world)
+    gangs: list[list[str]] = []
     await world.start()
     for number, (action, *details) in enumerate(actions):
         names = [pod["metadata"]["name"] for pod in world.api.objects(PODS)]
@@ -61,6 +64,12 @@ async def play(world: Any, actions: list[tuple[Any, ...]]) -> None:
             priority, size, guarded = details
             labels = {"app": "web"} if guarded else None
             world.worker(f"p{number:02}", tflops="1", vram=f"{size}Gi", priority=priority, labels=labels)
+        elif action == "gang":
+            priority, size, vram = details
+            names = gang(
+                world, size, name=f"g{number:02}-", group=f"default/g{number:02}", wishes=share(priority, vram)
+            )
+            gangs.append(names)
         elif action == "delete" and names:
             world.delete(names[details[0] % len(names)])
         elif action == "end":
@@ -89,6 +98,19 @@ async def play(world: Any, actions: list[tuple[Any, ...]]) -> None:
         assert not wrong
     await come_to_rest(world)
     assert not wrong
+    whole_or_none(world, gangs)
+
+
+def share(priority: int, vram: int) -> dict[str, Any]:
+    return {"priority": priority, "tflops": "1", "vram": f"{vram}Gi"}
+
+
+def whole_or_none(world: Any, gangs: list[list[str]]) -> None:
+    """A gang none of whose members was deleted has started as a whole, or waits as a whole."""
+    there = {pod["metadata"]["name"]: bool(pod["spec"].get("nodeName")) for pod in world.api.objects(PODS)}
+    for names in gangs:
+        if all(name in there for name in names):
+            assert len({there[name] for name in names}) == 1, {name: there[name] for name in names}
 
 
 async def come_to_rest(world: Any) -> None:

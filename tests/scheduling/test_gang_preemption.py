@@ -206,7 +206,7 @@ def test_a_plan_is_proven_lawful_and_minimal(state: State, several: list[PodFact
     if data.draw(st.booleans()):
         several = [several[0]] * len(several)
     members = [
-        replace(one, uid=f"new{number}", name=f"new{number}", namespace=space, gang=gang, priority=one.priority + 1)
+        replace(one, uid=f"new{number}", name=f"new{number}", namespace=space, gang=gang, priority=one.priority + 3)
         for number, one in enumerate(several)
     ]
     limits = {name: data.draw(st.integers(0, 2)) for name in ("even", "odd")}

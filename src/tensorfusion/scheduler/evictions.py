@@ -2,8 +2,9 @@
 
 Apart from the preemptor because these are the writes, and each of them may fail. One key is worked on by one task at a
 time, from what the nomination is then, so a nomination that ended meanwhile is not carried out further and its node is
-taken out of the status in turn. An eviction names the uid: it can never hit a successor of the same name. The server
-charges the disruption budget; its refusal is final for this plan.
+taken out of the status in turn. Of a gang all members are named before anybody is evicted. An eviction names the uid:
+it can never hit a successor of the same name. The server charges the disruption budget; its refusal is final for this
+plan.
 
 The condition DisruptionTarget is written after the eviction, for the API server writes one of its own on the way.
 
@@ -118,6 +119,12 @@ class Evictions:
         if not nomination.told:
             await self._name(uid, nomination.key, nomination.placement.node)
             nomination.told = True
+        together = nomination.together
+        if not all(one.told for one in together):
+            return  # whoever is named last goes on: nobody is evicted before
+        if nomination is not together[0]:
+            self._queue.add(together[0].facts.uid)
+            return
         for victim in list(nomination.victims.values()):
             if not self._nominations.leads(nomination):
                 return

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from tensorfusion.model.core import Pod
 from tensorfusion.model.gang import Gang
+from tensorfusion.model.workload import GangTopology
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable
 
@@ -138,6 +139,15 @@ class GangBook:
         """The group of a member."""
         key = self._keys.get(uid)
         return self.groups.get(key) if key is not None else None
+
+    def goes_singly(self, facts: PodFacts) -> bool:
+        """Whether any place is as good for the pod as for one of no gang: it is in none, or its gang runs already."""
+        if facts.gang is None:
+            return True
+        group = self.of(facts.uid)
+        if group is None or not self.is_satisfied(group):
+            return False
+        return facts.gang.topology is not GangTopology.REQUIRED
 
     def is_satisfied(self, group: Group) -> bool:
         """Whether a member has, had or is getting a place: the others are placed singly."""

@@ -107,6 +107,8 @@ class GangHolds:
         own = self._gangs.of(facts.uid)
         if own is not None and self._gangs.is_satisfied(own) and self.lacks_members(own):
             return None
+        if own is not None and any(uid in self._state.nominated for uid in own.pending):
+            return None  # places are kept for others of its gang
         return hold
 
     def lacks_members(self, group: Group) -> bool:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
@@ -31,7 +32,7 @@ from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.gang_book import Group
 from tensorfusion.scheduler.gang_holds import GangHolds, HeldForGang
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
-from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduler.queue import PendingQueue, Place
 from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
@@ -79,6 +80,22 @@ def waits_for_gang(failure: Failure | None) -> bool:
     return isinstance(failure, GangIncomplete | HeldForGang)
 
 
+class Places(Protocol):
+    """Who makes room for gangs that do not fit, and keeps it for them."""
+
+    def set_aside(self, uids: Collection[str]) -> list[Hint]:
+        """Within a statement give back what is kept for these pods; answers what that changes."""
+        ...
+
+    def used(self, uids: Collection[str], given_back: list[Hint]) -> None:
+        """These have their places now, and the statement is kept."""
+        ...
+
+    def missed(self, group: Group) -> None:
+        """The gang does not fit, with what is kept for it, or has too few members by now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Road:
     """What the service does with a decision, for gangs as for single pods. Numbers are the nanoseconds it took."""
@@ -96,6 +113,7 @@ class Gangs:
         state: State,
         book: PodBook,
         road: Road,
+        places: Places,
         *,
         clock: Clock,
         reports: Reports,
@@ -108,6 +126,7 @@ class Gangs:
         self._queue = book.queue
         self._gangs = book.gangs
         self._road = road
+        self._places = places
         self._clock = clock
         self._reports = reports
         self._pod_of = pod_of
@@ -169,11 +188,13 @@ class Gangs:
         started = time.perf_counter_ns()
         mark = self._state.checkpoint()
         try:
+            given_back = self._places.set_aside(entries)
             placement = place_gang(self._state, members, needed=group.gang.required, domain_keys=self.domain_keys)
             bindings = [self._road.binding(pods[facts.uid], facts, decision) for facts, decision in placement.members]
         except GangUnschedulable as failure:
             self._state.rollback(mark)
             self._refuse(group, entries, failure, nanoseconds=time.perf_counter_ns() - started)
+            self._places.missed(group)
         except Exception as error:  # the edge of the loop: one gang's fault must not stop the others
             self._state.rollback(mark)
             if isinstance(error, TensorFusionError):
@@ -185,6 +206,7 @@ class Gangs:
                 self._queue.retry(uid, now=self._clock.monotonic())
         else:
             self._state.keep(mark)
+            self._places.used([facts.uid for facts, _ in placement.members], given_back)
             nanoseconds = (time.perf_counter_ns() - started) // len(bindings)
             for (facts, decision), binding in zip(placement.members, bindings, strict=True):
                 self._pods.adopt(facts.uid, binding)
@@ -289,6 +311,7 @@ class Gangs:
         group.failure = None
         self._refused.pop(group.key, None)
         self.holds.release(group.key)
+        self._places.missed(group)
         if group.tell_at is None:
             group.tell_at = now + _TELL_AFTER
 
@@ -344,8 +367,7 @@ class Gangs:
 
     def _lead(self, group: Group) -> None:
         """Let the highest member act for the gang, in its place in the queue."""
-        entries = [entry for uid in group.pending if (entry := self._queue.get(uid)) is not None]
-        first = min(entries, key=lambda entry: (-entry.priority, entry.arrival), default=None)
+        first = speaker(group, self._queue)
         if first is not None and first.place is not Place.TAKEN:
             self._queue.activate(first.uid)
 
@@ -409,6 +431,12 @@ class Gangs:
             pod = self._pod_of(Key(facts.namespace, facts.name))
             if pod is not None and pod.metadata.uid == uid:
                 self._reports.held_back(pod, event=event, message=message)
+
+
+def speaker(group: Group, entries: PendingQueue[PodFacts, Failure]) -> Pending | None:
+    """The entry that acts for a gang: its highest member that waits, the first of them that came."""
+    waiting = [entry for uid in group.pending if (entry := entries.get(uid)) is not None]
+    return min(waiting, key=lambda entry: (-entry.priority, entry.arrival), default=None)
 
 
 def _age(created: str, now: datetime) -> float:

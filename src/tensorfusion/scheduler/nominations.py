@@ -24,6 +24,17 @@ LONGEST_NOMINATION = 360.0
 
 
 @dataclass(slots=True, eq=False)
+class Party:
+    """Members of a gang that wait together: what ends the wait of one of them ends it for all."""
+
+    key: str
+    rank: int
+    """That of its most important member: who is above may take its places."""
+    members: "tuple[Nomination, ...]" = ()
+    """The first of them has the victims of all."""
+
+
+@dataclass(slots=True, eq=False)
 class Nomination:
     """A pod that waits for others to leave its place."""
 
@@ -41,6 +52,23 @@ class Nomination:
     names: tuple[str, ...] = field(default=())
     failures: Counter[str] = field(default_factory=Counter)
     """How often the server failed to evict a victim, by uid."""
+    party: Party | None = None
+    """The gang that it waits with."""
+
+    @property
+    def together(self) -> "tuple[Nomination, ...]":
+        """All that wait with it, itself among them."""
+        return self.party.members if self.party is not None else (self,)
+
+    @property
+    def rank(self) -> int:
+        """Who is more important may take its place."""
+        return self.party.rank if self.party is not None else self.facts.rank
+
+    @property
+    def owner(self) -> str:
+        """Whom the wait is for: the gang or the pod."""
+        return self.party.key if self.party is not None else self.facts.uid
 
 
 class Nominations:
@@ -73,6 +101,10 @@ class Nominations:
                 overdue.append(uid)
         return overdue
 
+    def is_ending(self, uid: str) -> bool:
+        """Whether the pod was told to end."""
+        return self._state.residents.is_ending(uid)
+
     def is_there(self, placement: Placement) -> bool:
         """Whether the node and the devices of a place still are."""
         node = self._state.fleet.nodes.records.get(placement.node)
@@ -93,7 +125,7 @@ class Nominations:
     def in_the_way(self, facts: PodFacts, failure: Failure) -> list[Nomination]:
         """The nominations of less important pods whose end may let this one fit."""
         rank, nominated = facts.rank, self._state.nominated
-        lower = [one for one in self.by_uid.values() if one.facts.rank < rank and one.facts.uid in nominated]
+        lower = [one for one in self.by_uid.values() if one.rank < rank and one.facts.uid in nominated]
         if isinstance(failure, QuotaExceeded) and not any(one.facts.namespace == facts.namespace for one in lower):
             return []
         fleet = self._state.fleet

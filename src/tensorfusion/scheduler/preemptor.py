@@ -4,40 +4,49 @@ Apart from the service because a preemption outlives a decision. Its life: a pod
 (``scheduling.preemption``) proves who has to go; the pod is *nominated*: charged in the ledger beside its victims, so
 that nobody but a more important pod gets what they leave; its node is written into its status and the victims are
 evicted; when they are gone it is decided like any other, and bound wherever it fits. One preemption a pod at a time.
+A gang does the same as a whole (``scheduling.gang_preemption``): all the members that it needs are nominated or none,
+and what ends the wait of one of them ends it for all.
 
 A nomination ends in one of these ways, each of which gives the hold back: the pod is bound, changed, gated or gone; its
 node or a device of it is gone; a budget keeps a victim (then another plan is looked for, without that victim); a more
 important pod takes the place; its victims do not end in time (the watchdog); or this replica stops leading. A successor
-knows of nominations by ``status.nominatedNodeName`` alone: it looks for a plan anew, in which pods that are ending cost
-nothing, and takes the name away where it finds none.
+knows of nominations by ``status.nominatedNodeName`` alone: before it decides anything it looks for plans anew, in which
+pods that are ending cost nothing, and takes the name away where it finds none.
+
+Victims that do not end are not counted on any more. Others are evicted instead once; if these do not end either, nobody
+is for a while that doubles each time.
 
 Source: Kubernetes' DefaultPreemption and its nominated pods; TensorFusion's watchdog for nominated pods.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Pod
 from tensorfusion.model.disruption import DisruptionBudget
+from tensorfusion.model.keys import GANG_DOMAINS
 from tensorfusion.model.meta import Key
-from tensorfusion.model.workload import GangTopology
 from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Leadership
 from tensorfusion.scheduler.evictions import Evictions, Fate
-from tensorfusion.scheduler.gangs import waits_for_gang
-from tensorfusion.scheduler.nominations import LONGEST_NOMINATION, Nomination, Nominations
-from tensorfusion.scheduler.pods import Failure, Pending, PodBook
-from tensorfusion.scheduler.preemption_stories import Stories, name_for, why_hopeless
+from tensorfusion.scheduler.gang_book import Group
+from tensorfusion.scheduler.gangs import speaker
+from tensorfusion.scheduler.nominations import LONGEST_NOMINATION, Nomination, Nominations, Party
+from tensorfusion.scheduler.pods import Pending, PodBook
+from tensorfusion.scheduler.preemption_asks import Asks
+from tensorfusion.scheduler.preemption_stories import Stories, name_for
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.reports import Reports
+from tensorfusion.scheduler.room_search import RoomSearch
 from tensorfusion.scheduler.search_line import SearchLine
 from tensorfusion.scheduling.cycle import Decision, decide
-from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.hints import Change as Hint
-from tensorfusion.scheduling.preemption import Plan, search
+from tensorfusion.scheduling.preemption import Plan
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
 
@@ -48,10 +57,11 @@ WATCHDOG_EVERY = 180.0
 SPARED_FOR = 60.0
 """Seconds for which a pod is left alone that its budget kept."""
 STUCK_FOR = 600.0
-"""Seconds for which the end of a pod is not counted on that did not end in time."""
+"""Seconds for which a pod is left alone that could not be evicted in time; one that does not end is until it does."""
+FIRST_STALL, LONGEST_STALL = 600.0, 3600.0
+"""Seconds for which nobody is evicted for a pod whose victims did not end twice: doubled each time."""
 REVIEW_EVERY = 0.2
 """Seconds between two looks at all nominations while none of the pods that they wait for ends."""
-BUDGETS_BY_NAMESPACE = "namespace"
 
 
 class Preemptor:
@@ -72,6 +82,7 @@ class Preemptor:
         kick: Callable[[], None],
         cluster_wide: Callable[[], bool] = lambda: False,
         watchdog_every: float = WATCHDOG_EVERY,
+        domain_keys: Sequence[str] = GANG_DOMAINS,
     ) -> None:
         self._leadership = leadership
         self._book = book
@@ -79,10 +90,8 @@ class Preemptor:
         self._hints = hints
         self._clock = clock
         self._pods = pods
-        self._budgets = budgets
         self._reports = reports
         self._kick = kick
-        self.cluster_wide = cluster_wide
         self._watchdog_every = watchdog_every
         self._watched_at = float("-inf")
         self.places = Nominations(state, clock=clock, pods=pods)
@@ -90,11 +99,24 @@ class Preemptor:
         self._evictions = Evictions(api, clock=clock, nominations=self)
         self.line = SearchLine(book, state, clock=clock)
         self.stories = Stories()
+        self.rooms = RoomSearch(state, clock=clock, budgets=budgets, cluster_wide=cluster_wide, domain_keys=domain_keys)
+        self.cluster_wide, self.budgets_of = cluster_wide, self.rooms.budgets_of
+        self.asks = Asks(
+            book,
+            state,
+            line=self.line,
+            rooms=self.rooms,
+            keeper=self,
+            pods=pods,
+            stories=self.stories,
+            kick=kick,
+        )
         self._reviewed_at = float("-inf")
         self._departed = state.departed
         self._members = False
         """Some nominated pod is a member of a gang, which may end at any time."""
-        self._spared: dict[str, float] = {}
+        self._stalls: dict[str, int] = {}
+        """How often the victims of a gang or a pod did not end in time."""
 
     async def run(self) -> None:
         """Write and evict until cancelled."""
@@ -113,10 +135,10 @@ class Preemptor:
         if not self.nominations:
             return decide(self._state, facts) if member is None else member(facts)
         own = self.nominations.get(facts.uid)
-        if own is not None and facts == own.facts and facts.uid in self._state.nominated:
+        if own is not None and own.party is None and facts == own.facts and facts.uid in self._state.nominated:
             return self._decide_nominee(own)
         if own is not None:
-            self._drop(own, "the pod was changed")
+            self._drop(own, "the pod was changed" if own.party is None else "its gang runs already")
         return self._decide_over_others(facts) if member is None else member(facts)
 
     def _decide_nominee(self, own: Nomination) -> Decision:
@@ -158,30 +180,14 @@ class Preemptor:
             if self.places.can_hold(facts, decision.placement):
                 break
             self._drop(one, "a more important pod takes the place")
-            self._book.queue.activate(one.facts.uid)
+            self._activate(one)
         return decision
 
     # --- asking ---
 
     def consider(self, pending: Pending, pod: Pod) -> None:
         """The pod was held back: look for room as soon as the bound on searches allows."""
-        facts = pending.facts
-        if pending.uid in self.nominations or (facts.gang is not None and not self._goes_singly(facts)):
-            return  # a gang needs room for all of its members at once
-        if not pod.status.nominated_node_name and not self._may_help(facts):
-            return
-        if self.line.wants(pending):
-            self._kick()
-
-    def _goes_singly(self, facts: PodFacts) -> bool:
-        """Whether the member's gang runs already, and any place is as good for it as for a single pod."""
-        group = self._book.gangs.of(facts.uid)
-        if facts.gang is None or group is None or not self._book.gangs.is_satisfied(group):
-            return False
-        return facts.gang.topology is not GangTopology.REQUIRED
-
-    def _may_help(self, facts: PodFacts) -> bool:
-        return facts.preempts and self._state.residents.any_below(facts.rank)
+        self.asks.pod_refused(pending, pod)
 
     def step(self) -> None:
         """Look after nominations, and search for those that ask, the most important first."""
@@ -190,111 +196,93 @@ class Preemptor:
             if self._state.departed != self._departed or self._members or now - self._reviewed_at >= REVIEW_EVERY:
                 self._departed, self._reviewed_at = self._state.departed, now
                 self._review()
-        self.line.look()
-        while (uid := self.line.next()) is not None:
-            entry = self._book.queue.get(uid)
-            if entry is None or entry.place is not Place.WAITING or uid in self.nominations:
-                continue
-            if waits_for_gang(entry.failure) or (entry.facts.gang is not None and not self._goes_singly(entry.facts)):
-                continue  # it would not get the place; it is refused again when it is its turn
-            pod = self._pods.get(Key(entry.facts.namespace, entry.facts.name))
-            if pod is not None and pod.metadata.uid == uid and not pod.metadata.deleting:
-                self._search_safely(entry, pod)
+        self.asks.step()
 
     def budget_changed(self, namespace: str) -> None:
         """A disruption budget may let pods go that it kept before."""
         if self.line.budget_changed(namespace):
             self._kick()
 
-    def _search_safely(self, entry: Pending, pod: Pod) -> None:
-        try:
-            self._search(entry, pod)
-        except Exception:  # the edge of the loop: one pod's fault must not stop the others
-            log.exception("search for victims failed unexpectedly", pod=pod.key)
-            if entry.uid in self._state.nominated and entry.uid not in self.nominations:
-                self._hints += self._state.release(entry.uid)
-            self.line.rest(entry.facts)
+    # --- gangs ---
 
-    def _search(self, entry: Pending, pod: Pod) -> None:
-        state, facts = self._state, entry.facts
-        self.line.spend()
-        try:
-            decide(state, facts)
-        except (NotFit, QuotaExceeded) as refused:
-            failure: Failure = refused
-        else:  # what changed since was not for others
-            self._book.queue.activate(entry.uid)
-            return
-        found = search(
-            state,
-            facts,
-            failure,
-            now=int(self._clock.now().timestamp()),
-            cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(),
-            budgets=self.budgets_of,
-        )
-        if isinstance(found, Plan):
-            self._nominate(entry, pod, found)
-            return
-        meters.PREEMPTIONS.add(("hopeless",))
-        self.stories.searched(entry.uid, found.looked, space=facts.namespace, outcome=why_hopeless(found))
-        spaces = frozenset(name.partition("/")[0] for name in found.looked.budgets)
-        self.line.rest(facts, protected_until=found.protected_until, spaces=spaces)
-        if pod.status.nominated_node_name:
-            self._evictions.forget(entry.uid, pod.key)
+    def set_aside(self, uids: Collection[str]) -> list[Hint]:
+        """Within a statement give back what is kept for these members of a gang; answers what that changes."""
+        if not self.nominations:
+            return []
+        return [hint for uid in uids if uid in self._state.nominated for hint in self._state.release(uid)]
 
-    def _spared_now(self) -> frozenset[str]:
-        now = self._clock.monotonic()
-        if self._spared:
-            self._spared = {uid: until for uid, until in self._spared.items() if until > now}
-        return frozenset(self._spared)
+    def used(self, uids: Collection[str], given_back: list[Hint]) -> None:
+        """These members of a gang have places now: they wait no more, and nor do those that others came before."""
+        self._hints += given_back
+        for uid in uids:
+            one = self.nominations.pop(uid, None)
+            if one is not None:
+                self.stories.went_on(uid, "placed")
+        for uid in uids:
+            group = self._book.gangs.of(uid)
+            if group is not None:
+                for other in [self.nominations[each] for each in group.pending if each in self.nominations]:
+                    self._drop(other, "others of its gang were placed")
+                return
 
-    def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
-        """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
-        return {
-            f"{budget.metadata.namespace}/{budget.metadata.name}": budget.status.disruptions_allowed
-            for budget in self._budgets.by_index(BUDGETS_BY_NAMESPACE, facts.namespace)
-            if budget.spec.selector is not None and budget.spec.selector.matches(facts.labels)
-        }
+    def missed(self, group: Group) -> None:
+        """The gang does not fit as a whole: look for room for all that it needs."""
+        kept = next((one for uid in group.pending if (one := self.nominations.get(uid)) is not None), None)
+        if kept is not None:
+            if self.places.waits(kept):
+                return
+            self._drop(kept, "the place that was made is not enough any more")
+        self.asks.gang_refused(group)
+
+    def _speaker(self, one: Nomination) -> Pending | None:
+        """The entry that stands in line for a nomination."""
+        group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
+        return self._book.queue.get(one.facts.uid) if group is None else speaker(group, self._book.queue)
 
     # --- nominations ---
 
-    def _nominate(self, entry: Pending, pod: Pod, plan: Plan) -> None:
-        facts = entry.facts
+    def nominate(
+        self, nominees: Sequence[tuple[Pod, PodFacts, Placement]], plan: Plan | GangPlan, party: Party | None = None
+    ) -> None:
+        """Keep these places, which are a pod's or all of a gang's, and evict who has to leave them."""
         for uid in plan.displaced:
             other = self.nominations.get(uid)
             if other is not None:
                 self._drop(other, "a more important pod takes the place")
-                self._book.queue.activate(uid)
-        self._state.nominate(facts, plan.placement)
-        victims = {one.pod.uid: self._pods.get(Key(one.pod.namespace, one.pod.name)) for one in plan.victims}
-        names = tuple(name_for(one.pod, facts.namespace) for one in plan.victims)
-        nomination = Nomination(
-            facts=facts,
-            key=pod.key,
-            placement=plan.placement,
-            since=self._clock.monotonic(),
-            epoch=self._leadership.epoch,
-            victims={uid: one for uid, one in victims.items() if one is not None and one.metadata.uid == uid},
-            awaited=frozenset(victims) | frozenset(plan.ending),
-            names=names,
-        )
-        self.nominations[facts.uid] = nomination
-        self.line.found(facts.uid)
-        self._state.awaited.update(nomination.awaited, (facts.uid,))
-        self._members = self._members or facts.gang is not None
+                self._activate(other)
+        found = {one.pod.uid: self._pods.get(Key(one.pod.namespace, one.pod.name)) for one in plan.victims}
+        victims = {uid: one for uid, one in found.items() if one is not None and one.metadata.uid == uid}
+        space = nominees[0][1].namespace
+        names = tuple(name_for(one.pod, space) for one in plan.victims)
+        made: list[Nomination] = []
+        for pod, facts, placement in nominees:
+            self._state.nominate(facts, placement)
+            nomination = Nomination(
+                facts=facts,
+                key=pod.key,
+                placement=placement,
+                since=self._clock.monotonic(),
+                epoch=self._leadership.epoch,
+                victims={} if made else victims,
+                awaited=frozenset(found) | frozenset(plan.ending),
+                names=names,
+                party=party,
+            )
+            made.append(nomination)
+        if party is not None:
+            party.members = tuple(made)
         meters.PREEMPTIONS.add(("nominated",))
-        node = plan.placement.node
-        waits = (
-            f"once {', '.join(names[:5]) or 'pods that are ending'}{' and others' if len(names) > 5 else ''} left it"
-        )
-        self._reports.nominated(pod, node, waits)
-        self.stories.searched(
-            facts.uid, plan.looked, space=facts.namespace, node=node, victims=names, outcome="nominated"
-        )
-        log.info("nominated", pod=pod.key, node=node, victims=len(names), ending=len(plan.ending))
-        self._evictions.start(facts.uid)
+        for (pod, facts, placement), nomination in zip(nominees, made, strict=True):
+            self.nominations[facts.uid] = nomination
+            self.line.found(facts.uid)
+            self._state.awaited.update(nomination.awaited, (facts.uid,))
+            self._members = self._members or (facts.gang is not None and party is None)
+            self._reports.nominated(pod, placement.node, _waits_for(names, party))
+            self.stories.searched(
+                facts.uid, plan.looked, space=space, node=placement.node, victims=names, outcome="nominated"
+            )
+            log.info("nominated", pod=pod.key, node=placement.node, victims=len(names), ending=len(plan.ending))
+            self._evictions.start(facts.uid)
 
     def _review(self) -> None:
         """Give up what came to nothing; decide those whose place is free."""
@@ -303,38 +291,91 @@ class Preemptor:
         if watch:
             self._watched_at = now
         for uid, one in list(self.nominations.items()):
-            entry = self._book.queue.get(uid)
-            if uid not in self._state.nominated or entry is None:
-                self._drop(one, "the pod waits no more")
-            elif one.facts.gang is not None and not self._goes_singly(one.facts):
-                self._drop(one, "its gang has to start anew")
-                self._book.queue.activate(uid)
-            elif not self.places.is_there(one.placement):
-                self._drop(one, "the node or a device of it is gone")
-                self._book.queue.activate(uid)
+            if self.nominations.get(uid) is not one:
+                continue  # its party was dropped meanwhile
+            why = self._void(one)
+            if why:
+                self._drop(one, why)
+                self._activate(one)
             elif not self.places.waits(one):
-                if entry.place in (Place.WAITING, Place.BACKOFF):
-                    self._book.queue.activate(uid)
+                self._activate(one)
             elif watch and now - one.since > LONGEST_NOMINATION and (stuck := self.places.overdue(one)):
-                self._spared.update(dict.fromkeys(stuck, now + STUCK_FOR))
-                self._drop(one, "the pods that have to leave do not end")
-                self._book.queue.activate(uid)
-        self._members = any(one.facts.gang is not None for one in self.nominations.values())
+                self._stall(one, stuck)
+        if watch:
+            here = {one.owner for one in self.nominations.values()} | self._book.gangs.groups.keys()
+            self._stalls = {key: count for key, count in self._stalls.items() if key in here or key in self._book.queue}
+        self._members = any(one.facts.gang is not None and one.party is None for one in self.nominations.values())
         self.places.await_end()
 
+    def _void(self, one: Nomination) -> str:
+        """Why the wait of this pod has come to nothing; empty where it has not."""
+        uid = one.facts.uid
+        entry = self._book.queue.get(uid)
+        if uid not in self._state.nominated or entry is None:
+            return "the pod waits no more" if one.party is None else "a member of the gang waits no more"
+        if one.party is not None:
+            group = self._book.gangs.of(uid)
+            if entry.facts is not one.facts and entry.facts != one.facts:
+                return "a member of the gang was changed"
+            if group is None or group.key != one.party.key or self._book.gangs.is_satisfied(group):
+                return "its gang runs already"
+        elif one.facts.gang is not None and not self._book.gangs.goes_singly(one.facts):
+            return "its gang has to start anew"
+        return "" if self.places.is_there(one.placement) else "the node or a device of it is gone"
+
+    def _activate(self, one: Nomination) -> None:
+        """It is the turn of those that waited: nothing keeps them any more, or something else has to be found."""
+        queue = self._book.queue
+        group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
+        if group is not None:
+            group.retry_at = float("-inf")
+        entry = self._speaker(one)
+        if entry is not None and entry.place in (Place.WAITING, Place.BACKOFF):
+            queue.activate(entry.uid)
+
+    def _stall(self, one: Nomination, stuck: Collection[str]) -> None:
+        """The victims do not end: others are looked for, once, and then nobody is evicted for longer and longer."""
+        ending = {uid for uid in stuck if self.places.is_ending(uid)}
+        self.rooms.spare(ending, float("inf"))
+        self.rooms.spare(set(stuck) - ending, STUCK_FOR)
+        stalls = self._stalls[one.owner] = self._stalls.get(one.owner, 0) + 1
+        rest = 0.0 if stalls < 2 else min(LONGEST_STALL, FIRST_STALL * (1 << min(stalls - 2, 8)))
+        held = [self._state.allocations[uid].pod for uid in stuck]
+        names = [name_for(pod, one.facts.namespace) for pod in held]
+        then = f"nobody is evicted for it for {rest / 60:.0f} minutes" if rest else "others are looked for"
+        words = f"{_listed(names)} should have left long ago and {'do' if len(names) > 1 else 'does'} not end: {then}"
+        for other in one.together:
+            pod = self._pods.get(other.key)
+            if pod is not None and pod.metadata.uid == other.facts.uid:
+                self._reports.stalled(pod, words)
+        self._drop(one, "the pods that have to leave do not end")
+        if rest:
+            for other in one.together:
+                self.line.rest_for(other.facts, rest)
+        self._activate(one)
+
     def _drop(self, nomination: Nomination, why: str) -> None:
-        """End a nomination: the hold is given back, and the name of the node taken out of the pod's status."""
-        uid = nomination.facts.uid
-        if self.nominations.pop(uid, None) is None:
-            return
-        if uid in self._state.nominated:
-            self._hints += self._state.release(uid)
-        log.info("nomination ends", pod=nomination.key, node=nomination.placement.node, why=why)
-        self.stories.went_on(uid, f"no place is kept any more: {why}")
-        pod = self._pods.get(nomination.key)
-        if pod is not None and pod.metadata.uid == uid and not pod.spec.node_name:
-            self._evictions.forget(uid, nomination.key)
+        """End a nomination: the hold is given back, and the name of the node taken out of the pod's status.
+
+        With it go those of the other members of its party.
+        """
+        for one in nomination.together:
+            uid = one.facts.uid
+            if self.nominations.get(uid) is not one:
+                continue
+            del self.nominations[uid]
+            if uid in self._state.nominated:
+                self._hints += self._state.release(uid)
+            log.info("nomination ends", pod=one.key, node=one.placement.node, why=why)
+            self.stories.went_on(uid, f"no place is kept any more: {why}")
+            pod = self._pods.get(one.key)
+            if pod is not None and pod.metadata.uid == uid and not pod.spec.node_name:
+                self._evictions.forget(uid, one.key)
         self._kick()
+
+    def resume(self) -> None:
+        """This replica decides from now on: what its predecessor promised is kept before anybody else is looked at."""
+        self.asks.resume()
 
     def surrender(self) -> None:
         """This replica decides no more: holds are given back; the names stay for the successor to read."""
@@ -347,12 +388,25 @@ class Preemptor:
         self.line.clear()
         self._evictions.clear()
 
+    def unname(self, uid: str, key: Key) -> None:
+        """Take the name of the node out of the pod's status."""
+        self._evictions.forget(uid, key)
+
+    def give_back(self, uids: Iterable[str]) -> None:
+        """Give back what is held for these though they are not nominated: a failure left it."""
+        for uid in uids:
+            if uid in self._state.nominated and uid not in self.nominations:
+                self._hints += self._state.release(uid)
+
     # --- what evictions ask and tell ---
 
     def leads(self, nomination: Nomination) -> bool:
         """Whether this nomination is still to be carried out, by this replica."""
-        uid = nomination.facts.uid
-        current = self.nominations.get(uid) is nomination and uid in self._state.nominated and uid in self._book.queue
+        queue, nominated = self._book.queue, self._state.nominated
+        current = all(
+            self.nominations.get(one.facts.uid) is one and one.facts.uid in nominated and one.facts.uid in queue
+            for one in nomination.together
+        )
         return current and self._leadership.is_leader() and self._leadership.epoch == nomination.epoch
 
     def evicted(self, nomination: Nomination, victim: Pod, fate: Fate, why: str) -> None:
@@ -361,11 +415,25 @@ class Preemptor:
         nomination.victims.pop(uid, None)
         meters.EVICTIONS.add((fate.value,))
         if fate is Fate.EVICTED:
-            self._reports.preempted(victim, nomination.facts.uid, nomination.placement.node)
+            self._reports.preempted(victim, nomination.facts.uid, victim.spec.node_name)
         elif fate is Fate.KEPT:
             log.info("victim stays", pod=victim.key, preemptor=nomination.key, why=why)
-            self._spared[uid] = self._clock.monotonic() + SPARED_FOR
+            self.rooms.spare((uid,), SPARED_FOR)
             if self.nominations.get(nomination.facts.uid) is nomination:
                 self._drop(nomination, "a pod that has to leave may not be evicted")
-                self.line.ask_again(nomination.facts.uid)
+                for one in nomination.together:
+                    self.line.found(one.facts.uid)
+                entry = self._speaker(nomination)
+                if entry is not None:
+                    self.line.ask_again(entry.uid)
         self._kick()
+
+
+def _waits_for(names: Sequence[str], party: Party | None) -> str:
+    """When the place will be free, for the event."""
+    waits = f"once {_listed(names) if names else 'pods that are ending'} left it"
+    return waits if party is None else f"together with the rest of gang {party.key}, {waits.removesuffix(' it')}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"

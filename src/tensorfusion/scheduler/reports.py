@@ -133,6 +133,10 @@ class Reports:
         """Others are evicted for the pod, and it gets the place that they leave."""
         self._event(pod, EventType.NORMAL, "Nominated", f"{node} is to be its node {waits}")
 
+    def stalled(self, pod: Pod, words: str) -> None:
+        """Those that were to make room for the pod do not end."""
+        self._event(pod, EventType.WARNING, "PreemptionStalled", words)
+
     def preempted(self, victim: Pod, uid: str, node: str) -> None:
         """The pod was evicted for a more important one."""
         self._event(victim, EventType.NORMAL, "Preempted", f"Preempted by pod {uid} on node {node}")

@@ -19,6 +19,8 @@ SEARCHES_A_SECOND = 200.0
 """Searches a second in a small fleet, and as many at once; in a large one a search counts for several."""
 COST_OF = 8_000
 """Devices and pods of a fleet that make a search count for one more: what all searches take is a tenth of the time."""
+MEMBERS_AS_ONE = 8
+"""Members of a gang that make a search count for one more."""
 FIRST_REST, LONGEST_REST = 10.0, 300.0
 """Seconds for which a pod is not searched for again that nothing could help: doubled each time."""
 LOOK_EVERY = 1.0
@@ -67,9 +69,8 @@ class SearchLine:
 
     def wants(self, entry: Pending) -> bool:
         """The pod was refused: it stands in line, unless it rests (then it is asked for afterwards)."""
-        rest = self._rests.get(entry.uid)
-        if rest is not None and rest.facts == entry.facts and self._clock.monotonic() < rest.until:
-            rest.wanted = True
+        if self.rests(entry.facts):
+            self._rests[entry.uid].wanted = True
             return False
         self.ask(entry)
         return True
@@ -103,9 +104,10 @@ class SearchLine:
         self._asked.discard(uid)
         return uid
 
-    def spend(self) -> None:
-        """A search begins."""
-        self._tokens -= 1 + (self._state.fleet.present + len(self._state.allocations)) // COST_OF
+    def spend(self, members: int = 1) -> None:
+        """A search begins, for one pod or for so many members of a gang."""
+        size = self._state.fleet.present + len(self._state.allocations)
+        self._tokens -= 1 + size // COST_OF + members // MEMBERS_AS_ONE
 
     def _has_token(self) -> bool:
         now = self._clock.monotonic()
@@ -121,6 +123,15 @@ class SearchLine:
         doublings = before.doublings + 1 if before is not None and before.facts == facts else 0
         until = self._clock.monotonic() + min(LONGEST_REST, FIRST_REST * (1 << min(doublings, 8)))
         self._rests[facts.uid] = Rest(facts, until, doublings, protected_until=protected_until, spaces=spaces)
+
+    def rest_for(self, facts: PodFacts, seconds: float) -> None:
+        """Do not search for this pod for so long, whatever changes."""
+        self._rests[facts.uid] = Rest(facts, self._clock.monotonic() + seconds)
+
+    def rests(self, facts: PodFacts) -> bool:
+        """Whether it is not yet time to search for this pod again."""
+        rest = self._rests.get(facts.uid)
+        return rest is not None and rest.facts == facts and self._clock.monotonic() < rest.until
 
     def found(self, uid: str) -> None:
         """A place was found for the pod."""

@@ -38,11 +38,12 @@ from tensorfusion.scheduler.grants import binding_annotations, hard_annotations,
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
-from tensorfusion.scheduler.preemptor import BUDGETS_BY_NAMESPACE, WATCHDOG_EVERY, Preemptor
+from tensorfusion.scheduler.preemptor import WATCHDOG_EVERY, Preemptor
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
+from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.scheduler.sharing import Sharing
 from tensorfusion.scheduler.waits import WaitGauge
@@ -157,16 +158,6 @@ class SchedulerService:
             told=self._resized,
             shards=shards,
         )
-        self.gangs = Gangs(
-            self.state,
-            self.book,
-            Road(self._binding, placed=self._placed, refused=self._count_refusal),
-            clock=self._clock,
-            reports=self._reports,
-            pod_of=self.pods.get,
-            patience=options.gang_patience,
-            domain_keys=options.domain_keys,
-        )
         budgets = manager.informer(POD_DISRUPTION_BUDGETS, DisruptionBudget)
         budgets.add_index(BUDGETS_BY_NAMESPACE, lambda budget: (budget.metadata.namespace,))
         self.preemptor = Preemptor(
@@ -182,8 +173,20 @@ class SchedulerService:
             kick=self._kick.set,
             cluster_wide=options.preempt_cluster_wide,
             watchdog_every=options.watchdog_every,
+            domain_keys=options.domain_keys,
         )
         budgets.subscribe(lambda change: self.preemptor.budget_changed(change.key.namespace))
+        self.gangs = Gangs(
+            self.state,
+            self.book,
+            Road(self._binding, placed=self._placed, refused=self._count_refusal),
+            self.preemptor,
+            clock=self._clock,
+            reports=self._reports,
+            pod_of=self.pods.get,
+            patience=options.gang_patience,
+            domain_keys=options.domain_keys,
+        )
         self._mirror = FleetMirror(
             self.state, self._hints, defaults=configuration.defaults, natives_changed=self._recount
         )
@@ -597,6 +600,7 @@ class SchedulerService:
         """From here on this replica decides; what it did not say while it only followed, it says now."""
         self._ready_epoch = epoch
         self.preemptor.surrender()  # what an earlier epoch nominated is looked at anew
+        self.preemptor.resume()
         for pod in self.pods.all() if self.book.unreadable else ():
             message = self.book.unreadable.get(pod.metadata.uid)
             if message is not None:

@@ -79,6 +79,11 @@ class GangPlan:
     looked: Looked
     domain: str = ""
 
+    @property
+    def free(self) -> bool:
+        """Nobody has to leave: the gang fits as things are."""
+        return not (self.victims or self.ending or self.displaced)
+
 
 def search_gang(
     state: State,
@@ -365,8 +370,9 @@ class _Trial:
         if self._own is None:
             residents = self._state.residents
             own = residents.of_namespace(pod.namespace) & (residents.worker > 0)
-            ending = self._candidates.allocations(np.flatnonzero(self._leaving.free & own))
-            units = self._candidates.units(np.flatnonzero(self._leaving.victims & own))
+            leaving = self._still_leaving()
+            ending = self._candidates.allocations(np.flatnonzero(leaving.free & own))
+            units = self._candidates.units(np.flatnonzero(leaving.victims & own))
             self._own = iter(sorted(units, key=cheapest_first))
             if ending:
                 free = Going(
@@ -458,8 +464,11 @@ class _Trial:
 
     def levels(self, asking: PodFacts) -> Iterator[Level]:
         """The levels of a search for such a member, as things are now."""
-        gone = [one.pod.uid for one in self.going().everybody]
-        return levels(self._state, asking, self._state.residents.still(self._leaving, gone), now=self._now)
+        return levels(self._state, asking, self._still_leaving(), now=self._now)
+
+    def _still_leaving(self) -> Leaving:
+        """Without those that went in this statement."""
+        return self._state.residents.still(self._leaving, [one.pod.uid for one in self.going().everybody])
 
     def on_nodes(self, level: Level) -> tuple[Iterator[tuple[int, Going]], Sequence[int]]:
         """The best nodes of a level, each with all who may go from it; and what each costs at least."""

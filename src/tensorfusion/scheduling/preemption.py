@@ -62,6 +62,11 @@ class Plan:
     displaced: tuple[str, ...]
     looked: Looked
 
+    @property
+    def free(self) -> bool:
+        """Nobody has to leave: the pod fits as things are."""
+        return not (self.victims or self.ending or self.displaced)
+
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:

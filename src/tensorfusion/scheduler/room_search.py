@@ -1,0 +1,104 @@
+"""Searches for victims, with what only the service knows: the time, disruption budgets, and whom to leave alone.
+
+Apart from the preemptor because nothing is changed here: a search answers with a plan, or says why there is none.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from tensorfusion.clock import Clock
+from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.model.disruption import DisruptionBudget
+from tensorfusion.runtime.cache import Cache
+from tensorfusion.scheduler.pods import Failure
+from tensorfusion.scheduling.cycle import decide
+from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
+from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
+from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.state import State
+from tensorfusion.scheduling.victims import Looked
+
+BUDGETS_BY_NAMESPACE = "namespace"
+"""The index of disruption budgets that is asked."""
+
+
+class RoomSearch:
+    """Searches in one state. ``domain_keys`` name labels, narrowest first."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        clock: Clock,
+        budgets: Cache[DisruptionBudget],
+        cluster_wide: Callable[[], bool],
+        domain_keys: Sequence[str],
+    ) -> None:
+        self.cluster_wide = cluster_wide
+        self._state = state
+        self._clock = clock
+        self._budgets = budgets
+        self._domain_keys = domain_keys
+        self._spared: dict[str, float] = {}
+        """Pods that are left alone, and until when."""
+
+    def spare(self, uids: Collection[str], seconds: float) -> None:
+        """Leave these alone for so long, and do not count on their end either."""
+        self._spared.update(dict.fromkeys(uids, self._clock.monotonic() + seconds))
+
+    def for_pod(self, facts: PodFacts) -> Plan | Hopeless:
+        """A plan for one pod; one without victims where it fits as things are."""
+        try:
+            placement = decide(self._state, facts).placement
+        except (NotFit, QuotaExceeded) as refused:
+            failure: Failure = refused
+        else:
+            return Plan(placement, (), (), (), Looked())
+        return search(
+            self._state,
+            facts,
+            failure,
+            now=int(self._clock.now().timestamp()),
+            cluster_wide=self.cluster_wide(),
+            spared=self._spared_now(),
+            budgets=self.budgets_of,
+        )
+
+    def for_gang(self, members: Sequence[PodFacts], needed: int) -> GangPlan | Hopeless:
+        """A plan for so many of the members of a gang; one without victims where they fit as things are."""
+        state = self._state
+        mark = state.checkpoint()
+        try:
+            found = place_gang(state, members, needed=needed, domain_keys=self._domain_keys)
+        except GangUnschedulable:
+            pass
+        else:
+            places = tuple((pod, decision.placement) for pod, decision in found.members)
+            return GangPlan(places, (), (), (), Looked(), found.domain)
+        finally:
+            state.rollback(mark)
+        return search_gang(
+            state,
+            members,
+            needed=needed,
+            now=int(self._clock.now().timestamp()),
+            domain_keys=self._domain_keys,
+            cluster_wide=self.cluster_wide(),
+            spared=self._spared_now(),
+            budgets=self.budgets_of,
+        )
+
+    def _spared_now(self) -> frozenset[str]:
+        now = self._clock.monotonic()
+        if self._spared:
+            here = self._state.allocations
+            self._spared = {uid: until for uid, until in self._spared.items() if until > now and uid in here}
+        return frozenset(self._spared)
+
+    def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
+        """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
+        return {
+            f"{budget.metadata.namespace}/{budget.metadata.name}": budget.status.disruptions_allowed
+            for budget in self._budgets.by_index(BUDGETS_BY_NAMESPACE, facts.namespace)
+            if budget.spec.selector is not None and budget.spec.selector.matches(facts.labels)
+        }
