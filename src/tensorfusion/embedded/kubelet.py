@@ -26,6 +26,8 @@ from tensorfusion.telemetry.logs import get_logger
 
 _WORKERS = 24
 _ORPHANED_AFTER = 20.0
+_KILLED = 143
+"""Exit code of containers that were told to end."""
 _NODE_UNSEEN = 1.0
 _ADDRESSES = 1 << 22
 _ADDRESSES_PER_SECOND = 512
@@ -158,6 +160,10 @@ class SimulatedKubelets:
         left = self._left_to_stop(pod)
         if left > 0:
             return Result(requeue_after=left)
+        if pod.metadata.finalizers and pod.status.phase == "Running" and self._told.get(pod.metadata.uid) != "remove":
+            # the object stays: that the containers ended is all that whoever holds it can go by, as a Job does
+            status = pod_life.ended(pod, now=timestamp(self._clock.now()), exit_code=_KILLED)
+            await self._patch_status(pod, status)
         await self._remove(pod)
         return DONE
 
