@@ -146,6 +146,7 @@ class World:
                 vram=MODELS[0][3] * GIB,
                 numa=rng.choice((0, 0, 1, 1, 1, 2, -1)),
                 peers=self.peers(node),
+                profile=PROFILES[MODELS[0][1]],
             )
         return DeviceFacts(
             f"g{node[1:]}-{index}",
