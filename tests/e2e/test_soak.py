@@ -1,7 +1,8 @@
 """Hours of the same: memory, files and disk stay where they are once everything bounded is full.
 
 Pods and config maps come and go at a steady pace through the whole product, with lists and watches beside them. The
-measuring begins when everything that has a bound is full: the events that are kept, and the window of the past.
+measuring begins when everything that has a bound is full: the events that are kept, the window of the past, and what
+is remembered of so many pods.
 ``TENSORFUSION_SOAK_SECONDS`` sets how long; an hour by default.
 """
 
@@ -23,6 +24,7 @@ from tensorfusion.errors import ApiError, Gone, NotFound
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import CONFIG_MAPS, EVENTS, NAMESPACES, PODS
+from tensorfusion.scheduler.records import RECORDS
 from test_road import gpu_pod
 
 SECONDS = int(os.environ.get("TENSORFUSION_SOAK_SECONDS", "3600"))
@@ -36,6 +38,8 @@ PAUSE = 0.04
 SAMPLES_EVERY = 2.0
 WARMED_UP = 60.0
 """Seconds of the same before the measuring, behind the full window: caches, pools and arenas reach their size."""
+PODS_BEFORE = RECORDS * 5 // 4
+"""Pods that came and went before the measuring: more than anything remembers one by one."""
 PROCESSES = ("api", "control")
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 1800)]
@@ -138,7 +142,8 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 async def fill(client: Client, work: Work) -> None:
     """Everything bounded is full: as many events as are kept, and then the past, which a watch from here falls out of.
 
-    The past is filled by the same work as is measured, without its pauses.
+    The past is filled by the same work as is measured, without its pauses, and with more pods at a time, until also
+    what is kept of single pods is full.
     """
     about = {"kind": "Pod", "namespace": NAMESPACE, "name": "some"}
     numbers = iter(range(MOST_EVENTS))
@@ -161,7 +166,9 @@ async def fill(client: Client, work: Work) -> None:
     first = (await client.list(CONFIG_MAPS, dict, namespace=NAMESPACE)).resource_version
     async with asyncio.TaskGroup() as group:
         keep_busy(group, client, work)
-        while not await is_gone(client, first):
+        for _ in range(3):
+            group.create_task(run_pods(client, work))
+        while work.pods < PODS_BEFORE or not await is_gone(client, first):
             await asyncio.sleep(1)
         work.stop.set()
 
