@@ -12,10 +12,11 @@ from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.gang_holds import HeldForGang
 from tensorfusion.scheduler.gangs import GangIncomplete
 from tensorfusion.scheduler.pods import PodBook
+from tensorfusion.scheduler.shards import WaitsForOwner
 from tensorfusion.scheduling.diagnosis import Unschedulable, main_reason
 from tensorfusion.scheduling.gangs import GangUnschedulable
 from tensorfusion.scheduling.ledger import NotHoldable
-from tensorfusion.scheduling.reasons import WORDS
+from tensorfusion.scheduling.reasons import WORDS, NodeReason
 from tensorfusion.scheduling.state import State
 
 _PART = 2_000
@@ -45,6 +46,8 @@ def reason_of(failure: NotFit | QuotaExceeded | NotHoldable | None) -> str:
         return "gang-incomplete"
     if isinstance(failure, HeldForGang):
         return "held-for-gang"
+    if isinstance(failure, WaitsForOwner):
+        return str(NodeReason.OTHER_OWNER)
     return str(main_reason(failure.diagnosis)) if isinstance(failure, Unschedulable) else "other"
 
 
