@@ -3,6 +3,10 @@
 Goal: p50 at most 10 ms. Peer in the same run: the same rules written naively, node by node and pod by pod. Nothing is
 evicted, so that each search meets the same fleet; ``after_changes`` evicts, binds and lets 100 other pods come and go
 before every search, as a busy cluster does.
+
+``gang``: one search for all members of a gang, each of which wants most of a device or a little of one, in CPU time.
+Goal: p50 at most 20 ms for 32 members. Peer in the same run: the single search, pod after pod, with the victims and the
+members before it taken into account.
 """
 
 import argparse
@@ -16,9 +20,12 @@ from pathlib import Path
 from _fixture import DEVICE_TFLOPS, GIB, POOL, TFLOPS, devices, nodes, pool
 from _report import Row, report
 from tensorfusion.errors import NotFit
+from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.model.workload import GangTopology
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.preemption import Hopeless, Plan, search
 from tensorfusion.scheduling.state import State
@@ -32,6 +39,8 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10_000)
     parser.add_argument("--devices", type=int, default=80_000)
     parser.add_argument("--searches", type=int, default=200)
+    parser.add_argument("--members", type=int, default=32)
+    parser.add_argument("--gangs", type=int, default=20)
     parser.add_argument("--naive", type=int, default=3, help="searches that the naive peer does, too")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -54,6 +63,8 @@ def main() -> None:
     hopeless = [
         timed(state, replace(one, priority=-1), failure)[0] for one, failure in zip(wishes, failures, strict=True)
     ]
+    gangs = [gang_ms(state, gang(number, arguments.members)) for number in range(arguments.gangs)]
+    singly = [singly_ms(state, gang(number, arguments.members)) for number in range(2)] if gangs else []
     busy = list(in_motion(state, wishes))
     parameters = {
         "nodes": arguments.nodes,
@@ -70,7 +81,77 @@ def main() -> None:
         Row("hopeless_p50_ms", at(hopeless, 50), "ms", "", None, parameters),
         Row("first_sync_ms", first, "ms", "", None, parameters),
     ]
+    if gangs:
+        parameters = {**parameters, "members": arguments.members, "searches": len(gangs)}
+        one_by_one = statistics.median(singly)
+        words = "the members' searches one by one"
+        rows.append(Row("gang_p50_cpu_ms", statistics.median(gangs), "ms", words, one_by_one, parameters))
+        rows.append(Row("gang_max_cpu_ms", max(gangs), "ms", words, one_by_one, parameters))
     report(rows, arguments.json)
+
+
+def gang(number: int, members: int) -> list[PodFacts]:
+    """Members alike, above everybody: every second gang wants most of a device each, the others a little of one."""
+    key = Gang(f"default/gang-{number}", required=members, desired=members, topology=GangTopology.NONE)
+    request = GpuRequest(POOL, compute=10 * TFLOPS, vram=(60 if number % 2 else 10 + number % 15) * GIB)
+    return [
+        PodFacts(
+            f"gang-{number}-{place}",
+            "default",
+            f"gang-{number}-{place:03}",
+            priority=100,
+            created="2026-01-01T00:00:00Z",
+            request=request,
+            cpu=100,
+            memory=GIB // 4,
+            gang=key,
+        )
+        for place in range(members)
+    ]
+
+
+def gang_ms(state: State, members: list[PodFacts]) -> float:
+    """CPU milliseconds of one search for all of them."""
+    started = time.process_time_ns()
+    found = search_gang(state, members, needed=len(members), now=NOW)
+    spent = (time.process_time_ns() - started) / 1e6
+    assert isinstance(found, GangPlan)
+    assert len(found.placements) == len(members)
+    return spent
+
+
+def singly_ms(state: State, members: list[PodFacts]) -> float:
+    """CPU milliseconds of a search for each of them, the others before it placed; everything is undone afterwards."""
+    spent = 0
+    gone = []
+    for one in members:
+        failure = refused(state, one)
+        started = time.process_time_ns()
+        found = search(state, one, failure, now=NOW)
+        spent += time.process_time_ns() - started
+        assert isinstance(found, Plan)
+        for victim in found.victims:
+            state.release(victim.pod.uid)
+        gone += found.victims
+        state.assume(one, found.placement)
+        full_again(state, one, found)
+    for uid in [uid for uid in state.allocations if uid.startswith(("gang-", "rest-"))]:
+        state.release(uid)
+    for victim in gone:
+        state.confirm(victim.pod, victim.placement)
+    return spent / 1e6
+
+
+def full_again(state: State, one: PodFacts, found: Plan) -> None:
+    """What is left over of a device is taken, so that the next member does not fit there without anybody going."""
+    for name in sorted({name for victim in found.victims for name in victim.placement.devices}):
+        device = state.fleet.devices[name]
+        assert device.facts is not None
+        if device.vram_free > 0:
+            rest = PodFacts(
+                f"rest-{one.uid}-{name}", "default", "rest", request=GpuRequest(POOL, vram=device.vram_free)
+            )
+            state.confirm(replace(rest, priority=100), Placement(device.facts.node, (name,)))
 
 
 def full(node_count: int, device_count: int) -> State:
