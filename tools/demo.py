@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [str(Path(sys.executable).with_name("tensorfusion"))]
 FOLDER = Path(os.environ.get("DEMO_FOLDER") or ROOT / ".demo")
 PATIENCE = 30.0
+QUIET = 3.0
+"""Seconds for which nothing changes before the end is told: a pod that makes room for itself waits for others first."""
 GPU_IDS = "tensor-fusion.ai/gpu-ids"
 
 
@@ -42,11 +44,14 @@ def settled(pods: list[dict]) -> bool:
 
 def wait_for_pods(expected: int) -> list[dict]:
     deadline = time.monotonic() + PATIENCE
+    since, before = time.monotonic(), None
     while True:
         pods = items("pods")
-        if len(pods) >= expected and settled(pods):
-            return pods
-        if time.monotonic() > deadline:
+        seen = sorted((pod["metadata"]["uid"], pod["status"].get("phase", ""), condition(pod)) for pod in pods)
+        if seen != before:
+            since, before = time.monotonic(), seen
+        quiet = time.monotonic() - since >= QUIET
+        if (len(pods) >= expected and settled(pods) and quiet) or time.monotonic() > deadline:
             return pods
         time.sleep(0.3)
 
@@ -86,6 +91,11 @@ def report(pods: list[dict]) -> None:
         for pod in waiting:
             print(f"  {pod['metadata']['namespace']}/{pod['metadata']['name']}: {condition(pod) or 'no decision yet'}")
             print("    more: tensorfusion explain pod", pod["metadata"]["name"], "-n", pod["metadata"]["namespace"])
+    events = [event for event in items("events") if event["reason"] == "Preempted"]
+    if events:
+        print(f"\nEvicted: {len(events)} pods")
+        for event in events:
+            print(f"  {event['involvedObject']['namespace']}/{event['involvedObject']['name']}: {event['message']}")
     print("\nDevices")
     print(run("top", "--data", str(FOLDER)))
     print("Pools")
@@ -101,7 +111,8 @@ def main() -> None:
     try:
         print(run("up", "--detach", "--data", str(FOLDER), "--port", "0", "--http-port", "0").splitlines()[0])
         print("\nApplying examples/ ...", flush=True)
-        print(run("apply", "-f", str(ROOT / "examples"), "--data", str(FOLDER)).rstrip())
+        files = [word for file in sorted((ROOT / "examples").glob("*.yaml")) for word in ("-f", str(file))]
+        print(run("apply", *files, "--data", str(FOLDER)).rstrip())
         pods = wait_for_pods(expected=13)
         wait_for_rollup(pods)
         report(pods)

@@ -415,7 +415,9 @@ class Preemptor:
         nomination.victims.pop(uid, None)
         meters.EVICTIONS.add((fate.value,))
         if fate is Fate.EVICTED:
-            self._reports.preempted(victim, nomination.facts.uid, victim.spec.node_name)
+            held = self._state.allocations.get(uid)
+            node = held.placement.node if held is not None else victim.spec.node_name
+            self._reports.preempted(victim, nomination.facts.uid, node)
         elif fate is Fate.KEPT:
             log.info("victim stays", pod=victim.key, preemptor=nomination.key, why=why)
             self.rooms.spare((uid,), SPARED_FOR)
