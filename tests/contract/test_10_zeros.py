@@ -154,11 +154,16 @@ def test_empty_pointers(api: Api) -> None:
     for version, plural, made in (
         ("v1", "services", {**service, "spec": {**service["spec"], "internalTrafficPolicy": ""}}),
         ("policy/v1", "poddisruptionbudgets", {**budget, "spec": {"unhealthyPodEvictionPolicy": ""}}),
+        ("v1", "services", {**service, "spec": {**service["spec"], "ipFamilyPolicy": ""}}),
         (POLICIES, "networkpolicies", _policy(ingress=[{"ports": ports}])),
     ):
         answer = api("POST", api.path(version, plural), made)
         answer.refused(422, "Invalid")
         assert {reason for _, reason in answer.causes()} == {"FieldValueNotSupported"}
+    template = {"spec": {**pod()["spec"], "runtimeClassName": ""}}
+    bare = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": template}
+    answer = api("POST", api.path("v1", "podtemplates"), bare)
+    assert answer.refused(422, "Invalid").causes() == {("template.spec.runtimeClassName", "FieldValueInvalid")}
     named = api.create(api.core("services"), {**service, "spec": {"ports": [{"port": 1, "name": "", "protocol": ""}]}})
     assert named["spec"]["ports"][0] == {"port": 1, "protocol": "TCP", "targetPort": 1}
 

@@ -116,12 +116,12 @@ def _choose_families(kind: Kind, name: str, spec: JsonObject, before: JsonObject
     Raises:
         Invalid: it asks for the other family.
     """
-    for field in ("ipFamilies", "ipFamilyPolicy"):
-        if not spec.get(field) and before.get(field):
-            spec[field] = before[field]
+    if not spec.get("ipFamilies") and before.get("ipFamilies"):
+        spec["ipFamilies"] = before["ipFamilies"]
+    spec.setdefault("ipFamilyPolicy", before.get("ipFamilyPolicy"))  # an empty one is refused later
     families, policy = spec.get("ipFamilies") or [], spec.get("ipFamilyPolicy")
     if spec.get("clusterIP") == "None" and not spec.get("selector"):
-        spec["ipFamilyPolicy"] = policy or _TWO_FAMILIES
+        spec["ipFamilyPolicy"] = _TWO_FAMILIES if policy is None else policy
         families = families or [_FAMILIES[0]]
         if spec["ipFamilyPolicy"] != "SingleStack":
             families = [*families, *(one for one in _FAMILIES if len(families) == 1 and one not in families)]
@@ -137,5 +137,5 @@ def _choose_families(kind: Kind, name: str, spec: JsonObject, before: JsonObject
         causes.insert(0, FieldCause("spec.ipFamilyPolicy", f'Invalid value: "{policy}": {why}'))
     if causes:
         raise invalid_object(kind.resource, name, *causes)
-    spec["ipFamilyPolicy"] = policy or "SingleStack"
+    spec["ipFamilyPolicy"] = "SingleStack" if policy is None else policy
     spec["ipFamilies"] = families or [_FAMILIES[0]]

@@ -55,6 +55,12 @@ def test_the_pull_policy_follows_the_image(image: str, policy: str) -> None:
     assert obj["spec"]["containers"][0]["imagePullPolicy"] == policy
 
 
+def test_an_override_of_the_host_name_belongs_to_a_feature_that_is_off() -> None:
+    obj = pod(hostnameOverride="h")
+    assert not PODS.prepare(obj)
+    assert "hostnameOverride" not in obj["spec"]
+
+
 def test_requests_follow_limits_in_pods_but_not_in_templates() -> None:
     container = {"name": "c", "image": "i", "resources": {"limits": {"cpu": "1"}}}
     obj = pod(containers=[copy.deepcopy(container)])

@@ -33,8 +33,10 @@ def grace_period(pod: Raw) -> None:
 def without_closed_features(spec: Raw) -> None:
     """What belongs to features that are off is not kept.
 
-    Source: feature gates ContainerRestartRules, ContainerStopSignals and ImageVolume of Kubernetes 1.34.
+    Source: feature gates ContainerRestartRules, ContainerStopSignals, HostnameOverride and ImageVolume of Kubernetes
+    1.34.
     """
+    spec.pop("hostnameOverride", None)
     for field in ("containers", "initContainers"):
         for container in spec.get(field, ()):
             if field == "containers" or container.get("restartPolicy", "Always") != "Always":

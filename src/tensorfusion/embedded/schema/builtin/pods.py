@@ -79,6 +79,8 @@ def check_pod_spec(spec: Raw, path: Path, problems: list[Problem]) -> None:
         text = required("must provide `dnsConfig` when `dnsPolicy` is None")
         problems.append(Problem((path, "dnsConfig"), text, REQUIRED))
     check_details(spec, path, problems)
+    if "runtimeClassName" in spec:
+        complain(problems, (path, "runtimeClassName"), spec["runtimeClassName"], subdomain(spec["runtimeClassName"]))
     gates = spec.get("schedulingGates")
     if gates:
         _check_gates(gates, (path, "schedulingGates"), problems)
