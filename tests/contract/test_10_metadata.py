@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asking import JSON_PATCH, MERGE, Answer, Api, config_map, deployment
+from asking import APPLY, JSON_PATCH, MERGE, STRATEGIC, Answer, Api, config_map, deployment
 from behaviours import behaviour
 from customs import NUMBER, Custom, messages, served, thing, version
 
@@ -148,3 +148,18 @@ def test_changed_generate_name(api: Api) -> None:
     api("PATCH", f"{roles}/a", {"metadata": {"generateName": ".."}}, content_type=MERGE).refused(422, "Invalid")
     wrong = {"metadata": {"generateName": "A B"}}
     api("PATCH", api.core("configmaps", "a"), wrong, content_type=MERGE).refused(422, "Invalid")
+
+
+@behaviour(1046, "That an object is not there is said before all that is wrong with a patch of it", source=OBSERVED)
+def test_patches_of_nothing(api: Api) -> None:
+    deployments, wrong = api.path("apps/v1", "deployments"), [{"op": "nope", "path": "/a"}]
+    for subresource in ("", "/status", "/scale"):
+        for kind, bodies in ((MERGE, ("x", "[]", "")), (STRATEGIC, ("x", "5")), (JSON_PATCH, ("{}", wrong))):
+            for body in bodies:
+                answer = api("PATCH", f"{deployments}/a{subresource}", body, content_type=kind)
+                answer.refused(404, "NotFound", name="a", group="apps")
+        applied = api("PATCH", f"{deployments}/a{subresource}?fieldManager=m", "[]", content_type=APPLY)
+        if subresource:
+            applied.refused(404, "NotFound", name="a")
+        else:
+            applied.refused(400, "BadRequest")

@@ -19,7 +19,7 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Configuration, Operations
+from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch
 from tensorfusion.embedded.options import (
     WriteOptions,
     check_reached,
@@ -38,6 +38,7 @@ from tensorfusion.embedded.pod_streams import PodStreams, Said, StreamRequest
 from tensorfusion.embedded.reading import keep_of, list_body, object_body, read_page
 from tensorfusion.embedded.responses import Response
 from tensorfusion.embedded.schema.decode import compile_decoder
+from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import method_not_allowed, no_such_resource, not_found, success
 from tensorfusion.embedded.store import ObjectKey, Page, Record
 from tensorfusion.embedded.subresources import bind, change_scale, finalize, scale_of, shown_scale
@@ -227,12 +228,12 @@ class Routes:
         body = await request.body()
         call = _call(request, options)
         if applies:
-            wanted = Configuration(await decode_config(body, call), bool(options.force))
+            wanted = await self._configuration(request, kind, body, call, force=bool(options.force))
             record, made = await self._operations.apply(
                 kind, target.namespace, target.name, wanted, call, subresource=target.subresource
             )
             return self._object(request, kind, record, status=201 if made else 200)
-        patch = parse_patch(kind, request.content_type, body)
+        patch = self._parsed(request, kind, body)
         call.repeated = patch.repeated
         record = await self._operations.modify(
             kind,
@@ -243,6 +244,29 @@ class Routes:
             subresource=target.subresource,
         )
         return self._object(request, kind, record)
+
+    def _parsed(self, request: Request, kind: Kind, body: bytes, *, schema: Schema | None = None) -> Patch:
+        """The patch in a body. That what it should change is not there is said before all that is wrong with it."""
+        try:
+            return parse_patch(kind, request.content_type, body, schema=schema)
+        except ApiError:
+            self._check_there(kind, request.target)
+            raise
+
+    async def _configuration(
+        self, request: Request, kind: Kind, body: bytes, call: Call, *, force: bool
+    ) -> Configuration:
+        """What is to be applied; of parts of an object as ``_parsed``."""
+        try:
+            return Configuration(await decode_config(body, call), force)
+        except ApiError:
+            if request.target.subresource:
+                self._check_there(kind, request.target)
+            raise
+
+    def _check_there(self, kind: Kind, target: Target) -> None:
+        if self._store.latest(ObjectKey(kind.stored.id, target.namespace, target.name)) is None:
+            raise not_found(kind.resource, target.name)
 
     async def _delete(self, request: Request, kind: Kind) -> Response:
         target = request.target
@@ -320,10 +344,9 @@ class Routes:
             call, body = _call(request, options), await request.body()
             change: Change | Configuration
             if applies:
-                change = Configuration(await decode_config(body, call), bool(options.force))
+                change = await self._configuration(request, kind, body, call, force=bool(options.force))
             else:
-                scale = kind.subresources["scale"].schema
-                change = parse_patch(kind, request.content_type, body, schema=scale)
+                change = self._parsed(request, kind, body, schema=kind.subresources["scale"].schema)
                 call.repeated = change.repeated
             record = await change_scale(self._operations, kind, target.namespace, target.name, change, call)
         else:
