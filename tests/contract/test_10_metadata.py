@@ -163,3 +163,63 @@ def test_patches_of_nothing(api: Api) -> None:
             applied.refused(404, "NotFound", name="a")
         else:
             applied.refused(400, "BadRequest")
+
+
+@behaviour(1047, "Traffic from outside may take any node, unless a service's author says otherwise", source=OBSERVED)
+def test_traffic_from_outside(api: Api) -> None:
+    services = api.core("services")
+
+    def policy(**spec: Any) -> Any:
+        body = {**SERVICE, "spec": {**SERVICE["spec"], **spec}}
+        return api.create(f"{services}?dryRun=All", body)["spec"].get("externalTrafficPolicy")
+
+    assert policy(externalIPs=["1.2.3.4"]) == "Cluster"
+    assert policy(externalIPs=["1.2.3.4"], externalTrafficPolicy="Local") == "Local"
+    assert policy(type="NodePort", externalTrafficPolicy="") == "Cluster"
+    assert policy() is None
+    name = {"type": "ExternalName", "externalName": "a.example.com"}
+    assert policy(**name) is None
+    wrong = {**SERVICE, "spec": {**SERVICE["spec"], **name, "externalTrafficPolicy": "Local"}}
+    answer = api("POST", f"{services}?dryRun=All", wrong).refused(422, "Invalid")
+    assert answer.causes() == {("spec.externalTrafficPolicy", "FieldValueInvalid")}
+    api.create(services, SERVICE)
+    assert (
+        api.merge(f"{services}/a", {"spec": {"externalIPs": ["1.2.3.4"]}})["spec"]["externalTrafficPolicy"] == "Cluster"
+    )
+    assert "externalTrafficPolicy" not in api.merge(f"{services}/a", {"spec": {"externalIPs": None}})["spec"]
+
+
+@behaviour(1048, "A watch for less than no time is over at once", source=OBSERVED)
+def test_watch_for_no_time(api: Api) -> None:
+    api.create(api.core("configmaps"), config_map("a"))
+    with api.watch(api.core("configmaps"), "timeoutSeconds=-1") as stream:
+        assert stream.status == 200
+        assert all(event["type"] == "ERROR" for event in stream.rest())
+    assert api.get(f"{api.core('configmaps')}?timeoutSeconds=-1")["items"]
+
+
+@behaviour(
+    1049, "A service is made by what is put or applied to its status; who did it owns the status", source=OBSERVED
+)
+def test_made_through_a_status(api: Api) -> None:
+    status, balancer = api.core("services", "a", "status"), {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}
+    api("PUT", status, {**SERVICE, "spec": None}).refused(422, "Invalid")
+    answer = api("PUT", status, {**SERVICE, "status": balancer})
+    assert (answer.status, answer.body["status"]) == (201, {"loadBalancer": {}})
+    (entry,) = answer.body["metadata"]["managedFields"]
+    assert (entry["subresource"], list(entry["fieldsV1"])) == ("status", ["f:status"])
+    api.delete(api.core("services", "a"))
+    api("PATCH", status, {"metadata": {}}, content_type=MERGE).refused(404, "NotFound")
+    assert api("PATCH", f"{status}?fieldManager=m", SERVICE, content_type=APPLY).status == 201
+    api("PUT", api.path("apps/v1", "deployments", "a", "status"), deployment("a")).refused(404, "NotFound")
+
+
+@behaviour(1050, "What is wrong with a Scale by itself is said before that its object is not there", source=OBSERVED)
+def test_scale_of_nothing(api: Api) -> None:
+    path = api.path("apps/v1", "deployments", "a", "scale")
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 1}}
+    api("PUT", path, scale).refused(404, "NotFound")
+    for wrong in ({"spec": {"replicas": "3"}}, {"metadata": {"name": "b"}}, {"metadata": {}}):
+        api("PUT", path, {**scale, **wrong}).refused(400, "BadRequest")
+    api("PUT", f"{path}?fieldValidation=Strict", {**scale, "nope": 1}).refused(400, "BadRequest")
+    api("PUT", path, {**scale, "spec": {"replicas": -1}}).refused(404, "NotFound")

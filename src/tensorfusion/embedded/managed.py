@@ -52,9 +52,18 @@ class Managers:
             self._recent.clear()
         return self._recent.setdefault(managed, managed)
 
-    def created(self, kind: Kind, obj: JsonObject, stated: Any, call: Call, now: str) -> bytes:  # Any: JSON
+    def created(
+        self,
+        kind: Kind,
+        obj: JsonObject,
+        stated: Any,  # Any: JSON
+        call: Call,
+        now: str,
+        *,
+        subresource: str = "",
+    ) -> bytes:
         """The entries of a new object, as its creator sent it. ``stated`` are entries that came with it."""
-        endpoint = of_kind(self._kinds, kind, "")
+        endpoint = of_kind(self._kinds, kind, subresource)
         if kind.is_custom and _is_mistyped(endpoint, {}, obj, ""):
             return b""
         given = [] if stated is None or resets(stated) else _given(kind, obj, stated)

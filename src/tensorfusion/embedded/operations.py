@@ -188,8 +188,10 @@ class Operations:
 
     # --- create ---
 
-    async def create(self, kind: Kind, namespace: str, obj: JsonObject, call: Call) -> Record:
+    async def create(self, kind: Kind, namespace: str, obj: JsonObject, call: Call, *, subresource: str = "") -> Record:
         """Store a new object and return it as stored; ``obj`` is used up.
+
+        A ``subresource`` that it is made through says what of it its author owns.
 
         Raises:
             ApiError: malformed, invalid, refused, already there, or the namespace is missing or terminating.
@@ -212,7 +214,7 @@ class Operations:
         wipe_managed(metadata)
         if generation:
             metadata["generation"] = generation
-        managed = self.managers.created(kind, obj, stated, call, self.now())
+        managed = self.managers.created(kind, obj, stated, call, self.now(), subresource=subresource)
         try:
             created = await self._create(kind, namespace, obj, managed, call)
         except AlreadyExists:
@@ -316,8 +318,8 @@ class Operations:
                 raise conflict(kind.resource, name, why)
             return decode_object(encoded)
 
-        if self.stored_kind(kind).resource.id in _MADE_BY_UPDATES and not subresource:
-            made = await self._put_missing(kind, namespace, name, encoded, call)
+        if self.stored_kind(kind).resource.id in _MADE_BY_UPDATES and is_made_through(kind, subresource):
+            made = await self._put_missing(kind, namespace, name, encoded, call, subresource=subresource)
             if made is not None:
                 return made, True
         changed = await self.modify(
@@ -333,7 +335,9 @@ class Operations:
         )
         return changed, False
 
-    async def _put_missing(self, kind: Kind, namespace: str, name: str, encoded: bytes, call: Call) -> Record | None:
+    async def _put_missing(
+        self, kind: Kind, namespace: str, name: str, encoded: bytes, call: Call, *, subresource: str
+    ) -> Record | None:
         """Make an object that a client replaces and that is not there; None when it is."""
         if self.store.latest(ObjectKey(kind.stored.id, namespace, name)) is not None:
             return None
@@ -347,7 +351,7 @@ class Operations:
         metadata.pop("resourceVersion", None)
         call.warnings.clear()  # they are found again
         try:
-            return await self.create(kind, namespace, obj, call)
+            return await self.create(kind, namespace, obj, call, subresource=subresource)
         except AlreadyExists:
             return None  # somebody else was faster
 
@@ -363,20 +367,24 @@ class Operations:
             wanted, kind = Configuration(kind.view.to_stored(wanted.obj), wanted.force), self.stored_kind(kind)
         key = ObjectKey(kind.resource.id, namespace, name)
         for _ in range(_ATTEMPTS):
-            if subresource or self.store.latest(key) is not None:
+            if not is_made_through(kind, subresource) or self.store.latest(key) is not None:
                 return await self.modify(kind, namespace, name, wanted, call, subresource=subresource), False
             try:
-                return await self._make(kind, namespace, name, wanted, call), True
+                return await self._make(kind, namespace, name, wanted, call, subresource=subresource), True
             except AlreadyExists:
                 continue  # somebody else was faster
         raise modified(kind.resource, name)
 
-    async def _make(self, kind: Kind, namespace: str, name: str, wanted: Configuration, call: Call) -> Record:
+    async def _make(
+        self, kind: Kind, namespace: str, name: str, wanted: Configuration, call: Call, *, subresource: str
+    ) -> Record:
         """A new object from a configuration; its author needs the right to create it."""
         if kind.resource.id in self.closed:
             raise forbidden(kind.resource, name, _TERMINATING)
         self.admission.check_create(kind, namespace, name, call.user)
-        obj, managed = self.managers.applied(kind, None, b"", wanted.obj, call, self.now(), force=wanted.force)
+        obj, managed = self.managers.applied(
+            kind, None, b"", wanted.obj, call, self.now(), force=wanted.force, subresource=subresource
+        )
         obj = decode_object(encode_object(obj))
         metadata = metadata_of(obj)
         uid = text_of(metadata, "uid")
@@ -665,6 +673,11 @@ def _warnings(kind: Kind, new: JsonObject, old: JsonObject | None) -> list[str]:
         if same or kind.resource.id == PODS.id:
             return []
     return [*warnings_of(kind.resource.id, new), *small_warnings(kind.resource.id, new, old)]
+
+
+def is_made_through(kind: Kind, subresource: str) -> bool:
+    """Whether what is written may be made by that: also through the status of Services, and of nothing else."""
+    return not subresource or (kind.resource.id == SERVICES.id and subresource == "status")
 
 
 def is_finished(kind: Kind, obj: JsonObject) -> bool:

@@ -91,7 +91,7 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
         exact=match == "Exact" or (not match and limit > 0),
         bookmarks=is_true(query.get("allowWatchBookmarks")),
         initial_events=None if initial is None else is_true(initial),
-        timeout=float(timeout) if timeout is not None and timeout > 0 else None,
+        timeout=float(timeout) if timeout else None,
     )
 
 

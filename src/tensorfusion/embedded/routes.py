@@ -19,7 +19,7 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch
+from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch, is_made_through
 from tensorfusion.embedded.options import (
     WriteOptions,
     check_reached,
@@ -260,7 +260,7 @@ class Routes:
         try:
             return Configuration(await decode_config(body, call), force)
         except ApiError:
-            if request.target.subresource:
+            if not is_made_through(kind, request.target.subresource):
                 self._check_there(kind, request.target)
             raise
 

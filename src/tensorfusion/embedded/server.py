@@ -26,7 +26,7 @@ from tensorfusion.embedded.admission import Admission
 from tensorfusion.embedded.audit import policy as audit_policy
 from tensorfusion.embedded.audit.journal import Journal
 from tensorfusion.embedded.audit.middleware import Audited
-from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.calls import Asked, Call
 from tensorfusion.embedded.definitions import Definitions
 from tensorfusion.embedded.discovery import Discovery
 from tensorfusion.embedded.documents import Documents
@@ -118,7 +118,12 @@ class Server:
             node_ports.complete(kind, service, old)
 
         self.operations.complete[SERVICES.id] = complete_service
-        self.operations.hold[SERVICES.id] = node_ports.hold
+
+        def hold_for_service(asked: Asked) -> None:
+            addresses.hold(asked)
+            node_ports.hold(asked)
+
+        self.operations.hold[SERVICES.id] = hold_for_service
         self._namespaces = Namespaces(self.operations, root_ca=authority.pem().decode())
         self._garbage = GarbageCollector(self.operations)
         self._expiry = EventExpiry(self.store, self.kinds, clock=clock)

@@ -1,16 +1,19 @@
 """Cluster addresses of Services: given out at creation, kept for life, never twice.
 
+Those of a write under way are held, as node ports are (``node_ports``).
+
 Nothing routes to them in the embedded cluster; they are there because clients and manifests expect them.
 """
 
 import ipaddress
 from collections.abc import Iterator, Sequence
 
+from tensorfusion.embedded.calls import Asked
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import invalid_object
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent
-from tensorfusion.errors import FieldCause, ServerError
+from tensorfusion.errors import FieldCause, Invalid, ServerError
 from tensorfusion.model.resources import SERVICES
 
 _FAMILIES = ("IPv4", "IPv6")
@@ -27,6 +30,8 @@ class ServiceAddresses:
 
     def __init__(self, store: Store) -> None:
         self._used: dict[str, str] = {}
+        self._held: dict[str, dict[int, str]] = {}
+        self._number = 0
         self._next = self._candidates()
         for record in store.scan(SERVICES.id):
             self._put(record)
@@ -54,11 +59,41 @@ class ServiceAddresses:
         if not wanted:
             wanted = address or self._free()
         elif wanted not in ("None", address) and (not address or before.get("type") == "ExternalName"):
-            self._check(kind, name, wanted)  # else it may not change, which is said by who checks
+            self._check(kind, service["metadata"], wanted)  # else it may not change, which is said by who checks
         spec["clusterIP"] = wanted
         spec["clusterIPs"] = [wanted]
 
-    def _check(self, kind: Kind, name: str, wanted: object) -> None:
+    def hold(self, asked: Asked) -> None:
+        """Keep the new address of a write that is ready for the store until it is over.
+
+        Raises:
+            Invalid: somebody was faster since it was given out.
+        """
+        metadata, spec = asked.wanted["metadata"], asked.wanted.get("spec") or {}
+        address, before = spec.get("clusterIP"), ((asked.old or {}).get("spec") or {}).get("clusterIP")
+        if address in (None, "", "None", before):
+            return
+        uid = metadata["uid"]
+        if self._is_taken(address, uid):
+            raise _refused(asked.kind, metadata, address, _taken(address))
+        self._number += 1
+        hold = self._number
+        self._held.setdefault(uid, {})[hold] = address
+        asked.settle.append(lambda: self._release(uid, hold))
+
+    def _release(self, uid: str, hold: int) -> None:
+        holds = self._held.get(uid, {})
+        holds.pop(hold, None)
+        if not holds:
+            self._held.pop(uid, None)
+
+    def _is_taken(self, address: str, uid: str) -> bool:
+        """Whether another Service than that of ``uid`` has an address, or is about to."""
+        if any(found == address for other, found in self._used.items() if other != uid):
+            return True
+        return any(address in holds.values() for other, holds in self._held.items() if other != uid)
+
+    def _check(self, kind: Kind, metadata: JsonObject, wanted: object) -> None:
         try:
             inside = isinstance(wanted, str) and ipaddress.ip_address(wanted) in _NETWORK
         except ValueError:
@@ -69,14 +104,13 @@ class ServiceAddresses:
                 f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
                 f"The range of valid IPs is {_NETWORK}"
             )
-        elif str(wanted) in self._used.values():
-            why = f"failed to allocate IP {wanted}: provided IP is already allocated"
+        elif self._is_taken(str(wanted), metadata.get("uid", "")):
+            why = _taken(wanted)
         if why:
-            cause = FieldCause("spec.clusterIPs", f'Invalid value: ["{wanted}"]: {why}')
-            raise invalid_object(kind.resource, name, cause)
+            raise _refused(kind, metadata, wanted, why)
 
     def _free(self) -> str:
-        used = set(self._used.values())
+        used = {*self._used.values(), *(address for holds in self._held.values() for address in holds.values())}
         for _ in range(_NETWORK.num_addresses):
             address = next(self._next)
             if address not in used:
@@ -93,13 +127,27 @@ class ServiceAddresses:
             if event.record.key.resource == SERVICES.id:
                 if event.kind is EventKind.DELETED:
                     self._used.pop(event.record.uid, None)
+                    self._held.pop(event.record.uid, None)
                 else:
                     self._put(event.record)
 
     def _put(self, record: Record) -> None:
         address = (decode_object(record.data).get("spec") or {}).get("clusterIP")
+        self._used.pop(record.uid, None)
         if address and address != "None":
             self._used[record.uid] = address
+            for hold, held in list(self._held.get(record.uid, {}).items()):
+                if held == address:
+                    self._release(record.uid, hold)
+
+
+def _taken(wanted: object) -> str:
+    return f"failed to allocate IP {wanted}: provided IP is already allocated"
+
+
+def _refused(kind: Kind, metadata: JsonObject, wanted: object, why: str) -> Invalid:
+    cause = FieldCause("spec.clusterIPs", f'Invalid value: ["{wanted}"]: {why}')
+    return invalid_object(kind.resource, metadata.get("name", ""), cause)
 
 
 def _drop_addresses(spec: JsonObject, before: JsonObject) -> None:

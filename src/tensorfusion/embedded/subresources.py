@@ -200,6 +200,10 @@ async def _rescale(
     key = ObjectKey(kind.resource.id, namespace, name)
     found = operations.store.latest(key)
     if found is None:
+        if not isinstance(change, Patch | Configuration):  # what is wrong with a Scale by itself is said first
+            scale = change({})
+            _body_schema(kind, "scale").prepare(scale, strict=call.validation, repeated=call.repeated)
+            check_place(metadata_of(scale), namespace, name)
         raise not_found(kind.resource, name)
     asked = Asked(Operation.UPDATE, kind, namespace, name, call, subresource="scale", shape=_SCALE)
     asked.old = scale_of(kind, decode_object(found.data))

@@ -86,7 +86,9 @@ class Watch:
                 self._error = error
                 return
         since = store.revision
-        if self._with_state:
+        if self._timeout < 0:
+            pass  # it is over before it has said anything
+        elif self._with_state:
             keep = self._keep
             self._initial = [record for record in store.scan(resource, namespace) if keep is None or keep(record)]
         elif not fresh:
@@ -99,7 +101,7 @@ class Watch:
         self._shape.join()
         self._subscription.lost = self._lost
         loop = asyncio.get_running_loop()
-        self._timers = [loop.call_later(self._timeout, self._end)]
+        self._timers = [loop.call_later(max(0.0, self._timeout), self._end)]
         if options.bookmarks:
             self._timers.append(loop.call_later(self._bookmark_every, self._tick))
 

@@ -95,6 +95,13 @@ def session_affinity(spec: Raw) -> None:
         spec.pop("sessionAffinityConfig", None)
 
 
+def traffic_from_outside(spec: Raw) -> None:
+    """Traffic for who is reached from outside may take any node, unless its author says otherwise."""
+    kind = spec.get("type", "ClusterIP")
+    if kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and spec.get("externalIPs")):
+        spec["externalTrafficPolicy"] = spec.get("externalTrafficPolicy") or "Cluster"
+
+
 def allocatable(status: Raw) -> None:
     """A node that says only what it has can give all of it."""
     if "allocatable" not in status and status.get("capacity"):
@@ -197,7 +204,7 @@ COMPUTED_BY_OWNER: Mapping[str, tuple[Compute, ...]] = {
     "PodSpec": (service_account, without_closed_features),
     "root Pod": (pod_ports_and_requests, grace_period),
     "ServicePort": (target_port,),
-    "ServiceSpec": (session_affinity,),
+    "ServiceSpec": (session_affinity, traffic_from_outside),
     "NodeStatus": (allocatable,),
     "CustomResourceDefinitionNames": (definition_names,),
     "CustomResourceDefinitionVersion": (version_flags,),

@@ -58,7 +58,7 @@ def check_service(service: Raw, old: Raw | None, problems: list[Problem]) -> Non
 def _check_reach(spec: Raw, kind: str, problems: list[Problem]) -> None:
     """From where a service is reached, and by which addresses."""
     traffic = spec.get("externalTrafficPolicy")
-    if traffic and kind == "ClusterIP" and not spec.get("externalIPs"):
+    if traffic and (kind == "ExternalName" or (kind == "ClusterIP" and not spec.get("externalIPs"))):
         why = "may only be set for externally-accessible services"
         complain(problems, (_SPEC, "externalTrafficPolicy"), traffic, [why])
     policy = spec.get("ipFamilyPolicy")
