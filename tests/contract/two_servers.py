@@ -157,8 +157,7 @@ class Both:
                 unowned = unowned or ("/things/x/status" in request.path and not self.statuses_own_labels)
                 if bodies and ours.status < 300:
                     wanted, found = _stored(theirs.body, owners=not unowned), _stored(ours.body, owners=not unowned)
-                    assert found == wanted, "
-".join(["they store something else", *told, *_differing(found, wanted)])
+                    assert found == wanted, "\n".join(["they store something else", *told, *_differing(found, wanted)])
         finally:
             places = {match[0] for request in story if (match := _COLLECTION.match(request.path))}
             for client in clients:
