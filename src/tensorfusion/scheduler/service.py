@@ -584,6 +584,7 @@ class SchedulerService:
             for pod in self.pods.all():
                 if not pod.spec.node_name:
                     self.book.observe(pod)
+            self.preemptor.resume()
         elif not shards.rested():
             return
         self.book.queue.wake(lambda _: True, now=self._clock.monotonic())
