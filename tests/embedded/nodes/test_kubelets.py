@@ -181,6 +181,7 @@ async def test_a_finalizer_of_somebody_else_is_waited_for_without_asking_again(w
     await world.advance(120)
     assert world.find(PODS, "p") is not None
     assert pod_writes(world, "p").count(("delete", "")) == 1
+    assert world.phase("p") == "Failed", "whoever holds it has to learn that its containers have ended"
     await world.change(PODS, "p", {"metadata": {"finalizers": None}})
     assert world.find(PODS, "p") is None
 
