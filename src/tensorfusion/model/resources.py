@@ -3,7 +3,7 @@
 Apart from the typed objects because addresses are needed where types are not (garbage collection, RBAC, the CLI).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GROUP = "tensor-fusion.ai"
 VERSION = "v1"
@@ -18,16 +18,16 @@ class Resource:
     plural: str
     kind: str
     namespaced: bool = True
+    api_version: str = field(init=False, repr=False, compare=False)
+    """``v1`` or ``group/version``, as written in an object."""
+    id: str = field(init=False, repr=False, compare=False)
+    """``plural`` or ``plural.group``: the same for every version of the resource."""
 
-    @property
-    def api_version(self) -> str:
-        """``v1`` or ``group/version``, as written in an object."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def id(self) -> str:
-        """``plural`` or ``plural.group``: the same for every version of the resource."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+    def __post_init__(self) -> None:
+        """Put both names together once: every request asks for them dozens of times."""
+        group = self.group
+        object.__setattr__(self, "api_version", f"{group}/{self.version}" if group else self.version)
+        object.__setattr__(self, "id", f"{self.plural}.{group}" if group else self.plural)
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of the collection, an object, or a subresource of it."""

@@ -9,6 +9,7 @@ Source: kubernetes pkg/apis/{apps,batch,core,policy,networking}/validation, text
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from tensorfusion.embedded.schema.builtin.budgets import check_hard
 from tensorfusion.embedded.schema.names import qualified_name, subdomain
@@ -32,6 +33,7 @@ _STATUS: Path = (None, "status")
 _NEGATIVE = "must be greater than or equal to 0"
 _IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+_LONGEST_ADDRESS = 45
 _TRUTHS = ("False", "True", "Unknown")
 
 
@@ -319,7 +321,15 @@ def _check_collisions(status: Raw, before: Raw, problems: list[Problem]) -> None
 
 def _family(address: str) -> int:
     """4 or 6, 0 when it is no address."""
+    return _known_family(address) if len(address) <= _LONGEST_ADDRESS else _parsed_family(address)
+
+
+def _parsed_family(address: str) -> int:
     try:
         return ipaddress.ip_address(address).version
     except ValueError:
         return 0
+
+
+_known_family = lru_cache(maxsize=4096)(_parsed_family)
+"""A pod's status has each of its addresses twice, and its node's in every status of the node's pods."""
