@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorfusion.embedded.controllers.cron import parse_schedule
-from tensorfusion.embedded.schema.builtin.cron import explain_schedule
+from tensorfusion.embedded.cron_grammar import explain_schedule
 from tensorfusion.errors import InvalidRequest
 
 stars = st.sampled_from(["*", "?"])  # alone: the original takes "*-5" for "*", which only the API accepts too

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tensorfusion.embedded.schema.builtin.cron import explain_schedule
+from tensorfusion.embedded.cron_grammar import explain_schedule
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.durations import parse_duration
 

@@ -5,7 +5,7 @@ Source: kubernetes pkg/apis/batch/validation, texts seen through a real server.
 
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tensorfusion.embedded.schema.builtin.cron import explain_schedule
+from tensorfusion.embedded.cron_grammar import explain_schedule
 from tensorfusion.embedded.schema.builtin.job_policies import check_failure_policy, check_success_policy
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, selects
 from tensorfusion.embedded.schema.builtin.workloads import check_template
