@@ -88,7 +88,9 @@ def why_here(decision: Decision) -> str:
         return f"{node} was the only node that could take it, of {decision.nodes} looked at"
     best = f"{node} had {_points(decision.score)}, the next one, {first[0]}, {first[1]}"
     if first[1] == decision.score:
-        best = f"{node} and {first[0]} had {_points(decision.score)} each, and the one that was known first is taken"
+        best = (
+            f"{node} and {first[0]} had {_points(decision.score)} each: fewer soft taints, then the older one, go first"
+        )
     return f"{feasible} of {decision.nodes} nodes could take it; {best} ({decision.mode})"
 
 
