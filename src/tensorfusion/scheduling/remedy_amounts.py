@@ -25,8 +25,8 @@ _MI = 1 << 20
 _PERCENT = 1000
 
 
-def smaller_shares(state: State, pod: PodFacts) -> Iterator[Remedy]:
-    """Less memory, less compute, both of them, or fewer devices, each proven to fit."""
+def smaller_shares(state: State, pod: PodFacts) -> Iterator[Remedy | None]:
+    """Less memory, less compute, both of them, or fewer devices, each proven to fit; None: take a break."""
     request = pod.request
     pool = state.fleet.pools.get(request.pool) if request is not None else None
     if request is None or pool is None or not pool.count:
@@ -34,8 +34,15 @@ def smaller_shares(state: State, pod: PodFacts) -> Iterator[Remedy]:
     if request.isolation is Isolation.PARTITIONED:
         yield from _smaller_partitions(state, pod, request, pool)
     else:
-        alone = [*_less_vram(state, pod, request, pool), *_less_compute(state, pod, request, pool)]
-        yield from alone or _less_of_both(state, pod, request, pool)
+        alone = False
+        for less in (_less_vram, _less_compute):
+            for remedy in less(state, pod, request, pool):
+                alone = True
+                yield remedy
+            yield None
+        if not alone:
+            yield from _less_of_both(state, pod, request, pool)
+    yield None
     yield from _fewer_devices(state, pod, request, pool)
 
 
@@ -103,7 +110,7 @@ def _less_of_both(state: State, pod: PodFacts, request: GpuRequest, pool: PoolCo
         np.clip(pool.vram_free, 0, request.vram) // max(1, request.vram // _PERCENT),
     )
     part = np.where(open_to, part, -1)
-    by_row = np.sort(part, axis=0)[-request.count]
+    by_row = np.partition(part, -request.count, axis=0)[-request.count]
     row = int(by_row.argmax())
     if by_row[row] <= 0:
         return
@@ -176,7 +183,7 @@ def _best(column: Ints, open_to: Bools, count: int) -> int:
     """The most that ``count`` open devices of one node have left, each; -1 where no node has as many."""
     if len(column) < count:
         return -1
-    return int(np.sort(np.where(open_to, column, -1), axis=0)[-count].max())
+    return int(np.partition(np.where(open_to, column, -1), -count, axis=0)[-count].max())
 
 
 def _percent_free(pool: PoolColumns) -> Ints:
