@@ -67,8 +67,9 @@ test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (a
 test-real-newest: ## The same on the newest control plane
 	$(MAKE) test-real KUBE=$$(tools/kube/build --minors | tail -1)
 
-test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under load (about 6 minutes)
+test-kill: $(VENV)/.dev ## Kills of each process and of all, under load (about an hour)
 	TENSORFUSION_KILLS=100 $(BIN)/pytest tests/e2e/test_kill.py -m 'not long' -s --timeout 1800
+	TENSORFUSION_KILLS=67 $(BIN)/pytest tests/e2e/test_kill_mixed.py -m long -s
 
 test-long: $(VENV)/.dev ## A thousand kills, long fuzzing
 	$(BIN)/pytest -m long

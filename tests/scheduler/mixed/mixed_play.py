@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mixed_actions import Step, act, story
-from mixed_world import NODE_NAMES, MixedWorld
+from mixed_world import NODE_NAMES, MixedWorld, P, Raw
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPUS, NODES
@@ -110,6 +110,7 @@ async def rest(world: MixedWorld) -> None:
         await world.start()
     assert world.leader is not None
     world.elect(world.leader)
+    calm_since = world.clock.monotonic()
     before, quiet = -1, 0
     for _ in range(LONGEST_REST):
         await world.settle(60)
@@ -118,8 +119,24 @@ async def rest(world: MixedWorld) -> None:
         quiet = quiet + 1 if world.api.version == before else 0
         before = world.api.version
         if quiet == QUIET:
+            together(world, calm_since)
             return
     raise AssertionError("it never comes to rest")
+
+
+def together(world: MixedWorld, since: float) -> None:
+    """A gang that started while everything worked started as a whole, at one moment."""
+    gangs: dict[tuple[str, str], list[Raw]] = {}
+    for pod in world.pods():
+        notes = pod["metadata"].get("annotations") or {}
+        if f"{P}gang-required-members" in notes:
+            gangs.setdefault((pod["metadata"]["namespace"], notes[f"{P}gang-group-key"]), []).append(pod)
+    for key, members in gangs.items():
+        times = [world.bound_at[pod["metadata"]["uid"]] for pod in members if pod["spec"].get("nodeName")]
+        newest = max(members, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["uid"]))
+        required = int(newest["metadata"]["annotations"][f"{P}gang-required-members"])
+        if times and min(times) > since + 1:  # before that, what a former leader had decided may have arrived
+            assert sum(time == min(times) for time in times) >= required, f"{key} started in parts: {times}"
 
 
 async def judge(world: MixedWorld) -> None:
@@ -220,4 +237,4 @@ def why(world: MixedWorld, uid: str) -> str:
     entry = service.book.queue.get(uid)
     if entry is None:
         return "the leader does not know it"
-    return f"{entry.place}, {entry.attempts} attempts, {entry.failure}; {service.preemptor.story(uid)}"
+    return f"{entry.place}, {entry.attempts} attempts, {entry.failure}; {service.preemptor.stories.of(uid)}"

@@ -128,6 +128,8 @@ class MixedWorld:
         """Every quota that namespace ``changing`` ever had."""
         self.nominated: dict[str, tuple[int, str, float]] = {}
         """Rank, node and last moment of every pod that was ever seen nominated, by uid."""
+        self.bound_at: dict[str, float] = {}
+        """When the server was told of each pod's node last, by uid."""
         self.wrong: list[str] = []
         self.counts: dict[str, int] = {}
         self._set_up()
@@ -197,6 +199,7 @@ class MixedWorld:
         if call.verb == "bind":
             self.count("bindings")
             self._require_epoch(call.body["annotations"], f"binding of pod {call.name}")
+            self.bound_at[call.body["uid"]] = self.clock.monotonic()
         elif call.verb == "patch" and call.subresource == "status":
             notes = call.body.get("metadata", {}).get("annotations", {})
             if keys.RESIZE in notes:
