@@ -353,6 +353,13 @@ NAMES = [name for name, (_, often) in ACTIONS.items() for _ in range(often)]
 MOST = 255
 
 
+def populate(world: MixedWorld, pods: int) -> None:
+    """Small shares on nearly every device, so that whatever comes meets somebody."""
+    for number in range(pods):
+        notes = {"tflops-request": TFLOPS[number % 3], "vram-request": VRAM[number % 2], "isolation": "soft"}
+        world.worker(namespace(number), notes, priority=number % 3, cpu="500m", labels=APPS[number % len(APPS)])
+
+
 async def act(world: MixedWorld, step: Step) -> None:
     name, *numbers = step
     done = ACTIONS[name][0](world, *numbers)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mixed_actions import Step, act, story
+from mixed_actions import Step, act, populate, story
 from mixed_world import NODE_NAMES, MixedWorld, P, Raw
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model import keys
@@ -36,6 +36,7 @@ def tell(steps: Sequence[Step], *, seed: int = 0) -> dict[str, int]:
 
 async def _tell(steps: Sequence[Step], seed: int) -> dict[str, int]:
     world = MixedWorld(seed)
+    populate(world, 16)
     try:
         await world.start()
         await world.settle(0.3)
@@ -63,6 +64,7 @@ async def _kill_again_and_again(seed: int, kills: int) -> dict[str, int]:
     world = MixedWorld(seed)
     dice = random.Random(seed)
     world.delays = (0.0, dice.choice((0.0, 0.05, 1.0)))
+    populate(world, 16)
     steps = story(dice, 3 * kills, without=("kill", "take-over", "step-down", "slow"))
     try:
         await world.start()
