@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from scheduler_steps import budget, evicted, no_hold_left, nominated, stamps
+from scheduler_steps import budget, end, evicted, no_hold_left, nominated, stamps
 
 from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
@@ -339,6 +339,43 @@ async def test_a_leader_that_is_elected_again_looks_at_its_nominations_anew(worl
     await world.settle()
     assert world.node_of("high") == "n0"
     no_hold_left(world)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+async def test_a_leader_that_regains_office_keeps_its_promises(world, epochs) -> None:
+    await full(world)
+    world.worker("never", tflops="100", priority=10, preemptionPolicy="Never")
+    await world.settle(2)
+    world.worker("high", tflops="100", priority=10)
+    await world.settle(2)
+    assert nominated(world, "high") == "n0"
+    world.office.leading = False
+    await world.settle(2)
+    end(world)
+    await world.settle(2)
+    world.office.epoch += epochs
+    world.office.leading = True
+    await world.settle(5)
+    assert world.node_of("high")
+    assert world.node_of("never") == ""
+    no_hold_left(world)
+
+
+async def test_a_leader_that_regains_office_looks_for_those_that_waited(world) -> None:
+    world.fleet(nodes=2)
+    world.worker("low0", tflops="100")
+    protected = {f"{keys.DOMAIN}/eviction-protection": "60s"}
+    world.worker("low1", tflops="100", namespace="other", annotations=protected)
+    await world.start()
+    world.worker("high0", tflops="100", priority=10)
+    world.worker("high1", tflops="100", priority=10, namespace="other")
+    await world.settle(5)
+    assert evicted(world) == ["low0"]
+    world.office.leading = False
+    await world.settle(2)
+    world.office.leading = True
+    await world.settle(70)
+    assert sorted(evicted(world)) == ["low0", "low1"]
 
 
 async def test_a_successor_takes_away_a_nomination_that_came_to_nothing(world) -> None:

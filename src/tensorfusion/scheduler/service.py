@@ -127,6 +127,8 @@ class SchedulerService:
         self.shards = shards = options.shards
         self._ready_epoch: int | None = None
         self._fenced_until = float("-inf")
+        self._stood_down = False
+        """It was not decided here for a while: what was promised is given back, and nobody was looked for."""
         self._kick = asyncio.Event()
         self._hints: list[Hint] = []
         self._reports = Reports(recorder, writer, clock=self._clock, current=self.pods.get)
@@ -281,7 +283,11 @@ class SchedulerService:
             if self.preemptor.nominations:
                 self._beside("give back what is kept for nominated pods", self.preemptor.surrender)
             self._beside("give up what is kept for gangs", self.gangs.surrender)
+            self._stood_down = True
             return False
+        if self._stood_down:
+            self._stood_down = False
+            self._beside("keep what was promised", self._resume)
         if self.book.wishes:
             self._beside("answer wishes of running pods", self._resizes.step)
         if self.book.gangs.changed:
@@ -295,6 +301,11 @@ class SchedulerService:
                 return False
             self._decide(pending)
         return True
+
+    def _resume(self) -> None:
+        """It is decided here again: promises first, then all who were not looked for while it was not."""
+        self.preemptor.resume()
+        self.book.queue.wake(lambda _: True, now=self._clock.monotonic())
 
     def _recount(self) -> None:
         for pod in self.pods.all():
@@ -601,7 +612,8 @@ class SchedulerService:
         """From here on this replica decides; what it did not say while it only followed, it says now."""
         self._ready_epoch = epoch
         self.preemptor.surrender()  # what an earlier epoch nominated is looked at anew
-        self.preemptor.resume()
+        self._stood_down = True
+        self._kick.set()
         for pod in self.pods.all() if self.book.unreadable else ():
             message = self.book.unreadable.get(pod.metadata.uid)
             if message is not None:
