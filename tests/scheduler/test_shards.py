@@ -407,6 +407,22 @@ async def test_catching_up_waits_for_pods_that_wait_themselves_and_that_the_watc
     assert [bool(site.world.node_of(name)) for name in ("here", "there")] == [False, True]
 
 
+async def test_a_pod_that_came_while_its_shard_was_lost_for_a_moment_is_placed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.open("one")
+    shards = site.services["one"].shards
+    assert shards is not None
+    (elector,) = [one for one in shards.electors if one.name == shard_lease("a")]
+    await site.world.settle(0.01)
+    with monkeypatch.context() as late:  # its renewal is, and is there before the shards are looked at again
+        late.setattr(elector, "is_leader", lambda: False)
+        site.worker("during", "a")
+        await site.world.settle(0.01)
+    await site.world.settle(2)
+    assert site.world.node_of("during")
+
+
 async def test_what_a_replica_leaves_behind_is_cleared_away_but_not_the_epochs_of_pools(site: Site) -> None:
     await site.open("one", "two", pools=("a",))
     await site.kill("one")

@@ -125,6 +125,8 @@ class Shards:
         self._offices: dict[str, _Office] = {}
         self._sights: dict[str, _Sight] = {}
         self._mine: frozenset[str] = frozenset()
+        self._missed = False
+        """Somebody was told no for one of these: should it be decided here again, all has to be looked at anew."""
         self._scope: Scope | None = None
         self._group: asyncio.TaskGroup | None = None
         leases = manager.informer(LEASES, Lease, namespace=keys.SYSTEM_NAMESPACE, labels=keys.SHARD_LEASES)
@@ -160,6 +162,13 @@ class Shards:
             and self._clock.monotonic() >= office.fenced_until
         )
 
+    def decides(self, shard: str) -> bool:
+        """As ``may``, for answers on which somebody rests until ``changed`` says that there are others."""
+        if self.may(shard):
+            return True
+        self._missed = self._missed or shard in self._mine
+        return False
+
     def term(self, shard: str) -> Term:
         """In whose name something is decided."""
         office = self._offices.get(shard)
@@ -181,7 +190,7 @@ class Shards:
     def serves(self, pod: Pod) -> bool:
         """Whether a pod that waits is for this replica to look at. Pods without shares are for all of them."""
         pool = pool_of(pod)
-        return pool is None or self.may(self.shard_of_pool(pool))
+        return pool is None or self.decides(self.shard_of_pool(pool))
 
     def elsewhere(self, pod: Pod) -> str | None:
         """Who looks at a pod that waits, in words; None where it is this replica."""
@@ -198,14 +207,14 @@ class Shards:
         if facts.request is None:
             return None
         shard = self.shard_of_pool(facts.request.pool)
-        if self._scope is None or not self.may(shard):
+        if self._scope is None or not self.decides(shard):
             return WaitsForOwner(facts)
         return self.quota_obstacle(facts) if self._scope.has_ceiling(facts.namespace) else None
 
     def quota_obstacle(self, facts: PodFacts) -> WaitsForOwner | None:
         """The pools of a namespace with a quota that others decide about."""
         pools = self.spans.of(facts.namespace)
-        others = [pool for pool in pools if not self.may(self.shard_of_pool(pool))]
+        others = [pool for pool in pools if not self.decides(self.shard_of_pool(pool))]
         return WaitsForOwner(facts, others or pools) if others or not self.spans.certain else None
 
     def turn(self, uid: str) -> int:
@@ -240,11 +249,11 @@ class Shards:
             office.fenced_until = self._clock.monotonic() + FENCED_FOR
 
     def changed(self) -> bool:
-        """Whether other shards are decided here than at the last call."""
+        """Whether other shards are decided here than at the last call, or one was not for a while in between."""
         mine = frozenset(shard for shard in self._offices if self.may(shard))
-        if mine == self._mine:
+        if mine == self._mine and not self._missed:
             return False
-        self._mine = mine
+        self._mine, self._missed = mine, False
         self.domain.changed()
         return True
 
@@ -269,7 +278,7 @@ class Shards:
         return {shard: "" if seat.free_for(now) >= 0 else seat.holder for shard, seat in seats.items()}
 
     def _allows(self, node: str) -> bool:
-        return self.may(self.territory.shard_of(node)) and not self.territory.rests(node)
+        return self.decides(self.territory.shard_of(node)) and not self.territory.rests(node)
 
     # --- the Leases ---
 

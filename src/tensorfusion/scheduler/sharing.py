@@ -79,7 +79,7 @@ class Sharing:
         if pending.facts.request is not None:
             return False
         fits_elsewhere = isinstance(failure, NotFit) and NodeReason.OTHER_OWNER in failure.reasons
-        speaks = self._shards.may(COMMON)
+        speaks = self._shards.decides(COMMON)
         if speaks and not fits_elsewhere:
             return False
         if speaks:  # nothing tells when the nodes of others are full, and then somebody has to say so
@@ -90,7 +90,7 @@ class Sharing:
 
     def tells(self, pod: Pod) -> bool:
         """Whether it is this scheduler that says why the pod waits."""
-        return pool_of(pod) is not None or self._shards.may(COMMON)
+        return pool_of(pod) is not None or self._shards.decides(COMMON)
 
     def term(self, facts: PodFacts, node: str) -> Term:
         """In whose name a pod is placed on a node.
@@ -99,7 +99,7 @@ class Sharing:
             WaitsForOwner: the shard is not this replica's any more.
         """
         shard = self._shards.shard_of(facts, node)
-        if not self._shards.may(shard):
+        if not self._shards.decides(shard):
             raise WaitsForOwner(facts)
         return self._shards.term(shard)
 
