@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scheduler_steps import stamps
 
 from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
@@ -378,6 +379,47 @@ async def test_gangs_evictions_and_live_changes_are_the_business_of_the_pools_ow
         assert notes[f"{keys.DOMAIN}/vram-request"] == "3Gi"
         assert notes[keys.SCHEDULER_SHARD].partition("/")[2] == pool
     site.check()
+
+
+async def test_for_pods_without_shares_the_owner_of_the_common_shard_alone_makes_room(site: Site) -> None:
+    await site.open("one", "two")
+    common = site.owner(COMMON)
+    (other,) = {"one", "two"} - {common}
+    for number in range(9):
+        site.world.plain(f"low{number}", cpu="8")
+    await site.world.settle(60)
+    site.world.plain("high", cpu="8", priority=10)
+    for number in range(2):
+        site.world.api.seed(PODS, plain_member(f"member{number}"), namespace="default")
+    await site.world.settle(10)
+    named = {name: nominated(site, name) for name in ("high", "member0", "member1")}
+    assert all(named.values())
+    shards = site.services[other].shards
+    assert shards is not None
+    shards.fenced(shards.term(next(shard for shard in site.mine()[other] if shard)))
+    await site.world.settle(1)
+    await site.join("three")
+    await site.world.settle(3)
+    assert {name: len(one.preemptor.nominations) for name, one in site.services.items()} == {
+        common: 3,
+        other: 0,
+        "three": 0,
+    }
+    evicted = {call.name for call in site.world.api.calls if call.verb == "evict"}
+    assert {site.world.node_of(name) for name in evicted} == set(named.values()) and len(evicted) == 3
+    assert {name: nominated(site, name) for name in named} == named
+
+
+def plain_member(name: str) -> dict[str, Any]:
+    container = {"name": "main", "resources": {"requests": {"cpu": "8", "memory": "1Gi"}}}
+    return {
+        "metadata": {"name": name, "annotations": stamps(2)},
+        "spec": {"schedulerName": "default-scheduler", "priority": 10, "containers": [container]},
+    }
+
+
+def nominated(site: Site, name: str) -> str:
+    return str(site.world.pod(name).get("status", {}).get("nominatedNodeName", ""))
 
 
 async def test_catching_up_waits_for_pods_that_wait_themselves_and_that_the_watch_has_not_shown(site: Site) -> None:

@@ -62,6 +62,7 @@ class Asks:
         pods: Cache[Pod],
         stories: Stories,
         kick: Callable[[], None],
+        ours: Callable[[Iterable[PodFacts]], bool],
     ) -> None:
         self._queue = book.queue
         self._gangs = book.gangs
@@ -72,6 +73,7 @@ class Asks:
         self._pods = pods
         self._stories = stories
         self._kick = kick
+        self._ours = ours
 
     # --- asking ---
 
@@ -90,6 +92,8 @@ class Asks:
         """Look for room for all that the gang needs as soon as the bound on searches allows."""
         members = self._members_of(group)
         entry = speaker(group, self._queue)
+        if not self._ours(group.pending.values()):
+            return
         if entry is None or len(members) < group.gang.required:
             self._unname(pod for pod, _ in members)
             return
@@ -136,6 +140,8 @@ class Asks:
                 self._search_safely(entry, group, keep=True)
 
     def _search_safely(self, entry: Pending, group: Group | None, *, keep: bool = False) -> None:
+        if not self._ours((entry.facts,) if group is None else group.pending.values()):
+            return  # another replica keeps its promise, or makes one
         try:
             if group is None:
                 self._search_for_pod(entry, keep=keep)

@@ -81,6 +81,7 @@ class Preemptor:
         reports: Reports,
         kick: Callable[[], None],
         cluster_wide: Callable[[], bool] = lambda: False,
+        ours: Callable[[Iterable[PodFacts]], bool] = lambda _: True,
         watchdog_every: float = WATCHDOG_EVERY,
         domain_keys: Sequence[str] = GANG_DOMAINS,
     ) -> None:
@@ -92,6 +93,8 @@ class Preemptor:
         self._pods = pods
         self._reports = reports
         self._kick = kick
+        self._ours = ours
+        """Whether it is for this replica to evict for a pod, or for several as one."""
         self._watchdog_every = watchdog_every
         self._watched_at = float("-inf")
         self.places = Nominations(state, clock=clock, pods=pods)
@@ -110,6 +113,7 @@ class Preemptor:
             pods=pods,
             stories=self.stories,
             kick=kick,
+            ours=ours,
         )
         self._reviewed_at = float("-inf")
         self._departed = state.departed
@@ -407,7 +411,9 @@ class Preemptor:
             self.nominations.get(one.facts.uid) is one and one.facts.uid in nominated and one.facts.uid in queue
             for one in nomination.together
         )
-        return current and self._leadership.is_leader() and self._leadership.epoch == nomination.epoch
+        if not current or not self._ours(one.facts for one in nomination.together):
+            return False
+        return self._leadership.is_leader() and self._leadership.epoch == nomination.epoch
 
     def evicted(self, nomination: Nomination, victim: Pod, fate: Fate, why: str) -> None:
         """What became of one eviction."""

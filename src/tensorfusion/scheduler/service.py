@@ -174,6 +174,7 @@ class SchedulerService:
             reports=self._reports,
             kick=self._kick.set,
             cluster_wide=options.preempt_cluster_wide,
+            ours=(lambda _: True) if shards is None else shards.makes_room,
             watchdog_every=options.watchdog_every,
             domain_keys=options.domain_keys,
         )

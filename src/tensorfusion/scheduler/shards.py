@@ -217,6 +217,11 @@ class Shards:
         others = [pool for pool in pools if not self.decides(self.shard_of_pool(pool))]
         return WaitsForOwner(facts, others or pools) if others or not self.spans.certain else None
 
+    def makes_room(self, pods: Iterable[PodFacts]) -> bool:
+        """Whether it is this replica that evicts for a pod or a gang; without shares the common shard's owner does."""
+        pools = {self.shard_of_pool(facts.request.pool) for facts in pods if facts.request is not None}
+        return all(map(self.decides, pools or (COMMON,)))
+
     def turn(self, uid: str) -> int:
         """After how many others it is this replica's turn to place a pod without shares; 0 is first."""
         if self.may(COMMON):
