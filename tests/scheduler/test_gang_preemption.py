@@ -10,6 +10,7 @@ from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import EVENTS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
 from tensorfusion.scheduler import room_search
 from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.service import SchedulerService
 
 HIGH = {"priority": 10}
 
@@ -268,6 +269,39 @@ async def test_a_successor_keeps_what_was_promised_and_evicts_nobody_more(world,
     end(world)
     await world.settle(15)
     assert bound(world, names) == names
+    no_hold_left(world)
+
+
+async def test_a_promise_to_a_gang_is_looked_at_once_and_one_in_a_step(world, office, monkeypatch) -> None:
+    await full(world, 2)
+    world.office.leading = False
+    await world.settle()
+    for name in ("a", "b"):
+        for one in gang(world, 6, name=name, group=f"default/{name}", wishes=HIGH):
+            patch = {"status": {"nominatedNodeName": "n0"}}
+            world.api.change(PODS, one, patch, namespace="default", subresource="status")
+    searches: list[int] = []
+    in_a_step: list[int] = []
+    search, step = room_search.search_gang, SchedulerService._step
+
+    def counted(*args: Any, **more: Any) -> Any:
+        searches.append(len(args[1]))
+        return search(*args, **more)
+
+    def stepped(service: SchedulerService) -> bool:
+        before = len(searches)
+        more = step(service)
+        in_a_step.append(len(searches) - before)
+        return more
+
+    monkeypatch.setattr(room_search, "search_gang", counted)
+    monkeypatch.setattr(SchedulerService, "_step", stepped)
+    await world.start(office(epoch=2))
+    await world.settle(2)
+    assert searches == [6, 6]
+    assert max(in_a_step) == 1
+    assert evicted(world) == []
+    assert not any(nominated(world, f"{name}{number}") for name in "ab" for number in range(6))
     no_hold_left(world)
 
 

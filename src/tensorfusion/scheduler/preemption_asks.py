@@ -5,6 +5,7 @@ was refused as a whole; the line (``search_line``) says whose turn it is. Whoeve
 its word by a predecessor, or just lost a place: it is searched for at once, so that nobody else comes in between.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -74,6 +75,10 @@ class Asks:
         self._stories = stories
         self._kick = kick
         self._ours = ours
+        self.promised: deque[str] = deque()
+        """Uids of those that a predecessor promised a place, and that were not looked for yet."""
+        self._looked_for: set[str] = set()
+        """Gangs among them that were."""
 
     # --- asking ---
 
@@ -130,14 +135,30 @@ class Asks:
             # the others would not get the place; they are refused again when it is their turn
 
     def resume(self) -> None:
-        """Keep what a predecessor promised, a place that is free by now included, before anybody else is looked at."""
+        """Note what a predecessor promised: ``keep_promise`` is to be called until nothing of it is left."""
         named = [pod for pod in self._pods.all() if pod.status.nominated_node_name and not pod.spec.node_name]
         entries = [entry for pod in named if (entry := self._queue.get(pod.metadata.uid)) is not None]
-        for entry in sorted(entries, key=lambda entry: (-entry.priority, entry.arrival)):
+        self.promised = deque(
+            entry.uid for entry in sorted(entries, key=lambda entry: (-entry.priority, entry.arrival))
+        )
+        self._looked_for.clear()
+
+    def keep_promise(self) -> None:
+        """Keep the next of the places that were promised, one that is free by now included. At most one search."""
+        while self.promised:
+            entry = self._queue.get(self.promised.popleft())
+            if entry is None or entry.uid in self._keeper.nominations:
+                continue
             single = self._gangs.goes_singly(entry.facts)
             group = None if single else self._gangs.of(entry.uid)
-            if (single or group is not None) and entry.uid not in self._keeper.nominations:
+            if group is not None:
+                if group.key in self._looked_for:
+                    continue
+                self._looked_for.add(group.key)
+                entry = speaker(group, self._queue) or entry
+            if single or group is not None:
                 self._search_safely(entry, group, keep=True)
+                return
 
     def _search_safely(self, entry: Pending, group: Group | None, *, keep: bool = False) -> None:
         if not self._ours((entry.facts,) if group is None else group.pending.values()):

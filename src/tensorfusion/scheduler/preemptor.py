@@ -378,7 +378,10 @@ class Preemptor:
         self._kick()
 
     def resume(self) -> None:
-        """This replica decides from now on: what its predecessor promised is kept before anybody else is looked at."""
+        """This replica decides from now on: what its predecessor promised is kept before anybody else is looked at.
+
+        ``asks.keep_promise`` keeps it one by one: searches take long, and all of them at once would cost the Lease.
+        """
         self.asks.resume()
 
     def surrender(self) -> None:
@@ -390,6 +393,7 @@ class Preemptor:
             self._book.queue.activate(uid)
         self._state.awaited.clear()
         self.line.clear()
+        self.asks.promised.clear()
         self._evictions.clear()
 
     def unname(self, uid: str, key: Key) -> None:

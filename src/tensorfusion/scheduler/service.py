@@ -288,7 +288,10 @@ class SchedulerService:
             return False
         if self._stood_down:
             self._stood_down = False
-            self._beside("keep what was promised", self._resume)
+            self._beside("look for what was promised", self._resume)
+        if self.preemptor.asks.promised:
+            self._beside("keep what was promised", self.preemptor.asks.keep_promise)
+            return True
         if self.book.wishes:
             self._beside("answer wishes of running pods", self._resizes.step)
         if self.book.gangs.changed:
