@@ -12,7 +12,7 @@ from scheduler_steps import stamps
 from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
-from tensorfusion.model.resources import GPUS, LEASES, PODS, Resource
+from tensorfusion.model.resources import GPU_POOLS, GPUS, LEASES, PODS, Resource
 from tensorfusion.policy.guards import Accounts
 from tensorfusion.policy.shards import COMMON, choices, member_lease, shard_lease, tied
 from tensorfusion.runtime.admission import AdmissionRequest, UserInfo
@@ -269,6 +269,27 @@ async def test_a_quota_is_exact_over_pools_of_several_owners(site: Site) -> None
     site.world.delete(f"w{placed[0]}")
     await site.world.settle(15)
     assert sum(bool(site.world.node_of(f"w{number}")) for number in range(6) if number != placed[0]) == 3
+
+
+@pytest.mark.parametrize("replicas", [("one",), ("one", "two")])
+async def test_a_pod_of_a_pool_that_is_gone_does_not_keep_the_others_of_its_namespace_waiting(
+    site: Site, replicas: Sequence[str]
+) -> None:
+    site.world.quota("default", {"total": {"maxWorkers": 9}})
+    await site.open(*replicas)
+    site.worker("left", "d", tflops="1000")
+    await site.world.settle(1)
+    for node in range(2):
+        for index in range(2):
+            site.world.api.remove(GPUS, f"d{node}-{index}")
+    site.world.api.remove(GPU_POOLS, "d")
+    await site.world.settle(60)
+    site.worker("goes", "a")
+    site.worker("goes-too", "b")
+    await site.world.settle(60)
+    assert site.world.node_of("goes") and site.world.node_of("goes-too")
+    assert "waits" not in site.world.reason_of("left")
+    site.check()
 
 
 async def test_a_namespace_in_one_pool_does_not_wait_for_other_pools(site: Site) -> None:

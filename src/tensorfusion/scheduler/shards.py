@@ -16,6 +16,7 @@ the owner of the common shard comes first, and the others wait their turn unless
 
 import asyncio
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,6 +73,8 @@ class _Office:
     heard: float
     ready: int = -1
     """The epoch in which this replica knows what its predecessors did."""
+    gone_since: float | None = None
+    """Since when there is no such pool."""
     fenced_until: float = float("-inf")
     trying: "asyncio.Task[None] | None" = None
     giving_since: float | None = None
@@ -123,6 +126,8 @@ class Shards:
         self.territory = Territory(manager, clock=manager.clock, rest=seconds, changed=self.domain.changed)
         self.spans = Spans(manager)
         self._offices: dict[str, _Office] = {}
+        self._known: AbstractSet[str] = frozenset()
+        """The shards that there are, and those that there were until now."""
         self._sights: dict[str, _Sight] = {}
         self._mine: frozenset[str] = frozenset()
         self._missed = False
@@ -181,7 +186,7 @@ class Shards:
 
     def shard_of_pool(self, pool: str) -> str:
         """A pool that nobody knows belongs to the common shard: somebody has to say that there is no such pool."""
-        return pool if pool in self._offices else COMMON
+        return pool if pool in self._known else COMMON
 
     def shard_of(self, facts: PodFacts, node: str) -> str:
         """The shard in whose name a pod is placed on a node."""
@@ -297,8 +302,9 @@ class Shards:
         for shard in known - self._offices.keys():
             elector = self._elector(shard_lease(shard), shard)
             self._offices[shard] = _Office(elector, heard=now)
+        self._know(known, now)
         seats = {shard: self._seat(shard, self._offices[shard]) for shard in known}
-        ties = [*self.territory.ties(), *(self.spans.of(namespace) for namespace in scope.capped())]
+        ties = [*self.territory.ties(), *(self._spanned(namespace) for namespace in scope.capped())]
         move = plan(self.identity, members=self._members(), seats=seats, ties=ties, now=now, patience=self._seconds)
         for shard, office in self._offices.items():
             if shard in move.take:
@@ -315,6 +321,27 @@ class Shards:
             self._give(min(gone) if gone else str(move.give), now)
         for shard in giving:
             self._hand_over(shard, self._offices[shard], now)
+
+    def _know(self, shards: AbstractSet[str], now: float) -> None:
+        """Leave what names a pool that is gone to the common shard, once nothing of its last owner is to come."""
+        for shard, office in self._offices.items():
+            if shard in shards:
+                office.gone_since = None
+            elif office.gone_since is None:
+                office.gone_since = now
+        over = {
+            shard
+            for shard in self._known - shards
+            if (since := self._offices[shard].gone_since) is not None
+            and now - since >= self._seconds
+            and self._seat(shard, self._offices[shard]).free_for(now) >= 0
+        }
+        self._known = (self._known | shards) - over
+        self._missed = self._missed or bool(over)
+
+    def _spanned(self, namespace: str) -> set[str]:
+        """The shards that have to come to one owner for a namespace."""
+        return {self.shard_of_pool(pool) for pool in self.spans.of(namespace)}
 
     def _try(self, shard: str, office: _Office) -> None:
         if office.trying is not None or self._group is None:
