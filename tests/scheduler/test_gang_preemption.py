@@ -3,13 +3,15 @@
 from typing import Any
 
 import pytest
-from scheduler_steps import bound, budget, end, evicted, gang, no_hold_left, nominated
+from scheduler_steps import bound, budget, end, evicted, gang, no_hold_left, nominated, stamps
 
 from tensorfusion.errors import Forbidden
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import EVENTS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
 from tensorfusion.scheduler import room_search
 from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.gang_book import GangBook
+from tensorfusion.scheduler.nominations import Nominations
 from tensorfusion.scheduler.service import SchedulerService
 
 HIGH = {"priority": 10}
@@ -370,3 +372,66 @@ async def test_members_beyond_the_required_ones_do_not_wait_for_room(world) -> N
     await world.settle(5)
     assert bound(world, names) == names
     no_hold_left(world)
+
+
+async def test_a_gang_that_lacks_members_by_now_gives_its_places_back(world) -> None:
+    await full(world, 4)
+    names = gang(world, 2, wishes=HIGH)
+    await world.settle(2)
+    assert len(evicted(world)) == 2
+    world.worker("youngest", tflops="100", priority=10, annotations=stamps(4))
+    await world.settle(2)
+    end(world)
+    world.worker("other", tflops="100", priority=5)
+    await world.settle(60)
+    assert world.node_of("other")
+    assert bound(world, names) == []
+    assert not any(nominated(world, name) for name in names)
+    no_hold_left(world)
+
+
+async def test_a_pod_ranked_between_members_takes_no_place_of_the_gang(world) -> None:
+    await full(world, 2)
+    world.worker("lead", tflops="100", priority=10, annotations=stamps(2))
+    world.worker("minor", tflops="100", priority=5, annotations=stamps(2))
+    await world.settle(2)
+    assert len(evicted(world)) == 2
+    world.worker("seven", tflops="100", priority=7)
+    await world.settle(5)
+    assert nominated(world, "seven") == ""
+    end(world)
+    await world.settle(5)
+    assert bound(world, ["lead", "minor", "seven"]) == ["lead", "minor"]
+    no_hold_left(world)
+
+
+async def test_the_rest_after_a_stall_is_kept_by_a_gang_with_members_to_spare(world) -> None:
+    await full(world, 16)
+    for name in ("c", "b", "a"):
+        world.worker(name, tflops="100", priority=10, annotations=stamps(2, 3))
+    await world.settle(2700)
+    assert len(evicted(world)) == 6
+    end(world)
+    await world.settle(10)
+    assert len(bound(world, ["a", "b", "c"])) == 3, "no rest is left when the gang runs"
+    no_hold_left(world)
+
+
+async def test_what_a_gang_has_in_common_is_asked_once_in_a_review(world, monkeypatch) -> None:
+    await full(world)
+    gang(world, 3, wishes=HIGH)
+    await world.settle(2)
+    preemptor = world.service.preemptor
+    assert len(preemptor.nominations) == 3
+    assert len({id(one.awaited) for one in preemptor.nominations.values()}) == 1
+    asked: list[str] = []
+    for owner, name in ((Nominations, "waits"), (GangBook, "is_satisfied")):
+        real = getattr(owner, name)
+
+        def counted(*args: Any, real: Any = real, name: str = name) -> Any:
+            asked.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, counted)
+    preemptor._review()
+    assert sorted(asked) == ["is_satisfied", "waits"]

@@ -46,7 +46,7 @@ class Nomination:
     victims: dict[str, Pod]
     """Those that are still to be evicted, by uid."""
     awaited: frozenset[str]
-    """Uids of all that have to leave, those that end anyway among them."""
+    """Uids of all that have to leave, those that end anyway among them. The same object for all of a party."""
     told: bool = False
     """Its status names the node."""
     names: tuple[str, ...] = field(default=())
@@ -120,7 +120,12 @@ class Nominations:
         """The ledger counts (``departed``) each time that one of those ends whom any nomination is about."""
         awaited = self._state.awaited
         awaited.clear()
-        awaited.update(self.by_uid, *(one.awaited for one in self.by_uid.values()))
+        different = {id(one.awaited): one.awaited for one in self.by_uid.values()}  # a gang has one for all
+        awaited.update(self.by_uid, *different.values())
+
+    def kept_from(self, rank: int) -> list[str]:
+        """Members of gangs whose places nobody of this rank may take, however low their own is."""
+        return [uid for uid, one in self.by_uid.items() if one.party is not None and one.rank >= rank]
 
     def in_the_way(self, facts: PodFacts, failure: Failure) -> list[Nomination]:
         """The nominations of less important pods whose end may let this one fit."""

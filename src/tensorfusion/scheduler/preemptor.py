@@ -102,7 +102,14 @@ class Preemptor:
         self._evictions = Evictions(api, clock=clock, nominations=self)
         self.line = SearchLine(book, state, clock=clock)
         self.stories = Stories()
-        self.rooms = RoomSearch(state, clock=clock, budgets=budgets, cluster_wide=cluster_wide, domain_keys=domain_keys)
+        self.rooms = RoomSearch(
+            state,
+            clock=clock,
+            budgets=budgets,
+            cluster_wide=cluster_wide,
+            domain_keys=domain_keys,
+            kept_from=self.places.kept_from,
+        )
         self.cluster_wide, self.budgets_of = cluster_wide, self.rooms.budgets_of
         self.asks = Asks(
             book,
@@ -225,6 +232,8 @@ class Preemptor:
         for uid in uids:
             group = self._book.gangs.of(uid)
             if group is not None:
+                for each in group.pending:
+                    self.line.found(each)  # what it rests for was about the gang
                 for other in [self.nominations[each] for each in group.pending if each in self.nominations]:
                     self._drop(other, "others of its gang were placed")
                 return
@@ -258,6 +267,7 @@ class Preemptor:
         victims = {uid: one for uid, one in found.items() if one is not None and one.metadata.uid == uid}
         space = nominees[0][1].namespace
         names = tuple(name_for(one.pod, space) for one in plan.victims)
+        awaited = frozenset(found) | frozenset(plan.ending)
         made: list[Nomination] = []
         for pod, facts, placement in nominees:
             self._state.nominate(facts, placement)
@@ -268,18 +278,18 @@ class Preemptor:
                 since=self._clock.monotonic(),
                 epoch=self._leadership.epoch,
                 victims={} if made else victims,
-                awaited=frozenset(found) | frozenset(plan.ending),
+                awaited=awaited,
                 names=names,
                 party=party,
             )
             made.append(nomination)
         if party is not None:
             party.members = tuple(made)
+        self._state.awaited.update(awaited, (facts.uid for _, facts, _ in nominees))
         meters.PREEMPTIONS.add(("nominated",))
         for (pod, facts, placement), nomination in zip(nominees, made, strict=True):
             self.nominations[facts.uid] = nomination
             self.line.found(facts.uid)
-            self._state.awaited.update(nomination.awaited, (facts.uid,))
             self._members = self._members or (facts.gang is not None and party is None)
             self._reports.nominated(pod, placement.node, _waits_for(names, party))
             self.stories.searched(
@@ -294,13 +304,19 @@ class Preemptor:
         watch = now - self._watched_at >= self._watchdog_every
         if watch:
             self._watched_at = now
+        parties: set[Party] = set()
         for uid, one in list(self.nominations.items()):
             if self.nominations.get(uid) is not one:
                 continue  # its party was dropped meanwhile
-            why = self._void(one)
+            asked = one.party in parties
+            if one.party is not None:
+                parties.add(one.party)
+            why = self._void(one) or ("" if asked else self._void_together(one))
             if why:
                 self._drop(one, why)
                 self._activate(one)
+            elif asked:
+                continue  # its party waits for the same pods
             elif not self.places.waits(one):
                 self._activate(one)
             elif watch and now - one.since > LONGEST_NOMINATION and (stuck := self.places.overdue(one)):
@@ -321,11 +337,20 @@ class Preemptor:
             group = self._book.gangs.of(uid)
             if entry.facts is not one.facts and entry.facts != one.facts:
                 return "a member of the gang was changed"
-            if group is None or group.key != one.party.key or self._book.gangs.is_satisfied(group):
-                return "its gang runs already"
+            if group is None or group.key != one.party.key:
+                return "a member of the gang left it"
         elif one.facts.gang is not None and not self._book.gangs.goes_singly(one.facts):
             return "its gang has to start anew"
         return "" if self.places.is_there(one.placement) else "the node or a device of it is gone"
+
+    def _void_together(self, one: Nomination) -> str:
+        """Why the wait of the whole gang has come to nothing: what need not be asked for each of its members."""
+        group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
+        if group is None:
+            return ""
+        if self._book.gangs.is_satisfied(group):
+            return "its gang runs already"
+        return "" if group.complete else "its gang has too few members by now"
 
     def _activate(self, one: Nomination) -> None:
         """It is the turn of those that waited: nothing keeps them any more, or something else has to be found."""
@@ -354,8 +379,9 @@ class Preemptor:
                 self._reports.stalled(pod, words)
         self._drop(one, "the pods that have to leave do not end")
         if rest:
-            for other in one.together:
-                self.line.rest_for(other.facts, rest)
+            group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
+            for facts in (one.facts,) if group is None else group.pending.values():
+                self.line.rest_for(facts, rest)  # whoever of a gang speaks for it next
         self._activate(one)
 
     def _drop(self, nomination: Nomination, why: str) -> None:

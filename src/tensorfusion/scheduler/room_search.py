@@ -23,7 +23,10 @@ BUDGETS_BY_NAMESPACE = "namespace"
 
 
 class RoomSearch:
-    """Searches in one state. ``domain_keys`` name labels, narrowest first."""
+    """Searches in one state. ``domain_keys`` name labels, narrowest first.
+
+    ``kept_from`` names pods whose places are kept from whoever has a rank, for another reason than their own rank.
+    """
 
     def __init__(
         self,
@@ -33,12 +36,14 @@ class RoomSearch:
         budgets: Cache[DisruptionBudget],
         cluster_wide: Callable[[], bool],
         domain_keys: Sequence[str],
+        kept_from: Callable[[int], Collection[str]],
     ) -> None:
         self.cluster_wide = cluster_wide
         self._state = state
         self._clock = clock
         self._budgets = budgets
         self._domain_keys = domain_keys
+        self._kept_from = kept_from
         self._spared: dict[str, float] = {}
         """Pods that are left alone, and until when."""
 
@@ -60,7 +65,7 @@ class RoomSearch:
             failure,
             now=int(self._clock.now().timestamp()),
             cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(),
+            spared=self._spared_now(facts.rank),
             budgets=self.budgets_of,
         )
 
@@ -84,16 +89,16 @@ class RoomSearch:
             now=int(self._clock.now().timestamp()),
             domain_keys=self._domain_keys,
             cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(),
+            spared=self._spared_now(min(one.rank for one in members)),
             budgets=self.budgets_of,
         )
 
-    def _spared_now(self) -> frozenset[str]:
+    def _spared_now(self, rank: int) -> frozenset[str]:
         now = self._clock.monotonic()
         if self._spared:
             here = self._state.allocations
             self._spared = {uid: until for uid, until in self._spared.items() if until > now and uid in here}
-        return frozenset(self._spared)
+        return frozenset(self._spared).union(self._kept_from(rank))
 
     def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
         """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
