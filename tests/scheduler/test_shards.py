@@ -43,6 +43,9 @@ class Line:
         self.news.set()
         self.pods = asyncio.Event()
         self.pods.set()
+        self.lists = asyncio.Event()
+        """Of pods, which a scheduler asks for when it catches up."""
+        self.lists.set()
         self.sent: list[tuple[str, str]] = []
         """Pods that were bound over this line, and in the name of which shard."""
         self.refused: list[str] = []
@@ -76,6 +79,12 @@ class Line:
         await self._api.bind(namespace, name, uid=uid, node=node, annotations=annotations)
         self.sent.append((name, annotations[keys.SCHEDULER_SHARD].partition("/")[2]))
         self._check()
+
+    async def list(self, resource: Resource, type_: Any, **options: Any) -> Any:
+        self._check()
+        if resource is PODS:
+            await self.lists.wait()
+        return await self._api.list(resource, type_, **options)
 
     async def watch_batches(
         self, resource: Resource, type_: Any, **options: Any
@@ -123,6 +132,7 @@ class Site:
             line.flowing.set()
             line.news.set()
             line.pods.set()
+            line.lists.set()
         await self.world.stop()
         self._manager.stop()
         await self._running
@@ -484,6 +494,34 @@ async def test_a_pod_that_came_while_its_shard_was_lost_for_a_moment_is_placed(
         await site.world.settle(0.01)
     await site.world.settle(2)
     assert site.world.node_of("during")
+
+
+async def test_what_is_decided_here_already_goes_on_while_a_new_shard_is_caught_up_with(site: Site) -> None:
+    await site.open("one")
+    shards = site.services["one"].shards
+    assert shards is not None
+    for index in range(2):
+        site.worker(f"low{index}", "a", tflops="100", count=2)
+    await site.world.settle(1)
+    site.worker("high", "a", tflops="100", count=2, priority=10)
+    await site.world.settle(2)
+    assert len(site.services["one"].preemptor.nominations) == 1
+    line = site.lines["one"]
+    line.lists.clear()
+    site.world.pool("e")
+    await site.world.settle(5)
+    assert [term.shard for term in shards.fresh()] == ["e"]
+    for number in range(2):
+        notes = {keys.GPU_POOL: "b", **stamps(3)}
+        site.world.worker(f"member{number}", annotations=notes)
+    await site.world.settle(10)
+    assert "2 of 3 members" in site.world.reason_of("member0")
+    shards.fenced(shards.term("a"))
+    await site.world.settle(1)
+    assert "a" not in shards.mine and not site.services["one"].preemptor.nominations
+    line.lists.set()
+    await site.world.settle(20)
+    assert shards.mine == [COMMON, *POOLS, "e"]
 
 
 async def test_what_a_replica_leaves_behind_is_cleared_away_but_not_the_epochs_of_pools(site: Site) -> None:

@@ -215,6 +215,8 @@ class SchedulerService:
             group.create_task(self._resizes.run(), name="live changes")
             group.create_task(self.preemptor.run(), name="evictions")
             group.create_task(self._lead(), name="leadership")
+            if self.shards is not None:
+                group.create_task(self._win(self.shards), name="shards that were won")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._loop(), name="scheduler")
 
@@ -575,7 +577,7 @@ class SchedulerService:
                     self._take_over(epoch)
                     log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
             if self.shards is not None and self.deciding:
-                await self._follow(self.shards)
+                self._follow(self.shards)
             if self.deciding and self.book.gangs.groups:
                 self._beside("look after gangs that wait", self.gangs.tick)
             self._kick.set()
@@ -583,16 +585,24 @@ class SchedulerService:
             await self._clock.sleep(TICK)
             meters.LOOP_LAG_SECONDS.set(max(0.0, self._clock.monotonic() - due))
 
-    async def _follow(self, shards: Shards) -> None:
-        """Catch up with the former owners of shards that were won; decide what is decided here from now on."""
-        fresh = shards.fresh()
-        if fresh:
-            try:
-                await catch_up(self._api, clock=self._clock, is_known=self._is_known, is_seen=self._is_seen)
-            except ApiError as error:
-                log.warning("pods cannot be listed: new shards wait", shards=len(fresh), error=error)
-                return
-            shards.caught_up(fresh)
+    async def _win(self, shards: Shards) -> None:
+        """Catch up with the former owners of shards that were won; what is decided here already goes on meanwhile."""
+        while True:
+            fresh = shards.fresh() if self.deciding else []
+            if fresh:
+                try:
+                    await catch_up(self._api, clock=self._clock, is_known=self._is_known, is_seen=self._is_seen)
+                except ApiError as error:
+                    log.warning("pods cannot be listed: new shards wait", shards=len(fresh), error=error)
+                else:
+                    shards.caught_up(fresh)
+                    if self.deciding:
+                        self._follow(shards)
+                        self._kick.set()
+            await self._clock.sleep(TICK)
+
+    def _follow(self, shards: Shards) -> None:
+        """Decide what is decided here from now on, and nothing else."""
         if shards.changed():
             self.preemptor.surrender()
             self.gangs.surrender()
