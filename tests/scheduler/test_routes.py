@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from fingerprints import fingerprint
+from tensorfusion.cli.simulate import lines
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
@@ -387,6 +388,24 @@ async def test_a_gang_of_a_pod_is_simulated_as_a_whole(world, http) -> None:
     assert answer["error"]["type"] == "GangUnschedulable"
     assert (answer["gang"]["fits"], answer["gang"]["placed"]) == (False, 8)
     assert "8 of 9 fit" in answer["gang"]["reason"]
+
+
+async def test_a_simulated_gang_says_who_would_go_for_it(world, http) -> None:
+    for number in range(4):
+        world.worker(f"low{number}", tflops="90")
+    await world.settle()
+    important = pod(tflops="100").replace("spec:", "spec:\n  priority: 5")
+    _, answer = await http.call("POST", "/api/simulate-schedule?gang=4", important)
+    assert answer["gang"]["fits"] is False
+    room = answer["preemption"]
+    assert (room["possible"], len(room["victims"]), len(room["members"])) == (True, 4, 4)
+    assert answer["gpuSchedulerState"]["IsPreemption"] is True
+    assert answer["error"]["diagnosis"]["postFilterMsg"].startswith("preemption: 4 pods would be evicted from n")
+    told = [line for line in lines(answer) if "make room" in line]
+    assert told and "2 on n0" in told[0] and "2 on n1" in told[0] and told[0].count("default/low") == 4
+    _, answer = await http.call("POST", "/api/simulate-schedule?gang=5", important)
+    assert answer["preemption"]["possible"] is False
+    assert not [call for call in world.api.calls if call.verb == "evict"]
 
 
 async def test_nodes_that_do_not_exist_are_there_for_one_question(world, http) -> None:

@@ -12,6 +12,7 @@ from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PoolFacts, QuotaFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.preemption import Hopeless, Plan
 from tensorfusion.scheduling.remedies import Circumstances
@@ -134,6 +135,21 @@ def test_a_gang_fits_as_a_whole_or_not_at_all() -> None:
     refused = simulate(state, pod(compute=50_000), gang=5)
     assert isinstance(refused.gang, GangUnschedulable)
     assert (refused.gang.fits, refused.failure) == (4, None)
+
+
+def test_who_would_have_to_go_for_a_gang_is_previewed() -> None:
+    state = fleet(2, 1)
+    run(state, pod("low0", compute=90_000))
+    run(state, pod("low1", compute=90_000))
+    before = fingerprint(state)
+    found = simulate(state, pod("high", compute=100_000, priority=1), gang=2, around=Circumstances())
+    assert fingerprint(state) == before
+    assert isinstance(found.preemption, GangPlan)
+    assert sorted(one.pod.name for one in found.preemption.victims) == ["low0", "low1"]
+    assert sorted(place.node for _, place in found.preemption.placements) == ["n0", "n1"]
+    too_many = simulate(state, pod("high", compute=100_000, priority=1), gang=3, around=Circumstances())
+    assert isinstance(too_many.preemption, Hopeless)
+    assert simulate(state, pod("high", compute=100_000, priority=1), gang=2).preemption is None
 
 
 @settings(max_examples=12)

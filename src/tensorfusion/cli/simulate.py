@@ -1,6 +1,7 @@
 """``tensorfusion simulate``: where a pod would go as things are, and what would be with more of them or more nodes."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -141,11 +142,13 @@ def _parts(plugins: dict[str, float]) -> str:
 def _gang(gang: dict[str, Any]) -> str:  # Any: JSON
     if not gang["fits"]:
         return f"does not fit: {gang['reason']}"
-    nodes: dict[str, int] = {}
-    for member in gang["members"]:
-        nodes[member["node"]] = nodes.get(member["node"], 0) + 1
     where = f" in {gang['domain']}" if gang["domain"] else ""
-    return f"fits: all {gang['needed']}{where}: " + ", ".join(f"{count} on {node}" for node, count in nodes.items())
+    return f"fits: all {gang['needed']}{where}: {_by_node(gang['members'])}"
+
+
+def _by_node(members: list[dict[str, Any]]) -> str:  # Any: JSON
+    nodes = Counter(member["node"] for member in members)
+    return ", ".join(f"{count} on {node}" for node, count in nodes.items())
 
 
 def _preemption(found: dict[str, Any] | None) -> list[str]:  # Any: JSON
@@ -154,4 +157,6 @@ def _preemption(found: dict[str, Any] | None) -> list[str]:  # Any: JSON
     if not found["possible"]:
         return [f"  nobody would be evicted for it: {found['outcome']}"]
     victims = [f"{one['pod']} (priority {one['priority']})" for one in found["victims"]]
-    return [f"  it would make room for itself on {found['node']}: evicts {', '.join(victims) or 'nobody'}"]
+    members = found.get("members")
+    where = _by_node(members) if members is not None else f"on {found['node']}"
+    return [f"  it would make room for itself {where}: evicts {', '.join(victims) or 'nobody'}"]

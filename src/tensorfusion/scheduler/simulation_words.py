@@ -11,7 +11,8 @@ from tensorfusion.model.meta import Key, Raw
 from tensorfusion.scheduler.allocation import gpu_object
 from tensorfusion.scheduler.preemption_stories import name_for, why_hopeless
 from tensorfusion.scheduler.service import SchedulerService
-from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.preemption import Hopeless, Plan
 from tensorfusion.scheduling.reasons import WORDS, DeviceReason, NodeReason
@@ -99,7 +100,7 @@ def simulation_words(service: SchedulerService, state: State, facts: PodFacts, s
             "ValidNodeGPUScore": simulation.matching,
             "ValidNodeNotMatchingGPUScore": simulation.other,
             "FinalGPUs": [] if decision is None else decision.placement.devices,
-            "IsPreemption": isinstance(simulation.preemption, Plan),
+            "IsPreemption": isinstance(simulation.preemption, Plan | GangPlan),
         },
         "progressiveNodeNames": _progressive(state, facts),
         "feasibleNodes": list(simulation.feasible_nodes),
@@ -123,7 +124,7 @@ def _scored(node: str, parts: Parts, *, plain: bool) -> Raw:
     }
 
 
-def _preemption(found: Plan | Hopeless | None, facts: PodFacts) -> Raw | None:
+def _preemption(found: Plan | GangPlan | Hopeless | None, facts: PodFacts) -> Raw | None:
     """Who would be evicted, as far as a reader of the pod's namespace is told."""
     if found is None:
         return None
@@ -131,10 +132,14 @@ def _preemption(found: Plan | Hopeless | None, facts: PodFacts) -> Raw | None:
     if isinstance(found, Hopeless):
         return {"possible": False, "outcome": why_hopeless(found), **looked}
     victims = [{"pod": name_for(one.pod, facts.namespace), "priority": one.pod.priority} for one in found.victims]
+    where: Raw
+    if isinstance(found, GangPlan):
+        where = {"domain": found.domain, "members": [_place(placement) for _, placement in found.placements]}
+    else:
+        where = _place(found.placement)
     return {
         "possible": True,
-        "node": found.placement.node,
-        "devices": list(found.placement.devices),
+        **where,
         "victims": victims,
         "ending": len(found.ending),
         "displaced": len(found.displaced),
@@ -142,14 +147,16 @@ def _preemption(found: Plan | Hopeless | None, facts: PodFacts) -> Raw | None:
     }
 
 
+def _place(placement: Placement) -> Raw:
+    return {"node": placement.node, "devices": list(placement.devices)}
+
+
 def _gang(found: GangPlacement | GangUnschedulable | None) -> Raw | None:
     if found is None:
         return None
     if isinstance(found, GangUnschedulable):
         return {"fits": False, "needed": found.needed, "placed": found.fits, "reason": str(found), "members": []}
-    members = [
-        {"node": decision.placement.node, "devices": list(decision.placement.devices)} for _, decision in found.members
-    ]
+    members = [_place(decision.placement) for _, decision in found.members]
     return {"fits": True, "needed": len(members), "placed": len(members), "domain": found.domain, "members": members}
 
 
@@ -192,7 +199,9 @@ def _post_filter(simulation: Simulation) -> str:
         return ""
     if isinstance(found, Hopeless):
         return f"preemption: {why_hopeless(found)}"
-    return f"preemption: {len(found.victims)} pods would be evicted from {found.placement.node}"
+    places = [each for _, each in found.placements] if isinstance(found, GangPlan) else [found.placement]
+    nodes = ", ".join(dict.fromkeys(each.node for each in places))
+    return f"preemption: {len(found.victims)} pods would be evicted from {nodes}"
 
 
 def _status(reason: NodeReason | DeviceReason) -> Raw:

@@ -22,6 +22,7 @@ from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.front import best_of
+from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.gang_remedies import alike, tried_gang
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.pools import PoolColumns
@@ -88,8 +89,8 @@ class Simulation:
     """Own score of the pool's other devices, by node."""
     node_scores: tuple[tuple[str, Parts], ...] = ()
     """The best nodes that could take the pod, best first, and what their points are made of."""
-    preemption: Plan | Hopeless | None = None
-    """Who would have to go for it; None where that was not asked, or nobody has to."""
+    preemption: Plan | GangPlan | Hopeless | None = None
+    """Who would have to go for it, or for the gang; None where that was not asked, or nobody has to."""
     gang: GangPlacement | GangUnschedulable | None = None
     """What would become of a gang of such pods, where that was asked."""
 
@@ -104,7 +105,7 @@ def simulate(
 ) -> Simulation:
     """Decide for a pod and tell every stage; for a ``gang`` of such pods too. Changes nothing.
 
-    ``around`` asks who would have to go for it.
+    ``around`` asks who would have to go for it, or for the gang.
     """
     with aside(state):
         simulation = _simulated(state, pod)
@@ -122,6 +123,18 @@ def simulate(
     if gang:
         members = alike(_member(pod, gang), gang)
         simulation = replace(simulation, gang=tried_gang(state, members, needed=gang, domain_keys=domain_keys))
+        if around is not None and isinstance(simulation.gang, GangUnschedulable):
+            with aside(state):
+                room = search_gang(
+                    state,
+                    members,
+                    needed=gang,
+                    now=around.now,
+                    domain_keys=domain_keys,
+                    cluster_wide=around.cluster_wide,
+                    budgets=around.budgets,
+                )
+            simulation = replace(simulation, preemption=room)
     return simulation
 
 
