@@ -524,6 +524,31 @@ async def test_what_is_decided_here_already_goes_on_while_a_new_shard_is_caught_
     assert shards.mine == [COMMON, *POOLS, "e"]
 
 
+async def test_a_shard_is_not_handed_over_before_what_goes_to_its_nodes_in_the_name_of_another_arrived(
+    site: Site,
+) -> None:
+    """A node with devices of two pools is in the shard of the first: its new owner would not know of pods in flight."""
+    await site.open("one")
+    site.world.gpu("a0-b", "a0", index=2, pool="b", tflops="500")
+    newcomer = next(
+        name
+        for name in ("two", "three", "four", "five")
+        if choices(tied((COMMON, *POOLS), [{"a", "b"}]), ("one", name))["a"][0] == name
+    )
+    await site.world.settle(20)
+    line = site.lines["one"]
+    line.flowing.clear()
+    site.worker("late", "b", tflops="400")
+    await site.join(newcomer)
+    await site.world.settle(40)
+    assert site.holder("b") == site.holder("a") == "one"
+    line.flowing.set()
+    await site.world.settle(40)
+    assert site.world.node_of("late") == "a0"
+    assert site.owner("a") == site.owner("b") == newcomer
+    site.check()
+
+
 async def test_what_a_replica_leaves_behind_is_cleared_away_but_not_the_epochs_of_pools(site: Site) -> None:
     await site.open("one", "two", pools=("a",))
     await site.kill("one")

@@ -108,8 +108,11 @@ class Sharing:
         self._book.queue.failed(pending, failure, now=self._clock.monotonic())
 
     def _drained(self, shard: str) -> bool:
-        """Whether nothing that was decided in the name of a shard is on its way."""
+        """Whether nothing that was decided in the name of a shard, or that goes to its nodes, is on its way."""
+        shard_of = self._shards.territory.shard_of
         return self._idle() and not any(
-            one.answered_at is None and one.binding.term is not None and one.binding.term.shard == shard
+            one.answered_at is None
+            and one.binding.term is not None
+            and shard in (one.binding.term.shard, shard_of(one.binding.node))
             for one in self._book.assumed.values()
         )
