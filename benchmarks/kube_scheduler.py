@@ -33,7 +33,7 @@ from tensorfusion.runtime import collector
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
-from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.testing.control_plane import ControlPlane, control_plane, kube_scheduler
 
 NAMESPACE = "default"
@@ -52,7 +52,8 @@ async def schedule(kubeconfig: Path) -> None:
     async with Client(load_kubeconfig(kubeconfig)) as client:
         manager = Manager(client, clock=clock)
         recorder, writer = EventRecorder(client, component=OURS, clock=clock), StatusWriter(client, clock=clock)
-        service = SchedulerService(manager, Turn(leads=True), recorder=recorder, writer=writer, scheduler_names=(NAME,))
+        options = Options(scheduler_names=(NAME,))
+        service = SchedulerService(manager, Turn(leads=True), recorder=recorder, writer=writer, options=options)
         recorder.busy = lambda: service.saturated
         manager.add_task("scheduler", service.run)
         running = [asyncio.ensure_future(task) for task in (manager.run(), recorder.run(), writer.run())]
