@@ -32,7 +32,7 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def each(items: Iterable[Any], work: Callable[[Any], Awaitable[None]]) -> None:
+async def each(items: Iterable[Any], work: Callable[[Any], Awaitable[object]]) -> None:
     left = iter(items)
 
     async def worker() -> None:

@@ -258,11 +258,11 @@ def rows_of(
 
     rows = []
     for phase in (*WRITES, "list_whole", "list_pages", "fan_out"):
-        rows.append(row(phase, "1/s", ours.rate(phase), theirs and theirs.rate(phase)))
-        rows.append(row(f"{phase}_cpu", "us", ours.cpu_us(phase), theirs and theirs.cpu_us(phase)))
+        rows.append(row(phase, "1/s", ours.rate(phase), theirs.rate(phase) if theirs else None))
+        rows.append(row(f"{phase}_cpu", "us", ours.cpu_us(phase), theirs.cpu_us(phase) if theirs else None))
     for place, name in enumerate(("pss_started", "pss_full")):
         rows.append(row(name, "MiB", memory[OURS][place], memory[THEIRS][place] if theirs else None))
-    rows.append(row("ended_watches", "", ours.ended_watches, theirs and theirs.ended_watches))
+    rows.append(row("ended_watches", "", ours.ended_watches, theirs.ended_watches if theirs else None))
     rows.append(row("start", "s", starts[OURS], starts.get(THEIRS)))
     return rows
 

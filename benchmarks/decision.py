@@ -108,13 +108,17 @@ def partitioned_row(node_count: int, device_count: int) -> Row:
         ours.append((time.process_time_ns() - started) / 1000)
         if number % 100 == 0:
             started = time.process_time_ns()
-            for device in state.devices():
-                held = held_sorted(list(device.partitions.values()))
-                cut(Layout(profile, device.compute, device.vram, held), request)
+            for known in state.devices():
+                held = held_sorted(list(known.partitions.values()))
+                cut(Layout(profile, known.compute, known.vram, held), request)
             theirs.append((time.process_time_ns() - started) / 1000)
         state.assume(one, placement)
     parameters = {"nodes": node_count, "devices": device_count, "pods": len(ours)}
     return Row("partition_p50_us", at(ours, 50), "us", "the same, device by device", at(theirs, 50), parameters)
+
+
+def _devices_of(pod: PodFacts) -> int:
+    return pod.request.count if pod.request is not None else 0
 
 
 def topology_rows(node_count: int, device_count: int, held: float, *, pods: int) -> list[Row]:
@@ -132,7 +136,7 @@ def topology_rows(node_count: int, device_count: int, held: float, *, pods: int)
             told = replace(device, numa=device.index * 2 // each, peers=links)
             state.upsert_device(told if reports else device)
         following = warm_up(device_count, _placing(state), percent=held)
-        stream = [one for number in range(pods) if (one := pod(following + number)).request.count > 1]
+        stream = [one for number in range(pods) if _devices_of(one := pod(following + number)) > 1]
         settle()
         found.append(measure(lambda one: decide(state, one), stream))  # noqa: B023 - called at once
         unseen = [replace(one, cpu=one.cpu + 1 + number) for number, one in enumerate(stream[:200])]

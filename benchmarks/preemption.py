@@ -72,10 +72,10 @@ def main() -> None:
         "pods": len(state.allocations),
         "searches": len(still),
     }
-    peer = statistics.median(theirs) if theirs else None
+    slow = statistics.median(theirs) if theirs else None
     rows = [
-        Row("search_p50_ms", at([ms for ms, _ in still], 50), "ms", "node by node, pod by pod", peer, parameters),
-        Row("search_p99_ms", at([ms for ms, _ in still], 99), "ms", "node by node, pod by pod", peer, parameters),
+        Row("search_p50_ms", at([ms for ms, _ in still], 50), "ms", "node by node, pod by pod", slow, parameters),
+        Row("search_p99_ms", at([ms for ms, _ in still], 99), "ms", "node by node, pod by pod", slow, parameters),
         Row("after_changes_p50_ms", at(busy, 50), "ms", "", None, parameters),
         Row("after_changes_p99_ms", at(busy, 99), "ms", "", None, parameters),
         Row("hopeless_p50_ms", at(hopeless, 50), "ms", "", None, parameters),
@@ -123,7 +123,7 @@ def gang_ms(state: State, members: list[PodFacts]) -> float:
 def singly_ms(state: State, members: list[PodFacts]) -> float:
     """CPU milliseconds of a search for each of them, the others before it placed; everything is undone afterwards."""
     spent = 0
-    gone = []
+    gone: list[Allocation] = []
     for one in members:
         failure = refused(state, one)
         started = time.process_time_ns()

@@ -32,7 +32,7 @@ VERSION = "1000000"
 
 def managed(manager: str, fields: int) -> Raw:
     """Managed fields, as large as a real server's."""
-    owned = {f"f:field-{number}": {".": {}, "f:name": {}} for number in range(fields)}
+    owned: dict[str, Raw] = {f"f:field-{number}": {".": {}, "f:name": {}} for number in range(fields)}
     return {"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": owned}
 
 
