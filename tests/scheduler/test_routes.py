@@ -1,6 +1,8 @@
 """The scheduler over HTTP: simulate, allocation, explain, decisions."""
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -10,12 +12,16 @@ from starlette.requests import Request
 
 from fingerprints import fingerprint
 from tensorfusion.cli.simulate import lines
-from tensorfusion.errors import InvalidRequest
+from tensorfusion.errors import InvalidRequest, TooManyRequests
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
 from tensorfusion.scheduler import meters
+from tensorfusion.scheduler import simulate as simulating
+from tensorfusion.scheduler.advice import BURST, Budget
 from tensorfusion.scheduler.routes import routes
+from tensorfusion.scheduler.simulate import MOST_TERMS, Simulator
+from tensorfusion.scheduler.what_if import Question
 
 POD = """
 apiVersion: v1
@@ -406,6 +412,54 @@ async def test_a_simulated_gang_says_who_would_go_for_it(world, http) -> None:
     _, answer = await http.call("POST", "/api/simulate-schedule?gang=5", important)
     assert answer["preemption"]["possible"] is False
     assert not [call for call in world.api.calls if call.verb == "evict"]
+
+
+async def test_a_gang_is_tried_out_on_a_copy_beside_the_loop(world, http, monkeypatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+    plain = simulating.simulate_decision
+
+    def note(state: Any, *given: Any, **named: Any) -> Any:
+        seen.append((state is world.service.state, threading.current_thread() is threading.main_thread()))
+        return plain(state, *given, **named)
+
+    monkeypatch.setattr(simulating, "simulate_decision", note)
+    _, answer = await http.call("POST", "/api/simulate-schedule?gang=2", pod())
+    assert answer["gang"]["fits"] is True
+    assert "hypotheticalNodes" not in answer
+    assert seen == [(False, False)]
+
+
+async def test_questions_beyond_their_time_are_told_to_ask_again(world, http) -> None:
+    body = {"metadata": {"name": "a"}, "spec": {"schedulerName": keys.SCHEDULER_NAME, "containers": [{}]}}
+    budget = Budget(lambda: 0.0)
+    simulator = Simulator(world.service, budget)
+    many = await asyncio.gather(*(simulator.answer(body, Question(gang=2)) for _ in range(12)), return_exceptions=True)
+    refused = [str(one) for one in many if isinstance(one, TooManyRequests)]
+    assert (
+        refused == ["8 questions about gangs and nodes that do not exist wait already: ask again in a few seconds"] * 4
+    )
+    assert all(one["gang"]["fits"] for one in many[:8])
+    budget.spend(BURST)
+    with pytest.raises(TooManyRequests, match="is spent: ask again in a few seconds"):
+        await simulator.answer(body, Question(gang=2))
+    assert (await simulator.answer(body))["error"] is None
+
+
+async def test_rules_times_members_are_limited(http) -> None:
+    term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}}
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": [term] * 200}
+    spec = {
+        "schedulerName": keys.SCHEDULER_NAME,
+        "containers": [{}],
+        "affinity": {"podAntiAffinity": terms},
+    }
+    body = json.dumps({"metadata": {"name": "a"}, "spec": spec})
+    status, answer = await http.call("POST", "/api/simulate-schedule?gang=512", body)
+    assert (status, f"at most {MOST_TERMS} rules" in answer["error"], "200 x 512" in answer["error"]) == (
+        400,
+        True,
+        True,
+    )
 
 
 async def test_nodes_that_do_not_exist_are_there_for_one_question(world, http) -> None:

@@ -5,13 +5,17 @@ the words of the wire by ``simulation_words``.
 """
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import msgspec
 
-from tensorfusion.errors import BadRequest, ServerError
+from tensorfusion.errors import BadRequest, ServerError, TooManyRequests
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
+from tensorfusion.scheduler.advice import Budget
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduler.simulation_words import simulation_words
 from tensorfusion.scheduler.what_if import Question, devices_of, nodes_of
@@ -24,20 +28,29 @@ from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import Budgets
 
 _ALONE = Question()
+MOST_TERMS = 8_192
+"""Rules about other pods, times the members that each of them is counted for."""
+_MOST_WAITING = 8
 
 
 class Simulator:
-    """Answers questions about pods; those about nodes that do not exist one at a time, beside the loop."""
+    """Answers questions about pods; those about gangs and nodes that do not exist one at a time, beside the loop.
 
-    def __init__(self, service: SchedulerService) -> None:
+    All of the latter together may take a tenth of the time, however many ask.
+    """
+
+    def __init__(self, service: SchedulerService, budget: Budget | None = None) -> None:
         self._service = service
+        self._budget = budget or Budget()
         self._one_copy = asyncio.Lock()
+        self._waiting = 0
 
     async def answer(self, body: Raw, question: Question = _ALONE) -> Raw:
         """Decide for an admitted pod without placing it.
 
         Raises:
             BadRequest: the body is no pod, or the question cannot be asked.
+            TooManyRequests: others have asked so much that it has to wait.
             InvalidRequest: an annotation or a resource request cannot be understood.
             ServerError: no scheduler here serves the pod's schedulerName.
         """
@@ -46,27 +59,63 @@ class Simulator:
         if pod.spec.scheduler_name not in service.scheduler_names:
             raise ServerError("scheduler framework not found", code=500)
         facts = service.book.facts(pod)
+        _require_few_terms(facts, question.gang)
         around = Circumstances(
             now=int(service.now().timestamp()),
             cluster_wide=service.preemptor.cluster_wide(),
             budgets=service.preemptor.budgets_of,
         )
         keys = service.gangs.domain_keys
-        if not question.nodes:
-            found = simulate_decision(service.state, facts, gang=question.gang, around=around, domain_keys=keys)
+        if not question.nodes and not question.gang:
+            found = simulate_decision(service.state, facts, around=around, domain_keys=keys)
             return simulation_words(service, service.state, facts, found)
-        async with self._one_copy:
+        async with self._turn():
+            started = time.perf_counter()
             nodes, devices = self._added(question, facts)
             known = facts_of(service.state)
             # what budgets allow is read from caches, which only the loop may do
             around = replace(around, budgets=_as_of_now(service, known, facts))
+            self._budget.spend(time.perf_counter() - started)
+            loop = asyncio.get_running_loop()
 
             def elsewhere() -> tuple[State, Simulation]:
-                state = state_of(known, nodes=nodes, devices=devices)
-                return state, simulate_decision(state, facts, gang=question.gang, around=around, domain_keys=keys)
+                began = time.thread_time()
+                try:
+                    state = state_of(known, nodes=nodes, devices=devices)
+                    return state, simulate_decision(state, facts, gang=question.gang, around=around, domain_keys=keys)
+                finally:
+                    loop.call_soon_threadsafe(self._budget.spend, time.thread_time() - began)
 
             state, found = await asyncio.to_thread(elsewhere)
-        return {**simulation_words(service, state, facts, found), "hypotheticalNodes": [node.name for node in nodes]}
+        words = simulation_words(service, state, facts, found)
+        return {**words, "hypotheticalNodes": [node.name for node in nodes]} if question.nodes else words
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The time of one question; nobody else's is answered meanwhile.
+
+        Raises:
+            TooManyRequests: the time is spent, or too many wait for it.
+        """
+        self._require_time()
+        if self._waiting >= _MOST_WAITING:
+            raise TooManyRequests(
+                f"{self._waiting} questions about gangs and nodes that do not exist wait already: "
+                "ask again in a few seconds"
+            )
+        self._waiting += 1
+        try:
+            async with self._one_copy:
+                self._require_time()  # those before it may have spent it
+                yield
+        finally:
+            self._waiting -= 1
+
+    def _require_time(self) -> None:
+        if not self._budget.open:
+            raise TooManyRequests(
+                "the time for questions about gangs and nodes that do not exist is spent: ask again in a few seconds"
+            )
 
     def _added(self, question: Question, facts: PodFacts) -> tuple[list[NodeFacts], list[DeviceFacts]]:
         service = self._service
@@ -78,6 +127,19 @@ class Simulator:
             for device in devices_of(shape, node.name, pool=pool, providers=service.providers)
         ]
         return [node for _, node in shaped], devices
+
+
+def _require_few_terms(facts: PodFacts, gang: int) -> None:
+    rules = facts.rules
+    if rules is None:
+        return
+    terms = len(rules.spread) + len(rules.affinity) + len(rules.anti_affinity) + len(rules.preferred)
+    members = max(1, gang)
+    if terms * members > MOST_TERMS:
+        raise BadRequest(
+            f"wanted at most {MOST_TERMS} rules about other pods over all members (spec.affinity.podAffinity, "
+            f"podAntiAffinity and topologySpreadConstraints, times gang), found {terms} x {members}"
+        )
 
 
 def _as_of_now(service: SchedulerService, known: WorldFacts, facts: PodFacts) -> Budgets:
