@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from fingerprints import fingerprint
 from tensorfusion.cli.simulate import lines
-from tensorfusion.errors import InvalidRequest, TooManyRequests
+from tensorfusion.errors import Forbidden, InvalidRequest, TooManyRequests
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
@@ -412,6 +412,28 @@ async def test_a_simulated_gang_says_who_would_go_for_it(world, http) -> None:
     _, answer = await http.call("POST", "/api/simulate-schedule?gang=5", important)
     assert answer["preemption"]["possible"] is False
     assert not [call for call in world.api.calls if call.verb == "evict"]
+
+
+@pytest.mark.parametrize("query", ["", "?gang=2"])
+async def test_who_may_not_list_the_pods_of_a_namespace_is_told_counts_of_them(world, http, query: str) -> None:
+    for number in range(4):
+        world.worker(f"low{number}", tflops="90")
+    await world.settle()
+
+    async def paths_alone(_: Request, about: Key | None) -> None:
+        if about is not None:
+            raise Forbidden(f"cannot list pods of {about.namespace}")
+
+    important = pod(tflops="50").replace("spec:", "spec:\n  priority: 5")
+    for may, opened in ((paths_alone, False), (nobody, True)):
+        closed = Http(
+            Starlette(routes=routes(world.service, admission=unchanged, authorize=may, anonymous_read=opened))
+        )
+        status, answer = await closed.call("POST", f"/api/simulate-schedule{query}", important)
+        assert (status, answer["preemption"]["possible"]) == (200, True)
+        assert (answer["preemption"]["victims"], answer["preemption"]["evicted"]) == ([], 1)
+        assert "low" not in json.dumps(answer)
+        assert any("evicts 1 pod that you may not list" in line for line in lines(answer))
 
 
 async def test_a_gang_is_tried_out_on_a_copy_beside_the_loop(world, http, monkeypatch) -> None:

@@ -157,6 +157,8 @@ def _preemption(found: dict[str, Any] | None) -> list[str]:  # Any: JSON
     if not found["possible"]:
         return [f"  nobody would be evicted for it: {found['outcome']}"]
     victims = [f"{one['pod']} (priority {one['priority']})" for one in found["victims"]]
+    count = found.get("evicted", 0)
+    unnamed = f"{count} pod{'s' * (count > 1)} that you may not list" if count else "nobody"
     members = found.get("members")
     where = _by_node(members) if members is not None else f"on {found['node']}"
-    return [f"  it would make room for itself {where}: evicts {', '.join(victims) or 'nobody'}"]
+    return [f"  it would make room for itself {where}: evicts {', '.join(victims) or unnamed}"]

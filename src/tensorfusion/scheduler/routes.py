@@ -3,8 +3,9 @@
 Apart from the service so that the entry point can put the routes of several components on one listener. Who may read
 is the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens
 simulate-schedule and allocation without a token, as the deployment guide calls them; the embedded cluster sets it on
-its loopback address. What is said of one pod always takes a token, of somebody who may read that pod; what pends takes
-the right to list the pods it is about; decisions of all namespaces take the right to the path.
+its loopback address; without the right to list the pods of its namespace a simulation names none of them. What is said
+of one pod always takes a token, of somebody who may read that pod; what pends takes the right to list the pods it is
+about; decisions of all namespaces take the right to the path.
 
 Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; the others are ours.
 """
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tensorfusion.errors import ApiError, BadRequest, InvalidRequest
+from tensorfusion.errors import ApiError, BadRequest, Forbidden, InvalidRequest, Unauthorized
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.scheduler.advice import Advisor, Usable
 from tensorfusion.scheduler.allocation import allocation
@@ -56,7 +57,15 @@ def routes(
         pod = await asyncio.to_thread(parse_pod, body)
         query = request.query_params
         question = parse_question(query.get("gang"), query.getlist("addNode"))
-        return await simulator.answer(admission(pod), question)
+
+        async def may_list(namespace: str) -> bool:
+            try:
+                await authorize(request, Key(namespace, ""))
+            except (Forbidden, Unauthorized):
+                return False
+            return True
+
+        return await simulator.answer(admission(pod), question, may_list)
 
     async def show_allocation(_: Request) -> object:
         return await allocation(service)

@@ -6,7 +6,7 @@ the words of the wire by ``simulation_words``.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Raw
 from tensorfusion.scheduler.advice import Budget
 from tensorfusion.scheduler.service import SchedulerService
-from tensorfusion.scheduler.simulation_words import simulation_words
+from tensorfusion.scheduler.simulation_words import simulation_words, without_names
 from tensorfusion.scheduler.what_if import Question, devices_of, nodes_of
 from tensorfusion.scheduling.copies import WorldFacts, facts_of, state_of
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PodFacts
@@ -27,10 +27,17 @@ from tensorfusion.scheduling.simulate import simulate as simulate_decision
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import Budgets
 
+MayList = Callable[[str], Awaitable[bool]]
+"""Whether who asks may list the pods of a namespace."""
+
 _ALONE = Question()
 MOST_TERMS = 8_192
 """Rules about other pods, times the members that each of them is counted for."""
 _MOST_WAITING = 8
+
+
+async def _nobody(_namespace: str) -> bool:
+    return False
 
 
 class Simulator:
@@ -45,8 +52,8 @@ class Simulator:
         self._one_copy = asyncio.Lock()
         self._waiting = 0
 
-    async def answer(self, body: Raw, question: Question = _ALONE) -> Raw:
-        """Decide for an admitted pod without placing it.
+    async def answer(self, body: Raw, question: Question = _ALONE, may_list: MayList = _nobody) -> Raw:
+        """Decide for an admitted pod without placing it. Pods of its namespace are named to those who may list them.
 
         Raises:
             BadRequest: the body is no pod, or the question cannot be asked.
@@ -68,7 +75,7 @@ class Simulator:
         keys = service.gangs.domain_keys
         if not question.nodes and not question.gang:
             found = simulate_decision(service.state, facts, around=around, domain_keys=keys)
-            return simulation_words(service, service.state, facts, found)
+            return await _as_allowed(simulation_words(service, service.state, facts, found), facts, may_list)
         async with self._turn():
             started = time.perf_counter()
             nodes, devices = self._added(question, facts)
@@ -87,7 +94,7 @@ class Simulator:
                     loop.call_soon_threadsafe(self._budget.spend, time.thread_time() - began)
 
             state, found = await asyncio.to_thread(elsewhere)
-        words = simulation_words(service, state, facts, found)
+        words = await _as_allowed(simulation_words(service, state, facts, found), facts, may_list)
         return {**words, "hypotheticalNodes": [node.name for node in nodes]} if question.nodes else words
 
     @asynccontextmanager
@@ -127,6 +134,11 @@ class Simulator:
             for device in devices_of(shape, node.name, pool=pool, providers=service.providers)
         ]
         return [node for _, node in shaped], devices
+
+
+async def _as_allowed(words: Raw, facts: PodFacts, may_list: MayList) -> Raw:
+    named = words["preemption"] is not None and words["preemption"].get("victims")
+    return without_names(words) if named and not await may_list(facts.namespace) else words
 
 
 def _require_few_terms(facts: PodFacts, gang: int) -> None:

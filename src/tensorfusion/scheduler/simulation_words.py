@@ -141,10 +141,16 @@ def _preemption(found: Plan | GangPlan | Hopeless | None, facts: PodFacts) -> Ra
         "possible": True,
         **where,
         "victims": victims,
+        "evicted": len(victims),
         "ending": len(found.ending),
         "displaced": len(found.displaced),
         **looked,
     }
+
+
+def without_names(words: Raw) -> Raw:
+    """The body for somebody who may not list the pods of its namespace: of those that would go, how many."""
+    return {**words, "preemption": {**words["preemption"], "victims": []}}
 
 
 def _place(placement: Placement) -> Raw:
