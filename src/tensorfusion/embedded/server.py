@@ -45,6 +45,7 @@ from tensorfusion.embedded.role_aggregation import RoleAggregation
 from tensorfusion.embedded.routes import Routes
 from tensorfusion.embedded.services import ServiceAddresses
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
+from tensorfusion.embedded.stored_forms import as_stored_now
 from tensorfusion.embedded.webhooks import Webhooks
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.resources import SERVICES
@@ -101,9 +102,9 @@ class Server:
         authority.client(ADMIN, ADMIN, (MASTERS,), now)
         self._authority = authority
         self._admin_token = _admin_token(data / "tokens.csv")
-        self.store = Store.open(data / "store.db", history=settings.history)
-        STORES.add(self.store)
         self.kinds = Kinds.builtin()
+        self.store = Store.open(data / "store.db", history=settings.history, renew=as_stored_now(self.kinds))
+        STORES.add(self.store)
         rbac = Rbac(self.store)
         accounts = AccountTokens(data / "pki" / "sa.key", self.store, clock=clock)
         tokens = Tokens(read_token_file(data / "tokens.csv"), accounts)

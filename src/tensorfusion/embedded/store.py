@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from tensorfusion.embedded.store_backup import restore_file
-from tensorfusion.embedded.store_file import Loaded, Row, StoreFile
+from tensorfusion.embedded.store_file import Loaded, Renew, Row, StoreFile
 from tensorfusion.embedded.store_history import History, HistoryLimits
 from tensorfusion.embedded.store_records import EventKind, ObjectKey, Page, Record, RevisionMismatch, StoreEvent
 from tensorfusion.embedded.store_subscriptions import Subscription
@@ -105,13 +105,15 @@ class Store:
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path, *, history: HistoryLimits | None = None) -> "Store":
+    def open(cls, path: Path, *, history: HistoryLimits | None = None, renew: Renew | None = None) -> "Store":
         """Open the store in ``path`` (a file), creating it where it is missing.
+
+        A store of an older format is brought up to this one first; ``renew`` says what its records are now.
 
         Raises:
             StoreLocked, StoreTooNew, StoreCorrupt, ConfigError: each says which file and what to do next.
         """
-        file = StoreFile.open(path)
+        file = StoreFile.open(path, renew)
         try:
             return cls(file, file.load(), history=history or HistoryLimits())
         except BaseException:

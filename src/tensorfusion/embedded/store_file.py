@@ -15,35 +15,40 @@ A file that is too new, damaged or not ours is refused and left exactly as it is
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from tensorfusion.embedded.store_backup import backup_file
 from tensorfusion.embedded.store_lock import StoreLock
 from tensorfusion.embedded.store_mark import Mark
 from tensorfusion.embedded.store_reading import NOTHING, Loaded, read_store
+from tensorfusion.embedded.store_records import Record
 from tensorfusion.embedded.store_rows import CHUNK, Row, parameters, statement
 from tensorfusion.embedded.store_space import Space
 from tensorfusion.embedded.store_sqlite import connect, refuse
 from tensorfusion.errors import StoreUnwritable
 
-__all__ = ["RESERVE", "Loaded", "Row", "StoreFile"]
+__all__ = ["RESERVE", "Loaded", "Renew", "Row", "StoreFile"]
 
 RESERVE: Final = 20_000
 """Revisions reserved ahead of the last one used."""
 
 
+Renew: TypeAlias = Callable[[Record], Record]
+"""What an older format's record is now, at the same key and revision; the same object where nothing changes."""
+
+
 class StoreFile:
     """The opened file. ``commit`` and ``tidy`` run in the worker thread; nothing else touches the connection then."""
 
-    def __init__(self, path: Path, lock: StoreLock, loaded: Loaded) -> None:
+    def __init__(self, path: Path, lock: StoreLock, loaded: Loaded, renew: Renew) -> None:
         self.path = path
         self.reserved = 0  # durable; written by the worker, read by the event loop between commits
         self._lock = lock
         self._loaded = loaded
-        self._connection = connect(path)
+        self._connection = connect(path, lambda connection: _renew(connection, loaded, renew))
         try:
             self._reserve(loaded.revision)
             self._space = Space(path, self._connection, loaded)
@@ -56,15 +61,15 @@ class StoreFile:
             raise
 
     @classmethod
-    def open(cls, path: Path) -> "StoreFile":
-        """Lock, check and open the file, creating it where it is missing.
+    def open(cls, path: Path, renew: Renew | None = None) -> "StoreFile":
+        """Lock, check and open the file, creating it where it is missing; ``renew`` sees the records of older formats.
 
         Raises:
             StoreLocked, StoreTooNew, StoreCorrupt, ConfigError: each says which file and what to do.
         """
         lock = StoreLock.acquire(path)
         try:
-            return cls(path, lock, read_store(path))
+            return cls(path, lock, read_store(path), renew or (lambda record: record))
         except BaseException:
             lock.release()
             raise
@@ -141,3 +146,18 @@ class StoreFile:
         with suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.abandon()
+
+
+def _renew(connection: sqlite3.Connection, loaded: Loaded, renew: Renew) -> None:
+    """Write anew what changes, chunk by chunk, and what was loaded with it."""
+    rows: list[Row] = []
+    for index, record in enumerate(loaded.records):
+        found = renew(record)
+        if found is not record:
+            loaded.records[index] = found
+            rows.append((loaded.slots[found.key], found.revision, found, found.key))
+            if len(rows) == CHUNK:
+                connection.execute(statement(CHUNK), parameters(rows))
+                rows.clear()
+    if rows:
+        connection.execute(statement(len(rows)), parameters(rows))

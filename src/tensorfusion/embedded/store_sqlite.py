@@ -5,13 +5,17 @@ Apart from ``StoreFile`` because backup and restore need the same answers withou
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
 from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreTooNew
 
-FORMAT: Final = 2
-"""2 added ``managed``; a store of format 1 gets the column when it is opened."""
+FORMAT: Final = 3
+"""2 added ``managed``; a store of format 1 gets the column when it is opened. In 3, built-in objects have no zeros of
+fields that are no pointers; those of older formats are written anew then."""
+
+_WITH_MANAGED: Final = 2
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds that a connection waits for another one's lock."""
@@ -50,8 +54,9 @@ def reading_connection(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a store for writing, creating its tables in an empty file.
+def connect(path: Path, renew: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """Open a store for writing, creating its tables in an empty file. ``renew`` writes what an older format holds
+    otherwise, inside the step that brings the store up to this one.
 
     Raises:
         StoreTooNew, StoreCorrupt, StoreLocked, ConfigError: the file is as it was.
@@ -68,7 +73,7 @@ def connect(path: Path) -> sqlite3.Connection:
                 connection.execute(statement)
             connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        _migrate(connection)
+        _migrate(connection, renew)
         connection.execute("PRAGMA cache_size = -8192")
         return connection
     except BaseException as error:
@@ -79,12 +84,14 @@ def connect(path: Path) -> sqlite3.Connection:
         raise
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, renew: Callable[[sqlite3.Connection], None]) -> None:
     """Bring a store of an older format up to this one, in one step or not at all."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < FORMAT:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ALTER TABLE objects ADD COLUMN managed BLOB")
+        if version < _WITH_MANAGED:
+            connection.execute("ALTER TABLE objects ADD COLUMN managed BLOB")
+        renew(connection)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
 

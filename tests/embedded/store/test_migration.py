@@ -48,7 +48,7 @@ async def test_a_store_of_the_first_format_opens_and_takes_writes(tmp_path: Path
     async with Store.open(path) as store:
         assert [value_of(store.get(pod(name))) for name in ("a", "b", "c")] == ["value of a", "new", "c"]
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
 
 
@@ -72,7 +72,7 @@ async def test_a_store_of_a_later_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     write_first_format(path, ["a"])
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     connection.close()
-    with pytest.raises(StoreTooNew, match="format 3, this version reads up to 2"):
+    with pytest.raises(StoreTooNew, match="format 4, this version reads up to 3"):
         Store.open(path)

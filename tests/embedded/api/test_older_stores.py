@@ -1,0 +1,161 @@
+"""A store of an older version, with zeros that this one leaves out, is served as if this version had written it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tensorfusion.embedded.kinds import Kinds
+from tensorfusion.embedded.objects import decode_object, encode_object
+from tensorfusion.embedded.store import ObjectKey, Record, Store
+from tensorfusion.embedded.stored_forms import as_stored_now
+
+ZEROS: dict[str, Any] = {"hostNetwork": False, "hostname": "", "nodeName": ""}
+CONTAINER_ZEROS: dict[str, Any] = {"tty": False, "env": [{"name": "A", "value": ""}], "command": []}
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
+def with_zeros(spec: dict[str, Any]) -> None:
+    spec.update(ZEROS)
+    for container in spec["containers"]:
+        container.update(CONTAINER_ZEROS)
+
+
+def make_older(path: Path, format_: int = 2) -> dict[ObjectKey, Record]:
+    """Put zeros into every pod and template of a store, as of an older format; what is in it then."""
+
+    async def change() -> dict[ObjectKey, Record]:
+        found = {}
+        async with Store.open(path) as store:
+            for resource in ("pods", "jobs.batch", "deployments.apps"):
+                for record in list(store.scan(resource)):
+                    obj = decode_object(record.data)
+                    spec = obj["spec"]
+                    with_zeros(spec if resource == "pods" else spec["template"]["spec"])
+
+                    def make(revision: int, record: Record = record, obj: dict[str, Any] = obj) -> Record:
+                        obj["metadata"]["resourceVersion"] = str(revision)
+                        return msgspec.structs.replace(record, revision=revision, data=encode_object(obj))
+
+                    found[record.key] = await store.put(record.key, expected=record.revision, make=make)
+        return found
+
+    found = asyncio.run(change())
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {format_}")
+    connection.close()
+    return found
+
+
+def format_of(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    return int(found)
+
+
+@pytest.fixture
+def filled(start_server, make_pod, make_deployment) -> Path:  # type: ignore[no-untyped-def]
+    running = start_server()
+    api = running.client
+    api.create("/api/v1/namespaces", {"metadata": {"name": "old"}})
+    api.namespace = "old"
+    env = [{"name": "c", "image": "busybox:1", "env": [{"name": "A"}]}]
+    api.create(api.core("pods"), make_pod("gated", schedulingGates=[{"name": "g"}], containers=env))
+    ending = make_pod("ending")
+    ending["metadata"]["finalizers"] = ["a.io/b"]
+    api.create(api.core("pods"), ending)
+    job = {"metadata": {"name": "j"}, "spec": {"template": {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}}}
+    api.create("/apis/batch/v1/namespaces/old/jobs", job)
+    api.create(api.apps("deployments"), make_deployment())
+    running.stop()
+    return running.data / "store.db"
+
+
+def test_what_an_older_version_stored_with_zeros_can_be_updated(start_server, filled: Path) -> None:  # type: ignore[no-untyped-def]
+    older = make_older(filled)
+    running = start_server()
+    api = running.client
+    api.namespace = "old"
+    pod = api.get(api.core("pods", "gated"))
+    assert pod["metadata"]["resourceVersion"] == str(older[ObjectKey("pods", "old", "gated")].revision)
+    assert not ZEROS.keys() & pod["spec"].keys()
+    assert [entry["manager"] for entry in pod["metadata"]["managedFields"]]
+    labelled = {"metadata": {"labels": {"x": "y"}}}
+    assert api.merge(api.core("pods", "gated"), labelled).status == 200
+    assert api.merge(api.core("pods", "gated"), {"spec": {"schedulingGates": None}}).status == 200
+    assert api("DELETE", api.core("pods", "ending")).status == 200
+    assert api.merge(api.core("pods", "ending"), {"metadata": {"finalizers": None}}).status == 200
+    assert api.merge("/apis/batch/v1/namespaces/old/jobs/j", labelled).status == 200
+    found = api.merge(api.apps("deployments", "d"), labelled)
+    assert found.status == 200
+    assert found.body["metadata"]["generation"] == 1
+    running.stop()
+    assert format_of(filled) == 3
+
+
+def test_a_store_that_cannot_be_brought_up_stays_as_it_was(filled: Path) -> None:
+    older = make_older(filled)
+    renew = as_stored_now(Kinds.builtin())
+    seen = []
+
+    def breaks(record: Record) -> Record:
+        seen.append(record)
+        if len(seen) == len(older):
+            raise MemoryError
+        return renew(record)
+
+    with pytest.raises(MemoryError):
+        Store.open(filled, renew=breaks)
+    assert format_of(filled) == 2
+    asyncio.run(_same(filled, older, renew))
+    assert format_of(filled) == 3
+
+
+async def _same(path: Path, older: dict[ObjectKey, Record], renew: Callable[[Record], Record]) -> None:
+    async with Store.open(path, renew=renew) as store:
+        for key, record in older.items():
+            found = store.get(key)
+            assert found is not None
+            assert (found.revision, found.uid, found.managed) == (record.revision, record.uid, record.managed)
+            assert b"hostNetwork" not in found.data
+            assert renew(found) is found
+    async with Store.open(path, renew=lambda _: pytest.fail("it is of this format")) as store:
+        assert b"hostNetwork" not in store.get(next(iter(older))).data  # type: ignore[union-attr]
+
+
+def test_the_revision_of_a_template_follows_it() -> None:
+    """Else every StatefulSet and DaemonSet would start a rollout."""
+    renew = as_stored_now(Kinds.builtin())
+    template = msgspec.json.decode(msgspec.json.encode(TEMPLATE))
+    with_zeros(template["spec"])
+    meta = {"name": "s", "namespace": "old", "uid": "u", "resourceVersion": "7"}
+    revision = {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            **meta,
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "s", "uid": "o", "controller": True}
+            ],
+        },
+        "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+        "revision": 1,
+    }
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": meta,
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "", "template": template},
+    }
+    found = []
+    for resource, obj in (("controllerrevisions.apps", revision), ("statefulsets.apps", owner)):
+        data = encode_object(obj)
+        record = renew(Record(ObjectKey(resource, "old", "s"), 7, "u", data, {}, {}, (), b""))
+        found.append(decode_object(record.data))
+    assert found[0]["data"]["spec"]["template"] == {**found[1]["spec"]["template"], "$patch": "replace"}
+    assert "tty" not in found[1]["spec"]["template"]["spec"]["containers"][0]
