@@ -1,5 +1,7 @@
 """What would help a pod that waits, over HTTP: true sentences, and no names of other tenants."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,9 +9,12 @@ from bare_http import Http, anybody, unchanged
 from starlette.applications import Starlette
 
 from tensorfusion.model import keys
+from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import NODES, PODS
+from tensorfusion.scheduler import advice
 from tensorfusion.scheduler.advice import BURST, SHARE, Budget
 from tensorfusion.scheduler.routes import routes
+from tensorfusion.scheduling import gang_remedies
 
 
 @pytest.fixture
@@ -124,6 +129,50 @@ async def test_members_that_do_not_fit_together(world, http) -> None:
         "fits with gang-min-members <= 2: 2 too many now",
         "fits if each member asks for tflops <= 48 and vram <= 819Mi",
     ]
+
+
+async def test_a_gang_with_too_many_members_is_not_tried_out(world, http, monkeypatch) -> None:
+    monkeypatch.setattr(gang_remedies, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(advice, "MOST_MEMBERS", 3, raising=False)
+    monkeypatch.setattr(advice, "tried_gang", lambda *_, **__: pytest.fail("tried out"))
+    for number in range(4):
+        member(world, f"m{number}", required=4, tflops="60", vram="1Gi")
+    await world.settle()
+    assert await said(http, "m0") == ["the gang has too many members to try out: 4, of at most 3"]
+
+
+async def test_the_last_try_out_of_a_gang_is_charged_and_left_out_when_the_time_is_spent(world, monkeypatch) -> None:
+    world.fleet(nodes=1, devices=2, tflops="100", vram="16Gi")
+    await world.start()
+    for number in range(4):
+        member(world, f"m{number}", required=4, tflops="150", vram="1Gi")
+    await world.settle()
+    budget = Budget(lambda: 0.0)
+    made = world.service.pods.get(Key("default", "m0"))
+    advisor = advice.Advisor(world.service, lambda *_: True, budget)
+    tried: list[bool] = []
+
+    def last(*_: Any, **__: Any) -> None:
+        assert budget.open
+        tried.append(True)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(advice, "tried_gang", last)
+    monkeypatch.setattr(advice, "gang_remedies", lambda *_, **__: iter(()))
+    facts = world.service.book.facts(made)
+    left = budget._left
+    await advisor.advise(made, facts)
+    assert tried == [True]
+    assert budget._left < left - 0.01
+    monkeypatch.setattr(advice, "gang_remedies", lambda *_, **__: spends(budget))
+    (answer,) = (await advisor.advise(made, facts))["help"]
+    assert answer["words"] == "no single change that was tried out makes the gang fit now"
+    assert tried == [True]
+
+
+def spends(budget: Budget) -> Iterator[None]:
+    budget.spend(BURST)
+    yield None
 
 
 async def test_why_a_placed_pod_is_where_it_is(world, http) -> None:

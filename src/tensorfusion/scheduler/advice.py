@@ -20,7 +20,7 @@ from tensorfusion.scheduler.preemption_stories import name_for
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduling.evictable import evictable
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.gang_remedies import gang_remedies, tried_gang
+from tensorfusion.scheduling.gang_remedies import MOST_MEMBERS, gang_remedies, tried_gang
 from tensorfusion.scheduling.gangs import GangPlacement
 from tensorfusion.scheduling.remedies import Circumstances, failure_of, remedies
 from tensorfusion.scheduling.remedy import Remedy
@@ -137,16 +137,26 @@ class Advisor:
         if not members:
             return []
         needed, keys = group.gang.required, service.gangs.domain_keys
+        missing = needed - group.active
+        if max(len(members), needed) > MOST_MEMBERS:
+            size = max(len(members), needed)
+            words = f"the gang has too many members to try out: {size}, of at most {MOST_MEMBERS}"
+            waits = f"gang {group.key} waits for {missing} more member{'s' * (missing > 1)}"
+            more = [{"words": waits, "change": {"members": missing}}] if missing > 0 else []
+            return [*more, {"words": words}]
         tried = gang_remedies(service.state, members, needed=needed, domain_keys=keys)
         found: list[Raw] = [
             {"words": remedy.words, "change": dict(remedy.change)} async for remedy in _each(tried, self._budget)
         ]
-        missing = needed - group.active
         if not found and missing > 0:
             words = f"gang {group.key} waits for {missing} more member{'s' * (missing > 1)}, and has no room yet"
             found.append({"words": words, "change": {"members": missing}})
-        if not found and isinstance(tried_gang(service.state, members, needed=needed, domain_keys=keys), GangPlacement):
-            found.append({"words": "it fits now: it is placed when its turn comes"})
+        if not found and self._budget.open:
+            started = time.perf_counter()
+            outcome = tried_gang(service.state, members, needed=needed, domain_keys=keys)
+            self._budget.spend(time.perf_counter() - started)
+            if isinstance(outcome, GangPlacement):
+                found.append({"words": "it fits now: it is placed when its turn comes"})
         return found or [{"words": "no single change that was tried out makes the gang fit now"}]
 
 
