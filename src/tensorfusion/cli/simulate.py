@@ -1,12 +1,12 @@
 """``tensorfusion simulate``: where a pod would go as things are, and what would be with more of them or more nodes."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import click
+import msgspec
 
 from tensorfusion.cli.manifests import read_manifests, tell
 from tensorfusion.cli.session import (
@@ -61,9 +61,7 @@ def command(
     pod = _pod(file, namespace or default_namespace(kubeconfig, data), forced=namespace)
     query = urlencode([*([("gang", gang)] if gang is not None else []), *(("addNode", shape) for shape in shapes)])
     base = http_address(kubeconfig, data, address)
-    found = http_get(
-        f"{base}/api/simulate-schedule?{query}", token=bearer_token(kubeconfig, data), body=json.dumps(pod).encode()
-    )
+    found = http_get(f"{base}/api/simulate-schedule?{query}", token=bearer_token(kubeconfig, data), body=_json(pod))
     if output != "table":
         show([], [], output=output, value=found)
         return
@@ -75,7 +73,7 @@ def _pod(file: str, namespace: str, *, forced: str | None) -> dict[str, Any]:  #
     """The one pod of a file.
 
     Raises:
-        ConfigError: there is none, or several.
+        ConfigError: there is none, or several, or it is not of the form of one.
     """
     found = []
     for manifest in read_manifests(file):
@@ -88,25 +86,56 @@ def _pod(file: str, namespace: str, *, forced: str | None) -> dict[str, Any]:  #
     if len(found) != 1:
         raise ConfigError(f"{file}: wanted one object with a pod, found {len(found)}")
     pod = {"apiVersion": "v1", "kind": "Pod", **found[0]}
-    metadata = {"name": "simulated", "namespace": namespace, **(pod.get("metadata") or {})}
+    metadata = {"name": "simulated", "namespace": namespace, **_fields(pod, pod.get("metadata"), "metadata")}
     return {**pod, "metadata": {**metadata, "namespace": forced or metadata["namespace"]}}
 
 
+def _json(pod: dict[str, Any]) -> bytes:  # Any: YAML
+    """The body of the question; dates and bytes as JSON has them."""
+    try:
+        return msgspec.json.encode(pod)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{_label(pod)}: cannot be sent as JSON: {error}") from error
+
+
+def _fields(document: dict[str, Any], value: Any, field: str) -> dict[str, Any]:  # Any: YAML
+    """The value of a field that holds an object; nothing is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{_label(document)}: {field}: wanted an object, found {type(value).__name__}")
+    return value
+
+
+def _label(document: dict[str, Any]) -> str:  # Any: YAML
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return f"{document.get('kind', '?')} {name or '?'}"
+
+
 def _template(document: Any) -> dict[str, Any] | None:  # Any: YAML
-    """The pod of an object, or of its template; None where it makes none."""
+    """The pod of an object, or of its template; None where it makes none.
+
+    Raises:
+        ConfigError: a field on the way to it holds something else than an object.
+    """
     if not isinstance(document, dict) or not isinstance(document.get("spec"), dict):
         return None
     if document.get("kind") == "Pod":
         return document
-    spec = document["spec"]
+    spec, at = document["spec"], "spec"
     if document.get("kind") == "CronJob" and isinstance(spec.get("jobTemplate"), dict):
-        spec = spec["jobTemplate"].get("spec") or {}
+        at = "spec.jobTemplate.spec"
+        spec = _fields(document, spec["jobTemplate"].get("spec"), at)
     template = spec.get("template")
-    if not isinstance(template, dict) or "containers" not in (template.get("spec") or {}):
+    if not isinstance(template, dict):
         return None
-    metadata = document.get("metadata") or {}
+    if "containers" not in _fields(document, template.get("spec"), f"{at}.template.spec"):
+        return None
+    metadata = _fields(document, document.get("metadata"), "metadata")
     place = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
-    return {**template, "metadata": {**place, **(template.get("metadata") or {})}}
+    own = _fields(document, template.get("metadata"), f"{at}.template.metadata")
+    return {**template, "metadata": {**place, **own}}
 
 
 def lines(found: dict[str, Any]) -> list[str]:  # Any: JSON
