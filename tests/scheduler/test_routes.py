@@ -527,3 +527,14 @@ async def test_rules_between_pods_are_refusals_of_their_plugins(world, http) -> 
     _, answer = await http.call("POST", "/api/simulate-schedule", pod().replace("spec:", rules))
     status = answer["error"]["diagnosis"]["nodeToStatus"]["nodes"]["n0"]
     assert (status["plugin"], status["code"]) == ("InterPodAffinity", 3)
+
+
+@pytest.mark.parametrize("weight", [10**20, 0, -1, 101])
+async def test_a_weight_that_kubernetes_refuses_is_refused_with_the_field(http, weight: int) -> None:
+    term = {"matchExpressions": [{"key": keys.HOSTNAME_LABEL, "operator": "Exists"}]}
+    wish = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": weight, "preference": term}]}
+    spec = {"schedulerName": keys.SCHEDULER_NAME, "containers": [{}], "affinity": {"nodeAffinity": wish}}
+    body = json.dumps({"metadata": {"name": "a"}, "spec": spec})
+    status, answer = await http.call("POST", "/api/simulate-schedule", body)
+    field = "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight"
+    assert (status, answer) == (400, {"error": f"{field}: wanted 1 to 100, found {weight}"})

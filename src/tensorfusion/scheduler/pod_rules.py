@@ -50,8 +50,16 @@ def rules_of(meta: Meta, spec: PodSpec) -> PodRules | None:
 
 
 def node_affinity(spec: PodSpec) -> Affinity | None:
-    """The pod's affinity to nodes alone: the key of its shape among the node rules."""
+    """The pod's affinity to nodes alone: the key of its shape among the node rules.
+
+    Raises:
+        InvalidRequest: a weight is none.
+    """
     affinity = spec.affinity
+    if affinity is not None and affinity.node_affinity is not None:
+        field = "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"
+        for place, wish in enumerate(affinity.node_affinity.preferred):
+            _require(1 <= wish.weight <= 100, f"{field}[{place}].weight", "1 to 100", wish.weight)
     if affinity is None or (affinity.pod_affinity is None and affinity.pod_anti_affinity is None):
         return affinity
     return None if affinity.node_affinity is None else Affinity(node_affinity=affinity.node_affinity)
