@@ -538,3 +538,14 @@ async def test_a_weight_that_kubernetes_refuses_is_refused_with_the_field(http, 
     status, answer = await http.call("POST", "/api/simulate-schedule", body)
     field = "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight"
     assert (status, answer) == (400, {"error": f"{field}: wanted 1 to 100, found {weight}"})
+
+
+@pytest.mark.parametrize("field", ["maxSkew", "minDomains"])
+async def test_a_number_of_a_spread_rule_beyond_32_bits_is_refused_with_the_field(http, field: str) -> None:
+    rule = {"topologyKey": keys.HOSTNAME_LABEL, "whenUnsatisfiable": "ScheduleAnyway", "maxSkew": 1, field: 10**20}
+    spec = {"schedulerName": keys.SCHEDULER_NAME, "containers": [{}]}
+    spec["topologySpreadConstraints"] = [{**rule, "labelSelector": {"matchLabels": {"app": "x"}}}]
+    body = json.dumps({"metadata": {"name": "a"}, "spec": spec})
+    status, answer = await http.call("POST", "/api/simulate-schedule", body)
+    where = f"spec.topologySpreadConstraints[0].{field}"
+    assert (status, answer) == (400, {"error": f"{where}: wanted at most 2147483647, found {10**20}"})

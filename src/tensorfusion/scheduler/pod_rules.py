@@ -23,6 +23,7 @@ from tensorfusion.scheduling.pod_rules import (
 from tensorfusion.suggestions import did_you_mean
 
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+_INT32 = (1 << 31) - 1
 _SPREAD = "spec.topologySpreadConstraints"
 
 
@@ -91,6 +92,8 @@ def _spread(meta: Meta, rule: TopologySpreadConstraint, at: str) -> SpreadRule:
     _require(rule.topology_key != "", f"{at}.topologyKey", "the name of a node label", rule.topology_key)
     _require(rule.max_skew > 0, f"{at}.maxSkew", "1 or more", rule.max_skew)
     _require(rule.min_domains is None or rule.min_domains > 0, f"{at}.minDomains", "1 or more", rule.min_domains)
+    for field, number in (("maxSkew", rule.max_skew), ("minDomains", rule.min_domains or 0)):
+        _require(number <= _INT32, f"{at}.{field}", f"at most {_INT32}", number)
     _one_of(f"{at}.whenUnsatisfiable", rule.when_unsatisfiable, ("DoNotSchedule", "ScheduleAnyway"))
     for field, policy in (
         ("nodeAffinityPolicy", rule.node_affinity_policy),
