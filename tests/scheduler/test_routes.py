@@ -451,15 +451,26 @@ async def test_a_gang_is_tried_out_on_a_copy_beside_the_loop(world, http, monkey
     assert seen == [(False, False)]
 
 
+async def test_a_pod_with_very_many_rules_is_tried_out_beside_the_loop_too(world, http) -> None:
+    term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}}
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": [term] * 1_000}
+    spec = {"schedulerName": keys.SCHEDULER_NAME, "containers": [{}], "affinity": {"podAntiAffinity": terms}}
+    body = {"metadata": {"name": "a"}, "spec": spec}
+    budget = Budget(lambda: 0.0)
+    simulator = Simulator(world.service, budget)
+    assert (await simulator.answer(body))["error"] is None
+    budget.spend(BURST)
+    with pytest.raises(TooManyRequests, match="is spent"):
+        await simulator.answer(body)
+
+
 async def test_questions_beyond_their_time_are_told_to_ask_again(world, http) -> None:
     body = {"metadata": {"name": "a"}, "spec": {"schedulerName": keys.SCHEDULER_NAME, "containers": [{}]}}
     budget = Budget(lambda: 0.0)
     simulator = Simulator(world.service, budget)
     many = await asyncio.gather(*(simulator.answer(body, Question(gang=2)) for _ in range(12)), return_exceptions=True)
     refused = [str(one) for one in many if isinstance(one, TooManyRequests)]
-    assert (
-        refused == ["8 questions about gangs and nodes that do not exist wait already: ask again in a few seconds"] * 4
-    )
+    assert refused == ["8 large questions wait already: ask again in a few seconds"] * 4
     assert all(one["gang"]["fits"] for one in many[:8])
     budget.spend(BURST)
     with pytest.raises(TooManyRequests, match="is spent: ask again in a few seconds"):

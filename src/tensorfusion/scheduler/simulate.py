@@ -33,6 +33,8 @@ MayList = Callable[[str], Awaitable[bool]]
 _ALONE = Question()
 MOST_TERMS = 8_192
 """Rules about other pods, times the members that each of them is counted for."""
+_FEW_TERMS = 256
+"""So many are looked at in no time."""
 _MOST_WAITING = 8
 
 
@@ -41,9 +43,10 @@ async def _nobody(_namespace: str) -> bool:
 
 
 class Simulator:
-    """Answers questions about pods; those about gangs and nodes that do not exist one at a time, beside the loop.
+    """Answers questions about pods.
 
-    All of the latter together may take a tenth of the time, however many ask.
+    Those about gangs, nodes that do not exist and very many rules are answered one at a time, beside the loop. They
+    together may take a tenth of the time, however many ask.
     """
 
     def __init__(self, service: SchedulerService, budget: Budget | None = None) -> None:
@@ -66,14 +69,14 @@ class Simulator:
         if pod.spec.scheduler_name not in service.scheduler_names:
             raise ServerError("scheduler framework not found", code=500)
         facts = service.book.facts(pod)
-        _require_few_terms(facts, question.gang)
+        terms = _terms(facts, question.gang)
         around = Circumstances(
             now=int(service.now().timestamp()),
             cluster_wide=service.preemptor.cluster_wide(),
             budgets=service.preemptor.budgets_of,
         )
         keys = service.gangs.domain_keys
-        if not question.nodes and not question.gang:
+        if not question.nodes and not question.gang and terms <= _FEW_TERMS:
             found = simulate_decision(service.state, facts, around=around, domain_keys=keys)
             return await _as_allowed(simulation_words(service, service.state, facts, found), facts, may_list)
         async with self._turn():
@@ -106,10 +109,7 @@ class Simulator:
         """
         self._require_time()
         if self._waiting >= _MOST_WAITING:
-            raise TooManyRequests(
-                f"{self._waiting} questions about gangs and nodes that do not exist wait already: "
-                "ask again in a few seconds"
-            )
+            raise TooManyRequests(f"{self._waiting} large questions wait already: ask again in a few seconds")
         self._waiting += 1
         try:
             async with self._one_copy:
@@ -121,7 +121,7 @@ class Simulator:
     def _require_time(self) -> None:
         if not self._budget.open:
             raise TooManyRequests(
-                "the time for questions about gangs and nodes that do not exist is spent: ask again in a few seconds"
+                "the time for large questions (gangs, added nodes, many rules) is spent: ask again in a few seconds"
             )
 
     def _added(self, question: Question, facts: PodFacts) -> tuple[list[NodeFacts], list[DeviceFacts]]:
@@ -141,10 +141,15 @@ async def _as_allowed(words: Raw, facts: PodFacts, may_list: MayList) -> Raw:
     return without_names(words) if named and not await may_list(facts.namespace) else words
 
 
-def _require_few_terms(facts: PodFacts, gang: int) -> None:
+def _terms(facts: PodFacts, gang: int) -> int:
+    """How many rules about other pods there are.
+
+    Raises:
+        BadRequest: they are too many for so many members.
+    """
     rules = facts.rules
     if rules is None:
-        return
+        return 0
     terms = len(rules.spread) + len(rules.affinity) + len(rules.anti_affinity) + len(rules.preferred)
     members = max(1, gang)
     if terms * members > MOST_TERMS:
@@ -152,6 +157,7 @@ def _require_few_terms(facts: PodFacts, gang: int) -> None:
             f"wanted at most {MOST_TERMS} rules about other pods over all members (spec.affinity.podAffinity, "
             f"podAntiAffinity and topologySpreadConstraints, times gang), found {terms} x {members}"
         )
+    return terms
 
 
 def _as_of_now(service: SchedulerService, known: WorldFacts, facts: PodFacts) -> Budgets:
