@@ -14,7 +14,7 @@ export KUBEBUILDER_ASSETS
 SERVER ?= embedded
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 
-.PHONY: help demo install dev format lint docs test test-contract test-real test-real-newest test-kill test-long kube-assets bench bench-real generate clean
+.PHONY: help demo install dev format lint docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -67,8 +67,10 @@ test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (a
 test-real-newest: ## The same on the newest control plane
 	$(MAKE) test-real KUBE=$$(tools/kube/build --minors | tail -1)
 
-test-kill: $(VENV)/.dev ## Kills of each process and of all, under load (about an hour)
+test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under load (about 6 minutes)
 	TENSORFUSION_KILLS=100 $(BIN)/pytest tests/e2e/test_kill.py -m 'not long' -s --timeout 1800
+
+test-kill-mixed: $(VENV)/.dev ## Two hundred kills while gangs, preemptors, partitions and quotas are under way (about an hour)
 	TENSORFUSION_KILLS=67 $(BIN)/pytest tests/e2e/test_kill_mixed.py -m long -s
 
 test-long: $(VENV)/.dev ## A thousand kills, long fuzzing

@@ -2,7 +2,8 @@
 
 Gangs, pods that preempt, hardware partitions, quotas, live changes and plain shares come and go on a small fleet while
 the control process, the API process or both are killed again and again. Afterwards an auditor that knows the objects
-alone looks at what is left. ``TENSORFUSION_KILLS`` says how often each of them is killed (``make test-kill``: 67 times).
+alone looks at what is left. ``TENSORFUSION_KILLS`` says how often each of them is killed (67 times by
+``make test-kill-mixed``).
 """
 
 import asyncio
