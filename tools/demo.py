@@ -93,7 +93,7 @@ def report(pods: list[dict]) -> None:
             print("    more: tensorfusion explain pod", pod["metadata"]["name"], "-n", pod["metadata"]["namespace"])
     events = [event for event in items("events") if event["reason"] == "Preempted"]
     if events:
-        print(f"\nEvicted: {len(events)} pods")
+        print(f"\nEvicted: {len(events)} pod{'s' * (len(events) > 1)}")
         for event in events:
             print(f"  {event['involvedObject']['namespace']}/{event['involvedObject']['name']}: {event['message']}")
     print("\nDevices")

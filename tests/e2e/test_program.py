@@ -126,7 +126,8 @@ def test_the_demo_shows_what_happened_and_leaves_nothing_running(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     for part in (
         "Placed: 16 pods",
-        "Waiting: 3 pods",
+        "Waiting: 2 pods",
+        "Evicted: 1 pod",
         "quota exceeded in namespace team-a",
         "Devices",
         "export KUBECONFIG",
