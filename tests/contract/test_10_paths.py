@@ -1,6 +1,8 @@
 """Paths that are none, and what an update may not change, in the words of the original. Numbers 1020 to 1039."""
 
-from asking import MERGE, Api, pod
+from urllib.parse import quote
+
+from asking import MERGE, Answer, Api, pod
 from behaviours import behaviour
 
 OBSERVED = "observed on 1.34.2"
@@ -36,6 +38,18 @@ def test_kept_address(api: Api) -> None:
             "Invalid",
             f'Service "kept" is invalid: spec.clusterIPs[0]: Invalid value: ["{address}"]: may not change once set',
         )
+
+
+@behaviour(1024, "Two commas in a set are one empty value, and want something behind them", source=OBSERVED)
+def test_commas_of_sets(api: Api) -> None:
+    def found(text: str) -> Answer:
+        return api("GET", api.core("configmaps") + "?labelSelector=" + quote(text))
+
+    for text in ("a in ()", "a in (,)", "a in (,,,)", "a in (b,)", "a in (,b)", "a in (b,,c)", "a notin (,,b)"):
+        assert found(text).status == 200, text
+    for text in ("a in (,,)", "a in (b,,)", "a notin (,,,,)"):
+        why = "unable to parse requirement: found ')', expected: ',', or identifier"
+        found(text).refused(400, "BadRequest", why)
 
 
 @behaviour(1023, "The kind of a patch is written in small letters", source=OBSERVED)

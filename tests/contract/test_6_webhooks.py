@@ -459,9 +459,9 @@ def test_patched_objects_are_checked(api: Api) -> None:
 @behaviour(624, "A webhook may name an object in the making anew, but not one that is there", source=OBSERVED)
 def test_renaming(api: Api) -> None:
     rename = patching({"op": "replace", "path": "/metadata/name", "value": "other"})
+    api.create(api.core("configmaps"), config_map("d"))  # a webhook that is gone is asked for a moment yet
     with webhook(api, MUTATING, rename):
         assert api.create(api.core("configmaps"), config_map("c"))["metadata"]["name"] == "other"
-    api.create(api.core("configmaps"), config_map("d"))
     with webhook(api, MUTATING, rename, rules=[rule(operations="UPDATE")]):
         patch = {"data": {"x": "y"}}
         answer = api("PATCH", api.core("configmaps", "d"), patch, content_type="application/merge-patch+json")

@@ -248,21 +248,27 @@ def _set(tokens: list[str], at: int, key: str) -> tuple[frozenset[str], int]:
     at += 1
     if at == len(tokens):
         raise BadRequest("unable to parse requirement: found '', expected: ',', ')' or identifier")
+    if tokens[at] == ")":
+        return frozenset({""}), at + 1
     values: set[str] = set()
-    while at < len(tokens) and tokens[at] != ")":
-        value, at = _value(tokens, at, key)
-        values.add(value)
-        if at < len(tokens) and tokens[at] == ",":
-            at += 1
-            if at == len(tokens):
-                raise BadRequest("unable to parse requirement: found '', expected: ',', or identifier")
-            if tokens[at] == ")":
+    while True:
+        here = tokens[at] if at < len(tokens) else ""
+        following = tokens[at + 1] if at + 1 < len(tokens) else ""
+        if here == ",":
+            if not values or following in (")", ","):
                 values.add("")
-        elif at < len(tokens) and tokens[at] != ")":
-            raise BadRequest(f"unable to parse requirement: found '{tokens[at]}', expected: ',' or ')'")
-    if at == len(tokens):
-        raise BadRequest("unable to parse requirement: found '', expected: ',' or ')'")
-    return frozenset(values or {""}), at + 1
+            if following == ")":
+                return frozenset(values), at + 2
+            at += 2 if following == "," else 1  # two commas are one empty value, and want something behind them
+        elif here in ("", ")"):
+            raise BadRequest(f"unable to parse requirement: found '{here}', expected: ',', or identifier")
+        else:
+            value, at = _value(tokens, at, key)
+            values.add(value)
+            if following == ")":
+                return frozenset(values), at + 1
+            if following != ",":
+                raise BadRequest(f"unable to parse requirement: found '{following}', expected: ',' or ')'")
 
 
 def _compare(found: str, bound: str, operator: str) -> bool:
