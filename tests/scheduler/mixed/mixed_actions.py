@@ -214,10 +214,7 @@ def device(world: MixedWorld, a: int, b: int, c: int) -> None:
         phase = ("Running", "Pending", "Unknown")[c % 3]
         world.api.change(GPUS, name, {"status": {"phase": phase}}, subresource="status")
         return
-    found = world.api.object(GPUS, name)
-    metadata = {"name": name, "labels": found["metadata"]["labels"]}
-    world.lost[f"gpu/{name}"] = {"metadata": metadata, "status": found["status"]}
-    world.api.remove(GPUS, name)
+    world.lose_device(name)
 
 
 def quota(world: MixedWorld, a: int, b: int, c: int) -> None:

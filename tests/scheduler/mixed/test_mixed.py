@@ -1,5 +1,6 @@
 """Everything at once, in any order: nothing is oversold, nothing is left behind, and nobody waits in vain."""
 
+import asyncio
 import os
 import random
 
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from mixed_actions import MOST, NAMES, story
 from mixed_play import kill_again_and_again, tell
+from mixed_world import CHANGING, MixedWorld
+from tensorfusion.model import keys
 
 NUMBER = st.integers(0, MOST)
 STORIES = st.lists(st.tuples(st.sampled_from(NAMES), NUMBER, NUMBER, NUMBER), min_size=5, max_size=40)
@@ -34,3 +37,37 @@ def test_a_scheduler_may_be_killed_at_any_moment(worlds: int, kills: int) -> Non
     first = int(os.environ.get("TENSORFUSION_SEED", "0"))
     for seed in range(first, first + worlds):
         kill_again_and_again(seed, kills)
+
+
+@pytest.mark.parametrize("how", ["killed", "alive", "absolute"])
+def test_a_share_in_percent_of_a_device_that_nobody_saw_is_no_overrun_and_any_other_is(how: str) -> None:
+    """What compute such a share counts for, a newcomer learns when the device is back."""
+
+    async def scenario() -> None:
+        world = MixedWorld(0)
+        try:
+            await world.start()
+            await world.settle(0.3)
+            asks = {"tflops-request": "100"} if how == "absolute" else {"compute-percent-request": "100"}
+            world.worker(CHANGING, {**asks, "vram-request": "1Gi"})
+            await world.settle(1)
+            world.lose_device(world.pods()[0]["metadata"]["annotations"][keys.GPU_IDS])
+            await world.settle(1)
+            if how != "alive":
+                await world.kill(world.replicas[0])
+                await world.start()
+                await world.settle(1)
+            for _ in range(2):
+                world.worker(CHANGING, {"tflops-request": "100", "vram-request": "1Gi"})
+            await world.settle(1)
+            world.check()
+            bound = [pod for pod in world.pods() if pod["spec"].get("nodeName")]
+            assert len(bound) == (3 if how == "killed" else 2)
+            world.uncounted.clear()
+            if how == "killed":
+                with pytest.raises(AssertionError, match="above every ceiling"):
+                    world.check()
+        finally:
+            await world.stop()
+
+    asyncio.run(scenario())
