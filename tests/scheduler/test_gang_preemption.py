@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scheduler_steps import bound, budget, end, evicted, gang, no_hold_left, nominated, stamps
 
-from tensorfusion.errors import Forbidden
+from tensorfusion.errors import Conflict, Forbidden
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import EVENTS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
 from tensorfusion.scheduler import room_search
@@ -13,6 +13,7 @@ from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.nominations import Nominations
 from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.testing.api import Call
 
 HIGH = {"priority": 10}
 
@@ -51,6 +52,46 @@ async def test_all_members_are_named_before_anybody_is_evicted_and_start_togethe
     await world.settle(2)
     assert "together with the rest of gang default/train" in world.events_of("m0")["Nominated"]
     assert world.events_of("low0")["Preempted"].endswith("on node n0")
+    no_hold_left(world)
+
+
+@pytest.mark.parametrize("refused", [["m1"], ["m0", "m1", "m2"]])
+async def test_nobody_is_evicted_before_a_refused_name_was_written_too(world, refused) -> None:
+    lows = await full(world)
+    left, named = list(refused), []
+
+    def admit(call: Call) -> None:
+        if call.verb == "patch" and "nominatedNodeName" in call.body.get("status", {}) and call.name in left:
+            left.remove(call.name)
+            raise Conflict("the object has been modified")
+        if call.verb == "evict":
+            named.append(sorted(nominated(world, name) for name in names))
+
+    world.api.admission = admit
+    names = gang(world, 3, wishes=HIGH)
+    await world.settle(0.1)
+    assert (left, evicted(world)) == ([], [])
+    await world.settle(5)
+    assert named == [["n0", "n1", "n2"]] * 3
+    assert sorted(evicted(world)) == lows
+
+
+@pytest.mark.parametrize("gone", [1, 3])
+async def test_nobody_is_evicted_for_a_gang_whose_members_are_gone_though_nobody_heard_of_it(world, gone) -> None:
+    await full(world)
+    world.api.hold("patch")
+    names = gang(world, 3, wishes=HIGH)
+    await world.settle(0.3)
+    assert len(world.service.preemptor.nominations) == 3
+    world.api.lag(PODS)
+    for name in names[:gone]:
+        world.delete(name)
+    world.api.hold("patch").set()
+    await world.settle(10)
+    assert evicted(world) == []
+    world.api.catch_up()
+    await world.settle()
+    assert evicted(world) == []
     no_hold_left(world)
 
 

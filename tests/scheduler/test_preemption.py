@@ -679,6 +679,26 @@ async def test_nobody_is_evicted_any_more_for_a_preemptor_that_was_deleted(world
     no_hold_left(world)
 
 
+@pytest.mark.parametrize("successor", [False, True])
+async def test_nobody_is_evicted_for_a_preemptor_that_is_gone_though_nobody_heard_of_it(world, successor) -> None:
+    await full(world)
+    world.api.hold("patch")
+    world.worker("high", vram="8Gi", priority=10)
+    await world.settle(0.3)
+    assert world.service.preemptor.nominations
+    world.api.lag(PODS)
+    world.delete("high")
+    if successor:
+        world.worker("high", vram="8Gi")
+    world.api.hold("patch").set()
+    await world.settle(10)
+    assert evicted(world) == []
+    world.api.catch_up()
+    await world.settle()
+    assert evicted(world) == []
+    no_hold_left(world)
+
+
 async def gang_with_a_lost_member(world: Any, **more: Any) -> None:
     """A gang of two runs on n0 and n1; a member ended, and somebody unimportant is in its place."""
     world.fleet(nodes=2)

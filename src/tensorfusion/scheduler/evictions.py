@@ -111,12 +111,15 @@ class Evictions:
         if nomination is None:
             key = self._unnamed.get(uid)
             if key is not None:
-                await self._name(uid, key, None)
+                try:
+                    await self._name(uid, key, None)
+                except (NotFound, Invalid) as error:  # gone, or another pod has its name
+                    log.debug("nominated pod is not there", pod=key, error=error)
                 self._unnamed.pop(uid, None)
             return
         if not self._nominations.leads(nomination):
             return
-        if not nomination.told:
+        if not nomination.told:  # of a pod that is gone it cannot be said: nobody is evicted until that is heard of
             await self._name(uid, nomination.key, nomination.placement.node)
             nomination.told = True
         together = nomination.together
@@ -132,10 +135,7 @@ class Evictions:
 
     async def _name(self, uid: str, key: Key, node: str | None) -> None:
         patch: Raw = {"metadata": {"uid": uid}, "status": {"nominatedNodeName": node}}
-        try:
-            await self._api.patch(PODS, key.name, patch, namespace=key.namespace, subresource="status")
-        except (NotFound, Invalid) as error:  # gone, or another pod has its name
-            log.debug("nominated pod is not there", pod=key, error=error)
+        await self._api.patch(PODS, key.name, patch, namespace=key.namespace, subresource="status")
 
     async def _evict(self, nomination: "Nomination", victim: Pod) -> None:
         meta = victim.metadata
