@@ -40,13 +40,15 @@ def test_kept_address(api: Api) -> None:
         )
 
 
-@behaviour(1024, "Two commas in a set are one empty value, and want something behind them", source=OBSERVED)
+@behaviour(1024, "Two commas in a set are one empty value and, until 1.35, want something behind them", source=OBSERVED)
 def test_commas_of_sets(api: Api) -> None:
     def found(text: str) -> Answer:
         return api("GET", api.core("configmaps") + "?labelSelector=" + quote(text))
 
     for text in ("a in ()", "a in (,)", "a in (,,,)", "a in (b,)", "a in (,b)", "a in (b,,c)", "a notin (,,b)"):
         assert found(text).status == 200, text
+    if int(api.get("/version")["minor"]) >= 36:  # it takes them all
+        return
     for text in ("a in (,,)", "a in (b,,)", "a notin (,,,,)"):
         why = "unable to parse requirement: found ')', expected: ',', or identifier"
         found(text).refused(400, "BadRequest", why)
