@@ -1,4 +1,4 @@
-"""What the figures of Bindings share: who leads, nodes to bind to, and a watch that sees when pods were bound."""
+"""What the figures of Bindings share: who leads, a fleet to bind to, and a watch that sees when pods were bound."""
 
 import asyncio
 import time
@@ -11,9 +11,10 @@ import msgspec
 from tensorfusion.kube.client import Client
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Raw
-from tensorfusion.model.resources import NODES, PODS
+from tensorfusion.model.resources import GPU_POOLS, GPUS, NODES, PODS, Resource
 
 WRITERS = 32
+GPUS_A_NODE = 8
 
 
 @dataclass
@@ -101,3 +102,38 @@ class Observer:
 
     def rate(self) -> float:
         return (len(self.times) - 1) / (self.times[-1] - self.times[0])
+
+
+def typed(resource: Resource, body: Raw) -> Raw:
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
+
+
+async def build_fleet(client: Client, pools: list[str], nodes: int) -> None:
+    for pool in pools:
+        await client.create(GPU_POOLS, typed(GPU_POOLS, {"metadata": {"name": pool}, "spec": {}}))
+
+    async def make(number: int) -> None:
+        name = await make_node(client, number)
+        for index in range(GPUS_A_NODE):
+            await make_device(client, pools[number % len(pools)], name, index)
+
+    await each(range(nodes), make)
+
+
+async def make_device(client: Client, pool: str, node: str, index: int) -> None:
+    name = f"{node}-gpu-{index}"
+    capacity = {"tflops": "1000", "vram": "80Gi"}
+    status = {
+        "phase": "Running",
+        "vendor": "NVIDIA",
+        "gpuModel": "NVIDIA A100-SXM4-80GB",
+        "uuid": name,
+        "capacity": capacity,
+        "available": capacity,
+        "index": index,
+        "nodeSelector": {keys.HOSTNAME_LABEL: node},
+        "message": "managed",
+    }
+    labels = {keys.GPU_POOL: pool, keys.MANAGED_BY: node}
+    await client.create(GPUS, typed(GPUS, {"metadata": {"name": name, "labels": labels}, "spec": {}}))
+    await client.patch(GPUS, name, {"status": status}, subresource="status")

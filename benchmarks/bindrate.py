@@ -23,7 +23,7 @@ from typing import Any
 
 import uvloop
 
-from _binding import Observer, Seen, Turn, each, make_node, until
+from _binding import GPUS_A_NODE, Observer, Seen, Turn, build_fleet, each, until
 from _report import Row, report
 from _servers import Serving, assets, cpu_seconds, real
 from tensorfusion.cli.install import install_into
@@ -46,7 +46,6 @@ from tensorfusion.model.resources import (
     PRIORITY_CLASSES,
     PROVIDER_CONFIGS,
     SCHEDULING_CONFIG_TEMPLATES,
-    Resource,
 )
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.runtime import collector
@@ -59,7 +58,6 @@ from tensorfusion.scheduler.service import SchedulerService
 
 NAMESPACE = "default"
 POOL = "main"
-GPUS_A_NODE = 8
 OURS, RAW = "scheduler", "raw-binder"
 NAMES = {OURS: keys.SCHEDULER_NAME, RAW: "raw-binder"}
 GOAL = 90.0
@@ -155,41 +153,7 @@ async def bind_all(follower: Follower) -> None:
             group.create_task(binder())
 
 
-# --- the cluster they bind in ---
-
-
-def typed(resource: Resource, body: Raw) -> Raw:
-    return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
-
-
-async def build_fleet(client: Client, nodes: int) -> None:
-    await client.create(GPU_POOLS, typed(GPU_POOLS, {"metadata": {"name": POOL}, "spec": {}}))
-
-    async def make(number: int) -> None:
-        name = await make_node(client, number)
-        for index in range(GPUS_A_NODE):
-            await make_device(client, name, index)
-
-    await each(range(nodes), make)
-
-
-async def make_device(client: Client, node: str, index: int) -> None:
-    name = f"{node}-gpu-{index}"
-    capacity = {"tflops": "1000", "vram": "80Gi"}
-    status = {
-        "phase": "Running",
-        "vendor": "NVIDIA",
-        "gpuModel": "NVIDIA A100-SXM4-80GB",
-        "uuid": name,
-        "capacity": capacity,
-        "available": capacity,
-        "index": index,
-        "nodeSelector": {keys.HOSTNAME_LABEL: node},
-        "message": "managed",
-    }
-    labels = {keys.GPU_POOL: POOL, keys.MANAGED_BY: node}
-    await client.create(GPUS, typed(GPUS, {"metadata": {"name": name, "labels": labels}, "spec": {}}))
-    await client.patch(GPUS, name, {"status": status}, subresource="status")
+# --- the pods they bind ---
 
 
 def pod(name: str, scheduler: str, number: int) -> Raw:
@@ -259,7 +223,7 @@ async def measure(serving: Serving, folder: Path, *, nodes: int, pods: int, slic
     account = folder / f"{keys.CONTROLLER_ACCOUNT}.kubeconfig"
     observer = Observer()
     async with Client(load_kubeconfig(serving.kubeconfig)) as client:
-        await build_fleet(client, nodes)
+        await build_fleet(client, [POOL], nodes)
         async with competitor(OURS, account) as ours, competitor(RAW, account) as raw:
             following = asyncio.ensure_future(observer.follow(client, NAMESPACE))
             turns, made = [ours, raw], 0

@@ -22,7 +22,7 @@ from typing import Any
 
 import uvloop
 
-from _binding import Observer, Seen, Turn, each, make_node, until
+from _binding import Observer, Seen, Turn, build_fleet, each, until
 from _report import Row, report
 from _servers import Serving, cpu_seconds, embedded
 from tensorfusion.cli.install import install_into
@@ -31,7 +31,7 @@ from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Raw
-from tensorfusion.model.resources import GPU_POOLS, GPUS, PODS, Resource
+from tensorfusion.model.resources import PODS
 from tensorfusion.policy.shards import COMMON
 from tensorfusion.runtime import collector
 from tensorfusion.runtime.events import EventRecorder
@@ -41,7 +41,6 @@ from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.scheduler.shards import Shards
 
 NAMESPACE = "default"
-GPUS_A_NODE = 8
 LEASE_SECONDS = 6.0
 
 
@@ -97,42 +96,7 @@ def knows(service: SchedulerService, count: int) -> bool:
     return len(service.pods) >= count and service.synced
 
 
-# --- the cluster ---
-
-
-def typed(resource: Resource, body: Raw) -> Raw:
-    return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
-
-
-async def build_fleet(client: Client, pools: list[str], nodes: int) -> None:
-    for pool in pools:
-        await client.create(GPU_POOLS, typed(GPU_POOLS, {"metadata": {"name": pool}, "spec": {}}))
-
-    async def make(number: int) -> None:
-        name = await make_node(client, number)
-        for index in range(GPUS_A_NODE):
-            await make_device(client, pools[number % len(pools)], name, index)
-
-    await each(range(nodes), make)
-
-
-async def make_device(client: Client, pool: str, node: str, index: int) -> None:
-    name = f"{node}-gpu-{index}"
-    capacity = {"tflops": "1000", "vram": "80Gi"}
-    status = {
-        "phase": "Running",
-        "vendor": "NVIDIA",
-        "gpuModel": "NVIDIA A100-SXM4-80GB",
-        "uuid": name,
-        "capacity": capacity,
-        "available": capacity,
-        "index": index,
-        "nodeSelector": {keys.HOSTNAME_LABEL: node},
-        "message": "managed",
-    }
-    labels = {keys.GPU_POOL: pool, keys.MANAGED_BY: node}
-    await client.create(GPUS, typed(GPUS, {"metadata": {"name": name, "labels": labels}, "spec": {}}))
-    await client.patch(GPUS, name, {"status": status}, subresource="status")
+# --- the pods ---
 
 
 def pod(number: int, pool: str) -> Raw:
