@@ -17,6 +17,7 @@ import pytest
 from checker import oversold
 from cluster import eventually, run_program
 from processes import HoldingProxy, Parts, api_server, components, proxied_accounts, upstream_of
+from tensorfusion.errors import NotFound
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
@@ -70,9 +71,11 @@ class Fleet:
 
     def owner(self, pool: str) -> str:
         name, namespace = shard_lease(pool), keys.SYSTEM_NAMESPACE
-        return str(
-            self.run(lambda client: client.get(r.LEASES, dict, name, namespace=namespace))["spec"]["holderIdentity"]
-        )
+        try:
+            lease = self.run(lambda client: client.get(r.LEASES, dict, name, namespace=namespace))
+        except NotFound:  # nobody has tried for the shard yet
+            return ""
+        return str(lease["spec"]["holderIdentity"])
 
     def shard_of(self, name: str) -> str:
         pod = self.run(lambda client: client.get(r.PODS, dict, name, namespace="default"))
