@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.embedded.controllers.cron import parse_schedule
-from tensorfusion.embedded.cron_grammar import explain_schedule
 from tensorfusion.errors import InvalidRequest
+from tensorfusion.policy.cron import parse_schedule
+from tensorfusion.policy.cron_grammar import explain_schedule
 
 stars = st.sampled_from(["*", "?"])  # alone: the original takes "*-5" for "*", which only the API accepts too
 words = st.sampled_from(["0", "1", "5", "12", "31", "59", "60", "7", "sun", "MON", "jan", "Dec", "x", ""])

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tensorfusion.clock import Clock, timestamp
-from tensorfusion.embedded.controllers.cron import Schedule, UnknownZone, parse_schedule
 from tensorfusion.embedded.controllers.job_objects import COMPLETE, Job, end_of
 from tensorfusion.embedded.controllers.objects import OWNER_INDEX, REFUSED_PAUSE, owner_reference, owner_uids
 from tensorfusion.embedded.controllers.statuses import write_status
@@ -20,6 +19,7 @@ from tensorfusion.errors import AlreadyExists, ApiError, Conflict, InvalidReques
 from tensorfusion.kube.api import Api, Propagation
 from tensorfusion.model.meta import Key, Object, Raw
 from tensorfusion.model.resources import CRON_JOBS, JOBS
+from tensorfusion.policy.cron import Schedule, UnknownZone, parse_schedule
 from tensorfusion.runtime.controller import DONE, Controller, Result
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change

@@ -5,7 +5,6 @@ Source: kubernetes pkg/apis/batch/validation, texts seen through a real server.
 
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tensorfusion.embedded.cron_grammar import explain_schedule
 from tensorfusion.embedded.schema.builtin.job_policies import check_failure_policy, check_success_policy
 from tensorfusion.embedded.schema.builtin.selectors import check_label_selector, selects
 from tensorfusion.embedded.schema.builtin.workloads import check_template
@@ -21,6 +20,7 @@ from tensorfusion.embedded.schema.words import (
     unsupported,
 )
 from tensorfusion.model.meta import Raw
+from tensorfusion.policy.cron_grammar import explain_schedule
 
 NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
 UID_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")

@@ -1,9 +1,10 @@
-"""When a CronJob's schedule is due: cron expressions of five fields and their short forms. Pure.
+"""When a schedule is due: cron expressions of five fields and their short forms. Pure.
 
 The rules are those of the parser that Kubernetes uses: ``*`` and ``?`` mean any; lists, ranges, steps and three-letter
 names may be mixed; a day matches when both day fields match or, if neither of them is ``*``, when either does;
 ``@daily`` and its kin, ``@every 90s``. What is no schedule is said by the schema's rules, in the original's words.
-Written here because a dependency would bring another dialect (a sixth field, 7 for Sunday, ``L`` and ``W``).
+Written here because a dependency would bring another dialect (a sixth field, 7 for Sunday, ``L`` and ``W``). Pools use
+the same dialect for the windows in which they are defragmented (``policy.defrag``).
 
 Local time decides. An hour that the clock skips in spring has no runs; one that it repeats in autumn has them twice.
 
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tensorfusion.embedded.cron_grammar import explain_schedule
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.durations import parse_duration
+from tensorfusion.policy.cron_grammar import explain_schedule
 
 _MONTHS = {name: at for at, name in enumerate(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"), start=1)}
 _DAYS = {name: at for at, name in enumerate(re.findall("...", "sunmontuewedthufrisat"))}

@@ -1,6 +1,6 @@
 """The grammar of a CronJob's schedule: five fields, or a name such as ``@daily`` or ``@every 1h``.
 
-Only what is wrong with a text is decided here; when a schedule is due is the controller's. Apart from the rules of the
+Only what is wrong with a text is decided here; when a schedule is due is said by ``cron``. Apart from the rules of the
 kinds because the control process needs nothing else of them, and they take long to load.
 
 Source: the standard parser of robfig/cron v3, texts seen through a real server.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tensorfusion.embedded.controllers.cron import UnknownZone, parse_schedule
 from tensorfusion.errors import InvalidRequest
+from tensorfusion.policy.cron import UnknownZone, parse_schedule
 
 
 def at(text: str) -> datetime:
