@@ -56,6 +56,18 @@ def test_a_share_on_an_unknown_device_is_charged_when_the_device_appears() -> No
     assert book.device("gpu-0").available == Amount(500, 90)
 
 
+def test_a_share_in_percent_of_a_device_that_is_gone_counts_for_what_it_was() -> None:
+    asked = GpuRequest(pool="p", count=2, percent=50_000, percent_limit=100_000)
+    book = UsageBook()
+    book.set_device("gpu-1", Amount(3000, 100))
+    book.set_share(Share("a", "team", "pod-a", "w", asked, ("gpu-0", "gpu-1"), capacities=(1000, 2000)))
+    assert book.namespace("team") == Usage(2000, 0, 4000, 0, workers=1, devices=2)
+    book.remove_device("gpu-1")
+    assert book.namespace("team") == Usage(1500, 0, 3000, 0, workers=1, devices=2)
+    book.drop_share("a")
+    assert book.namespace("team") == Usage()
+
+
 def test_available_is_never_negative() -> None:
     book = UsageBook()
     book.set_device("gpu-0", Amount(10, 10))

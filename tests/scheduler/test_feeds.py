@@ -7,6 +7,7 @@ import pytest
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
+from tensorfusion.model.annotations import gpu_capacities
 from tensorfusion.model.core import Node, Pod, PodSpec
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Meta
@@ -68,6 +69,12 @@ def test_without_counts_every_injected_container_gets_all_devices() -> None:
     assert written[keys.CONTAINER_GPUS] == '{"a":["g0","g1"],"b":["g0","g1"]}'
     assert written[keys.GPU_IDS] == "g0,g1"
     assert written[keys.SCHEDULER_EPOCH] == "7"
+
+
+def test_capacities_that_are_not_one_number_for_each_device_are_as_if_they_were_not_there() -> None:
+    for text in ("", "1000", "1000,", "1000,many", "1000,-1", "1000,2000,3000", "1000," + "9" * 99):
+        assert gpu_capacities({keys.GPU_CAPACITIES: text}, 2) == (), text
+    assert gpu_capacities({keys.GPU_CAPACITIES: "1000,2000"}, 2) == (1000, 2000)
 
 
 def test_a_devices_capacity_rounds_down() -> None:

@@ -159,3 +159,25 @@ async def test_a_fault_in_applying_one_object_does_not_stop_the_others(world, mo
     world.worker("a")
     await world.start()
     assert world.node_of("a") == "n0"
+
+
+async def test_a_quota_counts_a_share_in_percent_of_a_device_that_a_newcomer_never_saw(world) -> None:
+    world.fleet(nodes=2, devices=1, tflops="100")
+    world.quota("default", {"total": {"requests": {"tflops": "120"}, "limits": {"tflops": "200"}}})
+    world.worker("a", tflops="0", annotations={keys.COMPUTE_PERCENT_REQUEST: "50", keys.COMPUTE_PERCENT_LIMIT: "80"})
+    first = await world.start()
+    await world.settle(1)
+    (device,) = world.devices_of("a")
+    before = first.state.usage("default")
+    assert (before.compute, before.compute_limit) == (50_000, 80_000)
+    await world.stop()
+    world.api.remove(GPUS, device)
+    newcomer = await world.start()
+    await world.settle(1)
+    assert newcomer.state.usage("default") == before
+    world.worker("b", tflops="80")
+    await world.settle(5)
+    assert "requested 130, limit 120" in world.reason_of("b")
+    world.gpu(device, world.node_of("a"), tflops="60")
+    await world.settle(5)
+    assert newcomer.state.usage("default").compute == 30_000 + 80_000

@@ -28,6 +28,7 @@ _WHOLE_PERCENT = 100_000
 _LONGEST_NUMBER = 64
 _INTEGER = re.compile(r"[0-9]{1,9}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_CAPACITY = re.compile(r"[0-9]{1,18}")
 _E = TypeVar("_E", bound=StrEnum)
 
 
@@ -220,6 +221,17 @@ def gpu_ids(annotations: Mapping[str, str]) -> tuple[str, ...]:
     if len(set(names)) != len(names) or not all(_NAME.fullmatch(name) for name in names):
         raise _refused(keys.GPU_IDS, "a comma list of distinct GPU names", text)
     return names
+
+
+def gpu_capacities(annotations: Mapping[str, str], count: int) -> tuple[int, ...]:
+    """GFLOPS of each of the ``count`` devices when the pod got them; empty where nobody wrote that down.
+
+    What cannot be read is as if it were not there: the devices themselves say it, unless they are gone.
+    """
+    parts = annotations.get(keys.GPU_CAPACITIES, "").split(",")
+    if len(parts) != count or not all(_CAPACITY.fullmatch(part) for part in parts):
+        return ()
+    return tuple(map(int, parts))
 
 
 def _refused(key: str, wanted: str, found: str) -> InvalidRequest:

@@ -101,6 +101,9 @@ SHARD_COMPONENT = "scheduler"
 SHARD_LEASES = f"{COMPONENT}={SHARD_COMPONENT}"
 """Selector of the Leases of pools, and of the schedulers that share them."""
 
+GPU_CAPACITIES = f"{DOMAIN}/gpu-capacities"
+"""GFLOPS of each of a pod's devices, in their order: what its share in percent is a part of. Ours: a quota counts the
+share by it while the device is gone, also by a scheduler that never saw the device."""
 PARTITIONS = f"{DOMAIN}/partitions"
 """Template, size, slots and group of each hardware partition that the pod holds, as JSON. Ours: the slots survive."""
 RESIZE = f"{DOMAIN}/resize"
@@ -140,6 +143,7 @@ SYSTEM_WRITTEN = frozenset(
         EFFECTIVE_HARD_SM_PERCENT,
         PARTITION_UUIDS,
         PARTITIONS,
+        GPU_CAPACITIES,
         DEDICATED_WORKER,
         POD_COUNTER_KEY,
         POD_COUNTER_ID,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
-from tensorfusion.model.annotations import gpu_ids, request_of
+from tensorfusion.model.annotations import gpu_capacities, gpu_ids, request_of
 from tensorfusion.model.common import UsedBy
 from tensorfusion.model.core import Node, Pod
 from tensorfusion.model.gpu import GPU, GpuPhase
@@ -64,6 +64,7 @@ def share_of(pod: Pod) -> Share | None:
         request = request_of(meta.annotations, meta.labels)
         devices = gpu_ids(meta.annotations)
         partitions = partitions_of(meta.annotations, devices)
+        capacities = gpu_capacities(meta.annotations, len(devices))
     except InvalidRequest as error:
         log.warning("a bound pod's annotations cannot be read", pod=pod.key, error=error)
         return None
@@ -71,7 +72,7 @@ def share_of(pod: Pod) -> Share | None:
         return None
     workload = meta.labels.get(keys.WORKLOAD, meta.name)
     since = meta.creation_timestamp or ""
-    return Share(meta.uid, meta.namespace, meta.name, workload, request, devices, partitions, since)
+    return Share(meta.uid, meta.namespace, meta.name, workload, request, devices, partitions, since, capacities)
 
 
 class Fleet:

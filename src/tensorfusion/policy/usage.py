@@ -29,11 +29,17 @@ class Share:
     """Its hardware partitions in the order of its devices; empty unless it is partitioned."""
     since: str = ""
     """When the pod was made, RFC 3339."""
+    capacities: tuple[int, ...] = ()
+    """GFLOPS of its devices when it got them, in their order; empty where nobody wrote that down."""
 
     def on(self, device: str) -> GpuRequest:
         """What it asks of one of its devices, in its partition's size."""
         partition = self.partition(device)
         return self.request if partition is None else partition.share(self.request)
+
+    def capacity(self, device: str) -> int:
+        """GFLOPS of one of its devices when it got it; 0 where nobody wrote that down."""
+        return self.capacities[self.devices.index(device)] if self.capacities else 0
 
     def partition(self, device: str) -> Partition | None:
         """Its partition of one of its devices."""
@@ -148,7 +154,10 @@ class UsageBook:
 
     def _charge(self, share: Share, name: str) -> None:
         usage = self._devices.setdefault(name, DeviceUsage())
-        charge = charge_of(share.on(name), usage.capacity)
+        capacity = usage.capacity
+        if not capacity.compute:  # the device is gone, and a share in percent counts for what it was
+            capacity = Amount(share.capacity(name), capacity.vram)
+        charge = charge_of(share.on(name), capacity)
         usage.charges[share.uid] = (share, charge)
         self._add(share, usage, charge, sign=1)
 

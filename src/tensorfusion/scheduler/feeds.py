@@ -13,7 +13,7 @@ import msgspec
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
-from tensorfusion.model.annotations import gpu_ids, request_of
+from tensorfusion.model.annotations import gpu_capacities, gpu_ids, request_of
 from tensorfusion.model.common import IsolationPolicy, PlacementMode
 from tensorfusion.model.container_counts import container_counts
 from tensorfusion.model.core import Node, Pod, PreemptionPolicy
@@ -223,7 +223,9 @@ def placement_of(pod: Pod) -> Placement:
         InvalidRequest: the list of devices is malformed.
     """
     devices = gpu_ids(pod.metadata.annotations) if pod.metadata.labels.get(keys.COMPONENT) == "worker" else ()
-    return Placement(pod.spec.node_name, devices, partitions_of(pod.metadata.annotations, devices))
+    notes = pod.metadata.annotations
+    capacities = gpu_capacities(notes, len(devices)) if keys.GPU_CAPACITIES in notes else ()
+    return Placement(pod.spec.node_name, devices, partitions_of(notes, devices), capacities)
 
 
 def node_facts(node: Node) -> NodeFacts:

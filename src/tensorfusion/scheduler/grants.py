@@ -60,6 +60,16 @@ def hard_annotations(request: GpuRequest, capacities: Sequence[int]) -> dict[str
     return {keys.EFFECTIVE_HARD_SM_PERCENT: str(hard_percent(request, capacities))}
 
 
+def percent_annotations(request: GpuRequest, capacities: Sequence[int]) -> dict[str, str]:
+    """What a share in percent adds: the capacity (GFLOPS) of each device that it is a part of; nothing of any other.
+
+    The capacities and not the amounts, so that a live change of the percentage leaves them true.
+    """
+    if (request.compute or not request.percent) and (request.compute_limit or not request.percent_limit):
+        return {}
+    return {keys.GPU_CAPACITIES: ",".join(map(str, capacities))}
+
+
 def partition_annotations(request: GpuRequest, placement: Placement) -> dict[str, str]:
     """What a partitioned pod gets: its partitions with their places, and the template where it named none."""
     written = {keys.PARTITIONS: partitions_text(placement.devices, placement.partitions)}

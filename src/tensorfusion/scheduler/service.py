@@ -34,7 +34,12 @@ from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, O
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.gangs import Gangs, Road, waits_for_gang
-from tensorfusion.scheduler.grants import binding_annotations, hard_annotations, partition_annotations
+from tensorfusion.scheduler.grants import (
+    binding_annotations,
+    hard_annotations,
+    partition_annotations,
+    percent_annotations,
+)
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
@@ -423,6 +428,8 @@ class SchedulerService:
             annotations |= hard_annotations(request, self.state.capacities(devices))
         elif request is not None and request.isolation is Isolation.PARTITIONED:
             annotations |= partition_annotations(request, decision.placement)
+        if request is not None:
+            annotations |= percent_annotations(request, self.state.capacities(devices))
         return Binding(
             uid=pod.metadata.uid,
             key=pod.key,

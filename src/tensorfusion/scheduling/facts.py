@@ -172,9 +172,11 @@ class QuotaFacts:
 class Placement:
     """A node and, in the order of the pod's ``gpu-ids``, devices of it; no devices for a plain pod.
 
-    ``partitions`` are in the same order; empty unless the pod is partitioned.
+    ``partitions`` are in the same order; empty unless the pod is partitioned. ``capacities`` are the devices' GFLOPS as
+    the pod's Binding says; empty where it does not, and not compared.
     """
 
     node: str
     devices: tuple[str, ...] = ()
     partitions: tuple[Partition, ...] = ()
+    capacities: tuple[int, ...] = field(default=(), compare=False)

@@ -130,8 +130,16 @@ class Allocation:
         if request is None:
             return Usage()
         if not self.placement.partitions:
-            return usage_of(request, [device.compute for device in self.devices])
-        return usage_of_each(self.shares, [device.compute for device in self.devices])
+            return usage_of(request, self._capacities)
+        return usage_of_each(self.shares, self._capacities)
+
+    @property
+    def _capacities(self) -> list[int]:
+        """GFLOPS of each device as last seen; of one that nobody saw here, as the pod's Binding says."""
+        written = self.placement.capacities
+        if not written:
+            return [device.compute for device in self.devices]
+        return [device.compute or told for device, told in zip(self.devices, written, strict=True)]
 
     def amounts(self) -> Iterator[tuple[Device, int, int]]:
         """GFLOPS and bytes that the pod holds of each of its devices."""

@@ -78,7 +78,9 @@ class State:
         for allocation in holders:
             self._ledger.touched[allocation.pod.uid] = None
             self.quotas.add(allocation.pod.namespace, allocation.usage)
-        return (_device_change(device, facts),)
+        counted = {one.pod.namespace for one in holders if self.quotas.ceiling(one.pod.namespace) is not None}
+        usages = tuple([Change(ChangeKind.USAGE, namespace) for namespace in sorted(counted)])
+        return (_device_change(device, facts), *usages)
 
     def remove_device(self, name: str) -> tuple[Change, ...]:
         """The device is gone; its holders stay charged until they are released."""

@@ -35,7 +35,6 @@ from tensorfusion.testing.placement_audit import (
     gflops,
     held,
     is_live,
-    shares_of,
     usage_by_namespace,
     whole,
     wrong_with_devices,
@@ -131,8 +130,6 @@ class MixedWorld:
         """Rank, node and last moment of every pod that was ever seen nominated, by uid."""
         self.bound_at: dict[str, float] = {}
         """When the server was told of each pod's node last, by uid."""
-        self.uncounted: set[tuple[str, str]] = set()
-        """Shares in percent, by uid and device, whose compute a replica cannot know: it never saw the device."""
         self.wrong: list[str] = []
         self.counts: dict[str, int] = {}
         self._set_up()
@@ -203,9 +200,6 @@ class MixedWorld:
             self.count("bindings")
             self._require_epoch(call.body["annotations"], f"binding of pod {call.name}")
             self.bound_at[call.body["uid"]] = self.clock.monotonic()
-            for name in call.body["annotations"].get(keys.GPU_IDS, "").split(","):
-                if f"gpu/{name}" in self.lost:
-                    self.uncounted.add((call.body["uid"], name))
         elif call.verb == "patch" and call.subresource == "status":
             notes = call.body.get("metadata", {}).get("annotations", {})
             if keys.RESIZE in notes:
@@ -265,8 +259,6 @@ class MixedWorld:
             ),
         )
         manager.add_task("scheduler", service.run)
-        for key in self.lost:
-            self.uncounted |= self._holders(key.removeprefix("gpu/"))
         replica = Replica(network, office, manager, service)
         replica.tasks.append(asyncio.create_task(manager.run()))
         self.replicas.append(replica)
@@ -284,20 +276,11 @@ class MixedWorld:
         replica.office.leading = True
 
     def lose_device(self, name: str) -> None:
-        """A device is gone. Whoever holds a share of it by a replica's books counts there for as much as before."""
+        """A device is gone. Whoever holds a share of it counts for as much as before."""
         found = self.api.object(GPUS, name)
         metadata = {"name": name, "labels": found["metadata"]["labels"]}
         self.lost[f"gpu/{name}"] = {"metadata": metadata, "status": found["status"]}
-        for uid, _ in self._holders(name):
-            books = [replica.service.state.allocations.get(uid) for replica in self.replicas]
-            if not all(own and any(one.name == name and one.compute for one in own.devices) for own in books):
-                self.uncounted.add((uid, name))
         self.api.remove(GPUS, name)
-
-    def _holders(self, device: str) -> set[tuple[str, str]]:
-        """Live pods with a share of a device, and the device."""
-        found = {pod["metadata"]["uid"]: shares_of(pod, self.cards) for pod in self.pods()}
-        return {(uid, device) for uid, shares in found.items() if any(one.device == device for one in shares)}
 
     async def kill(self, replica: Replica) -> None:
         self.replicas.remove(replica)
@@ -406,19 +389,10 @@ class MixedWorld:
             used = usage.get(namespace)
             if used is None:
                 continue
-            unknown = sum(self._unknown_compute(pod) for pod in pods if pod["metadata"]["namespace"] == namespace)
             compute = max(gflops(one["requests"]["tflops"]) for one in ceilings)
             vram = max(whole(one["requests"]["vram"]) for one in ceilings)
-            if used.compute - unknown > compute or used.vram > vram:
-                yield f"{namespace}: {used}, {unknown} GFLOPS of it unknown, is above every ceiling it had"
-
-    def _unknown_compute(self, pod: Raw) -> int:
-        """What the pod's shares in percent take of devices that a scheduler decided without having seen them."""
-        notes, uid = pod["metadata"].get("annotations") or {}, pod["metadata"]["uid"]
-        if f"{P}compute-percent-request" not in notes or gflops(notes.get(f"{P}tflops-request", "0")):
-            return 0
-        shares = shares_of(pod, self.cards)
-        return sum(one.compute for one in shares if one.partition is None and (uid, one.device) in self.uncounted)
+            if used.compute > compute or used.vram > vram:
+                yield f"{namespace}: {used} is above every ceiling it had"
 
     def bound_once(self) -> None:
         """No pod ever changed its node."""
