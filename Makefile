@@ -12,9 +12,11 @@ endif
 $(if $(KUBEBUILDER_ASSETS),,$(error no such Kubernetes: KUBE=$(KUBE)))
 export KUBEBUILDER_ASSETS
 SERVER ?= embedded
+# The tests start hundreds of processes: without bytecode each would compile the whole program.
+unexport PYTHONDONTWRITEBYTECODE
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 
-.PHONY: help demo install dev format lint docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
+.PHONY: help demo install dev format lint style types generated docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,10 +43,16 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format src tests tools benchmarks
 	$(BIN)/ruff check --fix src tests tools benchmarks
 
-lint: $(VENV)/.dev ## Format check, lint, strict types, import contracts, generated files
+lint: style types generated ## Format check, lint, strict types, import contracts, generated files
+
+style: $(VENV)/.dev
 	$(BIN)/ruff format --check -q src tests tools benchmarks
 	$(BIN)/ruff check -q src tests tools benchmarks
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+generated: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_crds.py --check
 	$(BIN)/python tools/guide_table.py --check
@@ -52,7 +60,13 @@ lint: $(VENV)/.dev ## Format check, lint, strict types, import contracts, genera
 docs: $(VENV)/.dev ## Build the documentation into site/; a broken link fails it
 	@$(BIN)/python tools/docs/build.py
 
-test: lint docs ## Everything that has to hold before a commit
+# Once a clone: both workers of the tests would otherwise compile every test for themselves.
+$(VENV)/.collected: $(VENV)/.dev
+	@found=$$($(BIN)/pytest --collect-only -q) || { echo "$$found"; exit 1; }
+	@touch $@
+
+test: $(VENV)/.dev ## Everything that has to hold before a commit
+	@$(MAKE) --no-print-directory -j2 -Otarget style types $(VENV)/.collected generated docs
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-contract: $(VENV)/.dev ## What a Kubernetes API server does, on the embedded one (SERVER=real: on a real one)
@@ -91,3 +105,4 @@ bench-real: $(VENV)/.dev ## The benchmarks beside a real API server (after make 
 
 clean: ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo site
+	find src tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from tensorfusion.embedded.kinds import Kind, Kinds
 from tensorfusion.embedded.tables import IncludeObject, table
 
 HERE = Path(__file__).parent
-SUITE = yaml.safe_load((HERE / "objects.yaml").read_text())
+SUITE = yaml.load((HERE / "objects.yaml").read_text(), yaml.CSafeLoader)
 ROWS_FILE = HERE / "rows.json"
 ROWS: list[dict[str, Any]] = json.loads(ROWS_FILE.read_text()) if ROWS_FILE.exists() else []
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-SUITE = yaml.safe_load((HERE / "scenarios.yaml").read_text())
+SUITE = yaml.load((HERE / "scenarios.yaml").read_text(), yaml.CSafeLoader)
 SCENARIOS: list[dict[str, Any]] = SUITE["scenarios"]
 ANSWERS_FILE = HERE / "answers.json"
 
