@@ -339,6 +339,12 @@ class ShareClass(Rated):
         """What each device filter removed of the pool's devices, in their order."""
         return self._devices.removed
 
+    @property
+    def fitting_devices(self) -> Bools:
+        """The devices that can give the pod its share; a new array of shape (slots, rows)."""
+        fits: Bools = self._devices.codes == FITS
+        return fits
+
     def _tier(self, row: int, codes: list[int]) -> int:
         wired = self.pool.wired(row)
         return Tier.UNKNOWN if wired is None else wired.tier(mask_of(codes), self._request.count, self._rule.source)

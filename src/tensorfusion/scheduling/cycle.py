@@ -120,7 +120,7 @@ def _decide_shares(
     row, key = found[0]
     own = pool.score[:, row].tolist()
     slots, plan = rated.best_slots(row, own)
-    placement = _placement(pool, request, row, slots)
+    placement = placement_on(pool, request, row, slots)
     if placement.partitions:  # what they count for is known only now: the size of the template, not of the request
         shares = shares_of(request, placement, len(slots))
         state.quotas.check_each(pod.namespace, shares, state.capacities(placement.devices))
@@ -169,7 +169,7 @@ def _ranked(
     return best_of(np.where(rows, keys, LOWEST), ASKED), feasible, tuple(removed)
 
 
-def _placement(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int]) -> Placement:
+def placement_on(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int]) -> Placement:
     """The chosen devices of a node, and the partition on each of them where the pod is partitioned."""
     here = pool.devices[row]
     partitions: tuple[Partition, ...] = ()

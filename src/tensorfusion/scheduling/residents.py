@@ -294,7 +294,7 @@ class Residents:
         if not allocation.nominated:
             self.ranks[rank] = self.ranks.get(rank, 0) + 1
         self.until[row] = pod.protected_until
-        self.born[row] = _seconds(pod.created)
+        self.born[row] = unix_seconds(pod.created)
         self.node[row] = self._fleet.nodes.records[allocation.placement.node].row
         self.space[row] = self._namespaces.take(pod.namespace)
         self.gang[row] = self._join(row, gang_of(pod)) if not allocation.nominated else _NO_GANG
@@ -347,7 +347,7 @@ def gang_of(pod: PodFacts) -> str:
     return "" if pod.gang is None else pod.gang.key
 
 
-def _seconds(created: str) -> int:
+def unix_seconds(created: str) -> int:
     """Unix seconds of an RFC 3339 time; 0 where there is none."""
     try:
         return int(datetime.fromisoformat(created).timestamp())
