@@ -108,9 +108,10 @@ def create_gang(world: MixedWorld, a: int, b: int, c: int) -> None:
         "gang-required-members": str(required),
         "gang-desired-members": str(max(required, made)),
         "gang-group-key": f"{namespace(c)}/g{b % 3}" if b % 2 else f"{namespace(c)}/g{world.made:03}",
-        "gang-mode": ("relaxed", "strict")[b // 2 % 2],
         "gang-topology": ("preferred", "required", "none")[b // 4 % 3],
     }
+    if b // 2 % 2:
+        stamps["gang-mode"] = "Strict"
     if a % 4 == 1:
         stamps["gang-timeout"] = "20s"
     wishes = {**share(16 * (a % 3) + b % 16), **stamps}

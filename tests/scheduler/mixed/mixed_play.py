@@ -154,6 +154,7 @@ async def judge(world: MixedWorld) -> None:
         assert not replica.service.preemptor.nominations
         assert not replica.service.book.assumed
         assert not replica.service.book.resizing
+        assert not replica.service.book.unreadable, "the stories tell of pods that say what they want"
     for pod in world.pods():
         if is_live(pod):
             assert keys.RESIZE not in pod["metadata"].get("annotations", {}), "a wish without an answer"

@@ -12,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from mixed_gangs import GangEye, WatchedNetwork
 from tensorfusion.errors import Conflict, NotFound
 from tensorfusion.model import keys
+from tensorfusion.model.core import Pod
 from tensorfusion.model.provider_defaults import provider_objects
 from tensorfusion.model.resources import (
     GPU_POOLS,
@@ -28,7 +30,6 @@ from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.testing.api import Call, FakeApi
 from tensorfusion.testing.clock import VirtualClock
-from tensorfusion.testing.network import Network
 from tensorfusion.testing.placement_audit import (
     Cards,
     amount,
@@ -93,10 +94,11 @@ class Office:
 class Replica:
     """One process."""
 
-    network: Network
+    network: WatchedNetwork
     office: Office
     manager: Manager
     service: SchedulerService
+    eye: GangEye
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     async def kill(self, arrives: float = 0.5) -> None:
@@ -244,7 +246,7 @@ class MixedWorld:
 
     async def start(self, *, leads: bool = True) -> Replica:
         """One more scheduler; it becomes the leader, whoever was."""
-        network = Network(self.api, clock=self.clock, dice=self.dice)
+        network = WatchedNetwork(self.api, clock=self.clock, dice=self.dice)
         network.delays = self.delays
         office = Office()
         manager = Manager(network, clock=self.clock)
@@ -259,7 +261,13 @@ class MixedWorld:
             ),
         )
         manager.add_task("scheduler", service.run)
-        replica = Replica(network, office, manager, service)
+        eye = GangEye(
+            network,
+            self.clock.monotonic,
+            lambda notes: office.leading and int(notes[keys.SCHEDULER_EPOCH]) == office.epoch,
+        )
+        manager.informer(PODS, Pod).subscribe(eye.hear)
+        replica = Replica(network, office, manager, service, eye)
         replica.tasks.append(asyncio.create_task(manager.run()))
         self.replicas.append(replica)
         if leads:
@@ -381,6 +389,7 @@ class MixedWorld:
         wrong = [*self.wrong, *wrong_with_devices(pods, self.cards, PROVIDERS)]
         wrong += wrong_with_nodes(pods, self.api.objects(NODES))
         wrong += self._over_quota(pods)
+        wrong += [line for replica in self.replicas for line in replica.eye.wrong()]
         assert not wrong, "\n".join(wrong)
 
     def _over_quota(self, pods: list[Raw]) -> Iterator[str]:
