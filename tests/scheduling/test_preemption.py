@@ -332,6 +332,21 @@ def test_devices_that_moved_in_their_columns_are_found_again() -> None:
     assert victims(find(state, pod("new", priority=5, vram=60 * GIB))) == ["low"]
 
 
+def test_a_device_that_has_the_number_of_a_forgotten_one_is_not_taken_for_it() -> None:
+    state = fleet(nodes=2, devices=1)
+    put(state, "n0", "n0-0", name="gone")
+    put(state, "n1", "n1-0", name="low")
+    find(state, pod("new", priority=5, vram=60 * GIB))
+    number = state.fleet.devices["n0-0"].number
+    state.remove_device("n0-0")
+    state.release("uid-gone")
+    state.upsert_device(replace(device("other-0", "n0"), pool="elsewhere"))
+    assert state.fleet.devices["other-0"].number == number
+    state.confirm(pod("there", vram=60 * GIB, pool="elsewhere"), Placement("n0", ("other-0",)))
+    assert victims(find(state, pod("new", priority=5, vram=60 * GIB))) == ["low"]
+    assert victims(find(state, pod("new", priority=5, vram=60 * GIB, pool="elsewhere"))) == ["there"]
+
+
 def test_a_pod_under_two_budgets_stays_for_the_server_does_not_evict_it() -> None:
     state = fleet(nodes=1, devices=2)
     put(state, "n0", "n0-0", name="two")

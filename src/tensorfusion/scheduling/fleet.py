@@ -21,6 +21,9 @@ class Fleet:
         self.neighbours = Neighbours()
         self.pools: dict[str, PoolColumns] = {}
         self.devices: dict[str, Device] = {}
+        self.numbers = 0
+        """Numbers of devices that were ever in use at once: all are below."""
+        self._spare_numbers: list[int] = []
         self.present = 0
         """Devices that are there."""
         self.overcommitted: set[str] = set()
@@ -82,7 +85,12 @@ class Fleet:
         """The device's record; an absent one when nothing was known of it."""
         device = self.devices.get(name)
         if device is None:
-            device = self.devices[name] = Device(name)
+            if self._spare_numbers:
+                number = self._spare_numbers.pop()
+            else:
+                number = self.numbers
+                self.numbers += 1
+            device = self.devices[name] = Device(name, number)
         return device
 
     def hold(self, device: Device, uid: str, request: GpuRequest, partition: Partition | None = None) -> None:
@@ -104,6 +112,7 @@ class Fleet:
         """An absent device of which nobody holds a share is not remembered."""
         if device.facts is None and not device.holders and self.devices.get(device.name) is device:
             del self.devices[device.name]
+            self._spare_numbers.append(device.number)
 
     def _lay_out(self, device: Device) -> None:
         if device.facts is not None:

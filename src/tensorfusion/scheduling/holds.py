@@ -21,6 +21,8 @@ class Device:
     """One device and what is held of it; ``facts`` is None while it is absent but pods hold shares of it."""
 
     name: str
+    number: int
+    """Its place in columns over all devices; another one's once this one is forgotten."""
     facts: DeviceFacts | None = None
     row: int = -1
     slot: int = -1

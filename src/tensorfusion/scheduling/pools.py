@@ -138,6 +138,8 @@ class PoolColumns:
         self._node_sums: list[int] = []
         self._statics: dict[Wish, Static] = {}
         self._costs: dict[int, Ints] = {}
+        self._places: tuple[int, Ints] = (-1, np.zeros(0, np.int64))
+        """By device number its place, and after how many moves."""
         self._scales: dict[tuple[int, int], Scale] = {}
         self.cuts = Cuts()
         self.located = 0
@@ -156,6 +158,8 @@ class PoolColumns:
         """New columns; those who call fill them again."""
         shape = (slots, rows)
         self.present: Bools = np.zeros(shape, np.bool_)
+        self.number: NDArray[np.int32] = np.zeros(shape, np.int32)
+        """Number of the device in the whole fleet."""
         self.running: Bools = np.zeros(shape, np.bool_)
         self.ours: Bools = np.zeros(shape, np.bool_)
         self.dynamic: Bools = np.zeros(shape, np.bool_)
@@ -287,6 +291,19 @@ class PoolColumns:
         """How near the devices of a row are to each other, as of the last ``follow_wirings``."""
         return self._wired[row]
 
+    def places(self, numbers: int) -> Ints:
+        """By device number its place in the flattened columns (slot times rows plus row); -1 for devices of others.
+
+        Shape (at least ``numbers``,): all numbers are below that. Belongs to the pool.
+        """
+        moves, places = self._places
+        if moves != self.moves or len(places) < numbers:
+            places = np.full(numbers, -1, np.int64)
+            at = np.flatnonzero(self.present)
+            places[self.number.ravel()[at]] = at
+            self._places = self.moves, places
+        return places
+
     def row_of(self, node: str) -> int | None:
         return self._rows.get(node)
 
@@ -392,6 +409,7 @@ class PoolColumns:
         dynamic = facts.isolation_policy == IsolationPolicy.DYNAMIC
         self.dynamic_devices += dynamic - int(self.dynamic[at])
         self.present[at] = True
+        self.number[at] = device.number
         self.running[at] = facts.phase == GpuPhase.RUNNING
         self.ours[at] = facts.ours
         self.dynamic[at] = dynamic

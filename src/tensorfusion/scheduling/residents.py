@@ -117,11 +117,9 @@ class Residents:
         """Rows of shares that were ever in use."""
         self.ranks: dict[int, int] = {}
         """How many live pods have each rank."""
-        self._devices: dict[str, int] = {}
         self._namespaces = _Numbers()
         self._gangs = _Numbers()
         self._members: dict[int, set[int]] = {}
-        self._places: dict[str, tuple[PoolColumns, int, tuple[int, int], Ints]] = {}
         self.state: NDArray[np.int8] = np.zeros(0, np.int8)
         self._allocate_pods(256)
         self._allocate_shares(256)
@@ -240,21 +238,7 @@ class Residents:
 
     def places(self, pool: PoolColumns) -> Ints:
         """By device number its place in the pool's columns (slot times rows plus row); -1 for devices of others."""
-        known = self._places.get(pool.name)
-        if known is None or known[0] is not pool or known[1:3] != (pool.moves, pool.shape):
-            rows = pool.shape[1]
-            found = {self._device(device.name): device.slot * rows + device.row for d in pool.devices for device in d}
-            places = np.full(len(self._devices), -1, np.int64)
-            places[list(found)] = list(found.values())
-            known = self._places[pool.name] = (pool, pool.moves, pool.shape, places)
-        places = known[3]
-        if len(places) < len(self._devices):
-            places = np.concatenate([places, np.full(len(self._devices) - len(places), -1, np.int64)])
-            self._places[pool.name] = (*known[:3], places)
-        return places
-
-    def _device(self, name: str) -> int:
-        return self._devices.setdefault(name, len(self._devices))
+        return pool.places(self._fleet.numbers)
 
     def _update(self, uid: str) -> None:
         row = self._rows.pop(uid, 0)
@@ -304,8 +288,7 @@ class Residents:
         self.width[row] = max(1, len(allocation.devices))
         if pod.request is not None:
             self._shares[row] = tuple(
-                self._new_share(row, self._device(device.name), compute, vram)
-                for device, compute, vram in allocation.amounts()
+                self._new_share(row, device.number, compute, vram) for device, compute, vram in allocation.amounts()
             )
 
     def _join(self, row: int, name: str) -> int:
