@@ -207,8 +207,7 @@ class _Attempt:
         """The plan, if the gang is really placed once all of these are gone."""
         mark = self._state.checkpoint()
         try:
-            for one in going.everybody:
-                self._state.release(one.pod.uid)
+            self._state.without(going.everybody)
             found = place_gang(self._state, self._members, needed=self._needed, domain_keys=self._domain_keys)
         except GangUnschedulable:
             return None

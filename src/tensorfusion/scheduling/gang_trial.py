@@ -39,8 +39,11 @@ class GangTrial:
         self._needed = needed
         self._now = now
         self._most = most
+        self._ahead = NODES_AHEAD + 2 * needed
         self.tried = 0
         self._placements: list[tuple[PodFacts, Placement]] = []
+        self._taken: set[str] = set()
+        """Devices that members have shares of."""
         self._units: list[tuple[Unit, int]] = []
         """Who had to go, and when."""
         self._ending: dict[str, Allocation] = {}
@@ -89,8 +92,7 @@ class GangTrial:
         while (best := front.cheapest()) is not None:
             node, going = best
             mark = self._state.checkpoint()
-            for one in going.everybody:
-                self._state.release(one.pod.uid)
+            self._state.without(going.everybody)
             if self._hold(pod, asking) is not None:  # a rule between pods, or what only a decision sees
                 self._state.rollback(mark)
                 front.discard(node)
@@ -110,6 +112,7 @@ class GangTrial:
             failure.__traceback__ = None
             return failure
         self._placements.append((pod, placement))
+        self._taken.update(placement.devices)
         self.steps += 1
         self._touch(placement.node)
         if self._state.quotas.ceiling(pod.namespace) is not None:
@@ -158,8 +161,7 @@ class GangTrial:
         return False
 
     def _release(self, going: Going) -> None:
-        for one in going.everybody:
-            self._state.release(one.pod.uid)
+        self._state.without(going.everybody)
         self._note(going)
 
     # --- who is not needed after all ---
@@ -189,6 +191,8 @@ class GangTrial:
 
     def _can_stay(self, unit: Unit) -> bool:
         """Whether all members still have their places with these back; they stay back if so."""
+        if any(self._would_crowd(one) for one in unit.members):
+            return False
         state = self._state
         mark = state.checkpoint()
         for one in unit.members:
@@ -214,6 +218,13 @@ class GangTrial:
         state.keep(mark)
         return True
 
+    def _would_crowd(self, one: Allocation) -> bool:
+        """Whether a device of which a member has a share would be overfull with this pod back: no need to try it."""
+        return any(
+            device.name in self._taken and (device.compute_free < compute or device.vram_free < vram)
+            for device, compute, vram in one.amounts()
+        )
+
     # --- what a front asks ---
 
     def is_current(self, node: int, step: int) -> bool:
@@ -233,7 +244,7 @@ class GangTrial:
 
     def levels(self, asking: PodFacts) -> Iterator[Level]:
         """The levels of a search for such a member, as things are now."""
-        return levels(self._state, asking, self._still_leaving(), now=self._now)
+        return levels(self._state, asking, self._still_leaving(), now=self._now, most=self._ahead)
 
     def _still_leaving(self) -> Leaving:
         """Without those that went in this statement."""
@@ -241,7 +252,7 @@ class GangTrial:
 
     def on_nodes(self, level: Level) -> tuple[Iterator[tuple[int, Going]], Sequence[int]]:
         """The best nodes of a level, each with all who may go from it; and what each costs at least."""
-        most = NODES_AHEAD + 2 * self._needed
+        most = self._ahead
         return self._candidates.on_nodes(level.nodes[:most], level.goes), level.bounds[:most].tolist()
 
     @property

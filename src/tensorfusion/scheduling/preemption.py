@@ -116,7 +116,7 @@ class _Attempt:
 
     def on_one_node(self) -> Plan | None:
         """The cheapest plan whose victims make room on one node."""
-        for level in levels(self._state, self._pod, self._candidates.leaving, now=self._now):
+        for level in levels(self._state, self._pod, self._candidates.leaving, now=self._now, most=NODES_TRIED):
             plans: list[tuple[tuple[int, ...], Going]] = []
             least = None
             going_of = self._candidates.on_nodes(level.nodes[:NODES_TRIED], level.goes)
@@ -181,8 +181,7 @@ class _Attempt:
         """The plan, if the pod is really placed once all of these are gone."""
         mark = self._state.checkpoint()
         try:
-            for one in going.everybody:
-                self._state.release(one.pod.uid)
+            self._state.without(going.everybody)
             placement = self._decided()
         finally:
             self._state.rollback(mark)
@@ -212,8 +211,7 @@ class _Books:
         self.placement: Placement | None = None
 
     def go(self, allocations: Iterable[Allocation]) -> None:
-        for one in allocations:
-            self._state.release(one.pod.uid)
+        self._state.without(allocations)
 
     def back(self, allocations: Iterable[Allocation]) -> None:
         for one in allocations:

@@ -5,7 +5,7 @@ search tries a few pods on a few nodes some hundred times, and a decision looks 
 goes on the word of this module alone: a plan is proven by a real decision afterwards.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tensorfusion.errors import QuotaExceeded
@@ -21,6 +21,9 @@ from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.topology import near_enough
 from tensorfusion.scheduling.wiring import Wired
 
+_BY_AMOUNTS = (Isolation.SOFT, Isolation.HARD)
+"""Modes whose shares fit wherever enough is left, on a device whose mode is fixed."""
+
 
 @dataclass(slots=True, eq=False)
 class _Card:
@@ -30,7 +33,10 @@ class _Card:
     dynamic: bool
     compute: int
     vram: int
-    holders: dict[str, GpuRequest]
+    need: int
+    """GFLOPS that one share takes of it."""
+    holders: dict[str, GpuRequest] | None
+    """Who has a share of it; None where only amounts decide."""
     takes: bool = False
 
 
@@ -48,6 +54,10 @@ class Place:
         self._extended = {name: record.extended_free(name) for name in pod.extended}
         self._most = 0
         self._cards: dict[str, _Card] = {}
+        self._takers = 0
+        """Devices that could take a share now."""
+        self._shares: dict[str, tuple[tuple[_Card, int, int], ...]] = {}
+        """By uid what each pod that was counted holds of these devices."""
         self._wired: Wired | None = None
         self._released = Usage()
         self._has_ceiling = state.quotas.ceiling(pod.namespace) is not None
@@ -62,12 +72,21 @@ class Place:
         self._most = pool.facts.max_workers_per_node
         pool.follow_wirings()
         self._wired = pool.wired(row)
+        by_amounts = request.isolation in _BY_AMOUNTS and not _asks_nothing(request)
         codes, dynamic = pool.static(request)[:, row].tolist(), pool.dynamic[:, row].tolist()
         for device in pool.devices[row]:
             if codes[device.slot] == FITS:
-                free = device.compute_free, device.vram_free
-                card = _Card(device, dynamic[device.slot], *free, dict(device.holders))
+                mixed = dynamic[device.slot] or not by_amounts
+                card = _Card(
+                    device,
+                    dynamic[device.slot],
+                    device.compute_free,
+                    device.vram_free,
+                    compute_on(request, device.compute),
+                    dict(device.holders) if mixed else None,
+                )
                 card.takes = _takes(card, request)
+                self._takers += card.takes
                 self._cards[device.name] = card
 
     def go(self, allocations: Iterable[Allocation]) -> None:
@@ -95,27 +114,43 @@ class Place:
         if pod.request is None:
             return
         self._workers -= sign
-        for device, compute, vram in one.amounts():
-            card = self._cards.get(device.name)
-            if card is None or request is None:
-                continue
+        if request is None:
+            return
+        shares = self._shares.get(pod.uid)
+        if shares is None:
+            shares = self._shares[pod.uid] = self._shares_of(one)
+        for card, compute, vram in shares:
             card.compute += sign * compute
             card.vram += sign * vram
-            if sign > 0:
-                del card.holders[pod.uid]
-            else:
-                card.holders[pod.uid] = device.holders[pod.uid]
-            card.takes = _takes(card, request)
+            if card.holders is not None:
+                if sign > 0:
+                    del card.holders[pod.uid]
+                else:
+                    card.holders[pod.uid] = card.device.holders[pod.uid]
+            takes = _takes(card, request)
+            if takes is not card.takes:
+                card.takes = takes
+                self._takers += 1 if takes else -1
+
+    def _shares_of(self, one: Allocation) -> tuple[tuple[_Card, int, int], ...]:
+        cards, uid = self._cards, one.pod.uid
+        return tuple(
+            [
+                (card, *device.amounts(device.holders[uid]))
+                for device in one.devices
+                if (card := cards.get(device.name)) is not None
+            ]
+        )
 
     def fits(self) -> bool:
         """Whether the pod could be placed here now, as far as the node and the namespace's quota go."""
-        return self._allowed and self._node_has_room() and self._devices_have_room() and self._quota_has_room()
+        return self._allowed and self._devices_have_room() and self._node_has_room() and self._quota_has_room()
 
     def _node_has_room(self) -> bool:
         pod = self._pod
         if (pod.cpu and pod.cpu > self._cpu) or (pod.memory and pod.memory > self._memory) or self._pods < 1:
             return False
-        if any(amount > self._extended[name] for name, amount in pod.extended.items() if amount):
+        if pod.extended and any(amount > self._extended[name] for name, amount in pod.extended.items() if amount):
             return False
         if pod.request is None:
             return not (pod.native and self._workers)
@@ -125,8 +160,11 @@ class Place:
         request = self._pod.request
         if request is None:
             return True
-        slots = [card.device.slot for card in self._cards.values() if card.takes]
-        return len(slots) >= request.count and near_enough(self._pod, self._wired, slots)
+        if self._takers < request.count:
+            return False
+        if self._pod.topology is None:
+            return True
+        return near_enough(self._pod, self._wired, [card.device.slot for card in self._cards.values() if card.takes])
 
     def _quota_has_room(self) -> bool:
         if self._pod.request is None or not self._has_ceiling:
@@ -138,31 +176,35 @@ class Place:
         return True
 
 
+def _asks_nothing(request: GpuRequest) -> bool:
+    return not (request.compute or request.percent or request.vram)
+
+
 def _takes(card: _Card, request: GpuRequest) -> bool:
     """Whether the device can hold one share now: the live filters of a decision, for one device."""
-    if request.isolation is Isolation.SHARED:
-        return not card.holders
-    if request.isolation is Isolation.PARTITIONED:
-        return _takes_partition(card, request)
-    nothing = not (request.compute or request.percent or request.vram)
-    if card.dynamic or nothing:
+    holders = card.holders
+    if holders is not None:
+        if request.isolation is Isolation.SHARED:
+            return not holders
+        if request.isolation is Isolation.PARTITIONED:
+            return _takes_partition(card, holders, request)
         modes = 0
-        for holder in card.holders.values():
+        for holder in holders.values():
             modes |= MODE_BIT[holder.isolation]
         if card.dynamic and modes & ~MODE_BIT[request.isolation]:
             return False
-        if nothing and modes & MODE_BIT[Isolation.SHARED]:
+        if _asks_nothing(request) and modes & MODE_BIT[Isolation.SHARED]:
             return False
-    return card.compute >= compute_on(request, card.device.compute) and card.vram >= request.vram
+    return card.compute >= card.need and card.vram >= request.vram
 
 
-def _takes_partition(card: _Card, request: GpuRequest) -> bool:
+def _takes_partition(card: _Card, holders: Mapping[str, GpuRequest], request: GpuRequest) -> bool:
     facts = card.device.facts
     if facts is None or facts.profile is None:
         return False
-    if card.dynamic and any(holder.isolation is not Isolation.PARTITIONED for holder in card.holders.values()):
+    if card.dynamic and any(holder.isolation is not Isolation.PARTITIONED for holder in holders.values()):
         return False
-    held = [partition for uid, partition in card.device.partitions.items() if uid in card.holders]
+    held = [partition for uid, partition in card.device.partitions.items() if uid in holders]
     found = cut(Layout(facts.profile, facts.compute, facts.vram, held_sorted(held)), request)
     part = found.partition
     return found.covered and part is not None and card.compute >= part.compute and card.vram >= part.vram

@@ -43,8 +43,8 @@ class Level:
     """Rows of pods that go at this level, those that leave anyway not among them."""
 
 
-def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int) -> Iterator[Level]:
-    """The levels at which some node comes into question, lowest first."""
+def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int, most: int) -> Iterator[Level]:
+    """The levels at which some node comes into question, lowest first; of each the best ``most`` nodes at least."""
     ranks = sorted(rank for rank in state.residents.ranks if rank < pod.rank)
     lowest = int(np.iinfo(np.int64).min)
     steps = [lowest, *ranks[: MOST_LEVELS - 1], *ranks[MOST_LEVELS - 1 :][-1:]]
@@ -61,14 +61,15 @@ def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int) -> Iterat
             goes = leaving.victims & (leaving.rank <= step)
             news = goes if before == lowest else goes & (leaving.rank > before)
         before = step
-        if not news.any():
+        rows = np.flatnonzero(news)
+        if not len(rows):
             continue
-        world.let_go(news, free=step == lowest)
+        world.let_go(rows, free=step == lowest)
         fits = world.fitting()
         if vain is not None:
             fits &= ~vain | world.somebody if step == lowest else ~vain
         if fits.any():
-            yield Level(step, *world.best_first(fits, goes), goes)
+            yield Level(step, *world.best_first(fits, goes, most), goes)
 
 
 class _World:
@@ -106,10 +107,10 @@ class _World:
         """Before anybody goes: the node rows that have room already, and a rule between pods keeps the pod off."""
         return self.fitting() & self._barred if self._barred.any() else None
 
-    def let_go(self, pods: Bools, *, free: bool) -> None:
-        """Count what these pods hold as free, too; ``free`` are those that leave anyway."""
+    def let_go(self, pods: Ints, *, free: bool) -> None:
+        """Count what the pods of these rows hold as free, too; ``free`` are those that leave anyway."""
         if self._matters_who or self._scarce_cpu or self._scarce_memory or self._scarce_pods or self._scarce_workers:
-            self._let_go_of_nodes(np.flatnonzero(pods))
+            self._let_go_of_nodes(pods)
         if self._devices is not None:
             self._devices.let_go(pods, free=free)
 
@@ -118,13 +119,13 @@ class _World:
         at = residents.node[rows]
         self.somebody[at] = True
         if self._scarce_cpu:
-            self._cpu = self._cpu + _sums(at, residents.cpu[rows], size)
+            self._cpu = _more(self._cpu, at, residents.cpu[rows])
         if self._scarce_memory:
-            self._memory = self._memory + _sums(at, residents.memory[rows], size)
+            self._memory = _more(self._memory, at, residents.memory[rows])
         if self._scarce_pods:
             self._pods = self._pods + np.bincount(at, minlength=size)
         if self._scarce_workers:
-            self._workers = self._workers - _sums(at, residents.worker[rows], size)
+            self._workers = _more(self._workers, at, -residents.worker[rows])
 
     def fitting(self) -> Bools:
         """The node rows that come into question now."""
@@ -146,15 +147,23 @@ class _World:
         fitting[at] = rows[at]
         return fitting
 
-    def best_first(self, fits: Bools, goes: Bools) -> tuple[Ints, Ints, Bools]:
-        """The node rows in the order of what they cost at least, then the fixed one; their bounds; which are barred."""
+    def best_first(self, fits: Bools, goes: Bools, most: int) -> tuple[Ints, Ints, Bools]:
+        """The node rows in the order of what they cost at least, then the fixed one; their bounds; which are barred.
+
+        At least the first ``most`` of them.
+        """
         if self._devices is None:
             costs = self._plain_costs(goes)
         else:
             costs = np.full(self._nodes.size, _IMPOSSIBLE)
             np.minimum.at(costs, self._devices.pool.node_row, self._devices.costs(self._now))
         rows = np.flatnonzero(fits)
-        rows = rows[np.lexsort((costs[rows], self._barred[rows]))]
+        barred = self._barred[rows]
+        if most < len(rows) and not barred.any():  # the others need not be sorted, and bound nothing
+            least = costs[rows]
+            rows = rows[least <= np.partition(least, most - 1)[most - 1]]
+            barred = self._barred[rows]
+        rows = rows[np.lexsort((costs[rows], barred))]
         bounds: Ints = np.minimum.accumulate(costs[rows][::-1])[::-1]
         return rows, bounds, self._barred[rows]
 
@@ -190,27 +199,28 @@ class _Devices:
         self._left = np.zeros(self._size, np.int64)
         """Shares that went, where it is they that count."""
         self._places = residents.places(pool)
+        self._fits = self._passed
+        """The devices that come into question now."""
         by_percent = request.percent > 0 and not request.compute
         self._need: Ints | int = pool.cost(request.percent).ravel() if by_percent else request.compute
         self._holders: Ints | None = None
         if request.isolation is Isolation.PARTITIONED:
             self._need = 0
         elif request.isolation is Isolation.SHARED:
-            _, at = self._shares_of(residents.state != 0)
+            _, at = self._shares_of(np.flatnonzero(residents.state))
             self._holders = np.bincount(at, minlength=self._size)
         self._by_amount = self._holders is None and request.isolation is not Isolation.PARTITIONED
         self._scarce_compute = bool((self._passed & (self._compute < self._need)).any())
         self._scarce_vram = bool((self._passed & (self._vram < request.vram)).any())
 
-    def _shares_of(self, pods: Bools) -> tuple[Ints, Ints]:
-        """The shares of these pods in this pool, and the place of each."""
-        used = slice(self._residents.share_count)
-        shares = np.flatnonzero(pods[self._residents.share_pod[used]])
+    def _shares_of(self, pods: Ints) -> tuple[Ints, Ints]:
+        """The shares of the pods of these rows in this pool, and the place of each."""
+        shares = self._residents.shares_of(pods)
         at = self._places[self._residents.share_device[shares]]
         here = at >= 0
         return (shares, at) if here.all() else (shares[here], at[here])
 
-    def let_go(self, pods: Bools, *, free: bool) -> None:
+    def let_go(self, pods: Ints, *, free: bool) -> None:
         residents = self._residents
         shares, at = self._shares_of(pods)
         if not free:
@@ -221,14 +231,17 @@ class _Devices:
             self._left += np.bincount(at, minlength=self._size)
             return
         if self._scarce_compute:
-            self._compute = self._compute + _sums(at, residents.share_compute[shares], self._size)
+            self._compute = _more(self._compute, at, residents.share_compute[shares])
         if self._scarce_vram:
-            self._vram = self._vram + _sums(at, residents.share_vram[shares], self._size)
+            self._vram = _more(self._vram, at, residents.share_vram[shares])
 
     def fitting(self) -> Ints:
         """Rows of the pool with enough devices that come into question."""
-        fit = self._fit().reshape(self.pool.shape)
-        return np.flatnonzero(np.add.reduce(fit, axis=0, dtype=np.int64) >= self._request.count)
+        self._fits = self._fit()
+        fit = self._fits.reshape(self.pool.shape)
+        if self._request.count == 1:
+            return np.flatnonzero(np.logical_or.reduce(fit, axis=0))
+        return np.flatnonzero(np.add.reduce(fit, axis=0, dtype=np.uint8) >= self._request.count)
 
     def _fit(self) -> Bools:
         request = self._request
@@ -240,8 +253,8 @@ class _Devices:
         return self._passed & (self._compute >= self._need) & (self._vram >= request.vram)
 
     def costs(self, now: int) -> Ints:
-        """What each row of the pool costs at least: its ``count`` cheapest devices."""
-        by_device = np.where(self._fit(), self._by_device(now), _IMPOSSIBLE).reshape(self.pool.shape)
+        """What each row of the pool costs at least, as of ``fitting``: its ``count`` cheapest devices."""
+        by_device = np.where(self._fits, self._by_device(now), _IMPOSSIBLE).reshape(self.pool.shape)
         count = self._request.count
         costs: Ints
         if count == 1:
@@ -294,9 +307,11 @@ class _Devices:
         return costs, enough
 
 
-def _sums(at: Ints, amounts: Ints, size: int) -> Ints:
-    """Amounts added up by place. Exact: each sum stays below 2^53."""
-    return np.bincount(at, weights=amounts, minlength=size).astype(np.int64)
+def _more(column: Ints, at: Ints, amounts: Ints) -> Ints:
+    """The column with these amounts added at these places, which may be the same more than once."""
+    more = column.copy()
+    np.add.at(more, at, amounts)
+    return more
 
 
 def _times(short: Ints, at: Ints, amounts: Ints) -> Ints:

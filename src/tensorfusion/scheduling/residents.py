@@ -5,7 +5,7 @@ one go when somebody asks (``sync``). One row a pod and one row a share; rows of
 0 is nobody's. Units: GFLOPS, bytes, milli-CPU, Unix seconds; int64.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias
@@ -22,7 +22,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 Ints: TypeAlias = NDArray[np.int64]
 
 _GONE, _LIVE, _ENDING, _NOMINATED = range(4)
-_NO_GANG = -1
+NO_GANG = -1
 NEVER: Final = int(np.iinfo(np.int64).max)
 """Unix seconds of a moment that does not come."""
 
@@ -111,10 +111,10 @@ class Residents:
         self._rows: dict[str, int] = {}
         self.uids: list[str] = [""]
         self._spare: list[int] = []
-        self._shares: list[tuple[int, ...]] = [()]
         self._spare_shares: list[int] = []
-        self.share_count = 0
-        """Rows of shares that were ever in use."""
+        self.share_count = 1
+        """Rows of shares that were ever in use, and row 0, which is none's."""
+        self._on_node: dict[int, list[int]] = {}
         self.ranks: dict[int, int] = {}
         """How many live pods have each rank."""
         self._namespaces = _Numbers()
@@ -125,7 +125,19 @@ class Residents:
         self._allocate_shares(256)
 
     def _allocate_pods(self, size: int) -> None:
-        for name in ("rank", "until", "born", "node", "space", "gang", "cpu", "memory", "worker", "width"):
+        for name in (
+            "rank",
+            "until",
+            "born",
+            "node",
+            "space",
+            "gang",
+            "cpu",
+            "memory",
+            "worker",
+            "width",
+            "first_share",
+        ):
             column = np.zeros(size, np.int64)
             old: Ints | None = getattr(self, name, None)
             if old is not None:
@@ -147,9 +159,11 @@ class Residents:
     """1 for a pod with shares."""
     width: Ints
     """How many devices it has a share of, at least 1: what a second of its work counts for."""
+    first_share: Ints
+    """Row of the first of its shares; 0 for a pod without."""
 
     def _allocate_shares(self, size: int) -> None:
-        for name in ("share_pod", "share_device", "share_compute", "share_vram"):
+        for name in ("share_pod", "share_device", "share_compute", "share_vram", "next_share"):
             column = np.zeros(size, np.int64)
             old: Ints | None = getattr(self, name, None)
             if old is not None:
@@ -160,6 +174,8 @@ class Residents:
     share_device: Ints
     share_compute: Ints
     share_vram: Ints
+    next_share: Ints
+    """Row of the next share of the same pod; 0 after the last."""
 
     def note_ending(self, uid: str) -> None:
         """The pod was told to end and holds its shares until it has."""
@@ -191,7 +207,20 @@ class Residents:
     def members(self, row: int) -> Iterable[int]:
         """The rows of the pod's gang, its own among them."""
         gang = int(self.gang[row])
-        return (row,) if gang == _NO_GANG else sorted(self._members[gang])
+        return (row,) if gang == NO_GANG else sorted(self._members[gang])
+
+    def on_node(self, node: int) -> Sequence[int]:
+        """The rows of the pods that hold a place on the node of this row."""
+        return self._on_node.get(node, ())
+
+    def shares_of(self, pods: Ints) -> Ints:
+        """Rows of the shares of the pods in these rows."""
+        found = []
+        shares = self.first_share[pods]
+        while len(shares := shares[shares > 0]):
+            found.append(shares)
+            shares = self.next_share[shares]
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
 
     def of_namespace(self, namespace: str) -> Bools:
         """Rows of pods of a namespace."""
@@ -228,7 +257,7 @@ class Residents:
     def _whole_gangs(self, live: Bools, victims: Bools) -> Ints:
         """A gang goes as a whole or not at all; its members count as its most important one."""
         count = len(self._gangs)
-        member = live & (self.gang != _NO_GANG)
+        member = live & (self.gang != NO_GANG)
         stays = np.zeros(count, np.bool_)
         stays[self.gang[member & ~victims]] = True
         victims &= ~(member & stays[np.where(member, self.gang, 0)])
@@ -257,7 +286,7 @@ class Residents:
             if not self.ranks[rank]:
                 del self.ranks[rank]
         gang = int(self.gang[row])
-        if gang != _NO_GANG:
+        if gang != NO_GANG:
             members = self._members[gang]
             members.discard(row)
             if not members:
@@ -265,9 +294,16 @@ class Residents:
             self._gangs.give_back(gang)
         self._namespaces.give_back(int(self.space[row]))
         self.state[row] = _GONE
-        self.share_pod[list(self._shares[row])] = 0
-        self._spare_shares += self._shares[row]
-        self._shares[row] = ()
+        node = int(self.node[row])
+        here = self._on_node[node]
+        here.remove(row)
+        if not here:
+            del self._on_node[node]
+        share, self.first_share[row] = int(self.first_share[row]), 0
+        while share:
+            self.share_pod[share] = 0
+            self._spare_shares.append(share)
+            share = int(self.next_share[share])
         self._spare.append(row)
 
     def _write(self, uid: str, allocation: Allocation) -> None:
@@ -279,21 +315,23 @@ class Residents:
             self.ranks[rank] = self.ranks.get(rank, 0) + 1
         self.until[row] = pod.protected_until
         self.born[row] = unix_seconds(pod.created)
-        self.node[row] = self._fleet.nodes.records[allocation.placement.node].row
+        self.node[row] = node = self._fleet.nodes.records[allocation.placement.node].row
+        self._on_node.setdefault(node, []).append(row)
         self.space[row] = self._namespaces.take(pod.namespace)
-        self.gang[row] = self._join(row, gang_of(pod)) if not allocation.nominated else _NO_GANG
+        self.gang[row] = self._join(row, gang_of(pod)) if not allocation.nominated else NO_GANG
         self.cpu[row] = pod.cpu
         self.memory[row] = pod.memory
         self.worker[row] = pod.request is not None
         self.width[row] = max(1, len(allocation.devices))
         if pod.request is not None:
-            self._shares[row] = tuple(
-                self._new_share(row, device.number, compute, vram) for device, compute, vram in allocation.amounts()
-            )
+            share = 0
+            for device, compute, vram in allocation.amounts():
+                share = self._new_share(row, device.number, compute, vram, following=share)
+            self.first_share[row] = share
 
     def _join(self, row: int, name: str) -> int:
         if not name:
-            return _NO_GANG
+            return NO_GANG
         gang = self._gangs.take(name)
         self._members.setdefault(gang, set()).add(row)
         return gang
@@ -305,12 +343,11 @@ class Residents:
             return row
         row = len(self.uids)
         self.uids.append(uid)
-        self._shares.append(())
         if row == len(self.state):
             self._allocate_pods(2 * row)
         return row
 
-    def _new_share(self, row: int, device: int, compute: int, vram: int) -> int:
+    def _new_share(self, row: int, device: int, compute: int, vram: int, *, following: int) -> int:
         if self._spare_shares:
             share = self._spare_shares.pop()
         else:
@@ -322,6 +359,7 @@ class Residents:
         self.share_device[share] = device
         self.share_compute[share] = compute
         self.share_vram[share] = vram
+        self.next_share[share] = following
         return share
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.preemption_place import Place
-from tensorfusion.scheduling.residents import Bools, Ints, Leaving
+from tensorfusion.scheduling.residents import NO_GANG, Bools, Ints, Leaving
 from tensorfusion.scheduling.state import State
 
 PODS_TOLD = 8
@@ -97,6 +97,8 @@ class Candidates:
         self._now = now
         self._budgets = budgets
         self._charged: Counter[str] = Counter()
+        self._covers: dict[str, Mapping[str, int]] = {}
+        """The budgets that cover each pod that was asked about, by uid."""
         self._seen: dict[str, PodFacts] = {}
         self._kept: dict[str, None] = {}
 
@@ -112,29 +114,32 @@ class Candidates:
 
     def units(self, rows: Ints) -> list[Unit]:
         """Pods, and gangs as a whole, each once."""
-        residents = self._state.residents
-        units: dict[tuple[int, ...], Unit] = {}
-        for row in rows.tolist():
-            members = tuple(residents.members(row))
-            if members not in units:
-                live = np.array([one for one in members if not self.leaving.free[one]], np.int64)
-                work = int((np.maximum(0, self._now - residents.born[live]) * residents.width[live]).sum())
+        residents, allocations = self._state.residents, self._state.allocations
+        units: list[Unit] = []
+        gangs: set[int] = set()
+        columns = residents.gang[rows], self.leaving.rank[rows], self._works(rows)
+        for row, gang, rank, work in zip(rows.tolist(), *(column.tolist() for column in columns), strict=True):
+            if gang == NO_GANG:
+                uid = residents.uids[row]
+                units.append(Unit(rank, work, uid, (allocations[uid],)))
+            elif gang not in gangs:
+                gangs.add(gang)
+                live = np.array([one for one in residents.members(row) if not self.leaving.free[one]], np.int64)
                 leaves = self.allocations(live)
-                units[members] = Unit(int(self.leaving.rank[row]), work, leaves[0].pod.uid, leaves)
-        return list(units.values())
+                units.append(Unit(rank, int(self._works(live).sum()), leaves[0].pod.uid, leaves))
+        return units
+
+    def _works(self, rows: Ints) -> Ints:
+        """Seconds of devices that these pods have worked for."""
+        works: Ints = np.maximum(0, self._now - self._state.residents.born[rows]) * self._state.residents.width[rows]
+        return works
 
     def on_nodes(self, nodes: Ints, goes: Bools) -> Iterator[tuple[int, Going]]:
         """These nodes, each with all who may go from it: the units of ``goes``, and those that leave anyway."""
         residents, free = self._state.residents, self.leaving.free
-        chosen = np.zeros(self._state.fleet.nodes.size, np.bool_)
-        chosen[nodes] = True
-        rows = np.flatnonzero((goes | free) & chosen[residents.node])
-        by_node: dict[int, list[int]] = {}
-        for row, node in zip(rows.tolist(), residents.node[rows].tolist(), strict=True):
-            by_node.setdefault(node, []).append(row)
         uids, allocations = residents.uids, self._state.allocations
         for node in nodes.tolist():  # within a statement some have gone already
-            here = np.array([row for row in by_node.get(node, ()) if uids[row] in allocations], np.int64)
+            here = np.array([row for row in residents.on_node(node) if uids[row] in allocations], np.int64)
             leave = self.allocations(here[free[here]])
             ending = tuple(one for one in leave if not one.nominated)
             promised = tuple(one for one in leave if one.nominated)
@@ -170,29 +175,39 @@ class Candidates:
         taken = Counter(self._charged)
         allowed = []
         for unit in sorted(units, key=cheapest_first):
-            wanted: Counter[str] = Counter()
+            wanted: dict[str, int] = {}
             room: dict[str, int] = {}
             several = False
             for one in unit.members:
                 if len(self._seen) < PODS_TOLD:
                     self._seen.setdefault(one.pod.uid, one.pod)
-                budgets = self._budgets(one.pod)
+                budgets = self._budgets_of(one.pod)
+                if not budgets:
+                    continue
                 several = several or len(budgets) > 1  # the server evicts no pod that two budgets cover
                 room.update(budgets)
-                wanted.update(budgets.keys())
+                for name in budgets:
+                    wanted[name] = wanted.get(name, 0) + 1
             if not several and all(taken[name] + count <= room[name] for name, count in wanted.items()):
-                taken.update(wanted)
+                if wanted:
+                    taken.update(wanted)
                 allowed.append(unit)
             else:
                 self._kept.update(dict.fromkeys(wanted))
         return allowed
+
+    def _budgets_of(self, pod: PodFacts) -> Mapping[str, int]:
+        found = self._covers.get(pod.uid)
+        if found is None:
+            found = self._covers[pod.uid] = self._budgets(pod)
+        return found
 
     def charge(self, victims: Iterable[Allocation], sign: int = 1) -> bool:
         """These are to go (or, with -1, stay after all): their budgets let so many fewer go from here on.
 
         Answers whether any budget covers them.
         """
-        names = [name for one in victims for name in self._budgets(one.pod)]
+        names = [name for one in victims for name in self._budgets_of(one.pod)]
         for name in names:
             self._charged[name] += sign
         return bool(names)
