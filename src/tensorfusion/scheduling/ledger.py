@@ -266,7 +266,7 @@ class Ledger:
             self._fleet.forget_unheld(device)
         node = self._fleet.nodes.records.get(allocation.placement.node)
         if node is not None:
-            self._fleet.nodes.settle(node)
+            self._fleet.nodes.forget_unneeded(node)
         if allocation.pod.uid not in self.allocations:
             self._fleet.neighbours.forget(allocation.pod.uid)
 

@@ -138,6 +138,10 @@ class NodeColumns:
     def settle(self, record: NodeRecord) -> None:
         """Write the record's row, or give the row back when nothing refers to the node any more."""
         self.refresh(record)
+        self.forget_unneeded(record)
+
+    def forget_unneeded(self, record: NodeRecord) -> None:
+        """Give the node's row back when nothing refers to it any more."""
         if not record.needed and self.records.get(record.name) is record:
             del self.records[record.name]
             self.rows[record.row] = None
