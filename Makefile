@@ -14,6 +14,8 @@ export KUBEBUILDER_ASSETS
 SERVER ?= embedded
 # The tests start hundreds of processes: without bytecode each would compile the whole program.
 unexport PYTHONDONTWRITEBYTECODE
+# On two cores: half of the time of an end-to-end test is waiting for processes, leases and grace periods.
+WORKERS ?= 3
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 
 .PHONY: help demo install dev format lint style types generated docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
@@ -67,7 +69,7 @@ $(VENV)/.collected: $(VENV)/.dev
 
 test: $(VENV)/.dev ## Everything that has to hold before a commit
 	@$(MAKE) --no-print-directory -j2 -Otarget style types $(VENV)/.collected generated docs
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 test-contract: $(VENV)/.dev ## What a Kubernetes API server does, on the embedded one (SERVER=real: on a real one)
 	$(BIN)/pytest tests/contract --server $(SERVER)
