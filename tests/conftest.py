@@ -36,7 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long tests run only when asked for by -m; tests of the shared cluster share one worker, those with a
-    cluster of their own have one worker a module."""
+    cluster of their own have one worker a module. Groups begin first: a long one that began last would keep one
+    worker busy while the others have nothing left. Within groups, and behind them, the order stays random.
+    """
     wanted = str(config.getoption("-m") or "")
     for item in items:
         if item.get_closest_marker("long"):
@@ -48,3 +50,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             uses_shared = "cluster" in getattr(item, "fixturenames", ())
             if item.get_closest_marker("xdist_group") is None:
                 item.add_marker(pytest.mark.xdist_group("e2e" if uses_shared else item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
