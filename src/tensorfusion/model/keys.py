@@ -110,6 +110,26 @@ RESIZE = f"{DOMAIN}/resize"
 """What the owner of a bound pod wants its amounts to be: JSON of annotation names (without the domain) and values.
 Admission writes it from an edit, the scheduler carries it out or refuses it and takes it away. Ours."""
 
+# --- what defragmentation writes: labels are "true", the rest are annotations ---
+DEFRAG_EVICTED = f"{DOMAIN}/defrag-evicted"
+"""Label of a pod that is moved: evicted, or its successor that has no place yet."""
+DEFRAG_EVICTED_SINCE = f"{DEFRAG_EVICTED}-since"
+DEFRAG_EVICTED_POOL = f"{DEFRAG_EVICTED}-pool"
+DEFRAG_SOURCE = f"{DOMAIN}/defrag-source"
+"""Label of a node that is being emptied."""
+DEFRAG_SOURCE_SINCE = f"{DEFRAG_SOURCE}-since"
+DEFRAG_SOURCE_POOL = f"{DEFRAG_SOURCE}-pool"
+DEFRAG_SKIP = f"{DOMAIN}/defrag-evict-skip"
+"""Label of a node that is left alone until the campaign ends."""
+DEFRAG_SKIP_SINCE = f"{DEFRAG_SKIP}-since"
+DEFRAG_SKIP_POOL = f"{DEFRAG_SKIP}-pool"
+DEFRAG_SKIP_REASON = f"{DEFRAG_SKIP}-reason"
+DO_NOT_DISRUPT = f"{DOMAIN}/do-not-disrupt"
+"""Label of a GPUNode that is neither removed nor emptied; on a Node or a pod it means the same. Of a pod an annotation,
+too."""
+SHOULD_DELETE = f"{DOMAIN}/should-delete"
+"""Label of a node that is to be removed."""
+
 # --- other objects ---
 IS_DEFAULT_POOL = f"{DOMAIN}/is-default-pool"
 LAST_SYNC = f"{DOMAIN}/last-sync"
@@ -150,6 +170,8 @@ SYSTEM_WRITTEN = frozenset(
         PORT_NUMBER,
         SCHEDULER_EPOCH,
         SCHEDULER_SHARD,
+        DEFRAG_EVICTED_SINCE,
+        DEFRAG_EVICTED_POOL,
     }
 )
 """Annotations that tenants may neither set on CREATE nor change later."""

@@ -24,7 +24,14 @@ FORBIDDEN = 403
 CONFLICT = 409
 
 _FIXED_ANNOTATIONS = keys.SYSTEM_WRITTEN | keys.ADMISSION_WRITTEN | keys.REQUEST_KEYS
-_FIXED_LABELS = (keys.HOST_PORT, keys.COMPONENT, keys.WORKLOAD, keys.GPU_POOL, keys.POD_TEMPLATE_HASH)
+_FIXED_LABELS = (
+    keys.HOST_PORT,
+    keys.COMPONENT,
+    keys.WORKLOAD,
+    keys.GPU_POOL,
+    keys.POD_TEMPLATE_HASH,
+    keys.DEFRAG_EVICTED,
+)
 
 
 def service_account(namespace: str, name: str) -> str:

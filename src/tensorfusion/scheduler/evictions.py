@@ -44,6 +44,39 @@ class Fate(StrEnum):
     """Its disruption budget, admission, or a server that failed at it did not let it go."""
 
 
+async def evict(api: Api, victim: Pod) -> tuple[Fate, str]:
+    """Ask the API server to evict a pod, by its uid; answers what became of it, and why.
+
+    Raises:
+        ApiError: to be tried again.
+    """
+    meta = victim.metadata
+    try:
+        await api.evict(meta.namespace, meta.name, uid=meta.uid)
+    except NotFound as error:
+        return Fate.GONE, str(error)
+    except Conflict as error:  # another pod has its name; or somebody wrote it at the same moment
+        if await is_there(api, victim):
+            raise
+        return Fate.GONE, str(error)
+    except (TooManyRequests, Forbidden) as error:
+        return Fate.KEPT, str(error)
+    return Fate.EVICTED, ""
+
+
+async def is_there(api: Api, victim: Pod) -> bool:
+    """Whether this very pod still exists.
+
+    Raises:
+        ApiError: the API server cannot be asked.
+    """
+    try:
+        found = await api.get(PODS, Pod, victim.metadata.name, namespace=victim.metadata.namespace)
+    except NotFound:
+        return False
+    return found.metadata.uid == victim.metadata.uid
+
+
 class Nominations(Protocol):
     """Who knows the nominations and hears what became of them."""
 
@@ -138,39 +171,19 @@ class Evictions:
         await self._api.patch(PODS, key.name, patch, namespace=key.namespace, subresource="status")
 
     async def _evict(self, nomination: "Nomination", victim: Pod) -> None:
-        meta = victim.metadata
+        uid = victim.metadata.uid
         try:
-            await self._api.evict(meta.namespace, meta.name, uid=meta.uid)
-        except NotFound as error:
-            self._nominations.evicted(nomination, victim, Fate.GONE, str(error))
-        except Conflict as error:  # another pod has its name; or somebody wrote it at the same moment
-            if await self._is_there(victim):
-                raise
-            self._nominations.evicted(nomination, victim, Fate.GONE, str(error))
-        except (TooManyRequests, Forbidden) as error:
-            self._nominations.evicted(nomination, victim, Fate.KEPT, str(error))
+            fate, why = await evict(self._api, victim)
         except ServerError as error:
             if error.status_code != ServerError.code:
                 raise  # it could not be asked
-            nomination.failures[meta.uid] += 1
-            if nomination.failures[meta.uid] < MOST_FAILURES:
+            nomination.failures[uid] += 1
+            if nomination.failures[uid] < MOST_FAILURES:
                 raise
-            self._nominations.evicted(nomination, victim, Fate.KEPT, str(error))
-        else:
-            self._nominations.evicted(nomination, victim, Fate.EVICTED, "")
+            fate, why = Fate.KEPT, str(error)
+        self._nominations.evicted(nomination, victim, fate, why)
+        if fate is Fate.EVICTED:
             await self._mark(victim)
-
-    async def _is_there(self, victim: Pod) -> bool:
-        """Ask the API server.
-
-        Raises:
-            ApiError: it cannot be asked.
-        """
-        try:
-            found = await self._api.get(PODS, Pod, victim.metadata.name, namespace=victim.metadata.namespace)
-        except NotFound:
-            return False
-        return found.metadata.uid == victim.metadata.uid
 
     async def _mark(self, victim: Pod) -> None:
         """Say why the pod ends, for those that restart it; best effort, for it may be gone already."""

@@ -50,6 +50,21 @@ PREEMPTIONS = Tally(
 EVICTIONS = Tally(
     "tensorfusion_scheduler_evictions", "Evictions for other pods, by fate.", ("fate",), registry=REGISTRY
 )
+DEFRAG_STEPS = Tally(
+    "tensorfusion_scheduler_defrag_steps", "Nodes that were begun to be emptied, by pool.", ("pool",), registry=REGISTRY
+)
+DEFRAG_EVICTIONS = Tally(
+    "tensorfusion_scheduler_defrag_evictions",
+    "Evictions of pods that are moved, by fate.",
+    ("fate",),
+    registry=REGISTRY,
+)
+DEFRAG_FREED = Tally(
+    "tensorfusion_scheduler_defrag_freed_devices",
+    "Whole devices that moves freed, by pool.",
+    ("pool",),
+    registry=REGISTRY,
+)
 NOMINATED = gauge("tensorfusion_scheduler_nominated_pods", "Pods that wait for others to leave their place.")
 PENDING = gauge("tensorfusion_scheduler_pending_pods", "Pending pods by place in the queue.", ("place",))
 PENDING_BY_REASON = gauge(

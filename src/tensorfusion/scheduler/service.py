@@ -33,6 +33,8 @@ from tensorfusion.scheduler import feeds, meters, queue
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
+from tensorfusion.scheduler.defrag import Defragmenter
+from tensorfusion.scheduler.defrag_marks import caches_of
 from tensorfusion.scheduler.gangs import Gangs, Road, waits_for_gang
 from tensorfusion.scheduler.grants import (
     binding_annotations,
@@ -184,6 +186,19 @@ class SchedulerService:
             domain_keys=options.domain_keys,
         )
         budgets.subscribe(lambda change: self.preemptor.budget_changed(change.key.namespace))
+        self.defrag = Defragmenter(
+            self._api,
+            self.state,
+            self._hints,
+            caches_of(manager),
+            clock=self._clock,
+            recorder=recorder,
+            budgets_of=self.preemptor.budgets_of,
+            is_there=self.preemptor.places.is_there,
+            kick=self._kick.set,
+            leads=lambda: self.deciding,
+            decides=(lambda _: True) if shards is None else lambda pool: shards.may(shards.shard_of_pool(pool)),
+        )
         self.gangs = Gangs(
             self.state,
             self.book,
@@ -219,6 +234,7 @@ class SchedulerService:
             group.create_task(self._binder.run(), name="binder")
             group.create_task(self._resizes.run(), name="live changes")
             group.create_task(self.preemptor.run(), name="evictions")
+            group.create_task(self.defrag.run(), name="defragmentation")
             group.create_task(self._lead(), name="leadership")
             if self.shards is not None:
                 group.create_task(self._win(self.shards), name="shards that were won")
@@ -291,6 +307,7 @@ class SchedulerService:
             if self.preemptor.nominations:
                 self._beside("give back what is kept for nominated pods", self.preemptor.surrender)
             self._beside("give up what is kept for gangs", self.gangs.surrender)
+            self._beside("give up what is kept for moved pods", self.defrag.surrender)
             self._stood_down = True
             return False
         if self._stood_down:
@@ -393,7 +410,7 @@ class SchedulerService:
             return
         started = time.perf_counter_ns()
         try:
-            decision = self.preemptor.decide(facts, self.gangs.decide_member if facts.gang is not None else None)
+            decision = self._choose(pod, facts)
             if self._sharing is not None and self._sharing.yields(pending, decision):
                 return
             binding = self._binding(pod, facts, decision)
@@ -407,6 +424,18 @@ class SchedulerService:
             self.book.queue.retry(pending.uid, now=self._clock.monotonic())
         else:
             self._placed(pending, decision, binding, time.perf_counter_ns() - started)
+
+    def _choose(self, pod: Pod, facts: PodFacts) -> Decision:
+        """A decision, by all that is kept for anybody.
+
+        Raises:
+            QuotaExceeded, Unschedulable: as a plain decision.
+        """
+
+        def decide(facts: PodFacts) -> Decision:
+            return self.preemptor.decide(facts, self.gangs.decide_member if facts.gang is not None else None)
+
+        return self.defrag.places.decide(pod, facts, decide) if self.defrag.places.active else decide(facts)
 
     def _placed(self, pending: Pending, decision: Decision, binding: Binding, nanoseconds: int) -> None:
         """The places are held: the Binding may go, whatever becomes of the record."""
@@ -613,6 +642,7 @@ class SchedulerService:
         if shards.changed():
             self.preemptor.surrender()
             self.gangs.surrender()
+            self.defrag.surrender()
             for pod in self.pods.all():
                 if not pod.spec.node_name:
                     self.book.observe(pod)
@@ -633,6 +663,7 @@ class SchedulerService:
         """From here on this replica decides; what it did not say while it only followed, it says now."""
         self._ready_epoch = epoch
         self.preemptor.surrender()  # what an earlier epoch nominated is looked at anew
+        self.defrag.surrender()
         self._stood_down = True
         self._kick.set()
         for pod in self.pods.all() if self.book.unreadable else ():

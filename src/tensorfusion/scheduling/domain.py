@@ -5,7 +5,7 @@ choose only nodes whose shard is this scheduler's own. Who may not be asked abou
 here is one column over the node rows, made again when that or the rows have changed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 import numpy as np
@@ -52,3 +52,22 @@ class Domain:
             return True
         pool = fleet.pools.get(pod.request.pool)
         return pool is not None and not rows.take(pool.node_row[: len(pool.node_names)], mode="clip").all()
+
+
+class Narrowed(Domain):
+    """For a few decisions: of another domain (None is the whole fleet) only these nodes, or all but these."""
+
+    def __init__(self, outer: Domain | None, nodes: Collection[str], *, only: bool) -> None:
+        super().__init__(lambda _: True)
+        self._outer = outer
+        self._nodes = nodes
+        self._only = only
+
+    def rows(self, fleet: Fleet) -> Bools:
+        outer = np.ones(fleet.nodes.size, np.bool_) if self._outer is None else self._outer.rows(fleet)
+        named = np.zeros(fleet.nodes.size, np.bool_)
+        records = fleet.nodes.records
+        named[[records[name].row for name in self._nodes if name in records]] = True
+        found: Bools = outer & (named if self._only else ~named)
+        self.has_all = False
+        return found

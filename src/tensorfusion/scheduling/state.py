@@ -6,7 +6,7 @@ and one task at a time calls it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 
 from tensorfusion.model.request import GpuRequest
@@ -158,13 +158,17 @@ class State:
             self._ledger.release(one.pod.uid)
 
     @contextmanager
-    def everywhere(self) -> Iterator[None]:
-        """Questions in between are about the whole fleet, whoever places on it."""
-        domain, self.domain = self.domain, None
+    def within(self, domain: Domain | None) -> Iterator[None]:
+        """Decisions in between choose from this part of the fleet."""
+        before, self.domain = self.domain, domain
         try:
             yield
         finally:
-            self.domain = domain
+            self.domain = before
+
+    def everywhere(self) -> AbstractContextManager[None]:
+        """Questions in between are about the whole fleet, whoever places on it."""
+        return self.within(None)
 
     def checkpoint(self) -> Mark:
         """Start a log of assume, confirm, forget and release; end it with ``rollback`` or ``keep``."""
