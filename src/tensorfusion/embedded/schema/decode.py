@@ -2,8 +2,8 @@
 
 One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls, empty optional
 lists and maps, and zeros of fields that are no pointers in Go are dropped, quantities become canonical, and structures
-get their defaults. Compiled into closures once per kind: a structure is one dict of ``field -> (plain type, decoder)``,
-and a field whose value already has the plain type, and is no zero, costs one lookup.
+get their defaults. Compiled into closures once per kind: a structure is one dict of ``field -> Entry``. A field whose
+value already has the plain type, and is no zero, costs one lookup; a structure inside another costs one call.
 Custom resources are decoded by ``structural``: there wrong types are a matter of validation.
 """
 
@@ -19,7 +19,9 @@ from tensorfusion.model.meta import Raw
 
 # Any: a JSON value. The list collects the paths of unknown fields.
 Decoder = Callable[[Any, Path, list[str]], Any]
-Entry = tuple[type | None, Decoder]
+Entry = tuple[type | None, Decoder, Decoder | None]
+"""What a field takes: the plain type that needs no look, the decoder of everything, and that of a structure, which
+objects are given to at once."""
 Definitions = Mapping[str, Raw]
 
 DEEPEST = 120  # levels of free JSON and of schemas inside schemas
@@ -85,54 +87,52 @@ class _Compiler:
                 found = self._structs[name] = _with_depth(found)
             needed, zeros = self._definitions[name].get("required", ()), self._definitions[name].get("zeros", ())
             for field, schema in self._definitions[name].get("properties", {}).items():
-                entry = self._entry(schema, short)
                 kept = field in needed or field == "managedFields"  # an empty list of these asks for something
-                entries[field] = (
-                    _without_zero(entry) if field in zeros else entry if kept else _without_empty(entry, schema)
-                )
+                entry = self._entry(schema, short, drop_empty=not kept and field not in zeros)
+                entries[field] = _without_zero(entry) if field in zeros else entry
         return found
 
-    def _entry(self, schema: Raw, owner: str) -> Entry:
-        """What a field takes: the plain type that needs no look, and the decoder for all the rest."""
+    def _entry(self, schema: Raw, owner: str, *, drop_empty: bool = False) -> Entry:
+        """``drop_empty``: an empty list or map is left out, as Go does with optional ones."""
         reference = schema.get("$ref")
         if reference is not None:
             return self._reference(reference, owner)
         match schema.get("type"):
             case "string" if schema.get("format") == "byte":
-                return None, _leaf(scalars.base64_bytes, owner, "[]uint8")
+                return None, _leaf(scalars.base64_bytes, owner, "[]uint8"), None
             case "string":
-                return str, _leaf(scalars.text, owner, "string")
+                return str, _leaf(scalars.text, owner, "string"), None
             case "boolean":
-                return bool, _leaf(scalars.truth, owner, "bool")
+                return bool, _leaf(scalars.truth, owner, "bool"), None
             case "integer":
                 width = schema.get("format", "int64")
-                return None, _leaf(self._integer(width), owner, width)
+                return None, _leaf(self._integer(width), owner, width), None
             case "number":
-                return float, _leaf(scalars.number, owner, "float64")
+                return float, _leaf(scalars.number, owner, "float64"), None
             case "array":
-                item = self._entry(schema["items"], owner)
-                return None, _array_decoder(
-                    item, owner, f"[]{self._go_name(schema['items'])}", zero=_zero(schema["items"])
-                )
+                items = schema["items"]
+                item, name = self._entry(items, owner), f"[]{self._go_name(items)}"
+                return None, _array_decoder(item, owner, name, zero=_zero(items), drop_empty=drop_empty), None
             case "object" if isinstance(schema.get("additionalProperties"), dict):
                 inner = schema["additionalProperties"]
-                item = self._entry(inner, owner)
+                item, name = self._entry(inner, owner), f"map[string]{self._go_name(inner)}"
                 if inner.get("$ref") == _QUANTITY:
-                    item = None, _leaf(scalars.amount, owner, "resource.Quantity")
-                return None, _map_decoder(item, owner, f"map[string]{self._go_name(inner)}", zero=_zero(inner))
+                    item = None, _leaf(scalars.amount, owner, "resource.Quantity"), None
+                return None, _map_decoder(item, owner, name, zero=_zero(inner), drop_empty=drop_empty), None
             case _:
-                return None, _free
+                return None, _free, None
 
     def _reference(self, name: str, owner: str) -> Entry:
         special = _SPECIAL.get(name)
         if special is not None:
             plain, scalar, go_name = special
-            return plain, _leaf(scalar, owner, go_name)
+            return plain, _leaf(scalar, owner, go_name), None
         if name.startswith(_EXTENSIONS + "JSONSchemaPropsOr"):
-            return None, self._schema_or(name, owner)
+            return None, self._schema_or(name, owner), None
         if "properties" in self._definitions[name] or name in _EMPTY:
-            return None, _with_owner(self.struct(name), owner, self._go_name({"$ref": name}))
-        return None, _free
+            struct = self.struct(name)
+            return None, _with_owner(struct, owner, self._go_name({"$ref": name})), struct
+        return None, _free, None
 
     def _schema_or(self, name: str, owner: str) -> Decoder:
         """``JSONSchemaPropsOrBool`` and its relatives: a schema, or what else their name says."""
@@ -235,30 +235,33 @@ def fresh(value: Any) -> Any:
 
 def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers) -> Decoder:
     fill = None if fillers.empty else fillers.fill
+    known = entries.get
 
     def decode(obj: Any, path: Path, unknown: list[str]) -> Any:
         if type(obj) is not dict:
             _mismatch(Mismatch(scalars.json_word(obj)), path, short, short)
-        dropped: list[str] = []
-        changed: list[tuple[str, Any]] = []
+        changed: dict[str, Any] | None = None
         for field, value in obj.items():
-            entry = entries.get(field)
+            entry = known(field)
             if entry is None:
                 unknown.append(plain_text_of((path, field)))
-            elif type(value) is entry[0] and value:
-                continue
-            elif value is not None:
-                result = entry[1](value, (path, field), unknown)
-                if result is value:
+                result = None
+            else:
+                plain, decoder, struct = entry
+                kind = type(value)
+                if kind is plain and value:
                     continue
-                if result is not None:
-                    changed.append((field, result))
+                if kind is dict and struct is not None:
+                    struct(value, (path, field), unknown)  # in place, like all structures
                     continue
-            dropped.append(field)
-        for field in dropped:
-            del obj[field]
-        if changed:
-            obj.update(changed)
+                result = None if value is None else decoder(value, (path, field), unknown)
+                if result is value and value is not None:
+                    continue
+            if changed is None:
+                changed = {}
+            changed[field] = result
+        if changed is not None:
+            _put(obj, changed)
         if fill is not None:
             fill(obj)
         return obj
@@ -266,14 +269,29 @@ def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers)
     return decode
 
 
-def _array_decoder(item: Entry, owner: str, go_name: str, *, zero: Any) -> Decoder:
-    plain, decoder = item
+def _put(obj: Raw, changed: Raw) -> None:
+    """Set what was changed; None for what goes."""
+    for field, value in changed.items():
+        if value is None:
+            del obj[field]
+        else:
+            obj[field] = value
+
+
+def _array_decoder(item: Entry, owner: str, go_name: str, *, zero: Any, drop_empty: bool) -> Decoder:
+    plain, decoder, struct = item
 
     def decode(value: Any, path: Path, unknown: list[str]) -> Any:
         if type(value) is not list:
             _mismatch(Mismatch(scalars.json_word(value)), path, owner, go_name)
+        if drop_empty and not value:
+            return None
         for index, element in enumerate(value):
-            if type(element) is plain:
+            kind = type(element)
+            if kind is plain:
+                continue
+            if kind is dict and struct is not None:
+                struct(element, (path, index), unknown)
                 continue
             if element is None:  # as Go: the zero value, with its defaults
                 empty = fresh(zero)
@@ -287,22 +305,14 @@ def _array_decoder(item: Entry, owner: str, go_name: str, *, zero: Any) -> Decod
     return decode
 
 
-def _without_empty(entry: Entry, schema: Raw) -> Entry:
-    """An optional list or map: an empty one is left out, as Go does."""
-    plain, decoder = entry
-    if schema.get("type") != "array" and not isinstance(schema.get("additionalProperties"), dict):
-        return entry
-    return plain, lambda value, path, unknown: decoder(value, path, unknown) or None
-
-
 def _without_zero(entry: Entry) -> Entry:
     """A plain field that is no pointer in Go: false, 0 and the empty text are left out."""
-    plain, decoder = entry
+    plain, decoder, _ = entry
 
     def decode(value: Any, path: Path, unknown: list[str]) -> Any:
         return None if type(value) is plain else decoder(value, path, unknown) or None
 
-    return plain, decode
+    return plain, decode, None
 
 
 def _zero(schema: Raw) -> Any:
@@ -314,12 +324,14 @@ def _zero(schema: Raw) -> Any:
     return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}.get(schema.get("type", ""), {})
 
 
-def _map_decoder(item: Entry, owner: str, go_name: str, *, zero: Any) -> Decoder:
-    plain, decoder = item
+def _map_decoder(item: Entry, owner: str, go_name: str, *, zero: Any, drop_empty: bool) -> Decoder:
+    plain, decoder, _ = item
 
     def decode(value: Any, path: Path, unknown: list[str]) -> Any:
         if type(value) is not dict:
             _mismatch(Mismatch(scalars.json_word(value)), path, owner, go_name)
+        if drop_empty and not value:
+            return None
         changed: list[tuple[str, Any]] = []
         for key, element in value.items():
             if type(element) is plain:

@@ -20,6 +20,7 @@ _LABEL_1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = rf"({_QUALIFIED})?"
 _CONFIG_KEY = r"[-._a-zA-Z0-9]+"
+_ENVIRONMENT_NAME = r"[ -<>-~]+"
 
 _is_label = re.compile(_LABEL).fullmatch
 _is_subdomain = re.compile(_SUBDOMAIN).fullmatch
@@ -27,6 +28,7 @@ _is_label_1035 = re.compile(_LABEL_1035).fullmatch
 _is_qualified = re.compile(_QUALIFIED).fullmatch
 _is_label_value = re.compile(_LABEL_VALUE).fullmatch
 _is_config_key = re.compile(_CONFIG_KEY).fullmatch
+_is_environment_name = re.compile(_ENVIRONMENT_NAME).fullmatch
 
 Rule = Callable[[str], tuple[str, ...]]
 
@@ -152,7 +154,7 @@ def path_segment_prefix(text: str) -> tuple[str, ...]:
 
 def environment_name(text: str) -> tuple[str, ...]:
     """An environment variable: any printable ASCII character except ``=``."""
-    if text and all(" " <= letter <= "~" and letter != "=" for letter in text):
+    if _is_environment_name(text):
         return ()
     return ("a valid environment variable name must consist only of printable ASCII characters other than '='",)
 
