@@ -12,7 +12,7 @@ from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.limits import Limits
-from tensorfusion.embedded.objects import decode_object, encode_object
+from tensorfusion.embedded.objects import encode_object
 from tensorfusion.embedded.pod_admission import PodAdmission
 from tensorfusion.embedded.quotas.quotas import Quotas
 from tensorfusion.embedded.statuses import forbidden, not_found
@@ -62,10 +62,11 @@ class Admission:
         passes = Passes()
         if not await self._webhooks.mutate(asked, hooks, passes):
             return
-        before = decode_object(encode_object(asked.wanted))
-        self._complete(asked)
-        if asked.obj != before:
-            passes.object_changed()
+        if asked.kind.resource.id == PODS.id:  # nothing else is completed
+            before = encode_object(asked.wanted)
+            self._complete(asked)
+            if encode_object(asked.wanted) != before:
+                passes.object_changed()
         if passes.wants_second:
             passes.is_second = True
             await self._webhooks.mutate(asked, hooks, passes)

@@ -190,6 +190,7 @@ class App:
             method,
             scope["query_string"],
             scope["headers"],
+            arrived=scope["state"]["connection"].has_all,
         )
         scope[_WARNINGS] = request.warnings
         if kind.deprecation:

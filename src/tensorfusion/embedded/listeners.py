@@ -79,6 +79,11 @@ class _Protocol(HttpToolsProtocol):
         self.transport.write(head + _TOO_LARGE)
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
+    @property
+    def has_all(self) -> bool:
+        """Whether the bodies of all requests so far have arrived: most come with their head."""
+        return not self.cycle.more_body
+
     def take(self) -> asyncio.Transport:
         """Give the connection up to somebody who speaks another protocol than HTTP on it."""
         self._taken = True

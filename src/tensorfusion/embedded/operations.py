@@ -92,6 +92,7 @@ Track = Callable[[JsonObject, JsonObject, bytes], bytes]
 Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
 """Completes an object in place, given its old version (None for a new one)."""
 
+_WITH_STATUS = frozenset({"apiVersion", "kind", "metadata", "status"})
 _ATTEMPTS = 8
 _TERMINATING = "create not allowed while custom resource definition is terminating"
 _ANY_VERSION = "0"
@@ -115,13 +116,15 @@ class Patch:
     """A change that a client wrote as a patch.
 
     ``sees_managed``: it may speak of managed fields, and must be shown them. ``repeated`` are complaints of keys that
-    it holds twice. ``shown`` is how an error quotes it; without it the patched object is quoted.
+    it holds twice. ``shown`` is how an error quotes it; without it the patched object is quoted. ``touched`` are the
+    fields of the object that it speaks of, None where that is not known; it leaves the others as they are.
     """
 
     change: Change
     sees_managed: bool = False
     repeated: tuple[str, ...] = ()
     shown: Callable[[], str] | None = None
+    touched: frozenset[str] | None = None
 
     def __call__(self, current: JsonObject) -> JsonObject:
         return self.change(current)
@@ -182,9 +185,16 @@ class Operations:
         self.hold: dict[str, Callable[[Asked], None]] = {}
         self.closed: set[str] = set()
         """Resources that take no new objects: their definition is being deleted."""
+        self._second = (0, "")
 
     def now(self) -> str:
-        return timestamp(self.clock.now())
+        """The time as objects carry it; the text of a second is made once."""
+        moment = self.clock.now()
+        second, text = int(moment.timestamp()), self._second[1]
+        if second != self._second[0]:
+            text = timestamp(moment)
+            self._second = second, text
+        return text
 
     # --- create ---
 
@@ -475,7 +485,9 @@ class Operations:
                 if isinstance(change, Patch) and not kind.is_custom:
                     check_version_stated(new, key.name, kind.resource.kind, call)
                 counted = counts(kind, new)
+                beside = _beside_status(new, change) if subresource == "status" else {}
                 call.warnings += prepare_patched(kind.schema, new, change, current, call)
+                new.update(beside)
             self._check_identity(kind, key, new, old, subresource=subresource)
             if not new.get("apiVersion"):
                 raise BadRequest("Object 'apiVersion' is missing in 'object has no apiVersion field'")
@@ -580,6 +592,15 @@ class Operations:
             raise invalid_object(kind.resource, key.name, cause)
         if before.get("deletionTimestamp"):
             _check_finalizers(kind, metadata, before)
+
+
+def _beside_status(new: JsonObject, change: Change) -> JsonObject:
+    """Take out of a patched object what a status write leaves alone and its patch does not speak of: as it is stored,
+    there is nothing to decode in it, and most of an object is that."""
+    if not isinstance(change, Patch) or change.touched is None:
+        return {}
+    fields = [field for field in new if field not in _WITH_STATUS and field not in change.touched]
+    return {field: new.pop(field) for field in fields}
 
 
 def _as_stated(kind: Kind, obj: JsonObject) -> JsonObject:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -64,6 +65,9 @@ class WriteOptions:
     validation: FieldValidation
     manager: str = ""
     force: bool | None = None
+
+
+_NOTHING_STATED = WriteOptions(dry_run=False, validation=FieldValidation.WARN)
 
 
 def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
@@ -177,6 +181,8 @@ def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
     Raises:
         Invalid: dryRun, fieldValidation or fieldManager has a value that is not one.
     """
+    if not query:
+        return _NOTHING_STATED
     _refuse(kind, _write_causes(query))
     return _written(query)
 
@@ -208,6 +214,8 @@ def patch_options(query: Mapping[str, str], *, applies: bool) -> WriteOptions:
     Raises:
         Invalid: an option has a value that is not one, or does not go with this kind of patch.
     """
+    if not query and not applies:
+        return _NOTHING_STATED
     causes = [*_write_causes(query)]
     if applies and not query.get("fieldManager"):
         why = "Required value: is required for apply patch"
@@ -249,6 +257,7 @@ def manager_problem(manager: str) -> tuple[str, str] | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def manager_of_agent(agent: str) -> str:
     """The manager of a client that names none: the first part of its User-Agent."""
     found = ""

@@ -68,7 +68,12 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     named = b"managedFields" in body or b"\\u" in body
     repeated = tuple(repeated_keys(body, value))
     if patch_type is PatchType.MERGE:
-        return Patch(lambda current: _object(merge_patch(current, decode_json(body, ""))), named, repeated)
+        return Patch(
+            lambda current: _object(merge_patch(current, decode_json(body, ""))),
+            named,
+            repeated,
+            touched=frozenset(value),
+        )
     shape = (schema or kind.schema).patch_shape
 
     def change(current: JsonObject) -> JsonObject:

@@ -75,6 +75,7 @@ class Request:
     method: str = ""
     query_string: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    arrived: bool = False  # the whole body is here: nobody has to be waited for
     repeated: list[str] = field(default_factory=list)  # complaints of keys that the body holds twice
     warnings: list[str] = field(default_factory=list)  # what the client is told beside the answer, or beside a refusal
 
@@ -82,6 +83,8 @@ class Request:
         """Raises:
         ApiError: the client was too slow to send it (408), or sent too much.
         """
+        if self.arrived:
+            return await read_body(self.receive, self.content_length)
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 return await read_body(self.receive, self.content_length)

@@ -50,12 +50,19 @@ class _Review(msgspec.Struct, frozen=True):
 _REVIEW = msgspec.json.Decoder(_Review)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shown:
-    """A write as one webhook sees it: in the version that its rules name, where that is not the one asked for."""
+    """A write as one webhook sees it: in the version that its rules name, where that is not the one asked for.
+
+    For one call: what has been made of the write for its conditions and its review is kept, and the write must not
+    change in between.
+    """
 
     asked: Asked
     kind: Kind
+    described: JsonObject | None = None
+    sent: bytes = b""
+    """The object as the review carried it."""
 
     @property
     def is_converted(self) -> bool:
@@ -83,7 +90,13 @@ class Shown:
 
 
 def request_of(shown: Shown) -> JsonObject:
-    """An AdmissionRequest without its uid and objects: what match conditions know of it too."""
+    """An AdmissionRequest without its uid and objects: what match conditions know of it too. Read-only."""
+    if shown.described is None:
+        shown.described = _described(shown)
+    return shown.described
+
+
+def _described(shown: Shown) -> JsonObject:
     asked, user = shown.asked, shown.asked.call.user
     resource, requested = shown.kind.resource, asked.kind.resource
     namespace = asked.namespace or (asked.name if resource.id == NAMESPACES.id else "")
@@ -119,10 +132,12 @@ def encode_review(shown: Shown) -> tuple[str, bytes]:
         old = msgspec.Raw(asked.old_data)
     elif asked.old is not None:
         old = msgspec.Raw(encode_object(shown.old or {}))
+    if asked.obj is not None:
+        shown.sent = encode_object(shown.obj or {})
     request = {
         "uid": uid,
         **request_of(shown),
-        "object": _NULL if asked.obj is None else msgspec.Raw(encode_object(shown.obj or {})),
+        "object": _NULL if asked.obj is None else msgspec.Raw(shown.sent),
         "oldObject": old,
     }
     request.setdefault("options", None)

@@ -20,7 +20,7 @@ from tensorfusion.cel import CelError
 from tensorfusion.embedded.calls import Asked, Operation
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.meters import WEBHOOK_FAILURES, WEBHOOK_SECONDS
-from tensorfusion.embedded.objects import decode_object, encode_object
+from tensorfusion.embedded.objects import decode_object
 from tensorfusion.embedded.patch import json_patch, parse_json_patch
 from tensorfusion.embedded.selectors import LabelTerms
 from tensorfusion.embedded.statuses import forbidden, internal_error
@@ -52,6 +52,21 @@ class _Line(NamedTuple):
 
     pool: Pool
     gate: asyncio.Semaphore
+
+    async def enter(self, seconds: float) -> float:
+        """Pass the gate; returns what is left of so many seconds. A timer costs, and there is hardly ever a queue.
+
+        Raises:
+            TimeoutError: nobody left in time.
+        """
+        if not self.gate.locked():
+            await self.gate.acquire()  # at once
+            return seconds
+        loop = asyncio.get_running_loop()
+        came = loop.time()
+        async with asyncio.timeout(seconds):
+            await self.gate.acquire()
+        return max(0.0, seconds - (loop.time() - came))
 
 
 class Passes:
@@ -197,10 +212,13 @@ class Webhooks:
         url = f"{hook.url}{'&' if '?' in hook.url else '?'}timeout={hook.timeout:g}s"
         try:
             line, target = await self._line(hook, url)
-            async with asyncio.timeout(hook.timeout), line.gate:
+            left = await line.enter(hook.timeout)
+            try:
                 answer = await line.pool.request(
-                    "POST", target, fields=_FIELDS, body=body, seconds=hook.timeout, most=_MOST_ANSWER
+                    "POST", target, fields=_FIELDS, body=body, seconds=left, most=_MOST_ANSWER
                 )
+            finally:
+                line.gate.release()
         except TimeoutError as error:
             raise _CallFailed(f'failed to call webhook: Post "{url}": context deadline exceeded') from error
         except (WireError, ValueError) as error:
@@ -304,7 +322,7 @@ def _patch(hook: Hook, shown: Shown, verdict: Verdict) -> bool:
             f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for this operation'
         )
     try:
-        patched = json_patch(decode_object(encode_object(obj)), parse_json_patch(list(verdict.operations)))
+        patched = json_patch(decode_object(shown.sent), parse_json_patch(list(verdict.operations)))
         if not isinstance(patched, dict):
             raise internal_error(f'admission webhook "{hook.name}" made something that is no object')
         if asked.shape is None:

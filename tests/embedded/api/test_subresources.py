@@ -148,3 +148,16 @@ def test_a_scale_takes_a_strategic_patch_where_its_kind_is_built_in(api, make_de
     scaled = api("PATCH", path, {"spec": {"replicas": 3}}, content_type=content_type)
     assert (scaled.status, scaled.body["spec"]) == (200, {"replicas": 3})
     assert api.get(api.apps("deployments", "d"))["spec"]["replicas"] == 3
+
+
+def test_a_status_patch_is_looked_at_where_it_speaks_and_leaves_the_rest(api, make_pod) -> None:
+    before = api.create(api.core("pods"), make_pod())
+    path = api.core("pods", "p", "status")
+    said = {"status": {"phase": "Running", "nothing": 1}}
+    assert 'unknown field "status.nothing"' in api.merge(f"{path}?fieldValidation=Strict", said).message
+    assert api.merge(path, {"status": {"phase": "Running"}, "spec": {"containers": 5}}).status in (400, 422)
+    both = {"status": {"phase": "Running"}, "spec": {"nothing": 1}}
+    assert 'unknown field "spec.nothing"' in api.merge(f"{path}?fieldValidation=Strict", both).message
+    after = api.merge(path, {"status": {"phase": "Running"}}).body
+    assert (after["spec"], after["status"]["phase"]) == (before["spec"], "Running")
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
