@@ -290,3 +290,19 @@ def test_no_text_does_anything_but_parse_or_be_refused(annotations: dict[str, st
             read()
         except InvalidRequest as error:
             assert str(error).startswith("annotation ")
+
+
+def test_a_request_that_was_read_before_is_told_apart_from_those_that_are_nearly_the_same() -> None:
+    labels = {keys.COMPONENT: "worker", keys.GPU_POOL: "of-the-label"}
+    said = {keys.TFLOPS_REQUEST: "10", keys.VRAM_REQUEST: "1Gi"}
+    first = request_of(said, labels)
+    assert first is not None
+    assert request_of(dict(said), labels) is first
+    others = ({keys.TFLOPS_REQUEST: "11"}, {keys.TFLOPS_LIMIT: "10"}, {keys.QOS: "high"}, {keys.GPU_POOL: "p"})
+    assert len({request_of(said | other, labels) for other in others} | {first}) == 1 + len(others)
+    assert request_of(said, {**labels, keys.GPU_POOL: "another"}) != first
+    with pytest.raises(InvalidRequest, match="tflops-request"):
+        request_of(said | {keys.TFLOPS_REQUEST: "x"}, labels)
+    model = "m" * 5000
+    found = request_of(said | {keys.GPU_MODEL: model}, labels)
+    assert found is not None and found.model == model

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from tensorfusion.errors import InvalidRequest
@@ -30,6 +31,25 @@ _INTEGER = re.compile(r"[0-9]{1,9}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _CAPACITY = re.compile(r"[0-9]{1,18}")
 _E = TypeVar("_E", bound=StrEnum)
+_READ_OF_REQUESTS = (
+    keys.GPU_POOL,
+    keys.TFLOPS_REQUEST,
+    keys.TFLOPS_LIMIT,
+    keys.COMPUTE_PERCENT_REQUEST,
+    keys.COMPUTE_PERCENT_LIMIT,
+    keys.VRAM_REQUEST,
+    keys.VRAM_LIMIT,
+    keys.GPU_COUNT,
+    keys.GPU_INDICES,
+    keys.GPU_MODEL,
+    keys.VENDOR,
+    keys.ISOLATION,
+    keys.PARTITION_ID,
+    keys.QOS,
+)
+"""What ``request_of`` reads; the pool first."""
+_LONGEST_REMEMBERED = 1024
+"""Letters of all these annotations up to which a request is remembered."""
 
 
 class Feature(StrEnum):
@@ -148,7 +168,15 @@ def request_of(annotations: Mapping[str, str], labels: Mapping[str, str]) -> Gpu
     """
     if labels.get(keys.COMPONENT) != "worker":
         return None
-    pool = annotations.get(keys.GPU_POOL) or labels.get(keys.GPU_POOL)
+    said = tuple(annotations.get(key) for key in _READ_OF_REQUESTS)
+    pool = said[0] or labels.get(keys.GPU_POOL)
+    if sum(map(len, filter(None, said))) <= _LONGEST_REMEMBERED:
+        return _remembered_request(pool, said)
+    return _request_of(pool, said)
+
+
+def _request_of(pool: str | None, said: tuple[str | None, ...]) -> GpuRequest:
+    annotations = {key: text for key, text in zip(_READ_OF_REQUESTS, said, strict=True) if text is not None}
     if not pool:
         raise InvalidRequest(f"annotation {keys.GPU_POOL} is missing: name the GPUPool of the pod")
     compute_limit = _gflops(annotations, keys.TFLOPS_LIMIT) or 0
@@ -177,6 +205,10 @@ def request_of(annotations: Mapping[str, str], labels: Mapping[str, str]) -> Gpu
         partition=annotations.get(keys.PARTITION_ID, ""),
         qos=_enum(annotations, keys.QOS, QoS) or QoS.MEDIUM,
     )
+
+
+_remembered_request = lru_cache(maxsize=1024)(_request_of)
+"""Each pod is read by scheduler, node and operator, and many pods say the same. What is refused is read again."""
 
 
 def annotations_of(request: GpuRequest) -> dict[str, str]:
