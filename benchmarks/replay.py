@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from _report import Row, report
 from tensorfusion.cli.replay_driver import replay
 from tensorfusion.kube.client import Client
@@ -69,7 +71,7 @@ def main() -> None:
     else:
         nodes, pods = generate(nodes=60, pods=arguments.limit or 400, seed=1)
     with tempfile.TemporaryDirectory(prefix="replay-") as root:
-        figures = asyncio.run(replay(nodes, pods, root=Path(root)))
+        figures = uvloop.run(replay(nodes, pods, root=Path(root)))
     with tempfile.TemporaryDirectory(prefix="peer-") as root:
         peer = peer_rate(pods, Path(root))
     parameters = {"nodes": figures.nodes, "gpus": figures.gpus, "pods": figures.pods, "placed": figures.placed}

@@ -3,7 +3,6 @@
 Every arrival goes the whole way, through admission, scheduling, binding and the simulated node, as any user's pod does.
 """
 
-import asyncio
 import json
 import tempfile
 from dataclasses import asdict
@@ -30,12 +29,14 @@ def command(node_file: Path, pod_file: Path, limit: int | None, concurrency: int
     \b
     tensorfusion replay --nodes nodes.csv --pods pods.csv --limit 1000 --json figures.json
     """
+    import uvloop
+
     from tensorfusion.cli.replay_driver import replay
     from tensorfusion.testing.traces import read_nodes, read_pods
 
     nodes, pods = read_nodes(node_file), read_pods(pod_file)[:limit]
     with tempfile.TemporaryDirectory(prefix="tensorfusion-replay-") as root:
-        figures = asyncio.run(replay(nodes, pods, root=Path(root), concurrency=concurrency))
+        figures = uvloop.run(replay(nodes, pods, root=Path(root), concurrency=concurrency))
     _print(figures)
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(figures), indent=2) + "\n")

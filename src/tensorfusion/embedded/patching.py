@@ -68,8 +68,13 @@ def parse_patch(kind: Kind, content_type: str, body: bytes, *, schema: Schema | 
     named = b"managedFields" in body or b"\\u" in body
     repeated = tuple(repeated_keys(body, value))
     if patch_type is PatchType.MERGE:
+        fresh = [value]  # for the first use, hardly ever followed by another
+
+        def merge(current: JsonObject) -> JsonObject:
+            return _object(merge_patch(current, fresh.pop() if fresh else decode_json(body, "")))
+
         return Patch(
-            lambda current: _object(merge_patch(current, decode_json(body, ""))),
+            merge,
             named,
             repeated,
             touched=frozenset(value),
