@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
+from itertools import combinations
 from typing import Any, TypeAlias
 
 Raw: TypeAlias = dict[str, Any]  # Any: JSON
@@ -176,9 +177,30 @@ def _wrong_with_pod(pod: Raw, shares: Sequence[Share], cards: Cards) -> list[str
         wrong.append(f"{name_of(pod)}: {wanted} devices asked for, found {devices}")
     node = pod["spec"]["nodeName"]
     wrong += [f"{name_of(pod)}: {one} is not on {node}" for one in devices if cards.node[one] != node]
+    wrong += _too_far_apart(pod, devices, cards)
     if notes.get(f"{_DOMAIN}isolation") == "partitioned":
         wrong += [f"{share.pod}: no partition of {share.device}" for share in shares if share.partition is None]
     return wrong
+
+
+def _too_far_apart(pod: Raw, devices: Sequence[str], cards: Cards) -> list[str]:
+    """Devices that are farther from each other than the pod said they may be, by every measure that it left open."""
+    notes = pod["metadata"].get("annotations") or {}
+    if notes.get(f"{_DOMAIN}require-gpu-topology") != "true":
+        return []
+    most = int(notes.get(f"{_DOMAIN}gpu-topology-max-tier", "1"))
+    by_links = notes.get(f"{_DOMAIN}gpu-topology-source", "auto") != "numa"
+    found = []
+    for one, other in combinations(devices, 2):
+        facts = cards.facts[one], cards.facts[other]
+        places = [status.get("numaNode", -1) for status in facts]
+        tier = 3 if min(places) < 0 else 1 if places[0] == places[1] else 2
+        for status, peer in ((facts[0], other), (facts[1], one)) if by_links else ():
+            links = status.get("topology", {}).get("peers", ())
+            tier = min([tier, *(link["tier"] for link in links if link["peerGPUUUID"] == peer)])
+        if tier > most:
+            found.append(f"{name_of(pod)}: {one} and {other} are at tier {tier}, at most {most} was asked for")
+    return found
 
 
 def _oversold(device: str, shares: Sequence[Share], cards: Cards) -> list[str]:

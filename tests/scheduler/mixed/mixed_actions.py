@@ -67,6 +67,9 @@ def share(number: int) -> dict[str, str]:
     notes["isolation"] = ("soft", "soft", "hard", "shared")[number // 16 % 4]
     if number % 7 == 6:
         notes["gpu-count"] = "2"
+        if number // 7 % 3:
+            notes |= {"require-gpu-topology": "true", "gpu-topology-source": ("auto", "numa", "vendor")[number % 3]}
+            notes["gpu-topology-max-tier"] = "012"[number // 21 % 3]
     if number % 19 == 4:
         notes |= {"dedicated-gpu": "true", "tflops-request": "100", "vram-request": "16Gi", "isolation": "soft"}
         notes.pop("compute-percent-request", None)

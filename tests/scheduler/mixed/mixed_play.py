@@ -36,7 +36,7 @@ def tell(steps: Sequence[Step], *, seed: int = 0) -> dict[str, int]:
 
 async def _tell(steps: Sequence[Step], seed: int) -> dict[str, int]:
     world = MixedWorld(seed)
-    populate(world, 16)
+    populate(world, 24)
     try:
         await world.start()
         await world.settle(0.3)
@@ -64,7 +64,7 @@ async def _kill_again_and_again(seed: int, kills: int) -> dict[str, int]:
     world = MixedWorld(seed)
     dice = random.Random(seed)
     world.delays = (0.0, dice.choice((0.0, 0.05, 1.0)))
-    populate(world, 16)
+    populate(world, 24)
     steps = story(dice, 3 * kills, without=("kill", "take-over", "step-down", "slow"))
     try:
         await world.start()

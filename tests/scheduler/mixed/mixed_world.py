@@ -49,7 +49,7 @@ ZONE = "topology.kubernetes.io/zone"
 FIXED, CHANGING, FREE = "fixed", "changing", "free"
 NAMESPACES = (FIXED, CHANGING, FREE)
 MIG, ASCEND = "NVIDIA A100-SXM4-80GB", "310P3"
-NODE_NAMES = ("n0", "n1", "n2", "n3", "n4")
+NODE_NAMES = ("n0", "n1", "n2", "n3", "n4", "n5")
 CEILING = {"requests.tflops": "250", "requests.vram": "80Gi"}
 MODELS = ("A100_SXM_80G", ASCEND)
 
@@ -146,8 +146,11 @@ class MixedWorld:
             self._node(name, labels)
         for node in ("n0", "n1"):
             for index in range(2):
-                dynamic = {"isolationPolicy": "Dynamic"} if node == "n1" else {}
+                dynamic = {"isolationPolicy": "Dynamic"} if node == "n1" else {"numaNode": index}
                 self._gpu(f"{node}-{index}", node, index, "main", "100", "16Gi", **dynamic)
+        for index in range(4):
+            link = {"peers": [{"peerGPUUUID": "n5-2", "tier": 0, "bandwidth": 9}]} if index == 1 else {"peers": []}
+            self._gpu(f"n5-{index}", "n5", index, "main", "100", "16Gi", numaNode=index // 2, topology=link)
         for index in range(2):
             self._gpu(f"n2-{index}", "n2", index, "cut", "312", "80Gi", gpuModel=MIG, isolationMode="partitioned")
         ascend = {"gpuModel": ASCEND, "vendor": "Ascend", "isolationMode": "partitioned"}
@@ -167,7 +170,7 @@ class MixedWorld:
         metadata = {"name": name, "labels": {keys.HOSTNAME_LABEL: name, **labels}}
         self.api.seed(NODES, {"metadata": metadata, "status": status})
 
-    def _gpu(self, name: str, node: str, index: int, pool: str, tflops: str, vram: str, **more: str) -> None:
+    def _gpu(self, name: str, node: str, index: int, pool: str, tflops: str, vram: str, **more: Any) -> None:
         status = {
             "phase": "Running",
             "vendor": "NVIDIA",

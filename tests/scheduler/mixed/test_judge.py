@@ -8,6 +8,8 @@ import pytest
 
 from mixed_play import tell
 from mixed_world import FREE, MixedWorld
+from tensorfusion.model import keys
+from tensorfusion.model.resources import PODS
 from tensorfusion.scheduler import gangs
 from tensorfusion.scheduler.gang_book import GangBook
 
@@ -45,20 +47,41 @@ async def start(world: MixedWorld, *, members: int, required: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("defect", "members", "required"), [(placed_singly, 1, 3), (placed_singly, 6, 6), (one_is_enough, 6, 6)]
+    ("defect", "members", "required"), [(placed_singly, 1, 3), (placed_singly, 10, 10), (one_is_enough, 10, 10)]
 )
 def test_a_gang_that_starts_with_fewer_members_than_it_needs_is_seen(
     defect: Callable[[pytest.MonkeyPatch], None], members: int, required: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncio.run(start(MixedWorld(0), members=members, required=required))
     defect(monkeypatch)
-    with pytest.raises(AssertionError, match=r"started with [1-5] of"):
+    with pytest.raises(AssertionError, match=r"started with [1-9] of"):
         asyncio.run(start(MixedWorld(0), members=members, required=required))
 
 
 def test_a_story_sees_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = [("gang", 0, 0, 2), ("settle", 2, 0, 0)]
+    steps = [("gang", 0, 0, 3), ("settle", 2, 0, 0)]
     tell(steps)
     placed_singly(monkeypatch)
     with pytest.raises(AssertionError, match="started with 1 of 2"):
         tell(steps)
+
+
+@pytest.mark.parametrize("devices", [("n5-1", "n5-2"), ("n5-0", "n5-1"), ("n5-0", "n5-2")])
+@pytest.mark.parametrize("source", ["auto", "numa", "vendor"])
+@pytest.mark.parametrize("most", ["0", "1", "2"])
+def test_devices_that_are_farther_apart_than_a_pod_allows_are_seen(
+    devices: tuple[str, str], source: str, most: str
+) -> None:
+    """One pair is linked and on two NUMA nodes, one is on one NUMA node, one is far apart."""
+    world = MixedWorld(0)
+    rule = {"require-gpu-topology": "true", "gpu-topology-source": source, "gpu-topology-max-tier": most}
+    pod = world.worker(FREE, {**rule, "gpu-count": "2", "tflops-request": "1", "vram-request": "1Gi"})
+    notes = {keys.GPU_IDS: ",".join(devices)}
+    world.api.change(PODS, pod["metadata"]["name"], {"metadata": {"annotations": notes}}, namespace=FREE)
+    world.api.change(PODS, pod["metadata"]["name"], {"spec": {"nodeName": "n5"}}, namespace=FREE)
+    tier = {"n5-1n5-2": 2 if source == "numa" else 0, "n5-0n5-1": 1, "n5-0n5-2": 2}["".join(devices)]
+    if tier <= int(most):
+        world.check()
+    else:
+        with pytest.raises(AssertionError, match=f"are at tier {tier}, at most {most} was asked for"):
+            world.check()
