@@ -15,6 +15,8 @@ class Http:
 
     def __init__(self, app: Starlette) -> None:
         self._app = app
+        self.headers: dict[str, str] = {}
+        """Those of the last answer, in small letters."""
 
     async def call(self, method: str, path: str, body: bytes | str = b"", kind: str = "") -> tuple[int, Any]:
         sent = body.encode() if isinstance(body, str) else body
@@ -37,6 +39,7 @@ class Http:
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 answer["status"] = message["status"]
+                self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
             else:
                 answer["body"] += message.get("body", b"")
 

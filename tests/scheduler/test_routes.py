@@ -478,6 +478,27 @@ async def test_questions_beyond_their_time_are_told_to_ask_again(world, http) ->
     assert (await simulator.answer(body))["error"] is None
 
 
+async def test_simulations_of_single_pods_may_not_take_all_the_time_either(world, http) -> None:
+    body = {"metadata": {"name": "a"}, "spec": {"schedulerName": keys.SCHEDULER_NAME, "containers": [{}]}}
+    quick = Budget(lambda: 0.0)
+    simulator = Simulator(world.service, quick=quick)
+    assert (await simulator.answer(body))["error"] is None
+    assert quick.open
+    left = quick._left
+    assert left < BURST, "it was charged"
+    quick.spend(left)
+    with pytest.raises(TooManyRequests, match="time for simulations is spent"):
+        await simulator.answer(body)
+    assert (await simulator.answer(body, Question(gang=2)))["gang"]["fits"] is True
+
+
+async def test_who_has_to_wait_is_told_for_how_long(http, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Budget, "open", False)
+    for query in ("", "?gang=2"):
+        status, _ = await http.call("POST", f"/api/simulate-schedule{query}", pod())
+        assert (status, int(http.headers["retry-after"]) > 0) == (429, True)
+
+
 async def test_rules_times_members_are_limited(http) -> None:
     term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}}
     terms = {"requiredDuringSchedulingIgnoredDuringExecution": [term] * 200}

@@ -11,7 +11,7 @@ Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -96,7 +96,8 @@ def routes(
                     await authorize(request, about(request))
                 found = await answer(request)
             except ApiError as error:
-                return _json({"error": str(error)}, error.status_code)
+                pause = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+                return _json({"error": str(error)}, error.status_code, pause)
             except InvalidRequest as error:
                 return _json({"error": str(error)}, 400)
             return _json(found, 200)
@@ -124,5 +125,5 @@ def _pods_asked_for(request: Request) -> Key:
     return Key(request.query_params.get("namespace", ""), "")
 
 
-def _json(value: object, status: int) -> Response:
-    return Response(_encode(value), status_code=status, media_type="application/json")
+def _json(value: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(_encode(value), status_code=status, headers=headers, media_type="application/json")

@@ -36,6 +36,8 @@ MOST_TERMS = 8_192
 _FEW_TERMS = 256
 """So many are looked at in no time."""
 _MOST_WAITING = 8
+_ASK_AGAIN = 3
+"""Seconds after which it may be worth asking again."""
 
 
 async def _nobody(_namespace: str) -> bool:
@@ -46,12 +48,14 @@ class Simulator:
     """Answers questions about pods.
 
     Those about gangs, nodes that do not exist and very many rules are answered one at a time, beside the loop. They
-    together may take a tenth of the time, however many ask.
+    together may take a tenth of the time, however many ask, and so may all the others, which are answered in the loop.
     """
 
-    def __init__(self, service: SchedulerService, budget: Budget | None = None) -> None:
+    def __init__(self, service: SchedulerService, budget: Budget | None = None, quick: Budget | None = None) -> None:
         self._service = service
         self._budget = budget or Budget()
+        self._quick = quick or Budget()
+        """For questions about a pod alone: neither kind keeps the other from being asked."""
         self._one_copy = asyncio.Lock()
         self._waiting = 0
 
@@ -77,8 +81,12 @@ class Simulator:
         )
         keys = service.gangs.domain_keys
         if not question.nodes and not question.gang and terms <= _FEW_TERMS:
+            self._require_quick()
+            started = time.perf_counter()
             found = simulate_decision(service.state, facts, around=around, domain_keys=keys)
-            return await _as_allowed(simulation_words(service, service.state, facts, found), facts, may_list)
+            words = simulation_words(service, service.state, facts, found)
+            self._quick.spend(time.perf_counter() - started)
+            return await _as_allowed(words, facts, may_list)
         async with self._turn():
             started = time.perf_counter()
             nodes, devices = self._added(question, facts)
@@ -109,7 +117,9 @@ class Simulator:
         """
         self._require_time()
         if self._waiting >= _MOST_WAITING:
-            raise TooManyRequests(f"{self._waiting} large questions wait already: ask again in a few seconds")
+            raise TooManyRequests(
+                f"{self._waiting} large questions wait already: ask again in a few seconds", retry_after=_ASK_AGAIN
+            )
         self._waiting += 1
         try:
             async with self._one_copy:
@@ -121,7 +131,14 @@ class Simulator:
     def _require_time(self) -> None:
         if not self._budget.open:
             raise TooManyRequests(
-                "the time for large questions (gangs, added nodes, many rules) is spent: ask again in a few seconds"
+                "the time for large questions (gangs, added nodes, many rules) is spent: ask again in a few seconds",
+                retry_after=_ASK_AGAIN,
+            )
+
+    def _require_quick(self) -> None:
+        if not self._quick.open:
+            raise TooManyRequests(
+                "the time for simulations is spent: ask again in a few seconds", retry_after=_ASK_AGAIN
             )
 
     def _added(self, question: Question, facts: PodFacts) -> tuple[list[NodeFacts], list[DeviceFacts]]:
