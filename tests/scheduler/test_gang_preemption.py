@@ -458,6 +458,23 @@ async def test_the_rest_after_a_stall_is_kept_by_a_gang_with_members_to_spare(wo
     no_hold_left(world)
 
 
+async def test_a_member_that_joins_after_a_stall_and_speaks_for_its_gang_rests_with_it(world) -> None:
+    await full(world, 16)
+    for name in ("b", "a"):
+        world.worker(name, tflops="100", priority=10, annotations=stamps(2, 3))
+    while not any("nobody is evicted" in words for words in stalls(world)):
+        await world.settle(60)
+        assert len(evicted(world)) <= 4
+    before = evicted(world)
+    world.worker("chief", tflops="100", priority=20, annotations=stamps(2, 3))
+    await world.settle(60)
+    assert evicted(world) == before
+    end(world)
+    await world.settle(10)
+    assert len(bound(world, ["a", "b", "chief"])) == 3
+    no_hold_left(world)
+
+
 async def test_what_a_gang_has_in_common_is_asked_once_in_a_review(world, monkeypatch) -> None:
     await full(world)
     gang(world, 3, wishes=HIGH)

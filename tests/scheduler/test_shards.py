@@ -453,6 +453,61 @@ def nominated(site: Site, name: str) -> str:
     return str(site.world.pod(name).get("status", {}).get("nominatedNodeName", ""))
 
 
+async def test_a_gang_with_and_without_shares_is_the_business_of_its_pools_owner_alone(site: Site) -> None:
+    await site.open("one", "two")
+    common = site.owner(COMMON)
+    (other,) = {"one", "two"} - {common}
+    pool = next(shard for shard in site.mine()[other] if shard)
+    for number in range(4):
+        site.worker(f"low{number}", pool, tflops="100")
+    await site.world.settle(2)
+    site.worker("member0", pool, tflops="100", priority=10)
+    site.world.api.change(PODS, "member0", {"metadata": {"annotations": stamps(2)}}, namespace="default")
+    site.world.api.seed(PODS, plain_member("member1"), namespace="default")
+    await site.world.settle(10)
+    assert nominated(site, "member0") and nominated(site, "member1")
+    assert {name: len(one.preemptor.nominations) for name, one in site.services.items()} == {common: 0, other: 2}
+    words = site.services[common].gangs.words(site.world.pod("member1")["metadata"]["uid"])
+    assert "another scheduler places members of it" in str(words)
+    shards = site.services[common].shards
+    assert shards is not None
+    shards.fenced(shards.term(COMMON))  # afterwards it looks for what was promised
+    await site.world.settle(20)
+    assert nominated(site, "member0") and nominated(site, "member1")
+    await site.world.settle(30)
+    evicted = [call.name for call in site.world.api.calls if call.verb == "evict"]
+    for name in set(evicted):
+        site.world.delete(name)
+    await site.world.settle(15)
+    assert site.world.node_of("member0") and site.world.node_of("member1")
+    assert {name for name, _ in site.lines[other].sent} >= {"member0", "member1"}
+
+
+async def test_a_pool_that_a_replica_has_not_heard_of_is_not_taken_for_its_own_in_a_quota(site: Site) -> None:
+    await site.open("one")
+    site.world.quota("default", {"total": {"maxWorkers": 9}})
+    site.worker("there", "a")
+    await site.world.settle(1)
+    site.worker("first", "new")
+    await site.world.settle(0.01)
+    site.worker("here", "a")
+    await site.world.settle(5)
+    assert not site.world.node_of("here"), "another owner may place on the new pool already"
+    await site.world.settle(20)
+    assert site.world.node_of("here"), "there is no such pool"
+    site.worker("second", "newer")
+    site.worker("late", "a")
+    await site.world.settle(2)
+    assert not site.world.node_of("late")
+    site.world.pool("newer")
+    site.world.node("newer0", cpu="8")
+    site.world.gpu("newer0-0", "newer0", pool="newer")
+    await site.world.settle(5)
+    assert site.world.node_of("late"), "it is known now, and this replica's"
+    await site.world.settle(15)
+    assert site.world.node_of("second")
+
+
 async def test_catching_up_waits_for_pods_that_wait_themselves_and_that_the_watch_has_not_shown(site: Site) -> None:
     """Else a namespace's pods in flight in the former owner's other pool would not be known to the new owner of this."""
     tie = tied((COMMON, *POOLS), [{"a", "b"}])

@@ -31,6 +31,8 @@ class Group:
     held: dict[str, str] = field(default_factory=dict)
     """Bound members and their nodes."""
     done: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
+    """Members that wait and that another scheduler places: then it is the one that has a say about the gang."""
     failure: GangUnschedulable | None = None
     attempts: int = 0
     retry_at: float = float("-inf")
@@ -50,8 +52,13 @@ class Group:
 
     @property
     def complete(self) -> bool:
-        """Enough members are known to start."""
-        return self.active >= self.gang.required
+        """Enough members are known to start, and all are for this scheduler to place."""
+        return self.active >= self.gang.required and not self.elsewhere
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody is in it any more."""
+        return not (self.pending or self.held or self.done or self.elsewhere)
 
     @property
     def complete_since(self) -> str:
@@ -92,8 +99,8 @@ class GangBook:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def observe(self, pod: Pod, gang: Gang | None, facts: PodFacts | None) -> None:
-        """Take in a view of a pod; ``facts`` where it waits for a place."""
+    def observe(self, pod: Pod, gang: Gang | None, facts: PodFacts | None, *, elsewhere: bool = False) -> None:
+        """Take in a view of a pod; ``facts`` where it waits for a place, ``elsewhere`` where another one places it."""
         uid = pod.metadata.uid
         if gang is None:
             self.left(uid)
@@ -119,9 +126,11 @@ class GangBook:
             group.held[uid] = pod.spec.node_name
         elif facts is not None:
             group.pending[uid] = facts
+        elif elsewhere:
+            group.elsewhere.add(uid)
         if _seat(group, uid) != before:
             self.changed[gang.key] = None
-        if not (group.pending or group.held or group.done):
+        if group.is_empty:
             self.left(uid)
 
     def left(self, uid: str) -> None:
@@ -132,7 +141,7 @@ class GangBook:
             return
         _drop(group, uid)
         self.changed[group.key] = None
-        if not (group.pending or group.held or group.done):
+        if group.is_empty:
             del self.groups[group.key]
 
     def of(self, uid: str) -> Group | None:
@@ -154,11 +163,12 @@ class GangBook:
         return bool(group.held or group.done) or any(uid in self._assumed for uid in group.pending)
 
 
-def _seat(group: Group, uid: str) -> tuple[PodFacts | None, str | None, bool]:
-    return group.pending.get(uid), group.held.get(uid), uid in group.done
+def _seat(group: Group, uid: str) -> tuple[PodFacts | None, str | None, bool, bool]:
+    return group.pending.get(uid), group.held.get(uid), uid in group.done, uid in group.elsewhere
 
 
 def _drop(group: Group, uid: str) -> None:
     group.pending.pop(uid, None)
     group.held.pop(uid, None)
     group.done.discard(uid)
+    group.elsewhere.discard(uid)

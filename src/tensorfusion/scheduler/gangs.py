@@ -67,6 +67,8 @@ class GangIncomplete(NotFit):
         self._line = (
             f"gang {group.key}: {group.active} of {group.gang.required} {INCOMPLETE}: "
             "it starts when the others are created"
+            if not group.elsewhere
+            else f"gang {group.key}: another scheduler places members of it, and decides about all of them"
         )
 
     def __str__(self) -> str:
@@ -311,6 +313,8 @@ class Gangs:
         group.failure = None
         self._refused.pop(group.key, None)
         self.holds.release(group.key)
+        if group.elsewhere:
+            return  # whoever places those members decides about the gang, and says why it waits
         self._places.missed(group)
         if group.tell_at is None:
             group.tell_at = now + _TELL_AFTER
@@ -347,7 +351,7 @@ class Gangs:
             waiting = [
                 group
                 for group in self._gangs.groups.values()
-                if group.pending and not group.settled and not self._gangs.is_satisfied(group)
+                if group.pending and not group.elsewhere and not group.settled and not self._gangs.is_satisfied(group)
             ]
             impatient = [group for group in waiting if self._look(group, now)]
             if impatient:
@@ -378,7 +382,7 @@ class Gangs:
         wall = self._clock.now()
         if group.tell_at is not None and now >= group.tell_at:
             group.tell_at = None
-            if not group.complete:
+            if not group.complete and not group.elsewhere:
                 self._tell(group)
         timeout = group.gang.timeout
         if timeout and not group.timed_out and _age(group.waiting_since, wall) >= timeout:

@@ -107,7 +107,13 @@ class PodBook:
             if entry is not None:
                 self.gangs.observe(pod, entry.facts.gang, entry.facts)
             else:
-                self.gangs.observe(pod, self._gang_of(pod, lenient=True), None)
+                elsewhere = (
+                    self._serves is not None
+                    and pod.spec.scheduler_name in self._names
+                    and not pod.spec.scheduling_gates
+                    and not self._serves(pod)
+                )
+                self.gangs.observe(pod, self._gang_of(pod, lenient=elsewhere), None, elsewhere=elsewhere)
 
     def wish(self, pod: Pod) -> GpuRequest | None:
         """What a pod asks of its devices; None where it asks for none, or cannot be read."""

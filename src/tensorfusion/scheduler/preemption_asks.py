@@ -97,16 +97,22 @@ class Asks:
         """Look for room for all that the gang needs as soon as the bound on searches allows."""
         members = self._members_of(group)
         entry = speaker(group, self._queue)
-        if not self._ours(group.pending.values()):
+        if not self._has_say(group):
             return
         if entry is None or len(members) < group.gang.required:
             self._unname(pod for pod, _ in members)
             return
+        if self._line.stalls(group.pending.values()):
+            return  # also for a member that joined since, and speaks for it now
         named = any(pod.status.nominated_node_name for pod, _ in members)
         if named and not self._line.rests(entry.facts):
             self._search_safely(entry, group)
         elif (named or self._may_help(group.pending.values())) and self._line.wants(entry):
             self._kick()
+
+    def _has_say(self, group: Group) -> bool:
+        """Whether it is this replica that makes room for the gang, and takes back what was promised to it."""
+        return not group.elsewhere and self._ours(group.pending.values())
 
     def _may_help(self, pods: Iterable[PodFacts]) -> bool:
         """Whether there is anybody that all of these are above."""
@@ -161,7 +167,7 @@ class Asks:
                 return
 
     def _search_safely(self, entry: Pending, group: Group | None, *, keep: bool = False) -> None:
-        if not self._ours((entry.facts,) if group is None else group.pending.values()):
+        if not (self._ours((entry.facts,)) if group is None else self._has_say(group)):
             return  # another replica keeps its promise, or makes one
         try:
             if group is None:

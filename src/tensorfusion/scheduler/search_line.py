@@ -6,6 +6,7 @@ time, unless what was in its way (a disruption budget, protection from eviction)
 """
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tensorfusion.clock import Clock
@@ -40,6 +41,8 @@ class Rest:
     """Unix seconds: the end of the protection from eviction that was in its way."""
     spaces: frozenset[str] = frozenset()
     """Namespaces of the disruption budgets that were in its way."""
+    stalled: bool = False
+    """Its victims did not end: nobody is to be evicted for it until then, whoever speaks for its gang."""
 
 
 class SearchLine:
@@ -126,7 +129,14 @@ class SearchLine:
 
     def rest_for(self, facts: PodFacts, seconds: float) -> None:
         """Do not search for this pod for so long, whatever changes."""
-        self._rests[facts.uid] = Rest(facts, self._clock.monotonic() + seconds)
+        self._rests[facts.uid] = Rest(facts, self._clock.monotonic() + seconds, stalled=True)
+
+    def stalls(self, pods: Iterable[PodFacts]) -> bool:
+        """Whether nobody is to be evicted for these as one, because of what one of them saw; it is asked afterwards."""
+        stalled = [one for facts in pods if self.rests(facts) and (one := self._rests[facts.uid]).stalled]
+        for one in stalled:
+            one.wanted = True
+        return bool(stalled)
 
     def rests(self, facts: PodFacts) -> bool:
         """Whether it is not yet time to search for this pod again."""

@@ -128,6 +128,10 @@ class Shards:
         self._offices: dict[str, _Office] = {}
         self._known: AbstractSet[str] = frozenset()
         """The shards that there are, and those that there were until now."""
+        self._strange: dict[str, float] = {}
+        """Pools that pods of a namespace with a quota name and that are not known, and since when."""
+        self._nowhere: AbstractSet[str] = frozenset()
+        """Those of them of which it is certain by now that there is no such pool."""
         self._sights: dict[str, _Sight] = {}
         self._mine: frozenset[str] = frozenset()
         self._missed = False
@@ -219,8 +223,15 @@ class Shards:
     def quota_obstacle(self, facts: PodFacts) -> WaitsForOwner | None:
         """The pools of a namespace with a quota that others decide about."""
         pools = self.spans.of(facts.namespace)
-        others = [pool for pool in pools if not self.decides(self.shard_of_pool(pool))]
+        others = [pool for pool in pools if self._is_new(pool) or not self.decides(self.shard_of_pool(pool))]
         return WaitsForOwner(facts, others or pools) if others or not self.spans.certain else None
+
+    def _is_new(self, pool: str) -> bool:
+        """Whether a pool that nobody here knows may be one that others know, and place on, already."""
+        if pool == COMMON or pool in self._known or pool in self._nowhere:
+            return False
+        self._strange.setdefault(pool, self._clock.monotonic())
+        return True
 
     def makes_room(self, pods: Iterable[PodFacts]) -> bool:
         """Whether it is this replica that evicts for a pod or a gang; without shares the common shard's owner does."""
@@ -337,7 +348,13 @@ class Shards:
             and self._seat(shard, self._offices[shard]).free_for(now) >= 0
         }
         self._known = (self._known | shards) - over
-        self._missed = self._missed or bool(over)
+        settled = {
+            pool for pool, since in self._strange.items() if now - since >= self._seconds and self._is_free(pool)
+        }
+        self._nowhere = (self._nowhere | over | settled) - shards
+        came = self._strange.keys() & shards
+        self._strange = {pool: since for pool, since in self._strange.items() if pool not in settled | shards}
+        self._missed = self._missed or bool(over or settled or came)
 
     def _spanned(self, namespace: str) -> set[str]:
         """The shards that have to come to one owner for a namespace."""
@@ -389,6 +406,11 @@ class Shards:
     def _seat(self, shard: str, office: _Office) -> Seat:
         sight = self._sights.get(office.elector.name)
         return Seat("", office.heard) if sight is None else Seat(sight.holder, sight.since, sight.duration)
+
+    def _is_free(self, shard: str) -> bool:
+        """Whether nobody holds the Lease of a shard that may not exist, as far as the watch has shown."""
+        sight, now = self._sights.get(shard_lease(shard)), self._clock.monotonic()
+        return sight is None or not sight.holder or now - sight.since >= sight.duration
 
     async def _sweep(self) -> None:
         """Clear away what lost replicas leave behind. Leases of pools stay: their epochs must not start anew."""
