@@ -92,7 +92,7 @@ class Network:
         self._going.set()
 
     def cut(self, *, arrives: float = 0.5) -> None:
-        """The component is dead to the world. Each request on its way arrives with this probability."""
+        """Dead to the world: each request on its way arrives with this probability, and no other is sent."""
         self._cut = True
         for task in list(self._under_way):
             if self._dice.random() >= arrives:
@@ -266,7 +266,8 @@ class Network:
 
     async def _travel(self, verb: str, request: Callable[[], Awaitable[T]]) -> T:
         await self._going.wait()
-        await self._silence()
+        if self._cut:  # whoever was killed tidies nothing up
+            raise ServerError(f"{verb}: the component is dead", code=503, reason="ConnectionBroken")
         fate = self._fate(verb)
         if isinstance(fate, ApiError):
             await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from mixed_world import CHANGING, FREE, NAMESPACES, NODE_NAMES, MixedWorld, P, Raw
+from mixed_world import CHANGING, FREE, LEASE, NAMESPACES, NODE_NAMES, MixedWorld, P, Raw
 from tensorfusion.errors import ApiError, Conflict, Forbidden, ServerError, TooManyRequests
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPU_RESOURCE_QUOTAS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
@@ -284,15 +284,34 @@ async def kill(world: MixedWorld, a: int, b: int, c: int) -> None:
     if world.replicas:
         await world.kill(world.replicas[b % len(world.replicas)])
         world.count("kills")
-    if world.leader is None:
+    if world.shared:
+        if len(world.replicas) < 2:
+            await world.start()
+    elif world.leader is None:
         if world.replicas:
             world.elect(world.replicas[0])
         else:
             await world.start()
 
 
+async def stall(world: MixedWorld, a: int, b: int, c: int) -> None:
+    """A replica stands still, for a moment or until others have taken what it had; a third one may come meanwhile."""
+    replica = world.replicas[a % len(world.replicas)]
+    replica.network.stop()
+    if b % 3 == 0 and len(world.replicas) < 3:
+        await world.start()
+    await world.settle((0.5, 20.0, 2.5 * LEASE)[c % 3])
+    replica.network.go_on()
+    world.count("stalls")
+    if len(world.replicas) > 2:
+        await world.kill(world.replicas[b % 2])
+
+
 async def take_over(world: MixedWorld, a: int, b: int, c: int) -> None:
     """Another replica is elected; the former leader knows, does not know, or is stopped meanwhile."""
+    if world.shared:
+        await stall(world, a, b, c)
+        return
     former = world.leader
     other = next((one for one in world.replicas if one is not former), None)
     if other is None:

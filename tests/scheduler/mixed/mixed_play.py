@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mixed_actions import Step, act, populate, story
-from mixed_world import NODE_NAMES, MixedWorld, P, Raw
+from mixed_world import LEASE, NODE_NAMES, MixedWorld, P, Raw
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPUS, NODES
@@ -21,25 +21,29 @@ from tensorfusion.testing.placement_audit import is_live
 
 LONGEST_REST = 60
 """Minutes after which everything has come to rest."""
+PARTS = ("devices", "nodes", "pods", "gangs", "pending")
+"""Of the books of a scheduler that decides everything; one that shares queues what is its own."""
 QUIET = 13
 """Minutes without any write after which none comes any more: longer than every time limit of the scheduler."""
 
 
-def tell(steps: Sequence[Step], *, seed: int = 0) -> dict[str, int]:
-    """The whole story in a world of its own; answers what was counted.
+def tell(steps: Sequence[Step], *, seed: int = 0, shared: bool = False) -> dict[str, int]:
+    """The whole story in a world of its own; answers what was counted. ``shared``: two schedulers share the pools.
 
     Raises:
         AssertionError: something is wrong.
     """
-    return asyncio.run(_tell(steps, seed))
+    return asyncio.run(_tell(steps, seed, shared=shared))
 
 
-async def _tell(steps: Sequence[Step], seed: int) -> dict[str, int]:
-    world = MixedWorld(seed)
+async def _tell(steps: Sequence[Step], seed: int, *, shared: bool) -> dict[str, int]:
+    world = MixedWorld(seed, shared=shared)
     populate(world, 24)
     try:
         await world.start()
-        await world.settle(0.3)
+        if shared:
+            await world.start()
+        await world.settle(1.5 * LEASE if shared else 0.3)
         for step in steps:
             await act(world, step)
             await world.settle(0.02)
@@ -108,18 +112,24 @@ async def rest(world: MixedWorld) -> None:
         world.api.change(NODES, name, {"status": {"conditions": ready}}, subresource="status")
     for name in world.cards.capacity:
         world.api.change(GPUS, name, {"status": {"phase": "Running"}}, subresource="status")
-    if world.leader is None:
-        await world.start()
-    assert world.leader is not None
-    world.elect(world.leader)
+    if world.shared:
+        while len(world.replicas) < 2:
+            await world.start()
+        await world.settle(4 * LEASE)  # by then every shard has an owner again
+    else:
+        if world.leader is None:
+            await world.start()
+        assert world.leader is not None
+        world.elect(world.leader)
     calm_since = world.clock.monotonic()
-    before, quiet = -1, 0
+    before, quiet = "", 0
     for _ in range(LONGEST_REST):
         await world.settle(60)
         world.end()
         world.check()
-        quiet = quiet + 1 if world.api.version == before else 0
-        before = world.api.version
+        now = ",".join(pod["metadata"]["resourceVersion"] for pod in world.pods())
+        quiet = quiet + 1 if now == before else 0
+        before = now
         if quiet == QUIET:
             together(world, calm_since)
             return
@@ -145,14 +155,12 @@ async def judge(world: MixedWorld) -> None:
     """What is left: nothing that nobody uses, and nobody who waits though there is room."""
     world.check()
     world.bound_once()
-    assert world.leader is not None
-    service = world.leader.service
-    assert not service.book.wishes
     for replica in world.replicas:
         world.check_books(replica.service)
         assert not replica.service.state.nominated
         assert not replica.service.preemptor.nominations
         assert not replica.service.book.assumed
+        assert not (replica.service.book.wishes and replica.service.deciding)
         assert not replica.service.book.resizing
         assert not replica.service.book.unreadable, "the stories tell of pods that say what they want"
     for pod in world.pods():
@@ -162,14 +170,27 @@ async def judge(world: MixedWorld) -> None:
             assert not pod["status"].get("nominatedNodeName"), f"{pod['metadata']['name']} is nominated for ever"
     fresh = (await world.start(leads=False)).service
     await world.settle(0.5)
-    same(service, fresh)
+    for replica in world.replicas[:-1] if world.shared else [world.leader]:
+        assert replica is not None
+        same(replica.service, fresh, parts=("devices", "nodes", "pods") if world.shared else PARTS)
+    if world.shared:
+        everybody_is_somebodys(world, fresh)
     nobody_waits_in_vain(world, fresh)
 
 
-def same(service: SchedulerService, fresh: SchedulerService) -> None:
+def everybody_is_somebodys(world: MixedWorld, fresh: SchedulerService) -> None:
+    """Every shard has one owner, and whoever waits is in the queue of a replica."""
+    services = [replica.service for replica in world.replicas if replica.service.shards is not None]
+    owned = [shard for one in services if one.shards is not None and one.deciding for shard in one.shards.mine]
+    assert sorted(owned) == ["", "cut", "main"], f"shards that are decided: {owned}"
+    for uid in fresh.book.queue._entries:
+        assert any(uid in one.book.queue for one in services), f"{uid} waits and is in nobody's queue"
+
+
+def same(service: SchedulerService, fresh: SchedulerService, *, parts: Sequence[str]) -> None:
     """A ledger that lived through everything is the one that a newcomer builds."""
     found, wanted = picture(service), picture(fresh)
-    for part, known in wanted.items():
+    for part, known in ((part, wanted[part]) for part in parts):
         for key in [*known, *(found[part].keys() - known.keys())]:
             here, there = found[part].get(key), known.get(key)
             assert here == there, f"{part} {key}: {here}, a newcomer finds {there}"
@@ -211,6 +232,10 @@ def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
         facts, pod = entry.facts, names[entry.uid]
         words = f"{pod['metadata']['name']} waits though it fits: "
         group = book.gangs.of(entry.uid)
+        alone = facts.request is not None or not world.shared
+        """Else several owners may place it, each on nodes of its own."""
+        if group is not None and not alone:
+            continue
         if group is not None and not book.gangs.is_satisfied(group):
             if not group.complete:
                 continue
@@ -225,7 +250,7 @@ def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
         try:
             found = fresh.gangs.decide_member(facts) if group is not None else decide(state, facts)
         except (NotFit, QuotaExceeded) as failure:
-            if group is not None:
+            if group is not None or not alone:
                 continue
             plan = search(state, facts, failure, now=now, cluster_wide=True, budgets=fresh.preemptor.budgets_of)
             assert not isinstance(plan, Plan), f"{words}it could preempt: {plan}; {why(world, entry.uid)}"
@@ -235,9 +260,9 @@ def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
 
 def why(world: MixedWorld, uid: str) -> str:
     """What the leader says about a pod that waits."""
-    assert world.leader is not None
-    service = world.leader.service
-    entry = service.book.queue.get(uid)
-    if entry is None:
-        return "the leader does not know it"
-    return f"{entry.place}, {entry.attempts} attempts, {entry.failure}; {service.preemptor.stories.of(uid)}"
+    found = []
+    for service in [replica.service for replica in world.replicas if replica.service.deciding]:
+        entry = service.book.queue.get(uid)
+        story = service.preemptor.stories.of(uid)
+        found.append(f"{entry.place}, {entry.attempts} attempts, {entry.failure}; {story}" if entry else "unknown")
+    return "; ".join(found)

@@ -7,7 +7,7 @@ device agents, whoever cordons nodes and changes quotas. Nothing happens but wha
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,13 +21,17 @@ from tensorfusion.model.resources import (
     GPU_POOLS,
     GPU_RESOURCE_QUOTAS,
     GPUS,
+    LEASES,
     NODES,
     POD_DISRUPTION_BUDGETS,
     PODS,
     PROVIDER_CONFIGS,
 )
+from tensorfusion.policy.shards import shard_lease
 from tensorfusion.runtime.manager import Manager
+from tensorfusion.scheduler.binder import Leadership, Term
 from tensorfusion.scheduler.service import Options, SchedulerService
+from tensorfusion.scheduler.shards import Shards
 from tensorfusion.testing.api import Call, FakeApi
 from tensorfusion.testing.clock import VirtualClock
 from tensorfusion.testing.placement_audit import (
@@ -43,6 +47,8 @@ from tensorfusion.testing.placement_audit import (
 )
 
 Raw = dict[str, Any]
+LEASE = 60.0
+"""Seconds that a Lease of replicas that share lasts."""
 P = f"{keys.DOMAIN}/"
 RACK = "topology.kubernetes.io/rack"
 ZONE = "topology.kubernetes.io/zone"
@@ -111,9 +117,12 @@ class Replica:
 
 
 class MixedWorld:
-    """The cluster. ``replicas`` are the schedulers that run; ``leader`` is whom the Lease names."""
+    """The cluster. ``replicas`` are the schedulers that run; ``leader`` is whom the Lease names, unless it is shared."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, shared: bool = False) -> None:
+        self.shared = shared
+        """The replicas share the pools, with Leases of their own: nobody leads."""
+        self.named = 0
         self.dice = random.Random(seed)
         self.clock = VirtualClock()
         self.api = FakeApi(self.clock)
@@ -217,13 +226,23 @@ class MixedWorld:
             self._look_at_eviction(call)
 
     def _require_epoch(self, notes: Raw, what: str) -> None:
-        found = int(notes[keys.SCHEDULER_EPOCH])
-        if found < self.epoch:
-            self.count("fenced")
-            raise Conflict(
-                f"{what}: wanted epoch {self.epoch} or later, found {found}: the sender is no longer the leader; "
-                "decide again"
-            )
+        found = [
+            (int(notes[keys.SCHEDULER_EPOCH]), self._transitions(keys.LEADER_LEASE) if self.shared else self.epoch)
+        ]
+        if self.shared and notes.get(keys.SCHEDULER_SHARD):
+            epoch, _, shard = notes[keys.SCHEDULER_SHARD].partition("/")
+            found.append((int(epoch), self._transitions(shard_lease(shard))))
+        for epoch, wanted in found:
+            if epoch < wanted:
+                self.count("fenced")
+                raise Conflict(
+                    f"{what}: wanted epoch {wanted} or later, found {epoch}: the sender is no longer the leader; "
+                    "decide again"
+                )
+
+    def _transitions(self, lease: str) -> int:
+        found = self.api.object(LEASES, lease, namespace=keys.SYSTEM_NAMESPACE)
+        return int(found["spec"].get("leaseTransitions") or 0)
 
     def _note_nomination(self, call: Call, node: str) -> None:
         with suppress(NotFound):
@@ -248,32 +267,42 @@ class MixedWorld:
     # --- replicas ---
 
     async def start(self, *, leads: bool = True) -> Replica:
-        """One more scheduler; it becomes the leader, whoever was."""
+        """One more scheduler; it becomes the leader, whoever was. Where they share it follows, with ``leads`` False."""
         network = WatchedNetwork(self.api, clock=self.clock, dice=self.dice)
         network.delays = self.delays
         office = Office()
         manager = Manager(network, clock=self.clock)
         deaf = Deaf()
+        shards: Shards | None = None
+        if self.shared and leads:
+            self.named += 1
+            shards = Shards(manager, identity=f"r{self.named}", seconds=LEASE)
+            manager.add_task("shards", shards.run)
+        leadership: Leadership = office if shards is None else shards.regime
         service = SchedulerService(
             manager,
-            office,
+            leadership,
             recorder=deaf,
             writer=deaf,
             options=Options(
-                scheduler_names=(keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME), preempt_cluster_wide=lambda: True
+                scheduler_names=(keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
+                preempt_cluster_wide=lambda: True,
+                shards=shards,
             ),
         )
         manager.add_task("scheduler", service.run)
-        eye = GangEye(
-            network,
-            self.clock.monotonic,
-            lambda notes: office.leading and int(notes[keys.SCHEDULER_EPOCH]) == office.epoch,
-        )
+
+        def leads_still(notes: Mapping[str, str]) -> bool:
+            epoch, _, shard = notes.get(keys.SCHEDULER_SHARD, "").partition("/")
+            in_epoch = leadership.is_leader() and int(notes[keys.SCHEDULER_EPOCH]) == leadership.epoch
+            return in_epoch and (shards is None or shards.holds(Term(shard, int(epoch))))
+
+        eye = GangEye(network, self.clock.monotonic, leads_still)
         manager.informer(PODS, Pod).subscribe(eye.hear)
         replica = Replica(network, office, manager, service, eye)
         replica.tasks.append(asyncio.create_task(manager.run()))
         self.replicas.append(replica)
-        if leads:
+        if leads and not self.shared:
             self.elect(replica)
         return replica
 

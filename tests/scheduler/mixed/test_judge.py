@@ -12,6 +12,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.resources import PODS
 from tensorfusion.scheduler import gangs
 from tensorfusion.scheduler.gang_book import GangBook
+from tensorfusion.scheduler.shards import Shards
 
 
 def placed_singly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,12 +59,19 @@ def test_a_gang_that_starts_with_fewer_members_than_it_needs_is_seen(
         asyncio.run(start(MixedWorld(0), members=members, required=required))
 
 
-def test_a_story_sees_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_story_sees_it_too(monkeypatch: pytest.MonkeyPatch, *, shared: bool) -> None:
     steps = [("gang", 0, 0, 3), ("settle", 2, 0, 0)]
-    tell(steps)
+    tell(steps, shared=shared)
     placed_singly(monkeypatch)
     with pytest.raises(AssertionError, match="started with 1 of 2"):
-        tell(steps)
+        tell(steps, shared=shared)
+
+
+def test_a_pod_that_no_owner_places_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shards, "serves", lambda *_: False)
+    with pytest.raises(AssertionError, match="waits and is in nobody's queue"):
+        tell([("share", 0, 0, 2)], shared=True)
 
 
 @pytest.mark.parametrize("devices", [("n5-1", "n5-2"), ("n5-0", "n5-1"), ("n5-0", "n5-2")])

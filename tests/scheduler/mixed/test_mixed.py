@@ -23,6 +23,25 @@ def test_no_story_breaks_a_promise(steps) -> None:
     tell(steps)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_schedulers_that_share_the_pools_break_no_promise(seed: int) -> None:
+    tell(story(random.Random(seed), 30), seed=seed, shared=True)
+
+
+@pytest.mark.long
+@settings(max_examples=100, deadline=None)
+@given(STORIES)
+def test_no_story_of_schedulers_that_share_the_pools_breaks_a_promise(steps) -> None:
+    tell(steps, shared=True)
+
+
+@pytest.mark.long
+def test_long_stories_of_schedulers_that_share_break_no_promise() -> None:
+    first = int(os.environ.get("TENSORFUSION_SEED", "0"))
+    for seed in range(first, first + int(os.environ.get("TENSORFUSION_STORIES", "300"))):
+        tell(story(random.Random(seed), 60), seed=seed, shared=True)
+
+
 @pytest.mark.long
 def test_long_stories_break_no_promise() -> None:
     first = int(os.environ.get("TENSORFUSION_SEED", "0"))
