@@ -5,6 +5,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,10 +13,13 @@ from scheduler_steps import bound, gang, stamps
 
 from tensorfusion.errors import Forbidden
 from tensorfusion.model import keys
+from tensorfusion.model.core import Pod
+from tensorfusion.model.gang import Gang
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import PODS
 from tensorfusion.scheduler import gang_holds, gangs, queue
 from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.state import State
 
@@ -661,3 +665,31 @@ async def test_a_gang_larger_than_the_binders_backlog_goes_out_whole(world, coun
     await world.settle(5)
     assert len(bound(world, names)) == count
     world.check_books()
+
+
+def test_the_stamps_of_a_member_that_is_gone_count_no_more() -> None:
+    """Else a successor, which never saw it, would take the gang for another one."""
+    book = GangBook(())
+
+    def member(uid: str, second: int, required: int, *, phase: str = "Running") -> None:
+        metadata = {
+            "name": uid,
+            "namespace": "default",
+            "uid": uid,
+            "creationTimestamp": f"2026-01-01T00:00:0{second}Z",
+        }
+        body = {"metadata": metadata, "spec": {"nodeName": "n0", "containers": []}, "status": {"phase": phase}}
+        book.observe(msgspec.convert(body, Pod), Gang("default/g", required, required), None)
+
+    member("old", 1, 3)
+    member("young", 2, 2)
+    member("old", 1, 3)
+    assert book.groups["default/g"].gang.required == 2
+    member("young", 2, 2, phase="Failed")
+    assert book.groups["default/g"].gang.required == 3
+    member("younger", 3, 5)
+    assert book.groups["default/g"].gang.required == 5
+    book.left("younger")
+    assert book.groups["default/g"].gang.required == 3
+    book.left("old")
+    assert not book.groups

@@ -25,8 +25,9 @@ class Group:
 
     key: str
     gang: Gang
-    newest: tuple[str, str] = ("", "")
-    """Creation time and uid of the youngest member seen: what its stamps say counts for all."""
+    stamps: dict[str, tuple[str, str, Gang]] = field(default_factory=dict)
+    """Creation time, uid and stamps of each member: what the youngest one's say counts for all."""
+    youngest: tuple[str, str] = ("", "")
     pending: dict[str, PodFacts] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     """Bound members and their nodes."""
@@ -54,6 +55,16 @@ class Group:
     def complete(self) -> bool:
         """Enough members are known to start, and all are for this scheduler to place."""
         return self.active >= self.gang.required and not self.elsewhere
+
+    def follow_youngest(self, uid: str) -> None:
+        """A member came or went: the stamps of the youngest one that is there count, and of none that is gone."""
+        own = self.stamps.get(uid)
+        if own is None and uid == self.youngest[1]:
+            own = max(self.stamps.values(), key=lambda one: one[:2], default=None)
+        elif own is not None and own[:2] < self.youngest:
+            return
+        if own is not None:
+            self.youngest, self.gang = own[:2], own[2]
 
     @property
     def is_empty(self) -> bool:
@@ -111,9 +122,6 @@ class GangBook:
         group = self.groups.get(gang.key)
         if group is None:
             group = self.groups[gang.key] = Group(gang.key, gang)
-        age = (pod.metadata.creation_timestamp or "", uid)
-        if age >= group.newest:
-            group.newest, group.gang = age, gang
         self._keys[uid] = gang.key
         before = _seat(group, uid)
         _drop(group, uid)
@@ -128,6 +136,9 @@ class GangBook:
             group.pending[uid] = facts
         elif elsewhere:
             group.elsewhere.add(uid)
+        if _seat(group, uid) != _NO_SEAT:
+            group.stamps[uid] = (pod.metadata.creation_timestamp or "", uid, gang)
+        group.follow_youngest(uid)
         if _seat(group, uid) != before:
             self.changed[gang.key] = None
         if group.is_empty:
@@ -140,6 +151,7 @@ class GangBook:
         if group is None:
             return
         _drop(group, uid)
+        group.follow_youngest(uid)
         self.changed[group.key] = None
         if group.is_empty:
             del self.groups[group.key]
@@ -163,6 +175,9 @@ class GangBook:
         return bool(group.held or group.done) or any(uid in self._assumed for uid in group.pending)
 
 
+_NO_SEAT = (None, None, False, False)
+
+
 def _seat(group: Group, uid: str) -> tuple[PodFacts | None, str | None, bool, bool]:
     return group.pending.get(uid), group.held.get(uid), uid in group.done, uid in group.elsewhere
 
@@ -172,3 +187,4 @@ def _drop(group: Group, uid: str) -> None:
     group.held.pop(uid, None)
     group.done.discard(uid)
     group.elsewhere.discard(uid)
+    group.stamps.pop(uid, None)
