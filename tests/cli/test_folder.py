@@ -37,6 +37,19 @@ def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
         assert process.wait(10) == -9
 
 
+def test_a_process_that_nobody_collects_has_ended_all_the_same(tmp_path: Path) -> None:
+    """As in a container whose first process collects no orphans: their pids stay."""
+    folder = Folder(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert stop_process(process.pid, timeout=10)
+        assert Path(f"/proc/{process.pid}").exists()
+        folder.prepare()
+        folder.pid_file("ended").write_text(str(process.pid))
+        assert folder.processes() == {}
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

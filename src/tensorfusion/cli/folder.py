@@ -182,10 +182,21 @@ class Folder:
         try:
             pid = int(path.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, ValueError):
             return None
-        return pid if state != "Z" and os.fsencode(self.root.absolute()) in command else None
+        return pid if _lives(pid) and os.fsencode(self.root.absolute()) in command else None
+
+
+def _lives(pid: int) -> bool:
+    """The process has not ended. One that its parent has not collected has: in a container nobody may ever do that.
+
+    While threads of it are left (field 20 of its ``stat``), what it had open may still be locked.
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return state != "Z" or int(fields[16]) > 1
 
 
 def _follow(words: list[bytes], wanted: tuple[bytes, ...]) -> bool:
@@ -205,7 +216,7 @@ def stop_process(pid: int, *, timeout: float, reap: Callable[[], object] = lambd
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         reap()
-        if not Path(f"/proc/{pid}").exists():
+        if not _lives(pid):
             return True
         time.sleep(0.02)
     try:
