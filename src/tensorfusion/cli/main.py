@@ -26,6 +26,7 @@ _COMMANDS = {
     "backup": "Write a whole embedded cluster into a file.",
     "restore": "Put a backup in the place of a cluster.",
     "replay": "Replay a trace of nodes and pods through the API.",
+    "bench": "Compare placement policies by simulation, on a trace.",
     "version": "Print the version.",
     "completion": "Print a shell completion script.",
     "control": "Run the control-plane components of a cluster (what `up` runs beside the API).",

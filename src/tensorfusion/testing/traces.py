@@ -17,6 +17,8 @@ from tensorfusion.model.meta import Raw
 
 DEVICE_TFLOPS = 100
 DEVICE_VRAM_MIB = 16_384
+MOST_DEVICES = 256
+"""Of one machine: more is a slip in a list, and would cost memory for every other machine."""
 MODEL_LABEL = f"{keys.DOMAIN}/gpu-model"
 _NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
 _POD_COLUMNS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
@@ -51,16 +53,13 @@ def read_nodes(path: Path) -> list[TraceNode]:
     Raises:
         ConfigError: unreadable, a column is missing, or a value is not a whole number of the right size.
     """
-    return [
-        TraceNode(
-            row["sn"],
-            _whole(row, "cpu_milli", where),
-            _whole(row, "memory_mib", where),
-            _whole(row, "gpu", where),
-            row["model"],
-        )
-        for where, row in _rows(path, _NODE_COLUMNS)
-    ]
+    nodes = []
+    for where, row in _rows(path, _NODE_COLUMNS):
+        cpu, memory, gpus = (_whole(row, column, where) for column in ("cpu_milli", "memory_mib", "gpu"))
+        if gpus > MOST_DEVICES:
+            raise ConfigError(f"{where}: gpu: wanted at most {MOST_DEVICES} devices of a machine, found {gpus}")
+        nodes.append(TraceNode(row["sn"], cpu, memory, gpus, row["model"]))
+    return nodes
 
 
 def read_pods(path: Path) -> list[TracePod]:

@@ -1,0 +1,142 @@
+"""``tensorfusion bench``: questions about placement that are answered by simulation, on one's own history."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tensorfusion.cli.groups import SuggestingGroup
+from tensorfusion.cli.session import print_table
+from tensorfusion.errors import ConfigError
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+    from tensorfusion.testing.packing.comparison import Plan
+    from tensorfusion.testing.packing.outcome import Outcome
+
+_FILE = click.Path(path_type=Path)
+_HEADER = ("POLICY", "ALLOCATION %", "DEMAND LOST %", "8-GPU LOST %", "SHUFFLES")
+_BAR_STEP = 64
+
+
+@click.group("bench", cls=SuggestingGroup)
+def command() -> None:
+    """Compare placement policies by simulation, on a public trace or on a cluster's own history.
+
+    \b
+    tensorfusion bench packing --nodes nodes.csv --pods pods.csv --protocol inflation
+    """
+
+
+@command.command("packing")
+@click.option(
+    "--nodes", "node_file", required=True, type=_FILE, help="CSV of machines: sn,cpu_milli,memory_mib,gpu,model."
+)
+@click.option(
+    "--pods",
+    "pod_file",
+    required=True,
+    type=_FILE,
+    help="CSV of arrivals: name,cpu_milli,memory_mib,num_gpu,gpu_milli.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["inflation", "churn"]),
+    default="inflation",
+    show_default=True,
+    help="inflation: fill until past full, nobody leaves. churn: arrivals come and go just below full.",
+)
+@click.option("--policies", default="", help="Comma list of policies, in the order of the report.  [default: all]")
+@click.option("--shuffles", type=click.IntRange(1, 1000), help="Runs of each policy.  [default: 10; churn: 3]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the first shuffle.")
+@click.option(
+    "--load",
+    type=click.IntRange(1, 1000),
+    help="Demand in percent of the GPUs.  [default: 130 in all; churn: 95 at a time]",
+)
+@click.option(
+    "--turnovers", default=10, show_default=True, type=click.IntRange(1, 1000), help="Mean lifetimes that churn lasts."
+)
+@click.option("--json", "json_file", type=_FILE, help="Write the rows of the table to this file too.")
+def packing(
+    node_file: Path,
+    pod_file: Path,
+    protocol: str,
+    policies: str,
+    shuffles: int | None,
+    seed: int,
+    load: int | None,
+    turnovers: int,
+    json_file: Path | None,
+) -> None:
+    """Measure how much of a cluster each placement policy can hand out, and whom it turns away.
+
+    The same arrivals are offered to every policy, on the same machines, in a simulation: nothing is started, and the
+    same seed gives the same answer. Files have the columns of the public openb trace. ALLOCATION is the share of all
+    GPUs that is handed out at the end (inflation) or on average (churn); LOST is what was turned away.
+
+    \b
+    Policies: random, bestfit, fgd (fragmentation gradient descent as published) and fgd-exact (without its rounding),
+    and the placement modes of pools: compact-first, low-load-first, node-compact-gpu-low-load.
+
+    \b
+    tensorfusion bench packing --nodes nodes.csv --pods pods.csv
+    tensorfusion bench packing --nodes nodes.csv --pods pods.csv --policies bestfit,fgd --json rows.json
+    tensorfusion bench packing --nodes nodes.csv --pods pods.csv --protocol churn --shuffles 1 --load 90
+    """
+    from tensorfusion.testing.packing import comparison
+    from tensorfusion.testing.packing.names import names
+    from tensorfusion.testing.packing.outcome import row
+    from tensorfusion.testing.traces import read_nodes, read_pods
+
+    kind = comparison.Protocol(protocol)
+    runs = shuffles or (3 if kind is comparison.Protocol.CHURN else 10)
+    wanted = comparison.plan(
+        read_nodes(node_file),
+        read_pods(pod_file),
+        protocol=kind,
+        policies=[name.strip() for name in policies.split(",")] if policies else names(),
+        seeds=range(seed, seed + runs),
+        load=load,
+        turnovers=turnovers,
+    )
+    if json_file is not None:
+        _write(json_file, "")  # a path that cannot be written is found out before the work, not after
+    outcomes = _with_bar(wanted)
+    rows = [row(name, protocol, found) for name, found in outcomes.items()]
+    print_table(_HEADER, [[line[key] for key in line if key != "protocol"] for line in rows])
+    if json_file is not None:
+        _write(json_file, json.dumps(rows, indent=2) + "\n")
+
+
+def _with_bar(wanted: "Plan") -> "dict[str, list[Outcome]]":
+    """Run it under a progress bar, which is shown in a terminal only."""
+    from tensorfusion.testing.packing.comparison import compare
+
+    name, seen = "", 0
+    bar: ProgressBar[int]
+    with click.progressbar(length=wanted.steps, file=sys.stderr, item_show_func=lambda _: name) as bar:
+
+        def begin(policy: str) -> None:
+            nonlocal name
+            name = policy
+
+        def tick() -> None:
+            nonlocal seen
+            seen += 1
+            if seen % _BAR_STEP == 0:
+                bar.update(_BAR_STEP)
+
+        found = compare(wanted, tick=tick, begin=begin)
+        bar.update(max(0, wanted.steps - bar.pos))
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
