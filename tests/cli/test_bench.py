@@ -2,6 +2,7 @@
 
 import json
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_a_mistake_is_named_before_anything_runs(
     assert result.exit_code == 1
     assert message in str(result.exception)
     assert not result.stdout
+
+
+@pytest.mark.parametrize("protocol", ["inflation", "churn"])
+def test_pictures_are_drawn_into_a_folder(files: tuple[Path, Path], tmp_path: Path, protocol: str) -> None:
+    folder = tmp_path / "deep" / "pictures"
+    options = ("--protocol", protocol, "--turnovers", "2", "--policies", "fgd,random", "--shuffles", "2")
+    result = bench(files, *options, "--plots", str(folder))
+    assert result.exit_code == 0, result.exception
+    assert sorted(file.name for file in folder.iterdir()) == [
+        f"{protocol}-{name}.svg" for name in ("allocation", "lost", "stranded")
+    ]
+    for file in folder.iterdir():
+        words = " ".join(ET.parse(file).getroot().itertext())
+        assert "random" in words
+    assert "CPU or memory used up" in (folder / f"{protocol}-stranded.svg").read_text()
+    assert bench(files, "--plots", str(files[0])).exit_code == 1

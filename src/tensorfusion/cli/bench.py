@@ -61,6 +61,7 @@ def command() -> None:
     "--turnovers", default=10, show_default=True, type=click.IntRange(1, 1000), help="Mean lifetimes that churn lasts."
 )
 @click.option("--json", "json_file", type=_FILE, help="Write the rows of the table to this file too.")
+@click.option("--plots", "folder", type=_FILE, help="Draw three pictures (SVG) into this folder.")
 def packing(
     node_file: Path,
     pod_file: Path,
@@ -71,6 +72,7 @@ def packing(
     load: int | None,
     turnovers: int,
     json_file: Path | None,
+    folder: Path | None,
 ) -> None:
     """Measure how much of a cluster each placement policy can hand out, and whom it turns away.
 
@@ -85,11 +87,12 @@ def packing(
     \b
     tensorfusion bench packing --nodes nodes.csv --pods pods.csv
     tensorfusion bench packing --nodes nodes.csv --pods pods.csv --policies bestfit,fgd --json rows.json
-    tensorfusion bench packing --nodes nodes.csv --pods pods.csv --protocol churn --shuffles 1 --load 90
+    tensorfusion bench packing --nodes nodes.csv --pods pods.csv --protocol churn --plots pictures
     """
     from tensorfusion.testing.packing import comparison
     from tensorfusion.testing.packing.names import names
     from tensorfusion.testing.packing.outcome import row
+    from tensorfusion.testing.packing.plots import draw
     from tensorfusion.testing.traces import read_nodes, read_pods
 
     kind = comparison.Protocol(protocol)
@@ -105,11 +108,16 @@ def packing(
     )
     if json_file is not None:
         _write(json_file, "")  # a path that cannot be written is found out before the work, not after
+    if folder is not None:
+        _make(folder)
     outcomes = _with_bar(wanted)
     rows = [row(name, protocol, found) for name, found in outcomes.items()]
     print_table(_HEADER, [[line[key] for key in line if key != "protocol"] for line in rows])
     if json_file is not None:
         _write(json_file, json.dumps(rows, indent=2) + "\n")
+    if folder is not None:
+        for file, picture in draw(outcomes, kind).items():
+            _write(folder / file, picture)
 
 
 def _with_bar(wanted: "Plan") -> "dict[str, list[Outcome]]":
@@ -133,6 +141,13 @@ def _with_bar(wanted: "Plan") -> "dict[str, list[Outcome]]":
         found = compare(wanted, tick=tick, begin=begin)
         bar.update(max(0, wanted.steps - bar.pos))
     return found
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
 def _write(path: Path, text: str) -> None:
