@@ -1,5 +1,6 @@
 """Which mistake is said first, and what a status says of the object's own metadata. Numbers 1040 to 1059."""
 
+import json
 from typing import Any
 
 from asking import APPLY, JSON_PATCH, MERGE, STRATEGIC, Answer, Api, config_map, deployment
@@ -223,3 +224,68 @@ def test_scale_of_nothing(api: Api) -> None:
         api("PUT", path, {**scale, **wrong}).refused(400, "BadRequest")
     api("PUT", f"{path}?fieldValidation=Strict", {**scale, "nope": 1}).refused(400, "BadRequest")
     api("PUT", path, {**scale, "spec": {"replicas": -1}}).refused(404, "NotFound")
+
+
+@behaviour(
+    1051,
+    "A whole number in a custom object's metadata may be written with a point or an exponent; in others' it may not",
+    source=OBSERVED,
+)
+def test_whole_numbers_of_metadata(api: Api) -> None:
+    def written(obj: Any, field: str, number: str) -> str:
+        stated = {**obj, "metadata": {**obj["metadata"], field: "@"}}
+        return json.dumps(stated).replace('"@"', number)
+
+    maps = api.core("configmaps")
+    with served(api, with_status()) as kind:
+        kind.create("a", n=1)
+        for field in ("generation", "deletionGracePeriodSeconds"):
+            for number in ("1000.0", "1e3", "0.0", "-0.0"):
+                body = kind.body("b", n=1)
+                assert api("POST", f"{kind.path()}?dryRun=All", written(body, field, number)).status == 201
+                answer = api("PUT", kind.path("a"), written(kind.body("a"), field, number))
+                answer.refused(422, "Invalid")
+                assert answer.causes() >= {("metadata.resourceVersion", "FieldValueInvalid")}
+                merge = json.dumps({"metadata": {field: "@"}}).replace('"@"', number)
+                if field == "generation":
+                    assert api("PATCH", kind.path("a"), merge, content_type=MERGE).status == 200
+                api("POST", maps, written(config_map("c"), field, number)).refused(400, "BadRequest")
+            for number in ("1.5", "1e19", "9223372036854775808", "true"):
+                body = written(kind.body("c", n=1), field, number)
+                api("POST", kind.path(), body).refused(400, "BadRequest")
+                api("POST", maps, written(config_map("c"), field, number)).refused(400, "BadRequest")
+
+
+@behaviour(1052, "The number that a scale shows has to be written as a whole one", source=OBSERVED)
+def test_counts_with_a_point(api: Api) -> None:
+    scale = {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}
+    counted = with_status()
+    counted["subresources"]["scale"] = scale
+    with served(api, counted) as kind:
+        body = json.dumps(kind.body("a", n="@"))
+        answer = api("POST", kind.path(), body.replace('"@"', "2.0"))
+        assert messages(answer.refused(422, "Invalid")) == [
+            ".spec.n: Invalid value: 0: .spec.n accessor error: 2 is of the type float64, expected int64"
+        ]
+        assert api("POST", kind.path(), body.replace('"@"', "2")).status == 201
+        api("PATCH", kind.path("a"), '{"spec":{"n":3.0}}', content_type=MERGE).refused(422, "Invalid")
+        api("PATCH", kind.path("a", "status"), '{"status":{"n":3.0}}', content_type=MERGE).refused(422, "Invalid")
+        applied = json.dumps(kind.body("a", n="@")).replace('"@"', "3.0")
+        api("PATCH", f"{kind.path('a')}?fieldManager=m&force=true", applied, content_type=APPLY)
+        assert api.get(kind.path("a"))["spec"]["n"] == 3
+
+
+@behaviour(1053, "Numbers that are whole are stored and shown as such, however they were written", source=OBSERVED)
+def test_whole_numbers(api: Api) -> None:
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    with served(api, version(thing(free=free, n={"type": "number"}))) as kind:
+        spec = '{"n": 1.0, "free": {"a": 1000.0, "b": [1e3, {"c": -2.0}], "d": 0.5}}'
+        body = json.dumps(kind.body("a", n="@")).replace('{"n": "@"}', spec)
+        assert api("POST", kind.path(), body).status == 201
+        raw = api("GET", kind.path("a")).raw.decode()
+        for text in ('"n":1', '"a":1000', '[1000,{"c":-2}]', '"d":0.5'):
+            assert text in raw
+        assert ".0" not in raw
+        for number, holds in (("1000", True), ("1000.0", False)):
+            test = f'[{{"op": "test", "path": "/spec/free/a", "value": {number}}}]'
+            assert (api("PATCH", kind.path("a"), test, content_type=JSON_PATCH).status == 200) is holds

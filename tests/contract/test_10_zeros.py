@@ -210,3 +210,113 @@ def test_cut_numbers(api: Api) -> None:
     version = api.get(place)["metadata"]["resourceVersion"]
     stated = {**head, "metadata": {"name": "x", "resourceVersion": version}, "spec": {name: 1 << 31}}
     api("PUT", place, stated).refused(400, "BadRequest")
+
+
+BARE: tuple[tuple[str, str, str, dict[str, Any], tuple[str, ...]], ...] = (
+    ("rbac.authorization.k8s.io/v1", "roles", "Role", {}, ("rules",)),
+    ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", {"addressType": "IPv4"}, ("endpoints",)),
+    ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", {"addressType": "IPv4"}, ("ports",)),
+    ("v1", "limitranges", "LimitRange", {}, ("spec", "limits")),
+    ("resource.k8s.io/v1", "resourceclaims", "ResourceClaim", {"spec": {}}, ("spec", "devices", "requests")),
+)
+"""Kinds without anything in a list that is always shown, and where the list is."""
+
+
+def _within(value: Any, path: tuple[str, ...]) -> dict[str, Any]:
+    for step in reversed(path):
+        value = {step: value}
+    found: dict[str, Any] = value
+    return found
+
+
+def _at(obj: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        obj = obj[step]
+    return obj
+
+
+def _owns(obj: dict[str, Any], manager: str, path: tuple[str, ...]) -> bool:
+    entries = [one for one in obj["metadata"].get("managedFields", ()) if one["manager"] == manager]
+    fields = entries[0]["fieldsV1"] if entries else {}
+    for step in path:
+        fields = fields.get(f"f:{step}", None) if fields is not None else None
+    return fields is not None
+
+
+@behaviour(
+    1069,
+    "A list that is always shown is null when nothing was written, and so is an empty one, which has an owner",
+    source=OBSERVED,
+)
+def test_lists_that_are_always_shown(api: Api) -> None:
+    for number, (version, plural, kind, rest, path) in enumerate(BARE):
+        head = {"apiVersion": version, "kind": kind, "metadata": {"name": f"x{number}", "labels": {"a": "b"}}, **rest}
+        place = api.path(version, plural)
+        for name, written, owned in (("none", {}, False), ("null", _within(None, path), False)):
+            made = api.create(
+                f"{place}?fieldManager=m", {**head, **written, "metadata": {**head["metadata"], "name": name}}
+            )
+            assert _at(made, path) is None
+            assert _owns(made, "m", path) is owned
+            api.delete(f"{place}/{name}")
+        made = api.create(f"{place}?fieldManager=m", {**head, **_within([], path)})
+        assert _at(made, path) is None
+        assert _owns(made, "m", path)
+        place = f"{place}/x{number}"
+        assert api.get(place) == made
+        for content_type in (MERGE, STRATEGIC):
+            found = api("PATCH", f"{place}?fieldManager=n", _within([], path), content_type=content_type).body
+            assert _at(found, path) is None
+            assert _owns(found, "n", path)
+            assert not _owns(found, "m", path)  # it changed hands
+            assert found["metadata"].get("generation") == made["metadata"].get("generation")
+            made = api.merge(f"{place}?fieldManager=m", {"metadata": {"labels": {"a": content_type[-9:-5]}}})
+            assert _owns(made, "n", path)
+
+
+@behaviour(1070, "A text that is always shown is nobody's before it is written", source=OBSERVED)
+def test_texts_that_are_always_shown(api: Api) -> None:
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}}
+    event["involvedObject"] = {"namespace": api.namespace}
+    bare = deployment("s")["spec"]
+    del bare["replicas"]
+    sets = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "s"}, "spec": bare}
+    for version, plural, obj, paths in (
+        ("v1", "events", event, (("reportingComponent",), ("reportingInstance",))),
+        ("apps/v1", "statefulsets", sets, (("spec", "serviceName"),)),
+    ):
+        for written, owned in ((None, False), ("", False), ("a", True)):
+            place = api.path(version, plural)
+            stated: dict[str, Any] = {**obj}
+            for path in paths if written is not None else ():
+                inner = stated[path[0]] = {**obj[path[0]], path[1]: written} if len(path) > 1 else written
+                assert inner is not None
+            made = api.create(f"{place}?fieldManager=m", stated)
+            for path in paths:
+                assert _at(made, path) == (written or "")
+                assert _owns(made, "m", path) is owned
+            api.delete(f"{place}/{obj['metadata']['name']}", {"propagationPolicy": "Background"})
+            name = obj["metadata"]["name"]
+            api.eventually(lambda place=place, name=name: api("GET", f"{place}/{name}").status == 404)
+
+
+@behaviour(
+    1071,
+    "A backend that names no group is of none; an empty name of a group is no name",
+    source="Ingress: IngressBackend",
+)
+def test_groups_of_backends(api: Api) -> None:
+    place = api.path(POLICIES, "ingresses")
+
+    def ingress(**group: Any) -> dict[str, Any]:
+        backend = {"resource": {"kind": "A", "name": "b", **group}}
+        head = {"apiVersion": POLICIES, "kind": "Ingress", "metadata": {"name": "x"}}
+        return {**head, "spec": {"defaultBackend": backend}}
+
+    made = api.create(place, ingress())
+    assert made["spec"]["defaultBackend"]["resource"]["apiGroup"] is None
+    assert api.put(f"{place}/x", ingress(apiGroup=None))["metadata"]["generation"] == 1
+    answer = api("PUT", f"{place}/x", ingress(apiGroup=""))
+    answer.refused(422, "Invalid")
+    assert answer.causes() == {("spec.defaultBackend.resource.apiGroup", "FieldValueInvalid")}
+    assert api.put(f"{place}/x", ingress(apiGroup="a.b"))["metadata"]["generation"] == 2

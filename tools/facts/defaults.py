@@ -126,7 +126,7 @@ def settle(schema: Json, definition: str, field: str, observations: list[Observa
         return
     value = present[0].value
     if len(present) == len(observations) and all(item.value == value for item in present):
-        if (value := without_nulls(value)) is not None:
+        if value is not None:  # what is shown empty: see ``zeros``
             schema["properties"][field]["default"] = value
         return
     members = set(schema["properties"]) - set(schema.get("required", ()))
@@ -146,13 +146,6 @@ def settle(schema: Json, definition: str, field: str, observations: list[Observa
     raise SystemExit(f"{definition}.{field}: no rule explains its default, name it in COMPUTED:\n{shown}")
 
 
-def without_nulls(value: Any) -> Any:
-    """The value without the nulls that Go writes for empty lists."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return value
-
-
 def follows(pairs: list[tuple[Any, Any]]) -> Json | None:
     """The field's value for each key, when it is a function of the key and no key or value is missing throughout."""
     table: dict[str, Any] = {}
@@ -170,9 +163,7 @@ def first_status(entry: Json, objects: list[Sample]) -> None:
         entry["initialStatus"] = {
             key: value
             for key, value in bare[0].items()
-            if value is not None
-            and (f"{entry['kind']}Status", key) not in ALLOCATED
-            and all(other.get(key) == value for other in bare)
+            if (f"{entry['kind']}Status", key) not in ALLOCATED and all(other.get(key) == value for other in bare)
         }
     sent = [sample for sample in own if "status" in sample.sent]
     entry["keepsStatus"] = any(sample.returned.get("status") for sample in sent)

@@ -90,7 +90,7 @@ async def _crds(client: Client) -> AsyncIterator[Finding]:
 
 
 def _established(crd: dict[str, Any]) -> bool:  # Any: JSON
-    conditions = crd.get("status", {}).get("conditions", ())
+    conditions = (crd.get("status") or {}).get("conditions") or ()
     return any(entry["type"] == "Established" and entry["status"] == "True" for entry in conditions)
 
 

@@ -16,7 +16,7 @@ from tensorfusion.model.meta import Raw
 V2_REFERENCES = "#/definitions/"
 V3_REFERENCES = "#/components/schemas/"
 # What the facts add to schemas for our own use.
-_OURS = frozenset({"checks", "computed", "defaultAlone", "defaultBy", "defaultIn", "inline"})
+_OURS = frozenset({"checks", "computed", "defaultAlone", "defaultBy", "defaultIn", "inline", "shown", "zeros"})
 _LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
 _STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 _LIST_META_SCHEMA: Raw = {

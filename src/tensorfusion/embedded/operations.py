@@ -604,8 +604,9 @@ def _beside_status(new: JsonObject, change: Change) -> JsonObject:
 
 
 def _as_stated(kind: Kind, obj: JsonObject) -> JsonObject:
-    """The object in order. A custom one keeps a wrong kind that it states: its validation says so."""
+    """The object as it is stored. A custom one keeps a wrong kind that it states: its validation says so."""
     ordered = in_order(obj, kind.resource)
+    kind.schema.settle(ordered)
     if kind.is_custom:
         for field in ("apiVersion", "kind"):
             ordered[field] = obj.get(field, ordered[field])

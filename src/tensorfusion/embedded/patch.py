@@ -119,14 +119,14 @@ def _apply(target: Any, number: int, operation: Raw) -> Any:
 
 
 def same_json(left: Any, right: Any) -> bool:
-    """JSON equality: unlike Python's, true is not 1."""
+    """JSON equality: unlike Python's, true is not 1, and neither is 1.0, which is written otherwise."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(same_json(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(same_json, left, right))
-    return bool(left == right)
+    return type(left) is type(right) and bool(left == right)
 
 
 def _pointer(number: int, text: str) -> tuple[str, ...]:

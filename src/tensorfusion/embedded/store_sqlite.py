@@ -11,9 +11,9 @@ from typing import Final, NoReturn
 
 from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreTooNew
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """2 added ``managed``; a store of format 1 gets the column when it is opened. In 3, built-in objects have no zeros of
-fields that are no pointers; those of older formats are written anew then."""
+fields that are no pointers, in 4 they have the nulls that are shown; those of older formats are written anew then."""
 
 _WITH_MANAGED: Final = 2
 

@@ -26,6 +26,7 @@ def as_stored_now(kinds: Kinds) -> Callable[[Record], Record]:
             kind = kinds.by_id(record.key.resource)
             obj = decode_object(record.data)
             kind.schema.prepare(obj, strict=FieldValidation.IGNORE)
+            kind.schema.settle(obj)
             if kind.resource.id == CONTROLLER_REVISIONS.id:
                 _renew_template(kinds, obj)
             found = make_record(record.key, in_order(obj, kind.resource), record.revision, kind.fields, record.managed)

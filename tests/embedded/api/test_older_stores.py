@@ -12,6 +12,7 @@ import pytest
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.objects import decode_object, encode_object
 from tensorfusion.embedded.store import ObjectKey, Record, Store
+from tensorfusion.embedded.store_sqlite import FORMAT
 from tensorfusion.embedded.stored_forms import as_stored_now
 
 ZEROS: dict[str, Any] = {"hostNetwork": False, "hostname": "", "nodeName": ""}
@@ -95,7 +96,7 @@ def test_what_an_older_version_stored_with_zeros_can_be_updated(start_server, fi
     assert found.status == 200
     assert found.body["metadata"]["generation"] == 1
     running.stop()
-    assert format_of(filled) == 3
+    assert format_of(filled) == FORMAT
 
 
 def test_a_store_that_cannot_be_brought_up_stays_as_it_was(filled: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_store_that_cannot_be_brought_up_stays_as_it_was(filled: Path) -> None
         Store.open(filled, renew=breaks)
     assert format_of(filled) == 2
     asyncio.run(_same(filled, older, renew))
-    assert format_of(filled) == 3
+    assert format_of(filled) == FORMAT
 
 
 async def _same(path: Path, older: dict[ObjectKey, Record], renew: Callable[[Record], Record]) -> None:
@@ -159,3 +160,24 @@ def test_the_revision_of_a_template_follows_it() -> None:
         found.append(decode_object(record.data))
     assert found[0]["data"]["spec"]["template"] == {**found[1]["spec"]["template"], "$patch": "replace"}
     assert "tty" not in found[1]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_what_is_shown_empty_is_there_whoever_stored_it() -> None:
+    """Else the spec of a claim, which is immutable, would differ from itself."""
+    renew = as_stored_now(Kinds.builtin())
+    meta = {"name": "x", "namespace": "old", "uid": "u", "resourceVersion": "7"}
+    source = {"kind": "PersistentVolumeClaim", "name": "other"}
+    for resource, version, kind, rest, shown in (
+        ("limitranges", "v1", "LimitRange", {"spec": {}}, {"spec": {"limits": None}}),
+        ("roles.rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1", "Role", {"rules": []}, {"rules": None}),
+        (
+            "persistentvolumeclaims",
+            "v1",
+            "PersistentVolumeClaim",
+            {"spec": {"dataSource": source}},
+            {"spec": {"dataSource": {**source, "apiGroup": None}, "volumeMode": "Filesystem"}},
+        ),
+    ):
+        data = encode_object({"apiVersion": version, "kind": kind, "metadata": meta, **rest})
+        found = decode_object(renew(Record(ObjectKey(resource, "old", "x"), 7, "u", data, {}, {}, (), b"")).data)
+        assert {name: found[name] for name in shown} == shown

@@ -12,8 +12,9 @@ from tensorfusion.embedded.facts import load_facts
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.schema.builtin.pods import qos_class
 from tensorfusion.embedded.schema.computed import ANSWERED
-from tensorfusion.embedded.schema.decode import DEEPEST
+from tensorfusion.embedded.schema.decode import DEEPEST, compile_decoder
 from tensorfusion.embedded.schema.scalars import Mismatch, canonical_quantity
+from tensorfusion.embedded.schema.settling import compile_settling
 from tensorfusion.errors import BadRequest, Invalid
 from tensorfusion.units import parse_quantity
 
@@ -36,6 +37,27 @@ def test_every_default_that_the_facts_call_computed_has_a_function() -> None:
         (name.rsplit(".", 1)[-1], field) for name, schema in definitions.items() for field in schema.get("computed", ())
     }
     assert named <= ANSWERED
+
+
+DEFINITIONS = load_facts().definitions
+SHOWN = [
+    (name, field, inner.get("type") == "array")
+    for name, schema in DEFINITIONS.items()
+    for field, inner in schema.get("properties", {}).items()
+    if field in schema.get("shown", ())
+]
+
+
+@pytest.mark.parametrize(("name", "field", "is_list"), SHOWN)
+def test_what_is_shown_empty_is_null_as_soon_as_it_is_stored(name: str, field: str, is_list: bool) -> None:
+    decode, settle = compile_decoder(DEFINITIONS, name), compile_settling(DEFINITIONS, name)
+    assert settle is not None
+    for written in ({}, {field: None}, {field: []}) if is_list else ({}, {field: None}):
+        found = decode(dict(written), None, [])
+        assert found[field] == written.get(field)  # its writer owns an empty list
+        settle(found)
+        assert found[field] is None
+        assert decode(copy.deepcopy(found), None, []) == found
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tensorfusion.embedded.store import Store
+from tensorfusion.embedded.store_sqlite import FORMAT
 from tensorfusion.errors import StoreTooNew
 from tensorfusion.testing.records import pod, record_maker, value_of
 
@@ -48,7 +49,7 @@ async def test_a_store_of_the_first_format_opens_and_takes_writes(tmp_path: Path
     async with Store.open(path) as store:
         assert [value_of(store.get(pod(name))) for name in ("a", "b", "c")] == ["value of a", "new", "c"]
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     connection.close()
 
 
@@ -72,7 +73,7 @@ async def test_a_store_of_a_later_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     write_first_format(path, ["a"])
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     connection.close()
-    with pytest.raises(StoreTooNew, match="format 4, this version reads up to 3"):
+    with pytest.raises(StoreTooNew, match=f"format {FORMAT + 1}, this version reads up to {FORMAT}"):
         Store.open(path)

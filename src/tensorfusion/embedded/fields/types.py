@@ -169,11 +169,13 @@ def zero_of(definitions: Mapping[str, Raw], definition: str) -> Raw:
     A creation is a change of this object. So what it always shows is not itself owned by its creator.
     """
     schema = definitions[definition]
-    required = set(schema.get("required", ()))
+    required, always = schema.get("required", ()), schema.get("shown", {})
     found: Raw = {}
     for name, inner in (schema.get("properties") or {}).items():
         if inner.get("inline"):
             found[name] = zero_of(definitions, inner["$ref"])
+        elif name in always:
+            found[name] = always[name]
         elif name in required:
             found[name] = _ZEROS.get(inner.get("type", "")) if "$ref" not in inner else None
     return found

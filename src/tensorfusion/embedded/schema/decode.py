@@ -1,9 +1,10 @@
 """Decode built-in objects: what Go's typed decoder and the defaulting functions do, compiled from the facts.
 
 One pass over the object: wrong JSON types are refused, unknown fields are dropped and named, nulls, empty optional
-lists and maps, and zeros of fields that are no pointers in Go are dropped, quantities become canonical, and structures
-get their defaults. Compiled into closures once per kind: a structure is one dict of ``field -> Entry``. A field whose
-value already has the plain type, and is no zero, costs one lookup; a structure inside another costs one call.
+lists and maps, and zeros of fields that are no pointers in Go are dropped, what Go always shows is there, quantities
+become canonical, and structures get their defaults. Compiled into closures once per kind: a structure is one dict of
+``field -> Entry``. A field whose value already has the plain type, and is no zero, costs one lookup; a structure inside
+another costs one call.
 Custom resources are decoded by ``structural``: there wrong types are a matter of validation.
 """
 
@@ -82,13 +83,15 @@ class _Compiler:
         if found is None:
             entries: dict[str, Entry] = {}
             short = name.rsplit(".", 1)[-1]
-            found = self._structs[name] = _struct_decoder(short, entries, self._fillers(name, short))
+            definition = self._definitions[name]
+            always, zeros = definition.get("shown", {}), definition.get("zeros", ())
+            found = self._structs[name] = _struct_decoder(short, entries, self._fillers(name, short), always)
             if name == _PROPS:
                 found = self._structs[name] = _with_depth(found)
-            needed, zeros = self._definitions[name].get("required", ()), self._definitions[name].get("zeros", ())
-            for field, schema in self._definitions[name].get("properties", {}).items():
-                kept = field in needed or field == "managedFields"  # an empty list of these asks for something
-                entry = self._entry(schema, short, drop_empty=not kept and field not in zeros)
+            # what is shown empty, and managed fields, of which an empty list asks for something
+            shown = {*definition.get("required", ()), *always, "managedFields"}
+            for field, schema in definition.get("properties", {}).items():
+                entry = self._entry(schema, short, drop_empty=field not in shown and field not in zeros)
                 entries[field] = _without_zero(entry) if field in zeros else entry
         return found
 
@@ -108,7 +111,7 @@ class _Compiler:
                 width = schema.get("format", "int64")
                 return None, _leaf(self._integer(width), owner, width), None
             case "number":
-                return float, _leaf(scalars.number, owner, "float64"), None
+                return int, _leaf(scalars.number, owner, "float64"), None
             case "array":
                 items = schema["items"]
                 item, name = self._entry(items, owner), f"[]{self._go_name(items)}"
@@ -233,7 +236,7 @@ def fresh(value: Any) -> Any:
     return value
 
 
-def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers) -> Decoder:
+def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers, always: Mapping[str, Any]) -> Decoder:
     fill = None if fillers.empty else fillers.fill
     known = entries.get
 
@@ -264,6 +267,9 @@ def _struct_decoder(short: str, entries: Mapping[str, Entry], fillers: _Fillers)
             _put(obj, changed)
         if fill is not None:
             fill(obj)
+        if always:
+            for field, blank in always.items():
+                obj.setdefault(field, blank)
         return obj
 
     return decode

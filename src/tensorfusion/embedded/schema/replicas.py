@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorfusion.embedded.schema.path import Problem
+from tensorfusion.embedded.schema.scalars import whole
 from tensorfusion.embedded.schema.words import invalid_value
 from tensorfusion.model.meta import Raw
 
@@ -54,4 +55,4 @@ def _of_type(field: str, value: object, wanted: str) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "<nil>" if value is None else str(value)
+    return "<nil>" if value is None else str(whole(value) if isinstance(value, float) else value)

@@ -30,6 +30,14 @@ _WHOLE_TIME = len("2006-01-02T15:04:05Z")
 _GO_LAYOUT = "2006-01-02T15:04:05Z07:00"
 
 
+_WHOLE = 1 << 63
+
+
+def whole(value: float) -> int | float:
+    """A number as it is written: below 64 bits as a whole one if it is whole, however it came."""
+    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+
+
 class Mismatch(Exception):
     """The value cannot be decoded. ``found`` is JSON's word for it; with ``text`` the whole message is given."""
 
@@ -93,7 +101,9 @@ def cut_integer(format: str) -> Scalar:
 
 
 def number(value: Any) -> Any:  # Any: JSON
-    if type(value) is int or type(value) is float:
+    if type(value) is float:
+        return whole(value)
+    if type(value) is int:
         return value
     raise Mismatch(json_word(value))
 

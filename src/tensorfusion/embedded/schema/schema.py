@@ -4,8 +4,7 @@ Two steps because admission stands between them. Built-in kinds follow the facts
 both answer in the words of a real API server.
 """
 
-from collections.abc import Sequence
-from copy import copy, deepcopy
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 from tensorfusion.embedded.facts import Facts
 from tensorfusion.embedded.fields.types import FieldType, Types, zero_of
-from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, ALWAYS_THERE, CHECKS, STATUS_CHECKS
+from tensorfusion.embedded.schema.builtin import ALWAYS_SPEC, CHECKS, STATUS_CHECKS
 from tensorfusion.embedded.schema.checks import Check, compile_checks
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import Decoder, compile_decoder
@@ -31,6 +30,7 @@ from tensorfusion.embedded.schema.ratcheting import Update
 from tensorfusion.embedded.schema.replicas import check_replicas
 from tensorfusion.embedded.schema.rules import MISSING, Evaluation, compile_rules
 from tensorfusion.embedded.schema.scalars import json_word
+from tensorfusion.embedded.schema.settling import Settle, compile_settling
 from tensorfusion.embedded.schema.structural import Pruner, compile_pruner, compile_structural
 from tensorfusion.embedded.schema.words import invalid, invalid_value
 from tensorfusion.errors import BadRequest
@@ -91,6 +91,10 @@ class Schema(Protocol):
         """Drop what an object of another version has and this one does not know. In place."""
         ...
 
+    def settle(self, obj: Raw) -> None:
+        """Give a prepared object the form in which it is stored, once it is known who owns what. In place."""
+        ...
+
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
         """Check a prepared object; ``old`` is what it replaces. Returns warnings: of what may stay as it was.
 
@@ -128,10 +132,6 @@ class BuiltinSchema:
         self._definition = definition
         self._semantics = CHECKS.get(resource.id)
         self._always_spec = resource.id in ALWAYS_SPEC
-        self._always_there = ALWAYS_THERE.get(resource.id)
-        if self._always_there is not None:
-            self.zero = deepcopy(self.zero)
-            _fill_in(self.zero, *self._always_there)
         self._status_semantics = STATUS_CHECKS.get(resource.id)
         self._rule = RULES.get(name_rule, subdomain)
         self._named = named
@@ -172,14 +172,20 @@ class BuiltinSchema:
             (self._restore if applied else self._decode)(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource)}: {error}") from None
-        if self._always_there is not None:
-            _fill_in(obj, *self._always_there)
         if sort:
             unknown.sort()
         return [*_unknown_fields(unknown, repeated, strict, resource), *without_repeated_owners(obj)]
 
+    @cached_property
+    def _settle(self) -> Settle | None:
+        return compile_settling(self._definitions, self._definition)
+
     def prune(self, obj: Raw) -> None:
         """Built-in kinds are stored in one version."""
+
+    def settle(self, obj: Raw) -> None:
+        if self._settle is not None:
+            self._settle(obj)
 
     def validate(self, obj: Raw, old: Raw | None = None, *, subresource: str = "") -> list[str]:
         problems: list[Problem] = []
@@ -261,6 +267,7 @@ class CustomSchema:
                 f"({resource.api_version})"
             )
         unknown: list[str] = []
+        counts = _with_a_point(obj, self._replicas or ())
         try:
             if kind != resource.kind or version != resource.api_version:
                 # validation refuses it, behind all else that is to be said
@@ -270,6 +277,8 @@ class CustomSchema:
                 (self._prune_applied if applied else self._prune)(obj, None, unknown)
         except BadRequest as error:
             raise BadRequest(f"{_handled(resource, kind)}: {error}") from None
+        for holder, name, value in counts:
+            holder[name] = value  # validation refuses it
         unknown.sort(key=lambda field: (not field.startswith("metadata."), field))  # metadata is read first
         return [
             *_unknown_fields(unknown, repeated, strict, replace(resource, kind=kind)),
@@ -291,6 +300,9 @@ class CustomSchema:
 
     def prune(self, obj: Raw) -> None:
         self._pruner(obj, None, [])
+
+    def settle(self, obj: Raw) -> None:
+        """Custom kinds are stored as they are written."""
 
     @cached_property
     def _pruner(self) -> Pruner:
@@ -359,12 +371,16 @@ class CustomSchema:
             self._check(obj, None, problems)
 
 
-def _fill_in(obj: Raw, path: str, value: Any) -> None:  # Any: JSON
-    *steps, last = path.split(".")
-    for step in steps:
-        obj = obj.setdefault(step, {})
-    if obj.get(last) is None:
-        obj[last] = copy(value)
+def _with_a_point(obj: Raw, paths: Iterable[Sequence[str]]) -> list[tuple[Raw, str, float]]:
+    """The numbers at these paths that do not come as whole ones: their holder, its field, and what is in it."""
+    found = []
+    for *steps, last in paths:
+        holder: Any = obj
+        for step in steps:
+            holder = holder.get(step) if type(holder) is dict else None
+        if type(holder) is dict and type(holder.get(last)) is float:
+            found.append((holder, last, holder[last]))
+    return found
 
 
 def _name_of(obj: Raw) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorfusion.embedded.schema.decode import Decoder, fresh, limit_depth
 from tensorfusion.embedded.schema.path import Member, Path, plain_text_of
-from tensorfusion.embedded.schema.scalars import json_word
+from tensorfusion.embedded.schema.scalars import json_word, whole
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw
 
@@ -21,10 +21,8 @@ Pruner = Callable[[Any, Path, list[str]], None]
 
 OBJECT_FIELDS = ("apiVersion", "kind", "metadata")
 _NOTHING = object()
-_NOT_PLAIN = frozenset({float, dict, list})
+_CONTAINERS = frozenset({dict, list})
 _TOP: Path = (None, "metadata")
-_WHOLE = 1 << 63
-"""Numbers below are written as whole ones if they are whole, however they came."""
 
 
 def compile_structural(schema: Raw, decode_metadata: Decoder, *, nulls: bool = False) -> Pruner:
@@ -60,14 +58,6 @@ def _strip(value: Any, path: Path, unknown: list[str]) -> None:
         limit_depth(value, path)
         for index, item in enumerate(value):
             _strip(item, (path, index), unknown)
-
-
-def _leaf(value: Any, path: Path, unknown: list[str]) -> Any:
-    """A number, or what is not plain where something plain is wanted, as it is kept."""
-    if type(value) is float:
-        return int(value) if value.is_integer() and abs(value) < _WHOLE else value
-    _strip(value, path, unknown)
-    return value
 
 
 def _keep(value: Any, path: Path, unknown: list[str]) -> Any:
@@ -139,10 +129,12 @@ def _object(
             if value is None:
                 if not nullable and (replaced is None or name in replaced):
                     dropped.append(name)
+            elif type(value) is float:
+                obj[name] = whole(value)
             elif pruner is not None:
                 pruner(value, (path, name if name in known else Member(name)), unknown)
-            elif type(value) in _NOT_PLAIN:
-                obj[name] = _leaf(value, (path, name if name in known else Member(name)), unknown)
+            elif type(value) in _CONTAINERS:
+                _strip(value, (path, name if name in known else Member(name)), unknown)
         for name in dropped:
             del obj[name]
         if decode_metadata is not None and obj.get("metadata") is not None:
@@ -160,6 +152,9 @@ def _decode_metadata(metadata: Any, path: Path, unknown: list[str], decode: Deco
     stated = None if path == _TOP else fresh(metadata)
     try:
         _metadata_only(metadata)
+        for field, value in metadata.items():
+            if type(value) is float:  # it comes to the decoder as it is written, as a whole one if it is whole
+                metadata[field] = whole(value)
         decode(metadata, None, inside)
     except BadRequest as error:
         if path == _TOP:
@@ -180,10 +175,12 @@ def _array(item: Pruner | None) -> Pruner:
             _strip(values, path, unknown)
             return
         for index, value in enumerate(values):
-            if item is not None:
+            if type(value) is float:
+                values[index] = whole(value)
+            elif item is not None:
                 item(value, (path, index), unknown)
-            elif type(value) in _NOT_PLAIN:
-                values[index] = _leaf(value, (path, index), unknown)
+            elif type(value) in _CONTAINERS:
+                _strip(value, (path, index), unknown)
 
     return prune
 
@@ -195,3 +192,16 @@ def _leave(value: Any, path: Path, unknown: list[str]) -> None:
 def _free(value: Any, path: Path, unknown: list[str]) -> None:
     if type(value) is dict or type(value) is list:
         limit_depth(value, path)
+        _make_whole(value)
+
+
+def _make_whole(value: Any) -> None:
+    """Write the whole numbers in free JSON as such, without recursion."""
+    left = [value]
+    while left:
+        holder = left.pop()
+        for key, item in holder.items() if type(holder) is dict else enumerate(holder):
+            if type(item) is float:
+                holder[key] = whole(item)
+            elif type(item) is dict or type(item) is list:
+                left.append(item)

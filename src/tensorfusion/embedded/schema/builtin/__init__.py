@@ -5,7 +5,6 @@ it replaces; it adds to the list of problems and changes nothing.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from tensorfusion.embedded.schema.builtin import (
     budgets,
@@ -93,9 +92,3 @@ ALWAYS_SPEC = frozenset(
     {"deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch", "cronjobs.batch"}
 )
 """Kinds whose spec gets its defaults, and is refused for what it lacks, even where an object has none."""
-ALWAYS_THERE: Mapping[str, tuple[str, Any]] = {  # Any: JSON
-    "roles.rbac.authorization.k8s.io": ("rules", None),
-    "clusterroles.rbac.authorization.k8s.io": ("rules", None),
-    "networkpolicies.networking.k8s.io": ("spec.podSelector", {}),
-}
-"""A field that is shown, and has an owner, even where nothing was written: its dotted path, and what is shown."""

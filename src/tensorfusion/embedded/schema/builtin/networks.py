@@ -95,8 +95,10 @@ def _check_path(path: Raw, at: Path, problems: list[Problem]) -> None:
 
 
 def _check_backend(backend: Raw, path: Path, problems: list[Problem]) -> None:
-    service = backend.get("service")
-    if service is not None and backend.get("resource") is not None:
+    service, resource = backend.get("service"), backend.get("resource")
+    if resource is not None and resource.get("apiGroup") == "":  # of another kind's references it may be empty
+        complain(problems, ((path, "resource"), "apiGroup"), "", subdomain(""))
+    if service is not None and resource is not None:
         complain(problems, path, "", ["cannot set both resource and service backends"])
     elif service is not None:
         port = service.get("port") or {}
@@ -104,7 +106,7 @@ def _check_backend(backend: Raw, path: Path, problems: list[Problem]) -> None:
             complain(problems, path, "", ["cannot set both port name & port number"])
         elif not port.get("name") and not port.get("number"):
             problems.append(Problem(path, required("port name or number is required"), REQUIRED))
-    elif backend.get("resource") is None:
+    elif resource is None:
         complain(problems, path, "", ["resource or service backend is required"])
 
 
