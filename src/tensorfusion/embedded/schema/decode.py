@@ -88,8 +88,8 @@ class _Compiler:
             found = self._structs[name] = _struct_decoder(short, entries, self._fillers(name, short), always)
             if name == _PROPS:
                 found = self._structs[name] = _with_depth(found)
-            # what is shown empty, and managed fields, of which an empty list asks for something
-            shown = {*definition.get("required", ()), *always, "managedFields"}
+            # what is shown empty, and what even an empty list or map of asks for something, or is wrong
+            shown = {*definition.get("required", ()), *always, "managedFields", "dependencies"}
             for field, schema in definition.get("properties", {}).items():
                 entry = self._entry(schema, short, drop_empty=field not in shown and field not in zeros)
                 entries[field] = _without_zero(entry) if field in zeros else entry
@@ -147,6 +147,8 @@ class _Compiler:
             if name.endswith("OrBool") and type(value) is not bool:
                 _mismatch(Mismatch(scalars.json_word(value)), path, owner, "v1.JSONSchemaPropsOrBool")
             if name.endswith("OrArray") and type(value) is list:
+                if not value:
+                    return None
                 for index, item in enumerate(value):
                     if type(item) is dict:
                         struct(item, (path, index), unknown)

@@ -117,8 +117,8 @@ def check_texts(raw: Raw, schema: Raw, here: Path, problems: list[Problem]) -> N
     if raw.get("messageExpression") and not raw["messageExpression"].strip():
         text = required("messageExpression must be non-empty if specified")
         problems.append(Problem((here, "messageExpression"), text, REQUIRED))
-    reason = raw.get("reason") or INVALID
-    if reason not in REASONS:
+    reason = raw.get("reason")
+    if reason is not None and reason not in REASONS:
         problems.append(Problem((here, "reason"), unsupported(reason, sorted(REASONS)), NOT_SUPPORTED))
     path = raw.get("fieldPath") or ""
     complaints = ["must be non-empty if specified"] if path and not path.strip() else []
