@@ -63,6 +63,14 @@ POD_TEMPLATE: Json = {
     "metadata": {"name": "x"},
     "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod()["spec"]},
 }
+SLICE: Json = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "x"},
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": ["10.1.2.3"]}],
+    "ports": [{"name": "web", "port": 80}],
+}
 BASES: dict[str, tuple[Json, str]] = {
     "configmaps": (config_map("x", a="1", b="2"), "/api/v1/namespaces/{namespace}/configmaps"),
     "deployments": (DEPLOYMENT, "/apis/apps/v1/namespaces/{namespace}/deployments"),
@@ -73,6 +81,7 @@ BASES: dict[str, tuple[Json, str]] = {
     "networkpolicies": (POLICY, "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"),
     "serviceaccounts": (ACCOUNT, "/api/v1/namespaces/{namespace}/serviceaccounts"),
     "podtemplates": (POD_TEMPLATE, "/api/v1/namespaces/{namespace}/podtemplates"),
+    "endpointslices": (SLICE, "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"),
     "things": (THING, f"/apis/{GROUP}/v1/namespaces/{{namespace}}/things"),
 }
 PLACES: dict[str, list[tuple[str, ...]]] = {
@@ -128,6 +137,7 @@ PLACES: dict[str, list[tuple[str, ...]]] = {
         ("template", "spec", "tolerations"),
         ("template", "spec", "hostNetwork"),
     ],
+    "endpointslices": [("endpoints",), ("ports",), ("addressType",), ("nope",)],
     "things": [
         ("spec",),
         ("spec", "n"),

@@ -1,4 +1,4 @@
-"""Which mistake is said first, and what a status says of the object's own metadata. Numbers 1040 to 1059."""
+"""Which mistake is said first, what a status says of the object's own metadata, who owns what. Numbers 1040 to 1059."""
 
 import json
 from typing import Any
@@ -289,3 +289,11 @@ def test_whole_numbers(api: Api) -> None:
         for number, holds in (("1000", True), ("1000.0", False)):
             test = f'[{{"op": "test", "path": "/spec/free/a", "value": {number}}}]'
             assert (api("PATCH", kind.path("a"), test, content_type=JSON_PATCH).status == 200) is holds
+
+
+@behaviour(1054, "An object of another kind inside a built-in one is owned as one value", source=OBSERVED)
+def test_owned_whole(api: Api) -> None:
+    place = api.path("apps/v1", "controllerrevisions")
+    revision = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "r"}}
+    made = api.create(f"{place}?fieldManager=m", {**revision, "data": {"a": 1, "b": {"c": [2]}}, "revision": 1})
+    assert made["metadata"]["managedFields"][0]["fieldsV1"] == {"f:data": {}, "f:revision": {}}

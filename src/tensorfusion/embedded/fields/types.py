@@ -15,6 +15,8 @@ OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
 _OPEN_SCALAR = "untyped"
+_RAW = ".runtime.RawExtension"
+"""An object of some other kind inside a built-in one: it is owned as one value."""
 
 
 class FieldType:
@@ -84,6 +86,8 @@ class Types:
 
     def named(self, definition: str, *, map_type: str = "") -> FieldType:
         """The type of a definition. ``map_type`` overrides what the definition says of itself."""
+        if definition.endswith(_RAW):
+            return ATOMIC
         found = self._named.get((definition, map_type))
         if found is None:
             found = self._named[definition, map_type] = FieldType()
