@@ -297,3 +297,45 @@ def test_owned_whole(api: Api) -> None:
     revision = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "r"}}
     made = api.create(f"{place}?fieldManager=m", {**revision, "data": {"a": 1, "b": {"c": [2]}}, "revision": 1})
     assert made["metadata"]["managedFields"][0]["fieldsV1"] == {"f:data": {}, "f:revision": {}}
+
+
+@behaviour(
+    1055,
+    "A JSON patch may replace the whole object by another one; by no object nothing changes; nothing else is done to it",
+    source=OBSERVED,
+)
+def test_whole_objects(api: Api) -> None:
+    with served(api, with_status()) as kind:
+        api.create(api.core("configmaps"), config_map("a", a="1"))
+        kind.create("a", n=1)
+        for place in (api.core("configmaps", "a"), kind.path("a")):
+            made = api.get(place)
+            for value in (None, 1, "a", True):
+                patch: list[Any] = [{"op": "replace", "path": "", "value": value}]
+                assert api("PATCH", place, patch, content_type=JSON_PATCH).body == made
+            patch += [{"op": "add", "path": "/metadata/labels", "value": {"l": "m"}}]
+            found = api("PATCH", place, patch, content_type=JSON_PATCH).body
+            assert found["metadata"]["labels"] == {"l": "m"}
+            for op in (
+                {"op": "add", "path": "", "value": {}},
+                {"op": "add", "path": "", "value": None},
+                {"op": "copy", "from": "/metadata", "path": ""},
+                {"op": "copy", "from": "", "path": "/metadata/labels"},
+                {"op": "move", "from": "/metadata", "path": ""},
+                {"op": "remove", "path": ""},
+                {"op": "replace", "path": "", "value": []},
+            ):
+                api("PATCH", place, [op], content_type=JSON_PATCH).refused(422, "Invalid")
+            found["metadata"]["labels"] = {"l": "n"}
+            whole = api("PATCH", place, [{"op": "replace", "path": "", "value": found}], content_type=JSON_PATCH).body
+            assert whole["metadata"]["labels"] == {"l": "n"}
+
+
+@behaviour(1056, "A template of claims that says nothing is one of claims for nothing", source=OBSERVED)
+def test_empty_claim_templates(api: Api) -> None:
+    place = api.path("resource.k8s.io/v1", "resourceclaimtemplates")
+    shown = {"metadata": {}, "spec": {"devices": {"requests": None}}}
+    for name, spec in (("a", None), ("b", {}), ("c", {"spec": {}}), ("d", {"spec": {"devices": {}}})):
+        head = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": name}}
+        assert api.create(place, {**head, "spec": spec})["spec"] == shown
+        assert api.merge(f"{place}/{name}", {"spec": None})["spec"] == shown

@@ -82,6 +82,8 @@ def json_patch(target: Any, operations: Sequence[Raw]) -> Any:
     copied = 0
     for number, operation in enumerate(operations):
         if operation["op"] == "copy":
+            if not operation["from"]:
+                raise _refuse(number, "the whole object cannot be copied")
             value = _find_or_null(target, number, _pointer(number, operation["from"]))
             copied += len(msgspec.json.encode(value))
             if copied > _MOST_COPIED:
@@ -190,7 +192,7 @@ def _position(container: Any, number: int, key: str, *, end: int = 0) -> Any:
 
 def _add(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
     if not path:
-        return value
+        raise _refuse(number, "the whole object cannot be added: replace it")
     container, key = _parent(target, number, path)
     if isinstance(container, dict):
         container[key] = value
@@ -205,8 +207,8 @@ def _add(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
 
 
 def _replace(target: Any, number: int, path: Sequence[str], *, value: Any) -> Any:
-    if not path:
-        return value
+    if not path:  # with nothing that could be an object it stays what it was, as on a real server
+        return value if isinstance(value, dict | list) else target
     container, key = _parent(target, number, path)
     if not isinstance(container, dict):
         _read(container, number, key)
