@@ -17,6 +17,7 @@ _COMMANDS = {
     "convert": "Rewrite manifests of loose dialects into the schema.",
     "get": "List or show objects.",
     "simulate": "Say where a pod would go, or a gang of them, and who would be evicted.",
+    "defrag": "Say which nodes could be emptied, and what that would free.",
     "explain": "Say why a pod is where it is, or why it waits.",
     "top": "Show how full the devices are.",
     "fleet": "Add, remove, drain, break and heal simulated machines.",

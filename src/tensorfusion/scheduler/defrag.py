@@ -278,13 +278,17 @@ class Defragmenter:
 
     async def _step(self, pool: GPUPool, campaign: Campaign, settings: DefragSettings) -> None:
         name = pool.metadata.name
-        listed = await self._api.list(GPU_NODES, Object, labels=f"{keys.DO_NOT_DISRUPT}=true")
-        kept = {one.metadata.name for one in listed.items}
+        closed = await self.closed_nodes()
         if not self._may(name):
             return
         found = plan(
             self._state,
-            self.terms(name, settings, closed={**campaign.tried, **dict.fromkeys(kept, Why.DO_NOT_DISRUPT)}),
+            self.terms(
+                name,
+                threshold=settings.threshold,
+                min_age=settings.max_duration,
+                closed={**campaign.tried, **closed},
+            ),
             most_steps=1,
             most_tried=TRIED_A_STEP,
         )
@@ -302,7 +306,20 @@ class Defragmenter:
         self.places.keep(name, [(move, self._owner(move.pod)) for move in step.moves])
         await self._empty(pool, campaign, step)
 
-    def terms(self, pool: str, settings: DefragSettings, *, closed: Mapping[str, Why]) -> Terms:
+    def pools(self) -> list[GPUPool]:
+        """The pools that there are."""
+        return list(self._caches.pools.all())
+
+    async def closed_nodes(self) -> dict[str, Why]:
+        """Nodes whose GPUNode says that they are not to be disrupted; asked for, as few are and nobody follows them.
+
+        Raises:
+            ApiError: it cannot be asked.
+        """
+        listed = await self._api.list(GPU_NODES, Object, labels=f"{keys.DO_NOT_DISRUPT}=true")
+        return {one.metadata.name: Why.DO_NOT_DISRUPT for one in listed.items}
+
+    def terms(self, pool: str, *, threshold: int, min_age: timedelta, closed: Mapping[str, Why]) -> Terms:
         """What a plan for the pool has to respect at this moment; ``closed`` are nodes that nobody else knows of."""
         closed, barred = dict(closed), set()
         for node in self._caches.nodes.all():
@@ -318,8 +335,8 @@ class Defragmenter:
         return Terms(
             pool=pool,
             now=int(self._clock.now().timestamp()),
-            threshold=settings.threshold,
-            min_age=int(settings.max_duration.total_seconds()),
+            threshold=threshold,
+            min_age=int(min_age.total_seconds()),
             budgets=self._budgets_of,
             veto=self._veto,
             closed=closed,

@@ -1,11 +1,11 @@
-"""The scheduler over HTTP: simulate, allocation, explain, pending, decisions. Nothing here changes a placement.
+"""The scheduler over HTTP: simulate, allocation, explain, pending, decisions, plans. Nothing here changes a placement.
 
 Apart from the service so that the entry point can put the routes of several components on one listener. Who may read
 is the composer's business: ``authorize`` raises the ``ApiError`` that the caller gets. ``anonymous_read`` opens
 simulate-schedule and allocation without a token, as the deployment guide calls them; the embedded cluster sets it on
 its loopback address; without the right to list the pods of its namespace a simulation names none of them. What is said
 of one pod always takes a token, of somebody who may read that pod; what pends takes the right to list the pods it is
-about; decisions of all namespaces take the right to the path.
+about; decisions of all namespaces, and plans of defragmentation, take the right to the path.
 
 Source: TensorFusion operator API, /api/allocation and /api/simulate-schedule; the others are ours.
 """
@@ -23,6 +23,7 @@ from tensorfusion.model.meta import Key, Raw
 from tensorfusion.scheduler.advice import Advisor, Usable
 from tensorfusion.scheduler.allocation import allocation
 from tensorfusion.scheduler.body import parse_pod, read_body
+from tensorfusion.scheduler.defrag_plan import planned
 from tensorfusion.scheduler.explain import explain_with_advice
 from tensorfusion.scheduler.pending import pending
 from tensorfusion.scheduler.service import SchedulerService
@@ -79,6 +80,16 @@ def routes(
             service, namespace=query.get("namespace", ""), pool=query.get("pool", ""), now=service.now()
         )
 
+    async def defrag_plan(request: Request) -> object:
+        query = request.query_params
+        return await planned(
+            service,
+            simulator,
+            pool=query.get("pool", ""),
+            threshold=query.get("threshold", ""),
+            older_than=query.get("olderThan", ""),
+        )
+
     async def decisions(_: Request) -> object:
         return service.records.figures()
 
@@ -110,6 +121,7 @@ def routes(
         route("/api/explain", "GET", explain_pod, about=_pod_asked_for),
         route("/api/pending", "GET", show_pending, about=_pods_asked_for),
         route("/api/decisions", "GET", decisions),
+        route("/api/defrag/plan", "GET", defrag_plan),
     ]
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from tensorfusion.scheduling.simulate import simulate as simulate_decision
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import Budgets
 
+AnswerT = TypeVar("AnswerT")
 MayList = Callable[[str], Awaitable[bool]]
 """Whether who asks may list the pods of a namespace."""
 
@@ -87,26 +89,44 @@ class Simulator:
             words = simulation_words(service, service.state, facts, found)
             self._quick.spend(time.perf_counter() - started)
             return await _as_allowed(words, facts, may_list)
+        nodes: list[NodeFacts] = []
+
+        def prepare(known: WorldFacts) -> Callable[[], tuple[State, Simulation]]:
+            added, devices = self._added(question, facts)
+            nodes.extend(added)
+            # what budgets allow is read from caches, which only the loop may do
+            frozen = replace(around, budgets=_as_of_now(service, known, facts))
+
+            def work() -> tuple[State, Simulation]:
+                state = state_of(known, nodes=added, devices=devices)
+                return state, simulate_decision(state, facts, gang=question.gang, around=frozen, domain_keys=keys)
+
+            return work
+
+        state, found = await self.beside(prepare)
+        words = await _as_allowed(simulation_words(service, state, facts, found), facts, may_list)
+        return {**words, "hypotheticalNodes": [node.name for node in nodes]} if question.nodes else words
+
+    async def beside(self, prepare: Callable[[WorldFacts], Callable[[], AnswerT]]) -> AnswerT:
+        """The answer to a large question: ``prepare`` is called on the loop, what it returns runs beside it.
+
+        Raises:
+            TooManyRequests: others have asked so much that it has to wait.
+        """
         async with self._turn():
             started = time.perf_counter()
-            nodes, devices = self._added(question, facts)
-            known = facts_of(service.state)
-            # what budgets allow is read from caches, which only the loop may do
-            around = replace(around, budgets=_as_of_now(service, known, facts))
+            work = prepare(facts_of(self._service.state))
             self._budget.spend(time.perf_counter() - started)
             loop = asyncio.get_running_loop()
 
-            def elsewhere() -> tuple[State, Simulation]:
+            def elsewhere() -> AnswerT:
                 began = time.thread_time()
                 try:
-                    state = state_of(known, nodes=nodes, devices=devices)
-                    return state, simulate_decision(state, facts, gang=question.gang, around=around, domain_keys=keys)
+                    return work()
                 finally:
                     loop.call_soon_threadsafe(self._budget.spend, time.thread_time() - began)
 
-            state, found = await asyncio.to_thread(elsewhere)
-        words = await _as_allowed(simulation_words(service, state, facts, found), facts, may_list)
-        return {**words, "hypotheticalNodes": [node.name for node in nodes]} if question.nodes else words
+            return await asyncio.to_thread(elsewhere)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
