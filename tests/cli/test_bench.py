@@ -107,3 +107,11 @@ def test_pictures_are_drawn_into_a_folder(files: tuple[Path, Path], tmp_path: Pa
         assert "random" in words
     assert "CPU or memory used up" in (folder / f"{protocol}-stranded.svg").read_text()
     assert bench(files, "--plots", str(files[0])).exit_code == 1
+
+
+def test_earlier_rows_stay_until_there_are_new_ones(files: tuple[Path, Path], tmp_path: Path) -> None:
+    report = tmp_path / "rows.json"
+    report.write_text("[]")
+    result = bench(files, "--json", str(report), "--plots", str(files[0]))
+    assert "cannot be made" in str(result.exception)
+    assert report.read_text() == "[]"

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -107,7 +107,7 @@ def packing(
         turnovers=turnovers,
     )
     if json_file is not None:
-        _write(json_file, "")  # a path that cannot be written is found out before the work, not after
+        _write(json_file, "", mode="a")  # a path that cannot be written is found out before the work, not after
     if folder is not None:
         _make(folder)
     outcomes = _with_bar(wanted)
@@ -150,8 +150,9 @@ def _make(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, mode: Literal["a", "w"] = "w") -> None:
     try:
-        path.write_text(text)
+        with path.open(mode) as file:
+            file.write(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
