@@ -324,7 +324,7 @@ class Defragmenter:
         closed, barred = dict(closed), set()
         for node in self._caches.nodes.all():
             labels, name = node.metadata.labels, node.metadata.name
-            if keys.DEFRAG_SOURCE in labels or keys.SHOULD_DELETE in labels:
+            if SOURCE.of(node.metadata) is not None or keys.SHOULD_DELETE in labels:
                 barred.add(name)
                 closed.setdefault(name, Why.LEAVING)
             if labels.get(keys.DO_NOT_DISRUPT) == "true":

@@ -7,9 +7,10 @@ not empty, and not being emptied themselves, so that pods only ever move towards
 
 The best step is the one that frees most whole devices for each pod that moves; of equal ones that with the least lost
 work, then the node that became known first. How good a node can be at best is known before it is tried out (its devices
-in use, if nobody's move breaks into a whole one), so nodes are tried best bound first, and most are never tried. A step
-that frees no device is taken last of all: it makes a whole node of what was scattered. One that would break into more
-than it frees is not taken.
+in use, if nobody's move breaks into a whole one), so nodes are tried best bound first, and most are never tried. What a
+node was worth when it was tried out last is its bound for the steps after: places get scarcer with each step, and where
+a target has become full enough for it meanwhile, it is only looked at later. A step that frees no device is taken last
+of all: it makes a whole node of what was scattered. One that would break into more than it frees is not taken.
 
 Source: TensorFusion's defragmentation (candidates, targets, all pods of a node together). Taking the best ratio first
 instead of the emptiest node, and counting what the moves break into, is ours.
@@ -113,18 +114,21 @@ class _Planner:
         before = self._whole()
         candidates = self._candidates()
         steps: list[Step] = []
+        promises = {one.node: one.bound for one in candidates}
         tries = len(candidates) * (len(candidates) + 1) if most_tried is None else most_tried
         while candidates and tries > 0 and (most_steps is None or len(steps) < most_steps):
             best: tuple[Step, Candidate] | None = None
-            for candidate in list(candidates):
-                if tries <= 0 or (best is not None and candidate.bound <= best[0].worth):
+            for candidate in sorted(candidates, key=lambda one: (-promises[one.node], one.work, one.row)):
+                if tries <= 0 or (best is not None and promises[candidate.node] <= best[0].worth):
                     break
                 tries -= 1
                 step = self._try_out(candidate)
                 if isinstance(step, Kept):
                     self._kept[candidate.node] = step
                     candidates.remove(candidate)
-                elif best is None or (-step.worth, step.work) < (-best[0].worth, best[0].work):
+                    continue
+                promises[candidate.node] = step.worth
+                if best is None or (-step.worth, step.work) < (-best[0].worth, best[0].work):
                     best = step, candidate
             if best is None:
                 break

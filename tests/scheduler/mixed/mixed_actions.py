@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from mixed_world import CHANGING, FREE, LEASE, NAMESPACES, NODE_NAMES, MixedWorld, P, Raw
+from mixed_world import CHANGING, FREE, LEASE, MOVES, NAMESPACES, NODE_NAMES, MixedWorld, P, Raw
 from tensorfusion.errors import ApiError, Conflict, Forbidden, ServerError, TooManyRequests
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPU_RESOURCE_QUOTAS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
@@ -199,7 +199,8 @@ async def lose_node(world: MixedWorld, a: int, b: int, c: int) -> None:
         world.api.seed(NODES, body)
         return
     found = world.api.object(NODES, name)
-    metadata = {"name": name, "labels": found["metadata"]["labels"]}
+    known = found["metadata"]
+    metadata = {"name": name, "labels": known["labels"], "annotations": known.get("annotations", {})}
     world.lost[f"node/{name}"] = {"metadata": metadata, "status": found["status"], "spec": found.get("spec", {})}
     world.api.remove(NODES, name)
     for pod in world.pods():
@@ -339,6 +340,33 @@ def step_down(world: MixedWorld, a: int, b: int, c: int) -> None:
             world.elect(world.leader)
 
 
+async def defrag(world: MixedWorld, a: int, b: int, c: int) -> None:
+    """Shares are scattered, belong to a controller from now on and may be moved; a window opens at each minute."""
+    for number, pod in enumerate(world.pods()):
+        meta = pod["metadata"]
+        notes, labels = meta.get("annotations") or {}, meta.get("labels") or {}
+        whose = labels.get(keys.COMPONENT) == "worker" and notes.get(f"{P}gpupool") == "main"
+        if not whose or f"{P}gang-required-members" in notes or not is_live(pod):
+            continue
+        if b % 2 and number % 4 != a % 4:
+            await world.delete(pod, force=True)
+        elif number % 11 != b % 11 and not (meta["namespace"] == FREE and "app" in labels):  # two budgets: nobody moves
+            owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": f"owner-{number % 3}"}
+            patch = {"metadata": {"ownerReferences": [{**owner, "controller": True}], "labels": MOVES}}
+            world.api.change(PODS, meta["name"], patch, namespace=meta["namespace"])
+    settings = {
+        "enabled": a % 5 != 0,
+        "schedule": "* * * * *",
+        "timezone": "UTC",
+        "maxDuration": ("15s", "30s", "59s")[b % 3],
+        "utilizationThresholdPercent": (50, 75, 100)[c % 3],
+        "sourceNodeMarkerTTL": ("1m", "30m", "never")[a % 3],
+    }
+    world.defragment(settings)
+    if c % 2:
+        await world.settle(70)
+
+
 async def settle(world: MixedWorld, a: int, b: int, c: int) -> None:
     await world.settle((0.05, 0.3, 1.5, 5.0, 12.0, 65.0, 200.0)[a % 7])
 
@@ -367,6 +395,7 @@ ACTIONS: dict[str, tuple[Act, int]] = {
     "take-over": (take_over, 1),
     "step-down": (step_down, 1),
     "settle": (settle, 8),
+    "defrag": (defrag, 2),
 }
 """Each with how often it happens, compared with the others."""
 NAMES = [name for name, (_, often) in ACTIONS.items() for _ in range(often)]

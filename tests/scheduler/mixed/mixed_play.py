@@ -98,7 +98,8 @@ async def _kill_again_and_again(seed: int, kills: int) -> dict[str, int]:
 
 async def rest(world: MixedWorld) -> None:
     """Everything works again, and pods that were told to end do; nobody creates or edits anything."""
-    world.delays = (0.0, 0.0)
+    world.delays, world.made_anew = (0.0, 0.0), False
+    world.defragment(None)
     for replica in world.replicas:
         replica.network.delays = world.delays
         replica.network.recover()
@@ -159,6 +160,7 @@ async def judge(world: MixedWorld) -> None:
         world.check_books(replica.service)
         assert not replica.service.state.nominated
         assert not replica.service.preemptor.nominations
+        assert not replica.service.defrag.places.by_uid
         assert not replica.service.book.assumed
         assert not (replica.service.book.wishes and replica.service.deciding)
         assert not replica.service.book.resizing
@@ -168,6 +170,9 @@ async def judge(world: MixedWorld) -> None:
             assert keys.RESIZE not in pod["metadata"].get("annotations", {}), "a wish without an answer"
         if not pod["spec"].get("nodeName"):
             assert not pod["status"].get("nominatedNodeName"), f"{pod['metadata']['name']} is nominated for ever"
+    for node in world.api.objects(NODES):
+        marks = {keys.DEFRAG_SOURCE, keys.DEFRAG_SKIP} & node["metadata"]["labels"].keys()
+        assert not marks, f"{node['metadata']['name']} has {marks} for ever: {node['metadata'].get('annotations')}"
     fresh = (await world.start(leads=False)).service
     await world.settle(0.5)
     for replica in world.replicas[:-1] if world.shared else [world.leader]:

@@ -58,6 +58,8 @@ MIG, ASCEND = "NVIDIA A100-SXM4-80GB", "310P3"
 NODE_NAMES = ("n0", "n1", "n2", "n3", "n4", "n5")
 CEILING = {"requests.tflops": "250", "requests.vram": "80Gi"}
 MODELS = ("A100_SXM_80G", ASCEND)
+MOVES = {"moves": "yes"}
+"""Labels of pods that a controller makes anew, and that may be moved."""
 
 
 def providers() -> list[Raw]:
@@ -133,6 +135,8 @@ class MixedWorld:
         self.leader: Replica | None = None
         self.cards = Cards()
         self.made = 0
+        self.made_anew = True
+        """Controllers make a pod of theirs anew when it has ended."""
         self.lost: dict[str, Raw] = {}
         self.delays = (0.0, 0.0)
         self.ceilings: list[Raw] = []
@@ -170,6 +174,10 @@ class MixedWorld:
         for number, app in enumerate(("web", "db")):
             body = {"metadata": {"name": app}, "spec": {"selector": {"matchLabels": {"app": app}}}}
             self.api.seed(POD_DISRUPTION_BUDGETS, {**body, "status": {"disruptionsAllowed": number}}, namespace=FREE)
+
+        for namespace in NAMESPACES:
+            body = {"metadata": {"name": "moves"}, "spec": {"selector": {"matchLabels": MOVES}}}
+            self.api.seed(POD_DISRUPTION_BUDGETS, {**body, "status": {"disruptionsAllowed": 9}}, namespace=namespace)
 
     def _node(self, name: str, labels: dict[str, str], cpu: str = "8") -> None:
         status = {
@@ -257,9 +265,23 @@ class MixedWorld:
             pod = self.api.object(PODS, call.name, namespace=call.namespace)
             if pod["metadata"]["uid"] != call.body["uid"] or pod["metadata"].get("deletionTimestamp"):
                 return
+            if keys.DEFRAG_EVICTED in (pod["metadata"].get("labels") or {}):
+                self._look_at_move(pod)
+                return
             self.count("evictions")
             if not any(above > rank(pod) for above, _, _ in self.nominated.values()):
                 self.wrong.append(f"{call.name} of rank {rank(pod)} is evicted for nobody: {self.nominated}")
+
+    def _look_at_move(self, pod: Raw) -> None:
+        """Only who may be moved is, and off a node that is marked for it."""
+        self.count("moves")
+        meta, notes = pod["metadata"], pod["metadata"]["annotations"]
+        if not meta.get("ownerReferences") or f"{P}gang-required-members" in notes:
+            self.wrong.append(f"{meta['name']} is moved and must not be")
+        with suppress(NotFound):
+            node = self.api.object(NODES, pod["spec"]["nodeName"])
+            if node["metadata"]["labels"].get(keys.DEFRAG_SOURCE) != "true":
+                self.wrong.append(f"{meta['name']} is moved off {node['metadata']['name']}, which is not emptied")
 
     def count(self, what: str, more: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + more
@@ -402,10 +424,30 @@ class MixedWorld:
         self.api.change(PODS, meta["name"], patch, namespace=meta["namespace"], subresource="status")
 
     def end(self) -> None:
-        """The kubelets' part: pods that were told to end have ended."""
+        """The kubelets' part: pods that were told to end have ended; and that of whoever makes them anew."""
         for pod in self.pods():
             if pod["metadata"].get("deletionTimestamp"):
                 self.api.remove(PODS, pod["metadata"]["name"], namespace=pod["metadata"]["namespace"])
+                if self.made_anew and pod["metadata"].get("ownerReferences"):
+                    self._make_anew(pod)
+
+    def _make_anew(self, pod: Raw) -> None:
+        self.made += 1
+        meta = pod["metadata"]
+        notes = {key: text for key, text in meta["annotations"].items() if key not in keys.SYSTEM_WRITTEN}
+        metadata = {
+            "name": f"p{self.made:03}",
+            "labels": {key: text for key, text in meta["labels"].items() if key != keys.DEFRAG_EVICTED},
+            "annotations": {key: text for key, text in notes.items() if key != keys.RESIZE},
+            "ownerReferences": meta["ownerReferences"],
+        }
+        spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
+        self.api.seed(PODS, {"metadata": metadata, "spec": spec}, namespace=meta["namespace"])
+
+    def defragment(self, settings: Raw | None) -> None:
+        """The main pool is defragmented so from now on."""
+        spec = {"nodeManagerConfig": {"nodeCompaction": {"defrag": settings}}}
+        self.api.change(GPU_POOLS, "main", {"spec": spec})
 
     def edit(self, pod: Raw, wish: dict[str, str | None]) -> None:
         """The owner of a bound pod wants other amounts; admission has made a wish of the edit."""

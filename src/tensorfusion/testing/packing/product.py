@@ -46,6 +46,11 @@ class ProductMode:
             for slot in range(node.gpus):
                 self._state.upsert_device(_device(row, slot, node.model))
 
+    @property
+    def state(self) -> State:
+        """The books of this run, for those who look further than at single choices."""
+        return self._state
+
     def choose(self, arrival: int, request: Request) -> Spot | None:
         try:
             placement = decide(self._state, _pod(arrival, request)).placement
