@@ -375,17 +375,52 @@ async def test_whoever_leads_no_more_evicts_nobody_and_keeps_nothing(world) -> N
     nothing_kept(world)
 
 
-async def test_marks_that_are_too_old_are_taken_away(world) -> None:
-    pool(world, enabled=False, sourceNodeMarkerTTL="30m", evictedPodMarkerTTL="1h")
+def mark(world: Any, node: str, *, since: str = "2026-01-01T00:00:00Z") -> None:
+    labels, notes = {keys.DEFRAG_SOURCE: "true"}, {keys.DEFRAG_SOURCE_SINCE: since, keys.DEFRAG_SOURCE_POOL: "main"}
+    world.api.change(NODES, node, {"metadata": {"labels": labels, "annotations": notes}})
+
+
+async def test_a_source_is_one_until_it_is_empty_or_its_time_is_over(world) -> None:
+    pool(world, enabled=False)
     machine(world, 0)
+    machine(world, 1)
+    owned(world, "a", node="n1-0")
     await world.start()
-    mark = {
-        "labels": {keys.DEFRAG_SOURCE: "true"},
-        "annotations": {keys.DEFRAG_SOURCE_SINCE: "2026-01-01T00:00:00Z", keys.DEFRAG_SOURCE_POOL: "main"},
-    }
-    world.api.change(NODES, "n0", {"metadata": mark})
+    mark(world, "n0")
+    mark(world, "n1")
+    await world.api.delete(PODS, "a", namespace="default")
     await world.settle(12)
     assert not is_source(world, "n0")  # nothing is on it
+    await world.settle(29 * 60)
+    assert is_source(world, "n1")  # its pod still ends
+    await world.settle(90)
+    assert not is_source(world, "n1")
+    assert "the time for it is over" in told(world, "n1")["DefragAbortNode"]
+
+
+async def test_a_moved_pod_without_a_place_holds_the_campaign_up_for_as_long_as_the_pool_says(world) -> None:
+    await scattered(world, evictedPodMarkerTTL="10m")
+    labels, notes = {keys.DEFRAG_EVICTED: "true"}, {}
+    notes[keys.DEFRAG_EVICTED_SINCE], notes[keys.DEFRAG_EVICTED_POOL] = "2026-01-01T00:00:00Z", "main"
+    owned(world, "lost", "other", nodeSelector={"no": "such"})
+    world.api.change(PODS, "lost", {"metadata": {"labels": labels, "annotations": notes}}, namespace="default")
+    await world.settle(9 * 60)
+    assert evicted(world) == []
+    await world.settle(3 * 60)
+    assert keys.DEFRAG_EVICTED not in world.pod("lost")["metadata"]["labels"]
+    assert evicted(world) == ["a"]
+
+
+async def test_a_fault_in_one_pool_stops_nothing(world, monkeypatch) -> None:
+    await scattered(world)
+    monkeypatch.setattr(defrag, "plan", lambda *_args, **_more: 1 // 0)
+    await window(world)
+    world.worker("goes", tflops="10")
+    await world.settle(1)
+    assert world.node_of("goes")
+    monkeypatch.undo()
+    await world.settle(10)
+    assert evicted(world) == ["a"]
 
 
 # --- settings ---

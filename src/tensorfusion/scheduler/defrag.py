@@ -122,6 +122,8 @@ class Defragmenter:
                     await self._look(pool)
                 except (ApiError, TimeoutError, OSError) as error:
                     log.warning("a pool cannot be defragmented now", pool=pool.metadata.name, error=error)
+                except Exception:  # the edge of the loop: one pool's fault must not stop the scheduler
+                    log.exception("a pool cannot be defragmented", pool=pool.metadata.name)
             self._follow_sources()
 
     def surrender(self) -> None:
