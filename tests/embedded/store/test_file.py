@@ -75,7 +75,7 @@ async def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
     before = path.read_bytes()
     for _ in range(2):  # the lock was given back
         with pytest.raises(
-            StoreTooNew, match="has format 7, this version reads up to 3; run the version that wrote it"
+            StoreTooNew, match="has format 7, this version reads up to 4; run the version that wrote it"
         ):
             Store.open(path)
     assert path.read_bytes() == before

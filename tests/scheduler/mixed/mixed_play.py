@@ -11,10 +11,11 @@ from mixed_world import LEASE, NODE_NAMES, MixedWorld, P, Raw
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPUS, NODES
+from tensorfusion.scheduler.gang_holds import HeldForGang
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
+from tensorfusion.scheduling.gangs import GangUnschedulable, fits_when_empty, place_gang
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.preemption import Plan, search
 from tensorfusion.testing.placement_audit import is_live
@@ -241,6 +242,8 @@ def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
         """Else several owners may place it, each on nodes of its own."""
         if group is not None and not alone:
             continue
+        if is_held(world, entry.uid) and has_older_gang_before_it(fresh, facts):
+            continue
         if group is not None and not book.gangs.is_satisfied(group):
             if not group.complete:
                 continue
@@ -261,6 +264,27 @@ def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
             assert not isinstance(plan, Plan), f"{words}it could preempt: {plan}; {why(world, entry.uid)}"
         else:
             raise AssertionError(f"{words}{found.placement}; {why(world, entry.uid)}")
+
+
+def is_held(world: MixedWorld, uid: str) -> bool:
+    """Whether the scheduler that decides for the pod says that it is held for a gang."""
+    entries = [replica.service.book.queue.get(uid) for replica in world.replicas if replica.service.deciding]
+    return any(entry is not None and isinstance(entry.failure, HeldForGang) for entry in entries)
+
+
+def has_older_gang_before_it(fresh: SchedulerService, facts: PodFacts) -> bool:
+    """Whether a gang that was complete first, and is no less important, waits for room that its pool could have."""
+    assert facts.request is not None
+    return any(
+        group.pool == facts.request.pool
+        and group.complete
+        and not fresh.book.gangs.is_satisfied(group)
+        and group.complete_since < facts.created
+        and group.priority >= facts.priority
+        and (facts.gang is None or facts.gang.key != group.key)
+        and fits_when_empty(fresh.state, list(group.pending.values()), needed=group.gang.required)
+        for group in fresh.book.gangs.groups.values()
+    )
 
 
 def why(world: MixedWorld, uid: str) -> str:
