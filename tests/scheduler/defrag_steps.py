@@ -10,9 +10,9 @@ OPENS = 120
 """Seconds after the start at which the first window opens; pods are old enough by then."""
 
 
-def pool(world: Any, **fields: Any) -> None:
+def pool(world: Any, *, template: str = "", **fields: Any) -> None:
     settings = {"enabled": True, "schedule": "*/2 * * * *", "timezone": "UTC", "maxDuration": "1m", **fields}
-    spec = {"nodeManagerConfig": {"nodeCompaction": {"defrag": settings}}}
+    spec = {"nodeManagerConfig": {"nodeCompaction": {"defrag": settings}}, "schedulingConfigTemplate": template}
     world.api.seed(GPU_POOLS, {"metadata": {"name": "main"}, "spec": spec})
 
 

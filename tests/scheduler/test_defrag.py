@@ -130,17 +130,19 @@ async def test_a_place_for_which_nobody_comes_is_given_back(world) -> None:
 
 
 async def test_pods_are_placed_on_a_node_that_is_emptied_only_where_no_other_takes_them(world) -> None:
-    await scattered(world)
+    world.template("spread", "LowLoadFirst")
+    await scattered(world, template="spread")
     await window(world)
     assert is_source(world, "n0")
     world.worker("elsewhere", tflops="100", vram="16Gi")
+    await world.settle(2)
     world.worker("large", tflops="100", vram="16Gi", count=3)
     await world.settle(2)
     assert (world.node_of("elsewhere"), world.node_of("large")) == ("n1", "n0")
 
 
 async def test_the_campaign_waits_until_everybody_has_a_place(world) -> None:
-    pool(world)
+    pool(world, maxDuration="100s")
     for number in range(4):
         machine(world, number)
     owned(world, "a", node="n0-0")
@@ -153,8 +155,10 @@ async def test_the_campaign_waits_until_everybody_has_a_place(world) -> None:
     assert evicted(world) == ["a"]
     await world.settle(20)
     assert evicted(world) == ["a"]  # it is still ending
-    owned(world, "a2", nodeSelector={"no": "such"})
     world.delete("a")
+    await world.settle(20)
+    assert evicted(world) == ["a"]  # its successor is not there yet
+    owned(world, "a2", nodeSelector={"no": "such"})
     await world.settle(20)
     assert evicted(world) == ["a"]  # its successor has no place
     assert world.pod("a2")["metadata"]["labels"][keys.DEFRAG_EVICTED] == "true"
@@ -304,6 +308,25 @@ async def test_a_target_that_is_cordoned_meanwhile_takes_nobody(world) -> None:
     nothing_kept(world)
 
 
+@pytest.mark.parametrize("how", ["gone", "cordoned"])
+async def test_nobody_is_evicted_whose_place_is_gone_meanwhile(world, how: str) -> None:
+    await scattered(world)
+    await world.settle(OPENS - 5)
+    held = world.api.hold("patch")
+    await world.settle(15)
+    assert len(world.service.defrag.places.by_uid) == 1
+    if how == "gone":
+        world.api.remove(NODES, "n1")
+    else:
+        world.api.change(NODES, "n1", {"spec": {"unschedulable": True}})
+    await world.settle(1)
+    held.set()
+    await world.settle(1)
+    assert evicted(world) == []
+    assert "the place for default/a is gone" in node(world, "n0")["annotations"][keys.DEFRAG_SKIP_REASON]
+    nothing_kept(world)
+
+
 async def test_a_node_that_cannot_be_marked_is_not_emptied(world) -> None:
     await scattered(world)
     world.api.fail("patch", NODES, times=1)
@@ -365,8 +388,10 @@ async def test_a_step_that_was_cut_off_is_begun_anew_by_the_successor(world, off
 
 async def test_whoever_leads_no_more_evicts_nobody_and_keeps_nothing(world) -> None:
     await scattered(world)
+    await world.settle(OPENS - 5)
     held = world.api.hold("patch")
-    await window(world)
+    await world.settle(15)
+    assert len(world.service.defrag.places.by_uid) == 1
     world.office.leading = False
     await world.settle(1)
     held.set()

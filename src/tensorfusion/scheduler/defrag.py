@@ -385,7 +385,7 @@ class Defragmenter:
                 if not self._may(name):
                     return
                 one = self.places.by_uid.get(uid)
-                if one is None or not self._is_there(move.target):
+                if one is None or not self._is_open(move.target):
                     await self._skip(pool, step.node, f"the place for {one_name(move.pod)} is gone")
                     return
                 fate, why = await self._evict(move.pod, name)
@@ -403,6 +403,12 @@ class Defragmenter:
             meters.DEFRAG_FREED.add((name,), step.frees)
         finally:
             self.places.give_back(left, "the pod stays where it is")
+
+    def _is_open(self, target: Placement) -> bool:
+        """Whether a place is still one for pods that come."""
+        node = self._state.fleet.nodes.records.get(target.node)
+        closed = node is None or node.facts is None or node.facts.unschedulable
+        return not closed and self._is_there(target)
 
     async def _evict(self, facts: PodFacts, pool: str) -> tuple[Fate, str]:
         key = Key(facts.namespace, facts.name)
