@@ -60,6 +60,15 @@ def test_a_less_important_pod_goes_and_the_place_is_the_one_it_leaves() -> None:
     assert (found.looked.considered, [one.name for one in found.looked.pods]) == (1, ["low"])
 
 
+@pytest.mark.parametrize("count", [200, 256])
+def test_a_node_with_256_devices_that_all_come_into_question_is_not_missed(count: int) -> None:
+    state = fleet(nodes=1, devices=256)
+    for number in range(256):
+        put(state, "n0", f"n0-{number}", name=f"low{number}")
+    found = find(state, pod("new", priority=5, count=count, vram=60 * GIB))
+    assert len(victims(found)) == count
+
+
 def test_nothing_is_changed_by_a_search() -> None:
     from test_ledger_machine import fingerprint
 

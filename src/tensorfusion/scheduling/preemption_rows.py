@@ -241,7 +241,7 @@ class _Devices:
         fit = self._fits.reshape(self.pool.shape)
         if self._request.count == 1:
             return np.flatnonzero(np.logical_or.reduce(fit, axis=0))
-        return np.flatnonzero(np.add.reduce(fit, axis=0, dtype=np.uint8) >= self._request.count)
+        return np.flatnonzero(np.add.reduce(fit, axis=0, dtype=np.uint16) >= self._request.count)
 
     def _fit(self) -> Bools:
         request = self._request
