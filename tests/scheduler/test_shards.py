@@ -483,6 +483,71 @@ async def test_a_gang_with_and_without_shares_is_the_business_of_its_pools_owner
     assert {name for name, _ in site.lines[other].sent} >= {"member0", "member1"}
 
 
+def apart_pools(site: Site) -> tuple[str, str]:
+    """Two pools of two owners, in the order of their names."""
+    first = next(pool for pool in POOLS if pool in site.mine()["one"])
+    second = next(pool for pool in POOLS if pool in site.mine()["two"])
+    return min(first, second), max(first, second)
+
+
+def member(site: Site, name: str, pool: str, required: int = 2, **more: str) -> None:
+    site.world.worker(name, annotations={**stamps(required, **more), keys.GPU_POOL: pool})
+
+
+SEVERAL = "gang default/train: its members ask for pools {} and {}: give all of them the same gpupool"
+
+
+@pytest.mark.parametrize("mode", ["", "Strict"])
+async def test_a_gang_over_the_pools_of_two_owners_hears_from_both_why_it_waits(site: Site, mode: str) -> None:
+    await site.open("one", "two")
+    pools = apart_pools(site)
+    words, more = SEVERAL.format(*pools), {"timeout": "60s", **({"mode": mode} if mode else {})}
+    for number, pool in enumerate(pools):
+        member(site, f"m{number}", pool, **more)
+    await site.world.settle(5)
+    for name in ("m0", "m1"):
+        assert site.world.events_of(name) == {"GangStrictRejected" if mode else "GangWaiting": words}
+        assert site.world.reason_of(name) == words
+        uid = site.world.pod(name)["metadata"]["uid"]
+        assert {service.gangs.words(uid) for service in site.services.values()} == {words}
+    await site.world.settle(60)
+    for name in ("m0", "m1"):
+        late = site.world.events_of(name)["GangTimeout"]
+        assert late == words.replace("its members", "timed out after 1m: its members") == site.world.reason_of(name)
+    site.world.delete("m1")
+    member(site, "m2", pools[0], **more)
+    await site.world.settle(5)
+    assert site.world.node_of("m0") and site.world.node_of("m2")
+
+
+async def test_a_member_without_shares_of_a_gang_over_two_owners_pools_hears_why_it_waits(site: Site) -> None:
+    await site.open("one", "two")
+    pools = apart_pools(site)
+    site.world.api.seed(PODS, plain_member("plain"), namespace="default")
+    for number, pool in enumerate(pools):
+        member(site, f"m{number}", pool)
+    await site.world.settle(5)
+    assert {site.world.reason_of(name) for name in ("m0", "m1", "plain")} == {SEVERAL.format(*pools)}
+
+
+async def test_nobody_waits_and_nobody_goes_for_a_gang_over_the_pools_of_two_owners(site: Site) -> None:
+    """Enough of its members for one pool, and room for them if all else ended there: it cannot start all the same."""
+    await site.open("one", "two")
+    pools = apart_pools(site)
+    for number in range(4):
+        site.worker(f"low{number}", pools[0], tflops="95")
+    await site.world.settle(2)
+    for name, pool in (("m0", pools[0]), ("m1", pools[0]), ("m2", pools[1])):
+        site.world.worker(name, tflops="90", priority=10, annotations={**stamps(2, 3), keys.GPU_POOL: pool})
+    await site.world.settle(400)
+    site.worker("young", pools[0], tflops="5")
+    await site.world.settle(5)
+    assert site.world.node_of("young")
+    assert not [call for call in site.world.api.calls if call.verb == "evict"]
+    assert not any(site.world.node_of(name) for name in ("m0", "m1", "m2"))
+    assert not any(nominated(site, name) for name in ("m0", "m1", "m2"))
+
+
 async def test_a_pool_that_a_replica_has_not_heard_of_is_not_taken_for_its_own_in_a_quota(site: Site) -> None:
     await site.open("one")
     site.world.quota("default", {"total": {"maxWorkers": 9}})

@@ -32,8 +32,11 @@ class Group:
     held: dict[str, str] = field(default_factory=dict)
     """Bound members and their nodes."""
     done: set[str] = field(default_factory=set)
-    elsewhere: set[str] = field(default_factory=set)
-    """Members that wait and that another scheduler places: then it is the one that has a say about the gang."""
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """Members that wait and that another scheduler places, and their pools: then it has a say about the gang.
+
+    Unless these are not all in one pool with those to place here: such a gang cannot start anywhere.
+    """
     failure: GangUnschedulable | None = None
     attempts: int = 0
     retry_at: float = float("-inf")
@@ -55,6 +58,20 @@ class Group:
     def complete(self) -> bool:
         """Enough members are known to start, and all are for this scheduler to place."""
         return self.active >= self.gang.required and not self.elsewhere
+
+    @property
+    def divided(self) -> frozenset[str]:
+        """The pools that its members ask for where these are several and not all for this scheduler; else empty."""
+        if not self.elsewhere:
+            return frozenset()
+        pools = {facts.request.pool for facts in self.pending.values() if facts.request is not None}
+        pools.update(filter(None, self.elsewhere.values()))  # one that names no pool cannot be read
+        return frozenset(pools) if len(pools) > 1 else frozenset()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is for this scheduler to say why its members wait; of several owners each does, to its own."""
+        return not self.elsewhere or bool(self.pool and self.divided)
 
     def follow_youngest(self, uid: str) -> None:
         """A member came or went: the stamps of the youngest one that is there count, and of none that is gone."""
@@ -110,8 +127,8 @@ class GangBook:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def observe(self, pod: Pod, gang: Gang | None, facts: PodFacts | None, *, elsewhere: bool = False) -> None:
-        """Take in a view of a pod; ``facts`` where it waits for a place, ``elsewhere`` where another one places it."""
+    def observe(self, pod: Pod, gang: Gang | None, facts: PodFacts | None, *, elsewhere: str | None = None) -> None:
+        """Take in a view of a pod; ``facts`` where it waits here, ``elsewhere`` its pool where it waits for another."""
         uid = pod.metadata.uid
         if gang is None:
             self.left(uid)
@@ -134,8 +151,8 @@ class GangBook:
             group.held[uid] = pod.spec.node_name
         elif facts is not None:
             group.pending[uid] = facts
-        elif elsewhere:
-            group.elsewhere.add(uid)
+        elif elsewhere is not None:
+            group.elsewhere[uid] = elsewhere
         if _seat(group, uid) != _NO_SEAT:
             group.stamps[uid] = (pod.metadata.creation_timestamp or "", uid, gang)
         group.follow_youngest(uid)
@@ -175,16 +192,16 @@ class GangBook:
         return bool(group.held or group.done) or any(uid in self._assumed for uid in group.pending)
 
 
-_NO_SEAT = (None, None, False, False)
+_NO_SEAT = (None, None, False, None)
 
 
-def _seat(group: Group, uid: str) -> tuple[PodFacts | None, str | None, bool, bool]:
-    return group.pending.get(uid), group.held.get(uid), uid in group.done, uid in group.elsewhere
+def _seat(group: Group, uid: str) -> tuple[PodFacts | None, str | None, bool, str | None]:
+    return group.pending.get(uid), group.held.get(uid), uid in group.done, group.elsewhere.get(uid)
 
 
 def _drop(group: Group, uid: str) -> None:
     group.pending.pop(uid, None)
     group.held.pop(uid, None)
     group.done.discard(uid)
-    group.elsewhere.discard(uid)
+    group.elsewhere.pop(uid, None)
     group.stamps.pop(uid, None)

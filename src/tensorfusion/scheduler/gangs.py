@@ -38,6 +38,7 @@ from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import (
     GangUnschedulable,
+    of_several_pools,
     place_gang,
     place_member,
 )
@@ -157,7 +158,7 @@ class Gangs:
             return False
         now = self._clock.monotonic()
         if not group.complete:
-            self._park(pending, GangIncomplete(group))
+            self._park(pending, group.failure or GangIncomplete(group))
         elif now < group.retry_at:
             self._park(pending, group.failure or GangIncomplete(group))
             self._stirred[group.key] = None
@@ -313,7 +314,9 @@ class Gangs:
         group.failure = None
         self._refused.pop(group.key, None)
         self.holds.release(group.key)
-        if group.elsewhere:
+        if group.divided:
+            group.failure = of_several_pools(group.gang, group.divided, needed=group.gang.required)
+        if not group.speaks:
             return  # whoever places those members decides about the gang, and says why it waits
         self._places.missed(group)
         if group.tell_at is None:
@@ -351,7 +354,7 @@ class Gangs:
             waiting = [
                 group
                 for group in self._gangs.groups.values()
-                if group.pending and not group.elsewhere and not group.settled and not self._gangs.is_satisfied(group)
+                if group.pending and group.speaks and not group.settled and not self._gangs.is_satisfied(group)
             ]
             impatient = [group for group in waiting if self._look(group, now)]
             if impatient:
@@ -382,7 +385,7 @@ class Gangs:
         wall = self._clock.now()
         if group.tell_at is not None and now >= group.tell_at:
             group.tell_at = None
-            if not group.complete and not group.elsewhere:
+            if not group.complete:
                 self._tell(group)
         timeout = group.gang.timeout
         if timeout and not group.timed_out and _age(group.waiting_since, wall) >= timeout:
@@ -393,7 +396,7 @@ class Gangs:
         if failure is not None and isinstance(failure.cause, QuotaExceeded):
             self.holds.release(group.key)  # room in the pool is not what it lacks
             return False
-        if failure is None or not group.pool or now - group.weighed_at < self._patience:
+        if failure is None or group.divided or not group.pool or now - group.weighed_at < self._patience:
             return False
         return _age(group.complete_since, wall) >= self._patience
 

@@ -23,6 +23,7 @@ from tensorfusion.scheduler.binder import Binding
 from tensorfusion.scheduler.feeds import Gangs, Requests
 from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.queue import Entry, PendingQueue
+from tensorfusion.scheduler.territory import pool_of
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
@@ -108,12 +109,15 @@ class PodBook:
                 self.gangs.observe(pod, entry.facts.gang, entry.facts)
             else:
                 elsewhere = (
-                    self._serves is not None
+                    pool_of(pod)
+                    if self._serves is not None
                     and pod.spec.scheduler_name in self._names
                     and not pod.spec.scheduling_gates
                     and not self._serves(pod)
+                    else None
                 )
-                self.gangs.observe(pod, self._gang_of(pod, lenient=elsewhere), None, elsewhere=elsewhere)
+                gang = self._gang_of(pod, lenient=elsewhere is not None)
+                self.gangs.observe(pod, gang, None, elsewhere=elsewhere)
 
     def wish(self, pod: Pod) -> GpuRequest | None:
         """What a pod asks of its devices; None where it asks for none, or cannot be read."""

@@ -13,7 +13,7 @@ deadlock, and strands capacity while it waits.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TypeAlias
@@ -149,6 +149,12 @@ def place_member(
     return decide(state, pod)
 
 
+def of_several_pools(gang: Gang, pools: Collection[str], *, needed: int) -> GangUnschedulable:
+    """Why a gang does not start whose members ask for several pools."""
+    why = f"its members ask for pools {' and '.join(sorted(pools))}: give all of them the same gpupool"
+    return GangUnschedulable(gang, needed=needed, fits=0, why=why)
+
+
 def fits_when_empty(
     state: State, members: Sequence[PodFacts], *, needed: int, domain_keys: Sequence[str] = GANG_DOMAINS
 ) -> bool:
@@ -175,10 +181,9 @@ def _order(pod: PodFacts) -> tuple[object, ...]:
 
 
 def _require_one_pool(gang: Gang, members: Sequence[PodFacts], needed: int) -> None:
-    pools = sorted({pod.request.pool for pod in members if pod.request is not None})
+    pools = {pod.request.pool for pod in members if pod.request is not None}
     if len(pools) > 1:
-        why = f"its members ask for pools {' and '.join(pools)}: give all of them the same gpupool"
-        raise GangUnschedulable(gang, needed=needed, fits=0, why=why)
+        raise of_several_pools(gang, pools, needed=needed)
 
 
 def _statement(
