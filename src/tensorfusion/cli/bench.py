@@ -82,6 +82,7 @@ def packing(
 
     \b
     Policies: random, bestfit, fgd (fragmentation gradient descent as published) and fgd-exact (without its rounding),
+    fragmentation-aware (looks several pods ahead and keeps whole nodes for those who want them whole),
     and the placement modes of pools: compact-first, low-load-first, node-compact-gpu-low-load.
 
     \b

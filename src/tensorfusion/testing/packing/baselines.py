@@ -12,7 +12,7 @@ import numpy as np
 
 from tensorfusion.testing.packing.fragmentation import Workload
 from tensorfusion.testing.packing.policies import ColumnPolicy, Setting, Unmoved
-from tensorfusion.testing.packing.world import Ints, Request, Rows, Spot, tightest
+from tensorfusion.testing.packing.world import Ints, Request, Rows, Spot, choices, tightest
 
 TYPICAL_PERCENT = 95
 """FGD's target workload: the most frequent sizes that make up this much of the arrivals."""
@@ -74,14 +74,14 @@ class ExactGradientDescent(ColumnPolicy):
     def _after(self, request: Request, cpu: Ints, devices: Ints) -> Ints:
         """The fragments that each choice of devices would leave; a choice that does not fit counts as very many.
 
-        Shape (R, choices): every slot for one device, one choice - the tightest devices - for several.
+        Shape (R, choices).
         """
-        options = _several(request, devices) if request.gpus > 1 else _each(request, devices)
-        rows, choices, slots = options.shape
-        flat = options.reshape(rows * choices, slots)
-        found = self._workload.amount(np.repeat(cpu - request.cpu, choices), flat)
+        options = choices(request, devices)
+        rows, each, slots = options.shape
+        flat = options.reshape(rows * each, slots)
+        found = self._workload.amount(np.repeat(cpu - request.cpu, each), flat)
         found[(flat < 0).any(axis=1)] = np.iinfo(np.int64).max // 2
-        return found.reshape(rows, choices)
+        return found.reshape(rows, each)
 
 
 class GradientDescent(ExactGradientDescent):
@@ -109,19 +109,3 @@ def typical(history: Sequence[Request]) -> list[Request]:
         kept.add(size)
         seen += count
     return [one for one in history if (one.cpu, one.gpus, one.milli) in kept]
-
-
-def _each(request: Request, devices: Ints) -> Ints:
-    """What is left where each slot in turn takes the request. Shapes (R, S) -> (R, S, S)."""
-    left = np.repeat(devices[:, None, :], devices.shape[1], axis=1)
-    every = np.arange(devices.shape[1])
-    left[:, every, every] -= request.milli
-    return left
-
-
-def _several(request: Request, devices: Ints) -> Ints:
-    """What is left where the tightest slots take the request. Shapes (R, S) -> (R, 1, S); negative if too few fit."""
-    order = np.where(devices >= request.milli, devices, np.iinfo(np.int64).max).argsort(axis=1, kind="stable")
-    taken = np.zeros_like(devices)
-    np.put_along_axis(taken, order[:, : request.gpus], request.milli, axis=1)
-    return (devices - taken)[:, None, :]

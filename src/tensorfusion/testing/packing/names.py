@@ -6,6 +6,7 @@ from tensorfusion.errors import ConfigError
 from tensorfusion.model.common import PlacementMode
 from tensorfusion.suggestions import did_you_mean
 from tensorfusion.testing.packing.baselines import BestFit, ExactGradientDescent, GradientDescent, Random
+from tensorfusion.testing.packing.fragmentation_aware import FragmentationAware
 from tensorfusion.testing.packing.policies import Factory
 from tensorfusion.testing.packing.product import mode
 
@@ -22,6 +23,7 @@ _FACTORIES: dict[str, Factory] = {
     "bestfit": BestFit,
     "fgd": GradientDescent,
     "fgd-exact": ExactGradientDescent,
+    "fragmentation-aware": FragmentationAware,
     **{name_of(wanted): mode(wanted) for wanted in PlacementMode},
 }
 

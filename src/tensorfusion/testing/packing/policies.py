@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tensorfusion.testing.packing.world import Ints, Request, Rows, Spot, World, tightest
+from tensorfusion.testing.packing.world import Bools, Ints, Request, Rows, Spot, World, tightest
 
 
 class Policy(Protocol):
@@ -61,7 +61,7 @@ class ColumnPolicy(Unmoved):
 
     def __init__(self, setting: Setting) -> None:
         self.world = setting.world
-        self._kept: dict[tuple[int, int, int], tuple[Ints, int]] = {}
+        self._kept: dict[tuple[int, ...], tuple[Ints, int]] = {}
 
     def points(self, request: Request, rows: Rows) -> Ints:
         """Points of these machines; those that cannot hold the request may have any. Shape (len(rows),)."""
@@ -71,15 +71,27 @@ class ColumnPolicy(Unmoved):
         """Which devices of the chosen machine."""
         return tightest(self.world.devices[node].tolist(), request)
 
+    def size(self, request: Request) -> tuple[int, ...]:
+        """What points depend on, of a request."""
+        return request.cpu, request.gpus, request.milli
+
+    def candidates(self, request: Request) -> Bools:
+        """The machines that may be chosen, all of which hold the request. Shape (N,)."""
+        return self.world.fitting(request)
+
+    def forget(self) -> None:
+        """Points that are kept no longer hold: the policy has come to see things differently."""
+        self._kept.clear()
+
     def choose(self, arrival: int, request: Request) -> Spot | None:
-        fits = self.world.fitting(request)
+        fits = self.candidates(request)
         if not fits.any():
             return None
         node = int(np.where(fits, self._current(request), np.iinfo(np.int64).min).argmax())
         return Spot(node, self.slots(request, node) if request.gpus else ())
 
     def _current(self, request: Request) -> Ints:
-        size, changed = (request.cpu, request.gpus, request.milli), self.world.changed
+        size, changed = self.size(request), self.world.changed
         kept = self._kept.get(size)
         if kept is None:
             points = self.points(request, np.arange(len(self.world)))

@@ -143,3 +143,27 @@ def tightest(free: Iterable[int], request: Request) -> tuple[int, ...]:
     """
     fitting = sorted((left, slot) for slot, left in enumerate(free) if left >= request.milli)
     return tuple(sorted(slot for _, slot in fitting[: request.gpus]))
+
+
+def choices(request: Request, devices: Ints) -> Ints:
+    """What is left of machines' devices after each choice of devices for the request; negative where it does not fit.
+
+    Shapes (R, S) -> (R, choices, S): every slot for one device, one choice - the tightest devices - for several.
+    """
+    return _several(request, devices) if request.gpus > 1 else _each(request, devices)
+
+
+def _each(request: Request, devices: Ints) -> Ints:
+    """What is left where each slot in turn takes the request. Shapes (R, S) -> (R, S, S)."""
+    left = np.repeat(devices[:, None, :], devices.shape[1], axis=1)
+    every = np.arange(devices.shape[1])
+    left[:, every, every] -= request.milli
+    return left
+
+
+def _several(request: Request, devices: Ints) -> Ints:
+    """What is left where the tightest slots take the request. Shapes (R, S) -> (R, 1, S); negative if too few fit."""
+    order = np.where(devices >= request.milli, devices, np.iinfo(np.int64).max).argsort(axis=1, kind="stable")
+    taken = np.zeros_like(devices)
+    np.put_along_axis(taken, order[:, : request.gpus], request.milli, axis=1)
+    return (devices - taken)[:, None, :]

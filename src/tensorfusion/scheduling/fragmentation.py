@@ -1,0 +1,136 @@
+"""What the free part of a node is worth to the pods that are likely to come: a look further ahead than one pod.
+
+The value V of what is free on a node is how many milli-GPU of it pods drawn from the mix of arrivals would come to
+fill: a stream of them is offered to that node alone, each is placed if it fits (on the devices that it leaves least of)
+and skipped if not; V is the mean over some streams. A placement is worth what it hands out, less what V falls by: a
+shared pod that spoils a device for all others costs much, one that fills up a device costs nothing.
+
+Rejected: measures of the next pod alone (FGD) do not see that two pods of the leftovers would not fit together;
+CPU-only pods in the streams, and streams as short as the node has devices, hand out less.
+
+States have shape (S, 2 + G), int64: free milli-CPU, free MiB, and the free milli of G devices in any order.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.scheduling.arrivals import Mix, Size
+
+Ints: TypeAlias = NDArray[np.int64]
+
+_CHUNK = 512
+"""States that are rolled out at a time: their streams stay in a processor's cache."""
+_WORD = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LookAhead:
+    """The parameters of fragmentation-aware placement, together since they were tuned together (on openb)."""
+
+    streams: int = 16
+    length: int = 50
+    """Pods in each stream."""
+    grain: int = 10
+    """Milli-GPU that make one point; what is closer than that is a tie."""
+    rank: int = 600
+    """Milli-GPU that a small pod would rather waste than open the last whole node instead of the first."""
+    growth_percent: int = 125
+    """The streams are drawn again when the arrivals have grown to so much of what they were."""
+    classes: int = 4096
+    most_percent: int = 25
+    """Bounds of the learned mix: see ``arrivals``."""
+    states: int = 200_000
+    """Values that are kept, of about 200 bytes each."""
+
+
+class Outlook:
+    """V for one mix. Values are kept by state, at most ``limit`` of them; when they would be more, all are dropped."""
+
+    def __init__(self, streams: list[list[Size]], *, limit: int) -> None:
+        """``streams`` are all of one length."""
+        self.streams = len(streams)
+        columns = np.array([[(s.cpu, s.memory, s.gpus, s.milli) for s in stream] for stream in streams], np.int64)
+        self._pods: Ints = columns.reshape(len(streams), -1, 4).transpose(1, 2, 0).copy()
+        """Shape (length, 4, streams)."""
+        self._limit = limit
+        self._known: dict[bytes, int] = {}
+
+    def total(self, states: Ints) -> Ints:
+        """The sum of V over the streams - ``streams`` times the mean, a whole number. Shape (S,)."""
+        rows = np.concatenate([states[:, :2], np.sort(states[:, 2:], axis=1)], axis=1)
+        text, width = rows.tobytes(), rows.shape[1] * rows.itemsize
+        keys = [text[start : start + width] for start in range(0, len(text), width)]
+        missing = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if len(self._known) + len(missing) > self._limit:
+            self._known.clear()
+            missing = {key: row for row, key in enumerate(keys)}
+        wanted, values = list(missing.values()), list[int]()
+        for start in range(0, len(wanted), _CHUNK):
+            values += self._roll(rows[wanted[start : start + _CHUNK]]).tolist()
+        found = dict(zip(missing, values, strict=True))
+        if len(found) <= self._limit:
+            self._known |= found
+            found = self._known
+        return np.array([found[key] for key in keys], np.int64)
+
+    def _roll(self, states: Ints) -> Ints:
+        """Offer every stream to every state. Devices are ascending, and stay so."""
+        count, slots = len(states), states.shape[1] - 2
+        cpu, memory = (np.repeat(states[:, column], self.streams) for column in (0, 1))
+        free = np.repeat(states[:, 2:], self.streams, axis=0)
+        before = free.sum(axis=1)
+        at = np.arange(slots)
+        for pods in self._pods:
+            wanted = np.broadcast_to(pods[:, None, :], (4, count, self.streams)).reshape(4, -1)
+            rows = np.flatnonzero((cpu >= wanted[0]) & (memory >= wanted[1]) & (free[:, -1] >= wanted[3]))
+            if not len(rows):
+                continue
+            gpus, milli, devices = wanted[2, rows, None], wanted[3, rows, None], free[rows]
+            first = slots - np.count_nonzero(devices >= milli, axis=1, keepdims=True)
+            devices -= np.where((at >= first) & (at < first + gpus), milli, 0)
+            devices.sort(axis=1)
+            if len(enough := np.flatnonzero(first[:, 0] + gpus[:, 0] <= slots)) < len(rows):
+                rows, devices = rows[enough], devices[enough]
+            free[rows] = devices
+            cpu[rows] -= wanted[0, rows]
+            memory[rows] -= wanted[1, rows]
+        placed: Ints = (before - free.sum(axis=1)).reshape(count, self.streams).sum(axis=1)
+        return placed
+
+
+def draw(mix: Mix, *, streams: int, length: int) -> list[list[Size]]:
+    """Streams of pods with devices, drawn from the mix; always the same ones from the same mix.
+
+    They are empty as long as nothing with devices has arrived.
+    """
+    sizes = [(size, weight) for size, weight in zip(mix.sizes, mix.weights, strict=True) if size.demand]
+    if not sizes:
+        return [[] for _ in range(streams)]
+    ends = list(accumulate(weight for _, weight in sizes))
+    found: list[list[Size]] = []
+    state = 0
+    for _ in range(streams):
+        stream: list[Size] = []
+        for _ in range(length):
+            state = (state + 0x9E3779B97F4A7C15) & _WORD
+            stream.append(sizes[bisect_right(ends, _mixed(state) * ends[-1] >> 64)][0])
+        found.append(stream)
+    return found
+
+
+def points(gain: Ints, *, streams: int, grain: int) -> Ints:
+    """A sum over streams as whole points of ``grain`` milli-GPU, half a point rounded up."""
+    unit = streams * grain
+    return (2 * gain + unit) // (2 * unit)
+
+
+def _mixed(state: int) -> int:
+    """Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA '14 (SplitMix64)."""
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _WORD
+    return state ^ (state >> 31)

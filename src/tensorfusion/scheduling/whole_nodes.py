@@ -1,0 +1,62 @@
+"""Keep whole nodes for jobs that need one: by order, so that few are opened, and by a hold, so that some stay closed.
+
+Looking ahead alone serves small pods so well that under churn hardly a node is ever empty again, and jobs that want all
+devices of one are turned away. Two remedies: small pods prefer the first of the whole nodes to the last (``ranks``),
+and they do not open the last ones at all while fewer whole-node jobs run than the mix would keep running (``held``).
+
+Shapes: N nodes. Devices are in thousandths, shape (N, S).
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.scheduling.arrivals import WHOLE, Mix
+
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNodes:
+    """What a whole node is to this mix: ``gpus`` devices, and room for the lighter jobs that want them all."""
+
+    gpus: int
+    cpu: int
+    memory: int
+    running: int
+    """Whole-node jobs that would run if the cluster were full of this mix."""
+
+    def free(self, cpu: Ints, memory: Ints, devices: Ints) -> Bools:
+        """The nodes whose free part (or, asked about capacity, which at all) holds such a job. Shape (N,)."""
+        whole: Bools = np.count_nonzero(devices == WHOLE, axis=1) == self.gpus
+        return whole & (cpu >= self.cpu) & (memory >= self.memory)
+
+    def held(self, running: int) -> int:
+        """How many whole nodes to keep while so many whole-node jobs run."""
+        return max(0, self.running - running)
+
+
+def whole_nodes(mix: Mix, devices: Ints) -> WholeNodes:
+    """Whole nodes have the most devices that any node has and any job of the mix wants all of.
+
+    ``devices`` are as installed; without such a job, whole nodes are those with most devices, and none is held.
+    """
+    sizes = set(np.count_nonzero(devices, axis=1).tolist()) - {0}
+    gpus = max((size for size in sizes if mix.whole(size)), default=max(sizes, default=0))
+    share, demand = mix.whole_share(gpus)
+    running = share * int(devices.sum()) // (demand * gpus * WHOLE) if gpus else 0
+    return WholeNodes(gpus, *mix.light(gpus), running)
+
+
+def ranks(whole: Bools, *, most: int) -> Ints:
+    """Reluctance to open a node, in milli-GPU: from 0 for the first whole node towards ``most`` for the last.
+
+    Shapes (N,) -> (N,); 0 for other nodes.
+    """
+    found = np.zeros(len(whole), np.int64)
+    count = int(np.count_nonzero(whole))
+    found[whole] = most * np.arange(count) // max(1, count)
+    return found

@@ -1,0 +1,109 @@
+"""The learned mix: exact while it is small, bounded in memory and in what one tenant can make of it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size
+
+HALF, ONE, PLAIN = Size(1000, 1024, 1, 500), Size(2000, 1024, 1, 1000), Size(500, 1024, 0, 0)
+EIGHT = Size(64_000, 4096, 8, 1000)
+
+
+def learned(*tenants: list[Size], classes: int = 100, most_percent: int = 25) -> ArrivalMix:
+    found = ArrivalMix(classes=classes, most_percent=most_percent)
+    for name, sizes in enumerate(tenants):
+        for size in sizes:
+            found.add(size, f"tenant-{name}")
+    return found
+
+
+def parts(mix: Mix) -> dict[Size, float]:
+    """Each size's part of the mix."""
+    whole = sum(mix.weights)
+    return {size: weight / whole for size, weight in zip(mix.sizes, mix.weights, strict=True)}
+
+
+def odd(number: int) -> Size:
+    return Size(number, 7, 1, 13)
+
+
+def test_nothing_is_known_before_the_first_arrival() -> None:
+    assert learned().mix() == Mix([], [])
+
+
+def test_the_mix_of_one_tenant_is_what_arrived() -> None:
+    assert parts(learned([HALF] * 6 + [ONE] * 3 + [PLAIN]).mix()) == {PLAIN: 0.1, HALF: 0.6, ONE: 0.3}
+
+
+def test_two_tenants_weigh_alike_however_many_pods_one_of_them_sends() -> None:
+    assert parts(learned([HALF] * 10, [ONE] * 1000).mix()) == {HALF: 0.5, ONE: 0.5}
+
+
+def test_tenants_below_the_cap_count_in_full() -> None:
+    tenants = [[HALF] * 10, [HALF] * 12, [ONE] * 11, [PLAIN] * 9, [ONE] * 8]
+    assert parts(learned(*tenants).mix()) == {PLAIN: 9 / 50, HALF: 22 / 50, ONE: 19 / 50}
+
+
+def test_a_tenant_that_floods_odd_sizes_gets_a_quarter_of_the_mix_and_forgets_nobody_elses_sizes() -> None:
+    honest = [[HALF] * 20 + [ONE] * 5, [HALF] * 25, [ONE] * 10 + [EIGHT] * 2, [PLAIN] * 12]
+    mix = learned(*honest, [odd(number) for number in range(5000)], classes=50).mix()
+    known = parts(mix)
+    assert len(known) <= 50
+    flooded = sum(part for size, part in known.items() if size.milli == 13)
+    assert flooded <= 0.2501
+    assert known.keys() >= {HALF, ONE, EIGHT, PLAIN}
+    assert mix.whole_share(8)[0] > 0
+
+
+SIZES = st.builds(Size, st.integers(0, 30), st.just(1), st.integers(0, 2), st.just(1000))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefg"), SIZES), min_size=1, max_size=200),
+    st.integers(1, 12),
+    st.integers(1, 100),
+)
+def test_the_bounds_hold_whatever_arrives(arrivals: list[tuple[str, Size]], classes: int, most_percent: int) -> None:
+    """No more sizes than allowed, and no tenant above its part. Tenants are told apart by the sizes' memory."""
+    mix = ArrivalMix(classes=classes, most_percent=most_percent)
+    for tenant, size in arrivals:
+        mix.add(Size(size.cpu, ord(tenant), size.gpus, size.milli), tenant)
+    found = mix.mix()
+    assert mix.count == len(arrivals)
+    assert 1 <= len(found.sizes) <= classes
+    assert list(found.sizes) == sorted(set(found.sizes))
+    assert min(found.weights) > 0
+    tenants: dict[int, float] = {}
+    for size, part in parts(found).items():
+        tenants[size.memory] = tenants.get(size.memory, 0) + part
+    assert max(tenants.values()) <= max(most_percent / 100, 1 / len(tenants)) + 1e-4
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), SIZES), max_size=60))
+def test_the_order_of_arrivals_does_not_matter_while_there_is_room(arrivals: list[tuple[int, Size]]) -> None:
+    first, again = ArrivalMix(classes=1000, most_percent=25), ArrivalMix(classes=1000, most_percent=25)
+    for tenant, size in arrivals:
+        first.add(size, str(tenant))
+    for tenant, size in sorted(arrivals):
+        again.add(size, str(tenant))
+    assert first.mix() == again.mix()
+
+
+def test_a_full_memory_drops_the_rarest_size_of_the_tenant_that_has_most_of_them() -> None:
+    found = learned([HALF], [ONE] * 3 + [EIGHT] * 2, classes=3)
+    found.add(PLAIN, "newcomer")
+    assert set(found.mix().sizes) == {HALF, ONE, PLAIN}
+
+
+def test_the_share_of_whole_node_jobs_is_of_the_demand() -> None:
+    # eight devices of 8 + 2 * 0.5 + 1, and CPU-only pods ask for none
+    numerator, denominator = learned([EIGHT, HALF, HALF, ONE, PLAIN]).mix().whole_share(8)
+    assert numerator * 10 == denominator * 8
+    assert Mix().whole_share(8)[0] == 0
+
+
+def test_the_lighter_quarter_of_whole_node_jobs_decides_what_a_whole_node_is() -> None:
+    heavy, light = Size(90_000, 9, 8, 1000), Size(10, 1, 8, 1000)
+    assert learned([heavy] * 7 + [EIGHT] * 2 + [light]).mix().light(8) == (64_000, 9)
+    assert learned([EIGHT] * 9 + [light]).mix().light(8) == (64_000, 4096)
+    assert learned([HALF]).mix().light(8) == (0, 0)
