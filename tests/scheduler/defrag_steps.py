@@ -3,7 +3,7 @@
 from typing import Any
 
 from tensorfusion.model import keys
-from tensorfusion.model.resources import GPU_POOLS, POD_DISRUPTION_BUDGETS, PODS
+from tensorfusion.model.resources import GPU_POOLS, NODES, POD_DISRUPTION_BUDGETS, PODS
 from tensorfusion.scheduler import defrag
 
 OPENS = 120
@@ -61,3 +61,19 @@ async def scattered(world: Any, **fields: Any) -> None:
 async def window(world: Any) -> None:
     """Until the first look in the first window is over."""
     await world.settle(OPENS + defrag.EVERY)
+
+
+def node(world: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = world.api.object(NODES, name)["metadata"]
+    return found
+
+
+def is_source(world: Any, name: str) -> bool:
+    return node(world, name)["labels"].get(keys.DEFRAG_SOURCE) == "true"
+
+
+def nothing_kept(world: Any) -> None:
+    assert not world.service.defrag.places.by_uid
+    assert not world.service.state.nominated
+    world.check()
+    world.check_books()

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from defrag_steps import OPENS, budget, machine, owned, pool, scattered, window
+from defrag_steps import OPENS, budget, is_source, machine, node, nothing_kept, owned, pool, scattered, window
 from scheduler_steps import end, evicted
 
 from tensorfusion.errors import NotFound, ServerError, TooManyRequests
@@ -11,15 +11,6 @@ from tensorfusion.model import keys
 from tensorfusion.model.resources import EVENTS, GPU_NODES, GPU_POOLS, NODES, POD_DISRUPTION_BUDGETS, PODS
 from tensorfusion.scheduler import defrag
 from tensorfusion.scheduler.moved_places import KEPT_FOR
-
-
-def node(world: Any, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = world.api.object(NODES, name)["metadata"]
-    return found
-
-
-def is_source(world: Any, name: str) -> bool:
-    return node(world, name)["labels"].get(keys.DEFRAG_SOURCE) == "true"
 
 
 def told(world: Any, name: str) -> dict[str, str]:
@@ -33,13 +24,6 @@ def told(world: Any, name: str) -> dict[str, str]:
 
 def whole(world: Any) -> int:
     return sum(not device.holders for device in world.service.state.devices())
-
-
-def nothing_kept(world: Any) -> None:
-    assert not world.service.defrag.places.by_uid
-    assert not world.service.state.nominated
-    world.check()
-    world.check_books()
 
 
 async def test_a_campaign_empties_a_node_and_the_successor_gets_the_very_device(world) -> None:

@@ -12,7 +12,7 @@ from fingerprints import fingerprint
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import Isolation
-from tensorfusion.scheduling.defrag import DefragPlan, plan
+from tensorfusion.scheduling.defrag import DefragPlan, asked_about, plan
 from tensorfusion.scheduling.defrag_candidates import Kept, Terms, Why
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.ledger import NotHoldable
@@ -379,3 +379,26 @@ def test_the_first_step_is_worth_as_much_as_any_single_one(state: State) -> None
         single = plan(state, terms(threshold=100, closed=others), most_steps=1)
         assert all(step.worth <= best for step in single.steps)
         assert all(step.node == name for step in single.steps)
+
+
+def test_a_plan_asks_only_about_pods_on_nodes_that_could_be_emptied() -> None:
+    state = fleet(nodes=3, devices=4)
+    state.upsert_pool(PoolFacts("other"))
+    state.upsert_node(node("n9"))
+    state.upsert_device(device("n9-0", "n9", pool="other"))
+    put(state, "a", "n0-0")
+    put(state, "closed", "n2-0")
+    for index in range(3):
+        put(state, f"b{index}", f"n1-{index}")
+    put(state, "stranger", "n9-0", pool="other")
+    asked: list[str] = []
+
+    def veto(pod: PodFacts) -> Why | None:
+        asked.append(pod.name)
+        return None
+
+    wanted = terms(veto=veto, closed={"n2": Why.SKIPPED})
+    assert [one.name for one in asked_about(state, wanted)] == ["a"]
+    assert len(plan(state, wanted).steps) == 1
+    assert set(asked) == {"a"}
+    assert asked_about(state, terms(pool="nowhere")) == []

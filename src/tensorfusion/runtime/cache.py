@@ -61,6 +61,10 @@ class Cache(Generic[T]):
         found = self._indexes[name].entries.get(value)
         return list(found.values()) if found else ()
 
+    def values_of(self, name: str) -> Iterable[str]:
+        """The values under which an index files anything."""
+        return self._indexes[name].entries.keys()
+
     def add_index(self, name: str, values: IndexFunction[T]) -> None:
         """File objects under the values that a function gives. A name that exists keeps its first function."""
         if name in self._indexes:

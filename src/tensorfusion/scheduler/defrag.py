@@ -18,6 +18,7 @@ Source: TensorFusion's defragmentation: campaign, guards, marks, events.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import ApiError, Conflict, Invalid, InvalidRequest, NotFound
@@ -33,16 +34,15 @@ from tensorfusion.runtime.events import EventType
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.defrag_marks import EVICTED, MARKED_NODES, MARKED_PODS, SKIP, SOURCE, Caches
 from tensorfusion.scheduler.defrag_words import Words
-from tensorfusion.scheduler.evictions import Fate, evict, is_there
+from tensorfusion.scheduler.evictions import Fate, evict, fate_of, is_there
 from tensorfusion.scheduler.moved_places import MovedPlaces
 from tensorfusion.scheduler.reports import Recorder
-from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
+from tensorfusion.scheduler.room_search import Covering
 from tensorfusion.scheduling.defrag import Step, plan
 from tensorfusion.scheduling.defrag_candidates import Terms, Why
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
-from tensorfusion.scheduling.victims import Budgets
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -84,7 +84,6 @@ class Defragmenter:
         *,
         clock: Clock,
         recorder: Recorder,
-        budgets_of: Budgets,
         is_there: Callable[[Placement], bool],
         kick: Callable[[], None],
         leads: Callable[[], bool],
@@ -95,7 +94,6 @@ class Defragmenter:
         self._caches = caches
         self._clock = clock
         self._words = Words(recorder, caches)
-        self._budgets_of = budgets_of
         self._is_there = is_there
         self._leads = leads
         self._decides = decides
@@ -124,13 +122,29 @@ class Defragmenter:
                     log.warning("a pool cannot be defragmented now", pool=pool.metadata.name, error=error)
                 except Exception:  # the edge of the loop: one pool's fault must not stop the scheduler
                     log.exception("a pool cannot be defragmented", pool=pool.metadata.name)
+            try:
+                await self._forget_pools()
+            except (ApiError, TimeoutError, OSError) as error:
+                log.warning("marks of pools that are gone cannot be taken away now", error=error)
             self._follow_sources()
 
     def surrender(self) -> None:
-        """This replica decides no more, or not for all that it did: campaigns are forgotten, the marks stay."""
+        """This replica decides no more: campaigns are forgotten, the marks stay."""
         self.places.surrender()
         self._campaigns.clear()
         self._to_mark.clear()
+
+    def hand_over(self) -> None:
+        """It is decided here for other pools than before: as ``surrender``, for those that somebody else has now."""
+        self.places.give_back(
+            [uid for uid, one in self.places.by_uid.items() if not self._decides(one.pool)],
+            "its pool is not decided here any more",
+        )
+        for pool in [name for name in self._campaigns if not self._decides(name)]:
+            del self._campaigns[pool]
+        for uid in [uid for uid, (_, pool) in self._to_mark.items() if not self._decides(pool)]:
+            del self._to_mark[uid]
+        self._follow_sources()
 
     # --- a pool ---
 
@@ -204,6 +218,24 @@ class Defragmenter:
         await self._unskip(name)
 
     # --- marks ---
+
+    async def _forget_pools(self) -> None:
+        """Take away what was begun for pools that are gone: nobody else would."""
+        there = {pool.metadata.name for pool in self._caches.pools.all()}
+        for name in self._campaigns.keys() - there:
+            del self._campaigns[name]
+        self.places.give_back(
+            [uid for uid, one in self.places.by_uid.items() if one.pool not in there], "its pool is gone"
+        )
+        for pool in sorted(self._caches.marked_pools() - there):
+            for node in self._caches.nodes.by_index(MARKED_NODES, pool):
+                for kind in (SOURCE, SKIP):
+                    mark = kind.of(node.metadata)
+                    if mark is not None and mark.pool == pool and self._may(pool):
+                        await self._mark_node(node.metadata.name, kind.take())
+            for pod in self._caches.pods.by_index(MARKED_PODS, pool):
+                if self._may(pool):
+                    await self._patch_pod(pod, EVICTED.take())
 
     def _is_marked(self, pool: str) -> bool:
         return bool(self._caches.nodes.by_index(MARKED_NODES, pool) or self._caches.pods.by_index(MARKED_PODS, pool))
@@ -324,9 +356,11 @@ class Defragmenter:
     def terms(self, pool: str, *, threshold: int, min_age: timedelta, closed: Mapping[str, Why]) -> Terms:
         """What a plan for the pool has to respect at this moment; ``closed`` are nodes that nobody else knows of."""
         closed, barred = dict(closed), set()
+        there = {one.metadata.name for one in self._caches.pools.all()}
         for node in self._caches.nodes.all():
             labels, name = node.metadata.labels, node.metadata.name
-            if SOURCE.of(node.metadata) is not None or keys.SHOULD_DELETE in labels:
+            source = SOURCE.of(node.metadata)
+            if (source is not None and source.pool in there) or keys.SHOULD_DELETE in labels:
                 barred.add(name)
                 closed.setdefault(name, Why.LEAVING)
             if labels.get(keys.DO_NOT_DISRUPT) == "true":
@@ -334,18 +368,19 @@ class Defragmenter:
             mark = SKIP.of(node.metadata)
             if mark is not None and mark.pool == pool:
                 closed.setdefault(name, Why.SKIPPED)
+        covering = Covering(self._caches.budgets)
         return Terms(
             pool=pool,
             now=int(self._clock.now().timestamp()),
             threshold=threshold,
             min_age=int(min_age.total_seconds()),
-            budgets=self._budgets_of,
-            veto=self._veto,
+            budgets=covering.allowed,
+            veto=partial(self._veto, covering=covering),
             closed=closed,
             barred=frozenset(barred),
         )
 
-    def _veto(self, facts: PodFacts) -> Why | None:
+    def _veto(self, facts: PodFacts, covering: Covering | None = None) -> Why | None:
         """What the objects say about a pod that its facts do not."""
         pod = self._caches.pods.get(Key(facts.namespace, facts.name))
         if pod is None or pod.metadata.uid != facts.uid:
@@ -356,16 +391,8 @@ class Defragmenter:
         owner = meta.controller
         if owner is None or owner.kind == "DaemonSet":
             return Why.BARE
-        return None if self._is_covered(facts) else Why.MISSING_PDB
-
-    def _is_covered(self, facts: PodFacts) -> bool:
-        """Whether somebody wrote a disruption budget for pods like this one, not one for all there are."""
-        return any(
-            (selector := budget.spec.selector) is not None
-            and (selector.match_labels or selector.match_expressions)
-            and selector.matches(facts.labels)
-            for budget in self._caches.budgets.by_index(BUDGETS_BY_NAMESPACE, facts.namespace)
-        )
+        covering = Covering(self._caches.budgets) if covering is None else covering
+        return None if covering.is_meant(facts) else Why.MISSING_PDB
 
     def _owner(self, facts: PodFacts) -> str:
         pod = self._caches.pods.get(Key(facts.namespace, facts.name))
@@ -381,20 +408,25 @@ class Defragmenter:
             self._follow_sources()
             meters.DEFRAG_STEPS.add((name,))
             log.info("a node is emptied", node=step.node, pool=name, pods=len(step.moves), frees=step.frees)
-            for uid, move in list(left.items()):
+            for number, move in enumerate(step.moves):
                 if not self._may(name):
                     return
-                one = self.places.by_uid.get(uid)
-                if one is None or not self._is_open(move.target):
-                    await self._skip(pool, step.node, f"the place for {one_name(move.pod)} is gone")
+                obstacle = self._obstacle(step, number)
+                if obstacle is not None:
+                    await self._skip(pool, step.node, obstacle)
                     return
                 fate, why = await self._evict(move.pod, name)
-                meters.DEFRAG_EVICTIONS.add((fate.value,))
-                if fate is Fate.KEPT:
+                if fate is None:
+                    del left[move.pod.uid]  # if it was evicted its successor needs the place
+                else:
+                    meters.DEFRAG_EVICTIONS.add((fate.value,))
+                if fate is None or fate is Fate.KEPT:
+                    if not self._may(name):
+                        return
                     self._words.pod(move.pod, EventType.WARNING, "DefragPodEvictFailed", why)
                     await self._skip(pool, step.node, f"{one_name(move.pod)} could not be evicted: {why}")
                     return
-                del left[uid]
+                del left[move.pod.uid]
                 campaign.pods += 1
                 if fate is Fate.EVICTED:
                     words = f"moved from {step.node} to {move.target.node}, so that whole devices get free"
@@ -404,15 +436,22 @@ class Defragmenter:
         finally:
             self.places.give_back(left, "the pod stays where it is")
 
-    def _is_open(self, target: Placement) -> bool:
-        """Whether a place is still one for pods that come."""
-        node = self._state.fleet.nodes.records.get(target.node)
-        closed = node is None or node.facts is None or node.facts.unschedulable
-        return not closed and self._is_there(target)
+    def _obstacle(self, step: Step, number: int) -> str | None:
+        """Why the move of this number is not to be made any more: things may have changed since it was planned."""
+        move = step.moves[number]
+        pod = self._caches.pods.get(Key(move.pod.namespace, move.pod.name))
+        if pod is None or pod.metadata.uid != move.pod.uid:
+            return None  # gone by itself; its successor has the place, or will have
+        veto = self._veto(move.pod)
+        if veto is not None:
+            return f"{one_name(move.pod)} has to stay: {veto}"
+        if not self.places.can_go_on(step.moves, number):
+            return f"the place for {one_name(move.pod)} is gone"
+        return None
 
-    async def _evict(self, facts: PodFacts, pool: str) -> tuple[Fate, str]:
-        key = Key(facts.namespace, facts.name)
-        pod = self._caches.pods.get(key)
+    async def _evict(self, facts: PodFacts, pool: str) -> tuple[Fate | None, str]:
+        """What became of a pod, and why; None where nobody can say whether it was evicted."""
+        pod = self._caches.pods.get(Key(facts.namespace, facts.name))
         if pod is None or pod.metadata.uid != facts.uid:
             return Fate.GONE, "gone"
         failed: Exception | None = None
@@ -427,7 +466,10 @@ class Defragmenter:
                 return await evict(self._api, pod)
             except (ApiError, TimeoutError, OSError) as error:
                 failed = error
-        return Fate.KEPT, str(failed)
+        try:
+            return await fate_of(self._api, pod), str(failed)
+        except (ApiError, TimeoutError, OSError) as error:
+            return None, f"{failed}; then {error}"
 
     async def _skip(self, pool: GPUPool, node: str, why: str) -> None:
         """Leave the node alone until the campaign ends."""

@@ -78,6 +78,10 @@ class Caches:
     pools: Cache[GPUPool]
     budgets: Cache[DisruptionBudget]
 
+    def marked_pools(self) -> set[str]:
+        """The pools that marks name, whether they are there or not."""
+        return {*self.nodes.values_of(MARKED_NODES), *self.pods.values_of(MARKED_PODS)}
+
 
 def caches_of(manager: Manager) -> Caches:
     """The caches of a manager's informers, with the indexes that are asked."""

@@ -18,9 +18,10 @@ from tensorfusion.scheduler.defrag import defrag_of
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduler.simulate import Simulator
 from tensorfusion.scheduling.copies import WorldFacts, state_of
-from tensorfusion.scheduling.defrag import DefragPlan, Step, plan
+from tensorfusion.scheduling.defrag import DefragPlan, Step, asked_about, plan
 from tensorfusion.scheduling.defrag_candidates import Terms
 from tensorfusion.scheduling.facts import Placement
+from tensorfusion.scheduling.state import State
 
 MOST_STEPS = 1_000
 MOST_TRIED = 20_000
@@ -56,7 +57,7 @@ async def planned(
         )
 
     def prepare(known: WorldFacts) -> Callable[[], list[DefragPlan]]:
-        frozen = [_as_of_now(terms, known) for terms in asked]  # caches are read by the loop only
+        frozen = [_as_of_now(terms, service.state) for terms in asked]  # caches are read by the loop only
 
         def work() -> list[DefragPlan]:
             state = state_of(known)
@@ -68,11 +69,11 @@ async def planned(
     return {"pools": [_words(one, terms, made) for one, terms, made in zip(pools, asked, found, strict=True)]}
 
 
-def _as_of_now(terms: Terms, known: WorldFacts) -> Terms:
+def _as_of_now(terms: Terms, state: State) -> Terms:
     """Terms that ask nobody any more."""
-    pods = [one.pod for one in known.held if one.pod.request is not None and not one.nominated]
+    pods = asked_about(state, terms)
     vetoes = {pod.uid: terms.veto(pod) for pod in pods}
-    budgets = {pod.uid: dict(terms.budgets(pod)) for pod in pods}
+    budgets = {pod.uid: terms.budgets(pod) for pod in pods}
     return replace(terms, veto=lambda pod: vetoes.get(pod.uid), budgets=lambda pod: budgets.get(pod.uid, {}))
 
 

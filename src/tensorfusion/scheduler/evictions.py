@@ -64,8 +64,8 @@ async def evict(api: Api, victim: Pod) -> tuple[Fate, str]:
     return Fate.EVICTED, ""
 
 
-async def is_there(api: Api, victim: Pod) -> bool:
-    """Whether this very pod still exists.
+async def fate_of(api: Api, victim: Pod) -> Fate:
+    """What became of a pod whose eviction nobody answered.
 
     Raises:
         ApiError: the API server cannot be asked.
@@ -73,8 +73,19 @@ async def is_there(api: Api, victim: Pod) -> bool:
     try:
         found = await api.get(PODS, Pod, victim.metadata.name, namespace=victim.metadata.namespace)
     except NotFound:
-        return False
-    return found.metadata.uid == victim.metadata.uid
+        return Fate.GONE
+    if found.metadata.uid != victim.metadata.uid:
+        return Fate.GONE
+    return Fate.EVICTED if found.metadata.deleting else Fate.KEPT
+
+
+async def is_there(api: Api, victim: Pod) -> bool:
+    """Whether this very pod still exists.
+
+    Raises:
+        ApiError: the API server cannot be asked.
+    """
+    return await fate_of(api, victim) is not Fate.GONE
 
 
 class Nominations(Protocol):

@@ -102,8 +102,37 @@ class RoomSearch:
 
     def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
         """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""
+        return Covering(self._budgets).allowed(facts)
+
+
+class Covering:
+    """Which disruption budgets cover pods, at this moment: looked up once for all pods that are alike."""
+
+    def __init__(self, budgets: Cache[DisruptionBudget]) -> None:
+        self._budgets = budgets
+        self._found: dict[tuple[str, frozenset[tuple[str, str]]], list[DisruptionBudget]] = {}
+
+    def allowed(self, facts: PodFacts) -> dict[str, int]:
+        """The budgets that cover a pod, by name, and how many pods each of them lets go now."""
         return {
             f"{budget.metadata.namespace}/{budget.metadata.name}": budget.status.disruptions_allowed
-            for budget in self._budgets.by_index(BUDGETS_BY_NAMESPACE, facts.namespace)
-            if budget.spec.selector is not None and budget.spec.selector.matches(facts.labels)
+            for budget in self._of(facts)
         }
+
+    def is_meant(self, facts: PodFacts) -> bool:
+        """Whether somebody wrote a budget for pods like this one, not one for all there are."""
+        return any(
+            (selector := budget.spec.selector) is not None and (selector.match_labels or selector.match_expressions)
+            for budget in self._of(facts)
+        )
+
+    def _of(self, facts: PodFacts) -> list[DisruptionBudget]:
+        alike = facts.namespace, frozenset(facts.labels.items())
+        found = self._found.get(alike)
+        if found is None:
+            found = self._found[alike] = [
+                budget
+                for budget in self._budgets.by_index(BUDGETS_BY_NAMESPACE, facts.namespace)
+                if budget.spec.selector is not None and budget.spec.selector.matches(facts.labels)
+            ]
+        return found

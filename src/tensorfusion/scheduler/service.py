@@ -54,7 +54,7 @@ from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.scheduler.sharing import Sharing
 from tensorfusion.scheduler.waits import WaitGauge
-from tensorfusion.scheduling.cycle import Decision
+from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
@@ -193,7 +193,6 @@ class SchedulerService:
             caches_of(manager),
             clock=self._clock,
             recorder=recorder,
-            budgets_of=self.preemptor.budgets_of,
             is_there=self.preemptor.places.is_there,
             kick=self._kick.set,
             leads=lambda: self.deciding,
@@ -310,6 +309,7 @@ class SchedulerService:
             self._beside("give up what is kept for moved pods", self.defrag.surrender)
             self._stood_down = True
             return False
+        self._beside("count what is kept for moved pods that are gone", self.defrag.places.follow)
         if self._stood_down:
             self._stood_down = False
             self._beside("look for what was promised", self._resume)
@@ -432,10 +432,17 @@ class SchedulerService:
             QuotaExceeded, Unschedulable: as a plain decision.
         """
 
-        def decide(facts: PodFacts) -> Decision:
-            return self.preemptor.decide(facts, self.gangs.decide_member if facts.gang is not None else None)
+        member = self.gangs.decide_member if facts.gang is not None else None
 
-        return self.defrag.places.decide(pod, facts, decide) if self.defrag.places.active else decide(facts)
+        def otherwise(facts: PodFacts) -> Decision:
+            return self.preemptor.decide(facts, member)
+
+        def plain(facts: PodFacts) -> Decision:
+            return decide(self.state, facts) if member is None else member(facts)
+
+        if not self.defrag.places.active:
+            return otherwise(facts)
+        return self.defrag.places.decide(pod, facts, plain=plain, otherwise=otherwise)
 
     def _placed(self, pending: Pending, decision: Decision, binding: Binding, nanoseconds: int) -> None:
         """The places are held: the Binding may go, whatever becomes of the record."""
@@ -642,7 +649,7 @@ class SchedulerService:
         if shards.changed():
             self.preemptor.surrender()
             self.gangs.surrender()
-            self.defrag.surrender()
+            self.defrag.hand_over()
             for pod in self.pods.all():
                 if not pod.spec.node_name:
                     self.book.observe(pod)

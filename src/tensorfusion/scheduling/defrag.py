@@ -94,6 +94,34 @@ def plan(state: State, terms: Terms, *, most_steps: int | None = None, most_trie
         state.rollback(mark)
 
 
+def asked_about(state: State, terms: Terms) -> list[PodFacts]:
+    """The pods of which a plan may ask the terms: those on nodes that are used little enough to be emptied."""
+    pool = state.fleet.pools.get(terms.pool)
+    if pool is None or not pool.count:
+        return []
+    uids = {
+        uid
+        for row in _hardly_used(pool, terms)
+        if pool.node_names[row] not in terms.closed
+        for device in pool.devices[row]
+        for uid in device.holders
+    }
+    return [state.allocations[uid].pod for uid in sorted(uids)]
+
+
+def _used(pool: PoolColumns) -> Ints:
+    """Devices in use by row."""
+    found: Ints = np.count_nonzero(pool.present & (pool.modes != 0), axis=0)
+    return found
+
+
+def _hardly_used(pool: PoolColumns, terms: Terms) -> list[int]:
+    """Rows of nodes that are in use, but not above the threshold."""
+    used, total = _used(pool), np.count_nonzero(pool.present, axis=0)
+    rows: list[int] = np.flatnonzero((used > 0) & (100 * used <= terms.threshold * total)).tolist()
+    return rows
+
+
 class _Planner:
     """One plan, within a statement."""
 
@@ -144,17 +172,11 @@ class _Planner:
         pool = self._pool
         return int(np.count_nonzero(pool.present & pool.running & pool.ours & (pool.modes == 0)))
 
-    def _used(self) -> Ints:
-        """Devices in use by row."""
-        found: Ints = np.count_nonzero(self._pool.present & (self._pool.modes != 0), axis=0)
-        return found
-
     def _candidates(self) -> list[Candidate]:
         """Nodes that may be emptied, those first that can be worth most."""
-        used, terms = self._used(), self._terms
-        hardly = (used > 0) & (100 * used <= terms.threshold * self._total)
+        used, terms = _used(self._pool), self._terms
         found = []
-        for row in np.flatnonzero(hardly).tolist():
+        for row in _hardly_used(self._pool, terms):
             one = candidate_of(self._state, self._pool, row, terms, used=int(used[row]))
             if isinstance(one, Kept):
                 self._kept[self._pool.node_names[row]] = one
@@ -164,7 +186,7 @@ class _Planner:
 
     def _targets(self, candidate: Candidate) -> Bools:
         """Rows that the pods of a node may go to: at least as full as it, not empty, not emptied themselves."""
-        used, total, row = self._used(), self._total, candidate.row
+        used, total, row = _used(self._pool), self._total, candidate.row
         allowed: Bools = self._open & (used > 0) & (used * total[row] >= used[row] * total)
         allowed[row] = False
         return allowed
