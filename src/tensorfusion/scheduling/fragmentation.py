@@ -45,7 +45,7 @@ class LookAhead:
     most_percent: int = 25
     """Bounds of the learned mix: see ``arrivals``."""
     states: int = 200_000
-    """Values that are kept, of about 200 bytes each."""
+    """Values that are kept, of about 250 bytes each."""
 
 
 class Outlook:
