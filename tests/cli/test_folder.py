@@ -11,6 +11,8 @@ from tensorfusion.cli.folder import Folder, stop_process
 from tensorfusion.errors import ConfigError
 
 SLEEPER = "import sys, time; print('up', flush=True); time.sleep(60)"
+NAMED = f"import ctypes; ctypes.CDLL(None).prctl(15, b') Z \\xff\\xc3', 0, 0, 0); {SLEEPER}"
+"""Gives itself a name that is no text and looks like the end of one, as any user's process can."""
 
 
 def test_a_pid_counts_only_while_its_command_names_the_folder(tmp_path: Path) -> None:
@@ -48,6 +50,23 @@ def test_a_process_that_nobody_collects_has_ended_all_the_same(tmp_path: Path) -
         folder.prepare()
         folder.pid_file("ended").write_text(str(process.pid))
         assert folder.processes() == {}
+
+
+def test_names_of_processes_may_be_any_bytes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.prepare()
+    command = [sys.executable, "-c", NAMED, str(tmp_path), "-m", "tensorfusion.embedded.api"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert Path(f"/proc/{process.pid}/comm").read_bytes() == b") Z \xff\xc3\n"
+        folder.pid_file("ours").write_text(str(process.pid))
+        try:
+            assert folder.processes() == {"ours": process.pid}
+            assert folder.orphans() == [("api", process.pid)]
+        finally:
+            assert stop_process(process.pid, timeout=10, reap=process.poll)
+    assert folder.processes() == {}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

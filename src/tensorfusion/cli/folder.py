@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensorfusion.embedded.processes.shim import stat_fields
 from tensorfusion.errors import ConfigError
 
 _ROLES: dict[str, tuple[bytes, ...]] = {
@@ -171,10 +172,10 @@ class Folder:
         """Which of our processes this one is; None for one of anybody else."""
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
-            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
+            state = stat_fields(int(process.name))[0]
+        except OSError:
             return None
-        if state == "Z" or os.fsencode(self.root.absolute()) not in words:
+        if state == b"Z" or os.fsencode(self.root.absolute()) not in words:
             return None
         return next((name for name, command in _ROLES.items() if _follow(words, command)), None)
 
@@ -193,10 +194,10 @@ def _lives(pid: int) -> bool:
     While threads of it are left (field 20 of its ``stat``), what it had open may still be locked.
     """
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *fields = stat_fields(pid)
     except OSError:
         return False
-    return state != "Z" or int(fields[16]) > 1
+    return state != b"Z" or int(fields[16]) > 1
 
 
 def _follow(words: list[bytes], wanted: tuple[bytes, ...]) -> bool:

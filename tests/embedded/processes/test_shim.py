@@ -1,7 +1,10 @@
 """One program under its shim: what it writes, how it ends, and that nothing of it is left."""
 
 import asyncio
+import contextlib
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,29 @@ async def test_kill_ends_even_what_ignores_signals(tmp_path: Path) -> None:
     ended = await asyncio.wait_for(attempt.wait(), 30)
     assert (ended.code, ended.signal) == (137, 9)
     assert not attempt.running
+
+
+async def test_a_program_may_name_itself_by_any_bytes_and_is_killed_all_the_same(tmp_path: Path) -> None:
+    """What it leaves behind bears such a name, too, and hears no signal that it can refuse."""
+    name = "import ctypes, os, signal; ctypes.CDLL(None).prctl(15, b') Z \\xff\\xc3', 0, 0, 0)"
+    deaf = "signal.signal(15, signal.SIG_IGN); os.fork(); print(os.getpid(), flush=True); signal.pause()"
+    program = Program(sys.executable, [sys.executable, "-I", "-c", f"{name}; {deaf}"], {}, "/", None)
+    attempt = await start(tmp_path / "0", program, tmp_path / "log")
+    async with asyncio.timeout(30):
+        while (tmp_path / "log").read_bytes().count(b"\n") < 2:
+            await asyncio.sleep(0.01)
+    pids = [int(line.split()[-1]) for line in (tmp_path / "log").read_text().splitlines()]
+    try:
+        assert Path(f"/proc/{pids[0]}/comm").read_bytes() == b") Z \xff\xc3\n"
+        assert attempt.pid in pids
+        attempt.kill()
+        ended = await asyncio.wait_for(attempt.wait(), 30)
+        assert (ended.code, ended.signal) == (137, 9)
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_another_process_can_follow_what_we_started(tmp_path: Path) -> None:

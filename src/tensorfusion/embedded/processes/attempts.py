@@ -87,10 +87,10 @@ class _Process(msgspec.Struct, frozen=True):
         """It is still this very process, not another one with its number."""
         try:
             found = shim.identity(self.pid)
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ValueError, IndexError):
+            state = shim.stat_fields(self.pid)[0]
+        except OSError:
             return False
-        return bool(found["start"] == self.start and found["boot"] == self.boot and state not in ("Z", "X"))
+        return bool(found["start"] == self.start and found["boot"] == self.boot and state not in shim.ENDED)
 
 
 class _ShimFile(msgspec.Struct, frozen=True):

@@ -45,6 +45,8 @@ _FRAME = struct.Struct(">BI")
 INPUT_BYTES, INPUT_END, INPUT_SIZE = 0, 1, 2
 """Kinds of frames in the named pipe: bytes, the end of input, the size of the terminal (two shorts: rows, columns)."""
 
+ENDED = (b"Z", b"X")
+"""States of a process that has ended and is not collected yet."""
 _HANDLED = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -376,9 +378,21 @@ def execute_beside() -> None:
 
 def identity(pid: int) -> dict[str, Any]:  # Any: JSON
     """A process so that a reused number is not taken for it: pid, start time, boot."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return {"pid": pid, "start": int(stat.rpartition(")")[2].split()[19]), "boot": boot}
+    return {"pid": pid, "start": int(stat_fields(pid)[19]), "boot": boot}
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """What ``/proc/PID/stat`` says after the name, the state first.
+
+    Bytes, because the name is whatever bytes the process gave itself, parentheses and half letters included.
+
+    Raises:
+        OSError: there is no such process.
+
+    Source: proc_pid_stat(5), field 3 and on.
+    """
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def _exit_code(status: int | None) -> int:
@@ -434,8 +448,7 @@ def _kill_tree() -> None:
 
 def _ended(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] in ("Z", "X")
+        return stat_fields(pid)[0] in ENDED
     except OSError:
         return True
 
