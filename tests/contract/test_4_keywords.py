@@ -1,4 +1,4 @@
-"""What a schema may say at any of its places: keywords that are wrong as soon as they are there. Numbers 460 to 463."""
+"""What a schema may say at any of its places: keywords that are wrong as soon as they are there. Numbers 460 to 464."""
 
 from typing import Any
 
@@ -107,3 +107,23 @@ def test_members(api: Api) -> None:
             assert answer.status == 201
         else:
             assert answer.refused(422, "Invalid").causes() == {(at, "FieldValueForbidden")}
+
+
+@behaviour(
+    464, "Items that are a list are schemas all the same, and are forbidden then; others are none", source=OBSERVED
+)
+def test_listed_items(api: Api) -> None:
+    at = f"{AT}.properties[spec].properties[a]"
+    for items in ([None], [{}], [TEXT, None]):
+        for place, schema in places({"items": items}).items():
+            answer = tried(api, schema).refused(422, "Invalid")
+            assert (f"{place}.items", "FieldValueForbidden") in answer.causes(), (place, items)
+    for items, word in (([1], "number"), (["x"], "string"), ([[]], "array"), ([True], "bool"), ([None, 1], "number")):
+        for schema in places({"items": items}).values():
+            answer = tried(api, schema).refused(400, "BadRequest")
+            assert f"json: cannot unmarshal {word} into Go struct field JSONSchemaProps." in answer.body["message"]
+            assert answer.body["message"].endswith(" of type v1.JSONSchemaProps")
+    for nothing in (1, "x", True, None, []):
+        answer = tried(api, thing(a={"type": "array", "items": nothing})).refused(422, "Invalid")
+        assert answer.causes() == {(f"{at}.items", "FieldValueRequired")}
+        assert tried(api, thing(a={**TEXT, "items": nothing})).status == 201

@@ -95,6 +95,27 @@ def test_job_without_a_name(api: Api) -> None:
     assert answer.causes() == {("metadata.name", "FieldValueRequired")}
 
 
+@behaviour(919, "A write of a job's status takes no label away for good that its template has", source=OBSERVED)
+def test_labels_of_jobs(api: Api) -> None:
+    container = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
+    spec = {"suspend": True, "template": {"metadata": {"labels": {"x": "y"}}, "spec": container}}
+    for number, patch in enumerate(
+        (
+            {"metadata": {"labels": None}},
+            {"metadata": {"labels": {}}},
+            {"metadata": {"labels": None, "annotations": {"a": "b"}}, "status": {"active": 0}},
+            {"metadata": {"labels": None}, "spec": None},
+        )
+    ):
+        path = api.path("batch/v1", "jobs", f"j{number}")
+        before = api.create(api.path("batch/v1", "jobs"), {"metadata": {"name": f"j{number}"}, "spec": spec})
+        assert before["metadata"]["labels"]["x"] == "y"
+        api.merge(f"{path}/status", patch)
+        assert api.get(path)["metadata"]["labels"] == before["metadata"]["labels"], patch
+        api.merge(f"{path}/status", {"metadata": {"labels": {"x": None}}})
+        assert "x" not in api.get(path)["metadata"]["labels"]
+
+
 @behaviour(907, "Counts in a quota are whole numbers", source="Concepts: Resource quotas, object count")
 def test_whole_counts(api: Api) -> None:
     answer = api(

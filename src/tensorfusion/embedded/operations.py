@@ -597,8 +597,8 @@ class Operations:
 def _beside_status(new: JsonObject, change: Change) -> JsonObject:
     """Take out of a patched object what a status write leaves alone and its patch does not speak of: as it is stored,
     there is nothing to decode in it, and most of an object is that."""
-    if not isinstance(change, Patch) or change.touched is None:
-        return {}
+    if not isinstance(change, Patch) or change.touched is None or "metadata" in change.touched:
+        return {}  # what metadata lacks may follow from the rest: labels of jobs do
     fields = [field for field in new if field not in _WITH_STATUS and field not in change.touched]
     return {field: new.pop(field) for field in fields}
 

@@ -33,6 +33,8 @@ _DELETE_OPTIONS = (
 )
 _REVISION = re.compile(r"[0-9]{1,18}")
 _MOST_MANAGER = 128
+_LONGEST_REMEMBERED = 256
+"""Letters of an agent that is remembered: a header may have a megabyte."""
 _GO_ESCAPES = {chr(code): f"\\x{code:02x}" for code in (*range(32), 127)} | {
     letter: "\\" + name for letter, name in zip('\a\b\f\n\r\t\v"\\', 'abfnrtv"\\', strict=True)
 }
@@ -257,9 +259,13 @@ def manager_problem(manager: str) -> tuple[str, str] | None:
     return None
 
 
-@lru_cache(maxsize=256)
 def manager_of_agent(agent: str) -> str:
     """The manager of a client that names none: the first part of its User-Agent."""
+    return _first_part(agent) if len(agent) <= _LONGEST_REMEMBERED else _first_part.__wrapped__(agent)
+
+
+@lru_cache(maxsize=256)
+def _first_part(agent: str) -> str:
     found = ""
     for letter in agent.partition("/")[0]:
         if letter.isprintable():

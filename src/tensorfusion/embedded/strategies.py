@@ -16,6 +16,7 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, new_uid
 from tensorfusion.embedded.schema.builtin.jobs import NAME_LABELS, UID_LABELS
 from tensorfusion.embedded.schema.builtin.pods import qos_class
+from tensorfusion.embedded.schema.computed import job as job_defaults
 from tensorfusion.model.resources import (
     DAEMON_SETS,
     DEPLOYMENTS,
@@ -224,6 +225,8 @@ def _carry_status(kind: Kind, new: JsonObject, old: JsonObject, now: Now) -> Jso
             _copy(old["metadata"], kept["metadata"], "deletionTimestamp")
         if kind.resource.id in _STATUS_KEEPS_LABELS:
             _copy(old["metadata"], kept["metadata"], "labels")
+        if kind.resource.id == JOBS.id:
+            job_defaults(kept)  # a patch may have taken away both the labels and what they follow from
         stamp_labels(kind, kept)
     kept["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
     _copy(new, kept, "status")

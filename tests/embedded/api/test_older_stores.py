@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tensorfusion.embedded.store import ObjectKey, Record, Store
 from tensorfusion.embedded.store_sqlite import FORMAT
 from tensorfusion.embedded.stored_forms import as_stored_now
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ZEROS: dict[str, Any] = {"hostNetwork": False, "hostname": "", "nodeName": ""}
 CONTAINER_ZEROS: dict[str, Any] = {"tty": False, "env": [{"name": "A", "value": ""}], "command": []}
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
@@ -97,6 +99,51 @@ def test_what_an_older_version_stored_with_zeros_can_be_updated(start_server, fi
     assert found.body["metadata"]["generation"] == 1
     running.stop()
     assert format_of(filled) == FORMAT
+
+
+def test_a_definition_that_an_older_version_took_can_be_labelled_and_goes(start_server) -> None:  # type: ignore[no-untyped-def]
+    """Its schema breaks a newer rule: only who changes what it defines has to mend it."""
+    running = start_server()
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+    names = {"plural": "things", "kind": "Thing"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com", "finalizers": ["example.com/hold"]},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    running.client.create(DEFINITIONS, definition)
+    running.stop()
+    asyncio.run(_close_specification(running.data / "store.db"))
+    running = start_server()
+    api, path = running.client, f"{DEFINITIONS}/things.example.com"
+    thing = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t"}, "spec": {"a": "b"}}
+    api.create("/apis/example.com/v1/namespaces/default/things", thing)
+    labelled = api.merge(path, {"metadata": {"labels": {"x": "y"}}})
+    assert (labelled.status, labelled.body["metadata"]["generation"]) == (200, 1)
+    changed = api.merge(path, {"spec": {"names": {"shortNames": ["th"]}}})
+    assert changed.status == 422
+    assert "additionalProperties and properties are mutual exclusive" in changed.body["message"]
+    assert api("DELETE", path).status == 200
+    assert api.merge(path, {"metadata": {"finalizers": ["customresourcecleanup.apiextensions.k8s.io"]}}).status == 200
+    deadline = time.monotonic() + 10
+    while api("GET", path).status != 404:
+        assert time.monotonic() < deadline
+
+
+async def _close_specification(path: Path) -> None:
+    """Forbid members beside fields in the one definition of a store, as a program allowed that knew fewer rules."""
+    async with Store.open(path) as store:
+        (record,) = store.scan("customresourcedefinitions.apiextensions.k8s.io")
+        obj = decode_object(record.data)
+        obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["additionalProperties"] = False
+
+        def make(revision: int) -> Record:
+            obj["metadata"]["resourceVersion"] = str(revision)
+            return msgspec.structs.replace(record, revision=revision, data=encode_object(obj))
+
+        await store.put(record.key, expected=record.revision, make=make)
 
 
 def test_a_store_that_cannot_be_brought_up_stays_as_it_was(filled: Path) -> None:

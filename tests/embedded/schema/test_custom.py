@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tensorfusion.embedded.facts import load_facts
 from tensorfusion.embedded.fields.types import Types
 from tensorfusion.embedded.schema.decode import DEEPEST, compile_decoder
+from tensorfusion.embedded.schema.keywords import check_keywords
+from tensorfusion.embedded.schema.path import Problem
 from tensorfusion.embedded.schema.schema import OBJECT_META, CustomSchema, FieldValidation
 from tensorfusion.embedded.schema.structure import check_structure
 from tensorfusion.errors import BadRequest, Invalid
@@ -44,6 +46,30 @@ def test_an_update_may_keep_a_value_that_a_newer_schema_refuses() -> None:
     assert fields(caught.value) == ["spec.a"]
     with pytest.raises(Invalid):
         schema.validate(foo({"a": "long"}))
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)  # type: ignore[arg-type]  # both are names here
+
+    __hash__ = str.__hash__
+
+
+def test_the_keys_of_a_list_are_looked_at_once_each() -> None:
+    """Thousands of them fit into a definition."""
+    keys = [Counted(f"key{number}") for number in range(500)]
+    item = {"type": "object", "properties": {str(key): {"type": "string"} for key in keys}, "required": keys[::-1]}
+    items = {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys, "items": item}
+    problems: list[Problem] = []
+    check_keywords(items, None, problems)
+    assert not problems
+    assert Counted.compared < 10 * len(keys)
 
 
 def test_rules_are_still_asked_when_the_rest_of_the_object_is_forgiven() -> None:

@@ -140,18 +140,16 @@ class _Compiler:
     def _schema_or(self, name: str, owner: str) -> Decoder:
         """``JSONSchemaPropsOrBool`` and its relatives: a schema, or what else their name says."""
         struct, free = self.struct(_PROPS), _free
+        schema = self._reference(_PROPS, owner)
+        several = _array_decoder(schema, owner, "[]v1.JSONSchemaProps", zero={}, drop_empty=True)
 
         def decode(value: Any, path: Path, unknown: list[str]) -> Any:
             if type(value) is dict:
                 return struct(value, path, unknown)
             if name.endswith("OrBool") and type(value) is not bool:
                 _mismatch(Mismatch(scalars.json_word(value)), path, owner, "v1.JSONSchemaPropsOrBool")
-            if name.endswith("OrArray") and type(value) is list:
-                if not value:
-                    return None
-                for index, item in enumerate(value):
-                    if type(item) is dict:
-                        struct(item, (path, index), unknown)
+            if name.endswith("OrArray"):  # as Go: what is neither a schema nor a list of them is nothing
+                return several(value, path, unknown) if type(value) is list else None
             return free(value, path, unknown)
 
         return decode

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from tensorfusion.embedded.patch import same_json
 from tensorfusion.embedded.schema.definition_rules import known_expressions
 from tensorfusion.embedded.schema.definition_versions import (
     check_columns,
@@ -53,23 +54,31 @@ def check_definition(crd: Raw, old: Raw | None, problems: list[Problem]) -> None
     if old is None and metadata.get("name") != f"{names.get('plural', '')}.{group}":
         text = 'must be spec.names.plural+"."+spec.group'
         complain(problems, ((None, "metadata"), "name"), metadata.get("name", ""), [text])
-    if group and "." not in group:
-        complain(problems, (_SPEC, "group"), group, ["should be a domain with at least one dot"])
     if f".{group}".endswith(_PROTECTED):
         before = _approval(old) if old is not None else None
         if before is None or before != _approval(crd):
             _check_approval(_approval(crd), problems)
-    if spec.get("preserveUnknownFields"):
-        text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
-        complain(problems, (_SPEC, "preserveUnknownFields"), True, [text])
-    _check_names(names, problems)
-    _check_versions(spec, ((old or {}).get("spec") or {}).get("versions") or (), problems)
-    _check_conversion(spec.get("conversion") or {}, versions, problems)
+    if old is None or not same_json(spec, old.get("spec") or {}):
+        _check_spec(spec, old, problems)
     if old is not None:
         _check_update(crd, old, problems)
     else:
         _check_stored(versions, problems)
     problems.sort(key=_place)
+
+
+def _check_spec(spec: Raw, old: Raw | None, problems: list[Problem]) -> None:
+    """What is wrong with a specification itself. One that an update leaves alone is not asked again: it may be an older
+    program's that knew fewer rules, and must stay able to lose its finalizers."""
+    group, versions = spec.get("group") or "", spec.get("versions") or ()
+    if group and "." not in group:
+        complain(problems, (_SPEC, "group"), group, ["should be a domain with at least one dot"])
+    if spec.get("preserveUnknownFields"):
+        text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        complain(problems, (_SPEC, "preserveUnknownFields"), True, [text])
+    _check_names(spec.get("names") or {}, problems)
+    _check_versions(spec, ((old or {}).get("spec") or {}).get("versions") or (), problems)
+    _check_conversion(spec.get("conversion") or {}, versions, problems)
 
 
 def _place(problem: Problem) -> tuple[int, int, int]:

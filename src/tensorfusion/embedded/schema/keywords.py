@@ -151,6 +151,7 @@ def _check_map_keys(schema: Raw, items: Raw, path: Path, problems: list[Problem]
         complain(problems, at, keys, ["entries must all be names of item properties"])
     if len(set(keys)) < len(keys):
         complain(problems, at, keys, ["must not contain duplicate entries"])
+    needed = frozenset(items.get("required") or ())
     for key in keys:
         inner = properties.get(key)
         if inner is None:
@@ -159,6 +160,6 @@ def _check_map_keys(schema: Raw, items: Raw, path: Path, problems: list[Problem]
         if inner.get("type") not in _SCALARS and not inner.get("x-kubernetes-int-or-string"):
             text = "must be a scalar type if parent array's x-kubernetes-list-type is map"
             complain(problems, (at_key, "type"), inner.get("type", ""), [text])
-        if "default" not in inner and key not in (items.get("required") or ()):
+        if "default" not in inner and key not in needed:
             text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
             problems.append(Problem((at_key, "default"), required(text), REQUIRED))
