@@ -402,3 +402,22 @@ def test_a_plan_asks_only_about_pods_on_nodes_that_could_be_emptied() -> None:
     assert len(plan(state, wanted).steps) == 1
     assert set(asked) == {"a"}
     assert asked_about(state, terms(pool="nowhere")) == []
+
+
+def test_pods_are_asked_about_only_when_it_is_the_turn_of_their_node() -> None:
+    state = fleet(nodes=12, devices=4)
+    for number in range(10):
+        put(state, f"a{number}", f"n{number}-0")
+    for number in (10, 11):
+        for index in range(3):
+            put(state, f"b{number}-{index}", f"n{number}-{index}")
+    asked: list[str] = []
+
+    def veto(pod: PodFacts) -> Why | None:
+        asked.append(pod.name)
+        return Why.BARE if pod.name == "a0" else None
+
+    found = plan(state, terms(veto=veto), most_steps=1)
+    assert [step.node for step in found.steps] == ["n1"]
+    assert asked == ["a0", "a1"]
+    assert found.kept == {"n0": Kept(Why.BARE, state.allocations["uid-a0"].pod)}

@@ -25,7 +25,7 @@ from tensorfusion.scheduling.state import State
 
 _COMPACT = policy_of(PoolFacts("", PlacementMode.COMPACT_FIRST, vram_weight=0.5, tflops_weight=0.5))
 _WHOLE = 1_000
-"""What each whole device that is broken into costs: more than a node's score can give."""
+"""What a device that is in use is worth beside a whole one: more than a score can give."""
 
 
 class CompactPlaces:
@@ -37,8 +37,9 @@ class CompactPlaces:
         self._scales: dict[tuple[int, int], Scale] = {}
         self._position = pool.log.mark()
         self._fullness = np.zeros(0, np.int64)
-        """Mean score of each row's devices, 0..100; of as many rows as the pool has columns."""
-        self._score_all()
+        """Mean score of each row's devices, 0..100, where it is known; of as many rows as the pool has columns."""
+        self._known = np.zeros(0, np.bool_)
+        """The rows whose score is known: they are scored when they are asked for."""
 
     def find(self, pod: PodFacts, allowed: Bools) -> Placement | None:
         """The best place on one of the pool's rows that are ``allowed``, shape (rows,); None where there is none."""
@@ -55,7 +56,8 @@ class CompactPlaces:
             return None
         in_use = np.count_nonzero(rated.fitting_devices & (pool.modes != 0), axis=0)
         broken = np.maximum(request.count - in_use, 0)
-        keys: Ints = np.where(rows, self._current() - _WHOLE * broken, np.iinfo(np.int64).min)
+        rows &= broken == broken[rows].min()  # no score makes up for a whole device that is broken into
+        keys: Ints = np.where(rows, self._current(rows), np.iinfo(np.int64).min)
         row = int(keys.argmax())
         own = [self._score(device) + (_WHOLE if device.holders else 0) for device in pool.devices[row]]
         slots, _ = rated.best_slots(row, own)
@@ -72,20 +74,19 @@ class CompactPlaces:
             return None
         return placement
 
-    def _current(self) -> Ints:
+    def _current(self, rows: Bools) -> Ints:
+        """Scores of all rows, of which those of ``rows`` are right."""
         changed = self._pool.log.since(self._position)
         self._position = self._pool.log.mark()
         if changed is None or len(self._fullness) != self._pool.shape[1]:
-            self._score_all()
+            self._fullness = np.zeros(self._pool.shape[1], np.int64)
+            self._known = np.zeros(self._pool.shape[1], np.bool_)
         else:
-            for row in changed:
-                self._fullness[row] = self._mean(self._pool.devices[row])
+            self._known[list(changed)] = False
+        for row in np.flatnonzero(rows & ~self._known).tolist():
+            self._fullness[row] = self._mean(self._pool.devices[row])
+        self._known |= rows
         return self._fullness
-
-    def _score_all(self) -> None:
-        self._fullness = np.zeros(self._pool.shape[1], np.int64)
-        for row, devices in enumerate(self._pool.devices):
-            self._fullness[row] = self._mean(devices)
 
     def _mean(self, devices: list[Device]) -> int:
         return sum(map(self._score, devices)) // len(devices) if devices else 0

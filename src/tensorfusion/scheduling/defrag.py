@@ -25,7 +25,15 @@ import numpy as np
 
 from tensorfusion.scheduling.codes import Bools, Ints
 from tensorfusion.scheduling.compact_place import CompactPlaces
-from tensorfusion.scheduling.defrag_candidates import Candidate, Kept, Terms, Why, candidate_of
+from tensorfusion.scheduling.defrag_candidates import (
+    Candidate,
+    Kept,
+    Terms,
+    Why,
+    candidate_of,
+    kept_by_pods,
+    largest_first,
+)
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.pools import PoolColumns
@@ -131,6 +139,8 @@ class _Planner:
         self._terms = terms
         self._places = CompactPlaces(state, pool)
         self._kept: dict[str, Kept] = {}
+        self._allowed: set[str] = set()
+        """Nodes whose pods may all move."""
         rows = pool.shape[1]
         self._open: Bools = np.zeros(rows, np.bool_)
         """Rows that pods may be moved to, as far as nothing but the terms and the plan has a say."""
@@ -149,8 +159,10 @@ class _Planner:
             for candidate in sorted(candidates, key=lambda one: (-promises[one.node], one.work, one.row)):
                 if tries <= 0 or (best is not None and promises[candidate.node] <= best[0].worth):
                     break
-                tries -= 1
-                step = self._try_out(candidate)
+                step: Step | Kept | None = self._judged(candidate)
+                if step is None:
+                    tries -= 1
+                    step = self._try_out(candidate)
                 if isinstance(step, Kept):
                     self._kept[candidate.node] = step
                     candidates.remove(candidate)
@@ -163,7 +175,9 @@ class _Planner:
             self._take(*best)
             steps.append(best[0])
             taking = {move.target.node: move.pod for move in best[0].moves}
-            self._kept |= {one.node: Kept(Why.ARRIVING, taking[one.node]) for one in candidates if one.node in taking}
+            for one in candidates:
+                if one.node in taking:
+                    self._kept[one.node] = self._judged(one) or Kept(Why.ARRIVING, taking[one.node])
             candidates = [one for one in candidates if one is not best[1] and one.node not in taking]
         return DefragPlan(tuple(steps), self._kept, before, self._whole())
 
@@ -172,8 +186,17 @@ class _Planner:
         pool = self._pool
         return int(np.count_nonzero(pool.present & pool.running & pool.ours & (pool.modes == 0)))
 
+    def _judged(self, candidate: Candidate) -> Kept | None:
+        """Why the pods of a node keep it; they are asked about once, and not before it is its turn."""
+        if candidate.node in self._allowed:
+            return None
+        why = kept_by_pods(candidate, self._pool, self._terms)
+        if why is None:
+            self._allowed.add(candidate.node)
+        return why
+
     def _candidates(self) -> list[Candidate]:
-        """Nodes that may be emptied, those first that can be worth most."""
+        """Nodes that might be emptied, as far as they themselves have a say."""
         used, terms = _used(self._pool), self._terms
         found = []
         for row in _hardly_used(self._pool, terms):
@@ -182,7 +205,7 @@ class _Planner:
                 self._kept[self._pool.node_names[row]] = one
             elif one is not None:
                 found.append(one)
-        return sorted(found, key=lambda one: (-one.bound, one.work, one.row))
+        return found
 
     def _targets(self, candidate: Candidate) -> Bools:
         """Rows that the pods of a node may go to: at least as full as it, not empty, not emptied themselves."""
@@ -205,7 +228,7 @@ class _Planner:
         before = self._whole()
         self._release(candidate.pods)
         moves = []
-        for one in candidate.pods:
+        for one in largest_first(candidate.pods):
             target = self._places.take(one.pod, allowed)
             if target is None:
                 return Kept(Why.UNSCHEDULABLE, one.pod)

@@ -79,7 +79,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node that may be emptied. ``pods`` have to move, the largest first; ``ending`` leave anyway."""
+    """A node that might be emptied. ``pods`` have to move; ``ending`` leave anyway."""
 
     node: str
     row: int
@@ -96,7 +96,10 @@ class Candidate:
 
 
 def candidate_of(state: State, pool: PoolColumns, row: int, terms: Terms, *, used: int) -> Candidate | Kept | None:
-    """The node of a row of which ``used`` devices are in use; None where nobody has to move."""
+    """The node of a row of which ``used`` devices are in use, by itself; None where nobody has to move.
+
+    What its pods say is left to ``kept_by_pods``: asking about them costs more, and few are ever looked at closely.
+    """
     record = pool.records[row]
     closed = terms.closed.get(record.name)
     if closed is not None:
@@ -111,13 +114,19 @@ def candidate_of(state: State, pool: PoolColumns, row: int, terms: Terms, *, use
     pods = [one for one in held if not state.residents.is_ending(one.pod.uid)]
     if not pods:
         return None
-    why = _kept_by_pods(pods, pool, terms) or _kept_by_budgets(pods, terms)
-    if why is not None:
-        return why
     work = sum(Candidate.work_of(one, terms.now) for one in pods)
-    largest_first = sorted(pods, key=lambda one: (-_size(one), one.pod.uid))
-    left = len({device.name for one in ending for device in one.devices}.difference(*_names(pods)))
-    return Candidate(record.name, row, tuple(largest_first), ending, Fraction(used - left, len(pods)), work)
+    left = len({device.name for one in ending for device in one.devices}.difference(*_names(pods))) if ending else 0
+    return Candidate(record.name, row, tuple(pods), ending, Fraction(used - left, len(pods)), work)
+
+
+def kept_by_pods(candidate: Candidate, pool: PoolColumns, terms: Terms) -> Kept | None:
+    """Why the pods of a node keep it as it is."""
+    return _kept_by_pods(candidate.pods, pool, terms) or _kept_by_budgets(candidate.pods, terms)
+
+
+def largest_first(pods: Iterable[Allocation]) -> list[Allocation]:
+    """In the order in which places are looked for."""
+    return sorted(pods, key=lambda one: (-_size(one), one.pod.uid))
 
 
 def _names(pods: Iterable[Allocation]) -> list[set[str]]:
@@ -132,7 +141,7 @@ def _size(one: Allocation) -> int:
     return size
 
 
-def _kept_by_pods(pods: list[Allocation], pool: PoolColumns, terms: Terms) -> Kept | None:
+def _kept_by_pods(pods: Iterable[Allocation], pool: PoolColumns, terms: Terms) -> Kept | None:
     for one in pods:
         pod = one.pod
         why = terms.veto(pod)
@@ -153,7 +162,7 @@ def _kept_by_pods(pods: list[Allocation], pool: PoolColumns, terms: Terms) -> Ke
     return None
 
 
-def _kept_by_budgets(pods: list[Allocation], terms: Terms) -> Kept | None:
+def _kept_by_budgets(pods: Iterable[Allocation], terms: Terms) -> Kept | None:
     wanted: Counter[str] = Counter()
     for one in pods:
         budgets = terms.budgets(one.pod)
