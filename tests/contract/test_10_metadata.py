@@ -339,3 +339,16 @@ def test_empty_claim_templates(api: Api) -> None:
         head = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": name}}
         assert api.create(place, {**head, "spec": spec})["spec"] == shown
         assert api.merge(f"{place}/{name}", {"spec": None})["spec"] == shown
+
+
+@behaviour(1090, "Replicas beyond 32 bits that are applied to a scale are cut to them", source=OBSERVED)
+def test_cut_scale(api: Api) -> None:
+    api.create(api.path("apps/v1", "deployments"), deployment("d"))
+    path = f"{api.path('apps/v1', 'deployments', 'd', 'scale')}?fieldManager=a&force=true"
+
+    def scaled(replicas: int) -> Answer:
+        scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}}
+        return api("PATCH", path, {**scale, "spec": {"replicas": replicas}}, content_type=APPLY)
+
+    assert scaled((1 << 32) + 3).body["spec"]["replicas"] == 3
+    scaled(1 << 31).refused(422, "Invalid")

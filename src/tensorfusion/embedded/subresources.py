@@ -216,7 +216,7 @@ async def _rescale(
         asked.obj, applied = change(scale_of(kind, decode_object(found.data))), None
     schema = _body_schema(kind, "scale")
     if isinstance(change, Configuration):
-        schema.prepare(asked.obj)
+        schema.prepare(asked.obj, applied=True)
     else:
         current = partial(scale_of, kind, decode_object(found.data))
         if isinstance(change, Patch) and not kind.is_custom:
