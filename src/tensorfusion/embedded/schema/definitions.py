@@ -58,7 +58,7 @@ def check_definition(crd: Raw, old: Raw | None, problems: list[Problem]) -> None
         before = _approval(old) if old is not None else None
         if before is None or before != _approval(crd):
             _check_approval(_approval(crd), problems)
-    if old is None or not same_json(spec, old.get("spec") or {}):
+    if old is None or not _lets_go(crd, old):
         _check_spec(spec, old, problems)
     if old is not None:
         _check_update(crd, old, problems)
@@ -67,9 +67,18 @@ def check_definition(crd: Raw, old: Raw | None, problems: list[Problem]) -> None
     problems.sort(key=_place)
 
 
+def _lets_go(crd: Raw, old: Raw) -> bool:
+    """An update that only takes finalizers away, or is of what is being deleted. A definition that an older program
+    accepted, which knew fewer rules, has to stay able to go."""
+    if old is crd or not same_json(crd.get("spec") or {}, old.get("spec") or {}):
+        return False
+    before = old.get("metadata") or {}
+    kept = (crd.get("metadata") or {}).get("finalizers") or ()
+    return "deletionTimestamp" in before or set(kept) < set(before.get("finalizers") or ())
+
+
 def _check_spec(spec: Raw, old: Raw | None, problems: list[Problem]) -> None:
-    """What is wrong with a specification itself. One that an update leaves alone is not asked again: it may be an older
-    program's that knew fewer rules, and must stay able to lose its finalizers."""
+    """What is wrong with a specification itself."""
     group, versions = spec.get("group") or "", spec.get("versions") or ()
     if group and "." not in group:
         complain(problems, (_SPEC, "group"), group, ["should be a domain with at least one dot"])
