@@ -15,7 +15,7 @@ SERVER ?= embedded
 # The tests start hundreds of processes: without bytecode each would compile the whole program.
 unexport PYTHONDONTWRITEBYTECODE
 # On two cores: half of the time of an end-to-end test is waiting for processes, leases and grace periods.
-WORKERS ?= 3
+WORKERS ?= 4
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 
 .PHONY: help demo install dev format lint style types generated docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
