@@ -238,7 +238,8 @@ def test_the_node_process_is_restarted_without_its_workloads(running: Cluster, k
     eventually(lambda: running.folder.pid("node"), until=lambda pid: pid not in (None, before), patience=60)
     eventually(lambda: kubectl("exec", "web", "--", "true", check=False).returncode == 0, patience=60)
     found = json.loads(kubectl("get", "pod", "web", "-o", "json").stdout)
-    assert found["status"]["containerStatuses"][0]["restartCount"] == 0
+    (container,) = found["status"]["containerStatuses"]
+    assert container["restartCount"] == 0, container
 
 
 def test_shares_go_to_simulated_nodes_and_say_that_they_are(running: Cluster, kubectl: Kubectl) -> None:
