@@ -12,6 +12,7 @@ import pytest
 from tensorfusion.cli import machine_checks
 from tensorfusion.cli.findings import Finding, Level
 from tensorfusion.cli.folder import Folder
+from tensorfusion.scheduling import rollout
 
 
 def findings(folder: Folder) -> dict[str, Finding]:
@@ -29,6 +30,16 @@ def test_a_machine_without_a_cluster_is_looked_at_and_left_as_it_is(tmp_path: Pa
         "`tensorfusion up --detach` starts one",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("compiled", "said"), [(True, "compiled"), (False, "numpy")])
+def test_it_is_said_whether_the_placement_kernel_was_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool, said: str
+) -> None:
+    monkeypatch.setattr(rollout, "COMPILED", compiled)
+    found = findings(Folder(tmp_path))["placement kernel"]
+    assert found.found == said
+    assert ("C compiler" in found.advice) is not compiled
 
 
 def test_a_taken_port_is_named_with_the_option_that_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorfusion.scheduling import fragmentation
 from tensorfusion.scheduling.arrivals import Mix, Size
-from tensorfusion.scheduling.fragmentation import Outlook, draw, points
+from tensorfusion.scheduling.fragmentation import NEVER, Outlook, draw, pick, points
 from tensorfusion.scheduling.whole_nodes import ranks, whole_nodes
 
 HALF, THIRD, ONE, TWO = (Size(1000, 1, 1, 500), Size(1000, 1, 1, 300), Size(1000, 1, 1, 1000), Size(1000, 1, 2, 1000))
@@ -74,13 +75,15 @@ STATES = st.lists(
 )
 
 
-@given(STREAMS, STATES, st.integers(0, 40))
+@given(STREAMS, STATES, st.integers(0, 40), st.booleans())
 def test_the_worth_is_that_of_the_definition_also_when_it_is_remembered(
-    streams: list[list[Size]], states: list[tuple[int, ...]], limit: int
+    streams: list[list[Size]], states: list[tuple[int, ...]], limit: int, compiled: bool
 ) -> None:
     outlook, wanted = Outlook(streams, limit=limit), [plain(streams, state) for state in states]
-    for order in (1, -1):
-        assert outlook.total(np.array(states[::order])).tolist() == wanted[::order]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fragmentation, "COMPILED", compiled)
+        for order in (1, -1):
+            assert outlook.total(np.array(states[::order])).tolist() == wanted[::order]
 
 
 @given(STREAMS, STATES)
@@ -131,6 +134,28 @@ def test_a_mix_without_devices_gives_empty_streams() -> None:
 def test_points_are_rounded_half_up() -> None:
     # two streams, ten milli-GPU a point: twenty of the sum
     assert points(np.array([9, 10, 29, 30, -10, -11]), streams=2, grain=10).tolist() == [0, 1, 1, 2, 0, -1]
+
+
+def picked(gains: list[tuple[int, int]], ranks: list[int], allowed: list[bool] | None = None) -> tuple[int, bool]:
+    """One stream, ten milli-GPU a point."""
+    return pick(np.array(gains), np.array(ranks), np.array(allowed or [True] * len(ranks)), streams=1, grain=10)
+
+
+def test_ranks_choose_among_nodes_to_open_and_do_not_press_a_pod_into_a_hole() -> None:
+    gains = [(NEVER, 100), (40, NEVER), (NEVER, 90)]
+    assert picked(gains, [0, 0, 0]) == (0, False)
+    assert picked(gains, [200, 0, 0]) == (2, False)
+    assert picked(gains, [200, 0, 900]) == (0, False), "opening costs more than the order is worth, the hole too"
+
+
+def test_ties_go_to_holes_then_to_the_first_node() -> None:
+    assert picked([(NEVER, 104), (96, NEVER), (104, NEVER)], [0, 0, 0]) == (1, True)
+    assert picked([(NEVER, 96), (NEVER, 104)], [0, 0]) == (0, False)
+
+
+def test_nodes_that_are_not_allowed_are_not_picked() -> None:
+    assert picked([(900, 900), (NEVER, -50)], [0, 9000], [False, True]) == (1, False)
+    assert picked([(900, 900), (-50, NEVER)], [0, 0], [False, True]) == (1, True)
 
 
 EIGHT = Size(64_000, 100, 8, 1000)

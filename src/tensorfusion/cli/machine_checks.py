@@ -29,6 +29,7 @@ _SOCKET_PATH = 100
 def machine_findings(folder: Folder) -> Iterator[Finding]:
     """Everything about the machine, then everything about the folder."""
     yield _python()
+    yield _kernel()
     yield _memory()
     yield _files()
     place = _existing(folder.root)
@@ -46,6 +47,16 @@ def _python() -> Finding:
     if sys.version_info < _PYTHON:
         return fail("python", found, "install Python 3.11 or newer")
     return ok("python", found)
+
+
+def _kernel() -> Finding:
+    from tensorfusion.scheduling.rollout import COMPILED
+
+    if COMPILED:
+        return ok("placement kernel", "compiled")
+    return info(
+        "placement kernel", "numpy", "install a C compiler and tensorfusion again: looking ahead is 20 times faster"
+    )
 
 
 def _memory() -> Finding:

@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorfusion.scheduling.arrivals import Mix, Size
+from tensorfusion.scheduling.rollout import COMPILED, worth
 
 Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
 
-_CHUNK = 512
-"""States that are rolled out at a time: their streams stay in a processor's cache."""
+NEVER = int(np.iinfo(np.int64).min) // 4
+"""The gain of a placement that is not possible: far below any other."""
+
 _WORD = (1 << 64) - 1
 
 
@@ -37,7 +40,7 @@ class LookAhead:
     """Pods in each stream."""
     grain: int = 10
     """Milli-GPU that make one point; what is closer than that is a tie."""
-    rank: int = 600
+    rank: int = 2000
     """Milli-GPU that a small pod would rather waste than open the last whole node instead of the first."""
     growth_percent: int = 125
     """The streams are drawn again when the arrivals have grown to so much of what they were."""
@@ -49,19 +52,25 @@ class LookAhead:
 
 
 class Outlook:
-    """V for one mix. Values are kept by state, at most ``limit`` of them; when they would be more, all are dropped."""
+    """V for one mix.
+
+    Without the compiled kernel values are kept by state, at most ``limit`` of them; when they would be more, all are
+    dropped. With it a value is computed faster than it is found.
+    """
 
     def __init__(self, streams: list[list[Size]], *, limit: int) -> None:
-        """``streams`` are all of one length."""
+        """``streams`` are all of one length; every pod of them wants a device."""
         self.streams = len(streams)
         columns = np.array([[(s.cpu, s.memory, s.gpus, s.milli) for s in stream] for stream in streams], np.int64)
-        self._pods: Ints = columns.reshape(len(streams), -1, 4).transpose(1, 2, 0).copy()
-        """Shape (length, 4, streams)."""
+        self._pods: Ints = columns.reshape(len(streams), -1, 4)
         self._limit = limit
         self._known: dict[bytes, int] = {}
 
     def total(self, states: Ints) -> Ints:
         """The sum of V over the streams - ``streams`` times the mean, a whole number. Shape (S,)."""
+        return worth(self._pods, states) if COMPILED else self._remembered(states)
+
+    def _remembered(self, states: Ints) -> Ints:
         rows = np.concatenate([states[:, :2], np.sort(states[:, 2:], axis=1)], axis=1)
         text, width = rows.tobytes(), rows.shape[1] * rows.itemsize
         keys = [text[start : start + width] for start in range(0, len(text), width)]
@@ -69,38 +78,11 @@ class Outlook:
         if len(self._known) + len(missing) > self._limit:
             self._known.clear()
             missing = {key: row for row, key in enumerate(keys)}
-        wanted, values = list(missing.values()), list[int]()
-        for start in range(0, len(wanted), _CHUNK):
-            values += self._roll(rows[wanted[start : start + _CHUNK]]).tolist()
-        found = dict(zip(missing, values, strict=True))
+        found = dict(zip(missing, worth(self._pods, rows[list(missing.values())]).tolist(), strict=True))
         if len(found) <= self._limit:
             self._known |= found
             found = self._known
         return np.array([found[key] for key in keys], np.int64)
-
-    def _roll(self, states: Ints) -> Ints:
-        """Offer every stream to every state. Devices are ascending, and stay so."""
-        count, slots = len(states), states.shape[1] - 2
-        cpu, memory = (np.repeat(states[:, column], self.streams) for column in (0, 1))
-        free = np.repeat(states[:, 2:], self.streams, axis=0)
-        before = free.sum(axis=1)
-        at = np.arange(slots)
-        for pods in self._pods:
-            wanted = np.broadcast_to(pods[:, None, :], (4, count, self.streams)).reshape(4, -1)
-            rows = np.flatnonzero((cpu >= wanted[0]) & (memory >= wanted[1]) & (free[:, -1] >= wanted[3]))
-            if not len(rows):
-                continue
-            gpus, milli, devices = wanted[2, rows, None], wanted[3, rows, None], free[rows]
-            first = slots - np.count_nonzero(devices >= milli, axis=1, keepdims=True)
-            devices -= np.where((at >= first) & (at < first + gpus), milli, 0)
-            devices.sort(axis=1)
-            if len(enough := np.flatnonzero(first[:, 0] + gpus[:, 0] <= slots)) < len(rows):
-                rows, devices = rows[enough], devices[enough]
-            free[rows] = devices
-            cpu[rows] -= wanted[0, rows]
-            memory[rows] -= wanted[1, rows]
-        placed: Ints = (before - free.sum(axis=1)).reshape(count, self.streams).sum(axis=1)
-        return placed
 
 
 def draw(mix: Mix, *, streams: int, length: int) -> list[list[Size]]:
@@ -121,6 +103,24 @@ def draw(mix: Mix, *, streams: int, length: int) -> list[list[Size]]:
             stream.append(sizes[bisect_right(ends, _mixed(state) * ends[-1] >> 64)][0])
         found.append(stream)
     return found
+
+
+def pick(gains: Ints, ranks: Ints, allowed: Bools, *, streams: int, grain: int) -> tuple[int, bool]:
+    """The best of the allowed nodes - there is one -, and whether the pod goes on a device of it that is in use.
+
+    ``gains`` has shape (N, 2): what the best placement on devices in use wins in all streams, and what that on
+    untouched devices wins (``NEVER`` where there is none). Pods that are no part of one device have only the second.
+    ``ranks`` says how unwillingly a node is opened, in milli-GPU; shapes (N,).
+
+    The best hole is compared with the best node to open as if there were no ranks: they say which node to open, and
+    would else press pods into holes where they waste more than the order is worth. Ties go to holes, then to the first
+    node.
+    """
+    holes = points(np.where(allowed, gains[:, 0], NEVER), streams=streams, grain=grain)
+    opens = points(np.where(allowed, gains[:, 1] - streams * ranks, NEVER), streams=streams, grain=grain)
+    hole, new = int(holes.argmax()), int(opens.argmax())
+    plain = points(gains[[new], 1], streams=streams, grain=grain)[0] if allowed[new] else NEVER
+    return (hole, True) if allowed[hole] and gains[hole, 0] > NEVER and holes[hole] >= plain else (new, False)
 
 
 def points(gain: Ints, *, streams: int, grain: int) -> Ints:

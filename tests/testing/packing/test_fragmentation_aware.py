@@ -2,6 +2,7 @@
 
 import pytest
 
+from tensorfusion.scheduling import fragmentation
 from tensorfusion.scheduling.fragmentation import LookAhead
 from tensorfusion.testing.packing.comparison import Protocol, compare, plan
 from tensorfusion.testing.packing.fragmentation_aware import FragmentationAware
@@ -84,11 +85,15 @@ def test_it_starts_from_nothing_and_never_looks_at_the_history() -> None:
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("states", [1, 200_000])
-def test_kept_scores_are_those_of_a_policy_that_keeps_none(states: int) -> None:
+@pytest.mark.parametrize(("compiled", "states"), [(True, 1), (False, 1), (False, 200_000)])
+def test_kept_scores_are_those_of_a_policy_that_keeps_none(
+    compiled: bool, states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fragmentation, "COMPILED", compiled)
+
     class Forgetful(FragmentationAware):
         def choose(self, arrival: int, request: Request) -> Spot | None:
-            self.forget()
+            self._kept.forget()
             return super().choose(arrival, request)
 
     stream = [LARGE, Request(2000, 90_000, 1, 700), SMALL, ONE, EIGHT, Request(4000, 1024, 0, 0), SMALL] * 4

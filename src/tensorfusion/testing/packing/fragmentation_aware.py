@@ -4,23 +4,27 @@ It starts knowing nothing of the workload and learns it from the arrivals; it ne
 """
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
 from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size
-from tensorfusion.scheduling.fragmentation import LookAhead, Outlook, draw, points
+from tensorfusion.scheduling.fragmentation import NEVER, LookAhead, Outlook, draw, pick
 from tensorfusion.scheduling.whole_nodes import ranks, whole_nodes
-from tensorfusion.testing.packing.policies import ColumnPolicy, Setting
-from tensorfusion.testing.packing.world import WHOLE, Bools, Ints, Request, Rows, Spot, choices
+from tensorfusion.testing.packing.policies import Kept, Setting
+from tensorfusion.testing.packing.world import WHOLE, Bools, Ints, Request, Rows, Spot, choices, tightest
 
-_NEVER = np.iinfo(np.int64).min // 4
+_BESIDE = 2
+"""Columns of a state before its devices."""
+_BEFORE = "before"
 
 
-class FragmentationAware(ColumnPolicy):
+class FragmentationAware:
     """The machine, and the devices of it, where what is free loses least of its worth to what will come."""
 
     def __init__(self, setting: Setting, parameters: LookAhead | None = None) -> None:
-        super().__init__(setting)
+        self._world = setting.world
+        self._kept = Kept(setting.world)
         self._set = parameters or LookAhead()
         self._learned = ArrivalMix(classes=self._set.classes, most_percent=self._set.most_percent)
         self._running: Counter[int] = Counter()
@@ -31,7 +35,14 @@ class FragmentationAware(ColumnPolicy):
         self._learned.add(Size(request.cpu, request.memory, request.gpus, request.milli))
         if self._learned.count >= self._due:
             self._look_ahead(self._learned.mix())
-        return super().choose(arrival, request)
+        allowed = self._allowed(request)
+        if not allowed.any():
+            return None
+        size = request.cpu, request.memory, request.gpus, request.milli
+        gains = self._kept.current(size, partial(self._gains, request))
+        cost = np.zeros_like(self._ranks) if self._wants_whole(request) else self._ranks
+        node, hole = pick(gains, cost, allowed, streams=self._outlook.streams, grain=self._set.grain)
+        return Spot(node, self._slots(request, node, hole=hole))
 
     def placed(self, arrival: int, request: Request, spot: Spot) -> None:
         if request.milli == WHOLE:
@@ -41,63 +52,70 @@ class FragmentationAware(ColumnPolicy):
         if request.milli == WHOLE:
             self._running[request.gpus] -= 1
 
-    def size(self, request: Request) -> tuple[int, ...]:
-        return *super().size(request), request.memory
-
-    def candidates(self, request: Request) -> Bools:
-        fits = self.world.fitting(request)
+    def _allowed(self, request: Request) -> Bools:
+        """The machines that hold the request and are not held for others. Shape (N,)."""
+        world = self._world
+        fits = world.fitting(request)
         if self._wants_whole(request) or not (held := self._whole.held(self._running[self._whole.gpus])):
             return fits
-        free = self._whole.free(self.world.cpu, self.world.memory, self.world.devices)
-        free &= self._installed
+        free = self._whole.free(world.cpu, world.memory, world.devices) & self._installed
         return fits & ~free if np.count_nonzero(free) <= held else fits
 
-    def points(self, request: Request, rows: Rows) -> Ints:
-        found = np.full(len(rows), _NEVER, np.int64)
-        fits = self.world.fitting(request)[rows]
-        if fits.any():
-            found[fits] = self._after(request, rows[fits]).max(axis=1)
-        return found
+    def _slots(self, request: Request, node: int, *, hole: bool) -> tuple[int, ...]:
+        devices = self._world.devices[node]
+        if request.gpus != 1:
+            return tightest(devices.tolist(), request)
+        if not hole:
+            return (devices.tolist().index(WHOLE),)
+        _, level, gain = self._each(request, np.array([node]))
+        used = level < WHOLE
+        return (int(np.flatnonzero(devices == level[used][gain[used].argmax()])[0]),)
 
-    def slots(self, request: Request, node: int) -> tuple[int, ...]:
-        if request.gpus > 1:
-            return super().slots(request, node)
-        return (int(self._after(request, np.array([node]))[0].argmax()),)
+    def _states(self, rows: Rows) -> Ints:
+        """What is free there, devices ascending."""
+        world = self._world
+        return np.column_stack([world.cpu[rows], world.memory[rows], np.sort(world.devices[rows], axis=1)])
 
-    def _after(self, request: Request, rows: Rows) -> Ints:
-        """The points of each choice of devices. Shape (R, choices)."""
-        world = self.world
-        cpu, memory, devices = world.cpu[rows], world.memory[rows], world.devices[rows]
-        left = choices(request, devices) if request.gpus else devices[:, None, :]
-        possible = (left >= 0).all(axis=2)
+    def _gains(self, request: Request, rows: Rows) -> Ints:
+        """What a placement wins in all streams: on devices in use, and on an untouched one or several. Shape (R, 2)."""
+        found = np.full((len(rows), 2), NEVER, np.int64)
         if request.gpus == 1:
-            possible &= ~_again(devices)
-        row, choice = np.nonzero(possible)
-        before = self._outlook.total(np.column_stack([cpu, memory, devices]))
-        after = np.column_stack([cpu[row] - request.cpu, memory[row] - request.memory, left[row, choice]])
-        gain = self._outlook.total(after) - before[row] + self._outlook.streams * request.demand
-        if not self._wants_whole(request):
-            gain -= self._outlook.streams * self._ranks[rows][row]
-        found = np.full(left.shape[:2], _NEVER, np.int64)
-        found[row, choice] = points(gain, streams=self._outlook.streams, grain=self._set.grain)
+            row, level, gain = self._each(request, rows)
+            np.maximum.at(found, (row, (level == WHOLE).astype(np.intp)), gain)
+            return found
+        states = self._states(rows)
+        if request.gpus:
+            states[:, _BESIDE:] = choices(request, states[:, _BESIDE:])[:, 0]
+        states[:, :_BESIDE] -= (request.cpu, request.memory)
+        fits = np.flatnonzero((states >= 0).all(axis=1))
+        found[fits, 1] = self._gain(request, rows[fits], states[fits])
         return found
+
+    def _each(self, request: Request, rows: Rows) -> tuple[Rows, Ints, Ints]:
+        """Every different choice of one device: its row of ``rows``, what was free on it, and what it wins."""
+        states = self._states(rows)
+        devices = states[:, _BESIDE:]
+        possible = devices >= request.milli
+        possible[:, 1:] &= devices[:, 1:] != devices[:, :-1]
+        possible &= ((states[:, 0] >= request.cpu) & (states[:, 1] >= request.memory))[:, None]
+        row, slot = np.nonzero(possible)
+        after, number = states[row], np.arange(len(row))
+        after[:, :_BESIDE] -= (request.cpu, request.memory)
+        after[number, slot + _BESIDE] -= request.milli
+        return row, devices[row, slot], self._gain(request, rows[row], after)
+
+    def _gain(self, request: Request, rows: Rows, after: Ints) -> Ints:
+        before = self._kept.current(_BEFORE, lambda changed: self._outlook.total(self._states(changed)))
+        return self._outlook.total(after) - before[rows] + self._outlook.streams * request.demand
 
     def _wants_whole(self, request: Request) -> bool:
         return request.gpus == self._whole.gpus and request.milli == WHOLE
 
     def _look_ahead(self, mix: Mix) -> None:
-        world, count = self.world, self._learned.count
+        world, count = self._world, self._learned.count
         self._outlook = Outlook(draw(mix, streams=self._set.streams, length=self._set.length), limit=self._set.states)
         self._whole = whole_nodes(mix, world.device_capacity)
         self._installed = self._whole.free(world.cpu_capacity, world.memory_capacity, world.device_capacity)
         self._ranks = ranks(self._installed, most=self._set.rank)
         self._due = max(count + 1, count * self._set.growth_percent // 100)
-        self.forget()
-
-
-def _again(devices: Ints) -> Bools:
-    """Slots with as much free as an earlier one of their machine: the same choice. Shapes (R, S) -> (R, S)."""
-    same = devices[:, :, None] == devices[:, None, :]
-    earlier = np.tri(devices.shape[1], k=-1, dtype=np.bool_)
-    found: Bools = (same & earlier).any(axis=2)
-    return found
+        self._kept.forget()

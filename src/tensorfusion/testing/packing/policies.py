@@ -1,12 +1,13 @@
 """The seam that a placement policy fills."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from tensorfusion.testing.packing.world import Bools, Ints, Request, Rows, Spot, World, tightest
+from tensorfusion.testing.packing.world import Ints, Request, Rows, Spot, World, tightest
 
 
 class Policy(Protocol):
@@ -52,53 +53,58 @@ class Unmoved:
         """Nothing to note."""
 
 
-class ColumnPolicy(Unmoved):
+class Kept:
+    """Columns over machines that are computed once for each key, and again only where a machine has changed since."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._columns: dict[Hashable, tuple[Ints, int]] = {}
+
+    def current(self, key: Hashable, compute: Callable[[Rows], Ints]) -> Ints:
+        """The column of this key as of now; ``compute`` gives it for some rows. Read it, don't keep it. Shape (N, ...).
+
+        ``compute`` may look at nothing that changes but the machines, until ``forget`` is called.
+        """
+        changed = self._world.changed
+        kept = self._columns.get(key)
+        if kept is None:
+            column = compute(np.arange(len(self._world)))
+        else:
+            column, read = kept
+            if stale := set(changed[read:]):
+                rows = np.array(sorted(stale), np.intp)
+                column[rows] = compute(rows)
+        self._columns[key] = column, len(changed)
+        return column
+
+    def forget(self) -> None:
+        """What is kept no longer holds: the policy has come to see things differently."""
+        self._columns.clear()
+
+
+class ColumnPolicy(Unmoved, ABC):
     """A policy that scores machines by what is free on them: the most points win, then the lowest row.
 
-    Points depend on CPU, devices and the size of the request alone, so they are kept for each size, and only rows that
-    have changed since that size was last asked for are scored again.
+    Points depend on CPU, devices and the size of the request alone, so they are kept for each size.
     """
 
     def __init__(self, setting: Setting) -> None:
         self.world = setting.world
-        self._kept: dict[tuple[int, ...], tuple[Ints, int]] = {}
+        self._kept = Kept(setting.world)
 
+    @abstractmethod
     def points(self, request: Request, rows: Rows) -> Ints:
         """Points of these machines; those that cannot hold the request may have any. Shape (len(rows),)."""
-        raise NotImplementedError
 
     def slots(self, request: Request, node: int) -> tuple[int, ...]:
         """Which devices of the chosen machine."""
         return tightest(self.world.devices[node].tolist(), request)
 
-    def size(self, request: Request) -> tuple[int, ...]:
-        """What points depend on, of a request."""
-        return request.cpu, request.gpus, request.milli
-
-    def candidates(self, request: Request) -> Bools:
-        """The machines that may be chosen, all of which hold the request. Shape (N,)."""
-        return self.world.fitting(request)
-
-    def forget(self) -> None:
-        """Points that are kept no longer hold: the policy has come to see things differently."""
-        self._kept.clear()
-
     def choose(self, arrival: int, request: Request) -> Spot | None:
-        fits = self.candidates(request)
+        fits = self.world.fitting(request)
         if not fits.any():
             return None
-        node = int(np.where(fits, self._current(request), np.iinfo(np.int64).min).argmax())
+        size = request.cpu, request.gpus, request.milli
+        points = self._kept.current(size, lambda rows: self.points(request, rows))
+        node = int(np.where(fits, points, np.iinfo(np.int64).min).argmax())
         return Spot(node, self.slots(request, node) if request.gpus else ())
-
-    def _current(self, request: Request) -> Ints:
-        size, changed = self.size(request), self.world.changed
-        kept = self._kept.get(size)
-        if kept is None:
-            points = self.points(request, np.arange(len(self.world)))
-        else:
-            points, read = kept
-            if stale := set(changed[read:]):
-                rows = np.array(sorted(stale), np.intp)
-                points[rows] = self.points(request, rows)
-        self._kept[size] = points, len(changed)
-        return points

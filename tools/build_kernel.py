@@ -1,0 +1,66 @@
+"""Compile the placement kernel into the wheel, if a C compiler is there; without one the program works, with numpy.
+
+Hatchling calls it. A wheel with the kernel says so in its tag (any CPython from 3.11 on, this platform); one without it
+is pure. An editable installation has the kernel beside its source. ``CC`` names another compiler than the one that
+Python was built with.
+"""
+
+import os
+import shlex
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_SOURCE = Path("src/tensorfusion/scheduling/_rollout.c")
+_NAME = "_rollout.abi3.so"
+_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall")
+
+
+class CustomBuildHook(BuildHookInterface[Any]):
+    """One C file, no dependency but a compiler."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile before the files of the wheel are collected."""
+        if self.target_name != "wheel":
+            return
+        source = Path(self.root) / _SOURCE
+        self._folder = tempfile.TemporaryDirectory()
+        built = Path(self._folder.name) / _NAME
+        problem = _compile(source, built)
+        beside = source.with_name(_NAME)
+        if version == "editable":
+            beside.unlink(missing_ok=True)  # first: a process that runs has the old one mapped
+        if problem:
+            self.app.display_warning(f"no placement kernel, numpy takes its place (some 20 times slower): {problem}")
+            return
+        if version == "editable":
+            beside.write_bytes(built.read_bytes())
+            return
+        build_data["force_include"][str(built)] = f"tensorfusion/scheduling/{_NAME}"
+        build_data["pure_python"] = False
+        build_data["tag"] = f"cp311-abi3-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """What was compiled is in the wheel now."""
+        if self.target_name == "wheel":
+            self._folder.cleanup()
+
+
+def _compile(source: Path, target: Path) -> str:
+    """What kept the compiler from it, in one line; empty if it is done."""
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    linking = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")[1:]
+    shared = [flag for flag in linking if flag in ("-shared", "-bundle", "-undefined", "dynamic_lookup")]
+    include = f"-I{sysconfig.get_path('include')}"
+    command = [*shlex.split(compiler), *shared, *_FLAGS, include, str(source), "-o", str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"{command[0]}: {error.strerror}"
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"])[0]
+    return ""
