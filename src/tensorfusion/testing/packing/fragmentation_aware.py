@@ -16,7 +16,8 @@ from tensorfusion.testing.packing.world import WHOLE, Bools, Ints, Request, Rows
 
 _BESIDE = 2
 """Columns of a state before its devices."""
-_BEFORE = "before"
+_BEFORE, _FREE = "before", "free"
+"""Keys of columns that do not depend on the request."""
 
 
 class FragmentationAware:
@@ -35,14 +36,30 @@ class FragmentationAware:
         self._learned.add(Size(request.cpu, request.memory, request.gpus, request.milli))
         if self._learned.count >= self._due:
             self._look_ahead(self._learned.mix())
-        allowed = self._allowed(request)
-        if not allowed.any():
-            return None
         size = request.cpu, request.memory, request.gpus, request.milli
         gains = self._kept.current(size, partial(self._gains, request))
+        allowed = self.allowed(request, (gains > NEVER).any(axis=1))
+        if not allowed.any():
+            return None
         cost = np.zeros_like(self._ranks) if self._wants_whole(request) else self._ranks
-        node, hole = pick(gains, cost, allowed, streams=self._outlook.streams, grain=self._set.grain)
+        node, hole = self.pick(gains, cost, allowed)
         return Spot(node, self._slots(request, node, hole=hole))
+
+    def allowed(self, request: Request, fits: Bools) -> Bools:
+        """The machines that may be chosen: those of the wanted models among which it fits, but for those that are held.
+
+        Shapes (N,).
+        """
+        if request.models:
+            fits = fits & self._world.accepting(request.models)
+        if self._wants_whole(request) or not (held := self._whole.held(self._running[self._whole.gpus])):
+            return fits
+        free = self._kept.current(_FREE, self._free)
+        return fits & (free == 0) if np.count_nonzero(free) <= held else fits
+
+    def pick(self, gains: Ints, cost: Ints, allowed: Bools) -> tuple[int, bool]:
+        """The machine, and whether one of its devices in use is meant; as ``scheduling.fragmentation.pick``."""
+        return pick(gains, cost, allowed, streams=self._outlook.streams, grain=self._set.grain)
 
     def placed(self, arrival: int, request: Request, spot: Spot) -> None:
         if request.milli == WHOLE:
@@ -51,15 +68,6 @@ class FragmentationAware:
     def left(self, arrival: int, request: Request, spot: Spot) -> None:
         if request.milli == WHOLE:
             self._running[request.gpus] -= 1
-
-    def _allowed(self, request: Request) -> Bools:
-        """The machines that hold the request and are not held for others. Shape (N,)."""
-        world = self._world
-        fits = world.fitting(request)
-        if self._wants_whole(request) or not (held := self._whole.held(self._running[self._whole.gpus])):
-            return fits
-        free = self._whole.free(world.cpu, world.memory, world.devices) & self._installed
-        return fits & ~free if np.count_nonzero(free) <= held else fits
 
     def _slots(self, request: Request, node: int, *, hole: bool) -> tuple[int, ...]:
         devices = self._world.devices[node]
@@ -70,6 +78,12 @@ class FragmentationAware:
         _, level, gain = self._each(request, np.array([node]))
         used = level < WHOLE
         return (int(np.flatnonzero(devices == level[used][gain[used].argmax()])[0]),)
+
+    def _free(self, rows: Rows) -> Ints:
+        """1 for whole machines of which all is free. Shape (R,)."""
+        world = self._world
+        free = self._whole.free(world.cpu[rows], world.memory[rows], world.devices[rows])
+        return (free & self._installed[rows]).astype(np.int64)
 
     def _states(self, rows: Rows) -> Ints:
         """What is free there, devices ascending."""
