@@ -38,10 +38,11 @@ def report(rows: Sequence[Row], file: Path | None) -> None:
 
 
 def _words(row: Row) -> tuple[str, ...]:
+    digits = 2 if row.unit == "%" else 1
     parameters = " ".join(f"{key}={value}" for key, value in row.parameters.items())
-    peer = "" if row.peer_value is None else f"{row.peer_value:,.1f}"
+    peer = "" if row.peer_value is None else f"{row.peer_value:,.{digits}f}"
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
-    return row.name, f"{row.value:,.1f}", row.unit, row.peer, peer, ratio, parameters
+    return row.name, f"{row.value:,.{digits}f}", row.unit, row.peer, peer, ratio, parameters
 
 
 def _values(row: Row) -> dict[str, object]:

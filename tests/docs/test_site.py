@@ -107,6 +107,8 @@ def test_nothing_is_fetched_from_elsewhere_and_the_search_knows_every_page(site:
         ("[gone](#here)", "a.md: link to #here: a.md has no heading of that name"),
         ("[out](../../README.md)", "a.md: link to ../../README.md: there is no such page"),
         ("[fine](b.md#there-it-is) [out](https://example.com/x.md)", None),
+        ("![gone](b.svg)", "a.md: picture b.svg: there is no such file"),
+        ("![fine](a.svg) ![out](https://example.com/x.svg)", None),
     ],
 )
 @pytest.mark.usefixtures("tools")
@@ -115,7 +117,8 @@ def test_a_link_that_leads_nowhere_is_a_problem(text: str, problem: str | None) 
     from theme import render_site
 
     pages = [Page("a.md", f"# A\n\n{text}\n"), Page("b.md", "# B\n\n## There it is\n")]
-    _, problems = render_site(pages, [("All", ("*.md",))])
+    rendered, problems = render_site(pages, [("All", ("*.md",))], {"a.svg": "<svg/>"})
+    assert rendered["a.svg"] == "<svg/>"
     assert problems == ([problem] if problem else [])
 
 
@@ -124,5 +127,5 @@ def test_a_page_in_no_section_is_a_problem() -> None:
     from pages import Page
     from theme import render_site
 
-    _, problems = render_site([Page("a.md", "# A\n")], [("None", ("b.md",))])
+    _, problems = render_site([Page("a.md", "# A\n")], [("None", ("b.md",))], {})
     assert problems == ["a.md: is in no section of the navigation"]

@@ -1,8 +1,9 @@
 """Build the documentation as a static site: ``python tools/docs/build.py [--output site]``.
 
-Pages are the Markdown files of ``docs/``, the changelog and the examples; reference pages of the kinds and of the
-commands are made from the CRDs and from the program itself, so that they cannot lag behind. Needs no network, and
-neither does the result: one style sheet, one small script, system fonts. A link that leads nowhere fails the build.
+Pages are the Markdown files of ``docs/``, the changelog and the examples, pictures the SVG files beside them; reference
+pages of the kinds and of the commands are made from the CRDs and from the program itself, so that they cannot lag
+behind. Needs no network, and neither does the result: one style sheet, one small script, system fonts. A link that
+leads nowhere fails the build, and so does a picture that is not there.
 """
 
 import argparse
@@ -38,13 +39,18 @@ def collect() -> list[Page]:
     return pages
 
 
+def _pictures(folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.svg"))]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the documentation as a static site.")
     parser.add_argument("--output", type=Path, default=ROOT / "site", help="folder to write")
     output: Path = parser.parse_args().output
     started = time.perf_counter()
     pages = collect()
-    rendered, problems = render_site(pages, SECTIONS)
+    pictures = {path: (ROOT / "docs" / path).read_text() for path in _pictures(ROOT / "docs")}
+    rendered, problems = render_site(pages, SECTIONS, pictures)
     if problems:
         for problem in problems:
             print(f"docs: {problem}", file=sys.stderr)

@@ -45,6 +45,7 @@ class Page:
     text: str
     headings: list[Heading] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
     @property
     def target(self) -> str:
@@ -76,6 +77,8 @@ class Page:
             for child in token.children or ():
                 if child.type == "link_open":
                     child.attrs["href"] = self._link(str(child.attrs["href"]))
+                elif child.type == "image" and not _EXTERNAL.match(source := str(child.attrs["src"])):
+                    self.images.append(source)
         rendered: str = parser.renderer.render(tokens, parser.options, {})
         return rendered.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
 
@@ -115,6 +118,12 @@ class Page:
             where = posixpath.normpath(posixpath.join(posixpath.dirname(self.path), path)) if path else self.path
             found.append((href, where, anchor))
         return found
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """Every picture of our own: as written, and its path from the root of the site."""
+        self.body  # noqa: B018  # parses
+        here = posixpath.dirname(self.path)
+        return [(source, posixpath.normpath(posixpath.join(here, source))) for source in self.images]
 
 
 def read_pages(folder: Path) -> list[Page]:

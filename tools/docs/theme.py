@@ -4,7 +4,7 @@ import fnmatch
 import html
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from pages import Heading, Page
@@ -46,10 +46,15 @@ _PAGE = """<!doctype html>
 """
 
 
-def render_site(pages: Sequence[Page], sections: Sections) -> tuple[dict[str, str], list[str]]:
-    """Every file of the site by its path, and what is wrong with the links."""
+def render_site(
+    pages: Sequence[Page], sections: Sections, pictures: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Every file of the site by its path, and what is wrong with the links. ``pictures`` are SVG texts by path."""
     order = _order(pages, sections)
     problems = _problems(pages)
+    for page in pages:
+        missing = [source for source, path in page.pictures() if path not in pictures]
+        problems += [f"{page.path}: picture {source}: there is no such file" for source in missing]
     unlisted = {page.path for page in pages} - {page.path for _, members in order for page in members}
     problems += [f"{path}: is in no section of the navigation" for path in sorted(unlisted)]
     flat = [page for _, members in order for page in members]
@@ -57,7 +62,7 @@ def render_site(pages: Sequence[Page], sections: Sections) -> tuple[dict[str, st
     rendered = {page.target: _page(page, order, before=before, after=after) for page, (before, after) in around.items()}
     index = [{"t": page.title, "p": page.target, "h": [[h.text, h.anchor] for h in page.headings[1:]]} for page in flat]
     rendered["search.js"] = f"const PAGES = {json.dumps(index, separators=(',', ':'))};\n"
-    return rendered, problems
+    return {**rendered, **pictures}, problems
 
 
 def _order(pages: Sequence[Page], sections: Sections) -> list[tuple[str, list[Page]]]:

@@ -1,4 +1,4 @@
-"""Charts as SVG text: lines over a number, and bars by name. Only what reports of ours need, without a library.
+"""Charts as SVG text: lines over a number, bars by name, named points. What reports of ours need, without a library.
 
 Apart from the reports because a chart knows nothing of what it shows. Colours are told apart by people with any colour
 vision (Okabe and Ito); every chart says its numbers in words too, as the titles of its marks.
@@ -7,6 +7,7 @@ vision (Okabe and Ito); every chart says its numbers in words too, as the titles
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 from xml.sax.saxutils import escape
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b5b5b", "#b3a100")
@@ -14,7 +15,11 @@ _WIDTH, _HEIGHT = 860, 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 84, 64
 _LETTER = 7.2
 """About how wide a letter of the legend is."""
-_INK, _SOFT, _GRID = "#1f2328", "#59636e", "#e4e7eb"
+_INK, _SOFT, _GRID, _GOAL = "#1f2328", "#59636e", "#e4e7eb", "#9a6700"
+_LEAST_SPAN = 1e-12
+"""What spans less is drawn as if it did not span anything: ten to the power of its size may be no number."""
+_Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,68 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]], *, y: Axis, stac
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """A wanted place in a chart of points."""
+
+    label: str
+    x: float
+    y: float
+
+
+def scatter(
+    title: str,
+    points: Mapping[str, tuple[float, float]],
+    *,
+    x: Axis,
+    y: Axis,
+    goal: Goal | None = None,
+    joined: Sequence[str] = (),
+) -> str:
+    """One named point each; those that are ``joined`` have a line through them, in this order."""
+    across = _scale(x, (at for at, _ in points.values()), _LEFT, _WIDTH - _RIGHT)
+    up = _scale(y, (at for _, at in points.values()), _HEIGHT - _BOTTOM, _TOP)
+    marks = [*_frame(y.label, up), *_ticks_below(across, x.label)]
+    if goal is not None:
+        left, level = across.at(goal.x), up.at(goal.y)
+        path = f"M{left:.1f} {_TOP}V{_HEIGHT - _BOTTOM}M{_LEFT} {level:.1f}H{_WIDTH - _RIGHT}"
+        says = escape(f"{goal.label}: {goal.x:.4g}, {goal.y:.4g}")
+        marks.append(f'<path d="{path}" stroke="{_GOAL}" stroke-dasharray="5 4"><title>{says}</title></path>')
+        marks.append(_text(_LEFT + 6, level - 6, goal.label, anchor="start", colour=_GOAL))
+    places = {name: (across.at(one), up.at(other)) for name, (one, other) in points.items()}
+    if joined:
+        line = " ".join("{:.1f},{:.1f}".format(*places[name]) for name in joined)
+        marks.append(f'<polyline points="{line}" fill="none" stroke="{_SOFT}" stroke-width="1.5"/>')
+    for name, colour in zip(points, _colours(), strict=False):
+        says = escape("{}: {:.4g}, {:.4g}".format(name, *points[name]))
+        left, level = places[name]
+        marks.append(f'<circle cx="{left:.1f}" cy="{level:.1f}" r="5" fill="{colour}"><title>{says}</title></circle>')
+    return _page(title, [*marks, *_names(places)])
+
+
+def _names(places: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A name beside each point, on the first side of it where it covers no point and no other name, if there is one."""
+    taken = [(left - 6, level - 6, left + 6, level + 6) for left, level in places.values()]
+    marks = []
+    for name, (left, level) in places.items():
+        wide = _LETTER * len(name) * 0.95
+        boxes = [
+            (start, level + down - 10, start + wide, level + down + 3)
+            for down in (4, -9, 17, -22, 30, -35, 43)
+            for start in (left + 9, left - 9 - wide)
+        ]
+        inside = [box for box in boxes if box[0] >= _LEFT and box[2] <= _WIDTH and box[1] >= _TOP - 20]
+        free = (box for box in inside if not any(_overlap(box, other) for other in taken))
+        box = next(free, boxes[0])
+        taken.append(box)
+        marks.append(_text(box[0], box[3] - 3, name, anchor="start", size=11.5))
+    return marks
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@dataclass(frozen=True, slots=True)
 class _Scale:
     low: float
     high: float
@@ -90,7 +157,7 @@ class _Scale:
 def _scale(axis: Axis, values: Iterable[float], start: float, end: float) -> _Scale:
     """A scale with about six round steps, up to the highest value or a little beyond."""
     high = axis.high if axis.high is not None else max(values, default=0.0)
-    span = high - axis.low if high > axis.low else 1.0
+    span = high - axis.low if high - axis.low > _LEAST_SPAN else 1.0
     magnitude = 10.0 ** math.floor(math.log10(span / 5))
     step = next(magnitude * factor for factor in (1, 2, 5, 10) if span / (magnitude * factor) <= 6)
     if axis.high is None:

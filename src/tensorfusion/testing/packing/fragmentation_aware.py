@@ -38,7 +38,7 @@ class FragmentationAware:
             self._look_ahead(self._learned.mix())
         size = request.cpu, request.memory, request.gpus, request.milli
         gains = self._kept.current(size, partial(self._gains, request))
-        allowed = self.allowed(request, (gains > NEVER).any(axis=1))
+        allowed = self.allowed(request, (gains[:, 0] > NEVER) | (gains[:, 1] > NEVER))
         if not allowed.any():
             return None
         cost = np.zeros_like(self._ranks) if self._wants_whole(request) else self._ranks
