@@ -352,7 +352,7 @@ status.lastUpdateTime string
 """,
     "SchedulingConfigTemplate": f"""
 spec.placement object R
-spec.placement.mode string R =NodeCompactGPULowLoad {{CompactFirst,LowLoadFirst,NodeCompactGPULowLoad}}
+spec.placement.mode string R =NodeCompactGPULowLoad {{CompactFirst,LowLoadFirst,NodeCompactGPULowLoad,FragmentationAware}}
 spec.placement.allowUsingLocalGPU boolean =True
 spec.placement.gpuFilters[].type string
 spec.placement.gpuFilters[].params raw

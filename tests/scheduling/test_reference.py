@@ -21,13 +21,16 @@ from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.provider_defaults import provider_specs
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.request import GpuRequest, Isolation, larger
-from tensorfusion.scheduling import classes
+from tensorfusion.scheduling import rated
 from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.foresight import Foresights
+from tensorfusion.scheduling.fragmentation import LookAhead
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.pod_rules import HostPort, PodRules
+from tensorfusion.scheduling.score_parts import ScorePart
 from tensorfusion.scheduling.shapes import Shapes
 from tensorfusion.scheduling.state import State
 from tensorfusion.testing.reference_scheduler import Answer, ReferenceScheduler
@@ -92,9 +95,14 @@ THEMES = (
     "dynamic devices",
     "partitions",
     "policies",
+    *["whole nodes"] * 2,
     *["topology"] * 2,
 )
 """What a world has more of, so that seldom things meet each other."""
+SIZES = {"topology": (2, 4, 4, 6), "whole nodes": (4, 4, 4, 2)}
+"""Devices of a node."""
+LOOK_AHEAD = LookAhead(streams=2, length=6)
+"""Little enough for plain loops."""
 
 
 class World:
@@ -103,9 +111,9 @@ class World:
     def __init__(self, rng: random.Random, *, kept: int) -> None:
         self.rng = rng
         self.state = State()
-        self.state.classes = Classes(limit=kept)
+        self.state.classes = Classes(limit=kept, foresights=Foresights(LOOK_AHEAD))
         self.state.fleet.nodes.shapes = Shapes(limit=kept)
-        self.plain = ReferenceScheduler()
+        self.plain = ReferenceScheduler(LOOK_AHEAD)
         self.theme = rng.choice(THEMES)
         self.numas_only = rng.random() < 0.4
         self.kinds = [self.kind()]
@@ -114,6 +122,8 @@ class World:
         self.number = 0
         self.placed = self.refused = 0
         self.tiers: Counter[int] = Counter()
+        self.ahead: Counter[str] = Counter()
+        """What happened in pools that look ahead."""
 
     def both(self, name: str, *facts: object) -> None:
         getattr(self.state, name)(*facts)
@@ -148,6 +158,9 @@ class World:
                 peers=self.peers(node),
                 profile=PROFILES[MODELS[0][1]],
             )
+        if self.theme == "whole nodes" and rng.random() < 0.95:
+            vendor, model, compute, vram = MODELS[0] if node != "n1" else MODELS[2]
+            return DeviceFacts(f"g{node[1:]}-{index}", node, "a", vendor, model, index, compute, vram * GIB)
         return DeviceFacts(
             f"g{node[1:]}-{index}",
             node,
@@ -180,6 +193,8 @@ class World:
     def pool(self, name: str) -> PoolFacts:
         rng = self.rng
         mode = rng.choice(("CompactFirst", "LowLoadFirst", "NodeCompactGPULowLoad", "unheard-of"))
+        if self.theme == "whole nodes" or rng.random() < 0.3:
+            mode = "FragmentationAware"
         weights = rng.choice(((0.7, 0.3), (0.5, 0.5), (0.0, 1.0), (0.333, 0.125), (0.9, 0.9)))
         return PoolFacts(name, mode, *weights, max_workers_per_node=rng.choice((0, 1, 3, 256)))
 
@@ -217,6 +232,10 @@ class World:
             count, compute = rng.choice((1, 2, 2, 3, 4)), rng.choice((5_000, 60_000, 200_000))
             indices = rng.choice(((0, 2), (1, 3, 4))) if rng.random() < 0.1 else ()
             return GpuRequest("a", len(indices) or count, compute, vram=rng.choice((0, 20)) * GIB, indices=indices)
+        elif self.theme == "whole nodes":
+            count, percent = rng.choice(((4, 100_000), (4, 100_000), (2, 100_000), (1, 100_000), (1, 0), (1, 0)))
+            isolation = rng.choice((Isolation.SOFT, Isolation.SOFT, Isolation.SHARED)) if count > 1 else Isolation.SOFT
+            return GpuRequest("a", count, percent=percent or rng.choice((20_000, 33_000, 50_000)), isolation=isolation)
         partitioned = isolation is Isolation.PARTITIONED
         return GpuRequest(
             rng.choice(("a", "a", "a", "b", "none", "")) if rng.random() < 0.2 else rng.choice(POOLS),
@@ -277,7 +296,7 @@ class World:
             self.both("set_quota", self.quota())
         for i in range(nodes):
             self.both("upsert_node", self.node(f"n{i}"))
-            for index in range(self.rng.choice((0, 2, 4, 4) if self.theme != "topology" else (2, 4, 4, 6))):
+            for index in range(self.rng.choice(SIZES.get(self.theme, (0, 2, 4, 4)))):
                 self.both("upsert_device", self.device(f"n{i}", index))
 
     def step(self, nodes: int) -> None:
@@ -304,7 +323,9 @@ class World:
     def fresh(self) -> PodFacts:
         self.number += 1
         name = f"p{self.number}"
-        return replace(self.rng.choice(self.kinds), uid=name, name=name, namespace=self.rng.choice(NAMESPACES))
+        pod = replace(self.rng.choice(self.kinds), uid=name, name=name, namespace=self.rng.choice(NAMESPACES))
+        self.both("arrive", pod)
+        return pod
 
     def place(self) -> None:
         pod = self.fresh()
@@ -335,6 +356,11 @@ class World:
                 self.tiers[answer.tier] += 1
             assert answer_of(decision) == answer
             assert list(decision.counts.items()) == list(answer.removed.items())
+            if decision.mode == "FragmentationAware":
+                self.ahead["placed"] += 1
+                self.ahead["kept"] += "kept-whole" in decision.counts
+                self.ahead["several"] += len(decision.device_scores) > 1
+                self.ahead["reluctant"] += ScorePart.WHOLE_NODES in dict(decision.parts[0])
             return decision
         return None
 
@@ -399,15 +425,15 @@ def live_through(seed: int, *, nodes: int, steps: int, kept: int, one_by_one: in
 
     ``front_from`` rows are enough to keep the best of them apart.
     """
-    before = classes.ONE_BY_ONE, classes.FRONT_FROM
-    classes.ONE_BY_ONE, classes.FRONT_FROM = one_by_one, front_from  # type: ignore[misc]
+    before = rated.ONE_BY_ONE, rated.FRONT_FROM
+    rated.ONE_BY_ONE, rated.FRONT_FROM = one_by_one, front_from  # type: ignore[misc]
     try:
         world = World(random.Random(seed), kept=kept)
         world.begin(nodes)
         for _ in range(steps):
             world.step(nodes)
     finally:
-        classes.ONE_BY_ONE, classes.FRONT_FROM = before  # type: ignore[misc]
+        rated.ONE_BY_ONE, rated.FRONT_FROM = before  # type: ignore[misc]
     return world
 
 
@@ -442,3 +468,5 @@ def test_the_random_worlds_have_something_to_say() -> None:
     assert len(partitioned) >= 10
     tiers = sum((world.tiers for world in worlds), Counter[int]())
     assert min(tiers[tier] for tier in range(4)) >= 5
+    ahead = sum((world.ahead for world in worlds), Counter[str]())
+    assert min(ahead[each] for each in ("placed", "kept", "several", "reluctant")) >= 5

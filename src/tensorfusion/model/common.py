@@ -11,11 +11,12 @@ from tensorfusion.model.rules import Part, Rules
 
 
 class PlacementMode(StrEnum):
-    """Where shares go: together, apart, or nodes together and devices apart."""
+    """Where shares go: together, apart, nodes together and devices apart, or where least is lost for what will come."""
 
     COMPACT_FIRST = "CompactFirst"
     LOW_LOAD_FIRST = "LowLoadFirst"
     NODE_COMPACT_GPU_LOW_LOAD = "NodeCompactGPULowLoad"
+    FRAGMENTATION_AWARE = "FragmentationAware"
 
 
 class IsolationPolicy(StrEnum):

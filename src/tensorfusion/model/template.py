@@ -24,9 +24,9 @@ class GpuFilter(Part, frozen=True):
 class Placement(Part, frozen=True):
     """Where shares go."""
 
-    mode: Annotated[PlacementMode, Rules("Fill up, spread, or fill nodes and spread devices.", required=True)] = (
-        PlacementMode.NODE_COMPACT_GPU_LOW_LOAD
-    )
+    mode: Annotated[
+        PlacementMode, Rules("Fill up, spread, fill nodes and spread devices, or look ahead.", required=True)
+    ] = PlacementMode.NODE_COMPACT_GPU_LOW_LOAD
     allow_using_local_gpu: Annotated[bool, Rules("Pods may run on the device's own node.")] = msgspec.field(
         default=True, name="allowUsingLocalGPU"
     )

@@ -186,6 +186,14 @@ def pod_facts(
     )
 
 
+def seconds(moment: str) -> int:
+    """A time of the API in Unix seconds; 0 where it is none."""
+    try:
+        return int(datetime.fromisoformat(moment).timestamp())
+    except ValueError:
+        return 0
+
+
 def _topology(annotations: Mapping[str, str], profile: Profile) -> TopologyRule | None:
     """None for the plain rule: nearly every pod has it, and a key with nothing in it is the quickest."""
     rule = topology_rule_of(annotations, profile.topology)

@@ -37,6 +37,7 @@ from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduling.cycle import Decision
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import (
+    GangPlacement,
     GangUnschedulable,
     of_several_pools,
     place_gang,
@@ -123,7 +124,6 @@ class Gangs:
         pod_of: Callable[[Key], Pod | None],
         patience: float = GANG_PATIENCE,
         domain_keys: Sequence[str] = GANG_DOMAINS,
-        timer: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._state = state
         self._pods = book
@@ -140,7 +140,7 @@ class Gangs:
         """Gangs that did not fit when they were decided last."""
         self._stirred: dict[str, None] = {}
         """Those of them for which something changed since."""
-        self.holds = GangHolds(state, book, clock=clock, domain_keys=domain_keys, timer=timer)
+        self.holds = GangHolds(state, book, clock=clock, domain_keys=domain_keys)
         self._looked_at = float("-inf")
 
     @property
@@ -192,8 +192,13 @@ class Gangs:
         started = time.perf_counter_ns()
         mark = self._state.checkpoint()
         try:
+            promised = not self._state.nominated.keys().isdisjoint(entries)
             given_back = self._places.set_aside(entries)
-            placement = place_gang(self._state, members, needed=group.gang.required, domain_keys=self.domain_keys)
+
+            def placed() -> GangPlacement:
+                return place_gang(self._state, members, needed=group.gang.required, domain_keys=self.domain_keys)
+
+            placement = self._state.promised(placed) if promised else placed()
             bindings = [self._road.binding(pods[facts.uid], facts, decision) for facts, decision in placement.members]
         except GangUnschedulable as failure:
             self._state.rollback(mark)

@@ -79,6 +79,8 @@ class PodBook:
         self._requests = Requests()
         self._gangs = Gangs()
         self.gangs = GangBook(self.assumed)
+        self._learned: set[str] = set()
+        """Uids of pods that are here and that their pool has learned from."""
 
     def serve(self, scheduler_names: frozenset[str]) -> None:
         """Take the pods of these schedulers for ours from now on; ``observe`` those that wait."""
@@ -119,6 +121,14 @@ class PodBook:
                 gang = self._gang_of(pod, lenient=elsewhere is not None)
                 self.gangs.observe(pod, gang, None, elsewhere=elsewhere)
 
+    def learn(self, facts: PodFacts) -> None:
+        """The pool that a pod asks for learns from it, once; where there is no such pool yet, call again."""
+        if facts.request is not None and facts.uid not in self._learned:
+            changes = self._state.arrive(facts, created=feeds.seconds(facts.created))
+            if changes is not None:
+                self._learned.add(facts.uid)
+                self._hints += changes
+
     def wish(self, pod: Pod) -> GpuRequest | None:
         """What a pod asks of its devices; None where it asks for none, or cannot be read."""
         try:
@@ -152,12 +162,15 @@ class PodBook:
         self.wishes.pop(uid, None)
         self.resizing.pop(uid, None)
         self.gangs.left(uid)
+        self._learned.discard(uid)
         self._hints += self._state.release(uid)
 
     def adopt(self, uid: str, binding: Binding) -> None:
         """A placement that is held already waits for the watch from here on."""
         self.assumed[uid] = Assumption(binding)
-        self._hints += self._state.neighbour_change()
+        held = self._held.get(uid)
+        if held is not None:
+            self._hints += self._state.placed(held.pod)
 
     def assume(self, pending: Pending, placement: Placement, binding: Binding) -> None:
         """Hold a placement until the watch confirms it.
@@ -214,6 +227,7 @@ class PodBook:
         facts, placement = self._as_decided(pod, old) or self._as_written(pod)
         self.queue.remove(uid)
         self.assumed.pop(uid, None)
+        self.learn(facts)
         wanted = self.resizing.get(uid)
         if wanted is not None and facts.request is not None:
             facts = replace(facts, request=larger(facts.request, wanted))
@@ -262,6 +276,7 @@ class PodBook:
             self.unreadable[uid] = str(error)
             self._refused(pod, str(error))
             return
+        self.learn(facts)
         entry = self.queue.get(uid)
         relabelled = (  # labels are no part of equal facts: they matter to rules between pods alone
             entry is not None and self._state.fleet.neighbours.active and entry.facts.labels != facts.labels

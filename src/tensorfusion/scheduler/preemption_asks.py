@@ -189,7 +189,7 @@ class Asks:
         found = self._rooms.for_pod(facts)
         if isinstance(found, Hopeless):
             self._give_up(facts, (pod,), found)
-        elif keep or not found.free:
+        elif keep or found.instead or not found.free:
             self._keeper.nominate(((pod, facts, found.placement),), found)
         else:  # what changed since was not for others
             self._queue.activate(entry.uid)
@@ -205,7 +205,7 @@ class Asks:
         found = self._rooms.for_gang([facts for _, facts in members], needed)
         if isinstance(found, Hopeless):
             self._give_up(entry.facts, [pod for pod, _ in members], found)
-        elif keep or not found.free:
+        elif keep or found.instead or not found.free:
             pods = {facts.uid: pod for pod, facts in members}
             nominees = [(pods[facts.uid], facts, placement) for facts, placement in found.placements]
             self._keeper.nominate(nominees, found, Party(group.key, max(facts.rank for _, facts, _ in nominees)))

@@ -158,7 +158,7 @@ class Preemptor:
         mark = state.checkpoint()
         given_back = state.release(uid)
         try:
-            decision = self._decide_over_others(own.facts)
+            decision = state.promised(lambda: self._decide_over_others(own.facts))
         except BaseException:
             state.rollback(mark)
             if not self.places.waits(own):
@@ -267,6 +267,7 @@ class Preemptor:
         victims = {uid: one for uid, one in found.items() if one is not None and one.metadata.uid == uid}
         space = nominees[0][1].namespace
         names = tuple(name_for(one.pod, space) for one in plan.victims)
+        waits = _OPENED if plan.instead else _waits_for(names, party)
         awaited = frozenset(found) | frozenset(plan.ending)
         made: list[Nomination] = []
         for pod, facts, placement in nominees:
@@ -291,7 +292,7 @@ class Preemptor:
             self.nominations[facts.uid] = nomination
             self.line.found(facts.uid)
             self._members = self._members or (facts.gang is not None and party is None)
-            self._reports.nominated(pod, placement.node, _waits_for(names, party))
+            self._reports.nominated(pod, placement.node, waits)
             self.stories.searched(
                 facts.uid, plan.looked, space=space, node=placement.node, victims=names, outcome="nominated"
             )
@@ -465,6 +466,9 @@ class Preemptor:
                 if entry is not None:
                     self.line.ask_again(entry.uid)
         self._kick()
+
+
+_OPENED = "at once: it is opened for the pod, though kept for whole-node jobs, before anybody is evicted"
 
 
 def _waits_for(names: Sequence[str], party: Party | None) -> str:

@@ -45,6 +45,7 @@ _PLUGINS: dict[NodeReason, str] = {
     NodeReason.POD_AFFINITY: "InterPodAffinity",
     NodeReason.POD_ANTI_AFFINITY: "InterPodAffinity",
     NodeReason.KEPT_OFF: "InterPodAffinity",
+    NodeReason.KEPT_WHOLE: _DEVICES_PLUGIN,
 }
 _PACKING = "NodeResourcesFit"
 _SCORE_PLUGINS = {
@@ -54,6 +55,7 @@ _SCORE_PLUGINS = {
     ScorePart.NEIGHBOURS: "InterPodAffinity",
     ScorePart.RESOURCES: "NodeResourcesFit",
     ScorePart.TOPOLOGY: "GPUNetworkTopologyAware",
+    ScorePart.WHOLE_NODES: _DEVICES_PLUGIN,
 }
 _RESOLVABLE = (
     NodeReason.CPU,
@@ -68,6 +70,7 @@ _RESOLVABLE = (
     NodeReason.SPREAD,
     NodeReason.POD_ANTI_AFFINITY,
     NodeReason.KEPT_OFF,
+    NodeReason.KEPT_WHOLE,
 )
 """What the going of other pods may change."""
 
@@ -144,6 +147,7 @@ def _preemption(found: Plan | GangPlan | Hopeless | None, facts: PodFacts) -> Ra
         "evicted": len(victims),
         "ending": len(found.ending),
         "displaced": len(found.displaced),
+        "opensKeptNodes": bool(found.instead),
         **looked,
     }
 
@@ -207,6 +211,8 @@ def _post_filter(simulation: Simulation) -> str:
         return f"preemption: {why_hopeless(found)}"
     places = [each for _, each in found.placements] if isinstance(found, GangPlan) else [found.placement]
     nodes = ", ".join(dict.fromkeys(each.node for each in places))
+    if found.instead:
+        return f"preemption: {nodes} would be opened, though kept for whole-node jobs, and nobody evicted"
     return f"preemption: {len(found.victims)} pods would be evicted from {nodes}"
 
 

@@ -10,14 +10,25 @@ with T tenants none counts for more than the larger of ``most_percent`` and 100 
 pods it sends. Tenants are namespaces; one that can make many namespaces has to be kept from it elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 _SCALE = 1 << 20
 """Units of weight of one arrival that counts in full."""
 WHOLE = 1000
 """Thousandths of a device that are all of it."""
+ARRIVAL = 1 << 10
+"""What one arrival counts for at first: it can be halved ten times before it is forgotten."""
 _LIGHT_PERCENT = 25
+
+
+class _Ordered(Hashable, Protocol):
+    def __lt__(self, other: Any, /) -> bool:  # dataclasses compare with their own kind alone
+        ...
+
+
+_Size = TypeVar("_Size", bound=_Ordered)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,37 +75,59 @@ class Mix:
         )
 
 
-class ArrivalMix:
-    """The counts, and the bounds on them. See the module."""
+class Arrivals(Generic[_Size]):
+    """Counts of anything that has a size, and the bounds on them. See the module."""
 
     def __init__(self, *, classes: int, most_percent: int) -> None:
         self._classes, self._most_percent = classes, most_percent
-        self._tenants: dict[str, _Tenant] = {}
+        self._tenants: dict[str, _Tenant[_Size]] = {}
         self._known = 0
         self.count = 0
-        """Arrivals so far."""
+        """Arrivals so far, those that were forgotten in part counted by what is left of them."""
 
-    def add(self, size: Size, tenant: str = "") -> None:
+    def add(self, size: _Size, tenant: str = "") -> None:
         """One has arrived."""
         self.count += 1
+        self._put(tenant, size, ARRIVAL)
+
+    def weights(self) -> list[tuple[_Size, int]]:
+        """What has been learned so far: sizes, ascending, and how much each weighs in the mix."""
+        weights: dict[_Size, int] = {}
+        level = _level(sorted(its.total for its in self._tenants.values()), self._most_percent)
+        for its in self._tenants.values():
+            for size, count in its.counts.items():
+                weights[size] = weights.get(size, 0) + max(1, count * min(its.total, level) * _SCALE // its.total)
+        return sorted(weights.items())
+
+    def halve(self) -> None:
+        """What has arrived so far counts for half from here on; what counts for next to nothing is forgotten."""
+        self.count //= 2
+        before, self._tenants, self._known = self._tenants, {}, 0
+        for name, its in before.items():
+            for size, count in its.counts.items():
+                if count > 1:
+                    self._put(name, size, count // 2)
+
+    def counts(self) -> dict[str, dict[_Size, int]]:
+        """By tenant and size, in units of which ``ARRIVAL`` are one arrival: all there is to know, for ``restore``."""
+        return {name: dict(its.counts) for name, its in self._tenants.items()}
+
+    def restore(self, counts: Mapping[str, Mapping[_Size, int]], *, count: int) -> None:
+        """Know what was known elsewhere, and nothing else. Counts are above 0; the bounds hold here, too."""
+        self._tenants, self._known, self.count = {}, 0, count
+        for tenant, sizes in counts.items():
+            for size, amount in sizes.items():
+                self._put(tenant, size, amount)
+
+    def _put(self, tenant: str, size: _Size, amount: int) -> None:
         its = self._tenants.get(tenant)
         if its is None or size not in its.counts:
             if self._known == self._classes:
                 self._forget_one()
             its = self._tenants.setdefault(tenant, _Tenant())  # looked up again: it may have lost its only size
             self._known += 1
-        its.counts[size] = its.counts.get(size, 0) + 1
-        its.total += 1
-
-    def mix(self) -> Mix:
-        """What has been learned so far."""
-        weights: dict[Size, int] = {}
-        level = _level(sorted(its.total for its in self._tenants.values()), self._most_percent)
-        for its in self._tenants.values():
-            for size, count in its.counts.items():
-                weights[size] = weights.get(size, 0) + max(1, count * min(its.total, level) * _SCALE // its.total)
-        found = sorted(weights.items())
-        return Mix([size for size, _ in found], [weight for _, weight in found])
+        its.counts[size] = its.counts.get(size, 0) + amount
+        its.total += amount
 
     def _forget_one(self) -> None:
         name, its = min(self._tenants.items(), key=lambda item: (-len(item[1].counts), item[1].total, item[0]))
@@ -105,9 +138,26 @@ class ArrivalMix:
             del self._tenants[name]
 
 
+class ArrivalMix(Arrivals[Size]):
+    """Arrivals whose sizes are those of the devices at hand."""
+
+    def mix(self) -> Mix:
+        """What has been learned so far."""
+        return mix_of(self.weights())
+
+
+def mix_of(weighted: Iterable[tuple[Size, int]]) -> Mix:
+    """The mix of these sizes; equal ones are added up."""
+    weights: dict[Size, int] = {}
+    for size, weight in weighted:
+        weights[size] = weights.get(size, 0) + weight
+    found = sorted(weights.items())
+    return Mix([size for size, _ in found], [weight for _, weight in found])
+
+
 @dataclass(slots=True)
-class _Tenant:
-    counts: dict[Size, int] = field(default_factory=dict)
+class _Tenant(Generic[_Size]):
+    counts: dict[_Size, int] = field(default_factory=dict)
     total: int = 0
 
 

@@ -1,8 +1,9 @@
 """One decision: where a pod goes, or why it cannot go anywhere. No side effect; the caller assumes the answer.
 
-Order: quota, device filters, enough devices on one node, node filters, then the best node by the pool's mode, then the
-best devices of that node. Pods without shares do the least damage: a node without devices before any node with devices,
-then the fullest one that still has room. Ties go to the node that became known first, then to the lower device index.
+Order: quota, device filters, enough devices on one node, node filters, nodes that are kept for whole-node jobs, then
+the best node by the pool's mode, then the best devices of that node. Pods without shares do the least damage: a node
+without devices before any node with devices, then the fullest one that still has room. Ties go to the node that became
+known first, then to the lower device index.
 
 Deviation from the contract, on purpose: in mode NodeCompactGPULowLoad the node score is the mean of *used* percent (as
 the mode's name and its table say); upstream's scheduler plugin takes the mean of the devices' own (free) scores.
@@ -16,16 +17,15 @@ import numpy as np
 from tensorfusion.errors import NotFit
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.scheduling.classes import Rated, ShareClass
-from tensorfusion.scheduling.codes import LOWEST, Rows
+from tensorfusion.scheduling.codes import Bools, Rows
 from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
 from tensorfusion.scheduling.extra_rules import ExtraRules, extra_rules
 from tensorfusion.scheduling.facts import Placement, PodFacts
-from tensorfusion.scheduling.front import ASKED, best_of
 from tensorfusion.scheduling.holds import shares_of
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
+from tensorfusion.scheduling.rated import Rated
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
 from tensorfusion.scheduling.score_parts import Parts, parts_of_rows
 from tensorfusion.scheduling.shapes import PREFERENCE
@@ -93,13 +93,14 @@ def _decide_shares(
 ) -> Decision:
     nodes = state.fleet.nodes
     # what the namespace has left is of the moment: a class with it is not worth keeping
-    rated = state.classes.shares(pool, nodes, pod) if room is None else ShareClass(pool, nodes, pod, room)
+    rated = state.classes.shares(pool, nodes, pod) if room is None else state.classes.fresh(pool, nodes, pod, room)
     elsewhere = state.fleet.present - pool.count
     devices_removed = rated.devices_removed
     if elsewhere:
         devices_removed = ((DeviceReason.POOL, elsewhere), *devices_removed)
     extra = extra_rules(state, pod)
-    found, feasible, nodes_removed = _ranked(rated, extra, pool.node_row)
+    kept = rated.kept() if state.holding else None
+    found, feasible, nodes_removed = _ranked(rated, extra, pool.node_row, kept)
     if not feasible:
         raise Unschedulable(
             Diagnosis(
@@ -112,6 +113,7 @@ def _decide_shares(
                 advice=(
                     *rated.advice,
                     *_templates(pool, devices_removed),
+                    *(rated.hold_advice() if kept is not None else ()),
                     *(() if extra is None else extra.advice(nodes_removed)),
                 ),
             )
@@ -119,7 +121,7 @@ def _decide_shares(
     names = pool.node_names
     row, key = found[0]
     own = pool.score[:, row].tolist()
-    slots, plan = rated.best_slots(row, own)
+    slots, plan = rated.chosen(row, own)
     placement = placement_on(pool, request, row, slots)
     if placement.partitions:  # what they count for is known only now: the size of the template, not of the request
         shares = shares_of(request, placement, len(slots))
@@ -136,14 +138,14 @@ def _decide_shares(
         devices_removed=devices_removed,
         nodes_removed=nodes_removed,
         parts=()
-        if extra is None and pod.affinity is None and plan is None
+        if extra is None and pod.affinity is None and plan is None and not rated.looks_ahead
         else parts_of_rows(
             [row for row, _ in found],
-            pool.node_score.item,
+            rated.base,
             pool.node_row,
             rated.preference,
             extra,
-            tiers=None if plan is None else rated.tier_points,
+            own=rated.parts,
         ),
         plan=plan,
     )
@@ -157,16 +159,26 @@ def _templates(pool: PoolColumns, removed: tuple[tuple[DeviceReason, int], ...])
 
 
 def _ranked(
-    rated: Rated, extra: ExtraRules | None, at: Rows | None
+    rated: Rated, extra: ExtraRules | None, at: Rows | None, kept: Bools | None = None
 ) -> tuple[list[tuple[int, int]], int, tuple[tuple[NodeReason, int], ...]]:
-    """The best rows with their keys, how many are feasible, what removed the others: by class and extra rules."""
-    if extra is None:
-        return rated.best(), rated.feasible, rated.nodes_removed
+    """The best rows with their keys, how many are feasible, what removed the others: by class and extra rules.
+
+    ``kept`` are rows that are kept for others.
+    """
+    feasible = rated.feasible
+    if (extra is None and kept is None) or not feasible:
+        return rated.best(), feasible, rated.nodes_removed
     rows, removed = rated.rows, list(rated.nodes_removed)
-    feasible = extra.narrow(rows, at, removed) if rated.feasible else 0
-    points = extra.points(rows, at) if feasible else None
-    keys = rated.keys if points is None else rated.keys + points
-    return best_of(np.where(rows, keys, LOWEST), ASKED), feasible, tuple(removed)
+    if extra is not None:
+        feasible = extra.narrow(rows, at, removed)
+    if kept is not None and feasible:
+        rows &= ~kept
+        left = int(np.count_nonzero(rows))
+        if left != feasible:
+            removed.append((NodeReason.KEPT_WHOLE, feasible - left))
+            feasible = left
+    points = extra.points(rows, at) if extra is not None and feasible else None
+    return rated.best_among(rows, points) if feasible else [], feasible, tuple(removed)
 
 
 def placement_on(pool: PoolColumns, request: GpuRequest, row: int, slots: list[int]) -> Placement:

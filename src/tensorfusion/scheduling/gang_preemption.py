@@ -15,7 +15,7 @@ two nodes that are tried out. Nodes that are tried out are bounded (``MOST_TRIED
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class GangPlan:
     displaced: tuple[str, ...]
     looked: Looked
     domain: str = ""
+    instead: tuple[Allocation, ...] = ()
+    """Members take whole nodes that are kept for whole-node jobs: else these would have to go."""
 
     @property
     def free(self) -> bool:
@@ -101,7 +103,13 @@ def search_gang(
     terms = Terms(lowest.rank, now, "" if anywhere else lowest.namespace, spared, gang.key)
     leaving = state.residents.leaving(terms)
     attempt = _Attempt(state, gang, members, leaving, needed=needed, now=now, budgets=budgets, domain_keys=domain_keys)
-    found = attempt.in_domains() if gang.topology is GangTopology.REQUIRED else attempt.within(None)
+    with state.kept_as_now(next(iter(pools), "")):
+        found = attempt.anywhere()
+    if found is not None and found.victims and any(map(state.keeps_whole_nodes, pools)):
+        with state.without_holds():
+            opened = attempt.opened() or attempt.anywhere()
+        if opened is not None and len(opened.victims) < len(found.victims):
+            found = replace(opened, instead=found.victims)
     return found or Hopeless(attempt.looked, leaving.protected_until)
 
 
@@ -136,7 +144,15 @@ class _Attempt:
         """What was looked at so far."""
         return self._candidates.looked(self._tried)
 
-    def in_domains(self) -> GangPlan | None:
+    def anywhere(self) -> GangPlan | None:
+        """A plan as the gang's topology has it."""
+        return self._in_domains() if self._gang.topology is GangTopology.REQUIRED else self.within(None)
+
+    def opened(self) -> GangPlan | None:
+        """Places that nobody has to leave."""
+        return self._proven(Going(()))
+
+    def _in_domains(self) -> GangPlan | None:
         """The cheapest plan that keeps the gang in one domain, of the narrowest label that has one."""
         for column_domains in self._domains():
             plans = [plan for domain in column_domains if (plan := self.within(domain)) is not None]

@@ -40,6 +40,8 @@ class ChangeKind(StrEnum):
     USAGE = "usage"
     NEIGHBOUR = "neighbour"
     """A pod was placed, or is on its way out, where pods have rules about each other."""
+    HOLD = "hold"
+    """A pool may keep fewer whole nodes free for those who want them whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,11 @@ def helps(failure: NotFit | QuotaExceeded, change: Change) -> bool:
         if change.device is not None and not change.device.ours:  # the plugin has chosen: the others are free again
             return any(reason is NodeReason.NATIVE for reason, _ in diagnosis.nodes_removed)
         return change.device is not None and _device_fits(pod.request, change, change.device)
-    return change.kind is ChangeKind.POOL and change.name == pod.request.pool
+    if change.name != pod.request.pool:
+        return False
+    if change.kind is ChangeKind.HOLD:
+        return any(reason is NodeReason.KEPT_WHOLE for reason, _ in diagnosis.nodes_removed)
+    return change.kind is ChangeKind.POOL
 
 
 def _node_fits(pod: PodFacts, change: Change, node: NodeFacts) -> bool:

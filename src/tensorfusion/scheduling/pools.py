@@ -28,6 +28,7 @@ from tensorfusion.scheduling.changes import ChangeLog
 from tensorfusion.scheduling.codes import Bools, Codes, Ints, Rows, lower
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.holds import MODE_BIT, Device
+from tensorfusion.scheduling.learned import Learned
 from tensorfusion.scheduling.nodes import NodeRecord
 from tensorfusion.scheduling.partitions import Cut, Layout, cut, held_sorted
 from tensorfusion.scheduling.quota import WHOLE
@@ -148,6 +149,8 @@ class PoolColumns:
         self._wired: list[Wired | None] = []
         self._rewired: set[int] = set()
         """Rows whose wiring has to be looked at again."""
+        self.learned = Learned()
+        """What has been asked of the pool."""
         self.log = ChangeLog()
         """Rows of which anything changed, what pods hold of the node included."""
         self.facts_log = ChangeLog()
@@ -173,6 +176,7 @@ class PoolColumns:
         self.layout: NDArray[np.int32] = np.full(shape, -1, np.int32)
         """Number of the device's layout; -1 for devices that cannot be cut."""
         self.compute: Ints = np.zeros(shape, np.int64)
+        self.vram: Ints = np.zeros(shape, np.int64)
         self.compute_free: Ints = np.zeros(shape, np.int64)
         self.vram_free: Ints = np.zeros(shape, np.int64)
         self.score: Ints = np.zeros(shape, np.int64)
@@ -418,6 +422,7 @@ class PoolColumns:
         self.vendor[at] = self.vendors.id(facts.vendor)
         self.offers[at] = offered(facts)
         self.compute[at] = facts.compute
+        self.vram[at] = facts.vram
         self.lay_out(device, facts)
         self.refresh(device)
 

@@ -4,7 +4,8 @@ The answer is always proven: in a statement that is rolled back the victims are 
 other. Preferred, in this order: the least important highest victim; the smallest sum of importances, in which every
 victim counts (so in effect the fewest victims); the least lost work; the node that became known first. Whoever need not
 go is put back, the most important first. Pods that end anyway go first and cost nothing, and so do places that are only
-promised to less important pods. A disruption budget is never broken: a pod that its budget does not let go stays.
+promised to less important pods; whole nodes that are kept for whole-node jobs are opened before anybody is evicted.
+A disruption budget is never broken: a pod that its budget does not let go stays.
 
 Nodes come from ``preemption_rows``, which is fast and optimistic; each is tried out on its own few devices
 (``victims``, ``preemption_place``), which asks the same as the filters of a decision without looking at the fleet.
@@ -14,7 +15,7 @@ protection, victims of other namespaces only where configured, quota counted wit
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.preemption_rows import VICTIM, levels
+from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.residents import NEVER, Terms, gang_of
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import (
@@ -61,6 +63,8 @@ class Plan:
     ending: tuple[str, ...]
     displaced: tuple[str, ...]
     looked: Looked
+    instead: tuple[Allocation, ...] = ()
+    """The pod takes a whole node that is kept for whole-node jobs: else these would have to go."""
 
     @property
     def free(self) -> bool:
@@ -94,8 +98,12 @@ def search(
     terms = Terms(pod.rank, now, "" if anywhere else pod.namespace, spared, gang_of(pod))
     leaving = state.residents.leaving(terms)
     attempt = _Attempt(state, pod, Candidates(state, leaving, now, budgets), now=now)
-    plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None
-    return plan or attempt.on_one_node() or Hopeless(attempt.looked, leaving.protected_until)
+    with state.kept_as_now(pod.request.pool if pod.request is not None else ""):
+        plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None
+        plan = plan or attempt.on_one_node()
+    if plan is not None and plan.victims and isinstance(failure, NotFit) and NodeReason.KEPT_WHOLE in failure.reasons:
+        plan = attempt.through_the_hold(plan) or plan
+    return plan or Hopeless(attempt.looked, leaving.protected_until)
 
 
 class _Attempt:
@@ -136,6 +144,14 @@ class _Attempt:
                 if plan is not None:
                     return plan
         return None
+
+    def through_the_hold(self, plan: Plan) -> Plan | None:
+        """The pod's place on a node that is kept for others, which nobody has to leave."""
+        with self._state.without_holds():
+            placement = self._decided()
+        if placement is None:
+            return None
+        return replace(plan, placement=placement, victims=(), ending=(), displaced=(), instead=plan.victims)
 
     def _tired(self, *, barred: bool) -> bool:
         """Whether no further node may be tried out; the barred ones take nothing from the others."""

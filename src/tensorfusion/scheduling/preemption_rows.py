@@ -15,6 +15,7 @@ from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.codes import FITS
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
+from tensorfusion.scheduling.foresight import looks_ahead
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.residents import Bools, Ints, Leaving, Residents
 from tensorfusion.scheduling.shapes import ALLOWED
@@ -92,6 +93,10 @@ class _World:
         """Workers that a node must have less of; 0 where any number will do."""
         self._workers = self._nodes.workers
         self._scarce_workers = self._most > 0 and bool((self._allowed & (self._workers >= self._most)).any())
+        if pool is not None and looks_ahead(pool):
+            kept = state.classes.shares(pool, self._nodes, pod).kept()
+            if kept is not None:  # whoever goes from there would go in vain
+                self._allowed[pool.node_row[kept]] = False
         self.somebody = np.zeros(self._nodes.size, np.bool_)
         """Node rows that somebody left."""
         self._barred = np.zeros(self._nodes.size, np.bool_)

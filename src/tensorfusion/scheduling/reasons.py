@@ -51,6 +51,7 @@ class NodeReason(StrEnum):
     POD_ANTI_AFFINITY = "pod-anti-affinity"
     KEPT_OFF = "anti-affinity-of-others"
     OTHER_OWNER = "other-owner"
+    KEPT_WHOLE = "kept-whole"
 
 
 WORDS: dict[DeviceReason | NodeReason, str] = {
@@ -90,6 +91,7 @@ WORDS: dict[DeviceReason | NodeReason, str] = {
     NodeReason.POD_ANTI_AFFINITY: "near a pod that the pod anti-affinity rules out",
     NodeReason.KEPT_OFF: "near a pod whose anti-affinity rules this pod out",
     NodeReason.OTHER_OWNER: "placed on by another scheduler",
+    NodeReason.KEPT_WHOLE: "kept for jobs that want whole nodes",
 }
 
 DEVICE_REASONS: tuple[DeviceReason, ...] = tuple(DeviceReason)

@@ -130,9 +130,9 @@ def more_important(
         return
     with aside(state):
         plan = _plan(state, replace(pod, priority=_HIGHEST), failure, around)
-        if plan is None or not plan.victims:
+        if plan is None or not (plan.victims or plan.instead):
             return
-        highest = max(one.pod.rank for one in plan.victims)
+        highest = max(one.pod.rank for one in plan.victims or plan.instead)
         least = max(pod.priority + 1, (highest - pod.rank + _LEVELS * pod.priority) // _LEVELS + 1)
         if least >= _HIGHEST:
             return
@@ -142,6 +142,8 @@ def more_important(
         count = len(plan.victims)
         words = (
             f"fits with a priority of {least} or more: {count} less important pod{'s' * (count > 1)} would be evicted"
+            if count
+            else f"fits with a priority of {least} or more: a node that is kept for whole-node jobs would be opened"
         )
         yield Remedy(words, {"priority": least}, pod=important, leaving=tuple(one.pod.uid for one in plan.victims))
 

@@ -43,7 +43,7 @@ class Remedy:
 def aside(state: State) -> Iterator[None]:
     """Decisions within are about the whole fleet, and do not touch what is kept for those that count."""
     kept = state.classes
-    state.classes = Classes(_CLASSES)
+    state.classes = Classes(_CLASSES, foresights=kept.foresights)
     try:
         with state.everywhere():
             yield

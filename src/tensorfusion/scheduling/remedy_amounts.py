@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.scheduling.classes import PlainClass, ShareClass
 from tensorfusion.scheduling.codes import FITS, Bools, Ints
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import WHOLE
+from tensorfusion.scheduling.rated import PlainClass
 from tensorfusion.scheduling.remedy import Remedy, tried
 from tensorfusion.scheduling.search import device_codes
 from tensorfusion.scheduling.state import State
@@ -170,11 +170,14 @@ def _proven(state: State, pod: PodFacts, words: str, key: str, value: object) ->
 def _open_devices(state: State, pod: PodFacts, relaxed: GpuRequest, pool: PoolColumns) -> Bools:
     """The devices that could take such a share, on nodes that could take the pod. Shape (slots, rows)."""
     asked = replace(pod, request=relaxed)
-    rated = ShareClass(pool, state.fleet.nodes, asked)
+    rated = state.classes.fresh(pool, state.fleet.nodes, asked)
     rows = rated.rows
     extra = extra_rules(state, asked)
     if extra is not None:
         extra.narrow(rows, pool.node_row, [])
+    kept = rated.kept()
+    if kept is not None:
+        rows &= ~kept
     found: Bools = (device_codes(pool, relaxed, room=None) == FITS) & rows & pool.present
     return found
 

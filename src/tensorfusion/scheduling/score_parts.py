@@ -16,7 +16,7 @@ class ScorePart(StrEnum):
     """Where points come from. Values are those of the wire."""
 
     PLACEMENT = "placement"
-    """How full the node's devices are; of a pod without shares, how full its CPU and memory are."""
+    """How full the node's devices are, or what the place is worth; of a pod without shares, how full the node is."""
     PREFERENCES = "nodePreferences"
     """Preferred node affinity that matches, less a little for soft taints."""
     SPREAD = "topologySpread"
@@ -24,6 +24,8 @@ class ScorePart(StrEnum):
     RESOURCES = "nodeResources"
     TOPOLOGY = "topology"
     """How near the node's devices are to each other, for a pod of several."""
+    WHOLE_NODES = "wholeNodes"
+    """Reluctance to open one of the last whole nodes, in mode FragmentationAware."""
 
 
 Parts: TypeAlias = tuple[tuple[ScorePart, int], ...]
@@ -54,17 +56,16 @@ def parts_of_rows(
     preference: Ints | None,
     extra: Extra | None,
     *,
-    tiers: Callable[[int], int] | None = None,
+    own: Callable[[int], Parts] | None = None,
 ) -> tuple[Parts, ...]:
     """The parts of some rows; ``at`` is the node row of each of them, None where they are the same.
 
-    ``tiers`` are what the distances of a row's devices add, in units of preference.
+    ``own`` are further parts of a row that follow from its devices.
     """
     found = []
     for row in rows:
         parts = parts_of(base(row), row if at is None else int(at[row]), preference, extra)
-        near = 0 if tiers is None else tiers(row)
-        found.append((*parts, (ScorePart.TOPOLOGY, near)) if near else parts)
+        found.append(parts if own is None else (*parts, *own(row)))
     return tuple(found)
 
 

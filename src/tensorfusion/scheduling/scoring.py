@@ -36,7 +36,7 @@ def policy_of(pool: PoolFacts) -> Policy:
         vram_weight=round(pool.vram_weight * 1000),
         compute_weight=round(pool.tflops_weight * 1000),
         node_by_use=mode is not PlacementMode.LOW_LOAD_FIRST,
-        device_by_use=mode is PlacementMode.COMPACT_FIRST,
+        device_by_use=mode in (PlacementMode.COMPACT_FIRST, PlacementMode.FRAGMENTATION_AWARE),
     )
 
 

@@ -16,17 +16,16 @@ from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.keys import GANG_DOMAINS
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.classes import PlainClass, Rated, ShareClass
-from tensorfusion.scheduling.codes import LOWEST, Bools, Rows
+from tensorfusion.scheduling.codes import Bools, Rows
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.front import best_of
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.gang_remedies import alike, tried_gang
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.rated import PlainClass, Rated
 from tensorfusion.scheduling.reasons import NODE_REASONS, DeviceReason, NodeReason
 from tensorfusion.scheduling.remedies import Circumstances
 from tensorfusion.scheduling.remedy import aside
@@ -153,7 +152,7 @@ def _node_scores(state: State, pod: PodFacts, simulation: Simulation) -> tuple[t
     rated: Rated
     at: Rows | None
     base: Callable[[int], int]
-    tiers: Callable[[int], int] | None = None
+    own: Callable[[int], Parts] | None = None
     if request is None:
         rated = PlainClass(nodes, pod)
         names, at, base = nodes.names, None, nodes.packing
@@ -161,16 +160,17 @@ def _node_scores(state: State, pod: PodFacts, simulation: Simulation) -> tuple[t
         pool = state.fleet.pools[request.pool]
         by_percent = request.percent or request.percent_limit
         room = state.quotas.room(pod.namespace, request) if by_percent else None
-        rated = by_share = ShareClass(pool, nodes, pod, room)
-        tiers = by_share.tier_points
-        names, at, base = pool.node_names, pool.node_row, pool.node_score.item
-    rows, keys = rated.rows, rated.keys
+        rated = by_share = state.classes.fresh(pool, nodes, pod, room)
+        names, at, base, own = pool.node_names, pool.node_row, by_share.base, by_share.parts
+    rows, points = rated.rows, None
+    kept = rated.kept()
     if extra is not None and rows.any():
         extra.narrow(rows, at, [])
         points = extra.points(rows, at)
-        keys = keys if points is None else keys + points
-    best = [row for row, _ in best_of(np.where(rows, keys, LOWEST), SCORES_TOLD)]
-    parts = parts_of_rows(best, base, at, rated.preference, extra, tiers=tiers)
+    if kept is not None:
+        rows &= ~kept
+    best = [row for row, _ in rated.best_among(rows, points, SCORES_TOLD)]
+    parts = parts_of_rows(best, base, at, rated.preference, extra, own=own)
     return tuple((names[row], made_of) for row, made_of in zip(best, parts, strict=True))
 
 
@@ -192,6 +192,7 @@ def _simulated(state: State, pod: PodFacts) -> Simulation:
         refusals = {**refusals, **{node: reason for node, reason in short.items() if node not in matching}}
         refusals |= _crowded(state, pod.request, refusals, matching=matching)
         refusals |= _far_apart(state, pod, pod.request, refusals, matching=matching)
+        refusals |= _kept(state, pod, pod.request, refusals, matching=matching)
     if decision is not None:  # unequal shares in percent may fit together where the room per device is too strict
         refusals.pop(decision.placement.node, None)
     nodes = [record.name for record in state.nodes()]
@@ -267,6 +268,23 @@ def _far_apart(
         if name not in refusals and not near_enough(pod, one, [devices[each].slot for each in matching[name]])
     ]
     return dict.fromkeys(far, NodeReason.FAR_APART)
+
+
+def _kept(
+    state: State,
+    pod: PodFacts,
+    request: GpuRequest,
+    refusals: dict[str, NodeReason | DeviceReason],
+    *,
+    matching: dict[str, dict[str, int]],
+) -> dict[str, NodeReason | DeviceReason]:
+    """Nodes that nothing else keeps the pod from, but that are kept for jobs that want whole nodes."""
+    pool = state.fleet.pools.get(request.pool)
+    kept = state.classes.fresh(pool, state.fleet.nodes, pod).kept() if pool is not None and pool.count else None
+    if pool is None or kept is None:
+        return {}
+    rows = {name: pool.row_of(name) for name in matching if name not in refusals}
+    return {name: NodeReason.KEPT_WHOLE for name, row in rows.items() if row is not None and kept[row]}
 
 
 def _stages(state: State, pod: PodFacts, request: GpuRequest, *, short: dict[str, DeviceReason]) -> list[Stage]:

@@ -5,22 +5,29 @@ A thin face: facts go in (``upsert_*``), decisions are held (``assume``) and set
 and one task at a time calls it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MappingProxyType
+from typing import TypeVar
 
+from tensorfusion.errors import NotFit
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.asked import asked_of
 from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.domain import Domain
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.fleet import Fleet
+from tensorfusion.scheduling.foresight import looks_ahead
 from tensorfusion.scheduling.hints import Change, ChangeKind
 from tensorfusion.scheduling.holds import Allocation, Device
 from tensorfusion.scheduling.ledger import Ledger, Mark
 from tensorfusion.scheduling.nodes import NodeRecord
 from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.quota import QuotaBook, Usage
+from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.residents import Residents
+
+_Found = TypeVar("_Found")
 
 
 class State:
@@ -35,6 +42,8 @@ class State:
         self._ledger = Ledger(self.fleet, self.quotas)
         self.domain: Domain | None = None
         """The part of the fleet that decisions may choose from; None is all of it."""
+        self.holding = True
+        """Whole nodes are kept for those who want them; off only to ask what would be without that."""
         self.residents = Residents(self.fleet, self._ledger)
         """Who could leave where, as columns; behind until somebody asks."""
 
@@ -84,8 +93,10 @@ class State:
 
     def remove_device(self, name: str) -> tuple[Change, ...]:
         """The device is gone; its holders stay charged until they are released."""
+        known = self.fleet.devices.get(name)
+        pool = known.facts.pool if known is not None and known.facts is not None else ""
         self.fleet.remove_device(name)
-        return ()
+        return self._hold_change(pool)
 
     def upsert_pool(self, facts: PoolFacts) -> tuple[Change, ...]:
         return (Change(ChangeKind.POOL, facts.name),) if self.fleet.upsert_pool(facts) else ()
@@ -101,6 +112,19 @@ class State:
     def remove_quota(self, namespace: str) -> tuple[Change, ...]:
         return (Change(ChangeKind.QUOTA, namespace),) if self.quotas.remove(namespace) else ()
 
+    def arrive(self, pod: PodFacts, *, created: int = 0) -> tuple[Change, ...] | None:
+        """The pool that a pod asks for learns from it; to be called once for each pod, when it is first seen.
+
+        ``created`` is in Unix seconds, 0 where nobody knows. None where there is no such pool.
+        """
+        request = pod.request
+        pool = self.fleet.pools.get(request.pool) if request is not None else None
+        if request is None or pool is None:
+            return None
+        before = pool.learned.version
+        pool.learned.add(asked_of(pod, request), pod.namespace, created=created)
+        return self._hold_change(request.pool) if pool.learned.version != before else ()
+
     def assume(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
         """Hold what a decision chose until the API server confirms it.
 
@@ -109,7 +133,7 @@ class State:
             QuotaExceeded: the namespace has no room for it.
         """
         self._ledger.assume(pod, placement)
-        return self.neighbour_change()
+        return self.placed(pod)
 
     def nominate(self, pod: PodFacts, placement: Placement) -> None:
         """Keep for a pod what others are about to leave: charged beside them. ``release`` ends it, and so does binding.
@@ -125,7 +149,7 @@ class State:
         news = self._ledger.confirm(pod, placement)
         if not news:
             return ()
-        return (*(self._freed(before) if before is not None else ()), *self.neighbour_change())
+        return (*(self._freed(before) if before is not None else ()), *self.placed(pod))
 
     def resize(self, uid: str, request: GpuRequest) -> None:
         """Hold the larger of what a bound pod has and what it is to have, until ``confirm`` says which it is.
@@ -165,6 +189,43 @@ class State:
             yield
         finally:
             self.domain = before
+
+    def kept_as_now(self, pool: str) -> AbstractContextManager[None]:
+        """Whole nodes of the pool that are kept now stay so in between, and no others are."""
+        columns = self.fleet.pools.get(pool)
+        if columns is None or not looks_ahead(columns):
+            return nullcontext()
+        return self.classes.foresights.of(columns).frozen()
+
+    def keeps_whole_nodes(self, pool: str) -> bool:
+        """Whether free whole nodes of the pool are kept for those who want them whole."""
+        columns = self.fleet.pools.get(pool)
+        if columns is None or not looks_ahead(columns):
+            return False
+        return any(hold.closed for hold in self.classes.foresights.of(columns).holds)
+
+    @contextmanager
+    def without_holds(self) -> Iterator[None]:
+        """Decisions in between may take whole nodes that are kept for jobs that want them."""
+        before, self.holding = self.holding, False
+        try:
+            yield
+        finally:
+            self.holding = before
+
+    def promised(self, decide: Callable[[], _Found]) -> _Found:
+        """What is decided for pods whose place is promised: what is kept for whole-node jobs is no obstacle to them.
+
+        Raises:
+            NotFit: as ``decide`` does, which leaves no trace then.
+        """
+        try:
+            return decide()
+        except NotFit as failure:
+            if NodeReason.KEPT_WHOLE not in failure.reasons:
+                raise
+        with self.without_holds():
+            return decide()
 
     def everywhere(self) -> AbstractContextManager[None]:
         """Questions in between are about the whole fleet, whoever places on it."""
@@ -240,6 +301,20 @@ class State:
         if allocation.pod.request is not None and self.quotas.ceiling(namespace) is not None:
             changes.append(Change(ChangeKind.USAGE, namespace))
         return tuple(changes)
+
+    def placed(self, pod: PodFacts) -> tuple[Change, ...]:
+        """Whom it may help that the pod has a place."""
+        changes, request = self.neighbour_change(), pod.request
+        pool = self.fleet.pools.get(request.pool) if request is not None else None
+        if request is None or pool is None or not looks_ahead(pool):
+            return changes
+        whole = self.classes.foresights.knows_whole_job(pool, asked_of(pod, request))
+        return (*changes, Change(ChangeKind.HOLD, request.pool)) if whole else changes
+
+    def _hold_change(self, pool: str) -> tuple[Change, ...]:
+        """Fewer whole nodes of the pool may be kept free."""
+        columns = self.fleet.pools.get(pool)
+        return (Change(ChangeKind.HOLD, pool),) if columns is not None and looks_ahead(columns) else ()
 
     def neighbour_change(self) -> tuple[Change, ...]:
         """A placed pod can be the neighbour that another waits for."""

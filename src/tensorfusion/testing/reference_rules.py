@@ -126,11 +126,11 @@ def ports_clash(pod: PodFacts, other: PodFacts) -> bool:
     )
 
 
-def cut(device: DeviceFacts, held: Sequence[Partition], request: GpuRequest) -> tuple[bool, Partition | None]:
-    """Whether some form of the device covers the request, and the partition that the request gets."""
+def covering(device: DeviceFacts, request: GpuRequest) -> list[Form]:
+    """The forms of the device that cover the request, the least wasteful first."""
     profile = device.profile
     if profile is None:
-        return False, None
+        return []
     compute = request.compute or device.compute * request.percent // 100_000
 
     def waste(form: Form) -> float:
@@ -143,9 +143,17 @@ def cut(device: DeviceFacts, held: Sequence[Partition], request: GpuRequest) -> 
         named = not request.partition or form.means(request.partition)
         if named and form.compute_of(device.compute) >= compute and request.vram <= form.vram <= device.vram:
             forms.append(form)
+    return sorted(forms, key=waste)
+
+
+def cut(device: DeviceFacts, held: Sequence[Partition], request: GpuRequest) -> tuple[bool, Partition | None]:
+    """Whether some form of the device covers the request, and the partition that the request gets."""
+    profile, forms = device.profile, covering(device, request)
+    if profile is None:
+        return False, None
     in_order = sorted(held, key=lambda one: (one.start, one.group, one.form, one.length))
     if len(held) < profile.most:
-        for form in sorted(forms, key=waste):
+        for form in forms:
             place = _slot(profile, in_order, form) if profile.slots else _group(profile, in_order, form)
             if place is not None and not 0 < form.most <= sum(one.form == form.id for one in held):
                 size = form.compute_of(device.compute), form.vram

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.fragmentation import LookAhead
+from tensorfusion.testing.reference_ahead import Place, PlainForesight, in_order
+from tensorfusion.testing.reference_foresight import PlainMix
 from tensorfusion.testing.reference_rules import cut, device_problem, keeps_off, ports_clash, preference
-from tensorfusion.testing.reference_topology import UNKNOWN, nearest
+from tensorfusion.testing.reference_topology import UNKNOWN, harmless, nearest
 
 _DEVICE_REASONS = (
     "pool phase used-by index isolation vendor model other-mode in-use partition-template partition compute vram quota "
@@ -20,7 +23,7 @@ _DEVICE_REASONS = (
 )
 _NODE_REASONS = (
     "absent not-ready unschedulable taint node-selector node-affinity cpu memory pods resources workers shares native "
-    "gpu-topology host-ports"
+    "gpu-topology host-ports kept-whole"
 )
 REASONS = tuple((_DEVICE_REASONS + _NODE_REASONS).split())
 """In the order in which they are looked at: of devices, then of nodes."""
@@ -72,7 +75,9 @@ class Order:
 class ReferenceScheduler:
     """A fleet, its pods, and where the next one goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, look_ahead: LookAhead | None = None) -> None:
+        self.look_ahead = look_ahead or LookAhead()
+        self.mixes: dict[str, PlainMix] = {}
         self.nodes: dict[str, NodeFacts] = {}
         self.devices: dict[str, DeviceFacts] = {}
         self.capacity: dict[str, tuple[int, int]] = {}
@@ -116,6 +121,8 @@ class ReferenceScheduler:
         self.pools.pop(name, None)
         if name in self.pool_order and not self.pool_order[name].places:
             del self.pool_order[name]
+        if name not in self.pool_order:
+            self.mixes.pop(name, None)
 
     def set_quota(self, facts: QuotaFacts) -> None:
         self.quotas[facts.namespace] = facts
@@ -157,6 +164,7 @@ class ReferenceScheduler:
             self.pool_order[old.pool].leave(old.node)
             if not self.pool_order[old.pool].places and old.pool not in self.pools:
                 del self.pool_order[old.pool]
+                self.mixes.pop(old.pool, None)
         self._leave_node(old.node)
 
     def _forget_capacity(self, device: str) -> None:
@@ -167,6 +175,11 @@ class ReferenceScheduler:
         has_devices = any(device.node == name for device in self.devices.values())
         if name not in self.nodes and not self.on_node.get(name) and not has_devices:
             self.node_order.leave(name)
+
+    def arrive(self, pod: PodFacts) -> None:
+        """The pod is seen for the first time."""
+        if pod.request is not None and (pod.request.pool in self.pools or pod.request.pool in self.pool_order):
+            self.mixes.setdefault(pod.request.pool, PlainMix(self.look_ahead)).add(pod)
 
     # --- what pods hold ---
 
@@ -252,11 +265,24 @@ class ReferenceScheduler:
                 removed[why] += 1
             else:
                 candidates.append(node)
+        ahead = None
+        if self.pools.get(request.pool, PoolFacts(request.pool)).mode == "FragmentationAware":
+            mix = self.mixes.get(request.pool, PlainMix(self.look_ahead))
+            ahead = PlainForesight(self, mix, self.look_ahead, everyone)
+            kept = ahead.kept(pod).intersection(candidates)
+            removed["kept-whole"] = len(kept)
+            candidates = [node for node in candidates if node not in kept]
         found = {reason: count for reason, count in removed.items() if count}
         if not candidates:
             return Answer(removed=found)
         told = any(device.numa >= 0 or device.peers for device in self.devices.values() if device.pool == request.pool)
         asked = request.count > 1 and rule.enabled and (told or rule.hard)
+        if ahead is not None:
+            answer = self._look_ahead(
+                ahead, pod, request, {node: fitting[node] for node in candidates}, everyone, asked
+            )
+            answer.nodes, answer.feasible, answer.removed = len(order), len(candidates), found
+            return answer
         ranks = {}
         for node in candidates:
             points, soft = self._rank(everyone[node], pod)
@@ -277,6 +303,45 @@ class ReferenceScheduler:
             nodes=len(order),
             feasible=len(candidates),
             removed=found,
+        )
+
+    def _look_ahead(
+        self,
+        ahead: PlainForesight,
+        pod: PodFacts,
+        request: GpuRequest,
+        fitting: dict[str, list[DeviceFacts]],
+        everyone: dict[str, list[DeviceFacts]],
+        asked: bool,
+    ) -> Answer:
+        """The best place of nodes that can take the pod, in a pool that looks ahead."""
+        places: list[tuple[Place | None, Place | None]] = []
+        for node, devices in fitting.items():
+            weight, soft = preference(self.nodes[node], pod)
+            beside = 64 * weight + soft
+            if asked and pod.topology_rule.ranks_nodes:
+                beside += 64 * 10_000 * (3 - self._nearest(devices, everyone[node], pod)[1])
+            choices = [(device, self._partition(device, request)[1]) for device in devices]
+            places.append(ahead.places(pod, request, node, fitting=choices, beside=beside))
+        best = in_order([hole for hole, _ in places if hole], [place for _, place in places if place])
+        node = best[0].node
+        tier = affinity = None
+        if request.count == 1:
+            chosen = [harmless(best[0].devices, _by_slot(fitting[node]), everyone[node], rule=pod.topology_rule)]
+        else:
+            own = [1000 - ahead.free_of(device) for device in _by_slot(fitting[node])]
+            chosen, tier, affinity = nearest(
+                _by_slot(fitting[node]), everyone[node], own, count=request.count, rule=pod.topology_rule
+            )
+        return Answer(
+            tier=tier if asked else None,
+            affinity=affinity if asked else None,
+            node=node,
+            devices=tuple(device.name for device in chosen),
+            partitions=tuple(one for device in chosen if (one := self._partition(device, request)[1]) is not None),
+            score=-(-best[0].points // 64),
+            device_scores=tuple(self.score(device, for_node=False) for device in chosen),
+            alternatives=tuple((place.node, -(-place.points // 64)) for place in best[1:4]),
         )
 
     def _near_enough(self, fitting: list[DeviceFacts], everyone: list[DeviceFacts], pod: PodFacts) -> bool:
@@ -342,7 +407,7 @@ class ReferenceScheduler:
     def score(self, device: DeviceFacts, *, for_node: bool) -> int:
         """How full (or empty, by the pool's mode) the device is: 0..100, halves up."""
         pool = self.pools.get(device.pool, PoolFacts(device.pool))
-        by_use = pool.mode == "CompactFirst" or (for_node and pool.mode != "LowLoadFirst")
+        by_use = pool.mode in ("CompactFirst", "FragmentationAware") or (for_node and pool.mode != "LowLoadFirst")
         compute, vram = self.held(device.name)
         compute_part, vram_part = min(compute, device.compute), min(vram, device.vram)
         if not by_use:
@@ -498,6 +563,10 @@ class ReferenceScheduler:
         if request.percent_limit and not request.compute_limit:
             limit = _least(quota.single_compute_limit, quota.total_compute_limit, held["tflops.limit"], request.count)
         return compute, limit
+
+
+def _by_slot(devices: list[DeviceFacts]) -> list[DeviceFacts]:
+    return sorted(devices, key=lambda device: (device.index, device.name))
 
 
 def _least(single: int | None, total: int | None, held: int, count: int) -> int | None:

@@ -38,6 +38,18 @@ def nearest(
     return [fitting[place] for place in best[5]], best[0], -best[1]
 
 
+def harmless(
+    alike: list[DeviceFacts], fitting: list[DeviceFacts], everyone: list[DeviceFacts], *, rule: TopologyRule
+) -> DeviceFacts:
+    """Of devices that are as good as each other (in order) the one with the fewest others near it, of all that fit."""
+    told = any(device.numa >= 0 or device.peers for device in everyone)
+    if not rule.enabled or not told or not rule.least_damage:
+        return alike[0]
+    by_links = rule.source == "vendor" or (rule.source == "auto" and any(device.peers for device in fitting))
+    by_links = by_links and any(device.peers for device in everyone)
+    return min(alike, key=lambda device: _beside(device, fitting, by_links=by_links))
+
+
 def _compare(
     chosen: tuple[DeviceFacts, ...], fitting: list[DeviceFacts], *, by_links: bool
 ) -> tuple[int, int, int, int]:

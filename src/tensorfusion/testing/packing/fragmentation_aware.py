@@ -98,6 +98,8 @@ class FragmentationAware:
             np.maximum.at(found, (row, (level == WHOLE).astype(np.intp)), gain)
             return found
         states = self._states(rows)
+        if request.gpus > states.shape[1] - _BESIDE:
+            return found  # no machine has as many
         if request.gpus:
             states[:, _BESIDE:] = choices(request, states[:, _BESIDE:])[:, 0]
         states[:, :_BESIDE] -= (request.cpu, request.memory)

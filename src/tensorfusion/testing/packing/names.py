@@ -24,7 +24,7 @@ _FACTORIES: dict[str, Factory] = {
     "fgd": GradientDescent,
     "fgd-exact": ExactGradientDescent,
     "fragmentation-aware": FragmentationAware,
-    **{name_of(wanted): mode(wanted) for wanted in PlacementMode},
+    **{name_of(one): mode(one) for one in PlacementMode if one is not PlacementMode.FRAGMENTATION_AWARE},
 }
 
 

@@ -52,8 +52,10 @@ class ProductMode:
         return self._state
 
     def choose(self, arrival: int, request: Request) -> Spot | None:
+        pod = _pod(arrival, request)
+        self._state.arrive(pod)
         try:
-            placement = decide(self._state, _pod(arrival, request)).placement
+            placement = decide(self._state, pod).placement
         except NotFit:
             return None
         slots = [int(device.partition("/")[2]) for device in placement.devices]

@@ -1,0 +1,221 @@
+"""Pools of mode FragmentationAware: holes before untouched devices, whole nodes kept, and learning from what is asked."""
+
+from dataclasses import replace
+
+import pytest
+
+from tensorfusion.errors import NotFit
+from tensorfusion.model.core import Affinity
+from tensorfusion.model.gang import Gang
+from tensorfusion.model.request import Isolation
+from tensorfusion.scheduling.cycle import Decision, decide
+from tensorfusion.scheduling.diagnosis import Unschedulable
+from tensorfusion.scheduling.facts import PodFacts, PoolFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
+from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
+from tensorfusion.scheduling.hints import helps
+from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.reasons import NodeReason
+from tensorfusion.scheduling.score_parts import ScorePart
+from tensorfusion.scheduling.simulate import simulate
+from tensorfusion.scheduling.state import State
+from worlds import GIB, TFLOPS, device, fleet, node, pod, required, requirement, term
+
+AHEAD = PoolFacts("pool", "FragmentationAware")
+
+
+def share(name: str, percent: int, **own: object) -> PodFacts:
+    return pod(name, compute=0, vram=0, percent=percent * 1000, **own)
+
+
+def whole(name: str, devices: int = 4, **own: object) -> PodFacts:
+    return pod(name, compute=0, vram=0, percent=100_000, count=devices, **own)
+
+
+def come(state: State, *pods: PodFacts) -> list[Decision | None]:
+    """They arrive one after the other, and those that fit are placed."""
+    found: list[Decision | None] = []
+    for one in pods:
+        state.arrive(one)
+        try:
+            decision = decide(state, one)
+        except NotFit:
+            found.append(None)
+            continue
+        state.assume(one, decision.placement)
+        found.append(decision)
+    return found
+
+
+def keeping() -> State:
+    """Three nodes of four devices, all whole; whole-node jobs are nearly all that comes, so all nodes but one are kept.
+
+    They ask for 12 of 12.7 devices: of three nodes, 2.83.
+    """
+    state = fleet(3, 4, pool=AHEAD)
+    come(state, *(whole(f"w{i}") for i in range(3)), share("s", 70))
+    for i in range(3):
+        state.release(f"uid-w{i}")
+    return state
+
+
+def on(name: str) -> Affinity:
+    return required(term(fields=[requirement("metadata.name", "In", name)]))
+
+
+def refused(state: State, one: PodFacts) -> Unschedulable:
+    with pytest.raises(Unschedulable) as caught:
+        decide(state, one)
+    return caught.value
+
+
+class TestWorth:
+    def test_a_share_goes_where_it_fills_a_device(self) -> None:
+        state = fleet(2, 2, pool=AHEAD)
+        first, second, third = come(state, share("a", 70), share("b", 100), share("c", 30))
+        assert first is not None and second is not None and third is not None
+        assert second.placement.devices != first.placement.devices
+        assert third.placement.devices == first.placement.devices
+        assert third.mode == "FragmentationAware"
+
+    def test_what_a_place_is_worth_is_told_apart_from_the_order_of_whole_nodes(self) -> None:
+        state = fleet(4, 2, pool=AHEAD)
+        decision = come(state, whole("w", 2), share("a", 50))[1]
+        assert decision is not None
+        assert decision.placement.node == "n1"
+        parts = dict(decision.parts[0])
+        assert parts[ScorePart.WHOLE_NODES] == -50 * 64, "the second of four nodes: a quarter of 2,000 milli-GPU"
+        assert sum(parts.values()) == decision.score * 64
+
+    def test_unequal_devices_count_in_parts_of_themselves(self) -> None:
+        """Half of the memory of one is all of the other's: it fits the small one without waste."""
+        state = fleet(1, 2, pool=AHEAD)
+        state.upsert_node(node("small"))
+        state.upsert_device(device("small-0", "small", compute=100 * TFLOPS, vram=40 * GIB))
+        found = come(state, *(pod(f"p{i}", compute=1, vram=40 * GIB) for i in range(5)))
+        assert all(found)
+        assert {one.placement.node for one in found if one is not None} == {"n0", "small"}
+        assert come(state, pod("one-more", compute=1, vram=GIB)) == [None]
+
+    def test_pods_that_ask_for_a_device_to_themselves_or_for_nothing_are_placed(self) -> None:
+        state = fleet(1, 2, pool=AHEAD)
+        alone = pod("alone", compute=0, vram=0, isolation=Isolation.SHARED)
+        nothing = pod("nothing", compute=0, vram=0)
+        first, second = come(state, alone, nothing)
+        assert first is not None and second is not None
+        assert first.placement.devices != second.placement.devices
+
+    def test_another_mode_and_back_leaves_no_trace(self) -> None:
+        state, other = fleet(3, 2, pool=AHEAD), fleet(3, 2, pool=AHEAD)
+        for one in (share("a", 70), share("b", 60)):
+            assert come(state, one) == come(other, one)
+        state.upsert_pool(PoolFacts("pool", "LowLoadFirst"))
+        assert decide(state, share("c", 40)).mode == "LowLoadFirst"
+        state.upsert_pool(AHEAD)
+        assert come(state, share("c", 40)) == come(other, share("c", 40))
+
+
+class TestHold:
+    def test_small_pods_are_kept_off_the_last_whole_nodes_and_told_so(self) -> None:
+        state = keeping()
+        found = come(state, share("fits", 30), share("beside", 40))
+        assert found[0] is not None and found[0].placement.node == "n0"
+        assert found[1] is not None and found[1].placement.node == "n0"
+        failure = refused(state, whole("half", 2, node_selector={"zone": "none"}))
+        assert NodeReason.KEPT_WHOLE not in failure.reasons
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        failure = refused(state, share("late", 50))
+        assert failure.reasons["kept-whole"] == 2
+        assert "2 nodes: kept for jobs that want whole nodes" in failure.message
+        assert "2 whole nodes stay free for jobs that want all 4 devices of one" in failure.message
+
+    def test_jobs_that_want_them_whole_get_them(self) -> None:
+        state = keeping()
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        first, second = come(state, whole("a"), whole("b"))
+        assert first is not None and second is not None
+        assert {first.placement.node, second.placement.node} == {"n1", "n2"}
+
+    def test_simulation_names_the_nodes_that_are_kept(self) -> None:
+        state = keeping()
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        told = simulate(state, share("late", 50)).node_refusals
+        assert told["n1"] == told["n2"] == NodeReason.KEPT_WHOLE
+
+    def test_a_whole_node_job_that_starts_wakes_those_that_are_kept_out(self) -> None:
+        state = keeping()
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        failure = refused(state, share("late", 50))
+        changes = state.placed(whole("w"))
+        assert any(helps(failure, change) for change in changes)
+        assert not any(helps(failure, change) for change in state.placed(share("s", 10)))
+        other = refused(state, share("elsewhere", 50, node_selector={"zone": "none"}))
+        assert not any(helps(other, change) for change in changes)
+
+    def test_devices_that_go_wake_them_too(self) -> None:
+        state = keeping()
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        failure = refused(state, share("late", 50))
+        assert any(helps(failure, change) for change in state.remove_device("n2-0"))
+
+
+class TestHoldAndPreemption:
+    def full(self) -> State:
+        """One node is full of unimportant shares, the others are kept."""
+        state = keeping()
+        come(state, *(share(f"fill-{i}", 100) for i in range(3)), share("rest", 60))
+        return state
+
+    def test_a_node_is_opened_before_anybody_is_evicted(self) -> None:
+        state = self.full()
+        late = share("late", 50, priority=10)
+        found = search(state, late, refused(state, late), now=0)
+        assert isinstance(found, Plan)
+        assert found.free
+        assert found.instead
+        assert found.placement.node in ("n1", "n2")
+        with state.without_holds():
+            assert decide(state, late).placement == found.placement
+
+    def test_who_could_evict_nobody_stays_out(self) -> None:
+        state = self.full()
+        late = share("late", 50)
+        assert isinstance(search(state, late, refused(state, late), now=0), Hopeless)
+
+    def test_whoever_makes_a_node_whole_by_evicting_gets_it(self) -> None:
+        """Nothing is free; the node that is emptied would be kept, if not for the pod that emptied it."""
+        state = keeping()
+        everywhere = [f"n{i}" for i in range(3)]
+        with state.without_holds():
+            come(state, *(share(name, 60, affinity=on(name)) for name in everywhere[1:]))
+            assert all(come(state, whole("two", 2, affinity=on("n0"))))
+        others = [
+            share(f"{name}-{i}", 100, priority=20, affinity=on(name)) for name in everywhere[1:] for i in range(3)
+        ]
+        assert all(come(state, *others))
+        wide = whole("wide", 3, priority=10)
+        found = search(state, wide, refused(state, wide), now=0)
+        assert isinstance(found, Plan)
+        assert [one.pod.name for one in found.victims] == ["two"]
+        assert found.placement.node == "n0"
+
+    def test_a_gang_opens_nodes_before_anybody_is_evicted(self) -> None:
+        state = self.full()
+        gang = Gang("team/g", 2, 2)
+        members = [replace(share(f"m{i}", 60, priority=10), gang=gang) for i in range(2)]
+        with pytest.raises(GangUnschedulable) as caught:
+            place_gang(state, members, needed=2)
+        assert "kept-whole" in caught.value.reasons
+        found = search_gang(state, members, needed=2, now=0)
+        assert isinstance(found, GangPlan)
+        assert found.free
+        assert found.instead
+        unimportant = [replace(one, priority=0) for one in members]
+        assert isinstance(search_gang(state, unimportant, needed=2, now=0), Hopeless)
+
+    def test_a_promised_place_is_given_through_the_hold(self) -> None:
+        state = self.full()
+        late = share("late", 50, priority=10)
+        with pytest.raises(NotFit):
+            decide(state, late)
+        assert state.promised(lambda: decide(state, late)).placement.node == "n1"
