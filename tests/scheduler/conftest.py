@@ -25,6 +25,7 @@ from tensorfusion.model.resources import (
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.writer import StatusWriter
+from tensorfusion.scheduler.recording.recorder import RecordOptions
 from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.testing.api import FakeApi
@@ -62,6 +63,7 @@ class World:
         self.service: SchedulerService
         self.office = Office()
         self.cluster_wide = False
+        self.record: RecordOptions | None = None
 
     async def start(self, office: Office | None = None, *names: str) -> SchedulerService:
         """Start one more scheduler; the newest one is ``service``."""
@@ -77,6 +79,7 @@ class World:
             options=Options(
                 scheduler_names=names or (keys.SCHEDULER_NAME, keys.DEFAULT_SCHEDULER_NAME),
                 preempt_cluster_wide=lambda: self.cluster_wide,
+                record=self.record,
             ),
         )
         manager.add_task("scheduler", self.service.run)
@@ -97,7 +100,7 @@ class World:
             shards.regime,
             recorder=recorder,
             writer=writer,
-            options=Options(scheduler_names=names, shards=shards),
+            options=Options(scheduler_names=names, shards=shards, record=self.record),
         )
         manager.add_task("scheduler", self.service.run)
         manager.add_task("shards", shards.run)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -549,7 +548,7 @@ async def test_weighing_takes_a_twentieth_of_the_time_at_most(world, monkeypatch
         gang(world, 2, name=f"g{number}-", group=f"default/g{number}")
     await world.settle(295)
     monkeypatch.setattr(gang_holds, "fits_when_empty", slow)
-    monkeypatch.setattr(gang_holds, "time", SimpleNamespace(perf_counter_ns=lambda: next(seconds) * 1_000_000_000))
+    monkeypatch.setattr(world.service.gangs.holds, "_timer", lambda: next(seconds) * 1_000_000_000)
     await world.settle(120)
     assert len(weighed) == 3
     assert all(later - sooner >= 40 for sooner, later in pairwise(weighed))

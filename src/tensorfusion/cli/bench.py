@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tensorfusion.testing.packing.comparison import Plan
     from tensorfusion.testing.packing.outcome import Outcome
+    from tensorfusion.testing.traces import TraceNode, TracePod
 
 _FILE = click.Path(path_type=Path)
 _HEADER = ("POLICY", "ALLOCATION %", "DEMAND LOST %", "8-GPU LOST %", "SHUFFLES")
@@ -32,16 +33,9 @@ def command() -> None:
 
 
 @command.command("packing")
-@click.option(
-    "--nodes", "node_file", required=True, type=_FILE, help="CSV of machines: sn,cpu_milli,memory_mib,gpu,model."
-)
-@click.option(
-    "--pods",
-    "pod_file",
-    required=True,
-    type=_FILE,
-    help="CSV of arrivals: name,cpu_milli,memory_mib,num_gpu,gpu_milli.",
-)
+@click.option("--nodes", "node_file", type=_FILE, help="CSV of machines: sn,cpu_milli,memory_mib,gpu,model.")
+@click.option("--pods", "pod_file", type=_FILE, help="CSV of arrivals: name,cpu_milli,memory_mib,num_gpu,gpu_milli.")
+@click.option("--recorded", type=_FILE, help="Machines and arrivals of a recording, in the place of both files.")
 @click.option(
     "--protocol",
     type=click.Choice(["inflation", "churn"]),
@@ -63,8 +57,9 @@ def command() -> None:
 @click.option("--json", "json_file", type=_FILE, help="Write the rows of the table to this file too.")
 @click.option("--plots", "folder", type=_FILE, help="Draw three pictures (SVG) into this folder.")
 def packing(
-    node_file: Path,
-    pod_file: Path,
+    node_file: Path | None,
+    pod_file: Path | None,
+    recorded: Path | None,
     protocol: str,
     policies: str,
     shuffles: int | None,
@@ -89,18 +84,17 @@ def packing(
     tensorfusion bench packing --nodes nodes.csv --pods pods.csv
     tensorfusion bench packing --nodes nodes.csv --pods pods.csv --policies bestfit,fgd --json rows.json
     tensorfusion bench packing --nodes nodes.csv --pods pods.csv --protocol churn --plots pictures
+    tensorfusion bench packing --recorded history
     """
     from tensorfusion.testing.packing import comparison
     from tensorfusion.testing.packing.names import names
     from tensorfusion.testing.packing.outcome import row
     from tensorfusion.testing.packing.plots import draw
-    from tensorfusion.testing.traces import read_nodes, read_pods
 
     kind = comparison.Protocol(protocol)
     runs = shuffles or (3 if kind is comparison.Protocol.CHURN else 10)
     wanted = comparison.plan(
-        read_nodes(node_file),
-        read_pods(pod_file),
+        *_trace(node_file, pod_file, recorded),
         protocol=kind,
         policies=[name.strip() for name in policies.split(",")] if policies else names(),
         seeds=range(seed, seed + runs),
@@ -119,6 +113,22 @@ def packing(
     if folder is not None:
         for file, picture in draw(outcomes, kind).items():
             _write(folder / file, picture)
+
+
+def _trace(
+    node_file: Path | None, pod_file: Path | None, recorded: Path | None
+) -> "tuple[list[TraceNode], list[TracePod]]":
+    """Machines and arrivals, from where the options say."""
+    from tensorfusion.testing.traces import read_nodes, read_pods
+
+    if recorded is not None and node_file is None and pod_file is None:
+        from tensorfusion.scheduler.recording.reader import read
+        from tensorfusion.testing.what_if.export import trace_of
+
+        return trace_of(read(recorded).history)
+    if recorded is not None or node_file is None or pod_file is None:
+        raise ConfigError("wanted --nodes and --pods, or --recorded alone")
+    return read_nodes(node_file), read_pods(pod_file)
 
 
 def _with_bar(wanted: "Plan") -> "dict[str, list[Outcome]]":

@@ -60,6 +60,7 @@ from tensorfusion.runtime.manager import Manager
 from tensorfusion.runtime.serving import Listener
 from tensorfusion.runtime.writer import StatusWriter
 from tensorfusion.scheduler.config_file import SchedulerConfig
+from tensorfusion.scheduler.recording.recorder import RecordOptions
 from tensorfusion.scheduler.routes import routes
 from tensorfusion.scheduler.service import Options, SchedulerService
 from tensorfusion.scheduler.shards import Shards
@@ -235,6 +236,7 @@ class Process:
                 gang_patience=self._settings.gang_patience,
                 domain_keys=self._settings.gang_domains,
                 shards=shards,
+                record=self._record(),
             ),
         )
         config.on_change = service.configure
@@ -260,6 +262,10 @@ class Process:
             anonymous_read=self._settings.anonymous_read,
             usable=lambda namespace, pool: _may_use(snapshot, namespace, pool),
         )
+
+    def _record(self) -> RecordOptions | None:
+        wish = self._settings.record
+        return None if wish is None else RecordOptions(wish.folder, wish.limit, names=wish.names)
 
     async def _prepare_operator(self) -> None:
         install_operator(

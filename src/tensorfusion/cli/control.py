@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from tensorfusion.cli.folder import Folder
+from tensorfusion.cli.recording import RecordWish, parse_limit
 from tensorfusion.errors import ConfigError, InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy
@@ -50,6 +51,8 @@ class Settings:
     gang_domains: tuple[str, ...] = keys.GANG_DOMAINS
     shard_by_pool: bool = False
     """Several schedulers run, and share the pools."""
+    record: RecordWish | None = None
+    """Where the scheduler records what happens; None records nothing."""
 
 
 @click.command("control")
@@ -109,6 +112,9 @@ class Settings:
     is_flag=True,
     help="Share the pools with the other schedulers that run with this option, instead of one placing on all.",
 )
+@click.option("--record", type=click.Path(path_type=Path), help="Folder to record arrivals, waits and endings in.")
+@click.option("--record-limit", default="256Mi", show_default=True, help="Bytes of the recording in all.")
+@click.option("--record-names", is_flag=True, help="Record the names of namespaces, pods and nodes too.")
 @click.option("--identity", default=None, help="Name in the leader's Lease.  [default: host name and pid]")
 @click.option("--lease-seconds", default=15.0, show_default=True, help="How long a dead leader keeps its Lease.")
 def command(
@@ -132,6 +138,9 @@ def command(
     lease_seconds: float,
     run_processes: bool,
     preempt_cluster_wide: bool,
+    record: Path | None,
+    record_limit: str,
+    record_names: bool,
 ) -> None:
     """Run webhook, scheduler, operator, simulated nodes and workload controllers against a Kubernetes API.
 
@@ -146,8 +155,10 @@ def command(
         raise ConfigError(f"--fleet: wanted a file, found nothing at {fleet}")
     if scheduler_config is not None and not scheduler_config.exists():
         raise ConfigError(f"--scheduler-config: wanted a file, found nothing at {scheduler_config}")
+    wish = None if record is None else RecordWish(record.absolute(), parse_limit(record_limit), names=record_names)
     if data is not None:
         folder = Folder(data.absolute())
+        wish = wish or RecordWish.kept(folder)
         accounts = accounts or folder.run
         certificates = certificates or folder.root / "pki" / "webhook"
         state = state or folder.run / "control.json"
@@ -176,6 +187,7 @@ def command(
         gang_patience=gang_patience,
         gang_domains=gang_domains or keys.GANG_DOMAINS,
         shard_by_pool=shard_by_pool,
+        record=wish,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
     )
     import uvloop

@@ -74,6 +74,11 @@ class Folder:
         return self.root / "fleet.yaml"
 
     @property
+    def record_file(self) -> Path:
+        """Where to record what happens; without such a file nothing is recorded."""
+        return self.root / "record.json"
+
+    @property
     def scheduler_file(self) -> Path:
         """How pods are placed; without such a file as the defaults say."""
         return self.root / "scheduler-config.yaml"

@@ -28,6 +28,8 @@ _COMMANDS = {
     "restore": "Put a backup in the place of a cluster.",
     "replay": "Replay a trace of nodes and pods through the API.",
     "bench": "Compare placement policies by simulation, on a trace.",
+    "record": "Look at what a cluster recorded of its arrivals, waits and endings.",
+    "what-if": "Replay a recorded period with another policy, fleet or quota.",
     "version": "Print the version.",
     "completion": "Print a shell completion script.",
     "control": "Run the control-plane components of a cluster (what `up` runs beside the API).",
@@ -44,7 +46,7 @@ class LazyGroup(SuggestingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"tensorfusion.cli.{cmd_name}")
+        module = importlib.import_module(f"tensorfusion.cli.{cmd_name.replace('-', '_')}")
         command = module.command
         if not isinstance(command, click.Command):
             raise TypeError(f"tensorfusion.cli.{cmd_name}.command is not a click command")

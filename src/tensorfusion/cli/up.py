@@ -12,6 +12,7 @@ import click
 
 from tensorfusion.cli.control import PROGRESSIVE_MIGRATION
 from tensorfusion.cli.folder import Folder, default_folder
+from tensorfusion.cli.recording import RecordWish, parse_limit
 from tensorfusion.errors import ConfigError, TensorFusionError
 
 _PATIENCE = 180.0
@@ -37,6 +38,13 @@ _REAL = "this machine is a node too: ordinary pods run on it as processes, and t
     metavar="default|FILE",
     help="KubeSchedulerConfiguration, kept as DIR/scheduler-config.yaml for later starts and followed there.",
 )
+@click.option(
+    "--record",
+    metavar="off|DIR",
+    help="Record arrivals, sizes, waits and endings in this folder, for `tensorfusion what-if`; kept for later starts.",
+)
+@click.option("--record-limit", default="256Mi", show_default=True, help="Bytes of the recording in all.")
+@click.option("--record-names", is_flag=True, help="Record the names of namespaces, pods and nodes too.")
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
 @click.option(
     "--run-processes", is_flag=True, help="Add this machine as a node that runs pods as local processes. No sandbox."
@@ -54,6 +62,9 @@ def command(
     http_port: int,
     audit: str | None,
     scheduler_config: str | None,
+    record: str | None,
+    record_limit: str,
+    record_names: bool,
     detach: bool,
     run_processes: bool,
     progressive_migration: bool,
@@ -69,6 +80,7 @@ def command(
     \b
     tensorfusion up --detach
     tensorfusion up --detach --fleet fleet.yaml --data /srv/lab --port 0 --http-port 0
+    tensorfusion up --detach --record history
     """
     if progressive_migration:
         os.environ[PROGRESSIVE_MIGRATION] = "true"  # for the processes that are started from here
@@ -77,6 +89,7 @@ def command(
     _keep_fleet(folder, fleet)
     _keep_audit_policy(folder, audit)
     _keep_scheduler_file(folder, scheduler_config)
+    _keep_record(folder, record, parse_limit(record_limit), names=record_names)
     if detach:
         _detach(folder, port=port, http_port=http_port, run_processes=run_processes)
         return
@@ -138,6 +151,21 @@ def _keep_scheduler_file(folder: Folder, file: str | None) -> None:
 
     _, text = load(Path(file))
     folder.scheduler_file.write_text(text)
+
+
+def _keep_record(folder: Folder, record: str | None, limit: int, *, names: bool) -> None:
+    """Remember where to record; the scheduler reads it from the folder."""
+    if record is None:
+        return
+    if record == "off":
+        folder.record_file.unlink(missing_ok=True)
+        return
+    path = Path(record).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--record {record}: wanted off or a folder that can be made: {error.strerror}") from error
+    RecordWish(path, limit, names=names).keep(folder)
 
 
 def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -> None:

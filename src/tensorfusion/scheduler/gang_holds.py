@@ -5,8 +5,7 @@ ended holds up nobody; that is found out by emptying the pool on trial, which ta
 for one gang at a time and for a twentieth of the time at most.
 """
 
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -53,13 +52,17 @@ class Hold:
 class GangHolds:
     """Holds by pool."""
 
-    def __init__(self, state: State, book: PodBook, *, clock: Clock, domain_keys: Sequence[str]) -> None:
+    def __init__(
+        self, state: State, book: PodBook, *, clock: Clock, domain_keys: Sequence[str], timer: Callable[[], int]
+    ) -> None:
         self.pools: dict[str, Hold] = {}
         self._state = state
         self._queue = book.queue
         self._gangs = book.gangs
         self._clock = clock
         self._domain_keys = domain_keys
+        self._timer = timer
+        """Nanoseconds, to measure how long weighing takes."""
         self._weigh_at = float("-inf")
 
     def weigh_one(self, impatient: Collection[Group]) -> None:
@@ -71,10 +74,10 @@ class GangHolds:
         if not due:
             return
         group = min(due, key=itemgetter(slice(3)))[3]
-        started = time.perf_counter_ns()
+        started = self._timer()
         group.weighed_at = now
         self._weigh(group)
-        self._weigh_at = now + WEIGHING_PAUSE * (time.perf_counter_ns() - started) / _SECOND
+        self._weigh_at = now + WEIGHING_PAUSE * (self._timer() - started) / _SECOND
 
     def _is_outranked(self, group: Group) -> bool:
         """Whether others wait for a gang already that goes before this one."""

@@ -124,6 +124,7 @@ class Gangs:
         pod_of: Callable[[Key], Pod | None],
         patience: float = GANG_PATIENCE,
         domain_keys: Sequence[str] = GANG_DOMAINS,
+        timer: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._state = state
         self._pods = book
@@ -140,7 +141,7 @@ class Gangs:
         """Gangs that did not fit when they were decided last."""
         self._stirred: dict[str, None] = {}
         """Those of them for which something changed since."""
-        self.holds = GangHolds(state, book, clock=clock, domain_keys=domain_keys)
+        self.holds = GangHolds(state, book, clock=clock, domain_keys=domain_keys, timer=timer)
         self._looked_at = float("-inf")
 
     @property

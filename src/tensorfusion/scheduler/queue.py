@@ -175,6 +175,10 @@ class PendingQueue(Generic[FactsT, FailureT]):
             heapq.heappop(self._backoff)
         return self._backoff[0][0] - now if self._backoff else None
 
+    def entries(self) -> Iterator[Entry[FactsT, FailureT]]:
+        """All of them, in the order in which they came."""
+        return iter(self._entries.values())
+
     def waiting(self) -> Iterator[Entry[FactsT, FailureT]]:
         return iter(self._waiting.values())
 

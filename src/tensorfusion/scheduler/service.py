@@ -18,7 +18,7 @@ from datetime import datetime
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ApiError, NotFit, QuotaExceeded, TensorFusionError
 from tensorfusion.model import keys
-from tensorfusion.model.core import Pod, PriorityClass
+from tensorfusion.model.core import Namespace, Pod, PriorityClass
 from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_topology import Tier
@@ -26,16 +26,16 @@ from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.model.resources import GPUS, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
+from tensorfusion.model.resources import GPUS, NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
-from tensorfusion.scheduler import feeds, meters, queue
+from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.defrag import Defragmenter
 from tensorfusion.scheduler.defrag_marks import caches_of
-from tensorfusion.scheduler.gangs import Gangs, Road, waits_for_gang
+from tensorfusion.scheduler.gangs import Gangs, Road
 from tensorfusion.scheduler.grants import (
     binding_annotations,
     hard_annotations,
@@ -47,6 +47,9 @@ from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.preemptor import WATCHDOG_EVERY, Preemptor
 from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduler.recording.recorder import Recorder as History
+from tensorfusion.scheduler.recording.recorder import RecordOptions
+from tensorfusion.scheduler.recording.surroundings import Surroundings
 from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
@@ -54,11 +57,11 @@ from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.scheduler.sharing import Sharing
 from tensorfusion.scheduler.waits import WaitGauge
+from tensorfusion.scheduler.wakes import wake_helped
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
-from tensorfusion.scheduling.hints import helps
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.wiring import Plan
@@ -100,6 +103,8 @@ class Options:
     """Node labels within which gangs are placed together, narrowest first."""
     shards: Shards | None = None
     """Which part of the fleet this scheduler places on, where several share it; it is the leadership's, too."""
+    record: RecordOptions | None = None
+    """Where to record what happens; None records nothing."""
 
 
 _PLAIN = Options()
@@ -122,7 +127,9 @@ class SchedulerService:
         self.scheduler_names = self._own_names.union(configuration.names)
         self.configuration = configuration
         self.policy = policy_version(configuration)
-        self.state = State()
+        self.history = None if options.record is None else History(options.record, clock=manager.clock)
+        """What is recorded of it, for questions about other policies and fleets."""
+        self.state = State() if self.history is None else self.history.state
         self.state.profiles = configuration.profiles
         self.records = Records()
         self.pods = manager.informer(PODS, Pod).cache
@@ -226,6 +233,20 @@ class SchedulerService:
                 kick=self._kick.set,
             )
         )
+        if self.history is not None:
+            self.history.attach(
+                Surroundings(
+                    self,
+                    pods=self.pods,
+                    namespaces=manager.informer(NAMESPACES, Namespace).cache,
+                    providers=lambda: self._mirror.providers,
+                    shards=shards,
+                ),
+                self.book,
+                domains=options.domain_keys,
+                patience=options.gang_patience,
+                cluster_wide=options.preempt_cluster_wide,
+            )
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -237,6 +258,8 @@ class SchedulerService:
             group.create_task(self._lead(), name="leadership")
             if self.shards is not None:
                 group.create_task(self._win(self.shards), name="shards that were won")
+            if self.history is not None:
+                group.create_task(self.history.run(), name="recording")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._loop(), name="scheduler")
 
@@ -248,6 +271,8 @@ class SchedulerService:
         self.scheduler_names = self._own_names.union(configuration.names)
         self.book.serve(self.scheduler_names)
         self._mirror.set_defaults(configuration.defaults)
+        if self.history is not None:
+            self.history.configured(configuration.profiles)
         for pod in self.pods.all():
             if not pod.spec.node_name:
                 self.book.observe(pod)
@@ -353,26 +378,12 @@ class SchedulerService:
             self._reports.forget(old.metadata.uid)
         if new is not None:
             self.book.observe(new, old)
+        if self.history is not None:
+            self.history.follow(old, new)
 
     def _wake_waiting(self) -> None:
-        """Offer what changed to the pods that wait; of several changes of one thing the last says what is free."""
-        if not self._hints:
-            return
-        hints = self._hints.copy()
-        self._hints.clear()
-        waiting = self.book.queue.depth(Place.WAITING)
-        if waiting:
-            news = list({_subject(hint): hint for hint in hints}.values())
-            everybody = waiting * len(news) > queue.WAKES_COUNTED
-
-            def helped(pending: Pending) -> bool:
-                failure = pending.failure
-                if waits_for_gang(failure):
-                    return False
-                return everybody or failure is None or any(helps(failure, hint) for hint in news)
-
-            self.book.queue.wake(helped, now=self._clock.monotonic())
-            self.gangs.hear(news)
+        """Offer what changed to the pods that wait."""
+        wake_helped(self._hints, self.book, self.gangs, now=self._clock.monotonic())
 
     def _priority_of(self, pod: Pod) -> int:
         """What the API server resolved; where it left that to us, the class's own value."""
@@ -544,6 +555,8 @@ class SchedulerService:
             policy=self.policy,
         )
         self.records.add(record)
+        if self.history is not None and pending.attempts == 1:
+            self.history.decided(pending, failure)
         meters.DECISIONS.add((result,))
         meters.DECISION_SECONDS.observe(meters.ONE, nanoseconds / 1e9)
         self.book.queue.figures.work.observe(nanoseconds / 1e9)
@@ -698,12 +711,3 @@ class SchedulerService:
             meters.ASSUMED.set(len(self.book.assumed))
             meters.IN_DOUBT.set(self._binder.in_doubt)
             meters.OVERCOMMITTED.set(len(self.state.overcommitted()))
-
-
-def _subject(hint: Hint) -> tuple[str, str]:
-    """What a hint is about: of two with the same subject the newer one counts."""
-    if hint.device is not None:
-        return hint.kind, hint.device.name
-    if hint.node is not None:
-        return hint.kind, hint.node.name
-    return hint.kind, hint.name

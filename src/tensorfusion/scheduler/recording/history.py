@@ -1,0 +1,142 @@
+"""A recording as it is read: the fleet over time, and what became of each pod. Apart from files: values only.
+
+Times are milliseconds since 1970. Nodes, devices, namespaces and gangs are called as the recording calls them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from tensorfusion.scheduler.recording.events import Ending
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.profile import Profiles
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the scheduler was told by its administrator, as far as it decides placements."""
+
+    names: bool = False
+    cluster_wide: bool = False
+    domains: tuple[str, ...] = ()
+    patience: float = 300.0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Nodes, devices, pools, quotas and namespaces at one time, each by name, in the order in which they came."""
+
+    nodes: dict[str, NodeFacts] = field(default_factory=dict)
+    devices: dict[str, DeviceFacts] = field(default_factory=dict)
+    pools: dict[str, PoolFacts] = field(default_factory=dict)
+    quotas: dict[str, QuotaFacts] = field(default_factory=dict)
+    namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    profiles: Profiles = field(default_factory=Profiles)
+
+    def copy(self) -> "Fleet":
+        return Fleet(
+            dict(self.nodes),
+            dict(self.devices),
+            dict(self.pools),
+            dict(self.quotas),
+            dict(self.namespaces),
+            self.profiles,
+        )
+
+    def apply(self, change: "FleetChange") -> None:
+        """Take over one change."""
+        if change.kind == "profiles":
+            if isinstance(change.facts, Profiles):
+                self.profiles = change.facts
+            return
+        table: dict[str, object] = getattr(self, change.kind)
+        if change.facts is None:
+            table.pop(change.name, None)
+        else:
+            table[change.name] = change.facts
+
+
+Fact: TypeAlias = NodeFacts | DeviceFacts | PoolFacts | QuotaFacts | Mapping[str, str] | Profiles
+
+
+@dataclass(frozen=True, slots=True)
+class FleetChange:
+    """One thing came, changed or (``facts`` None) went. ``kind`` is the name of its table in ``Fleet``."""
+
+    at: int
+    kind: str
+    name: str
+    facts: Fact | None
+
+
+KINDS = ("namespaces", "pools", "quotas", "nodes", "devices")
+"""The tables of a fleet, in the order in which one has to be built up."""
+
+
+@dataclass(slots=True)
+class PodHistory:
+    """One pod. None: it did not happen in the recording, or nobody knows when.
+
+    ``held``: it had its place when the recording began. ``pinned``: somebody else chose its node.
+    """
+
+    pod: int
+    arrived: int
+    shape: PodFacts
+    namespace: str
+    gang: str = ""
+    name: str = ""
+    pinned: bool = False
+    held: bool = False
+    decided: int | None = None
+    reason: str = ""
+    bound: int | None = None
+    placement: Placement | None = None
+    running: int | None = None
+    ended: int | None = None
+    how: Ending | None = None
+    """None where it ended while nobody recorded, or not at all."""
+    resizes: list[tuple[int, PodFacts]] = field(default_factory=list)
+
+    @property
+    def facts(self) -> PodFacts:
+        """What a decision needs to know of it."""
+        return self.as_asked(self.shape)
+
+    def as_asked(self, shape: PodFacts) -> PodFacts:
+        """The same pod with what another shape asks for."""
+        gang = shape.gang
+        return replace(
+            shape,
+            uid=f"{self.pod:016x}",
+            namespace=self.namespace,
+            name=self.name or f"pod-{self.pod:016x}",
+            gang=None if gang is None else replace(gang, key=self.gang),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Nobody recorded from ``start`` to ``end``."""
+
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class History:
+    """A recorded period: the fleet when it began, its changes since, and the pods in the order of their arrival."""
+
+    start: int
+    end: int
+    settings: Settings
+    fleet: Fleet
+    changes: list[FleetChange]
+    pods: list[PodHistory]
+    prices: dict[str, int]
+    """Millionths of a dollar an hour by model; models without a price are left out."""
+    gaps: list[Gap] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start) / 1000

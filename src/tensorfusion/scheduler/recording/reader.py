@@ -1,0 +1,359 @@
+"""Reads a folder of segments as one history: several series are merged by time, and what they say twice counts once.
+
+A segment that begins after others says how the world is then: what differs from what was known happened in between.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tensorfusion.errors import ConfigError
+from tensorfusion.model.partitions import Profile
+from tensorfusion.scheduler.recording import events as e
+from tensorfusion.scheduler.recording.events import Ending
+from tensorfusion.scheduler.recording.history import (
+    KINDS,
+    Fact,
+    Fleet,
+    FleetChange,
+    Gap,
+    History,
+    PodHistory,
+    Settings,
+)
+from tensorfusion.scheduler.recording.segments import SUFFIX, Segment, read_segment, segments_of
+from tensorfusion.scheduling.facts import Placement, PodFacts
+
+SILENCE = 15_000
+"""Milliseconds without a word after which nobody was recording: a series says something every ten seconds."""
+_GONE = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is in a folder: the history, and figures about the files."""
+
+    history: History
+    segments: int
+    size: int
+    torn: int
+    """Bytes behind the last whole frame of segments that were cut off."""
+    series: int
+
+
+def read(where: Path) -> Recorded:
+    """The history in a folder of segments, or in one segment.
+
+    Raises:
+        ConfigError: nothing is there, a file is no segment or of a newer version, or there is nothing in any of them.
+    """
+    segments = [read_segment(path) for path in _paths(where)]
+    by_series: dict[str, list[Segment]] = {}
+    for segment in segments:
+        if segment.frames:
+            by_series.setdefault(_series(segment), []).append(segment)
+    if not by_series:
+        raise ConfigError(f"{where}: wanted a recording, found nothing in it that was written whole yet")
+    streams = [_told(series) for series in by_series.values()]
+    builder = _Builder()
+    for at, told in heapq.merge(*streams, key=lambda one: one[0]):
+        builder.take(at, told)
+    return Recorded(
+        builder.history(),
+        segments=len(segments),
+        size=sum(segment.size for segment in segments),
+        torn=sum(segment.torn for segment in segments),
+        series=len(by_series),
+    )
+
+
+def _paths(where: Path) -> Sequence[Path]:
+    if where.is_file():
+        return [where]
+    if not where.is_dir():
+        raise ConfigError(f"{where}: wanted the folder of a recording, found nothing there")
+    found = segments_of(where)
+    if not found:
+        raise ConfigError(
+            f"{where}: wanted the folder of a recording, found no file NAME{SUFFIX} in it: "
+            f"record with `tensorfusion up --record {where}`"
+        )
+    return found
+
+
+def _series(segment: Segment) -> str:
+    first = next(iter(segment.frames[0].events), None)
+    if not isinstance(first, e.Opened):
+        raise ConfigError(f"{segment.path}: wanted a segment that begins with the world as it is, found another begin")
+    return first.series
+
+
+# --- one series: numbers become names ---
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """A segment begins: all that is there."""
+
+    settings: Settings
+    fleet: Fleet
+    held: dict[int, PodHistory]
+    waiting: dict[int, PodHistory]
+    prices: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """Something was written then, be it that nothing happened. ``closed``: and nothing more was to come."""
+
+    since: int
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _PodEvent:
+    """Something happened to a pod."""
+
+    pod: int
+    event: "e.Decided | e.Bound | e.Running | e.Resized | e.Ended"
+    placement: Placement | None = None
+    shape: PodFacts | None = None
+
+
+_Said = _World | _Heard | FleetChange | PodHistory | _PodEvent
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """What the numbers of one segment mean."""
+
+    nodes: dict[int, str] = field(default_factory=dict)
+    devices: dict[int, str] = field(default_factory=dict)
+    cuts: dict[int, Profile] = field(default_factory=dict)
+    shapes: dict[int, PodFacts] = field(default_factory=dict)
+    pods: dict[int, int] = field(default_factory=dict)
+    prices: dict[str, int] = field(default_factory=dict)
+
+    def placement(self, event: e.Bound) -> Placement:
+        devices = tuple([self.devices.get(number, _GONE) for number in event.devices])
+        return Placement(self.nodes.get(event.node, _GONE), devices, event.partitions)
+
+
+def _told(segments: Sequence[Segment]) -> Iterator[tuple[int, _Said]]:
+    """What one series says, in order."""
+    for segment in segments:
+        numbers = _Numbers()
+        opening: _World | None = None
+        since = segment.frames[0].base
+        for frame in segment.frames:
+            at, closed = frame.base, False
+            for event in frame.events:
+                at = frame.base + event.at
+                closed = closed or isinstance(event, e.Closed)
+                if isinstance(event, e.Opened):
+                    settings = Settings(event.names, event.cluster_wide, event.domains, event.patience)
+                    opening = _World(settings, Fleet(profiles=event.profiles), {}, {}, numbers.prices)
+                    continue
+                said = _said(at, event, numbers)
+                if opening is None:
+                    if said is not None:
+                        yield at, said
+                elif isinstance(event, e.Told):
+                    yield at, opening
+                    opening = None
+                elif said is not None:
+                    _open(opening, said)
+            yield at, _Heard(since, closed)
+            since = at
+
+
+def _open(world: _World, said: _Said) -> None:
+    """One more thing that is there when a segment begins."""
+    if isinstance(said, FleetChange):
+        world.fleet.apply(said)
+    elif isinstance(said, PodHistory):
+        (world.held if said.pinned else world.waiting)[said.pod] = said
+        said.held, said.pinned = said.pinned, False
+    elif isinstance(said, _PodEvent):
+        pod = world.held.get(said.pod) or world.waiting[said.pod]
+        if said.placement is not None:
+            pod.placement = said.placement
+        elif isinstance(said.event, e.Running):
+            pod.running = pod.arrived
+
+
+def _said(at: int, event: e.Event, numbers: _Numbers) -> _Said | None:  # noqa: C901 - one line each
+    match event:
+        case e.NodeSet(number=number, facts=facts):
+            numbers.nodes[number] = facts.name
+            return FleetChange(at, "nodes", facts.name, facts)
+        case e.NodeGone(number=number):
+            return FleetChange(at, "nodes", numbers.nodes.get(number, _GONE), None)
+        case e.Cuts(number=number, profile=profile):
+            numbers.cuts[number] = profile
+            return None
+        case e.DeviceSet(number=number, facts=device, cuts=cuts, micro_usd=price):
+            numbers.devices[number] = device.name
+            if price:
+                numbers.prices[device.model] = price
+            return FleetChange(at, "devices", device.name, replace(device, profile=numbers.cuts.get(cuts)))
+        case e.DeviceGone(number=number):
+            return FleetChange(at, "devices", numbers.devices.get(number, _GONE), None)
+        case e.PoolSet(facts=pool):
+            return FleetChange(at, "pools", pool.name, pool)
+        case e.PoolGone(name=name):
+            return FleetChange(at, "pools", name, None)
+        case e.QuotaSet(facts=quota):
+            return FleetChange(at, "quotas", quota.namespace, quota)
+        case e.QuotaGone(namespace=namespace):
+            return FleetChange(at, "quotas", namespace, None)
+        case e.NamespaceSet(name=name, labels=labels):
+            return FleetChange(at, "namespaces", name, labels)
+        case e.Configured(profiles=profiles):
+            return FleetChange(at, "profiles", "", profiles)
+        case e.Shape(number=number, facts=shape):
+            numbers.shapes[number] = shape
+            return None
+        case e.Arrived():
+            numbers.pods[event.number] = event.pod
+            return PodHistory(
+                event.pod,
+                at - event.early,
+                numbers.shapes[event.shape],
+                event.namespace,
+                gang=event.gang,
+                name=event.name,
+                pinned=event.pinned,
+            )
+        case e.Bound():
+            return _PodEvent(numbers.pods[event.number], event, placement=numbers.placement(event))
+        case e.Resized():
+            return _PodEvent(numbers.pods[event.number], event, shape=numbers.shapes[event.shape])
+        case e.Decided() | e.Running() | e.Ended():
+            return _PodEvent(numbers.pods[event.number], event)
+        case _:
+            return None
+
+
+# --- all series: one history ---
+
+
+class _Builder:
+    """Takes what is said in the order of time."""
+
+    def __init__(self) -> None:
+        self._start: int | None = None
+        self._end = 0
+        self._settings = Settings()
+        self._first = Fleet()
+        self._now = Fleet()
+        self._changes: list[FleetChange] = []
+        self._pods: dict[int, PodHistory] = {}
+        self._prices: dict[str, int] = {}
+        self._gaps: list[Gap] = []
+
+    def take(self, at: int, said: _Said) -> None:
+        if isinstance(said, _World):
+            self._begin(at, said)
+        elif isinstance(said, FleetChange):
+            self._change(said)
+        elif isinstance(said, PodHistory):
+            known = self._pods.setdefault(said.pod, said)
+            if known is not said and known.ended is None:
+                known.pinned = known.pinned and said.pinned
+        elif isinstance(said, _PodEvent):
+            pod = self._pods.get(said.pod)
+            if pod is not None:
+                _happened(pod, at, said)
+        self._end = max(self._end, at)
+
+    def _begin(self, at: int, world: _World) -> None:
+        self._prices |= world.prices
+        if self._start is None:
+            self._start, self._settings = at, world.settings
+            self._first, self._now = world.fleet.copy(), world.fleet
+            self._pods |= world.held
+        else:
+            missed = at - self._end > SILENCE
+            if missed:
+                self._gaps.append(Gap(self._end, at))
+            for change in _difference(at, self._now, world.fleet):
+                self._change(change)
+            self._meet(at, world, missed=missed)
+        for pod in world.waiting.values():
+            self._pods.setdefault(pod.pod, pod)
+
+    def _meet(self, at: int, world: _World, *, missed: bool) -> None:
+        """Pods that have their places by now, and those that ended meanwhile."""
+        for pod in world.held.values():
+            known = self._pods.get(pod.pod)
+            if known is None:  # it came and was placed while nobody recorded
+                pod.pinned, pod.held = True, False
+                pod.bound = pod.arrived = at
+                self._pods[pod.pod] = pod
+            elif known.bound is None and not known.held and known.ended is None:
+                known.bound, known.placement = at, pod.placement
+        if missed:
+            there = world.held.keys() | world.waiting.keys()
+            for pod in self._pods.values():
+                if pod.ended is None and pod.pod not in there:
+                    pod.ended = at
+
+    def _change(self, change: FleetChange) -> None:
+        if change.kind == "profiles":
+            if self._now.profiles == change.facts:
+                return
+        elif getattr(self._now, change.kind).get(change.name) == change.facts:
+            return
+        self._now.apply(change)
+        self._changes.append(change)
+
+    def history(self) -> History:
+        start = self._start or 0
+        pods = sorted(self._pods.values(), key=lambda pod: (pod.arrived, pod.pod))
+        return History(
+            start,
+            max(start, self._end),
+            self._settings,
+            self._first,
+            self._changes,
+            pods,
+            self._prices,
+            self._gaps,
+        )
+
+
+def _happened(pod: PodHistory, at: int, said: _PodEvent) -> None:
+    """Of what is said twice the first counts."""
+    match said.event:
+        case e.Decided(reason=reason):
+            if pod.decided is None:
+                pod.decided, pod.reason = at, reason
+        case e.Bound():
+            if pod.bound is None and not pod.held:
+                pod.bound, pod.placement = at, said.placement
+        case e.Running():
+            if pod.running is None:
+                pod.running = at
+        case e.Resized():
+            if said.shape is not None and (not pod.resizes or pod.resizes[-1][1] != said.shape):
+                pod.resizes.append((at, said.shape))
+        case e.Ended(how=how):
+            if pod.ended is None:
+                pod.ended, pod.how = at, Ending(how)
+
+
+def _difference(at: int, before: Fleet, after: Fleet) -> list[FleetChange]:
+    """What makes one fleet the other."""
+    found: list[FleetChange] = []
+    for kind in reversed(KINDS):
+        old, new = getattr(before, kind), getattr(after, kind)
+        found += [FleetChange(at, kind, name, None) for name in old if name not in new]
+    for kind in KINDS:
+        old, new = getattr(before, kind), getattr(after, kind)
+        changed: list[tuple[str, Fact]] = [(name, facts) for name, facts in new.items() if old.get(name) != facts]
+        found += [FleetChange(at, kind, name, facts) for name, facts in changed]
+    if before.profiles != after.profiles:
+        found.append(FleetChange(at, "profiles", "", after.profiles))
+    return found

@@ -1,0 +1,41 @@
+"""What changed is offered to the pods that wait for it. Apart from the service because simulations do the same."""
+
+from tensorfusion.scheduler import queue
+from tensorfusion.scheduler.gangs import Gangs, waits_for_gang
+from tensorfusion.scheduler.pods import Pending, PodBook
+from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduling.hints import Change as Hint
+from tensorfusion.scheduling.hints import helps
+
+
+def wake_helped(hints: list[Hint], book: PodBook, gangs: Gangs, *, now: float) -> None:
+    """Wake who waits and may fit after these changes; of several changes of one thing the last says what is free.
+
+    ``hints`` is empty afterwards. ``now`` is in the queue's seconds.
+    """
+    if not hints:
+        return
+    news = list({_subject(hint): hint for hint in hints}.values())
+    hints.clear()
+    waiting = book.queue.depth(Place.WAITING)
+    if not waiting:
+        return
+    everybody = waiting * len(news) > queue.WAKES_COUNTED
+
+    def helped(pending: Pending) -> bool:
+        failure = pending.failure
+        if waits_for_gang(failure):
+            return False
+        return everybody or failure is None or any(helps(failure, hint) for hint in news)
+
+    book.queue.wake(helped, now=now)
+    gangs.hear(news)
+
+
+def _subject(hint: Hint) -> tuple[str, str]:
+    """What a hint is about: of two with the same subject the newer one counts."""
+    if hint.device is not None:
+        return hint.kind, hint.device.name
+    if hint.node is not None:
+        return hint.kind, hint.node.name
+    return hint.kind, hint.name

@@ -1,0 +1,6 @@
+"""Helpers of this folder are modules beside the tests."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent)]
