@@ -221,8 +221,7 @@ class AheadClass(ShareClass):
         slots: list[int] = np.flatnonzero(best & (free == free[best].min())).tolist()
         wired, rule = self.pool.wired(row), self._rule
         if wired is not None and rule.enabled and rule.least_damage:
-            fitting: list[int] = self._devices.codes[:, row].tolist()
-            return [least_damage(wired, slots, mask_of(fitting), rule.source)], None
+            return [least_damage(wired, slots, mask_of(self._devices.slots(row)), rule.source)], None
         return slots[:1], None
 
     def base(self, row: int) -> int:

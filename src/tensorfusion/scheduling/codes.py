@@ -22,6 +22,18 @@ LOWEST: Final = int(np.iinfo(np.int64).min)
 """The ranking key of what does not fit."""
 
 
+def elements(column: Codes | Ints) -> memoryview:
+    """The same numbers one by one, those of several dimensions in one row: Python reads and writes a single one of them
+    in less than half the time that numpy takes.
+
+    Raises:
+        ValueError: the column is not contiguous, so that this would be a copy.
+    """
+    if not column.flags.c_contiguous:
+        raise ValueError(f"a column of shape {column.shape} is not contiguous: its elements would be those of a copy")
+    return column.reshape(-1).data
+
+
 def lower(codes: Codes, passes: Bools, code: int) -> None:
     """Give this code to what does not pass and was not removed by an earlier filter; in place."""
     np.minimum(codes, np.negative(passes.view(np.uint8)) | np.uint8(code), out=codes)

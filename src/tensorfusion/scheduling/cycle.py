@@ -120,7 +120,7 @@ def _decide_shares(
         )
     names = pool.node_names
     row, key = found[0]
-    own = pool.score[:, row].tolist()
+    own = pool.scores_of(row)
     slots, plan = rated.chosen(row, own)
     placement = placement_on(pool, request, row, slots)
     if placement.partitions:  # what they count for is known only now: the size of the template, not of the request

@@ -121,7 +121,7 @@ class Fleet:
     def _refresh(self, device: Device) -> None:
         if device.facts is not None:
             self.pools[device.facts.pool].refresh(device)
-        if self.overcommitted or device.overcommitted:
+        if self.overcommitted or device.overfull:
             self._note(device)
 
     def _note(self, device: Device) -> None:

@@ -1,52 +1,55 @@
 """The rows that rank highest, known without looking at all of them again each time one changes.
 
-Some more rows are kept than are asked for, best first, under one promise: no other row ranks above the last of them. So
-a row that changes is taken out, and put in where it still ranks above that last one; only when too few are left are all
-rows looked at. Ties go to the lower row.
+Some more rows are kept than are asked for, under one promise: all that rank at least as high as a floor are among them.
+So a row that changes is put in or taken out by one comparison; only when too few are left are all rows looked at. Ties
+go to the lower row.
 """
 
-from bisect import bisect_left
-from typing import Final
+from typing import Final, TypeAlias
 
 from tensorfusion.scheduling.codes import LOWEST, Ints
+
+Rank: TypeAlias = tuple[int, int]
+"""Negative key and row: the lower the better."""
 
 ASKED: Final = 4
 """Rows that a decision names: the one it takes, and its alternatives."""
 KEPT: Final = 12
+_ALL: Final = (-LOWEST, -1)
+"""The floor that every row that fits is above."""
 
 
 class Front:
     """The best rows of some ranking keys, which their owner changes and tells of."""
 
-    __slots__ = ("_all", "_negatives", "_order")
+    __slots__ = ("_floor", "_ranks")
 
     def __init__(self, keys: Ints) -> None:
-        found = best_of(keys, KEPT)
-        self._order: list[tuple[int, int]] = [(-key, row) for row, key in found]
-        """Negative keys and rows, ascending, so that the best is first."""
-        self._negatives = {row: -key for row, key in found}
-        self._all = len(found) < KEPT
-        """Every row that fits is in it."""
+        self._ranks: dict[int, Rank] = {}
+        """Of each row that is kept."""
+        self._floor: Rank = _ALL
+        found = [(-key, row) for row, key in best_of(keys, KEPT)]
+        self._keep(found, every=len(found) < KEPT)
 
     def put(self, row: int, key: int) -> None:
         """The row has this key now."""
-        order, rank = self._order, (-key, row)
-        among = key != LOWEST and (self._all or (bool(order) and rank <= order[-1]))
-        known = self._negatives.pop(row, None)
-        if known is not None:
-            del order[bisect_left(order, (known, row))]
-        if among:
-            order.insert(bisect_left(order, rank), rank)
-            self._negatives[row] = -key
-            if len(order) > KEPT:
-                del self._negatives[order.pop()[1]]
-                self._all = False
+        rank = (-key, row)
+        if rank > self._floor:
+            self._ranks.pop(row, None)
+            return
+        self._ranks[row] = rank
+        if len(self._ranks) > 2 * KEPT:
+            self._keep(sorted(self._ranks.values())[:KEPT], every=False)
 
     def best(self) -> list[tuple[int, int]] | None:
         """The best rows and their keys, best first: all that fit, or as many as are asked for. None: look anew."""
-        if len(self._order) < ASKED and not self._all:
+        if len(self._ranks) < ASKED and self._floor is not _ALL:
             return None
-        return [(row, -negative) for negative, row in self._order[:ASKED]]
+        return [(row, -negative) for negative, row in sorted(self._ranks.values())[:ASKED]]
+
+    def _keep(self, best: list[Rank], *, every: bool) -> None:
+        self._ranks = {rank[1]: rank for rank in best}
+        self._floor = _ALL if every else best[-1]
 
 
 def best_of(keys: Ints, count: int) -> list[tuple[int, int]]:

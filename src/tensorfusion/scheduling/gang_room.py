@@ -89,7 +89,7 @@ def _sums(at: Ints, amounts: Ints, size: int) -> Ints:
 
 def _shares(pool: PoolColumns, nodes: NodeColumns, request: GpuRequest, freed: _Freed | None) -> Ints:
     """What the devices of each node row hold of such requests, and the pool's limit of workers."""
-    each = np.where(pool.static(request) == FITS, _MOST, 0).astype(np.int64)
+    each = np.where(pool.static(request).codes == FITS, _MOST, 0).astype(np.int64)
     if request.isolation is Isolation.PARTITIONED:
         np.minimum(each, _PARTITIONS, out=each)
     elif request.isolation is Isolation.SHARED:

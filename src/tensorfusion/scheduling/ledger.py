@@ -211,9 +211,7 @@ class Ledger:
             allocation.devices = tuple(
                 [fleet.device(name) for name in (names if len(names) == 1 else dict.fromkeys(names))]
             )
-            partitions = (
-                dict(zip(placement.devices, placement.partitions, strict=False)) if placement.partitions else {}
-            )
+            partitions = dict(zip(names, placement.partitions, strict=False)) if placement.partitions else None
             for device in allocation.devices:
                 if allocation.nominated:
                     device.promised |= {pod.uid}
@@ -300,24 +298,26 @@ class Ledger:
         enough = not 0 < pod.cpu > facts.cpu - node.cpu and not 0 < pod.memory > facts.memory - node.memory
         if not enough or facts.pods - node.pods < 1:
             raise NotHoldable(f"node {placement.node} has no room for pod {pod.namespace}/{pod.name}")
-        for name, amount in pod.extended.items():
-            if node.extended_free(name) < amount:
-                raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
+        if pod.extended:
+            for name, amount in pod.extended.items():
+                if node.extended_free(name) < amount:
+                    raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
         if pod.rules is not None and pod.rules.ports and Off.PORTS not in pod.off:
             port = fleet.neighbours.ports.taken(node.row, pod.rules.ports)
             if port is not None:
                 raise NotHoldable(f"node {placement.node} has a pod with host port {port} already")
         if request is None:
             return
-        if len(set(placement.devices)) != request.count or len(placement.devices) != request.count:
+        names = placement.devices
+        if len(names) != request.count or (len(names) > 1 and len(set(names)) != len(names)):
             wanted = f"{request.count} different devices"
-            raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, found {list(placement.devices)}")
-        shares = shares_of(request, placement, len(placement.devices))
+            raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, found {list(names)}")
         if request.isolation is Isolation.PARTITIONED:
             self._require_partitions(pod, placement)
+        shares = shares_of(request, placement, len(names))
         capacities = [
             self._require_share(pod, share, name, node=placement.node)
-            for share, name in zip(shares, placement.devices, strict=True)
+            for share, name in zip(shares, names, strict=True)
         ]
         most = fleet.pools[request.pool].facts.max_workers_per_node
         if 0 < most <= node.workers:

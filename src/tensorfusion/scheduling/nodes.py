@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tensorfusion.scheduling.changes import ChangeLog
-from tensorfusion.scheduling.codes import Ints
+from tensorfusion.scheduling.codes import Ints, elements
 from tensorfusion.scheduling.facts import NodeFacts, PodFacts
 from tensorfusion.scheduling.shapes import PREFERENCE, Shapes
 
@@ -100,6 +100,8 @@ class NodeColumns:
         """Devices that a plugin was asked for and whose choice is not known yet; above 0 any device may be it."""
         self.plain_score: Ints = np.zeros(rows, np.int64)
         """Score for plain pods in units of preference, without the pod's own preferences."""
+        columns = self.cpu_free, self.memory_free, self.pods_free, self.workers, self.unknown_native, self.plain_score
+        self._cells = tuple(elements(column) for column in columns)
         self.extended = {name: np.zeros(rows, np.int64) for name in self.extended}
         self.shapes.clear()
         self.log.reset()
@@ -209,16 +211,16 @@ class NodeColumns:
     def refresh(self, record: NodeRecord) -> None:
         """Write the record into its row."""
         row, facts = record.row, record.facts
+        cpu_free, memory_free, pods_free, workers, unknown_native, plain_score = self._cells
         if facts is None:
-            self.cpu_free[row], self.memory_free[row], self.pods_free[row] = -record.cpu, -record.memory, -record.pods
+            cpu_free[row], memory_free[row], pods_free[row] = -record.cpu, -record.memory, -record.pods
         else:
-            self.cpu_free[row] = facts.cpu - record.cpu
-            self.memory_free[row] = facts.memory - record.memory
-            self.pods_free[row] = facts.pods - record.pods
-        self.workers[row] = record.workers
-        self.unknown_native[row] = record.native - record.foreign
-        base = 0 if record.devices else GPU_FREE
-        self.plain_score[row] = (base + record.fullness) * PREFERENCE
+            cpu_free[row] = facts.cpu - record.cpu
+            memory_free[row] = facts.memory - record.memory
+            pods_free[row] = facts.pods - record.pods
+        workers[row] = record.workers
+        unknown_native[row] = record.native - record.foreign
+        plain_score[row] = ((0 if record.devices else GPU_FREE) + record.fullness) * PREFERENCE
         for name, column in self.extended.items():
             column[row] = record.extended_free(name)
         self.log.add(row)

@@ -25,7 +25,7 @@ from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.gpu import GpuPhase
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.changes import ChangeLog
-from tensorfusion.scheduling.codes import Bools, Codes, Ints, Rows, lower
+from tensorfusion.scheduling.codes import Bools, Codes, Ints, Rows, elements, lower
 from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
 from tensorfusion.scheduling.holds import MODE_BIT, Device
 from tensorfusion.scheduling.learned import Learned
@@ -107,12 +107,23 @@ def _cut_table(cuts: tuple[Cut, ...]) -> CutTable:
     )
 
 
-@dataclass(slots=True)
 class Static:
-    """What the static filters say of each slot for one kind of request, up to a position of the facts' log."""
+    """What the static filters say of each slot for one kind of request, up to a position of the facts' log.
 
-    codes: Codes
-    position: int
+    ``codes`` have the shape (slots, rows); where there is no device, the code of no filter.
+    """
+
+    __slots__ = ("_rows", "_single", "codes", "position")
+
+    def __init__(self, codes: Codes) -> None:
+        self.codes = codes
+        self.position = 0
+        self._single, self._rows = elements(codes), codes.shape[1]
+
+    def of(self, row: int) -> list[int]:
+        """The codes of a row's slots; a new list."""
+        found: list[int] = self._single[row :: self._rows].tolist()
+        return found
 
 
 class PoolColumns:
@@ -183,6 +194,9 @@ class PoolColumns:
         """Score of the device when devices of its node are chosen."""
         self.node_row: NDArray[np.intp] = np.zeros(rows, np.intp)
         self.node_score: Ints = np.zeros(rows, np.int64)
+        live = self.compute_free, self.vram_free, self.modes, self.score
+        self._cells = tuple(elements(column) for column in live)
+        self.node_scores = elements(self.node_score)
         self.wiring: Ints = np.full(rows, -1, np.int64)
         """Number of the row's wiring, as of the last ``follow_wirings``; -1 where its devices report none."""
         self.dynamic_devices = 0
@@ -257,16 +271,21 @@ class PoolColumns:
     def refresh(self, device: Device) -> None:
         """What is held of the device changed: write its live columns and its node's score."""
         row = device.row
-        at = device.slot, row
-        self.compute_free[at] = device.compute - device.compute_held
-        self.vram_free[at] = device.vram - device.vram_held
-        self.modes[at] = device.modes
-        part, own = self._scores(device)
-        self.score[at] = own
+        at = device.slot * len(self.node_scores) + row
+        compute_free, vram_free, modes, score = self._cells
+        compute_free[at] = device.compute - device.compute_held
+        vram_free[at] = device.vram - device.vram_held
+        modes[at] = device.modes
+        part, score[at] = self._scores(device)
         self._node_sums[row] += part - device.node_part
         device.node_part = part
-        self.node_score[row] = self._node_sums[row] // len(self.devices[row])
+        self.node_scores[row] = self._node_sums[row] // len(self.devices[row])
         self.log.add(row)
+
+    def scores_of(self, row: int) -> list[int]:
+        """The scores of a row's slots when devices of its node are chosen; a new list."""
+        found: list[int] = self._cells[-1][row :: len(self.node_scores)].tolist()
+        return found
 
     def lay_out(self, device: Device, facts: DeviceFacts) -> None:
         """What partitions may still go onto the device changed."""
@@ -311,24 +330,21 @@ class PoolColumns:
     def row_of(self, node: str) -> int | None:
         return self._rows.get(node)
 
-    def static(self, request: GpuRequest) -> Codes:
-        """What the static filters say for requests of this kind; where there is no device, the code of no filter.
-
-        Shape (slots, rows); belongs to the pool.
-        """
+    def static(self, request: GpuRequest) -> Static:
+        """What the static filters say for requests of this kind; belongs to the pool."""
         wish: Wish = (request.isolation, request.vendor, request.model, request.indices)
         known = self._statics.pop(wish, None)
         changed = None if known is None else self.facts_log.since(known.position)
         if known is None or changed is None or 2 * len(changed) > len(self.devices):
             if known is None and len(self._statics) >= KEPT_WISHES:
                 del self._statics[next(iter(self._statics))]
-            known = Static(self._static_codes(request, None), 0)
+            known = Static(self._static_codes(request, None))
         elif changed:
             at = np.array(changed, np.intp)
             known.codes[:, at] = self._static_codes(request, at)
         known.position = self.facts_log.mark()
         self._statics[wish] = known
-        return known.codes
+        return known
 
     def _static_codes(self, request: GpuRequest, at: Rows | None) -> Codes:
         codes = np.negative(rows_of(self.present, at).view(np.uint8))

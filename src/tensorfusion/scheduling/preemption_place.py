@@ -73,7 +73,7 @@ class Place:
         pool.follow_wirings()
         self._wired = pool.wired(row)
         by_amounts = request.isolation in _BY_AMOUNTS and not _asks_nothing(request)
-        codes, dynamic = pool.static(request)[:, row].tolist(), pool.dynamic[:, row].tolist()
+        codes, dynamic = pool.static(request).of(row), pool.dynamic[:, row].tolist()
         for device in pool.devices[row]:
             if codes[device.slot] == FITS:
                 mixed = dynamic[device.slot] or not by_amounts

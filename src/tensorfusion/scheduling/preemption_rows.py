@@ -193,7 +193,7 @@ class _Devices:
         self.pool = pool
         self._request = request
         self._residents = residents
-        self._passed: Bools = (pool.static(request) == FITS).ravel() & pool.present.ravel()
+        self._passed: Bools = (pool.static(request).codes == FITS).ravel() & pool.present.ravel()
         self._compute: Ints = pool.compute_free.ravel()
         self._vram: Ints = pool.vram_free.ravel()
         self._size = self._compute.size

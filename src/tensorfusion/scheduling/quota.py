@@ -77,18 +77,12 @@ def hard_percent(request: GpuRequest, capacities: Sequence[int]) -> int:
 def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
     """What the request counts for on devices with these compute capacities."""
     count = len(capacities)
-    return Usage(
-        compute=sum([compute_on(request, capacity) for capacity in capacities])
-        if request.percent
-        else request.compute * count,
-        vram=request.vram * count,
-        compute_limit=sum([limit_on(request, capacity) for capacity in capacities])
-        if request.percent_limit
-        else request.compute_limit * count,
-        vram_limit=request.vram_limit * count,
-        workers=1,
-        devices=count,
-    )
+    compute, limit = request.compute * count, request.compute_limit * count
+    if request.percent:
+        compute = sum([compute_on(request, capacity) for capacity in capacities])
+    if request.percent_limit:
+        limit = sum([limit_on(request, capacity) for capacity in capacities])
+    return Usage(compute, request.vram * count, limit, request.vram_limit * count, workers=1, devices=count)
 
 
 def usage_of_each(shares: Sequence[GpuRequest], capacities: Sequence[int]) -> Usage:

@@ -13,7 +13,7 @@ import numpy as np
 from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.changes import ChangeLog
-from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED, Bools, Codes, Ints, Rows, lower
+from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED, Bools, Codes, Ints, Rows, elements, lower
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.front import ASKED, Front, best_of
 from tensorfusion.scheduling.nodes import NodeColumns
@@ -42,7 +42,7 @@ from tensorfusion.scheduling.topology import (
 )
 from tensorfusion.scheduling.wiring import Plan
 
-FRONT_FROM: Final = 4096
+FRONT_FROM: Final = 512
 """Rows from which it pays to know the best of them rather than to look at all."""
 ONE_BY_ONE: Final = 40
 """Rows up to which plain comparisons are cheaper than column operations."""
@@ -67,6 +67,7 @@ class Rated(ABC):
         self.keys = self._rank(None)
         """Ranking key of each row, in units of preference; the lowest number where the pod does not fit."""
         self.keys[codes != FITS] = LOWEST
+        self._single_keys = elements(self.keys)
         self._front: Front | None = None
         self.used_at = 0
         """When it was used last, counted in uses of all classes."""
@@ -89,7 +90,7 @@ class Rated(ABC):
     def _put(self, row: int, code: int, key: int) -> None:
         """The new code and key of a row."""
         self._tally.put_one(row, code)
-        self.keys[row] = key
+        self._single_keys[row] = key
         if self._front is not None:
             self._front.put(row, key)
 
@@ -242,34 +243,33 @@ class ShareClass(Rated):
     def _correct_each(self, rows: list[int]) -> None:
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
         static, count, most = pool.static(request), request.count, pool.facts.max_workers_per_node
-        tally, keys, front = self._tally, self.keys, self._front
-        score, preference = pool.node_score, shape.preference
+        scores, preference = pool.node_scores, shape.preference
         tiers, rule, unknown = self._tiers, self._rule, int(Tier.UNKNOWN)
         for row in rows:
-            codes: list[int] = static[:, row].tolist()
+            codes = static.of(row)
             live_codes(pool, request, pool.devices[row], codes)
             fitting = codes.count(FITS)
             if 0 < fitting < count:
                 codes = [_COUNT if code == FITS else code for code in codes]
-            self._devices.put_slots(row, codes)
-            code = NOT_ASKED if fitting < count else node_code(pod, pool.records[row], shape=shape, most=most)
-            tier = unknown
-            if tiers is not None and fitting >= count:
+            changed = self._devices.put_slots(row, codes)
+            if fitting < count:
+                if changed:
+                    self._put(row, NOT_ASKED, LOWEST)
+                continue
+            code, tier = node_code(pod, pool.records[row], shape=shape, most=most), unknown
+            if tiers is not None:
                 tier = self._tier(row, codes)
                 tiers[row] = tier
                 if rule.hard and code > _FAR_APART and not rule.allows(tier):
                     code = _FAR_APART
             key = LOWEST
             if code == FITS:
-                key = score.item(row) * PREFERENCE
+                key = scores[row] * PREFERENCE
                 if tiers is not None:
                     key += (unknown - tier) * self._tier_key
                 if preference is not None:
                     key += preference.item(pool.records[row].row)
-            tally.put_one(row, code)
-            keys[row] = key
-            if front is not None:
-                front.put(row, key)
+            self._put(row, code, key)
 
     @property
     def bytes(self) -> int:
@@ -318,7 +318,7 @@ class ShareClass(Rated):
         The nearest ones; a single one where the fewest others are near it; then highest ``own`` score first, ties to
         the lower index.
         """
-        codes: list[int] = self._devices.codes[:, row].tolist()
+        codes = self._devices.slots(row)
         slots = [slot for slot, code in enumerate(codes) if code == FITS]
         count, rule, wired = self._request.count, self._rule, self.pool.wired(row)
         if self._tiers is not None and wired is not None:

@@ -64,7 +64,10 @@ def scores(policy: Policy, scale: Scale, *, compute_held: int, vram_held: int) -
 
     Each is the weighted share of the capacity that is used (or free), rounded, 0..100.
     """
-    compute_held, vram_held = min(compute_held, scale.compute), min(vram_held, scale.vram)
+    if compute_held > scale.compute:
+        compute_held = scale.compute
+    if vram_held > scale.vram:
+        vram_held = scale.vram
     half = scale.half
     used = free = 0
     if policy.node_by_use or policy.device_by_use:

@@ -130,7 +130,7 @@ def device_codes(pool: PoolColumns, request: GpuRequest, *, room: Room | None, a
 
     Shape (slots, rows); a new array. Slots without a device have the code of no filter.
     """
-    static = pool.static(request)
+    static = pool.static(request).codes
     codes = static.copy() if at is None else static.take(at, axis=1)
     for reason, passes in live_stages(pool, request, room, at):
         lower(codes, passes, DEVICE_ORDER[reason])
@@ -184,9 +184,10 @@ def node_code(pod: PodFacts, record: NodeRecord | None, *, shape: Shape, most: i
         return _MEMORY
     if facts.pods - record.pods < 1:
         return _PODS
-    for name, amount in pod.extended.items():
-        if amount and record.extended_free(name) < amount:
-            return _EXTENDED
+    if pod.extended:
+        for name, amount in pod.extended.items():
+            if amount and record.extended_free(name) < amount:
+                return _EXTENDED
     if pod.request is None:
         return _SHARED if pod.native and record.workers else FITS
     if 0 < most <= record.workers:

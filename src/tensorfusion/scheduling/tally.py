@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from tensorfusion.scheduling.codes import FITS, Codes, Rows, counts
+from tensorfusion.scheduling.codes import FITS, Codes, Rows, counts, elements
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
 
 _Reason = TypeVar("_Reason", DeviceReason, NodeReason)
@@ -14,10 +14,11 @@ _Reason = TypeVar("_Reason", DeviceReason, NodeReason)
 class Tally(Generic[_Reason]):
     """Codes of devices or nodes, and how often each of them occurs."""
 
-    __slots__ = ("_counts", "_end", "_first", "_named", "_removed", "codes")
+    __slots__ = ("_counts", "_end", "_first", "_named", "_removed", "_rows", "_single", "codes")
 
     def __init__(self, codes: Codes, reasons: tuple[_Reason, ...], *, first: int = 0) -> None:
         self.codes = codes
+        self._single, self._rows = elements(codes), codes.shape[-1]
         self._named: tuple[_Reason, ...] = reasons[first:]
         self._first, self._end = first, len(reasons)
         self._counts: list[int] = counts(codes).tolist()
@@ -33,7 +34,7 @@ class Tally(Generic[_Reason]):
         """What each filter removed, in their order."""
         if self._removed is None:
             found = self._counts[self._first : self._end]
-            self._removed = tuple(compress(zip(self._named, found, strict=True), found))
+            self._removed = tuple(zip(compress(self._named, found), filter(None, found), strict=True))
         return self._removed
 
     def put(self, at: Rows, codes: Codes) -> None:
@@ -47,17 +48,24 @@ class Tally(Generic[_Reason]):
 
     def put_one(self, row: int, code: int) -> None:
         """The new code of a row that has one."""
-        before = self.codes.item(row)
+        before = self._single[row]
         if before != code:
-            self.codes[row] = code
-            self._swap(before, code)
+            self._single[row] = code
+            self._counts[before] -= 1
+            self._counts[code] += 1
+            self._removed = None
 
-    def put_slots(self, row: int, codes: list[int]) -> None:
-        """The new codes of the first slots of a row."""
-        here = self.codes[:, row]
-        before = here.tolist()
+    def slots(self, row: int) -> list[int]:
+        """The codes of a row's slots; a new list."""
+        found: list[int] = self._single[row :: self._rows].tolist()
+        return found
+
+    def put_slots(self, row: int, codes: list[int]) -> bool:
+        """The new codes of a row's slots; answers whether any is another one."""
+        here = self._single[row :: self._rows]
+        before: list[int] = here.tolist()
         if before == codes:
-            return
+            return False
         found = self._counts
         for slot, code in enumerate(codes):
             known = before[slot]
@@ -66,8 +74,4 @@ class Tally(Generic[_Reason]):
                 found[known] -= 1
                 found[code] += 1
         self._removed = None
-
-    def _swap(self, before: int, code: int) -> None:
-        self._counts[before] -= 1
-        self._counts[code] += 1
-        self._removed = None
+        return True
