@@ -129,6 +129,17 @@ class PodBook:
                 self._learned.add(facts.uid)
                 self._hints += changes
 
+    def relearn(self, pool: str, since: int) -> None:
+        """Have a pool learn from the pods that are here and were created after that, in Unix seconds."""
+        waiting = [entry.facts for entry in self.queue.entries()]
+        known = {facts.uid: facts for facts in (*waiting, *(one.pod for one in self._held.values()))}
+        here = [facts for facts in known.values() if facts.request is not None and facts.request.pool == pool]
+        for facts in sorted(here, key=lambda facts: (facts.created, facts.uid)):
+            created = feeds.seconds(facts.created)
+            if created > since:
+                self._hints += self._state.arrive(facts, created=created) or ()
+            self._learned.add(facts.uid)
+
     def wish(self, pod: Pod) -> GpuRequest | None:
         """What a pod asks of its devices; None where it asks for none, or cannot be read."""
         try:

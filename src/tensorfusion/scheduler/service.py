@@ -11,7 +11,7 @@ and arrival. The same events give the same decisions.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,12 +21,13 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Namespace, Pod, PriorityClass
 from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.model.gpu import GPU
+from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.model.resources import GPUS, NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
+from tensorfusion.model.resources import GPU_POOLS, GPUS, NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES
 from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters
@@ -44,6 +45,7 @@ from tensorfusion.scheduler.grants import (
 )
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
+from tensorfusion.scheduler.mix_keeper import MixKeeper
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.preemptor import WATCHDOG_EVERY, Preemptor
 from tensorfusion.scheduler.queue import Place
@@ -164,6 +166,16 @@ class SchedulerService:
             serves=None if shards is None else shards.serves,
         )
         self._waits = WaitGauge(self.book, self.state)
+        self._gpu_pools = manager.informer(GPU_POOLS, GPUPool).cache
+        self.mixes = MixKeeper(
+            self._api,
+            self.state,
+            clock=self._clock,
+            term=self._term_of,
+            relearn=self.book.relearn,
+            tell=self._tell,
+            uid_of=self._uid_of_pool,
+        )
         self._resizes = Resizes(
             self._api,
             leadership,
@@ -260,6 +272,7 @@ class SchedulerService:
                 group.create_task(self._win(self.shards), name="shards that were won")
             if self.history is not None:
                 group.create_task(self.history.run(), name="recording")
+            group.create_task(self.mixes.run(), name="what pools learn")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._loop(), name="scheduler")
 
@@ -310,6 +323,26 @@ class SchedulerService:
     def saturated(self) -> bool:
         """Pods are decided faster than their Bindings can be sent: everything else may wait."""
         return self._binder.backlog > 0
+
+    def _term_of(self, pool: str) -> int | None:
+        """The epoch in which it is decided on a pool here; None where it is not."""
+        if not self.deciding:
+            return None
+        if self.shards is None:
+            return self._leadership.epoch
+        shard = self.shards.shard_of_pool(pool)
+        return self.shards.term(shard).epoch if self.shards.may(shard) else None
+
+    def _uid_of_pool(self, pool: str) -> str:
+        found = self._gpu_pools.get(Key("", pool))
+        return "" if found is None else found.metadata.uid
+
+    def _tell(self, hints: Iterable[Hint]) -> None:
+        """Something changed beside the watch."""
+        self._hints += hints
+        if self._hints:
+            self._beside("wake pods that wait", self._wake_waiting)
+            self._kick.set()
 
     # --- the loop ---
 

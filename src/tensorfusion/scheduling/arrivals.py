@@ -12,6 +12,7 @@ pods it sends. Tenants are namespaces; one that can make many namespaces has to 
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 _SCALE = 1 << 20
@@ -20,6 +21,8 @@ WHOLE = 1000
 """Thousandths of a device that are all of it."""
 ARRIVAL = 1 << 10
 """What one arrival counts for at first: it can be halved ten times before it is forgotten."""
+IDLE = 3
+"""Halvings after which a tenant is forgotten of whom nothing comes."""
 _LIGHT_PERCENT = 25
 
 
@@ -88,7 +91,7 @@ class Arrivals(Generic[_Size]):
     def add(self, size: _Size, tenant: str = "") -> None:
         """One has arrived."""
         self.count += 1
-        self._put(tenant, size, ARRIVAL)
+        self._put(tenant, size, ARRIVAL).idle = 0
 
     def weights(self) -> list[tuple[_Size, int]]:
         """What has been learned so far: sizes, ascending, and how much each weighs in the mix."""
@@ -100,26 +103,36 @@ class Arrivals(Generic[_Size]):
         return sorted(weights.items())
 
     def halve(self) -> None:
-        """What has arrived so far counts for half from here on; what counts for next to nothing is forgotten."""
+        """What has arrived so far counts for half from here on; what counts for next to nothing is forgotten.
+
+        So is a tenant of whom nothing came for ``IDLE`` times: its part of the mix would be the same to the last.
+        """
         self.count //= 2
         before, self._tenants, self._known = self._tenants, {}, 0
         for name, its in before.items():
             for size, count in its.counts.items():
-                if count > 1:
-                    self._put(name, size, count // 2)
+                if count > 1 and its.idle + 1 < IDLE:
+                    self._put(name, size, count // 2).idle = its.idle + 1
+
+    @property
+    def idle(self) -> dict[str, int]:
+        """By tenant how often all was halved since something came of it; those of whom something did are left out."""
+        return {name: its.idle for name, its in self._tenants.items() if its.idle}
 
     def counts(self) -> dict[str, dict[_Size, int]]:
         """By tenant and size, in units of which ``ARRIVAL`` are one arrival: all there is to know, for ``restore``."""
         return {name: dict(its.counts) for name, its in self._tenants.items()}
 
-    def restore(self, counts: Mapping[str, Mapping[_Size, int]], *, count: int) -> None:
+    def restore(
+        self, counts: Mapping[str, Mapping[_Size, int]], *, count: int, idle: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         """Know what was known elsewhere, and nothing else. Counts are above 0; the bounds hold here, too."""
         self._tenants, self._known, self.count = {}, 0, count
         for tenant, sizes in counts.items():
             for size, amount in sizes.items():
-                self._put(tenant, size, amount)
+                self._put(tenant, size, amount).idle = idle.get(tenant, 0)
 
-    def _put(self, tenant: str, size: _Size, amount: int) -> None:
+    def _put(self, tenant: str, size: _Size, amount: int) -> "_Tenant[_Size]":
         its = self._tenants.get(tenant)
         if its is None or size not in its.counts:
             if self._known == self._classes:
@@ -128,6 +141,7 @@ class Arrivals(Generic[_Size]):
             self._known += 1
         its.counts[size] = its.counts.get(size, 0) + amount
         its.total += amount
+        return its
 
     def _forget_one(self) -> None:
         name, its = min(self._tenants.items(), key=lambda item: (-len(item[1].counts), item[1].total, item[0]))
@@ -159,6 +173,8 @@ def mix_of(weighted: Iterable[tuple[Size, int]]) -> Mix:
 class _Tenant(Generic[_Size]):
     counts: dict[_Size, int] = field(default_factory=dict)
     total: int = 0
+    idle: int = 0
+    """How often all was halved since something came."""
 
 
 def _level(totals: Sequence[int], most_percent: int) -> int:

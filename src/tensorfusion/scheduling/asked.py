@@ -54,6 +54,8 @@ class Asked:
         )
 
 
+_LONGEST = 63
+"""Letters that are kept of what a pod names: memory is bounded, whatever somebody writes into an annotation."""
 _TOLD_APART = (Isolation.SHARED, Isolation.PARTITIONED)
 
 
@@ -67,9 +69,9 @@ def asked_of(pod: PodFacts, request: GpuRequest) -> Asked:
         percent=0 if request.compute else request.percent,
         vram=request.vram,
         isolation=str(request.isolation) if request.isolation in _TOLD_APART else "",
-        partition=request.partition,
-        vendor=request.vendor,
-        model=request.model,
+        partition=request.partition[:_LONGEST],
+        vendor=request.vendor[:_LONGEST],
+        model=request.model[:_LONGEST],
     )
 
 

@@ -72,12 +72,25 @@ class Learned:
         return self._arrivals.count
 
     def counts(self) -> dict[str, dict[Asked, int]]:
-        """All that is known, by tenant; with ``count``, ``until`` and ``halved_at`` enough for ``restore``."""
+        """All that is known, by tenant; with the four numbers that ``restore`` takes beside it, enough for that."""
         return self._arrivals.counts()
 
-    def restore(self, counts: Mapping[str, Mapping[Asked, int]], *, count: int, until: int, halved_at: int) -> None:
+    @property
+    def idle(self) -> dict[str, int]:
+        """By tenant how often all was halved since it sent anything; 0 is left out."""
+        return self._arrivals.idle
+
+    def restore(
+        self,
+        counts: Mapping[str, Mapping[Asked, int]],
+        *,
+        count: int,
+        until: int,
+        halved_at: int,
+        idle: Mapping[str, int],
+    ) -> None:
         """Know what was known elsewhere, in the place of what was known here."""
-        self._arrivals.restore(counts, count=count)
+        self._arrivals.restore(counts, count=count, idle=idle)
         self.until, self.halved_at = until, halved_at
         self._take()
 

@@ -96,7 +96,7 @@ class State:
         known = self.fleet.devices.get(name)
         pool = known.facts.pool if known is not None and known.facts is not None else ""
         self.fleet.remove_device(name)
-        return self._hold_change(pool)
+        return self.hold_change(pool)
 
     def upsert_pool(self, facts: PoolFacts) -> tuple[Change, ...]:
         return (Change(ChangeKind.POOL, facts.name),) if self.fleet.upsert_pool(facts) else ()
@@ -123,7 +123,7 @@ class State:
             return None
         before = pool.learned.version
         pool.learned.add(asked_of(pod, request), pod.namespace, created=created)
-        return self._hold_change(request.pool) if pool.learned.version != before else ()
+        return self.hold_change(request.pool) if pool.learned.version != before else ()
 
     def assume(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
         """Hold what a decision chose until the API server confirms it.
@@ -311,7 +311,16 @@ class State:
         whole = self.classes.foresights.knows_whole_job(pool, asked_of(pod, request))
         return (*changes, Change(ChangeKind.HOLD, request.pool)) if whole else changes
 
-    def _hold_change(self, pool: str) -> tuple[Change, ...]:
+    def age(self, pool: str, now: int) -> tuple[Change, ...]:
+        """It is that late, in Unix seconds: what the pool has learned grows old."""
+        columns = self.fleet.pools.get(pool)
+        if columns is None:
+            return ()
+        before = columns.learned.version
+        columns.learned.age(now)
+        return self.hold_change(pool) if columns.learned.version != before else ()
+
+    def hold_change(self, pool: str) -> tuple[Change, ...]:
         """Fewer whole nodes of the pool may be kept free."""
         columns = self.fleet.pools.get(pool)
         return (Change(ChangeKind.HOLD, pool),) if columns is not None and looks_ahead(columns) else ()
