@@ -84,15 +84,32 @@ class NotFit(TensorFusionError):
 
 
 class QuotaExceeded(TensorFusionError):
-    """A namespace's quota has no room. ``resolvable`` is false when no release by others can help."""
+    """A namespace's quota has no room. ``resolvable`` is false when no release by others can help.
+
+    ``cohort`` names the tree of cohorts whose members have no more to lend; empty where it is the quota's own ceiling.
+    """
 
     retryable = True
 
-    def __init__(self, namespace: str, key: str, *, requested: str, limit: str, resolvable: bool) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        key: str,
+        *,
+        requested: str,
+        limit: str,
+        resolvable: bool,
+        cohort: str = "",
+        detail: str = "",
+    ) -> None:
         self.namespace = namespace
         self.key = key
         self.resolvable = resolvable
-        super().__init__(f"quota exceeded in namespace {namespace} for {key}: requested {requested}, limit {limit}")
+        self.cohort = cohort
+        why = f": {detail}" if detail else ""
+        super().__init__(
+            f"quota exceeded in namespace {namespace} for {key}: requested {requested}, limit {limit}{why}"
+        )
 
 
 class ConfigError(TensorFusionError):

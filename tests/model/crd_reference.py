@@ -4,7 +4,8 @@
 says so: optional Resource dimensions, optional nodeManagerConfig, autoUpdate, total.maxGPUCount, dra, draConfig;
 conditions of claims, classes and connections; required and unique names of a cluster's pools; of a route rateLimit,
 firstTokenTimeout, midStream, prices, conditions, capabilities and the alert of its budget; vm, scaling and cost of a
-source; autoApply, objective, lookback, forecastHorizon and feedback of workload intelligence.
+source; autoApply, objective, lookback, forecastHorizon and feedback of workload intelligence; the kind GPUCohort, and what
+quotas say of theirs.
 """
 
 
@@ -349,6 +350,11 @@ status.used.workers integer 0..
 status.availablePercent object
 {CONDITIONS}
 status.lastUpdateTime string
+spec.cohort string
+spec.fairWeight integer 1..1000000
+spec.borrowing.limit.tflops quantity
+spec.borrowing.limit.gpuCount integer 0..
+spec.lending.limit.vram quantity
 """,
     "SchedulingConfigTemplate": f"""
 spec.placement object R
@@ -430,6 +436,23 @@ spec.gpuDeviceOffered integer R 0..
 spec.extraParams map
 status.phase string R =Pending
 status.instanceID string
+{CONDITIONS}
+""",
+    "GPUCohort": f"""
+spec.parent string
+spec.fairWeight integer =1 1..1000000
+spec.reclaim.policy string =Any {{Never,LowerPriority,Any}}
+spec.borrowing.limit.tflops quantity
+spec.borrowing.limit.vram quantity
+spec.borrowing.limit.gpuCount integer 0..
+spec.lending.limit.gpuCount integer 0..
+status.nominal.tflops quantity
+status.used.vram quantity
+status.borrowed.gpuCount integer 0..
+status.members[].name string R
+status.members[].kind string R
+status.members[].share string
+status.memberCount integer 0..
 {CONDITIONS}
 """,
     "GPUNodeClass": f"""
@@ -815,6 +838,9 @@ COLUMNS = {
     "WorkloadProfile": "Pool Name:.spec.poolName QoS:.spec.qos Is Local GPU:.spec.isLocalGPU"
     " GPU Number:.spec.gpuCount Replicas:.spec.replicas",
     "GPUNodeClaim": "Phase:.status.phase",
+    "GPUCohort": "Parent:.spec.parent Members:.status.memberCount GPUs:.status.nominal.gpuCount"
+    " GPUs Used:.status.used.gpuCount TFlops Used:.status.used.tflops VRAM Used:.status.used.vram"
+    " Age:.metadata.creationTimestamp",
     "GPUNodeClass": "",
     "ProviderConfig": "Vendor:.spec.vendor Age:.metadata.creationTimestamp",
     "TensorFusionCluster": "Phase:.status.phase Total Pools:.status.totalPools Total Nodes:.status.totalNodes"
@@ -840,6 +866,7 @@ SCOPES = {
     "TensorFusionWorkload": ("tensorfusionworkloads", "Namespaced"),
     "WorkloadProfile": ("workloadprofiles", "Namespaced"),
     "GPUNodeClaim": ("gpunodeclaims", "Cluster"),
+    "GPUCohort": ("gpucohorts", "Cluster"),
     "GPUNodeClass": ("gpunodeclasses", "Cluster"),
     "ProviderConfig": ("providerconfigs", "Cluster"),
     "TensorFusionCluster": ("tensorfusionclusters", "Cluster"),

@@ -169,3 +169,28 @@ async def test_a_workloads_status_follows_its_gang_until_it_runs_or_its_time_is_
     cluster.writes()
     await cluster.passes(20)
     assert [call for call in cluster.writes() if call.resource == r.TENSOR_FUSION_WORKLOADS.id] == []
+
+
+async def test_a_cohort_tells_what_its_members_hold(cluster) -> None:
+    await cluster.ready_machine("m1")
+    for namespace, gpus in (("team", 1), ("other", 3)):
+        spec = {"total": {"maxGPUCount": gpus}, "cohort": "both"}
+        cluster.api.seed(r.GPU_RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": spec}, namespace=namespace)
+    cluster.api.seed(r.GPU_COHORTS, {"metadata": {"name": "both"}, "spec": {"parent": "all"}})
+    await cluster.passes(3)
+    assert cluster.status(r.GPU_COHORTS, "both")["conditions"][0]["reason"] == "ParentUnknown"
+    cluster.api.seed(r.GPU_COHORTS, {"metadata": {"name": "all"}, "spec": {}})
+    cluster.pod("w", gpu_count="2")
+    cluster.place("w", "gpu-m1-0", "gpu-m1-1")
+    await cluster.passes(5)
+    status = cluster.status(r.GPU_COHORTS, "both")
+    assert (status["nominal"]["gpuCount"], status["used"]["gpuCount"], status["memberCount"]) == (4, 2, 2)
+    assert [(one["name"], one["borrowed"]["gpuCount"], one["share"]) for one in status["members"]] == [
+        ("team", 1, "25.00"),
+        ("other", 0, "0.00"),
+    ]
+    assert status["conditions"][0]["reason"] == "Sharing"
+    assert cluster.status(r.GPU_COHORTS, "all")["members"][0]["kind"] == "GPUCohort"
+    cluster.api.remove(r.PODS, "w", namespace="team")
+    await cluster.passes(5)
+    assert cluster.status(r.GPU_COHORTS, "both")["used"]["gpuCount"] == 0

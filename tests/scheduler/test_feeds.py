@@ -13,7 +13,8 @@ from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Meta
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import Isolation
-from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, pod_facts, quota_facts
+from tensorfusion.policy.quota_facts import quota_facts
+from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, pod_facts
 from tensorfusion.scheduler.grants import binding_annotations
 from tensorfusion.scheduler.pod_rules import rules_of
 

@@ -10,6 +10,7 @@ from typing import Any
 from tensorfusion.model import (
     azure_source,
     cluster,
+    cohort,
     connection,
     gpu,
     gpu_node,
@@ -58,6 +59,7 @@ KINDS: Mapping[str, CustomKind] = {
         CustomKind(r.GPU_NODE_CLASSES, node_class.GPUNodeClass, node_class.COLUMNS),
         CustomKind(r.GPU_POOLS, gpu_pool.GPUPool, gpu_pool.COLUMNS, longest_name=63),
         CustomKind(r.GPU_RESOURCE_QUOTAS, quota.GPUResourceQuota, quota.COLUMNS),
+        CustomKind(r.GPU_COHORTS, cohort.GPUCohort, cohort.COLUMNS, longest_name=63),
         CustomKind(r.PROVIDER_CONFIGS, provider_config.ProviderConfig, provider_config.COLUMNS),
         CustomKind(r.SCHEDULING_CONFIG_TEMPLATES, template.SchedulingConfigTemplate, template.COLUMNS),
         CustomKind(r.TENSOR_FUSION_CLUSTERS, cluster.TensorFusionCluster, cluster.COLUMNS, cel=cluster.NAME_RULES),

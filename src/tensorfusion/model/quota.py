@@ -3,13 +3,14 @@
 Only the dimensions that are set are enforced: absent is unlimited, an explicit zero allows none (in ``single`` a zero
 is unlimited, as users of the API expect).
 
-Source: GPUResourceQuota of tensor-fusion.ai/v1; ``total.maxGPUCount`` is ours.
+Source: GPUResourceQuota of tensor-fusion.ai/v1; ``total.maxGPUCount`` and all that is about cohorts is ours.
 """
 
 from typing import Annotated, ClassVar
 
 import msgspec
 
+from tensorfusion.model.cohort import CohortName, SharingLimit, Weight
 from tensorfusion.model.meta import Condition, Object
 from tensorfusion.model.quantities import EXCLUSIVE, ComputeResource
 from tensorfusion.model.rules import Cel, Column, Count, Part, Percent, Rules, Time
@@ -82,10 +83,28 @@ class QuotaSingle(Part, frozen=True):
 
 
 class GPUResourceQuotaSpec(Part, frozen=True):
-    """Ceilings of the namespace."""
+    """Ceilings of the namespace, and with whom it shares them."""
+
+    cel: ClassVar[tuple[Cel, ...]] = tuple(
+        Cel(f"!has(self.{name}) || has(self.cohort)", f"{name} needs a cohort to share with")
+        for name in ("fairWeight", "borrowing", "lending")
+    )
 
     total: Annotated[QuotaTotal | None, Rules("Ceilings of the namespace's sums.")] = None
     single: Annotated[QuotaSingle | None, Rules("Ceilings and defaults of one worker.")] = None
+    cohort: Annotated[
+        CohortName,
+        Rules(
+            "The cohort whose members lend each other what they do not use of total.requests and total.maxGPUCount; "
+            "it need not exist as a GPUCohort."
+        ),
+    ] = ""
+    fair_weight: Annotated[
+        Weight,
+        Rules("Beside other members of the cohort: twice the weight, twice the part. 1 where unset.", defaulted=False),
+    ] = msgspec.field(default=1, name="fairWeight")
+    borrowing: Annotated[SharingLimit | None, Rules("What it may hold above its own.")] = None
+    lending: Annotated[SharingLimit | None, Rules("What others may use of its own.")] = None
 
 
 class QuotaUsage(Part, frozen=True):

@@ -121,6 +121,7 @@ SCHEDULING_CONFIG_TEMPLATES = Resource(
 TENSOR_FUSION_WORKLOADS = Resource(GROUP, VERSION, "tensorfusionworkloads", "TensorFusionWorkload")
 WORKLOAD_PROFILES = Resource(GROUP, VERSION, "workloadprofiles", "WorkloadProfile")
 GPU_NODE_CLAIMS = Resource(GROUP, VERSION, "gpunodeclaims", "GPUNodeClaim", namespaced=False)
+GPU_COHORTS = Resource(GROUP, VERSION, "gpucohorts", "GPUCohort", namespaced=False)
 GPU_NODE_CLASSES = Resource(GROUP, VERSION, "gpunodeclasses", "GPUNodeClass", namespaced=False)
 PROVIDER_CONFIGS = Resource(GROUP, VERSION, "providerconfigs", "ProviderConfig", namespaced=False)
 TENSOR_FUSION_CLUSTERS = Resource(GROUP, VERSION, "tensorfusionclusters", "TensorFusionCluster", namespaced=False)

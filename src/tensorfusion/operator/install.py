@@ -15,6 +15,7 @@ from tensorfusion.model.meta import Key, Object
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload
 from tensorfusion.operator.canary import ALL, CanaryReconciler
+from tensorfusion.operator.cohort import CohortReconciler
 from tensorfusion.operator.default_pool import THE_KEY, DefaultPoolReconciler
 from tensorfusion.operator.fleet import Fleet, node_of, pool_of
 from tensorfusion.operator.gpu import GpuReconciler
@@ -37,6 +38,8 @@ from tensorfusion.runtime.writer import StatusWriter
 T = TypeVar("T", bound=Object)
 
 _COALESCE = 0.5
+_COHORTS = 1.0
+"""Seconds for sums over many namespaces."""
 _NODE_WORKERS = 16
 
 
@@ -51,6 +54,7 @@ class Operator:
         self._workers = Workers()
         rollup = RollUp(writer, clock=clock)
         quotas = QuotaReconciler(self.fleet, manager, rollup, clock=clock)
+        cohorts = CohortReconciler(self.fleet, manager, rollup, quotas=quotas.quotas, clock=clock)
         worker_pods, release = WorkerPods(manager, clock=clock), WorkerRelease(manager)
         workloads = WorkloadReconciler(
             self.fleet, self._workers, manager, worker_pods=worker_pods, rollup=rollup, clock=clock
@@ -61,10 +65,12 @@ class Operator:
         self._nodes = self._add("gpunode", nodes, workers=_NODE_WORKERS)
         self._pools = self._add("gpupool", PoolReconciler(self.fleet, manager.client, rollup), after=_COALESCE)
         self._quotas = self._add("quota", quotas, after=_COALESCE)
+        self._cohorts = self._add("cohort", cohorts, after=_COHORTS)
         self._gpus = self._add("gpu", GpuReconciler(self.fleet, rollup), after=_COALESCE)
         self._node_status = self._add("gpunode-status", NodeStatusReconciler(self.fleet, rollup), after=_COALESCE)
         self._workloads = self._add("workload", workloads, after=_COALESCE)
         self._released = self._add("worker-release", release)
+        cohorts.asking(self._cohorts.add)
         worker_pods.asking(self._workloads.add)
         release.asking(self._released.add)
         self._release_source = release
@@ -74,7 +80,7 @@ class Operator:
         self._canaries = self._add("canary", canaries, after=_COALESCE)
         canaries.asking(self._canaries.add)
         manager.informer(r.PODS, Pod).subscribe(canaries.on_pod)
-        self._quota_source, self._workload_source = quotas, workloads
+        self._quota_source, self._workload_source, self._cohort_source = quotas, workloads, cohorts
         self._platform = Platform(manager, writer, rollup=rollup, workers=self._workers, add=self._add)
         self._subscribe()
         self._leadership.on_gain(self._start_over)
@@ -90,7 +96,7 @@ class Operator:
         manager = self._manager
         self.fleet.on_device(lambda name: self._gpus.add(Key("", name)))
         self.fleet.on_node(self._node_changed)
-        self.fleet.on_namespace(lambda name: self._quota_source.ask_about(name, self._quotas.add))
+        self.fleet.on_namespace(self._namespace_changed)
         self._workers.on_change(self._workloads.add)
         manager.informer(r.PODS, Pod).subscribe(self._workers.apply)
         manager.informer(r.NODES, Node).subscribe(self._on_node)
@@ -114,6 +120,11 @@ class Operator:
         self._pools.add(Key("", pool))
         if not self.fleet.holds_shares(name):
             self._nodes.add(Key("", name))
+
+    def _namespace_changed(self, name: str) -> None:
+        """What a namespace holds is another sum: its quotas', and that of the cohorts it is in."""
+        self._quota_source.ask_about(name, self._quotas.add)
+        self._cohort_source.namespace_changed(name)
 
     def _on_node(self, change: Change[Node]) -> None:
         old, new = change.old, change.new
@@ -185,6 +196,7 @@ class Operator:
         _ask(self._node_status, _keys(self.fleet.gpu_nodes))
         _ask(self._gpus, _keys(self.fleet.gpus))
         _ask(self._quotas, _keys(self._quota_source.quotas))
+        _ask(self._cohorts, _keys(self._cohort_source.cohorts))
         _ask(self._workloads, self._workers.workloads())
         _ask(self._workloads, _keys(self._workload_source.workloads))
 

@@ -17,7 +17,8 @@ from tensorfusion.runtime.controller import DONE, Result
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.telemetry.logs import get_logger
 
-_NAMESPACE = "operator/namespace"
+BY_NAMESPACE = "operator/namespace"
+"""The index of quotas that is asked."""
 
 log = get_logger(__name__)
 
@@ -30,12 +31,12 @@ class QuotaReconciler:
         self._rollup = rollup
         self._clock = clock
         quotas = manager.informer(r.GPU_RESOURCE_QUOTAS, GPUResourceQuota)
-        quotas.add_index(_NAMESPACE, lambda quota: (quota.metadata.namespace,))
+        quotas.add_index(BY_NAMESPACE, lambda quota: (quota.metadata.namespace,))
         self.quotas = quotas.cache
 
     def ask_about(self, namespace: str, ask: Callable[[Key], None]) -> None:
         """Ask for the quotas of a namespace whose usage changed."""
-        for quota in self.quotas.by_index(_NAMESPACE, namespace):
+        for quota in self.quotas.by_index(BY_NAMESPACE, namespace):
             ask(quota.key)
 
     async def reconcile(self, key: Key) -> Result:

@@ -34,15 +34,14 @@ def available_percent(total: int | None, used: int) -> str:
     return f"{left // 100}.{left % 100:02d}"
 
 
-def alert_reached(available: AvailablePercent, threshold: int) -> bool:
-    """Whether any dimension has less left than ``100 - threshold`` percent; an empty value counts as nothing left."""
-    left = (
-        available.requests_tflops,
-        available.requests_vram,
-        available.limits_tflops,
-        available.limits_vram,
-        available.workers,
-    )
+def alert_reached(available: AvailablePercent, threshold: int, *, shared: bool = False) -> bool:
+    """Whether any dimension has less left than ``100 - threshold`` percent; an empty value counts as nothing left.
+
+    ``shared``: requests are shared in a cohort, where using up one's own is nothing to be alarmed about.
+    """
+    left = [available.limits_tflops, available.limits_vram, available.workers]
+    if not shared:
+        left += [available.requests_tflops, available.requests_vram]
     return any(Fraction(text or "0") < 100 - threshold for text in left)
 
 
@@ -72,7 +71,9 @@ def quota_status(quota: GPUResourceQuota, usage: Usage, *, now: str) -> GPUResou
     status = GPUResourceQuotaStatus(
         used=used,
         available_percent=available,
-        conditions=(_ready(quota.status, available, total.alert_threshold_percent, now=now),),
+        conditions=(
+            _ready(quota.status, available, total.alert_threshold_percent, shared=bool(quota.spec.cohort), now=now),
+        ),
         last_update_time=quota.status.last_update_time,
     )
     if status == quota.status:
@@ -82,8 +83,10 @@ def quota_status(quota: GPUResourceQuota, usage: Usage, *, now: str) -> GPUResou
     )
 
 
-def _ready(found: GPUResourceQuotaStatus, available: AvailablePercent, threshold: int, *, now: str) -> Condition:
-    if alert_reached(available, threshold):
+def _ready(
+    found: GPUResourceQuotaStatus, available: AvailablePercent, threshold: int, *, shared: bool, now: str
+) -> Condition:
+    if alert_reached(available, threshold, shared=shared):
         status, reason = "False", "AlertThresholdReached"
         message = f"more than {threshold} percent of a dimension is used"
     else:

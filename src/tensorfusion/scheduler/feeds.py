@@ -5,7 +5,7 @@ object that cannot be read is refused here with one line, so that it never stops
 shared between the pods of one template: 50,000 pods carry a few dozen different ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,12 +28,10 @@ from tensorfusion.model.partitions import Profile as CutProfile
 from tensorfusion.model.partitions import partitions_of
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import NO_PROVIDERS, Providers
-from tensorfusion.model.quantities import ComputeResource
-from tensorfusion.model.quota import GPUResourceQuota, QuotaSingle, QuotaTotal
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.scheduler.pod_rules import node_affinity, rules_of
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts
 from tensorfusion.scheduling.profile import DEFAULT, Profile
 from tensorfusion.units import Rounding, to_bytes, to_milli
 
@@ -317,46 +315,6 @@ def pool_facts(pool: GPUPool, template: SchedulingConfigTemplate | None, default
         tflops_weight=defaults.tflops_weight,
         max_workers_per_node=defaults.max_workers_per_node,
     )
-
-
-def quota_facts(namespace: str, quotas: Sequence[GPUResourceQuota]) -> QuotaFacts | None:
-    """The ceilings of a namespace. Of several quotas the lowest ceiling of each dimension counts; None without any.
-
-    Raises:
-        InvalidQuantity: an amount is not a quantity.
-    """
-    if not quotas:
-        return None
-    ceilings: dict[str, int] = {}
-    for quota in quotas:
-        for name, value in _ceilings(quota).items():
-            ceilings[name] = min(value, ceilings.get(name, value))
-    return QuotaFacts(namespace=namespace, **ceilings)
-
-
-def _ceilings(quota: GPUResourceQuota) -> dict[str, int]:
-    """The dimensions that one quota sets. A zero in ``single`` is no ceiling."""
-    total = quota.spec.total or QuotaTotal()
-    single = quota.spec.single or QuotaSingle()
-    nothing = ComputeResource()
-    totals = {
-        "total_compute": (total.requests or nothing).gflops(Rounding.DOWN),
-        "total_vram": (total.requests or nothing).vram_bytes(Rounding.DOWN),
-        "total_compute_limit": (total.limits or nothing).gflops(Rounding.DOWN),
-        "total_vram_limit": (total.limits or nothing).vram_bytes(Rounding.DOWN),
-        "total_workers": total.max_workers,
-        "total_devices": total.max_gpu_count,
-    }
-    singles = {
-        "single_compute": (single.max_requests or nothing).gflops(Rounding.DOWN),
-        "single_vram": (single.max_requests or nothing).vram_bytes(Rounding.DOWN),
-        "single_compute_limit": (single.max_limits or nothing).gflops(Rounding.DOWN),
-        "single_vram_limit": (single.max_limits or nothing).vram_bytes(Rounding.DOWN),
-        "single_devices": single.max_gpu_count,
-    }
-    return {name: value for name, value in totals.items() if value is not None} | {
-        name: value for name, value in singles.items() if value
-    }
 
 
 class _Capabilities(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from tensorfusion.model.cohort import GPUCohort
 from tensorfusion.model.core import Namespace, Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
@@ -18,6 +19,7 @@ from tensorfusion.model.meta import Object
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.resources import (
+    GPU_COHORTS,
     GPU_POOLS,
     GPU_RESOURCE_QUOTAS,
     GPUS,
@@ -56,6 +58,7 @@ class Inbox:
         self._follow(manager, PROVIDER_CONFIGS, ProviderConfig, apply=mirror.provider)
         self._follow(manager, GPUS, GPU, apply=mirror.device)
         self._follow(manager, GPU_RESOURCE_QUOTAS, GPUResourceQuota, apply=mirror.quota)
+        self._follow(manager, GPU_COHORTS, GPUCohort, apply=mirror.cohort)
         manager.informer(PODS, Pod).subscribe_batch(self._receive_pods)
 
     @property

@@ -1,4 +1,4 @@
-"""Everything but pods, as the API server tells it, applied to the columns: nodes, devices, pools and quotas.
+"""Everything but pods, as the API server tells it, applied to the columns: nodes, devices, pools, quotas and cohorts.
 
 The one place that writes the fleet into ``scheduling.State``. Apart from the service because it decides nothing: it
 applies a change and passes on what the state says it may have made possible (``hints``). Writes that change no fact
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
+from tensorfusion.model.cohort import GPUCohort
 from tensorfusion.model.core import Namespace, Node, Pod
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
@@ -22,6 +23,7 @@ from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.template import SchedulingConfigTemplate
 from tensorfusion.policy.dra import dra_enabled
+from tensorfusion.policy.quota_facts import cohort_facts, quota_facts
 from tensorfusion.runtime.informer import Change
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.feeds import PlacementDefaults
@@ -153,7 +155,7 @@ class FleetMirror:
         else:
             quotas[change.key.name] = change.new
         try:
-            facts = feeds.quota_facts(namespace, tuple(quotas.values()))
+            facts = quota_facts(namespace, tuple(quotas.values()))
         except InvalidRequest as error:
             log.warning("quota cannot be read: the namespace keeps its last ceilings", quota=change.key, error=error)
             return
@@ -162,6 +164,13 @@ class FleetMirror:
             self._hints += self._state.remove_quota(namespace)
         else:
             self._hints += self._state.set_quota(facts)
+
+    def cohort(self, change: Change[GPUCohort]) -> None:
+        """How the namespaces of a cohort share."""
+        if change.new is None:
+            self._hints += self._state.remove_cohort(change.key.name)
+        elif (facts := _news(change, cohort_facts)) is not None:
+            self._hints += self._state.set_cohort(facts)
 
     def _place(self, pool: GPUPool) -> None:
         template = self._templates.get(pool.spec.scheduling_config_template)

@@ -131,7 +131,10 @@ class Nominations:
         """The nominations of less important pods whose end may let this one fit."""
         rank, nominated = facts.rank, self._state.nominated
         lower = [one for one in self.by_uid.values() if one.rank < rank and one.facts.uid in nominated]
-        if isinstance(failure, QuotaExceeded) and not any(one.facts.namespace == facts.namespace for one in lower):
+        shared = self._state.quotas.counts_with
+        if isinstance(failure, QuotaExceeded) and not any(
+            shared(one.facts.namespace, facts.namespace) for one in lower
+        ):
             return []
         fleet = self._state.fleet
         if not lower or fleet.neighbours.active or facts.rules is not None:
@@ -141,7 +144,7 @@ class Nominations:
         return [
             one
             for one in lower
-            if near.get(one.placement.node) or (over_quota and one.facts.namespace == facts.namespace)
+            if near.get(one.placement.node) or (over_quota and shared(one.facts.namespace, facts.namespace))
         ]
 
     def _nodes_of(self, nominations: list[Nomination], facts: PodFacts) -> Mapping[str, bool]:

@@ -6,9 +6,9 @@ every Binding. Who should have which is ``policy.shards``; here are the Leases. 
 that takes everything for its own can act beside them (``runtime.shared_lease``).
 
 Quotas cross pools. A pod of a namespace with a quota is decided only while this replica holds *every* pool in which the
-namespace has a pod that is not over. Of two pods of one namespace the scheduler that sees the younger one has seen the
-older one, so it holds the other's pool, too, and knows what was decided there; the decision record has the proof. The
-pools of such a namespace are tied and come to one owner.
+namespace has a pod that is not over; all namespaces of a tree of cohorts are as one in this. Of two pods of one
+namespace the scheduler that sees the younger one has seen the older one, so it holds the other's pool, too, and knows
+what was decided there; the decision record has the proof. The pools of such a namespace are tied and come to one owner.
 
 Pods without shares go to nodes of one's own; the Binding itself decides between two who try. So that they seldom do,
 the owner of the common shard comes first, and the others wait their turn unless nobody but them has a fitting node.
@@ -55,8 +55,8 @@ class WaitsForOwner(NotFit):
         self.lasts = bool(names)
         """Until pools have come to one owner, and not for a moment only."""
         self._line = (
-            f"namespace {pod.namespace} has a quota and pods in several pools: waits until one scheduler places on all "
-            f"of them ({names} {'is' if ',' not in names else 'are'} being handed over)"
+            f"namespace {pod.namespace} has a quota (perhaps shared) and pods in several pools: waits until one "
+            f"scheduler places on all of them ({names} {'is' if ',' not in names else 'are'} being handed over)"
             if names
             else "waits while its pool is handed over from one scheduler to another"
         )
@@ -98,6 +98,8 @@ class Scope:
 
     pools: Callable[[], Iterable[str]]
     has_ceiling: Callable[[str], bool]
+    together: Callable[[str], Iterable[str]]
+    """The namespaces that one with a quota shares it with, itself among them."""
     capped: Callable[[], Iterable[str]]
     drained: Callable[[str], bool]
     """Whether nothing that was decided in the name of a shard is on its way."""
@@ -221,8 +223,8 @@ class Shards:
         return self.quota_obstacle(facts) if self._scope.has_ceiling(facts.namespace) else None
 
     def quota_obstacle(self, facts: PodFacts) -> WaitsForOwner | None:
-        """The pools of a namespace with a quota that others decide about."""
-        pools = self.spans.of(facts.namespace)
+        """The pools of a namespace with a quota, and of those that it shares it with, that others decide about."""
+        pools = self._pools_of(facts.namespace)
         others = [pool for pool in pools if self._is_new(pool) or not self.decides(self.shard_of_pool(pool))]
         return WaitsForOwner(facts, others or pools) if others or not self.spans.certain else None
 
@@ -358,7 +360,13 @@ class Shards:
 
     def _spanned(self, namespace: str) -> set[str]:
         """The shards that have to come to one owner for a namespace."""
-        return {self.shard_of_pool(pool) for pool in self.spans.of(namespace)}
+        return {self.shard_of_pool(pool) for pool in self._pools_of(namespace)}
+
+    def _pools_of(self, namespace: str) -> AbstractSet[str]:
+        """The pools in which pods count for the namespace's quota."""
+        if self._scope is None:
+            return self.spans.of(namespace)
+        return self.spans.of_all(self._scope.together(namespace))
 
     def _try(self, shard: str, office: _Office) -> None:
         if office.trying is not None or self._group is None:

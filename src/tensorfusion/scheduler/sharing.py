@@ -45,6 +45,7 @@ class Sharing:
             Scope(
                 pools=lambda: state.fleet.pools,
                 has_ceiling=lambda namespace: quotas.ceiling(namespace) is not None,
+                together=quotas.cohorts.together,
                 capped=lambda: quotas.capped,
                 drained=self._drained,
                 kick=kick,

@@ -8,7 +8,7 @@ have seen the change yet. Every replica keeps this for itself, from when it saw 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from tensorfusion.clock import Clock
@@ -115,6 +115,10 @@ class Spans:
     def of(self, namespace: str) -> AbstractSet[str]:
         pools = self._pools.get(namespace)
         return pools.keys() if pools is not None else frozenset()
+
+    def of_all(self, namespaces: Iterable[str]) -> AbstractSet[str]:
+        """The pools of several namespaces."""
+        return frozenset().union(*map(self.of, namespaces))
 
     def _follow(self, change: Change[Pod]) -> None:
         old, new = change.old, change.new

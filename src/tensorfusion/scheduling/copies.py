@@ -9,7 +9,15 @@ Rejected: adding the nodes and taking them away again. The columns grow, and wha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.state import State
 
@@ -32,6 +40,7 @@ class WorldFacts:
     namespaces: Mapping[str, Mapping[str, str]]
     pools: tuple[PoolFacts, ...]
     quotas: tuple[QuotaFacts, ...]
+    cohorts: tuple[CohortFacts, ...]
     nodes: tuple[NodeFacts, ...]
     devices: tuple[DeviceFacts, ...]
     held: tuple[Held, ...]
@@ -48,6 +57,7 @@ def facts_of(state: State) -> WorldFacts:
         namespaces=fleet.neighbours.namespaces(),
         pools=tuple(pool.facts for pool in pools if pool.known),
         quotas=tuple(quota for quota in ceilings if quota is not None),
+        cohorts=tuple(quotas.cohorts.objects),
         nodes=tuple(record.facts for record in state.nodes() if record.facts is not None),
         devices=tuple(device.facts for row in rows for device in row if device.facts is not None),
         held=tuple(
@@ -67,6 +77,8 @@ def state_of(world: WorldFacts, *, nodes: Sequence[NodeFacts] = (), devices: Seq
         state.upsert_pool(pool)
     for quota in world.quotas:
         state.set_quota(quota)
+    for cohort in world.cohorts:
+        state.set_cohort(cohort)
     for node in (*world.nodes, *nodes):
         state.upsert_node(node)
     for device in (*world.devices, *devices):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.common import IsolationPolicy, PlacementMode, UsedBy
 from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gang import Gang
@@ -166,6 +167,33 @@ class QuotaFacts:
     single_compute_limit: int | None = None
     single_vram_limit: int | None = None
     single_devices: int | None = None
+    cohort: str = ""
+    """The cohort that it shares ``total_compute``, ``total_vram`` and ``total_devices`` with, where set; else none."""
+    fair_weight: int = 1
+    borrow_compute: int | None = None
+    """``borrow_*`` is the most that it may hold above its own; None is unlimited."""
+    borrow_vram: int | None = None
+    borrow_devices: int | None = None
+    lend_compute: int | None = None
+    """``lend_*`` is the most of its own that others may use; None is all of it."""
+    lend_vram: int | None = None
+    lend_devices: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CohortFacts:
+    """How namespaces share what they may hold. ``borrow_*`` and ``lend_*`` are towards ``parent``, as for a quota."""
+
+    name: str
+    parent: str = ""
+    fair_weight: int = 1
+    reclaim: ReclaimPolicy = ReclaimPolicy.NEVER
+    borrow_compute: int | None = None
+    borrow_vram: int | None = None
+    borrow_devices: int | None = None
+    lend_compute: int | None = None
+    lend_vram: int | None = None
+    lend_devices: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ class GangTrial:
         beside = [
             (pod, placement)
             for pod, placement in self._placements
-            if placement.node in nodes or (pod.namespace in namespaces and state.quotas.ceiling(pod.namespace))
+            if placement.node in nodes or any(state.quotas.counts_with(pod.namespace, name) for name in namespaces)
         ]
         for pod, _ in beside:
             state.release(pod.uid)

@@ -38,6 +38,8 @@ class ChangeKind(StrEnum):
     POOL = "pool"
     QUOTA = "quota"
     USAGE = "usage"
+    COHORT = "cohort"
+    """Who shares with whom, or how much, is another: for every namespace in a cohort."""
     NEIGHBOUR = "neighbour"
     """A pod was placed, or is on its way out, where pods have rules about each other."""
     HOLD = "hold"
@@ -46,10 +48,14 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change, and what is free after it. ``name`` is the pool's or, for quota and usage, the namespace's."""
+    """One change, and what is free after it. ``name`` is the pool's or, for quota and usage, the namespace's.
+
+    ``cohort`` is the tree of cohorts that the namespace is in, if any.
+    """
 
     kind: ChangeKind
     name: str = ""
+    cohort: str = ""
     device: DeviceFacts | None = None
     compute_free: int = 0
     vram_free: int = 0
@@ -63,6 +69,11 @@ class Change:
 def helps(failure: NotFit | QuotaExceeded, change: Change) -> bool:
     """Whether a pod that failed so may fit after the change."""
     if isinstance(failure, QuotaExceeded):
+        if failure.cohort:  # what one member gives back another may use
+            if change.kind is ChangeKind.COHORT:
+                return True
+            if change.kind is ChangeKind.USAGE and failure.cohort == change.cohort:
+                return failure.resolvable
         if failure.namespace != change.name:
             return False
         return change.kind is ChangeKind.QUOTA or (change.kind is ChangeKind.USAGE and failure.resolvable)

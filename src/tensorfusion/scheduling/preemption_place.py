@@ -59,7 +59,8 @@ class Place:
         self._shares: dict[str, tuple[tuple[_Card, int, int], ...]] = {}
         """By uid what each pod that was counted holds of these devices."""
         self._wired: Wired | None = None
-        self._released = Usage()
+        self._released: dict[str, Usage] = {}
+        """What namespaces hold less, as far as it counts for the pod's quota."""
         self._has_ceiling = state.quotas.ceiling(pod.namespace) is not None
         if pod.request is not None:
             self._lay_out(pod.request)
@@ -101,8 +102,10 @@ class Place:
 
     def _count(self, one: Allocation, sign: int) -> None:
         pod, request = one.pod, self._pod.request
-        if self._has_ceiling and pod.namespace == self._pod.namespace:
-            self._released.add(one.usage, sign)
+        if self._has_ceiling and (
+            pod.namespace == self._pod.namespace or self._state.quotas.counts_with(pod.namespace, self._pod.namespace)
+        ):
+            self._released.setdefault(pod.namespace, Usage()).add(one.usage, sign)
         if one.placement.node != self._record.name:  # a member of a gang on another node
             return
         self._cpu += sign * pod.cpu

@@ -5,16 +5,18 @@ counts as the compute of the device it lands on: before the device is known such
 device (``room``), and the exact check follows when the devices are known (``check`` with their capacities).
 
 Source: TensorFusion's quota check, single before total. Ours: only the dimensions that are set count, percent counts as
-the share it is, and ``total.maxGPUCount``.
+the share it is, ``total.maxGPUCount``, and that totals may be shared in a cohort (``cohorts``).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 from tensorfusion.errors import QuotaExceeded
+from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.facts import QuotaFacts
+from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Cohorts, Node
+from tensorfusion.scheduling.facts import CohortFacts, QuotaFacts
 from tensorfusion.units import format_bytes, format_gflops
 
 WHOLE = 100_000
@@ -44,6 +46,11 @@ class Usage:
     def positive(self) -> "Usage":
         """What is above zero."""
         return Usage(*(max(0, getattr(self, part.name)) for part in fields(self)))
+
+    @property
+    def shared(self) -> Amounts:
+        """The part of it that a cohort shares."""
+        return self.compute, self.vram, self.devices
 
     @property
     def empty(self) -> bool:
@@ -108,14 +115,19 @@ class QuotaBook:
     def __init__(self) -> None:
         self._ceilings: dict[str, QuotaFacts] = {}
         self._usage: dict[str, Usage] = {}
+        self.cohorts = Cohorts(lambda namespace: self.usage(namespace).shared)
+        """Who shares their totals with whom."""
 
     def ceiling(self, namespace: str) -> QuotaFacts | None:
         return self._ceilings.get(namespace)
 
     @property
     def capped(self) -> Iterable[str]:
-        """Those that have a ceiling."""
-        return self._ceilings.keys()
+        """Those that have a ceiling; of those that share theirs one for all."""
+        if not self.cohorts.active:
+            return self._ceilings.keys()
+        trees = {self.cohorts.tree_of(namespace) or (namespace,): namespace for namespace in self._ceilings}
+        return trees.values()
 
     def usage(self, namespace: str) -> Usage:
         """A copy of what the namespace holds."""
@@ -133,10 +145,19 @@ class QuotaBook:
         """Answers whether anything changed."""
         changed = self._ceilings.get(quota.namespace) != quota
         self._ceilings[quota.namespace] = quota
+        self.cohorts.set_quota(quota.namespace, quota)
         return changed
 
     def remove(self, namespace: str) -> bool:
+        self.cohorts.set_quota(namespace, None)
         return self._ceilings.pop(namespace, None) is not None
+
+    def counts_with(self, namespace: str, other: str) -> bool:
+        """Whether what one namespace holds may keep the other from holding more, by a quota."""
+        if namespace == other:
+            return namespace in self._ceilings
+        cohorts = self.cohorts
+        return cohorts.active and cohorts.tree_of(namespace) == cohorts.tree_of(other) != ""
 
     def add(self, namespace: str, usage: Usage, sign: int = 1) -> None:
         held = self._usage.get(namespace)
@@ -145,6 +166,8 @@ class QuotaBook:
         held.add(usage, sign)
         if sign < 0 and held.empty:
             del self._usage[namespace]
+        if self.cohorts.active:
+            self.cohorts.hold(namespace, (sign * usage.compute, sign * usage.vram, sign * usage.devices))
 
     def check_each(self, namespace: str, shares: Sequence[GpuRequest], capacities: Sequence[int]) -> None:
         """Refuse a pod whose shares differ from device to device.
@@ -167,11 +190,11 @@ class QuotaBook:
         request: GpuRequest,
         capacities: Sequence[int] | None = None,
         *,
-        released: Usage | None = None,
+        released: Mapping[str, Usage] | None = None,
     ) -> None:
         """Refuse a request that the namespace has no room for; without ``capacities``, shares in percent pass.
 
-        ``released`` is what the namespace would hold less by then.
+        ``released`` is what namespaces would hold less by then.
 
         Raises:
             QuotaExceeded: the first ceiling that is passed, single ones before totals.
@@ -205,29 +228,50 @@ class QuotaBook:
         growth.add(held, -1)
         self._check_total(namespace, quota, growth.positive())
 
-    def _check_total(self, namespace: str, quota: QuotaFacts, usage: Usage, *, released: Usage | None = None) -> None:
+    def _check_total(
+        self, namespace: str, quota: QuotaFacts, usage: Usage, *, released: Mapping[str, Usage] | None = None
+    ) -> None:
         held = self._usage.get(namespace) or Usage()
-        if released is not None:
+        if released:
+            if quota.cohort:
+                self._check_without(namespace, quota, usage, released)
+                return
             held = self.usage(namespace)
-            held.add(released, -1)
-        for key, now, more, ceiling, words in (
-            ("total.max.tflops.request", held.compute, usage.compute, quota.total_compute, format_gflops),
-            ("total.max.vram.request", held.vram, usage.vram, quota.total_vram, format_bytes),
+            held.add(released.get(namespace, Usage()), -1)
+        member = self.cohorts.member(namespace) if quota.cohort else None
+        for key, now, more, ceiling, words, shared in (
+            ("total.max.tflops.request", held.compute, usage.compute, quota.total_compute, format_gflops, 0),
+            ("total.max.vram.request", held.vram, usage.vram, quota.total_vram, format_bytes, 1),
             (
                 "total.max.tflops.limit",
                 held.compute_limit,
                 usage.compute_limit,
                 quota.total_compute_limit,
                 format_gflops,
+                None,
             ),
-            ("total.max.vram.limit", held.vram_limit, usage.vram_limit, quota.total_vram_limit, format_bytes),
-            ("total.max.workers.limit", held.workers, usage.workers, quota.total_workers, str),
-            ("total.max.gpuCount.limit", held.devices, usage.devices, quota.total_devices, str),
+            ("total.max.vram.limit", held.vram_limit, usage.vram_limit, quota.total_vram_limit, format_bytes, None),
+            ("total.max.workers.limit", held.workers, usage.workers, quota.total_workers, str, None),
+            ("total.max.gpuCount.limit", held.devices, usage.devices, quota.total_devices, str, 2),
         ):
             # A dimension that the pod takes nothing of cannot be what holds it back, however overdrawn it is.
-            if ceiling is not None and more and now + more > ceiling:
+            if ceiling is None or not more:
+                continue
+            if member is not None and shared is not None:
+                if more > member.room(shared):
+                    raise _not_lent(member, key, shared, usage=usage, words=words)
+            elif now + more > ceiling:
                 resolvable = more <= ceiling
                 raise _exceeded(namespace, key, now + more, ceiling=ceiling, words=words, resolvable=resolvable)
+
+    def _check_without(self, namespace: str, quota: QuotaFacts, usage: Usage, released: Mapping[str, Usage]) -> None:
+        for space, less in released.items():
+            self.add(space, less, -1)
+        try:
+            self._check_total(namespace, quota, usage)
+        finally:
+            for space, less in released.items():
+                self.add(space, less)
 
     def room(self, namespace: str, request: GpuRequest) -> Room | None:
         """How much compute each device's share may count for, where the request is in percent; None is no bound."""
@@ -237,10 +281,15 @@ class QuotaBook:
         held = self._usage.get(namespace) or Usage()
         compute = limit = None
         if request.percent and not request.compute:
-            compute = _least(quota.single_compute, quota.total_compute, held.compute, count=request.count)
+            left = None if quota.total_compute is None else quota.total_compute - held.compute
+            member = self.cohorts.member(namespace) if quota.cohort else None
+            if member is not None and left is not None:
+                left = member.room(0)
+            compute = _least(quota.single_compute, left, count=request.count)
         if request.percent_limit and not request.compute_limit:
+            total = quota.total_compute_limit
             limit = _least(
-                quota.single_compute_limit, quota.total_compute_limit, held.compute_limit, count=request.count
+                quota.single_compute_limit, None if total is None else total - held.compute_limit, count=request.count
             )
         return None if compute is None and limit is None else Room(compute, limit)
 
@@ -271,11 +320,11 @@ def _singles(quota: QuotaFacts, share: Usage) -> tuple[_Single, ...]:
     )
 
 
-def _least(single: int | None, total: int | None, held: int, *, count: int) -> int | None:
-    """The tighter of both ceilings for each of ``count`` shares."""
+def _least(single: int | None, left: int | None, *, count: int) -> int | None:
+    """The tighter of both bounds for each of ``count`` shares: its own ceiling, and what is left for all of them."""
     bounds = [single] if single else []
-    if total is not None:
-        bounds.append(max(0, (total - held) // count))
+    if left is not None:
+        bounds.append(max(0, left // count))
     return min(bounds, default=None)
 
 
@@ -283,3 +332,47 @@ def _exceeded(
     namespace: str, key: str, requested: int, *, ceiling: int, words: Callable[[int], str], resolvable: bool
 ) -> QuotaExceeded:
     return QuotaExceeded(namespace, key, requested=words(requested), limit=words(ceiling), resolvable=resolvable)
+
+
+def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callable[[int], str]) -> QuotaExceeded:
+    """A member's request that passes what it has and what the others lend it now."""
+    more, held, own = usage.shared[part], member.held[part], member.quota[part]
+    room, root = member.room(part), member.root
+    cohort = member.parent
+    entitled = within_own(member, usage.shared)
+    others = len(root.borrowers) - (member.name in root.borrowers)
+    one = others == 1
+    users = (
+        f"{others} other namespace{'' if one else 's'} of cohort {root.name} "
+        f"{'holds more than its' if one else 'hold more than their'} own"
+    )
+    if not entitled:
+        why = f"cohort {cohort.name if cohort is not None else ''} has {words(max(0, room))} left for it"
+        then = ""
+    elif not others:
+        why, then = f"cohort {root.name} holds more than it has", "it waits until that ends"
+    elif any(_reclaims(node) for node in member.path):
+        why, then = users, "pods of theirs may be evicted for it"
+    else:
+        why, then = users, "it waits until that ends, as no reclaim is asked for"
+    return QuotaExceeded(
+        member.name,
+        key,
+        requested=words(held + more),
+        limit=words(held + max(0, room)),
+        resolvable=more <= member.reach(part),
+        cohort=root.name,
+        detail=f"{words(own)} is its own, {why}{f': {then}' if then else ''}",
+    )
+
+
+def within_own(member: Node, more: Amounts) -> bool:
+    """Whether the namespace holds no more than its own of anything shared that it would hold more of."""
+    return all(
+        own is None or not more[part] or member.held[part] + more[part] <= own
+        for part, own in zip(DIMENSIONS, member.shared, strict=True)
+    )
+
+
+def _reclaims(node: Node) -> bool:
+    return isinstance(node.facts, CohortFacts) and node.facts.reclaim is not ReclaimPolicy.NEVER

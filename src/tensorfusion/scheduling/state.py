@@ -15,7 +15,15 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.asked import asked_of
 from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.domain import Domain
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.foresight import looks_ahead
 from tensorfusion.scheduling.hints import Change, ChangeKind
@@ -88,7 +96,7 @@ class State:
             self._ledger.touched[allocation.pod.uid] = None
             self.quotas.add(allocation.pod.namespace, allocation.usage)
         counted = {one.pod.namespace for one in holders if self.quotas.ceiling(one.pod.namespace) is not None}
-        usages = tuple([Change(ChangeKind.USAGE, namespace) for namespace in sorted(counted)])
+        usages = tuple([self._usage_change(namespace) for namespace in sorted(counted)])
         return (_device_change(device, facts), *usages)
 
     def remove_device(self, name: str) -> tuple[Change, ...]:
@@ -107,10 +115,33 @@ class State:
         return ()
 
     def set_quota(self, facts: QuotaFacts) -> tuple[Change, ...]:
-        return (Change(ChangeKind.QUOTA, facts.namespace),) if self.quotas.set(facts) else ()
+        version = self.quotas.cohorts.version
+        changed = self.quotas.set(facts)
+        return (*((Change(ChangeKind.QUOTA, facts.namespace),) if changed else ()), *self._cohort_change(version))
 
     def remove_quota(self, namespace: str) -> tuple[Change, ...]:
-        return (Change(ChangeKind.QUOTA, namespace),) if self.quotas.remove(namespace) else ()
+        version = self.quotas.cohorts.version
+        changed = self.quotas.remove(namespace)
+        return (*((Change(ChangeKind.QUOTA, namespace),) if changed else ()), *self._cohort_change(version))
+
+    def set_cohort(self, facts: CohortFacts) -> tuple[Change, ...]:
+        """How namespaces share what they may hold."""
+        version = self.quotas.cohorts.version
+        self.quotas.cohorts.set_cohort(facts)
+        return self._cohort_change(version)
+
+    def remove_cohort(self, name: str) -> tuple[Change, ...]:
+        """Where quotas name the cohort, it goes on with the defaults."""
+        version = self.quotas.cohorts.version
+        self.quotas.cohorts.remove_cohort(name)
+        return self._cohort_change(version)
+
+    def _cohort_change(self, version: int) -> tuple[Change, ...]:
+        return (Change(ChangeKind.COHORT),) if self.quotas.cohorts.version != version else ()
+
+    def _usage_change(self, namespace: str) -> Change:
+        cohorts = self.quotas.cohorts
+        return Change(ChangeKind.USAGE, namespace, cohorts.tree_of(namespace) if cohorts.active else "")
 
     def arrive(self, pod: PodFacts, *, created: int = 0) -> tuple[Change, ...] | None:
         """The pool that a pod asks for learns from it; to be called once for each pod, when it is first seen.
@@ -299,7 +330,7 @@ class State:
             changes.append(self._node_change(node))
         namespace = allocation.pod.namespace
         if allocation.pod.request is not None and self.quotas.ceiling(namespace) is not None:
-            changes.append(Change(ChangeKind.USAGE, namespace))
+            changes.append(self._usage_change(namespace))
         return tuple(changes)
 
     def placed(self, pod: PodFacts) -> tuple[Change, ...]:
