@@ -17,7 +17,7 @@ found = [(m.name + ("_total" if m.type == "counter" else ""), m.type, m.document
 print(json.dumps(sorted(found)))
 """
 SUFFIX = re.compile(
-    r"_(total|seconds|bytes|info|pods|devices|objects|requests|depth|working|leader|valid|revision|in_doubt)$"
+    r"_(total|seconds|bytes|gflops|info|pods|devices|objects|requests|depth|working|leader|valid|revision|in_doubt)$"
 )
 
 

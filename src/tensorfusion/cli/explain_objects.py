@@ -105,11 +105,27 @@ def quota_story(quota: GPUResourceQuota, *, ignored: Sequence[str], pods: Sequen
         "quota": str(quota.key),
         "state": _conditions(quota.status.conditions),
         "used": rows or ["it sets no ceiling of the namespace's sums"],
+        "sharedIn": _shared(quota),
         "perWorker": _single(quota),
         "ignored": [f"{name}: only the first quota of a namespace by name counts" for name in ignored],
         "holders": _holders(mine),
         "waiting": [line for line in _waiting(mine) if "quota" in line.lower()],
     }
+
+
+def _shared(quota: GPUResourceQuota) -> str:
+    """The cohort of a quota, in words."""
+    spec = quota.spec
+    if not spec.cohort:
+        return ""
+    words = f"cohort {spec.cohort}, weight {spec.fair_weight}: members use what others leave of requests and shares"
+    for word, limit in (("lends", spec.lending), ("borrows", spec.borrowing)):
+        amounts = limit.limit if limit is not None else None
+        if amounts is not None:
+            parts = (("TFLOPS", amounts.tflops), ("vram", amounts.vram), ("shares", amounts.gpu_count))
+            said = [f"{value} {name}" for name, value in parts if value not in ("", None)]
+            words += f"; it {word} at most {', '.join(said)}" if said else ""
+    return words
 
 
 def lines(story: Story) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
+from msgspec.structs import replace
+
 from tensorfusion.model.cohort import CohortMember, GPUCohort, GPUCohortStatus, SharedAmounts
 from tensorfusion.model.meta import Condition
 from tensorfusion.scheduling.cohorts import DIMENSIONS, Cohorts, Node
@@ -17,8 +19,11 @@ def cohort_status(cohort: GPUCohort, cohorts: Cohorts, *, now: str) -> GPUCohort
     """The status that a cohort should have; ``now`` stamps a condition that changed."""
     conditions = (_ready(cohort, cohorts, now=now),)
     node = cohorts.cohort(cohort.metadata.name)
-    if node is None:
-        return GPUCohortStatus(conditions=conditions)
+    return GPUCohortStatus(conditions=conditions) if node is None else replace(sums_of(node), conditions=conditions)
+
+
+def sums_of(node: Node) -> GPUCohortStatus:
+    """Who holds how much of a cohort; nothing about its parent."""
     whole = node.root.whole
     members = sorted(
         ((child.share(whole), child) for child in node.children),
@@ -30,7 +35,6 @@ def cohort_status(cohort: GPUCohort, cohorts: Cohorts, *, now: str) -> GPUCohort
         borrowed=amounts_of([node.above(part) for part in DIMENSIONS]) if node.parent is not None else None,
         members=tuple(_member(child, share) for share, child in members[:MEMBERS_TOLD]),
         member_count=len(node.children),
-        conditions=conditions,
     )
 
 

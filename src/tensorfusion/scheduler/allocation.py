@@ -18,6 +18,7 @@ from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.model.wire import to_wire
+from tensorfusion.policy.cohort_status import sums_of
 from tensorfusion.scheduler.service import SchedulerService
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.holds import Allocation, Device
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 async def allocation(service: SchedulerService) -> Raw:
-    """Devices with what is free of them, the workers of each node, and each pod's share."""
+    """Devices with what is free of them, the workers of each node, each pod's share, and who holds what of cohorts."""
     devices = {device.name: device for device in service.state.devices()}
     store: Raw = {}
     for gpus in _parts(list(service.gpus.all())):
@@ -52,7 +53,11 @@ async def allocation(service: SchedulerService) -> Raw:
             for name, share in zip(held.placement.devices, held.shares, strict=False):
                 by_device.setdefault(name, []).append(_worker(facts, share))
         await asyncio.sleep(0)
-    return {"gpuStore": store, "nodeWorkerStore": workers, "allocation": requests, "gpuToWorkerMap": by_device}
+    found = {"gpuStore": store, "nodeWorkerStore": workers, "allocation": requests, "gpuToWorkerMap": by_device}
+    cohorts = service.state.quotas.cohorts.every()
+    if cohorts:  # ours
+        found["cohorts"] = {node.name: to_wire(sums_of(node)) for node in cohorts}
+    return found
 
 
 def _worker(facts: PodFacts, share: GpuRequest) -> Raw:

@@ -31,6 +31,8 @@ log = get_logger(__name__)
 
 SENDERS = 8
 _SOONEST, _LATEST = 0.2, 5.0
+_PREEMPTED = "preempting to accommodate a higher priority pod"
+_RECLAIMED = "reclaiming what its namespace has borrowed for the namespace that lent it"
 MOST_FAILURES = 5
 """Answers 500 to one eviction after which the pod counts as kept: the server cannot do it, whatever the reason."""
 
@@ -194,9 +196,9 @@ class Evictions:
             fate, why = Fate.KEPT, str(error)
         self._nominations.evicted(nomination, victim, fate, why)
         if fate is Fate.EVICTED:
-            await self._mark(victim)
+            await self._mark(victim, _RECLAIMED if uid in nomination.owed else _PREEMPTED)
 
-    async def _mark(self, victim: Pod) -> None:
+    async def _mark(self, victim: Pod, why: str) -> None:
         """Say why the pod ends, for those that restart it; best effort, for it may be gone already."""
         meta = victim.metadata
         now = timestamp(self._clock.now())
@@ -204,7 +206,7 @@ class Evictions:
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "PreemptionByScheduler",
-            "message": f"{victim.spec.scheduler_name}: preempting to accommodate a higher priority pod",
+            "message": f"{victim.spec.scheduler_name}: {why}",
             "lastTransitionTime": now,
         }
         patch: Raw = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}

@@ -50,6 +50,12 @@ PREEMPTIONS = Tally(
 EVICTIONS = Tally(
     "tensorfusion_scheduler_evictions", "Evictions for other pods, by fate.", ("fate",), registry=REGISTRY
 )
+RECLAIMED = Tally(
+    "tensorfusion_scheduler_reclaimed_pods",
+    "Pods that were evicted because their namespace held what another one had lent, by tree of cohorts.",
+    ("cohort",),
+    registry=REGISTRY,
+)
 DEFRAG_STEPS = Tally(
     "tensorfusion_scheduler_defrag_steps", "Nodes that were begun to be emptied, by pool.", ("pool",), registry=REGISTRY
 )
@@ -73,6 +79,19 @@ PENDING_BY_REASON = gauge(
 ASSUMED = gauge("tensorfusion_scheduler_assumed_pods", "Pods placed and not yet confirmed by the watch.")
 IN_DOUBT = gauge("tensorfusion_scheduler_bindings_in_doubt", "Bindings whose fate is being looked up.")
 OVERCOMMITTED = gauge("tensorfusion_scheduler_overcommitted_devices", "Devices of which more is held than there is.")
+BORROWED_COMPUTE = gauge(
+    "tensorfusion_scheduler_borrowed_gflops", "Compute that namespaces of cohorts hold above their own.", ("namespace",)
+)
+BORROWED_VRAM = gauge(
+    "tensorfusion_scheduler_borrowed_vram_bytes",
+    "Memory that namespaces of cohorts hold above their own.",
+    ("namespace",),
+)
+BORROWED_DEVICES = gauge(
+    "tensorfusion_scheduler_borrowed_devices",
+    "Shares of devices that namespaces of cohorts hold above their own.",
+    ("namespace",),
+)
 CONFIGURATION_VALID = gauge(
     "tensorfusion_scheduler_configuration_valid", "1 while the configuration file is in force, 0 while an older one is."
 )

@@ -54,6 +54,8 @@ class Nomination:
     """How often the server failed to evict a victim, by uid."""
     party: Party | None = None
     """The gang that it waits with."""
+    owed: frozenset[str] = frozenset()
+    """Uids of victims that go only because their namespace holds what is this one's own."""
 
     @property
     def together(self) -> "tuple[Nomination, ...]":
@@ -101,6 +103,13 @@ class Nominations:
                 overdue.append(uid)
         return overdue
 
+    def is_owed(self, nomination: Nomination) -> bool:
+        """Whether those that are still to be evicted for what was lent are of namespaces that still hold any of it."""
+        cohorts = self._state.quotas.cohorts
+        owing = [victim for uid, victim in nomination.victims.items() if uid in nomination.owed]
+        roots = [(one.metadata.namespace, cohorts.root(one.metadata.namespace)) for one in owing]
+        return all(root is not None and namespace in root.borrowers for namespace, root in roots)
+
     def is_ending(self, uid: str) -> bool:
         """Whether the pod was told to end."""
         return self._state.residents.is_ending(uid)
@@ -132,6 +141,15 @@ class Nominations:
         rank, nominated = facts.rank, self._state.nominated
         lower = [one for one in self.by_uid.values() if one.rank < rank and one.facts.uid in nominated]
         shared = self._state.quotas.counts_with
+        if any(one.owed for one in lower) and not self._state.quotas.stays_within_own(facts.namespace, facts.request):
+            # what was got back for its owner is not lent again before the owner has it
+            lower = [
+                one
+                for one in lower
+                if not one.owed
+                or one.facts.namespace == facts.namespace
+                or not shared(one.facts.namespace, facts.namespace)
+            ]
         if isinstance(failure, QuotaExceeded) and not any(
             shared(one.facts.namespace, facts.namespace) for one in lower
         ):

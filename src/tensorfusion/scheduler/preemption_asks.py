@@ -115,12 +115,13 @@ class Asks:
         return not group.elsewhere and self._ours(group.pending.values())
 
     def _may_help(self, pods: Iterable[PodFacts]) -> bool:
-        """Whether there is anybody that all of these are above."""
+        """Whether there is anybody that all of these are above, or that holds what is their namespace's own."""
         several = list(pods)
         rank = min(facts.rank for facts in several)
         lower = self._state.residents.any_below(rank) or any(
             one.rank < rank for one in self._keeper.nominations.values()
         )
+        lower = lower or self._state.quotas.is_owed(several[0].namespace)
         return lower and all(facts.preempts for facts in several)
 
     # --- searching ---
@@ -218,7 +219,7 @@ class Asks:
         """Nobody's going would help these pods; the one with these facts stood in line for them."""
         meters.PREEMPTIONS.add(("hopeless",))
         spaces = frozenset(name.partition("/")[0] for name in found.looked.budgets)
-        self._line.rest(facts, protected_until=found.protected_until, spaces=spaces)
+        self._line.rest(facts, protected_until=found.protected_until, spaces=spaces, entitled=found.entitled)
         several = list(pods)
         for pod in several:
             self._stories.searched(pod.metadata.uid, found.looked, space=facts.namespace, outcome=why_hopeless(found))

@@ -71,6 +71,8 @@ def why_hopeless(found: Hopeless) -> str:
     if not found.looked.considered:
         if found.protected_until != NEVER:
             return "less important pods are protected from eviction for some time"
+        if found.entitled:
+            return "no pod that may be evicted for it is less important, or holds what its namespace has lent"
         return "no pod that may be evicted for it is less important"
     if found.looked.budgets:
         return "disruption budgets keep the pods whose going would make room"

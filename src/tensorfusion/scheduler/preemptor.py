@@ -282,6 +282,7 @@ class Preemptor:
                 awaited=awaited,
                 names=names,
                 party=party,
+                owed=plan.owed,
             )
             made.append(nomination)
         if party is not None:
@@ -342,6 +343,8 @@ class Preemptor:
                 return "a member of the gang left it"
         elif one.facts.gang is not None and not self._book.gangs.goes_singly(one.facts):
             return "its gang has to start anew"
+        if not self.places.is_owed(one):
+            return "what was lent has come back otherwise"
         return "" if self.places.is_there(one.placement) else "the node or a device of it is gone"
 
     def _void_together(self, one: Nomination) -> str:
@@ -444,6 +447,8 @@ class Preemptor:
         )
         if not current or not self._ours(one.facts for one in nomination.together):
             return False
+        if not self.places.is_owed(nomination):
+            return False
         return self._leadership.is_leader() and self._leadership.epoch == nomination.epoch
 
     def evicted(self, nomination: Nomination, victim: Pod, fate: Fate, why: str) -> None:
@@ -454,7 +459,12 @@ class Preemptor:
         if fate is Fate.EVICTED:
             held = self._state.allocations.get(uid)
             node = held.placement.node if held is not None else victim.spec.node_name
-            self._reports.preempted(victim, nomination.facts.uid, node)
+            if uid in nomination.owed:
+                tree = self._state.quotas.cohorts.tree_of(victim.metadata.namespace)
+                meters.RECLAIMED.add((tree,))
+                self._reports.reclaimed(victim, nomination.facts.namespace, tree)
+            else:
+                self._reports.preempted(victim, nomination.facts.uid, node)
         elif fate is Fate.KEPT:
             log.info("victim stays", pod=victim.key, preemptor=nomination.key, why=why)
             self.rooms.spare((uid,), SPARED_FOR)

@@ -141,6 +141,11 @@ class Reports:
         """The pod was evicted for a more important one."""
         self._event(victim, EventType.NORMAL, "Preempted", f"Preempted by pod {uid} on node {node}")
 
+    def reclaimed(self, victim: Pod, owner: str, cohort: str) -> None:
+        """The pod was evicted because its namespace held what is another one's own."""
+        words = f"its namespace held more than its own of cohort {cohort}, and namespace {owner} asked for what it lent"
+        self._event(victim, EventType.NORMAL, "Reclaimed", words)
+
     def dra_fallback(self, pod: Pod) -> None:
         """The pod asks for Dynamic Resource Allocation and is placed the ordinary way."""
         self._event(

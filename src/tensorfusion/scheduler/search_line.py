@@ -43,6 +43,8 @@ class Rest:
     """Namespaces of the disruption budgets that were in its way."""
     stalled: bool = False
     """Its victims did not end: nobody is to be evicted for it until then, whoever speaks for its gang."""
+    entitled: bool = False
+    """Those were asked that hold what is its namespace's own."""
 
 
 class SearchLine:
@@ -73,10 +75,18 @@ class SearchLine:
     def wants(self, entry: Pending) -> bool:
         """The pod was refused: it stands in line, unless it rests (then it is asked for afterwards)."""
         if self.rests(entry.facts):
-            self._rests[entry.uid].wanted = True
-            return False
+            rest = self._rests[entry.uid]
+            if rest.entitled or rest.stalled or not self._is_entitled(entry):
+                rest.wanted = True
+                return False
+            del self._rests[entry.uid]
         self.ask(entry)
         return True
+
+    def _is_entitled(self, entry: Pending) -> bool:
+        """Whether others hold what is its namespace's own, and it asks for no more than that."""
+        quotas, facts = self._state.quotas, entry.facts
+        return quotas.is_owed(facts.namespace) and quotas.stays_within_own(facts.namespace, facts.request)
 
     def ask(self, entry: Pending) -> None:
         """Put a pod in line, once."""
@@ -120,12 +130,21 @@ class SearchLine:
 
     # --- resting ---
 
-    def rest(self, facts: PodFacts, *, protected_until: int = NEVER, spaces: frozenset[str] = frozenset()) -> None:
+    def rest(
+        self,
+        facts: PodFacts,
+        *,
+        protected_until: int = NEVER,
+        spaces: frozenset[str] = frozenset(),
+        entitled: bool = False,
+    ) -> None:
         """Do not search for this pod for a while, longer each time."""
         before = self._rests.get(facts.uid)
         doublings = before.doublings + 1 if before is not None and before.facts == facts else 0
         until = self._clock.monotonic() + min(LONGEST_REST, FIRST_REST * (1 << min(doublings, 8)))
-        self._rests[facts.uid] = Rest(facts, until, doublings, protected_until=protected_until, spaces=spaces)
+        self._rests[facts.uid] = Rest(
+            facts, until, doublings, protected_until=protected_until, spaces=spaces, entitled=entitled
+        )
 
     def rest_for(self, facts: PodFacts, seconds: float) -> None:
         """Do not search for this pod for so long, whatever changes."""

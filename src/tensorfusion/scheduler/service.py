@@ -32,6 +32,7 @@ from tensorfusion.runtime.informer import Change
 from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
+from tensorfusion.scheduler.borrowed import BorrowedGauges
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.defrag import Defragmenter
@@ -176,6 +177,7 @@ class SchedulerService:
             tell=self._tell,
             uid_of=self._uid_of_pool,
         )
+        self._borrowed = BorrowedGauges(self.state)
         self._resizes = Resizes(
             self._api,
             leadership,
@@ -739,6 +741,7 @@ class SchedulerService:
             for place in (Place.ACTIVE, Place.BACKOFF, Place.WAITING):
                 meters.PENDING.labels(place.name.lower()).set(self.book.queue.depth(place))
             await self._waits.measure()
+            self._borrowed.measure()
             self.state.residents.sync(RESIDENTS_A_ROUND)
             meters.NOMINATED.set(len(self.preemptor.nominations))
             meters.ASSUMED.set(len(self.book.assumed))

@@ -243,6 +243,16 @@ class Cohorts:
             else:
                 yield node.name
 
+    def every(self) -> list[Node]:
+        """The cohorts, by name."""
+        if self._stale:
+            self._build()
+        return sorted(self._cohorts.values(), key=lambda node: node.name)
+
+    def borrowers(self) -> set[str]:
+        """The namespaces that hold more than their own, of all trees."""
+        return set().union(*(node.borrowers for node in self.every()))
+
     def parent_of(self, facts: CohortFacts) -> CohortFacts | None:
         """The parent that counts: one that exists, is another one, and has no parent itself."""
         parent = self._objects.get(facts.parent)

@@ -7,7 +7,7 @@ rest too.
 import numpy as np
 
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.preemption import SYSTEM_PRIORITY
+from tensorfusion.scheduling.preemption import SYSTEM_PRIORITY, leavings
 from tensorfusion.scheduling.residents import Bools, Terms
 from tensorfusion.scheduling.state import State
 
@@ -17,13 +17,15 @@ def evictable(state: State, pod: PodFacts, *, now: int, cluster_wide: bool) -> d
     residents = state.residents
     residents.sync()
     anywhere = cluster_wide or pod.priority >= SYSTEM_PRIORITY
-    leaving = residents.leaving(Terms(pod.rank, now, "" if anywhere else pod.namespace))
+    terms = Terms(pod.rank, now, "" if anywhere else pod.namespace)
+    leaving = [leaving for leaving, _ in leavings(state, terms, (pod,))][-1]
+    rank = leaving.rank if leaving.shift is None else leaving.rank - leaving.shift
     left = _live_here(state, pod)
     found: dict[str, int] = {}
     for word, which in (
         ("ending", leaving.free),
         ("evictable", leaving.victims),
-        ("asImportant", leaving.rank >= pod.rank),
+        ("asImportant", rank >= pod.rank),
         ("ofOtherNamespaces", ~residents.of_namespace(pod.namespace) if not anywhere else np.zeros_like(left)),
         ("protected", residents.until > now),
         ("inGangsThatStay", np.ones_like(left)),

@@ -6,7 +6,8 @@ members before it and the victims so far as they will be: budgets, quotas and ro
 turns out not to be needed is put back. Then the gang is decided as a whole with the victims gone (topology, quotas and
 rules between pods included), and only what that proves is a plan.
 
-Victims are less important than every member of the gang, and never members of it. A required topology is kept: the
+Victims are less important than every member of the gang (unless they hold what is its namespace's own, ``owing``), and
+never members of it. A required topology is kept: the
 domains that could hold the gang are looked at, most room first, and the cheapest plan wins. For a preferred one nobody
 more has to go.
 
@@ -36,8 +37,9 @@ from tensorfusion.scheduling.gangs import (
     place_gang,
 )
 from tensorfusion.scheduling.holds import Allocation
-from tensorfusion.scheduling.preemption import SYSTEM_PRIORITY, Hopeless
-from tensorfusion.scheduling.residents import Leaving, Terms
+from tensorfusion.scheduling.owing import stays_within
+from tensorfusion.scheduling.preemption import SYSTEM_PRIORITY, Hopeless, leavings
+from tensorfusion.scheduling.residents import Terms
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import (
     Budgets,
@@ -71,6 +73,8 @@ class GangPlan:
     domain: str = ""
     instead: tuple[Allocation, ...] = ()
     """Members take whole nodes that are kept for whole-node jobs: else these would have to go."""
+    owed: frozenset[str] = frozenset()
+    """Uids of victims that go only because their namespace holds what is the gang's namespace's own."""
 
     @property
     def free(self) -> bool:
@@ -101,16 +105,23 @@ def search_gang(
     lowest = min(members, key=lambda one: one.rank)
     anywhere = cluster_wide or lowest.priority >= SYSTEM_PRIORITY
     terms = Terms(lowest.rank, now, "" if anywhere else lowest.namespace, spared, gang.key)
-    leaving = state.residents.leaving(terms)
-    attempt = _Attempt(state, gang, members, leaving, needed=needed, now=now, budgets=budgets, domain_keys=domain_keys)
-    with state.kept_as_now(next(iter(pools), "")):
-        found = attempt.anywhere()
-    if found is not None and found.victims and any(map(state.keeps_whole_nodes, pools)):
-        with state.without_holds():
-            opened = attempt.opened() or attempt.anywhere()
-        if opened is not None and len(opened.victims) < len(found.victims):
-            found = replace(opened, instead=found.victims)
-    return found or Hopeless(attempt.looked, leaving.protected_until)
+    hopeless = Hopeless(Looked())
+    first = [pod for pod, _ in in_order(state, members)[:needed]]
+    for leaving, owing in leavings(state, terms, first):
+        candidates = Candidates(state, leaving, now, budgets, owing=owing)
+        attempt = _Attempt(state, gang, members, candidates, needed=needed, now=now, domain_keys=domain_keys)
+        with state.kept_as_now(next(iter(pools), "")):
+            found = attempt.anywhere()
+        if found is not None and found.victims and any(map(state.keeps_whole_nodes, pools)):
+            with state.without_holds():
+                opened = attempt.opened() or attempt.anywhere()
+            if opened is not None and len(opened.victims) < len(found.victims):
+                found = replace(opened, instead=found.victims)
+        if found is not None:
+            return found
+        until = min(leaving.protected_until, hopeless.protected_until)
+        hopeless = Hopeless(attempt.looked, until, entitled=owing is not None)
+    return hopeless
 
 
 class _Attempt:
@@ -121,22 +132,21 @@ class _Attempt:
         state: State,
         gang: Gang,
         members: Sequence[PodFacts],
-        leaving: Leaving,
+        candidates: Candidates,
         *,
         needed: int,
         now: int,
-        budgets: Budgets,
         domain_keys: Sequence[str],
     ) -> None:
         self._state = state
         self._gang = gang
         self._members = members
         self._ordered = in_order(state, members)
-        self._leaving = leaving
+        self._leaving = candidates.leaving
         self._needed = needed
         self._now = now
         self._domain_keys = domain_keys
-        self._candidates = Candidates(state, leaving, now, budgets)
+        self._candidates = candidates
         self._tried = 0
 
     @property
@@ -229,13 +239,18 @@ class _Attempt:
             return None
         finally:
             self._state.rollback(mark)
+        placements = tuple((pod, decision.placement) for pod, decision in found.members)
+        owed = going.owed
+        if owed and not stays_within(self._state, placements):
+            return None
         return GangPlan(
-            placements=tuple((pod, decision.placement) for pod, decision in found.members),
+            placements=placements,
             victims=going.victims,
             ending=tuple(one.pod.uid for one in going.ending),
             displaced=tuple(one.pod.uid for one in going.displaced),
             looked=self.looked,
             domain=found.domain,
+            owed=owed,
         )
 
     def _domains(self) -> Iterator[list[Domain]]:

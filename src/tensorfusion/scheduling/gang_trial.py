@@ -9,13 +9,12 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.ledger import NotHoldable
+from tensorfusion.scheduling.preemption import quota_victims
 from tensorfusion.scheduling.preemption_rows import VICTIM, Level, levels
 from tensorfusion.scheduling.residents import Leaving
 from tensorfusion.scheduling.state import State
@@ -138,13 +137,9 @@ class GangTrial:
     # --- quota ---
 
     def _let_own_go(self, pod: PodFacts) -> bool:
-        """Let the next cheapest pods of the member's own namespace go, whose quota is full."""
+        """Let the next cheapest pods go that count for the quota of the member's namespace, which is full."""
         if self._own is None:
-            residents = self._state.residents
-            own = residents.of_namespace(pod.namespace) & (residents.worker > 0)
-            leaving = self._still_leaving()
-            ending = self._candidates.allocations(np.flatnonzero(leaving.free & own))
-            units = self._candidates.units(np.flatnonzero(leaving.victims & own))
+            units, ending = quota_victims(self._state, pod, self._candidates, self._still_leaving())
             self._own = iter(sorted(units, key=cheapest_first))
             if ending:
                 free = Going(

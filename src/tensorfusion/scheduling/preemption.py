@@ -11,10 +11,11 @@ Nodes come from ``preemption_rows``, which is fast and optimistic; each is tried
 (``victims``, ``preemption_place``), which asks the same as the filters of a decision without looking at the fleet.
 
 Source: Kubernetes' DefaultPreemption (order of preference, reprieve); TensorFusion's preemption rules (eviction
-protection, victims of other namespaces only where configured, quota counted without the victims).
+protection, victims of other namespaces only where configured, quota counted without the victims). Ours: who holds
+what is lent may have to go for its owner (``owing``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,9 +25,10 @@ from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.ledger import NotHoldable
+from tensorfusion.scheduling.owing import BAND, Owing, owed_to, stays_within
 from tensorfusion.scheduling.preemption_rows import VICTIM, levels
 from tensorfusion.scheduling.reasons import NodeReason
-from tensorfusion.scheduling.residents import NEVER, Terms, gang_of
+from tensorfusion.scheduling.residents import NEVER, Debts, Leaving, Terms, gang_of
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import (
     Budgets,
@@ -34,7 +36,6 @@ from tensorfusion.scheduling.victims import (
     Going,
     Looked,
     Unit,
-    cheapest_first,
     needed,
     no_budgets,
     reprieved,
@@ -65,6 +66,8 @@ class Plan:
     looked: Looked
     instead: tuple[Allocation, ...] = ()
     """The pod takes a whole node that is kept for whole-node jobs: else these would have to go."""
+    owed: frozenset[str] = frozenset()
+    """Uids of victims that go only because their namespace holds what is the pod's namespace's own."""
 
     @property
     def free(self) -> bool:
@@ -74,10 +77,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
-    """Nobody's going would help. ``protected_until``: when the first protected pod may be asked, else ``NEVER``."""
+    """Nobody's going would help. ``protected_until``: when the first protected pod may be asked, else ``NEVER``.
+
+    ``entitled``: those that hold what is its namespace's own were asked.
+    """
 
     looked: Looked
     protected_until: int = NEVER
+    entitled: bool = False
 
 
 def search(
@@ -96,14 +103,50 @@ def search(
     state.residents.sync()
     anywhere = cluster_wide or pod.priority >= SYSTEM_PRIORITY
     terms = Terms(pod.rank, now, "" if anywhere else pod.namespace, spared, gang_of(pod))
-    leaving = state.residents.leaving(terms)
-    attempt = _Attempt(state, pod, Candidates(state, leaving, now, budgets), now=now)
-    with state.kept_as_now(pod.request.pool if pod.request is not None else ""):
-        plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None
-        plan = plan or attempt.on_one_node()
-    if plan is not None and plan.victims and isinstance(failure, NotFit) and NodeReason.KEPT_WHOLE in failure.reasons:
-        plan = attempt.through_the_hold(plan) or plan
-    return plan or Hopeless(attempt.looked, leaving.protected_until)
+    hopeless = Hopeless(Looked())
+    for leaving, owing in leavings(state, terms, (pod,)):
+        attempt = _Attempt(state, pod, Candidates(state, leaving, now, budgets, owing=owing), now=now)
+        with state.kept_as_now(pod.request.pool if pod.request is not None else ""):
+            plan = attempt.over_quota() if isinstance(failure, QuotaExceeded) else None
+            plan = plan or attempt.on_one_node()
+        whole = isinstance(failure, NotFit) and NodeReason.KEPT_WHOLE in failure.reasons
+        if plan is not None and plan.victims and whole:
+            plan = attempt.through_the_hold(plan) or plan
+        if plan is not None:
+            return plan
+        until = min(leaving.protected_until, hopeless.protected_until)
+        hopeless = Hopeless(attempt.looked, until, entitled=owing is not None)
+    return hopeless
+
+
+def leavings(state: State, terms: Terms, pods: Sequence[PodFacts]) -> Iterator[tuple[Leaving, Owing | None]]:
+    """Who may have to go for these pods of one namespace, in the order in which it is tried.
+
+    Where others hold what is the namespace's own they are asked first, and then together with those that are less
+    important; nearly always there is nobody but these.
+    """
+    owing = owed_to(state, pods)
+    if owing is None:
+        yield state.residents.leaving(terms), None
+        return
+    lower = frozenset(name for name, debtor in owing.debtors.items() if debtor.lower_only)
+    for alone in (True, False):
+        debts = Debts(owing.places(), lower, BAND, alone)
+        yield state.residents.leaving(terms, debts), owing.fork()
+
+
+def quota_victims(
+    state: State, pod: PodFacts, candidates: Candidates, leaving: Leaving
+) -> tuple[list[Unit], tuple[Allocation, ...]]:
+    """Who may have to go, and who leaves anyway, of those that count for the same quota as the pod."""
+    residents = state.residents
+    own = residents.of_namespace(pod.namespace)
+    meant, same = own, own
+    if leaving.owed is not None:
+        meant = own | leaving.owed
+        same = residents.of_namespaces(state.quotas.cohorts.together(pod.namespace))
+    units = candidates.units(np.flatnonzero(leaving.victims & meant & (residents.worker > 0)))
+    return units, candidates.allocations(np.flatnonzero(leaving.free & same))
 
 
 class _Attempt:
@@ -160,15 +203,11 @@ class _Attempt:
         return self.tried - self._tried_barred >= MOST_TRIED
 
     def over_quota(self) -> Plan | None:
-        """A plan whose victims are of the pod's own namespace, wherever they run."""
-        residents = self._state.residents
-        own = residents.of_namespace(self._pod.namespace)
-        leaving = self._candidates.leaving
-        units = self._candidates.units(np.flatnonzero(leaving.victims & own & (residents.worker > 0)))
-        free = self._candidates.allocations(np.flatnonzero(leaving.free & own))
+        """A plan whose victims count for the same quota as the pod, wherever they run."""
+        units, free = quota_victims(self._state, self._pod, self._candidates, self._candidates.leaving)
         mark = self._state.checkpoint()
         try:
-            found = self._out_of_quota(sorted(units, key=cheapest_first)[:QUOTA_VICTIMS], free)
+            found = self._out_of_quota(self._candidates.in_turn(units, QUOTA_VICTIMS), free)
         finally:
             self._state.rollback(mark)
         return None if found is None else self._proven(found)
@@ -201,7 +240,8 @@ class _Attempt:
             placement = self._decided()
         finally:
             self._state.rollback(mark)
-        if placement is None:
+        owed = going.owed
+        if placement is None or (owed and not stays_within(self._state, ((self._pod, placement),))):
             return None
         return Plan(
             placement=placement,
@@ -209,6 +249,7 @@ class _Attempt:
             ending=tuple(one.pod.uid for one in going.ending),
             displaced=tuple(one.pod.uid for one in going.displaced),
             looked=self.looked,
+            owed=owed,
         )
 
     def _decided(self) -> Placement | None:

@@ -46,7 +46,10 @@ class Level:
 
 def levels(state: State, pod: PodFacts, leaving: Leaving, *, now: int, most: int) -> Iterator[Level]:
     """The levels at which some node comes into question, lowest first; of each the best ``most`` nodes at least."""
-    ranks = sorted(rank for rank in state.residents.ranks if rank < pod.rank)
+    if leaving.shift is None:
+        ranks = sorted(rank for rank in state.residents.ranks if rank < pod.rank)
+    else:
+        ranks = np.unique(leaving.rank[leaving.victims]).tolist()
     lowest = int(np.iinfo(np.int64).min)
     steps = [lowest, *ranks[: MOST_LEVELS - 1], *ranks[MOST_LEVELS - 1 :][-1:]]
     pool = state.fleet.pools.get(pod.request.pool) if pod.request is not None else None

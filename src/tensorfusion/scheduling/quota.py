@@ -169,6 +169,18 @@ class QuotaBook:
         if self.cohorts.active:
             self.cohorts.hold(namespace, (sign * usage.compute, sign * usage.vram, sign * usage.devices))
 
+    def is_owed(self, namespace: str) -> bool:
+        """Whether others may have to give back what is the namespace's own: somebody has borrowed, and may be asked."""
+        member = self.cohorts.member(namespace) if self.cohorts.active else None
+        return member is not None and _others(member) > 0 and any(map(_reclaims, member.path))
+
+    def stays_within_own(self, namespace: str, request: GpuRequest | None) -> bool:
+        """Whether a namespace of a cohort stays within its own with the request; shares in percent pass."""
+        member = self.cohorts.member(namespace) if self.cohorts.active else None
+        if member is None:
+            return False
+        return request is None or within_own(member, usage_of(request, (0,) * request.count).shared)
+
     def check_each(self, namespace: str, shares: Sequence[GpuRequest], capacities: Sequence[int]) -> None:
         """Refuse a pod whose shares differ from device to device.
 
@@ -340,7 +352,7 @@ def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callabl
     room, root = member.room(part), member.root
     cohort = member.parent
     entitled = within_own(member, usage.shared)
-    others = len(root.borrowers) - (member.name in root.borrowers)
+    others = _others(member)
     one = others == 1
     users = (
         f"{others} other namespace{'' if one else 's'} of cohort {root.name} "
@@ -367,11 +379,17 @@ def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callabl
 
 
 def within_own(member: Node, more: Amounts) -> bool:
-    """Whether the namespace holds no more than its own of anything shared that it would hold more of."""
+    """Whether the namespace would hold no more than its own, of anything that it shares."""
     return all(
-        own is None or not more[part] or member.held[part] + more[part] <= own
+        own is None or member.held[part] + more[part] <= own
         for part, own in zip(DIMENSIONS, member.shared, strict=True)
     )
+
+
+def _others(member: Node) -> int:
+    """How many other namespaces of its tree hold more than their own."""
+    borrowers = member.root.borrowers
+    return len(borrowers) - (member.name in borrowers)
 
 
 def _reclaims(node: Node) -> bool:

@@ -5,8 +5,9 @@ one go when somebody asks (``sync``). One row a pod and one row a share; rows of
 0 is nobody's. Units: GFLOPS, bytes, milli-CPU, Unix seconds; int64.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
@@ -58,6 +59,23 @@ class Leaving:
     """Of each pod the rank that counts: that of the most important member of its gang."""
     protected_until: int
     """When the first of those that are still protected loses its protection, in Unix seconds; else ``NEVER``."""
+    owed: Bools | None = None
+    """Victims only because their namespace holds what is another's own (``owing``); None where nobody asks for that."""
+    shift: Ints | None = None
+    """What ``rank`` has more than the pods' own: others than the least important go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Debts:
+    """Namespaces that owe (``owing``), by their place in the order in which they give back.
+
+    ``lower``: those of which only pods below the rank may be asked for. ``alone``: nobody else may have to go.
+    """
+
+    places: Mapping[str, int]
+    lower: frozenset[str]
+    band: int
+    alone: bool
 
 
 class _Numbers:
@@ -186,6 +204,11 @@ class Residents:
     def is_ending(self, uid: str) -> bool:
         return uid in self._ending
 
+    @property
+    def ending(self) -> AbstractSet[str]:
+        """Uids of pods that were told to end."""
+        return self._ending
+
     def sync(self, limit: int | None = None) -> None:
         """Take over what was charged and released since; at most ``limit`` pods of it."""
         touched = self._ledger.touched
@@ -227,12 +250,26 @@ class Residents:
         rows: Bools = self.space == self._namespaces.of(namespace)
         return rows
 
-    def leaving(self, terms: Terms) -> Leaving:
+    def of_namespaces(self, namespaces: Iterable[str]) -> Bools:
+        """Rows of pods of any of these."""
+        meant = np.zeros(len(self._namespaces) + 1, np.bool_)
+        meant[[self._namespaces.of(name) for name in namespaces]] = True
+        meant[-1] = False  # of those that nobody uses
+        return meant[self.space]
+
+    def leaving(self, terms: Terms, debts: Debts | None = None) -> Leaving:
         """Who leaves anyway, and who may have to go."""
         live, rank = self.state == _LIVE, self.rank
         below = live & (rank < terms.rank)
         if terms.namespace:
             below &= self.of_namespace(terms.namespace)
+        owed = shift = None
+        if debts is not None:
+            owed, shift = self._owed(terms, debts, live)
+            if debts.alone:
+                below[:] = False
+            owed &= ~below
+            below |= owed
         own = self._gangs.of(terms.gang)
         if own >= 0:
             below &= self.gang != own
@@ -245,14 +282,29 @@ class Residents:
                 victims[row] = free[row] = False
         if self._members:
             rank = self._whole_gangs(live, victims)
-        return Leaving(free, victims, rank, int(self.until[protected].min()) if protected.any() else NEVER)
+        until = int(self.until[protected].min()) if protected.any() else NEVER
+        if owed is None or shift is None:
+            return Leaving(free, victims, rank, until)
+        return Leaving(free, victims, rank + shift, until, owed & victims, shift)
+
+    def _owed(self, terms: Terms, debts: Debts, live: Bools) -> tuple[Bools, Ints]:
+        """Rows of pods with shares of namespaces that owe, and how much later than by their rank each row goes."""
+        place = np.full(len(self._namespaces) + 1, -1)
+        lower = np.zeros(len(self._namespaces) + 1, np.bool_)
+        for name, number in debts.places.items():
+            place[self._namespaces.of(name)] = number
+            lower[self._namespaces.of(name)] = name in debts.lower
+        place[-1] = -1
+        at = place[self.space]
+        owed = live & (at >= 0) & (self.worker > 0) & (~lower[self.space] | (self.rank < terms.rank))
+        return owed, np.where(owed, at, len(debts.places)) * debts.band
 
     def still(self, leaving: Leaving, gone: Iterable[str]) -> Leaving:
         """Without those that went meanwhile, in a statement that the columns do not know of."""
         rows = [self._rows[uid] for uid in gone]
         free, victims = leaving.free.copy(), leaving.victims.copy()
         free[rows] = victims[rows] = False
-        return Leaving(free, victims, leaving.rank, leaving.protected_until)
+        return replace(leaving, free=free, victims=victims)
 
     def _whole_gangs(self, live: Bools, victims: Bools) -> Ints:
         """A gang goes as a whole or not at all; its members count as its most important one."""

@@ -5,15 +5,17 @@ which pods and gangs would leave it, which of them their disruption budgets let 
 search has chosen already is charged to the budgets, so that several steps together never break one.
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.owing import Owing
 from tensorfusion.scheduling.preemption_place import Place
 from tensorfusion.scheduling.residents import NO_GANG, Bools, Ints, Leaving
 from tensorfusion.scheduling.state import State
@@ -54,6 +56,10 @@ class Unit:
     work: int
     uid: str
     members: tuple[Allocation, ...]
+    owed: bool = False
+    """It goes only because its namespace holds what is another's own."""
+    shift: int = 0
+    """What ``rank`` has more than its members' own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,11 @@ class Going:
         return tuple(one for unit in self.units for one in unit.members)
 
     @property
+    def owed(self) -> frozenset[str]:
+        """Uids of those that go only because their namespace owes them."""
+        return frozenset(one.pod.uid for unit in self.units if unit.owed for one in unit.members)
+
+    @property
     def everybody(self) -> tuple[Allocation, ...]:
         return (*self.ending, *self.displaced, *self.victims)
 
@@ -79,7 +90,7 @@ class Going:
     @property
     def cost(self) -> tuple[int, int, int]:
         """The smaller one is preferred: the highest rank that goes, how many and how important, the lost work."""
-        ranks = [one.pod.rank for one in self.victims]
+        ranks = [one.pod.rank + unit.shift for unit in self.units for one in unit.members]
         highest = max(ranks, default=int(np.iinfo(np.int64).min))
         return highest, sum(rank + _COUNTS for rank in ranks), self.work
 
@@ -91,8 +102,12 @@ def cheapest_first(unit: Unit) -> tuple[int, int, str]:
 class Candidates:
     """Who may have to go in one search."""
 
-    def __init__(self, state: State, leaving: Leaving, now: int, budgets: Budgets) -> None:
+    def __init__(
+        self, state: State, leaving: Leaving, now: int, budgets: Budgets, *, owing: Owing | None = None
+    ) -> None:
         self.leaving = leaving
+        self._owing = owing
+        """What is still owed: those who are to go by what was chosen so far count as gone."""
         self._state = state
         self._now = now
         self._budgets = budgets
@@ -118,6 +133,7 @@ class Candidates:
         units: list[Unit] = []
         gangs: set[int] = set()
         columns = residents.gang[rows], self.leaving.rank[rows], self._works(rows)
+        owed, shift = self.leaving.owed, self.leaving.shift
         for row, gang, rank, work in zip(rows.tolist(), *(column.tolist() for column in columns), strict=True):
             if gang == NO_GANG:
                 uid = residents.uids[row]
@@ -127,6 +143,10 @@ class Candidates:
                 live = np.array([one for one in residents.members(row) if not self.leaving.free[one]], np.int64)
                 leaves = self.allocations(live)
                 units.append(Unit(rank, int(self._works(live).sum()), leaves[0].pod.uid, leaves))
+            else:
+                continue
+            if owed is not None and shift is not None:
+                units[-1] = replace(units[-1], owed=bool(owed[row]), shift=int(shift[row]))
         return units
 
     def _works(self, rows: Ints) -> Ints:
@@ -173,8 +193,11 @@ class Candidates:
     def allowed(self, units: Iterable[Unit]) -> list[Unit]:
         """Those that their disruption budgets let go together, the least important first."""
         taken = Counter(self._charged)
+        owing = self._owing.fork() if self._owing is not None else None
         allowed = []
         for unit in sorted(units, key=cheapest_first):
+            if owing is not None and unit.owed and not owing.may_go(unit.members):
+                continue
             wanted: dict[str, int] = {}
             room: dict[str, int] = {}
             several = False
@@ -191,10 +214,41 @@ class Candidates:
             if not several and all(taken[name] + count <= room[name] for name, count in wanted.items()):
                 if wanted:
                     taken.update(wanted)
+                if owing is not None:
+                    owing.release(unit.members)
                 allowed.append(unit)
             else:
                 self._kept.update(dict.fromkeys(wanted))
         return allowed
+
+    def in_turn(self, units: Iterable[Unit], most: int) -> list[Unit]:
+        """The first of those that their namespaces owe in the order in which they give back, then of the others.
+
+        Shares fall with each that goes; whoever is not owed any more by then is left out. Ranked by that order.
+        """
+        if self._owing is None:
+            return sorted(units, key=cheapest_first)[:most]
+        queues: dict[str, list[Unit]] = {}
+        others: list[Unit] = []
+        for unit in sorted(units, key=cheapest_first):
+            (queues.setdefault(unit.members[0].pod.namespace, []) if unit.owed else others).append(unit)
+        owing = self._owing.fork()
+        found: list[Unit] = []
+        turns = [(owing.turn(name), name, iter(queue)) for name, queue in queues.items()]
+        heapq.heapify(turns)
+        while turns and len(found) < most:
+            turn, name, queue = turns[0]
+            now = owing.turn(name)
+            if now != turn:
+                heapq.heapreplace(turns, (now, name, queue))
+                continue
+            next_one = next((one for one in queue if owing.may_go(one.members)), None)
+            if next_one is None:
+                heapq.heappop(turns)
+            else:
+                owing.release(next_one.members)
+                found.append(next_one)
+        return [replace(unit, rank=number) for number, unit in enumerate((*found, *others)[:most])]
 
     def _budgets_of(self, pod: PodFacts) -> Mapping[str, int]:
         found = self._covers.get(pod.uid)
@@ -205,12 +259,14 @@ class Candidates:
     def charge(self, victims: Iterable[Allocation], sign: int = 1) -> bool:
         """These are to go (or, with -1, stay after all): their budgets let so many fewer go from here on.
 
-        Answers whether any budget covers them.
+        So does what their namespaces owe. Answers whether there is any such bound.
         """
+        if self._owing is not None:
+            self._owing.release(victims, sign)
         names = [name for one in victims for name in self._budgets_of(one.pod)]
         for name in names:
             self._charged[name] += sign
-        return bool(names)
+        return bool(names) or self._owing is not None
 
 
 class Trial(Protocol):

@@ -1,0 +1,172 @@
+"""Who holds what is another namespace's own: of whom a pod that stays within its namespace's own may ask it back.
+
+Apart from the search for victims because that knows nodes and ranks, and this knows trees of quotas. A namespace *owes*
+in a dimension while it holds more of it than its own, and so does every cohort between it and the one in which it meets
+the asking namespace: what is lent inside a cohort that stays within its own is no business of other cohorts. A pod may
+be asked for while its namespace owes in a dimension of which the pod holds some, the pods that go before it counted as
+gone. So nobody comes to hold less than its own by more than a part of one pod, and any part of those that may go
+together may go.
+
+Those who hold the largest share above their own give back first, compared from the root down; of one namespace's pods
+the cheapest victims.
+"""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Final, TypeAlias
+
+from tensorfusion.model.cohort import ReclaimPolicy
+from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Node, policy_between
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.quota import usage_of, within_own
+from tensorfusion.scheduling.state import State
+
+Turn: TypeAlias = tuple[tuple[Fraction, str], ...]
+BAND: Final = 1 << 36
+"""Added to ranks, times the place of the namespace in the order of shares: above every difference of ranks."""
+
+
+class Debtor:
+    """A namespace that holds more than its own, seen from the one that asks."""
+
+    __slots__ = ("below", "lower_only", "node", "path")
+
+    def __init__(self, node: Node, meeting: Node, policy: ReclaimPolicy) -> None:
+        self.node = node
+        self.path = node.path[1:]
+        """From below the root to the namespace."""
+        self.below = [one for one in self.path if one not in meeting.path]
+        """From below where both meet to the namespace: each of these has to hold more than its own."""
+        self.lower_only = policy is ReclaimPolicy.LOWER_PRIORITY
+
+
+class Owing:
+    """The debtors of a tree by namespace, and what they hold as pods go one after the other.
+
+    ``fork`` makes another one to try things out in.
+    """
+
+    def __init__(self, debtors: Mapping[str, Debtor], below: "Owing | None" = None) -> None:
+        self.debtors = debtors
+        self._below = below
+        self._held: dict[int, list[int]] = {}
+        """By node what it holds, where that is another amount than in ``below``."""
+        if below is None:  # the books change while things are tried out in them
+            for debtor in debtors.values():
+                for node in (debtor.node.root, *debtor.path):
+                    self._held.setdefault(id(node), list(node.held))
+
+    def fork(self) -> "Owing":
+        """The same, to go on from without changing this one."""
+        return Owing(self.debtors, self)
+
+    def release(self, allocations: Iterable[Allocation], sign: int = 1) -> None:
+        """These pods go (or, with -1, stay after all)."""
+        for one in allocations:
+            debtor = self.debtors.get(one.pod.namespace)
+            if debtor is not None and one.pod.request is not None:
+                self._take(debtor.node, one.usage.shared, sign)
+
+    def may_go(self, allocations: Iterable[Allocation]) -> bool:
+        """Whether all of these, of one namespace, may be asked for as one, as things are here."""
+        total, debtor = [0, 0, 0], None
+        for one in allocations:
+            debtor = self.debtors.get(one.pod.namespace)
+            for part, amount in zip(DIMENSIONS, one.usage.shared, strict=True):
+                total[part] += amount
+        if debtor is None:
+            return False
+        own = debtor.node.shared
+        return any(
+            total[part] > 0
+            and own[part] is not None
+            and all(self._of(one)[part] > one.quota[part] for one in debtor.below)
+            for part in DIMENSIONS
+        )
+
+    def places(self) -> dict[str, int]:
+        """By namespace its place in the order in which they give back; 0 is the first."""
+        return {name: place for place, name in enumerate(sorted(self.debtors, key=self.turn))}
+
+    def turn(self, namespace: str) -> Turn:
+        """The smaller one gives back first."""
+        debtor = self.debtors[namespace]
+        whole = debtor.node.root.whole
+        return tuple((-one.share(whole, self._of(one)), one.name) for one in debtor.path)
+
+    def _of(self, node: Node) -> list[int]:
+        found = self._held.get(id(node))
+        if found is None:
+            found = node.held if self._below is None else self._below._of(node)
+        return found
+
+    def _take(self, node: Node, amounts: Amounts, sign: int) -> None:
+        """As ``Node.hold`` of less, here alone."""
+        for part in DIMENSIONS:
+            less, at = sign * amounts[part] if node.shared[part] is not None else 0, node
+            while less:
+                held = self._held.get(id(at))
+                if held is None:
+                    held = self._held[id(at)] = list(self._of(at))
+                before, kept = held[part], at.kept[part]
+                held[part] = after = before - less
+                if at.parent is None:
+                    break
+                less = max(0, before - kept) - max(0, after - kept)
+                at = at.parent
+
+
+def owed_to(state: State, pods: Iterable[PodFacts]) -> Owing | None:
+    """Of whom these pods of one namespace, which are to be placed, may ask back what is its own.
+
+    None where nobody owes it anything, or the namespace would hold more than its own with them. The columns of
+    residents have to be up to date.
+    """
+    asking = list(pods)
+    cohorts = state.quotas.cohorts
+    node = cohorts.member(asking[0].namespace) if cohorts.active else None
+    if node is None or not node.root.borrowers:
+        return None
+    more = [0, 0, 0]
+    for pod in asking:
+        if pod.request is None:
+            continue
+        for part, amount in zip(DIMENSIONS, usage_of(pod.request, (0,) * pod.request.count).shared, strict=True):
+            more[part] += amount
+    if not within_own(node, (more[0], more[1], more[2])):
+        return None
+    debtors = {}
+    for name in node.root.borrowers - {node.name}:
+        other = cohorts.member(name)
+        if other is None:
+            continue
+        meeting, policy = policy_between(node, other)
+        debtor = Debtor(other, meeting, policy)
+        if policy is not ReclaimPolicy.NEVER and _owes(debtor):
+            debtors[name] = debtor
+    if not debtors:
+        return None
+    owing, here = Owing(debtors), state.allocations
+    for uid in state.residents.ending | state.awaited:  # they go already: nobody has to go instead of them
+        one = here.get(uid)
+        if one is not None and not one.nominated:
+            owing.release((one,))
+    return owing
+
+
+def stays_within(state: State, places: Iterable[tuple[PodFacts, Placement]]) -> bool:
+    """Whether the namespace holds no more than its own with these pods in these places."""
+    more, node = [0, 0, 0], None
+    for pod, placement in places:
+        node = state.quotas.cohorts.member(pod.namespace)
+        if pod.request is None:
+            continue
+        devices = tuple(state.fleet.devices[name] for name in placement.devices)
+        amounts = Allocation(pod, placement, confirmed=False, devices=devices).usage.shared
+        more = [held + amount for held, amount in zip(more, amounts, strict=True)]
+    return node is not None and within_own(node, (more[0], more[1], more[2]))
+
+
+def _owes(debtor: Debtor) -> bool:
+    return any(all(one.above(part) for one in debtor.below) for part in DIMENSIONS)

@@ -1,0 +1,126 @@
+"""What is lent in a cohort, from the pod that borrows to the pod that gets it back, through the whole scheduler."""
+
+from typing import Any
+
+from scheduler_steps import evicted, no_hold_left, nominated
+
+from tensorfusion.model.meta import Key
+from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS
+from tensorfusion.scheduler.allocation import allocation
+from tensorfusion.scheduler.explain import explain
+from tensorfusion.telemetry.metrics import REGISTRY
+
+
+def member(world: Any, namespace: str, gpus: int, **spec: Any) -> None:
+    world.quota(namespace, {"total": {"maxGPUCount": gpus}, "cohort": "both", **spec})
+
+
+def cohort(world: Any, name: str = "both", **spec: Any) -> None:
+    world.api.seed(GPU_COHORTS, {"metadata": {"name": name}, "spec": spec})
+
+
+async def lent(world: Any, *, borrowed: int = 2, **spec: Any) -> None:
+    """Four devices, two of each namespace; ``default`` holds its own and so many of ``other``'s."""
+    world.fleet(devices=4, vram="8Gi")
+    if spec:
+        cohort(world, **spec)
+    member(world, "default", 2)
+    member(world, "other", 2)
+    for number in range(2 + borrowed):
+        world.worker(f"w{number}", vram="8Gi")
+    await world.start()
+    assert [world.node_of(f"w{number}") for number in range(2 + borrowed)] == ["n0"] * (2 + borrowed)
+
+
+def reclaimed() -> float:
+    return REGISTRY.get_sample_value("tensorfusion_scheduler_reclaimed_pods_total", {"cohort": "both"}) or 0.0
+
+
+async def test_what_was_borrowed_is_reclaimed_and_told_to_everybody(world) -> None:
+    before = reclaimed()
+    await lent(world, reclaim={})
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle()
+    (victim,) = evicted(world)
+    assert nominated(world, "mine", namespace="other") == "n0"
+    (target,) = [one for one in world.pod(victim)["status"]["conditions"] if one["type"] == "DisruptionTarget"]
+    assert "reclaiming what its namespace has borrowed" in target["message"]
+    world.delete(victim)
+    await world.settle(2)
+    assert world.node_of("mine", namespace="other") == "n0"
+    assert "namespace other asked for what it lent" in world.events_of(victim)["Reclaimed"]
+    assert reclaimed() == before + 1
+    no_hold_left(world)
+    body = await allocation(world.service)
+    assert [(one["name"], one["borrowed"]["gpuCount"]) for one in body["cohorts"]["both"]["members"]] == [
+        ("default", 1),
+        ("other", 0),
+    ]
+
+
+async def test_the_evicted_pod_does_not_take_it_back(world) -> None:
+    await lent(world, reclaim={})
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle()
+    (victim,) = evicted(world)
+    world.delete(victim)
+    world.worker("again", vram="8Gi", priority=100)
+    await world.settle(400)
+    assert world.node_of("mine", namespace="other") == "n0"
+    assert (world.node_of("again"), len(evicted(world))) == ("", 2)  # of its own namespace the less important may go
+
+
+async def test_without_reclaim_a_pod_waits_and_says_so_until_something_ends_anywhere_in_the_tree(world) -> None:
+    await lent(world)
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(5)
+    assert evicted(world) == []
+    told = explain(world.service, Key("other", "mine"))
+    assert "it waits until that ends, as no reclaim is asked for" in str(told)
+    world.delete("w0")
+    await world.settle(2)
+    assert world.node_of("mine", namespace="other") == "n0"
+
+
+async def test_a_policy_that_comes_later_helps_who_waits_already(world) -> None:
+    await lent(world)
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(5)
+    cohort(world, reclaim={"policy": "LowerPriority"})
+    await world.settle(12)
+    assert evicted(world) == []
+    world.api.remove(GPU_COHORTS, "both")
+    cohort(world, reclaim={"policy": "Any"})
+    await world.settle(12)
+    assert len(evicted(world)) == 1
+
+
+async def test_cohorts_change_under_running_pods(world) -> None:
+    await lent(world, reclaim={})
+    world.api.remove(GPU_RESOURCE_QUOTAS, "quota", namespace="other")  # its own is gone: default holds too much
+    world.worker("more", vram="8Gi")
+    await world.settle(5)
+    assert (world.node_of("more"), evicted(world)) == ("", [])
+    world.delete("w0")
+    await world.settle(2)
+    assert world.node_of("more") == ""
+    world.api.remove(GPU_RESOURCE_QUOTAS, "quota", namespace="default")
+    world.quota("default", {"total": {"maxGPUCount": 4}})
+    await world.settle(12)
+    assert world.node_of("more") == "n0"
+    world.check()
+
+
+async def test_a_parent_lets_cohorts_lend_each_other(world) -> None:
+    world.fleet(devices=4, vram="8Gi")
+    cohort(world, parent="all")
+    cohort(world, "apart", parent="all")
+    member(world, "default", 1)
+    world.quota("other", {"total": {"maxGPUCount": 3}, "cohort": "apart"})
+    for number in range(2):
+        world.worker(f"w{number}", vram="8Gi")
+    await world.start()
+    assert [world.node_of("w0"), world.node_of("w1")] == ["n0", ""]
+    cohort(world, "all")
+    await world.settle(12)
+    assert world.node_of("w1") == "n0"

@@ -1,0 +1,296 @@
+"""What was lent comes back: whose pods have to go for a pod within its namespace's own, and whose never."""
+
+from itertools import permutations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.model.cohort import ReclaimPolicy
+from tensorfusion.model.gang import Gang
+from tensorfusion.scheduling.cycle import decide
+from tensorfusion.scheduling.facts import CohortFacts, PodFacts, QuotaFacts
+from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
+from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.state import State
+from tensorfusion.testing.reference_cohorts import ReferenceCohorts
+from worlds import fleet, pod, run
+
+NOW = 1_000
+
+
+def whole(name: str, namespace: str, **other: object) -> PodFacts:
+    """A pod that takes a whole device."""
+    return pod(name, namespace=namespace, **{"compute": 100_000, **other})
+
+
+def world(devices: int, *facts: QuotaFacts | CohortFacts, nodes: int = 1) -> State:
+    state = fleet(nodes, devices)
+    for one in facts:
+        if isinstance(one, QuotaFacts):
+            state.set_quota(one)
+        else:
+            state.set_cohort(one)
+    return state
+
+
+def gpus(namespace: str, own: int, cohort: str = "x", **other: int) -> QuotaFacts:
+    return QuotaFacts(namespace, total_devices=own, cohort=cohort, **other)  # type: ignore[arg-type]
+
+
+def fill(state: State, namespace: str, count: int, **other: object) -> None:
+    run(state, *(whole(f"{namespace}{i}", namespace, **other) for i in range(count)))
+
+
+def wanted(state: State, one: PodFacts, **other: object) -> Plan | Hopeless:
+    try:
+        decide(state, one)
+    except (NotFit, QuotaExceeded) as failure:
+        return search(state, one, failure, now=NOW, **other)  # type: ignore[arg-type]
+    raise AssertionError("it fits as things are")
+
+
+def victims(found: Plan | GangPlan | Hopeless) -> list[str]:
+    assert not isinstance(found, Hopeless), found
+    assert found.owed == {one.pod.uid for one in found.victims}
+    return sorted(one.pod.name for one in found.victims)
+
+
+ANY = CohortFacts("x", reclaim=ReclaimPolicy.ANY)
+
+
+def test_what_was_borrowed_comes_back_even_from_a_more_important_pod() -> None:
+    state = world(8, ANY, gpus("a", 4), gpus("b", 4))
+    fill(state, "a", 8, priority=100)
+    found = wanted(state, whole("p", "b"))
+    assert len(victims(found)) == 1
+
+
+def test_nobody_goes_who_is_within_their_own_nor_for_a_pod_that_would_borrow() -> None:
+    state = world(8, ANY, gpus("a", 4), gpus("b", 4))
+    fill(state, "a", 5)
+    fill(state, "b", 3)
+    assert len(victims(wanted(state, whole("p", "b")))) == 1
+    assert isinstance(wanted(state, whole("p", "b", count=2)), Hopeless)
+    state.release("uid-a0")
+    run(state, whole("p", "b"))
+    assert isinstance(wanted(state, whole("q", "b")), Hopeless)
+
+
+@pytest.mark.parametrize(
+    ("policy", "priority", "goes"),
+    [
+        (ReclaimPolicy.NEVER, 9, False),
+        (ReclaimPolicy.LOWER_PRIORITY, 0, False),
+        (ReclaimPolicy.LOWER_PRIORITY, 9, True),
+        (ReclaimPolicy.ANY, 0, True),
+    ],
+)
+def test_the_policy_says_who_may_be_asked(policy: ReclaimPolicy, priority: int, goes: bool) -> None:
+    state = world(4, CohortFacts("x", reclaim=policy), gpus("a", 2), gpus("b", 2))
+    fill(state, "a", 4)
+    found = wanted(state, whole("p", "b", priority=priority))
+    assert isinstance(found, Hopeless) is not goes
+
+
+def test_without_an_object_nothing_is_reclaimed() -> None:
+    state = world(4, gpus("a", 2), gpus("b", 2))
+    fill(state, "a", 4)
+    assert isinstance(wanted(state, whole("p", "b")), Hopeless)
+
+
+def test_the_largest_share_gives_back_first_and_weights_count() -> None:
+    for weight, name in ((1, "a"), (4, "c")):
+        state = world(8, ANY, gpus("a", 2, fair_weight=weight), gpus("b", 4), gpus("c", 2))
+        fill(state, "c", 3)
+        fill(state, "a", 5)
+        (victim,) = victims(wanted(state, whole("p", "b")))
+        assert victim[0] == name
+
+
+def test_shares_level_down_when_several_have_to_go() -> None:
+    state = world(8, ANY, gpus("a", 1), gpus("b", 6), gpus("c", 1))
+    fill(state, "c", 4)
+    fill(state, "a", 4)
+    found = victims(wanted(state, whole("p", "b", count=4)))
+    assert sorted(name[0] for name in found) == ["a", "a", "c", "c"]
+
+
+def test_of_one_namespace_the_least_important_goes_first() -> None:
+    state = world(4, ANY, gpus("a", 1), gpus("b", 3))
+    run(state, *(whole(f"a{i}", "a", priority=priority) for i, priority in enumerate((5, 1, 3, 7))))
+    assert victims(wanted(state, whole("p", "b"))) == ["a1"]
+
+
+def test_borrowed_pods_go_before_less_important_ones_of_the_own_namespace() -> None:
+    state = world(4, ANY, gpus("a", 2), gpus("b", 2))
+    fill(state, "a", 3)
+    fill(state, "b", 1)
+    assert victims(wanted(state, whole("p", "b", priority=9)))[0].startswith("a")
+
+
+def test_where_the_devices_are_full_and_the_quota_is_not_it_comes_back_too() -> None:
+    state = world(4, ANY, gpus("a", 2), gpus("b", 8), nodes=2)
+    fill(state, "a", 8)
+    found = wanted(state, whole("p", "b", count=3))
+    assert len(victims(found)) == 3
+    assert len({one.placement.node for one in found.victims}) == 1  # type: ignore[union-attr]
+
+
+def test_what_a_cohort_lends_inside_is_no_business_of_other_cohorts() -> None:
+    state = world(
+        8,
+        CohortFacts("p", reclaim=ReclaimPolicy.ANY),
+        CohortFacts("x", parent="p"),
+        CohortFacts("y", parent="p", reclaim=ReclaimPolicy.ANY),
+        gpus("a", 2),
+        gpus("b", 2),
+        gpus("c", 2, "y"),
+        gpus("d", 2, "y"),
+    )
+    fill(state, "a", 4)  # of b, in their own cohort
+    fill(state, "d", 4)
+    assert {name[0] for name in victims(wanted(state, whole("p", "c")))} == {"d"}
+    assert isinstance(wanted(state, whole("p", "b")), Hopeless)  # x itself asks for no reclaim
+
+
+def test_a_cohort_that_borrows_gives_back_to_another_cohort() -> None:
+    state = world(
+        8,
+        CohortFacts("p", reclaim=ReclaimPolicy.ANY),
+        CohortFacts("x", parent="p"),
+        CohortFacts("y", parent="p"),
+        gpus("a", 2),
+        gpus("b", 2),
+        gpus("c", 4, "y"),
+    )
+    fill(state, "a", 6)
+    fill(state, "b", 2)
+    found = wanted(state, whole("p", "c", count=4))
+    assert victims(found) and {name[0] for name in victims(found)} == {"a"}
+
+
+def test_protection_and_budgets_hold() -> None:
+    state = world(4, ANY, gpus("a", 2), gpus("b", 2))
+    fill(state, "a", 4, protected_until=NOW + 60)
+    found = wanted(state, whole("p", "b"))
+    assert isinstance(found, Hopeless)
+    assert (found.protected_until, found.entitled) == (NOW + 60, True)
+    state = world(4, ANY, gpus("a", 2), gpus("b", 2))
+    fill(state, "a", 4)
+    assert isinstance(wanted(state, whole("p", "b"), budgets=lambda _: {"a/all": 0}), Hopeless)
+    assert len(victims(wanted(state, whole("p", "b"), budgets=lambda _: {"a/all": 1}))) == 1
+    assert isinstance(wanted(state, whole("p", "b", count=2), budgets=lambda _: {"a/all": 1}), Hopeless)
+
+
+def test_a_gang_gives_back_as_a_whole_or_not_at_all() -> None:
+    state = world(6, ANY, gpus("a", 1), gpus("b", 5))
+    gang = Gang(key="a/g", required=3, desired=3)
+    run(
+        state, *(whole(f"a{i}", "a", gang=gang, priority=0) for i in range(3)), *(whole(f"z{i}", "a") for i in range(3))
+    )
+    found = wanted(state, whole("p", "b"))
+    assert victims(found) in (["z0"], ["z1"], ["z2"])
+    assert victims(wanted(state, whole("p", "b", count=5)))[:3] == ["a0", "a1", "a2"]
+    state.set_quota(gpus("a", 4))  # by now it owes two: a gang of three goes for the second of them, too
+    assert victims(wanted(state, whole("p", "b", count=2))) in (["z0", "z1"], ["z0", "z2"], ["z1", "z2"])
+
+
+def test_who_is_told_to_go_already_counts_as_gone() -> None:
+    state = world(4, ANY, gpus("a", 3), gpus("b", 1))
+    fill(state, "a", 4)
+    first = wanted(state, whole("p", "b"))
+    assert not isinstance(first, Hopeless)
+    state.nominate(whole("p", "b"), first.placement)
+    state.awaited.update(one.pod.uid for one in first.victims)
+    state.set_quota(gpus("b", 2))  # two of its own by now: but a is within its own once the first is gone
+    assert isinstance(wanted(state, whole("q", "b")), Hopeless)
+
+
+def test_a_gang_gets_back_what_is_its_own() -> None:
+    state = world(4, ANY, gpus("a", 4), gpus("b", 4), nodes=2)
+    fill(state, "a", 8)
+    gang = Gang(key="b/g", required=2, desired=2)
+    members = [whole(f"p{i}", "b", count=2, gang=gang) for i in range(2)]
+    found = search_gang(state, members, needed=2, now=NOW)
+    assert len(victims(found)) == 4
+    three = [whole(f"p{i}", "b", count=2, gang=Gang(key="b/g", required=3, desired=3)) for i in range(3)]
+    assert isinstance(search_gang(state, three, needed=3, now=NOW), Hopeless)
+
+
+amounts = st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 2))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    held=st.lists(amounts, max_size=10),
+    own=st.lists(st.integers(0, 5), min_size=4, max_size=4),
+    where=st.lists(st.sampled_from("xy"), min_size=4, max_size=4),
+    weights=st.lists(st.sampled_from((1, 3)), min_size=4, max_size=4),
+    lends=st.lists(st.sampled_from((None, None, 1)), min_size=4, max_size=4),
+    joined=st.booleans(),
+    asked=amounts,
+)
+def test_whoever_stays_within_its_own_gets_it_and_nobody_within_theirs_goes(
+    held: list[tuple[str, int, int]],
+    own: list[int],
+    where: list[str],
+    weights: list[int],
+    lends: list[int | None],
+    joined: bool,
+    asked: tuple[str, int, int],
+) -> None:
+    quotas = {
+        name: QuotaFacts(name, total_devices=mine, cohort=cohort, fair_weight=weight, lend_devices=lend)
+        for name, mine, cohort, weight, lend in zip("abcd", own, where, weights, lends, strict=True)
+    }
+    cohorts = {
+        name: CohortFacts(name, parent="p" if joined and name != "p" else "", reclaim=ReclaimPolicy.ANY)
+        for name in "xyp"
+    }
+    state = world(8, *quotas.values(), *cohorts.values(), nodes=6)
+    for number, (namespace, count, priority) in enumerate(held):
+        one = whole(f"{namespace}{number}", namespace, count=count, compute=1, vram=1, priority=priority)
+        try:
+            run(state, one)
+        except QuotaExceeded:
+            state.confirm(one, decide(world(8, nodes=6), one).placement)  # a quota that shrank
+    namespace, count, priority = asked
+    one = whole("asked", namespace, count=count, compute=1, vram=1, priority=priority)
+    usage = {name: (0, 0, state.usage(name).devices) for name in "abcd"}
+    model = ReferenceCohorts(quotas, cohorts, usage)
+    within = usage[namespace][2] + count <= own["abcd".index(namespace)]
+    refused = model.refused(namespace, (0, 0, count)) is not None
+    if not refused:
+        decide(state, one)
+        return
+    before = {name: state.usage(name) for name in "abcd"}
+    found = wanted(state, one)
+    assert {name: state.usage(name) for name in "abcd"} == before
+    if not within:
+        assert isinstance(found, Hopeless) or all(victim.pod.namespace == namespace for victim in found.victims)
+        return
+    assert isinstance(found, Plan), "it is its own"
+    owed = [victim.pod for victim in found.victims if victim.pod.uid in found.owed]
+    assert any(in_order(model, namespace, order) for order in permutations(owed[:6])) or len(owed) > 6
+    gone = model
+    for victim in found.victims:
+        assert victim.pod.request is not None
+        gone = gone.with_more(victim.pod.namespace, (0, 0, -victim.pod.request.count))
+    assert gone.refused(namespace, (0, 0, count)) is None
+
+
+def in_order(model: ReferenceCohorts, namespace: str, order: tuple[PodFacts, ...]) -> bool:
+    """Whether each of these holds what is owed at the moment when it goes."""
+    for one in order:
+        assert one.request is not None
+        name = one.namespace
+        mine, theirs = model.quotas[namespace].cohort, model.quotas[name].cohort
+        owes = model.uses(name, 2) > (model.own(name, 2) or 0)
+        if mine != theirs:
+            owes = owes and model.balance(theirs, 2, with_limit=False) < 0
+        if not owes:
+            return False
+        model = model.with_more(name, (0, 0, -one.request.count))
+    return True
