@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scheduler_steps import gang
 
-from tensorfusion.model.resources import NAMESPACES, NODES, PODS
+from tensorfusion.model.resources import GPU_COHORTS, NAMESPACES, NODES, PODS
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import History, PodHistory
 from tensorfusion.scheduler.recording.reader import read
@@ -101,7 +101,9 @@ async def test_nothing_that_somebody_named_is_in_the_files_unless_asked(world: A
     world.node("secret-node", team="secret-label", **{"kubernetes.io/metadata.name": "secret-meta"})
     world.gpu("secret-gpu", "secret-node")
     world.api.seed(NAMESPACES, {"metadata": {"name": "secret-space", "labels": {"owner": "secret-owner"}}})
-    world.quota("secret-space", {"total": {"maxWorkers": 5}})
+    world.quota("secret-space", {"total": {"maxWorkers": 5, "maxGPUCount": 1}, "cohort": "secret-cohort"})
+    for name, parent in (("secret-cohort", "secret-parent"), ("secret-parent", "")):
+        world.api.seed(GPU_COHORTS, {"metadata": {"name": name}, "spec": {"parent": parent}})
     await world.start()
     await world.settle(2.0)
     term = {"labelSelector": {"matchLabels": {"app": "secret-app"}}, "topologyKey": "kubernetes.io/hostname"}
@@ -121,7 +123,8 @@ async def test_nothing_that_somebody_named_is_in_the_files_unless_asked(world: A
     assert len(found.pods) == 3
     [placed] = [pod for pod in found.pods if pod.bound is not None]
     assert placed.facts.node_selector == {"team": found.fleet.nodes[placed.placement.node].labels["team"]}  # type: ignore[union-attr]
-    assert placed.namespace in found.fleet.quotas
+    cohort = found.fleet.cohorts[found.fleet.quotas[placed.namespace].cohort]
+    assert found.fleet.cohorts[cohort.parent].parent == ""
     import zlib
 
     for path in segments_of(tmp_path):

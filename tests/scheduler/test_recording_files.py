@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorfusion.errors import ConfigError
+from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.core import Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm, Taint, Toleration
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.meta import SelectorRequirement
@@ -19,7 +20,7 @@ from tensorfusion.scheduler.recording import events as e
 from tensorfusion.scheduler.recording.events import MAGIC, VERSION, Event, Frame
 from tensorfusion.scheduler.recording.reader import read
 from tensorfusion.scheduler.recording.segments import FullError, Journal, packed, read_segment, segments_of
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Off, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import CohortFacts, DeviceFacts, NodeFacts, Off, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.pod_rules import HostPort, PodRules, PodSelector, PodTerm, SpreadRule
 from tensorfusion.scheduling.profile import Profile as Weights
 from tensorfusion.scheduling.profile import Profiles
@@ -93,7 +94,15 @@ devices = st.builds(
 cuts = st.builds(
     Profile, few, few, few, st.just(()), st.lists(st.builds(Form, words, words, few, whole), max_size=2).map(tuple)
 )
-quotas = st.builds(QuotaFacts, words, total_compute=st.none() | whole, single_devices=st.none() | few)
+quotas = st.builds(QuotaFacts, words, total_compute=st.none() | whole, single_devices=st.none() | few, cohort=words)
+cohorts = st.builds(
+    CohortFacts,
+    words,
+    parent=words,
+    fair_weight=few,
+    reclaim=st.sampled_from(ReclaimPolicy),
+    lend_vram=st.none() | whole,
+)
 profiles = st.builds(
     Profiles, st.dictionaries(words, st.builds(Weights, shares=few, ignored=st.frozensets(words)), max_size=2)
 )
@@ -112,6 +121,8 @@ event = st.one_of(
     st.builds(e.PoolGone, few, words),
     st.builds(e.QuotaSet, few, quotas),
     st.builds(e.QuotaGone, few, words),
+    st.builds(e.CohortSet, few, cohorts),
+    st.builds(e.CohortGone, few, words),
     st.builds(e.NamespaceSet, few, words, st.none() | maps),
     st.builds(e.Shape, few, few, pods),
     st.builds(e.Arrived, few, few, st.integers(0, (1 << 64) - 1), few, words, words, few, st.booleans(), words),

@@ -69,14 +69,7 @@ class Change:
 def helps(failure: NotFit | QuotaExceeded, change: Change) -> bool:
     """Whether a pod that failed so may fit after the change."""
     if isinstance(failure, QuotaExceeded):
-        if failure.cohort:  # what one member gives back another may use
-            if change.kind is ChangeKind.COHORT:
-                return True
-            if change.kind is ChangeKind.USAGE and failure.cohort == change.cohort:
-                return failure.resolvable
-        if failure.namespace != change.name:
-            return False
-        return change.kind is ChangeKind.QUOTA or (change.kind is ChangeKind.USAGE and failure.resolvable)
+        return _helps_over_quota(failure, change)
     if not isinstance(failure, Unschedulable):
         return True
     pod, diagnosis = failure.diagnosis.pod, failure.diagnosis
@@ -99,6 +92,17 @@ def helps(failure: NotFit | QuotaExceeded, change: Change) -> bool:
     if change.kind is ChangeKind.HOLD:
         return any(reason is NodeReason.KEPT_WHOLE for reason, _ in diagnosis.nodes_removed)
     return change.kind is ChangeKind.POOL
+
+
+def _helps_over_quota(failure: QuotaExceeded, change: Change) -> bool:
+    if failure.cohort:  # what one member gives back another may use
+        if change.kind is ChangeKind.COHORT:
+            return True
+        if change.kind is ChangeKind.USAGE and failure.cohort == change.cohort:
+            return failure.resolvable
+    if failure.namespace != change.name:
+        return False
+    return change.kind is ChangeKind.QUOTA or (change.kind is ChangeKind.USAGE and failure.resolvable)
 
 
 def _node_fits(pod: PodFacts, change: Change, node: NodeFacts) -> bool:

@@ -194,7 +194,9 @@ class _Attempt:
             placement = self._decided()
         if placement is None:
             return None
-        return replace(plan, placement=placement, victims=(), ending=(), displaced=(), instead=plan.victims)
+        return replace(
+            plan, placement=placement, victims=(), ending=(), displaced=(), owed=frozenset(), instead=plan.victims
+        )
 
     def _tired(self, *, barred: bool) -> bool:
         """Whether no further node may be tried out; the barred ones take nothing from the others."""

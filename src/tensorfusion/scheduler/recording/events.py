@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from tensorfusion.model.partitions import Partition, Profile
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import CohortFacts, DeviceFacts, NodeFacts, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.profile import Profiles
 
 VERSION = 1
@@ -113,6 +113,14 @@ class QuotaGone(_Event, frozen=True, array_like=True, tag="quota-"):
     namespace: str
 
 
+class CohortSet(_Event, frozen=True, array_like=True, tag="cohort"):
+    facts: CohortFacts
+
+
+class CohortGone(_Event, frozen=True, array_like=True, tag="cohort-"):
+    name: str
+
+
 class NamespaceSet(_Event, frozen=True, array_like=True, tag="ns"):
     """A namespace came or changed its labels; None: it went."""
 
@@ -190,6 +198,8 @@ Event: TypeAlias = (
     | PoolGone
     | QuotaSet
     | QuotaGone
+    | CohortSet
+    | CohortGone
     | NamespaceSet
     | Shape
     | Arrived

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from tensorfusion.scheduler.recording.events import Ending
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.profile import Profiles
 
 
@@ -24,7 +32,7 @@ class Settings:
 
 @dataclass(slots=True)
 class Fleet:
-    """Nodes, devices, pools, quotas and namespaces at one time, each by name, in the order in which they came."""
+    """What there is at one time, each kind by name, in the order in which they came."""
 
     nodes: dict[str, NodeFacts] = field(default_factory=dict)
     devices: dict[str, DeviceFacts] = field(default_factory=dict)
@@ -32,6 +40,7 @@ class Fleet:
     quotas: dict[str, QuotaFacts] = field(default_factory=dict)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     profiles: Profiles = field(default_factory=Profiles)
+    cohorts: dict[str, CohortFacts] = field(default_factory=dict)
 
     def copy(self) -> "Fleet":
         return Fleet(
@@ -41,6 +50,7 @@ class Fleet:
             dict(self.quotas),
             dict(self.namespaces),
             self.profiles,
+            dict(self.cohorts),
         )
 
     def apply(self, change: "FleetChange") -> None:
@@ -56,7 +66,7 @@ class Fleet:
             table[change.name] = change.facts
 
 
-Fact: TypeAlias = NodeFacts | DeviceFacts | PoolFacts | QuotaFacts | Mapping[str, str] | Profiles
+Fact: TypeAlias = NodeFacts | DeviceFacts | PoolFacts | QuotaFacts | CohortFacts | Mapping[str, str] | Profiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class FleetChange:
     facts: Fact | None
 
 
-KINDS = ("namespaces", "pools", "quotas", "nodes", "devices")
+KINDS = ("namespaces", "pools", "cohorts", "quotas", "nodes", "devices")
 """The tables of a fleet, in the order in which one has to be built up."""
 
 

@@ -10,7 +10,15 @@ from enum import IntEnum
 from typing import Any, TypeAlias
 
 from tensorfusion.scheduling.copies import WorldFacts
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.hints import Change
 from tensorfusion.scheduling.state import State
 
@@ -113,3 +121,13 @@ class NotedState(State):
     def remove_quota(self, namespace: str) -> tuple[Change, ...]:
         self._notebook.add("quota gone", namespace)
         return super().remove_quota(namespace)
+
+    def set_cohort(self, facts: CohortFacts) -> tuple[Change, ...]:
+        news = super().set_cohort(facts)
+        if news:
+            self._notebook.add("cohort", facts)
+        return news
+
+    def remove_cohort(self, name: str) -> tuple[Change, ...]:
+        self._notebook.add("cohort gone", name)
+        return super().remove_cohort(name)

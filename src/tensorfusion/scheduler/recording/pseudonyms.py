@@ -65,6 +65,9 @@ class Pseudonyms:
     def node(self, name: str) -> str:
         return self._word("node-", name)
 
+    def cohort(self, name: str) -> str:
+        return self._word("cohort-", name)
+
     def gang(self, key: str) -> str:
         return self._word("gang-", key)
 

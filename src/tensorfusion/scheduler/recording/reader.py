@@ -208,6 +208,10 @@ def _said(at: int, event: e.Event, numbers: _Numbers) -> _Said | None:  # noqa: 
             return FleetChange(at, "quotas", quota.namespace, quota)
         case e.QuotaGone(namespace=namespace):
             return FleetChange(at, "quotas", namespace, None)
+        case e.CohortSet(facts=cohort):
+            return FleetChange(at, "cohorts", cohort.name, cohort)
+        case e.CohortGone(name=name):
+            return FleetChange(at, "cohorts", name, None)
         case e.NamespaceSet(name=name, labels=labels):
             return FleetChange(at, "namespaces", name, labels)
         case e.Configured(profiles=profiles):

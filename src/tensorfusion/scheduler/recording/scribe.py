@@ -14,7 +14,15 @@ from tensorfusion.scheduler.recording import events as e
 from tensorfusion.scheduler.recording.events import Ending, Event, encode
 from tensorfusion.scheduler.recording.notes import Note, Snapshot, Stage
 from tensorfusion.scheduler.recording.pseudonyms import Pseudonyms
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.pod_rules import PodRules, PodSelector
 from tensorfusion.scheduling.profile import Profiles
 
@@ -74,6 +82,8 @@ class Scribe:
             self._namespace(0, name, dict(labels))
         for pool in world.pools:
             self._pool(0, pool)
+        for cohort in world.cohorts:
+            self._cohort(0, cohort)
         for quota in world.quotas:
             self._quota(0, quota)
         for node in world.nodes:
@@ -130,10 +140,20 @@ class Scribe:
         self._out.append(e.PoolGone(at, name))
 
     def _quota(self, at: int, facts: QuotaFacts) -> None:
-        self._out.append(e.QuotaSet(at, replace(facts, namespace=self._words.namespace(facts.namespace))))
+        words = self._words
+        told = replace(facts, namespace=words.namespace(facts.namespace), cohort=words.cohort(facts.cohort))
+        self._out.append(e.QuotaSet(at, told))
 
     def _quota_gone(self, at: int, namespace: str) -> None:
         self._out.append(e.QuotaGone(at, self._words.namespace(namespace)))
+
+    def _cohort(self, at: int, facts: CohortFacts) -> None:
+        words = self._words
+        told = replace(facts, name=words.cohort(facts.name), parent=words.cohort(facts.parent))
+        self._out.append(e.CohortSet(at, told))
+
+    def _cohort_gone(self, at: int, name: str) -> None:
+        self._out.append(e.CohortGone(at, self._words.cohort(name)))
 
     def _namespace(self, at: int, name: str, labels: dict[str, str] | None) -> None:
         told = None if labels is None else self._words.labels(labels)
@@ -248,6 +268,8 @@ class Scribe:
         "pool gone": _pool_gone,
         "quota": _quota,
         "quota gone": _quota_gone,
+        "cohort": _cohort,
+        "cohort gone": _cohort_gone,
         "namespace": _namespace,
         "arrived": _arrived,
         "decided": _decided,

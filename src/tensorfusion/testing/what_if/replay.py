@@ -22,7 +22,15 @@ from tensorfusion.scheduler.recording.history import FleetChange, History
 from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduler.wakes import wake_helped
 from tensorfusion.scheduling.cycle import Decision, decide
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.ledger import NotHoldable
@@ -201,13 +209,15 @@ class Replay:
             self._hints += state.upsert_pool(self._scenario.pool(facts))
         elif change.kind == "pools":
             self._hints += state.remove_pool(name)
+        elif change.kind == "cohorts":
+            self._hints += state.set_cohort(facts) if isinstance(facts, CohortFacts) else state.remove_cohort(name)
         elif change.kind == "quotas":
             wished = self._scenario.quota(name, facts if isinstance(facts, QuotaFacts) else None)
             self._hints += state.remove_quota(name) if wished is None else state.set_quota(wished)
         elif isinstance(facts, Profiles):
             state.profiles = facts
         else:
-            labels = facts if not isinstance(facts, NodeFacts | DeviceFacts | QuotaFacts) else None
+            labels = facts if not isinstance(facts, NodeFacts | DeviceFacts | QuotaFacts | CohortFacts) else None
             self._hints += state.set_namespace(name, labels)
 
     def _node(self, name: str, facts: NodeFacts | None) -> None:

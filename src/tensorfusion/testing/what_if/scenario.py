@@ -49,7 +49,7 @@ class Scenario:
     def fleet(self, fleet: Fleet) -> list[FleetChange]:
         """What there is when the period begins, as changes of nothing, in the order to make them in."""
         found: list[FleetChange] = []
-        for kind in ("namespaces", "pools", "quotas", "nodes", "devices"):
+        for kind in ("namespaces", "pools", "cohorts", "quotas", "nodes", "devices"):
             table: Mapping[str, Fact] = getattr(fleet, kind)
             found += [FleetChange(0, kind, name, facts) for name, facts in table.items()]
         wanted = {wish.namespace for wish in self.quotas} - fleet.quotas.keys()
