@@ -7,23 +7,12 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, eventually
-from conftest import remaining_pods
 from tensorfusion.errors import Invalid
-from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS, NAMESPACES
+from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS
 from test_preemption import explained, gone, reasons
 from test_road import create, get, gpu_pod, running, waiting
 
 DEVICE = {"gpu_count": "1", "tflops_request": "100", "vram_request": "20Gi", "gpu_model": "L4"}
-
-
-@pytest.fixture
-def other(cluster: Cluster) -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    cluster.run(lambda client: client.create(NAMESPACES, body))
-    yield name
-    cluster.run(lambda client: client.delete(NAMESPACES, name))
-    eventually(lambda: cluster.run(lambda client: remaining_pods(client, name)) == 0)
 
 
 @pytest.fixture
@@ -44,7 +33,10 @@ def share(cluster: Cluster, cohort: str, *namespaces: str) -> None:
         create(cluster, namespace, quota, GPU_RESOURCE_QUOTAS)
 
 
-def test_what_one_team_borrows_the_other_gets_back(cluster: Cluster, namespace: str, other: str, cohort: str) -> None:
+def test_what_one_team_borrows_the_other_gets_back(
+    cluster: Cluster, namespace: str, other_namespace: str, cohort: str
+) -> None:
+    other = other_namespace
     share(cluster, cohort, namespace, other)
     for name in ("one", "two"):
         create(cluster, namespace, gpu_pod(name, **DEVICE))
