@@ -188,5 +188,15 @@ def test_a_fleet_that_no_eight_fits_has_whole_nodes_of_two() -> None:
 
 
 def test_ranks_rise_in_the_order_of_nodes_and_are_those_of_whole_nodes_alone() -> None:
-    assert ranks(np.array([True, False, True, True]), most=600).tolist() == [0, 0, 200, 400]
-    assert ranks(np.array([False]), most=600).tolist() == [0]
+    same = np.zeros(4, np.int64)
+    assert ranks(np.array([True, False, True, True]), same, most=600).tolist() == [0, 0, 200, 400]
+    assert ranks(np.array([False]), same[:1], most=600).tolist() == [0]
+
+
+def test_nodes_that_more_whole_node_jobs_fit_on_are_opened_later() -> None:
+    large = Size(90_000, 300, 8, 1000)
+    whole = whole_nodes(Mix([HALF, EIGHT, large], [16, 3, 1]), INSTALLED)
+    takes = whole.takes(np.array([96_000, 64_000, 96_000, 96_000]), np.array([400, 400, 50, 200]))
+    assert takes.tolist() == [4, 3, 0, 3]
+    assert ranks(np.array([True, True, False, True]), takes, most=600).tolist() == [400, 0, 0, 200]
+    assert whole_nodes(Mix(), INSTALLED).takes(takes, takes).tolist() == [0] * 4

@@ -264,7 +264,7 @@ class Foresight:
             self._whole.append(found)
             cpu, memory = self._capacity[rows, 0], self._capacity[rows, 1]
             self._installed[rows] = found.free(cpu, memory, whole[rows])
-            self.rank[rows] = ranks(self._installed[rows], most=self.parameters.rank)
+            self.rank[rows] = ranks(self._installed[rows], found.takes(cpu, memory), most=self.parameters.rank)
         every = np.arange(len(self._kind))
         self._free[:] = False
         self._running[:] = 0

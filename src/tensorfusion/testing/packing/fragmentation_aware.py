@@ -132,6 +132,7 @@ class FragmentationAware:
         self._outlook = Outlook(draw(mix, streams=self._set.streams, length=self._set.length), limit=self._set.states)
         self._whole = whole_nodes(mix, world.device_capacity)
         self._installed = self._whole.free(world.cpu_capacity, world.memory_capacity, world.device_capacity)
-        self._ranks = ranks(self._installed, most=self._set.rank)
+        takes = self._whole.takes(world.cpu_capacity, world.memory_capacity)
+        self._ranks = ranks(self._installed, takes, most=self._set.rank)
         self._due = max(count + 1, count * self._set.growth_percent // 100)
         self._kept.forget()
