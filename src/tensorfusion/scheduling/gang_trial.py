@@ -229,13 +229,14 @@ class GangTrial:
     def try_out(self, asking: PodFacts, node: int, going: Going) -> Going | None:
         """Who of these, as far as they are still there, has to go from the node."""
         self.tried += 1
-        here = self._state.allocations
-        still = Going(
-            tuple(unit for unit in going.units if unit.uid in here),
-            tuple(one for one in going.ending if one.pod.uid in here),
-            tuple(one for one in going.displaced if one.pod.uid in here),
-        )
-        return self._candidates.try_out(asking, node, still, roomy=True)
+        if node in self.changed:
+            here = self._state.allocations
+            going = Going(
+                tuple(unit for unit in going.units if unit.uid in here),
+                tuple(one for one in going.ending if one.pod.uid in here),
+                tuple(one for one in going.displaced if one.pod.uid in here),
+            )
+        return self._candidates.try_out(asking, node, going, roomy=True)
 
     def levels(self, asking: PodFacts) -> Iterator[Level]:
         """The levels of a search for such a member, as things are now."""

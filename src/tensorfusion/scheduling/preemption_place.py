@@ -64,6 +64,8 @@ class Place:
         self._has_ceiling = state.quotas.ceiling(pod.namespace) is not None
         if pod.request is not None:
             self._lay_out(pod.request)
+        self._roomy = self._node_has_room()
+        """Though nobody has left yet, so that only the devices and the quota are in question."""
 
     def _lay_out(self, request: GpuRequest) -> None:
         pool = self._state.fleet.pools.get(request.pool)
@@ -108,16 +110,9 @@ class Place:
             self._released.setdefault(pod.namespace, Usage()).add(one.usage, sign)
         if one.placement.node != self._record.name:  # a member of a gang on another node
             return
-        self._cpu += sign * pod.cpu
-        self._memory += sign * pod.memory
-        self._pods += sign
-        self._native -= sign * pod.native
-        for name in self._extended:
-            self._extended[name] += sign * pod.extended.get(name, 0)
-        if pod.request is None:
-            return
-        self._workers -= sign
-        if request is None:
+        if not self._roomy:
+            self._count_on_node(pod, sign)
+        if pod.request is None or request is None:
             return
         shares = self._shares.get(pod.uid)
         if shares is None:
@@ -135,6 +130,22 @@ class Place:
                 card.takes = takes
                 self._takers += 1 if takes else -1
 
+    def _count_on_node(self, pod: PodFacts, sign: int) -> None:
+        self._cpu += sign * pod.cpu
+        self._memory += sign * pod.memory
+        self._pods += sign
+        self._native -= sign * pod.native
+        for name in self._extended:
+            self._extended[name] += sign * pod.extended.get(name, 0)
+        if pod.request is not None:
+            self._workers -= sign
+
+    def concerns(self, allocations: Iterable[Allocation]) -> bool:
+        """Whether it can matter that some of these, who are gone, come back: else the pod fits with or without them."""
+        if self._has_ceiling or not self._roomy:
+            return True
+        return any(card.takes for one in allocations for card, _, _ in self._shares.get(one.pod.uid, ()))
+
     def _shares_of(self, one: Allocation) -> tuple[tuple[_Card, int, int], ...]:
         cards, uid = self._cards, one.pod.uid
         return tuple(
@@ -147,7 +158,12 @@ class Place:
 
     def fits(self) -> bool:
         """Whether the pod could be placed here now, as far as the node and the namespace's quota go."""
-        return self._allowed and self._devices_have_room() and self._node_has_room() and self._quota_has_room()
+        return (
+            self._allowed
+            and self._devices_have_room()
+            and (self._roomy or self._node_has_room())
+            and self._quota_has_room()
+        )
 
     def _node_has_room(self) -> bool:
         pod = self._pod

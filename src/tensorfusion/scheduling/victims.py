@@ -7,7 +7,7 @@ search has chosen already is charged to the budgets, so that several steps toget
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -155,7 +155,8 @@ class Candidates:
         return works
 
     def on_nodes(self, nodes: Ints, goes: Bools) -> Iterator[tuple[int, Going]]:
-        """These nodes, each with all who may go from it: the units of ``goes``, and those that leave anyway."""
+        """These nodes, each with all who may go from it: the units of ``goes``, the cheapest first, and those that
+        leave anyway."""
         residents, free = self._state.residents, self.leaving.free
         uids, allocations = residents.uids, self._state.allocations
         for node in nodes.tolist():  # within a statement some have gone already
@@ -163,7 +164,8 @@ class Candidates:
             leave = self.allocations(here[free[here]])
             ending = tuple(one for one in leave if not one.nominated)
             promised = tuple(one for one in leave if one.nominated)
-            yield node, Going(tuple(self.units(here[goes[here]])), ending, promised)
+            units = sorted(self.units(here[goes[here]]), key=cheapest_first)
+            yield node, Going(tuple(units), ending, promised)
 
     def try_out(self, pod: PodFacts, node: int, going: Going, *, roomy: bool = False) -> Going | None:
         """Who of those has to go so that the pod fits on the node; None where it does not fit even without all.
@@ -186,40 +188,43 @@ class Candidates:
             place.go(unit.members)
         if not place.fits():
             return None
+        units = [unit for unit in units if place.concerns(unit.members)]
         kept = reprieved(place, units)
         one = one_instead(place, kept, units)
         return Going(tuple(kept) if one is None else (one,), *needed(place, free))
 
-    def allowed(self, units: Iterable[Unit]) -> list[Unit]:
-        """Those that their disruption budgets let go together, the least important first."""
-        taken = Counter(self._charged)
+    def allowed(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of these, the cheapest first, that their disruption budgets let go together."""
+        taken = self._charged.copy()
         owing = self._owing.fork() if self._owing is not None else None
         allowed = []
-        for unit in sorted(units, key=cheapest_first):
+        for unit in units:
             if owing is not None and unit.owed and not owing.may_go(unit.members):
                 continue
-            wanted: dict[str, int] = {}
-            room: dict[str, int] = {}
-            several = False
-            for one in unit.members:
-                if len(self._seen) < PODS_TOLD:
-                    self._seen.setdefault(one.pod.uid, one.pod)
-                budgets = self._budgets_of(one.pod)
-                if not budgets:
-                    continue
-                several = several or len(budgets) > 1  # the server evicts no pod that two budgets cover
-                room.update(budgets)
-                for name in budgets:
-                    wanted[name] = wanted.get(name, 0) + 1
-            if not several and all(taken[name] + count <= room[name] for name, count in wanted.items()):
-                if wanted:
-                    taken.update(wanted)
+            if len(self._seen) < PODS_TOLD:
+                self._see(unit)
+            covers = [budgets for one in unit.members if (budgets := self._budgets_of(one.pod))]
+            if not covers or self._let_go(covers, taken):
                 if owing is not None:
                     owing.release(unit.members)
                 allowed.append(unit)
-            else:
-                self._kept.update(dict.fromkeys(wanted))
         return allowed
+
+    def _let_go(self, covers: Sequence[Mapping[str, int]], taken: Counter[str]) -> bool:
+        """Whether these budgets let one more pod each go beside what was ``taken``; taken from there, too, if so."""
+        wanted = Counter(name for budgets in covers for name in budgets)
+        room = {name: left for budgets in covers for name, left in budgets.items()}
+        several = any(len(budgets) > 1 for budgets in covers)  # the server evicts no pod that two budgets cover
+        if several or any(taken[name] + count > room[name] for name, count in wanted.items()):
+            self._kept.update(dict.fromkeys(wanted))
+            return False
+        taken.update(wanted)
+        return True
+
+    def _see(self, unit: Unit) -> None:
+        """Remember the first pods that were tried out."""
+        for one in unit.members[: PODS_TOLD - len(self._seen)]:
+            self._seen.setdefault(one.pod.uid, one.pod)
 
     def in_turn(self, units: Iterable[Unit], most: int) -> list[Unit]:
         """The first of those that their namespaces owe in the order in which they give back, then of the others.
