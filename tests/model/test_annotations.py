@@ -1,6 +1,7 @@
 """What users write on pods, parsed once into integers."""
 
 import string
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import (
+    REQUEST_KEYS,
     Feature,
     PodWishes,
     annotations_of,
     gpu_ids,
     parse_wishes,
+    read_request,
     request_of,
 )
 from tensorfusion.model.autoscaling import AutoscaleTarget
@@ -306,3 +309,55 @@ def test_a_request_that_was_read_before_is_told_apart_from_those_that_are_nearly
     model = "m" * 5000
     found = request_of(said | {keys.GPU_MODEL: model}, labels)
     assert found is not None and found.model == model
+
+
+class Heard(dict[str, str]):
+    """Annotations that remember what was asked of them."""
+
+    def __init__(self, said: Mapping[str, str]) -> None:
+        super().__init__(said)
+        self.asked: set[str] = set()
+
+    def get(self, key, default=None):
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> str:
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.asked.add(str(key))
+        return super().__contains__(key)
+
+
+FULL = {
+    keys.GPU_POOL: "a",
+    keys.TFLOPS_REQUEST: "10",
+    keys.TFLOPS_LIMIT: "20",
+    keys.COMPUTE_PERCENT_REQUEST: "10",
+    keys.COMPUTE_PERCENT_LIMIT: "20",
+    keys.VRAM_REQUEST: "1Gi",
+    keys.VRAM_LIMIT: "2Gi",
+    keys.GPU_COUNT: "2",
+    keys.GPU_INDICES: "0,1",
+    keys.GPU_MODEL: "A100",
+    keys.VENDOR: "NVIDIA",
+    keys.ISOLATION: "hard",
+    keys.PARTITION_ID: "1g.10gb",
+    keys.QOS: "high",
+}
+
+
+@given(st.sets(st.sampled_from(sorted(FULL))))
+def test_whatever_a_request_is_read_from_tells_remembered_requests_apart(left_out: set[str]) -> None:
+    said = Heard({key: text for key, text in FULL.items() if key not in left_out})
+    assert request_of(dict(said), {**WORKER, keys.GPU_POOL: "b"}) == read_request(said, "b")
+    assert said.asked <= set(REQUEST_KEYS)
+
+
+def test_each_of_the_keys_of_a_request_is_read() -> None:
+    everything, nothing = Heard(FULL), Heard({})
+    read_request(everything, "b")
+    read_request(nothing, "b")
+    assert everything.asked | nothing.asked == set(REQUEST_KEYS) == set(FULL)

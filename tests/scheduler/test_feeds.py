@@ -4,17 +4,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import gpu_capacities
 from tensorfusion.model.core import Node, Pod, PodSpec
+from tensorfusion.model.gang import gang_of
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.meta import Meta
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.request import Isolation
 from tensorfusion.policy.quota_facts import quota_facts
-from tensorfusion.scheduler.feeds import Requests, device_facts, node_facts, placement_of, pod_facts
+from tensorfusion.scheduler.feeds import Gangs, asked_by, device_facts, node_facts, placement_of, pod_facts
 from tensorfusion.scheduler.grants import binding_annotations
 from tensorfusion.scheduler.pod_rules import rules_of
 
@@ -38,24 +41,41 @@ WISHES = {keys.GPU_POOL: "main", keys.TFLOPS_REQUEST: "10", keys.VRAM_REQUEST: "
 
 
 def test_pods_of_one_template_share_one_request() -> None:
-    requests = Requests()
-    first = requests.of(pod({**WISHES, "example.com/own": "1"}))
-    second = requests.of(pod({**WISHES, "example.com/own": "2"}))
+    first = asked_by(pod({**WISHES, "example.com/own": "1"}))
+    second = asked_by(pod({**WISHES, "example.com/own": "2"}))
     assert first is second
-    assert requests.of(pod({**WISHES, keys.TFLOPS_REQUEST: "11"})) is not first
+    assert asked_by(pod({**WISHES, keys.TFLOPS_REQUEST: "11"})) is not first
 
 
 def test_a_wish_that_cannot_be_read_is_refused_every_time() -> None:
-    requests = Requests()
     for _ in range(2):
         with pytest.raises(InvalidRequest, match="tflops-request"):
-            requests.of(pod({**WISHES, keys.TFLOPS_REQUEST: "many"}))
+            asked_by(pod({**WISHES, keys.TFLOPS_REQUEST: "many"}))
+
+
+GANG_STAMPS = {
+    keys.GANG_REQUIRED_MEMBERS: ("2", "3"),
+    keys.GANG_DESIRED_MEMBERS: ("4", "5"),
+    keys.GANG_GROUP_KEY: ("one", "team/two"),
+    keys.GANG_TIMEOUT: ("30s", "1m"),
+    keys.GANG_MODE: ("Strict",),
+    keys.GANG_TOPOLOGY: ("required", "none"),
+    keys.GANG_TOPOLOGY_KEY: ("rack", "zone"),
+}
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional={k: st.sampled_from(v) for k, v in GANG_STAMPS.items()})))
+def test_remembered_gangs_are_told_apart_by_every_stamp_that_they_are_read_from(stamps: list[dict[str, str]]) -> None:
+    gangs = Gangs()
+    for said in stamps:
+        meta = Meta(name="a", namespace="team", annotations={keys.GANG_REQUIRED_MEMBERS: "2", **said})
+        assert gangs.of(meta) == gang_of(meta)
 
 
 @pytest.mark.parametrize("counts", ["nonsense", "[1]", '{"main": -1, "other": 2}', '{"main": 2}', '{"main": "1"}'])
 def test_container_counts_must_be_counts_that_add_up(counts: str) -> None:
     with pytest.raises(InvalidRequest, match="container-gpu-count"):
-        Requests().of(pod({**WISHES, keys.CONTAINER_GPU_COUNT: counts}))
+        asked_by(pod({**WISHES, keys.CONTAINER_GPU_COUNT: counts}))
 
 
 def test_a_plain_pods_device_ids_mean_nothing() -> None:

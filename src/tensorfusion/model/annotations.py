@@ -31,7 +31,7 @@ _INTEGER = re.compile(r"[0-9]{1,9}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _CAPACITY = re.compile(r"[0-9]{1,18}")
 _E = TypeVar("_E", bound=StrEnum)
-_READ_OF_REQUESTS = (
+REQUEST_KEYS = (
     keys.GPU_POOL,
     keys.TFLOPS_REQUEST,
     keys.TFLOPS_LIMIT,
@@ -47,7 +47,8 @@ _READ_OF_REQUESTS = (
     keys.PARTITION_ID,
     keys.QOS,
 )
-"""What ``request_of`` reads; the pool first."""
+"""Everything that ``read_request`` reads: what differs in none of them asks for the same."""
+_REMEMBERED = 4096
 _LONGEST_REMEMBERED = 1024
 """Letters of all these annotations up to which a request is remembered."""
 
@@ -168,15 +169,25 @@ def request_of(annotations: Mapping[str, str], labels: Mapping[str, str]) -> Gpu
     """
     if labels.get(keys.COMPONENT) != "worker":
         return None
-    said = tuple(annotations.get(key) for key in _READ_OF_REQUESTS)
-    pool = said[0] or labels.get(keys.GPU_POOL)
+    said = tuple([annotations.get(key) for key in REQUEST_KEYS])
     if sum(map(len, filter(None, said))) <= _LONGEST_REMEMBERED:
-        return _remembered_request(pool, said)
-    return _request_of(pool, said)
+        return _remembered_request(said, labels.get(keys.GPU_POOL, ""))
+    return read_request(annotations, labels.get(keys.GPU_POOL, ""))
 
 
-def _request_of(pool: str | None, said: tuple[str | None, ...]) -> GpuRequest:
-    annotations = {key: text for key, text in zip(_READ_OF_REQUESTS, said, strict=True) if text is not None}
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_request(said: tuple[str | None, ...], pool: str) -> GpuRequest:
+    """Each pod is read by scheduler, node and operator, and many pods say the same. What is refused is read again."""
+    return read_request({key: text for key, text in zip(REQUEST_KEYS, said, strict=True) if text is not None}, pool)
+
+
+def read_request(annotations: Mapping[str, str], pool: str = "") -> GpuRequest:
+    """``request_of`` for a worker, without remembering; ``pool`` is that of its label.
+
+    Raises:
+        InvalidRequest: a value cannot be understood, or the pool is missing.
+    """
+    pool = annotations.get(keys.GPU_POOL) or pool
     if not pool:
         raise InvalidRequest(f"annotation {keys.GPU_POOL} is missing: name the GPUPool of the pod")
     compute_limit = _gflops(annotations, keys.TFLOPS_LIMIT) or 0
@@ -205,10 +216,6 @@ def _request_of(pool: str | None, said: tuple[str | None, ...]) -> GpuRequest:
         partition=annotations.get(keys.PARTITION_ID, ""),
         qos=_enum(annotations, keys.QOS, QoS) or QoS.MEDIUM,
     )
-
-
-_remembered_request = lru_cache(maxsize=1024)(_request_of)
-"""Each pod is read by scheduler, node and operator, and many pods say the same. What is refused is read again."""
 
 
 def annotations_of(request: GpuRequest) -> dict[str, str]:

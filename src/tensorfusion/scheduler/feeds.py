@@ -1,8 +1,7 @@
 """Objects of the API as the facts that decisions are made of.
 
 Apart from the service because it is where strings end: quantities, annotations and labels are read here, once, and an
-object that cannot be read is refused here with one line, so that it never stops the objects around it. Requests are
-shared between the pods of one template: 50,000 pods carry a few dozen different ones.
+object that cannot be read is refused here with one line, so that it never stops the objects around it.
 """
 
 from collections.abc import Mapping
@@ -39,25 +38,7 @@ PODS_OF_A_NODE = 110
 """What a node takes that does not say: the kubelet's default."""
 
 _NANOSECONDS = 1_000_000_000
-_SHARED_REQUESTS = 16_384
-_READ_BY_REQUESTS = (
-    keys.GPU_POOL,
-    keys.TFLOPS_REQUEST,
-    keys.TFLOPS_LIMIT,
-    keys.COMPUTE_PERCENT_REQUEST,
-    keys.COMPUTE_PERCENT_LIMIT,
-    keys.VRAM_REQUEST,
-    keys.VRAM_LIMIT,
-    keys.GPU_COUNT,
-    keys.GPU_INDICES,
-    keys.GPU_MODEL,
-    keys.VENDOR,
-    keys.ISOLATION,
-    keys.PARTITION_ID,
-    keys.QOS,
-    keys.CONTAINER_GPU_COUNT,
-)
-
+_KEPT_GANGS = 16_384
 _READ_BY_GANGS = (
     keys.GANG_REQUIRED_MEMBERS,
     keys.GANG_DESIRED_MEMBERS,
@@ -77,42 +58,16 @@ class PlacementDefaults:
     max_workers_per_node: int = 256
 
 
-class Requests:
-    """Requests parsed once for every distinct set of annotations."""
+def asked_by(pod: Pod) -> GpuRequest | None:
+    """What the pod asks of its devices; None when it takes none.
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str | None, ...], GpuRequest | str] = {}
-
-    def of(self, pod: Pod) -> GpuRequest | None:
-        """What the pod asks of its devices; None when it takes none.
-
-        Raises:
-            InvalidRequest: an annotation cannot be understood.
-        """
-        labels = pod.metadata.labels
-        if labels.get(keys.COMPONENT) != "worker":
-            return None
-        annotations = pod.metadata.annotations
-        signature = (labels.get(keys.GPU_POOL), *map(annotations.get, _READ_BY_REQUESTS))
-        known = self._known.get(signature)
-        if known is None:
-            if len(self._known) >= _SHARED_REQUESTS:
-                self._known.clear()
-            known = self._known[signature] = _parsed(annotations, labels)
-        if isinstance(known, str):
-            raise InvalidRequest(known)
-        return known
-
-
-def _parsed(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuRequest | str:
-    """The request, or the line that says why there is none."""
-    try:
-        request = request_of(annotations, labels)
-        if request is None:
-            return f"label {keys.COMPONENT}: wanted worker"
+    Raises:
+        InvalidRequest: an annotation cannot be understood.
+    """
+    annotations = pod.metadata.annotations
+    request = request_of(annotations, pod.metadata.labels)
+    if request is not None:
         container_counts(annotations, request.count)
-    except InvalidRequest as error:
-        return str(error)
     return request
 
 
@@ -131,7 +86,7 @@ class Gangs:
         group = meta.annotations.get(keys.GANG_GROUP_KEY) or meta.labels.get(keys.WORKLOAD) or meta.name
         signature = (meta.namespace, group, *map(meta.annotations.get, _READ_BY_GANGS))
         if signature not in self._known:
-            if len(self._known) >= _SHARED_REQUESTS:
+            if len(self._known) >= _KEPT_GANGS:
                 self._known.clear()
             try:
                 self._known[signature] = gang_of(meta)

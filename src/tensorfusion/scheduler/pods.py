@@ -20,7 +20,7 @@ from tensorfusion.model.providers import NO_PROVIDERS, Providers
 from tensorfusion.model.request import GpuRequest, larger
 from tensorfusion.scheduler import feeds
 from tensorfusion.scheduler.binder import Binding
-from tensorfusion.scheduler.feeds import Gangs, Requests
+from tensorfusion.scheduler.feeds import Gangs, asked_by
 from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.queue import Entry, PendingQueue
 from tensorfusion.scheduler.territory import pool_of
@@ -76,7 +76,6 @@ class PodBook:
         self._providers = providers
         self._serves = serves
         """Whether a pod that waits is looked at here, and not by another scheduler; None where there is no other."""
-        self._requests = Requests()
         self._gangs = Gangs()
         self.gangs = GangBook(self.assumed)
         self._learned: set[str] = set()
@@ -143,7 +142,7 @@ class PodBook:
     def wish(self, pod: Pod) -> GpuRequest | None:
         """What a pod asks of its devices; None where it asks for none, or cannot be read."""
         try:
-            return self._requests.of(pod)
+            return asked_by(pod)
         except InvalidRequest:
             return None
 
@@ -213,7 +212,7 @@ class PodBook:
         Raises:
             InvalidRequest: an annotation or a resource request cannot be understood.
         """
-        request, priority = self._requests.of(pod), self._priority_of(pod)
+        request, priority = asked_by(pod), self._priority_of(pod)
         profile, gang = self._state.profiles.of(pod.spec.scheduler_name), self._gang_of(pod)
         return feeds.pod_facts(pod, request, priority, providers=self._providers(), profile=profile, gang=gang)
 
