@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tensorfusion.embedded.processes import shim
 from tensorfusion.embedded.processes.attempts import Attempt, Ending, Input, Program, attempts_in, drop_unstarted, start
 from tensorfusion.embedded.processes.logs import LogOptions, read_log
 
@@ -156,3 +157,10 @@ async def test_programs_yield_to_the_cluster(tmp_path: Path) -> None:
     assert int(score) >= 500
     assert int(priority) == min(os.nice(0) + 5, 19)
     assert mask == "0022"
+
+
+def test_a_process_that_goes_while_it_is_looked_at_is_none_any_more() -> None:
+    assert shim.fields_after_name(b"7 (a) b) S 1 2\n") == [b"S", b"1", b"2"]
+    for left in (b"", b"\n"):
+        with pytest.raises(ProcessLookupError):
+            shim.fields_after_name(left)

@@ -17,6 +17,7 @@ Source: the log format of the container runtime interface.
 """
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -392,7 +393,19 @@ def stat_fields(pid: int) -> list[bytes]:
 
     Source: proc_pid_stat(5), field 3 and on.
     """
-    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return fields_after_name(Path(f"/proc/{pid}/stat").read_bytes())
+
+
+def fields_after_name(stat: bytes) -> list[bytes]:
+    """The fields of a ``stat`` after the name.
+
+    Raises:
+        ProcessLookupError: there are none: the process went between the opening of the file and its reading.
+    """
+    fields = stat.rpartition(b")")[2].split()
+    if not fields:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return fields
 
 
 def _exit_code(status: int | None) -> int:
