@@ -54,6 +54,20 @@ async def test_the_share_is_the_next_ones_when_no_successor_came(world) -> None:
     assert [bool(world.node_of(name)) for name in ("waits", "next")].count(True) == 1
 
 
+async def test_what_is_given_back_wakes_those_who_wait_at_once_without_any_other_change(world) -> None:
+    world.quota("default", FULL)
+    await scattered(world)
+    world.worker("waits", tflops="50", vram="8Gi")
+    await window(world)
+    world.delete("a")
+    await world.settle(5)
+    assert world.node_of("waits") == ""
+    places = world.service.defrag.places
+    places.give_back(list(places.by_uid), "the test says so")
+    await world.settle(0.5)
+    assert world.node_of("waits") != ""
+
+
 async def test_a_successor_that_goes_elsewhere_counts_once_in_the_quota(world) -> None:
     world.quota("default", FULL)
     await scattered(world)

@@ -381,6 +381,8 @@ class SchedulerService:
         if self.book.gangs.changed:
             self._beside("look at gangs that changed", self.gangs.catch_up)
         self._beside("make room for pods that fit nowhere", self.preemptor.step)
+        if self._hints:  # what was given back beside the watch
+            self._beside("wake pods that wait", self._wake_waiting)
         for _ in range(DECISIONS_A_STEP):
             if not self._binder.has_room:
                 return False  # the binder's answers kick
