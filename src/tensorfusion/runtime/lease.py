@@ -21,12 +21,13 @@ import contextlib
 import math
 from collections.abc import Callable
 
-from tensorfusion.clock import Clock, micro_timestamp
+from tensorfusion.clock import Clock
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Lease
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import LEASES
+from tensorfusion.runtime.lease_claim import LeaseClaim
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import LEADER
 
@@ -61,12 +62,11 @@ class LeaderElector:
         metadata: Raw | None = None,
     ) -> None:
         self._client = client
-        self._metadata = metadata or {}
         self._namespace = namespace
         self._name = name
         self._identity = identity
         self._clock = clock
-        self._duration = max(1, math.ceil(duration))
+        self._claim = LeaseClaim(namespace, name, identity, max(1, math.ceil(duration)), clock, metadata or {})
         self._renew_every = renew_every
         self._retry_every = retry_every
         self._valid_until = -math.inf
@@ -158,30 +158,21 @@ class LeaderElector:
         spec = lease.spec
         transitions = spec.lease_transitions or 0
         if spec.holder_identity == self._identity and transitions in (self._epoch, self._claimed):
-            await self._write(lease, transitions, {})
+            await self._write(self._claim.renewal(lease), transitions)
         elif not spec.holder_identity or self._expired(lease):
-            await self._write(lease, transitions + 1, {"acquireTime": micro_timestamp(self._clock.now())})
+            await self._write(self._claim.takeover(lease), transitions + 1)
         else:
             self._valid_until = -math.inf
 
     async def _create(self, asked: float) -> None:
         self._claimed = 0
-        now = micro_timestamp(self._clock.now())
-        body = {
-            "apiVersion": LEASES.api_version,
-            "kind": LEASES.kind,
-            "metadata": {**self._metadata, "name": self._name, "namespace": self._namespace},
-            "spec": {**self._spec(), "acquireTime": now, "leaseTransitions": 0},
-        }
         with contextlib.suppress(AlreadyExists):  # somebody was faster; the next round sees who
-            await self._client.create(LEASES, body, namespace=self._namespace)
+            await self._client.create(LEASES, self._claim.first(), namespace=self._namespace)
             self._hold(asked, 0)
 
-    async def _write(self, lease: Lease, transitions: int, extra: Raw) -> None:
+    async def _write(self, patch: Raw, transitions: int) -> None:
         self._claimed = transitions
         sent = self._clock.monotonic()
-        spec: Raw = {**self._spec(), "leaseTransitions": transitions, **extra}
-        patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
         with contextlib.suppress(Conflict):  # somebody was faster; the next round sees who
             await self._client.patch(LEASES, self._name, patch, namespace=self._namespace)
             self._hold(sent, transitions)
@@ -199,22 +190,14 @@ class LeaderElector:
         except (ApiError, TimeoutError) as error:
             log.warning("lease not released", lease=self._name, error=error)
 
-    def _spec(self) -> Raw:
-        return {
-            "holderIdentity": self._identity,
-            "leaseDurationSeconds": self._duration,
-            "renewTime": micro_timestamp(self._clock.now()),
-        }
-
     def _hold(self, since: float, transitions: int) -> None:
         self._epoch = transitions
-        self._valid_until = since + self._duration * 2 / 3
+        self._valid_until = self._claim.safe_until(since)
 
     def _expired(self, lease: Lease) -> bool:
         """The Lease has stayed unchanged for its whole duration, on this process's own clock."""
-        now = self._clock.monotonic()
         version = lease.metadata.resource_version
         if self._seen is None or self._seen[0] != version:
-            self._seen = (version, now)
+            self._seen = (version, self._clock.monotonic())
             return False
-        return now - self._seen[1] >= (lease.spec.lease_duration_seconds or self._duration)
+        return self._claim.is_over(lease, self._seen[1])

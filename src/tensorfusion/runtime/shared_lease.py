@@ -14,12 +14,13 @@ Nobody gives it up at the end: the others may still be at work. A single holder 
 import math
 from typing import Final
 
-from tensorfusion.clock import Clock, micro_timestamp
+from tensorfusion.clock import Clock
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, NotFound
 from tensorfusion.kube.api import Api
 from tensorfusion.model.core import Lease
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import LEASES
+from tensorfusion.runtime.lease_claim import LeaseClaim
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -44,7 +45,7 @@ class SharedLease:
         self.name: Final = name
         self._group = group
         self._clock = clock
-        self._duration = max(1, math.ceil(duration))
+        self._claim = LeaseClaim(namespace, name, group, max(1, math.ceil(duration)), clock)
         self._renew_every = renew_every
         self._valid_until = -math.inf
         self._epoch = -1
@@ -81,39 +82,30 @@ class SharedLease:
         self._looked = asked
         version, spec = lease.metadata.resource_version, lease.spec
         transitions = spec.lease_transitions or 0
-        known = self._seen is not None and self._seen[0] == version
-        first = self._seen is None
-        if not known:
-            self._seen = (version, asked)
+        seen = self._seen if self._seen is not None and self._seen[0] == version else (version, asked)
+        known, first = seen is self._seen, self._seen is None
+        self._seen = seen
         if spec.holder_identity == self._group:
             if transitions != self._epoch:
                 self._valid_until = -math.inf  # what was held in another epoch says nothing of this one
             if known or first or transitions != self._epoch:
-                await self._write(lease, transitions, {})
+                await self._write(self._claim.renewal(lease), transitions)
             else:
                 self._hold(looked, transitions)
-        elif not spec.holder_identity or self._expired(lease):
-            await self._write(lease, transitions + 1, {"acquireTime": micro_timestamp(self._clock.now())})
+        elif not spec.holder_identity or self._claim.is_over(lease, seen[1]):
+            await self._write(self._claim.takeover(lease), transitions + 1)
         else:
             self._valid_until = -math.inf
 
     async def _create(self, asked: float) -> None:
-        body = {
-            "apiVersion": LEASES.api_version,
-            "kind": LEASES.kind,
-            "metadata": {"name": self.name, "namespace": self._namespace},
-            "spec": {**self._spec(), "acquireTime": micro_timestamp(self._clock.now()), "leaseTransitions": 0},
-        }
         try:
-            await self._client.create(LEASES, body, namespace=self._namespace)
+            await self._client.create(LEASES, self._claim.first(), namespace=self._namespace)
         except AlreadyExists:
             return  # somebody was faster; the next round sees who
         self._hold(asked, 0)
 
-    async def _write(self, lease: Lease, transitions: int, extra: Raw) -> None:
+    async def _write(self, patch: Raw, transitions: int) -> None:
         sent = self._clock.monotonic()
-        spec: Raw = {**self._spec(), "leaseTransitions": transitions, **extra}
-        patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
         try:
             after = await self._client.patch(LEASES, self.name, patch, namespace=self._namespace, type_=Lease)
         except Conflict:
@@ -121,20 +113,8 @@ class SharedLease:
         self._seen = (after.metadata.resource_version, sent)
         self._hold(sent, transitions)
 
-    def _spec(self) -> Raw:
-        return {
-            "holderIdentity": self._group,
-            "leaseDurationSeconds": self._duration,
-            "renewTime": micro_timestamp(self._clock.now()),
-        }
-
     def _hold(self, since: float, transitions: int) -> None:
         if self._epoch != transitions:
             log.info("holding together", lease=self.name, group=self._group, epoch=transitions)
         self._epoch = transitions
-        self._valid_until = since + self._duration * 2 / 3
-
-    def _expired(self, lease: Lease) -> bool:
-        """The Lease has stayed unchanged for its whole duration, on this process's own clock."""
-        since = self._clock.monotonic() if self._seen is None else self._seen[1]
-        return self._clock.monotonic() - since >= (lease.spec.lease_duration_seconds or self._duration)
+        self._valid_until = self._claim.safe_until(since)
