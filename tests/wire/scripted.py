@@ -56,7 +56,7 @@ async def serving(tmp_path: Path, *answers: bytes | Act, close: bool = False) ->
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(serve, served.origin.path)
+    server = await asyncio.start_unix_server(serve, served.origin.path, backlog=1024)
     try:
         yield served
     finally:

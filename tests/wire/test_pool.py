@@ -172,7 +172,7 @@ async def test_an_answer_that_does_not_come_in_time_ends_its_connection(tmp_path
     async with serving(tmp_path, silent) as served:
         pool = Pool(served.origin)
         with pytest.raises(TimeoutError):
-            await ask(pool, seconds=0.01)
+            await ask(pool, seconds=0.3)
         async with asyncio.timeout(10):
             await served.ended.wait()
         await pool.close()

@@ -1,7 +1,8 @@
-"""One client connection: one request at a time, its answer whole or as it comes.
+"""One client connection: one request at a time, its answer whole, as it comes, or poured on to somewhere else.
 
 Bytes are parsed where they arrive, in ``data_received``; the task that waits is woken once for each arrival, not for
-each piece. A reader that does not keep up stops the socket, so that what waits here is bounded.
+each piece, and not at all while the answer is poured. A reader that does not keep up stops the socket, so that what
+waits here is bounded.
 
 A connection that is left in the middle of an answer (an error, a cancelled task, a limit) is of no more use: the next
 bytes on it belong to nobody. It is then aborted, never reused.
@@ -10,12 +11,18 @@ Source: RFC 9112; the parser is llhttp.
 """
 
 import asyncio
-from typing import Final, cast
+from collections.abc import Callable
+from typing import Final, TypeAlias, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from tensorfusion.wire.errors import BrokenOff
-from tensorfusion.wire.messages import Answer, Fields
+from tensorfusion.wire.alarm import Alarm
+from tensorfusion.wire.errors import BrokenOff, Phase, TimedOut
+from tensorfusion.wire.fields import KIND_OF, Fields, Kind
+from tensorfusion.wire.messages import Answer
+
+Sink: TypeAlias = Callable[[bytes], bool]
+"""Takes bytes of a body; False when it wants no more."""
 
 MOST_HEAD: Final = 64 << 10
 """Bytes of an answer's fields."""
@@ -34,20 +41,32 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self._broken: BrokenOff | None = None
+        self._failure: Exception | None = None
         self._busy = False
         self._paused = False
+        self._writable = True
         self._high_water = HIGH_WATER
+        self._alarm = Alarm(loop, self._look)
+        self._count = 0
         self._reset()
 
     def _reset(self) -> None:
         self.status = 0
+        self.length: int | None = None
+        self._headless = False
         self._head_done = False
         self._done = False
+        self._heard = False
         self._head_size = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
         self._waiting = 0
+        self._sink: Sink | None = None
+        self._head_by = self._total_by = self._silence = float("inf")
+        self._seconds = (0.0, 0.0)
+        self._quiet_since = 0.0
 
     @property
     def usable(self) -> bool:
@@ -55,18 +74,55 @@ class Connection(asyncio.Protocol):
         return self._broken is None and not self._busy and self._transport is not None
 
     @property
+    def done(self) -> bool:
+        """The whole answer has arrived."""
+        return self._done
+
+    @property
     def fields(self) -> Fields:
         return self._fields
 
     # --- for the task that asks ---
 
-    def send(self, data: bytes) -> None:
-        """Send a request; its answer is read by ``whole``, or by ``head`` and then ``read``."""
+    def send(self, data: bytes, *, bodyless: bool = False) -> None:
+        """Send a request; its answer is read by ``whole``, or by ``head`` and then ``read`` or ``pour``.
+
+        The answer to a ``bodyless`` one (HEAD) is its head, whatever that says. Raises BrokenOff.
+        """
         if self._transport is None or not self.usable:
             raise self._broken or BrokenOff("the connection is not open")
         self._reset()
+        self.resume()
         self._busy = True
+        self._headless = bodyless
+        self._count += 1
         self._transport.write(data)
+
+    async def send_more(self, data: bytes) -> None:
+        """Send a piece of the request's body, and wait until there is room for the next. Raises BrokenOff."""
+        if self._transport is None or self._broken is not None:
+            raise self._broken or BrokenOff(_CLOSED)
+        self._transport.write(data)
+        while not self._writable:
+            self._room = self._loop.create_future()
+            await self._room
+            if self._broken is not None:
+                raise self._broken
+
+    def within(self, *, head: float, total: float, silence: float) -> None:
+        """Break off with ``TimedOut`` when the head, or all of it, does not come in so many seconds from now, or
+        nothing more of the body for ``silence`` seconds."""
+        now = self._loop.time()
+        self._seconds = (head, total)
+        self._head_by, self._total_by = now + head, now + total
+        self._silence = silence
+        self._watch(self._head_by)
+
+    def silent_for(self, seconds: float) -> None:
+        """From now on, no more than so many seconds between two arrivals."""
+        self._silence = seconds
+        self._quiet_since = self._loop.time()
+        self._watch(self._quiet_since + seconds)
 
     async def whole(self, most: int) -> Answer:
         """The whole answer.
@@ -81,8 +137,7 @@ class Connection(asyncio.Protocol):
             await self._wait()
         if self._waiting > most:
             raise BrokenOff(f"the answer has more than {most} bytes")
-        pieces = self._pieces
-        return Answer(self.status, self._fields, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        return Answer(self.status, self._fields, self._take())
 
     async def head(self) -> None:
         """Wait until ``status`` and ``fields`` are there. Raises BrokenOff."""
@@ -95,20 +150,60 @@ class Connection(asyncio.Protocol):
         while not self._pieces:
             if self._done:
                 return b""
+            self._listen()
             await self._wait()
-        pieces, self._pieces = self._pieces, []
-        self._waiting = 0
-        if self._paused and self._transport is not None:
+        data = self._take()
+        self.resume()
+        return data
+
+    async def pour(self, sink: Sink) -> bool:
+        """Hand all that is left of the body to ``sink``, each arrival where it arrives. False when it wanted no more.
+
+        Raises:
+            BrokenOff: the end came too soon.
+            Exception: whatever ``sink`` raised.
+        """
+        self._sink = sink
+        if self._pieces:
+            self._hand_over(sink)
+        self._listen()
+        while self._sink is not None and not self._done:
+            await self._wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._sink is not None
+
+    def pause(self) -> None:
+        """Read nothing more until ``resume``: whoever takes the body does not keep up."""
+        if not self._paused and not self._done and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
             self._paused = False
-            self._transport.resume_reading()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._listen()
+            if self._transport is not None:
+                self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close at once, whatever was under way."""
         if self._broken is None:
-            self._broken = BrokenOff("the connection was closed here")
+            self._broken = self._told(BrokenOff("the connection was closed here"))
         if self._transport is not None:
             self._transport.abort()
+
+    def fail(self, error: Exception) -> None:
+        """Close because the request's body cannot be sent; whoever waits for the answer is told why."""
+        if self._broken is None:
+            self._broken = self._told(BrokenOff(f"the request was not sent whole: {error}"))
+            self._broken.__cause__ = error
+        self.abort()
+
+    def _take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        self._waiting = 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:
         if self._broken is not None:
@@ -119,6 +214,38 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    # --- deadlines ---
+
+    def _listen(self) -> None:
+        """The silence begins now."""
+        self._quiet_since = now = self._loop.time()
+        self._watch(now + self._silence)
+
+    def _watch(self, when: float) -> None:
+        when = min(when, self._total_by)
+        if when != float("inf"):
+            self._alarm.by(when)
+
+    def _look(self) -> float | None:
+        if not self._busy or self._broken is not None:
+            return None
+        now = self._loop.time()
+        if now >= self._total_by:
+            self._break(TimedOut(Phase.TOTAL, self._seconds[1]))
+        elif not self._head_done:
+            if now < self._head_by:
+                return min(self._head_by, self._total_by)
+            self._break(TimedOut(Phase.HEAD, self._seconds[0]))
+        else:
+            since = (
+                now if self._paused or self._pieces else self._quiet_since
+            )  # what waits here is not the server's silence
+            by = min(since + self._silence, self._total_by)
+            if now < by:
+                return by if by != float("inf") else None
+            self._break(TimedOut(Phase.SILENCE, self._silence))
+        return None
+
     # --- for the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,20 +253,33 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._busy or self._parser is None:
-            self._break("bytes that nobody asked for")
+            self._break(BrokenOff("bytes that nobody asked for"))
             return
+        self._heard = True
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            self._break("the answer changes the protocol, which was not asked for")
+            self._break(BrokenOff("the answer changes the protocol, which was not asked for"))
         except HttpParserError as error:
-            self._break(f"not an HTTP answer: {error}")
+            self._break(BrokenOff(f"not an HTTP answer: {error}"))
         if not self._head_done and self._head_size > MOST_HEAD:
-            self._break(f"the answer's fields have more than {MOST_HEAD} bytes")
-        if self._waiting > self._high_water and not self._paused and not self._done and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+            self._break(BrokenOff(f"the answer's fields have more than {MOST_HEAD} bytes"))
+        if self._sink is not None:
+            self._quiet_since = self._loop.time()
+            if self._pieces:
+                self._hand_over(self._sink)
+            if self._busy and self._broken is None:
+                return  # whoever waits for the end is not woken for pieces
+        elif self._waiting > self._high_water:
+            self.pause()
         self._wake()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._wake_writer()
 
     def eof_received(self) -> None:
         """The server ends; ``connection_lost`` follows."""
@@ -149,36 +289,56 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._parser = None  # it refers back here: without it all of this is freed at once
-        if self._busy and self._head_done and error is None and self._until_close():
+        self._alarm.cancel()
+        if self._busy and self._head_done and error is None and self._broken is None and self._until_close():
             self._done, self._busy = True, False
         if self._broken is None:
-            self._broken = BrokenOff(str(error) if error is not None and str(error) else _CLOSED)
+            self._broken = self._told(BrokenOff(str(error) if error is not None and str(error) else _CLOSED))
             self._broken.__cause__ = error
         self._wake()
+        self._wake_writer()
 
-    def _break(self, why: str) -> None:
-        self._broken = self._broken or BrokenOff(why)
+    def _hand_over(self, sink: Sink) -> None:
+        try:
+            if sink(self._take()):
+                return
+        except Exception as error:  # noqa: BLE001 - it is raised where the sink was given
+            self._failure = error
+        self._sink = None
+        if not self._done:
+            self.abort()
+
+    def _break(self, why: BrokenOff) -> None:
+        self._broken = self._broken or self._told(why)
         if self._transport is not None:
             self._transport.abort()
+
+    def _told(self, why: BrokenOff) -> BrokenOff:
+        why.heard, why.reused = self._heard, self._count > 1
+        return why
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def _wake_writer(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
     def _until_close(self) -> bool:
         """Whether the body is what comes until the connection ends."""
-        names = {name.lower() for name, _ in self._fields}
-        return b"content-length" not in names and b"transfer-encoding" not in names and self.status not in _NO_CONTENT
+        kinds = {KIND_OF[name] for name, _ in self._fields}
+        return not kinds & {Kind.LENGTH, Kind.TRANSFER} and self.status not in _NO_CONTENT
 
     # --- for the parser ---
 
     def on_message_begin(self) -> None:
         if self._done:  # a second answer to one request
-            self._break("bytes behind the answer")
+            self._break(BrokenOff("bytes behind the answer"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
-        if self._head_size <= MOST_HEAD and not self._done:
+        if self._head_size <= MOST_HEAD and not self._done and not self._head_done:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -187,8 +347,20 @@ class Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
         if self.status < 200:  # on its way, as 103 says; the answer comes behind it
             self._fields = []
-        else:
-            self._head_done = True
+            return
+        for name, value in self._fields:
+            kind = KIND_OF[name]
+            if kind and kind >= Kind.LENGTH:
+                if kind is Kind.LENGTH:
+                    self.length = int(value)
+                elif value.lower() != b"chunked":
+                    self._break(BrokenOff(f"the answer is coded for the way as {value!r}, which was not asked for"))
+                    return
+        self._head_done = True
+        self._quiet_since = self._loop.time()
+        if self._headless:  # the parser would wait for the body that the head tells of
+            self._done, self._busy = True, False
+            self._break(BrokenOff("a connection is not kept behind an answer without its body"))
 
     def on_body(self, body: bytes) -> None:
         if not self._done:
@@ -201,4 +373,4 @@ class Connection(asyncio.Protocol):
         self._done = True
         self._busy = False
         if self._parser is None or not self._parser.should_keep_alive():
-            self._break("the server wants it closed")
+            self._break(BrokenOff("the server wants it closed"))

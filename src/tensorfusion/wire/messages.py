@@ -5,14 +5,18 @@ Apart from the connection because these are plain values: how a request is spell
 Source: RFC 9112 (HTTP/1.1 messages), RFC 9110 (fields).
 """
 
+import dataclasses
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final
 from urllib.parse import quote, urlsplit
 
-Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
+from tensorfusion.wire.fields import Fields, Kind, lines
+
+CHUNKED: Final = -1
+"""The length of a body that is sent in chunks."""
 
 _UNIX = "unix://"
 _PORTS = {"http": 80, "https": 443}
@@ -20,6 +24,8 @@ _OTHERWISE_FRAMED = ("HEAD", "CONNECT")
 _PLAIN_TARGET = re.compile(r"[!-~]+")
 _TARGET_SAFE = "!#$%&'()*+,/:;=?@[]~"
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -38,6 +44,13 @@ class Origin:
     authority: str = "localhost"
     prefix: str = ""
     """Goes before every target: the path of a server that is reached behind another."""
+
+    raw_prefix: bytes = dataclasses.field(init=False, repr=False)
+    raw_authority: bytes = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "raw_prefix", self.prefix.encode("ascii"))
+        object.__setattr__(self, "raw_authority", self.authority.encode("ascii"))
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
@@ -85,6 +98,28 @@ def head_of(method: str, target: str, origin: Origin, fields: Mapping[str, str],
         lines.append(f"Content-Length: {length}")
     lines.append("\r\n")
     return "\r\n".join(lines).encode("latin-1")
+
+
+def request_head(method: bytes, target: bytes, origin: Origin, fields: Fields, *, length: int | None) -> bytes:
+    """The head of a request that is passed on: ``target`` and ``fields`` as they came, ``Host`` of the origin.
+
+    ``length`` None is a request without a body, ``CHUNKED`` one whose length nobody knows yet.
+
+    Raises:
+        ValueError: a method, a target or a field that cannot go on the wire, or is the connection's own.
+    """
+    if method not in _METHODS and (method == b"CONNECT" or not _TOKEN.fullmatch(method)):
+        raise ValueError(f"method {method!r} is not spoken here")
+    if b" " in target or not target.isascii() or not target.decode("ascii").isprintable():
+        raise ValueError(f"target {target!r} cannot be sent")
+    start = b"%b %b%b HTTP/1.1\r\nHost: %b" % (method, origin.raw_prefix, target, origin.raw_authority)
+    if length is None:
+        own = b"\r\n"
+    elif length == CHUNKED:
+        own = b"Transfer-Encoding: chunked\r\n\r\n"
+    else:
+        own = b"Content-Length: %d\r\n\r\n" % length
+    return lines(start, fields, own, count=2, without=Kind.HOST)
 
 
 def field(fields: Fields, name: bytes) -> str | None:

@@ -1,0 +1,138 @@
+"""The answer to one request: whole in one go, or begun and then written as it comes.
+
+What was begun and not ended never looks like an end: the connection is reset, so that a client sees a failure in every
+framing, also in the one of HTTP/1.0 where the end of the connection is the end of the body.
+
+Source: RFC 9112 6 (framing), 7.1 (chunks), 8 (incomplete messages), 9.6 (closing); RFC 9110 9.3.2 (HEAD), 15 (status).
+"""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tensorfusion.wire.errors import ClientLeft
+from tensorfusion.wire.fields import Fields, lines
+
+if TYPE_CHECKING:
+    from tensorfusion.wire.request import Request
+    from tensorfusion.wire.server_connection import ServerConnection
+
+_LARGE: Final = 16 << 10
+"""Bytes from which a piece is not copied to be framed."""
+_STARTS = {status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+_WITHOUT_BODY = (204, 304)
+
+
+class Reply:
+    """Given to the handler with the request. ``started``: the client has been told a status."""
+
+    __slots__ = ("_chunked", "_connection", "_left", "_mute", "_request", "ended", "started", "status")
+
+    def __init__(self, connection: "ServerConnection", request: "Request") -> None:
+        self.status = 0
+        self.started = False
+        self.ended = False
+        self._connection = connection
+        self._request = request
+        self._chunked = False
+        self._mute = False
+        self._left: int | None = None
+
+    def send(self, status: int, fields: Fields = (), body: bytes = b"") -> None:
+        """The whole answer.
+
+        Raises:
+            ValueError: a field that cannot be sent, or is the connection's own.
+            ClientLeft: nobody is there any more.
+        """
+        head = self._head(status, fields, len(body))
+        self._connection.write(head if self._mute or not body else head + body)
+        self._left = 0
+        self.end()
+
+    def start(self, status: int, fields: Fields = (), *, length: int | None = None) -> None:
+        """Send the head; the body of ``length`` bytes, or of as many as come, follows. Raises as ``send``."""
+        self._connection.write(self._head(status, fields, length))
+
+    def push(self, data: bytes) -> None:
+        """Send a piece of the body. Who does not wait for ``room`` must stop by other means. Raises ClientLeft.
+
+        Raises:
+            ValueError: more than the length that the head told.
+        """
+        if not self.started or self.ended:
+            raise ClientLeft("the answer is over") if self.ended else RuntimeError("the answer is not started")
+        if not data:
+            return
+        if self._left is not None:
+            if len(data) > self._left and not self._mute:
+                raise ValueError(f"{len(data)} bytes for an answer that has {self._left} left")
+            self._left -= len(data)
+        if self._mute:
+            return
+        if not self._chunked:
+            self._connection.write(data)
+        elif len(data) < _LARGE:
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._connection.write_lines((b"%x\r\n" % len(data), data, b"\r\n"))
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body, and wait until there is room for the next. Raises as ``push``."""
+        self.push(data)
+        await self._connection.room()
+
+    def end(self) -> None:
+        """That was all of it. Short of the length that was told, it is ``cut``."""
+        if self.ended:
+            return
+        if self._left and not self._mute:
+            self.cut()
+            raise ValueError(f"the answer ended {self._left} bytes short")
+        if self._chunked and not self._mute:
+            self._connection.write(b"0\r\n\r\n")
+        self.ended = True
+
+    def cut(self) -> None:
+        """Give the answer up so that the client sees it: its connection is reset."""
+        self.ended = True
+        self._connection.cut()
+
+    @property
+    def connection(self) -> "ServerConnection":
+        return self._connection
+
+    def _head(self, status: int, fields: Fields, length: int | None) -> bytes:
+        if self.started:
+            raise RuntimeError(f"a second answer ({status}) to one request")
+        request = self._request
+        bodyless = status in _WITHOUT_BODY
+        closes = self._connection.closes_after(request)
+        own = b""
+        if length is not None:
+            if not bodyless:
+                own += b"Content-Length: %d\r\n" % length
+        elif bodyless:
+            pass
+        elif request.old:
+            closes = True
+        else:
+            own += b"Transfer-Encoding: chunked\r\n"
+            self._chunked = True
+        if closes:
+            own += b"Connection: close\r\n"
+            request.keep_alive = False
+        elif request.old:
+            own += b"Connection: keep-alive\r\n"
+        start = _STARTS.get(status) or _start(status)
+        head = lines(start, fields, own + b"\r\n", date=True)
+        self._mute = bodyless or request.method == b"HEAD"
+        self._left = length
+        self.status = status
+        self.started = True
+        return head
+
+
+def _start(status: int) -> bytes:
+    if not 200 <= status <= 999:
+        raise ValueError(f"status {status} is not one of a final answer")
+    return b"HTTP/1.1 %d " % status

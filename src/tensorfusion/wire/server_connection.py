@@ -1,0 +1,409 @@
+"""One connection of a server: requests parsed where they arrive, handled one at a time, answered in order.
+
+Apart from ``Server`` because it knows one client only. A request is handed on when its head is there. What
+comes behind a request that is being handled waits unparsed, up to a bound; then the socket is not read. A handler is
+cancelled when its client ends the connection before the answer has ended, in whatever it waits for: a client that
+closes only its sending side is taken for gone, since the two look the same and nearly nobody does that.
+
+Source: RFC 9112 9.3, 9.5, 9.6 (persistence, timeouts, closing); RFC 9110 10.1.1 (Expect).
+"""
+
+import asyncio
+import select
+import socket
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, cast
+
+from tensorfusion.wire.alarm import Alarm
+from tensorfusion.wire.errors import ClientLeft, Refused
+from tensorfusion.wire.parsing import RequestParser
+from tensorfusion.wire.reply import Reply
+from tensorfusion.wire.request import Request
+
+if TYPE_CHECKING:
+    from tensorfusion.wire.relay import Source
+    from tensorfusion.wire.server import Server
+
+MOST_AHEAD: Final = 64 << 10
+"""Bytes of further requests that wait while one is handled."""
+_FAREWELL_SECONDS: Final = 2.0
+"""How long what still comes is read and dropped behind a last answer, so that the client gets to read that."""
+_PRESENCE_SECONDS: Final = 0.05
+_NO_LINGER = struct.pack("ii", 1, 0)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ServerConnection(asyncio.Protocol):
+    """Made by the server."""
+
+    def __init__(self, server: "Server") -> None:
+        self.served = 0
+        self.source: Source | None = None
+        """Who pours into the answer, and is to stop while the client does not read."""
+        self._server = server
+        self._limits = server.limits
+        self._loop = server.loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = RequestParser(self, server.limits)
+        self._task: asyncio.Task[None] | None = None
+        self._reply: Reply | None = None
+        self._request: Request | None = None
+        self._ahead = bytearray()
+        self._deaf = False  # nothing that still comes is looked at
+        self._gone = False
+        self._paused = False
+        self._writable = True
+        self._room: asyncio.Future[None] | None = None
+        self._paused_at = 0.0
+        self._alarm = Alarm(self._loop, self._look)
+        self._since = self._loop.time()
+        self._body_since = 0.0
+        self._unread: Alarm | None = None
+        self._presence: Alarm | None = None
+
+    @property
+    def peer(self) -> str:
+        """The client's IP address; empty over a Unix socket."""
+        found = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(found[0]) if isinstance(found, tuple) else ""
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests, and nothing of the next one has come."""
+        return self._task is None and not self._parser.requests and not self._ahead and not self._parser.begun
+
+    # --- for request and reply ---
+
+    def write(self, data: bytes) -> None:
+        """Raises ClientLeft."""
+        if self._transport is None or self._gone:
+            raise ClientLeft("the client has closed the connection")
+        self._transport.write(data)
+
+    def write_lines(self, parts: Iterable[bytes]) -> None:
+        """Raises ClientLeft."""
+        if self._transport is None or self._gone:
+            raise ClientLeft("the client has closed the connection")
+        self._transport.writelines(parts)
+
+    async def room(self) -> None:
+        """Wait until the client has read enough. Raises ClientLeft."""
+        while not self._writable:
+            self._room = self._loop.create_future()
+            await self._room
+        if self._gone:
+            raise ClientLeft("the client has closed the connection")
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    def closes_after(self, request: Request) -> bool:
+        """Whether the answer to this request, whose head goes out now, is the last one."""
+        return (
+            not request.keep_alive
+            or not request.complete
+            or self._server.draining
+            or self.served >= self._limits.most_requests
+        )
+
+    def want_body(self) -> None:
+        """The handler waits for the body: let it come."""
+        request = self._request
+        if request is not None and request.expects and not request.complete:
+            request.expects = False
+            if self._reply is not None and not self._reply.started and not request.received:
+                self.write(_CONTINUE)
+        self.body_taken()
+
+    def body_taken(self) -> None:
+        """There is room for more of the body."""
+        receiving = self._parser.receiving
+        if self._paused and receiving is not None and receiving.waiting <= receiving.high_water:
+            self._body_since += self._loop.time() - self._paused_at
+            self._resume()
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        self._deaf = self._gone = True
+        if self._transport is None:
+            return
+        link = self._transport.get_extra_info("socket")
+        if link is not None and link.family != socket.AF_UNIX:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()
+
+    # --- for the server ---
+
+    def close_if_idle(self) -> None:
+        if self.idle and self._transport is not None:
+            self._deaf = True
+            self._transport.close()
+
+    def give_up(self) -> None:
+        """End it now, whatever runs."""
+        self.cut()
+        self._leave()
+
+    # --- for the event loop ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(self._limits.high_water)
+        self._since = self._loop.time()
+        if not self._server.admit(self):
+            self._deaf = True
+            self._refuse(Refused(503, "too many connections"))
+            return
+        self._alarm.by(self._since + self._limits.head_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf or self._parser.refusal is not None:
+            return
+        if self._task is not None and self._parser.receiving is None:
+            self._ahead += data
+            if len(self._ahead) > MOST_AHEAD:
+                self._pause()
+            return
+        self._feed(data)
+
+    def eof_received(self) -> None:
+        """The client is gone: it closed the connection, or its half of it."""
+        self._leave()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._parser.close()
+        self._deaf = True
+        self._alarm.cancel()
+        for alarm in (self._unread, self._presence):
+            if alarm is not None:
+                alarm.cancel()
+        self._leave()
+        self._ahead.clear()
+        self._server.lost(self)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        if self.source is not None:
+            self.source.pause()
+        if self._unread is None:
+            self._unread = Alarm(self._loop, self._give_up_unread)
+        self._unread.cancel()
+        self._unread.by(self._loop.time() + self._limits.unread_seconds)
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._unread is not None:
+            self._unread.cancel()
+        if self.source is not None:
+            self.source.resume()
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        if self._task is None:
+            self._advance()
+
+    def _feed(self, data: bytes | bytearray) -> None:
+        parser = self._parser
+        if not parser.begun and parser.receiving is None:
+            self._since = self._loop.time()
+            self._alarm.by(self._since + self._limits.head_seconds)
+        parser.feed(data)
+        receiving = parser.receiving
+        if receiving is not None:
+            if parser.refusal is not None:
+                self._break(receiving, parser.refusal)
+            else:
+                receiving.wake()
+                if receiving.waiting > receiving.high_water:
+                    self._pause()
+        self._advance()
+
+    def _break(self, request: Request, refused: Refused) -> None:
+        """A request whose body will never be whole: its handler ends; ``refused`` is the answer if none has begun."""
+        self._parser.receiving = None
+        if request is not self._request:
+            self._parser.requests.remove(request)  # answered when it would have been its turn
+            self._parser.refusal = refused
+            return
+        task, reply = self._task, self._reply
+        if reply is not None and reply.started:
+            self.give_up()
+            return
+        self._task = self._request = self._reply = None
+        self._parser.requests.clear()
+        self._refuse(refused)
+        self._gone = True
+        if task is not None:
+            self._server.leaving(task)
+            task.cancel()
+
+    # --- handling ---
+
+    def _advance(self) -> None:
+        """Begin the next request, if none is under way and the client reads its answers."""
+        if self._task is not None or self._gone or self._transport is None or not self._writable:
+            return
+        if self._parser.requests:
+            self._begin(self._parser.requests.popleft())
+        elif self._deaf:
+            pass
+        elif self._parser.refusal is not None:
+            self._refuse(self._parser.refusal)
+        elif self._ahead:
+            data, self._ahead = self._ahead, bytearray()
+            self._resume()
+            self._feed(data)
+        elif self._parser.receiving is None:
+            self._rest()
+
+    def _begin(self, request: Request) -> None:
+        self.served += 1
+        self._request = request
+        self._reply = reply = Reply(self, request)
+        if not request.complete:
+            self._body_since = self._loop.time()
+            self._alarm.by(self._body_by(request))
+        # One task for each request, and no group: whoever answers must not wait for a group of thousands.
+        self._task = self._loop.create_task(self._handle(request, reply))
+
+    async def _handle(self, request: Request, reply: Reply) -> None:
+        try:
+            await self._server.handle(request, reply)
+        except asyncio.CancelledError:
+            if not self._gone:  # by nobody from here
+                self.cut()
+            raise
+        except ClientLeft:
+            pass
+        except Refused as refused:
+            self._answer(reply, refused)
+        except Exception as error:  # noqa: BLE001 - the edge of a request
+            self._server.failed(request, error)
+            self._answer(reply, Refused(500, "internal error"))
+        self._finish(request, reply)
+
+    def _answer(self, reply: Reply, refused: Refused) -> None:
+        if not reply.started and not self._gone:
+            fields, body = self._server.spell(refused.status, str(refused))
+            reply.send(refused.status, fields, body)
+
+    def _finish(self, request: Request, reply: Reply) -> None:
+        """The handler is done: on to the next request, or to the end of the connection."""
+        self._task = None
+        self._request = self._reply = None
+        if self._gone or self._transport is None:
+            return
+        if not reply.started:
+            self._server.failed(request, RuntimeError("the handler returned without an answer"))
+            self._answer(reply, Refused(500, "internal error"))
+        if not reply.ended:
+            self._server.failed(request, RuntimeError("the handler returned in the middle of its answer"))
+            reply.cut()
+        elif not request.keep_alive:
+            self._farewell()
+        else:
+            self._advance()
+
+    def _rest(self) -> None:
+        """Nothing is under way."""
+        if not self._parser.begun:
+            self._since = self._loop.time()
+            self._alarm.by(self._since + self._limits.idle_seconds)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer what is no request, and close."""
+        self._deaf = True
+        if self._transport is None:
+            return
+        fields, body = self._server.spell(refused.status, str(refused))
+        reply = Reply(self, Request(self, b"", b"", ()))
+        reply.send(refused.status, fields, body)
+        self._farewell()
+
+    def _farewell(self) -> None:
+        """Close behind the last answer. What the client still sends is read for a while: were it closed at once, the
+        client's system would drop the answer before it was read. Source: RFC 9112 9.6."""
+        self._deaf = True
+        transport = self._transport
+        if transport is None:
+            return
+        if not transport.can_write_eof():  # TLS says itself that it closes
+            transport.close()
+            return
+        transport.write_eof()
+        self._since = self._loop.time()
+        self._resume()
+        self._alarm.by(self._since + _FAREWELL_SECONDS)
+
+    def _leave(self) -> None:
+        """The client is gone: so is the reason for its request, unless all of the answer is on its way."""
+        self._gone = True
+        task, self._task = self._task, None  # cancelled once: it may be cleaning up when the rest is lost
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        if task is not None:
+            self._server.leaving(task)
+            if self._reply is not None and not self._reply.ended:
+                task.cancel()
+
+    # --- time ---
+
+    def _body_by(self, request: Request) -> float:
+        return self._body_since + self._limits.body_seconds + request.received / self._limits.body_rate
+
+    def _look(self) -> float | None:
+        now = self._loop.time()
+        limits = self._limits
+        receiving = self._parser.receiving
+        if self._deaf:
+            by = self._since + _FAREWELL_SECONDS
+            if now >= by:
+                self.cut()
+        elif receiving is not None and receiving is self._request:
+            by = now + 1.0 if self._paused else self._body_by(receiving)
+            if now >= by:
+                self._break(receiving, Refused(408, "the body of the request did not come in time"))
+        elif self._task is not None:
+            return None  # whoever handles it has limits of its own
+        else:
+            waiting = self._parser.begun or not self.served
+            by = self._since + (limits.head_seconds if waiting else limits.idle_seconds)
+            if now >= by and waiting:
+                self._refuse(Refused(408, "the head of the request did not come in time"))
+            elif now >= by:
+                self.close_if_idle()
+        return by if now < by else None
+
+    def _give_up_unread(self) -> float | None:
+        self.give_up()
+        return None
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._paused_at = self._loop.time()
+            self._transport.pause_reading()
+            if self._presence is None:
+                self._presence = Alarm(self._loop, self._look_for_client)
+            self._presence.by(self._paused_at + _PRESENCE_SECONDS)
+
+    def _look_for_client(self) -> float | None:
+        """While nothing is read, nobody tells that the client is gone: ask."""
+        if not self._paused or self._transport is None:
+            return None
+        link = self._transport.get_extra_info("socket")
+        if link is not None:
+            poll = select.poll()
+            poll.register(link.fileno(), select.POLLRDHUP)
+            if poll.poll(0):
+                self._leave()
+                self._transport.abort()
+                return None
+        return self._loop.time() + _PRESENCE_SECONDS
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
