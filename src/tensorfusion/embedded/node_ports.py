@@ -1,7 +1,6 @@
 """Node ports of Services: given out for the ports of those that are reached from outside, kept for life, never twice.
 
-Those of a write under way are held from when it is ready for the store until it is committed or has failed: by the uid
-of its Service and a number, as one Service may be written several times before the first of them is durable.
+Those of a write under way are held (``holds``).
 
 Nothing listens on them in the embedded cluster; they are there because clients and manifests expect them. A Service
 that stops being reached from outside gives its ports back; one that comes again gets others.
@@ -14,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tensorfusion.embedded.calls import Asked
+from tensorfusion.embedded.holds import Holds
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import invalid_object
@@ -32,8 +32,7 @@ class NodePorts:
     def __init__(self, store: Store) -> None:
         self._of: dict[str, frozenset[int]] = {}
         self._used: Counter[int] = Counter()  # Services of an earlier version may share one
-        self._held: dict[str, dict[int, frozenset[int]]] = {}
-        self._number = 0
+        self._held: Holds[frozenset[int]] = Holds()
         self._next = _candidates()
         for record in store.scan(SERVICES.id):
             self._put(record)
@@ -74,22 +73,13 @@ class NodePorts:
         number = spec.get("healthCheckNodePort") or 0
         if number in new and self._is_taken(number, uid):
             raise _refused_health(number, _TAKEN)
-        self._number += 1
-        hold = self._number
-        self._held.setdefault(uid, {})[hold] = new
-        asked.settle.append(lambda: self._release(uid, hold))
-
-    def _release(self, uid: str, hold: int) -> None:
-        holds = self._held.get(uid, {})
-        holds.pop(hold, None)
-        if not holds:
-            self._held.pop(uid, None)
+        asked.settle.append(self._held.add(uid, new))
 
     def _is_taken(self, number: int, uid: str) -> bool:
         """Whether another Service than that of ``uid`` has a port, or is about to."""
         if self._used[number] > (number in self._of.get(uid, ())):
             return True
-        return any(number in ports for other, holds in self._held.items() if other != uid for ports in holds.values())
+        return any(number in ports for ports in self._held.of_others(uid))
 
     def _give(
         self, kind: Kind, metadata: JsonObject, spec: JsonObject, before: JsonObject, own: frozenset[int]
@@ -142,7 +132,7 @@ class NodePorts:
             if event.record.key.resource == SERVICES.id:
                 if event.kind is EventKind.DELETED:
                     self._drop(event.record.uid)
-                    self._held.pop(event.record.uid, None)
+                    self._held.drop(event.record.uid)
                 else:
                     self._put(event.record)
 
@@ -155,9 +145,7 @@ class NodePorts:
         self._drop(uid)
         found = self._of[uid] = _ports_of(decode_object(record.data).get("spec") or {})
         self._used.update(found)
-        for hold, ports in list(self._held.get(uid, {}).items()):
-            if ports <= found:  # those of a later write stay held
-                self._release(uid, hold)
+        self._held.stored(uid, lambda ports: ports <= found)
 
 
 def _refused(kind: Kind, metadata: JsonObject, index: int, number: int, why: str) -> Invalid:

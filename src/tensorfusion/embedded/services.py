@@ -1,6 +1,6 @@
 """Cluster addresses of Services: given out at creation, kept for life, never twice.
 
-Those of a write under way are held, as node ports are (``node_ports``).
+Those of a write under way are held (``holds``).
 
 Nothing routes to them in the embedded cluster; they are there because clients and manifests expect them.
 """
@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from tensorfusion.embedded.calls import Asked
+from tensorfusion.embedded.holds import Holds
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import invalid_object
@@ -30,8 +31,7 @@ class ServiceAddresses:
 
     def __init__(self, store: Store) -> None:
         self._used: dict[str, str] = {}
-        self._held: dict[str, dict[int, str]] = {}
-        self._number = 0
+        self._held: Holds[str] = Holds()
         self._next = self._candidates()
         for record in store.scan(SERVICES.id):
             self._put(record)
@@ -76,22 +76,13 @@ class ServiceAddresses:
         uid = metadata["uid"]
         if self._is_taken(address, uid):
             raise _refused(asked.kind, metadata, address, _taken(address))
-        self._number += 1
-        hold = self._number
-        self._held.setdefault(uid, {})[hold] = address
-        asked.settle.append(lambda: self._release(uid, hold))
-
-    def _release(self, uid: str, hold: int) -> None:
-        holds = self._held.get(uid, {})
-        holds.pop(hold, None)
-        if not holds:
-            self._held.pop(uid, None)
+        asked.settle.append(self._held.add(uid, address))
 
     def _is_taken(self, address: str, uid: str) -> bool:
         """Whether another Service than that of ``uid`` has an address, or is about to."""
         if any(found == address for other, found in self._used.items() if other != uid):
             return True
-        return any(address in holds.values() for other, holds in self._held.items() if other != uid)
+        return address in self._held.of_others(uid)
 
     def _check(self, kind: Kind, metadata: JsonObject, wanted: object) -> None:
         try:
@@ -110,7 +101,7 @@ class ServiceAddresses:
             raise _refused(kind, metadata, wanted, why)
 
     def _free(self) -> str:
-        used = {*self._used.values(), *(address for holds in self._held.values() for address in holds.values())}
+        used = {*self._used.values(), *self._held.of_others("")}
         for _ in range(_NETWORK.num_addresses):
             address = next(self._next)
             if address not in used:
@@ -127,7 +118,7 @@ class ServiceAddresses:
             if event.record.key.resource == SERVICES.id:
                 if event.kind is EventKind.DELETED:
                     self._used.pop(event.record.uid, None)
-                    self._held.pop(event.record.uid, None)
+                    self._held.drop(event.record.uid)
                 else:
                     self._put(event.record)
 
@@ -136,9 +127,7 @@ class ServiceAddresses:
         self._used.pop(record.uid, None)
         if address and address != "None":
             self._used[record.uid] = address
-            for hold, held in list(self._held.get(record.uid, {}).items()):
-                if held == address:
-                    self._release(record.uid, hold)
+            self._held.stored(record.uid, lambda given: given == address)
 
 
 def _taken(wanted: object) -> str:
