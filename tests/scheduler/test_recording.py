@@ -162,6 +162,21 @@ async def test_the_same_things_are_called_the_same_after_a_restart(world: Any, t
     assert not found.changes
 
 
+async def test_what_is_called_otherwise_is_not_mixed(world: Any, tmp_path: Path) -> None:
+    world.api.seed(NAMESPACES, {"metadata": {"name": "kube-system"}})
+    for number, names in enumerate((False, True)):
+        world.record = RecordOptions(tmp_path, names=names, beside=here)
+        await world.start()
+        await world.settle(2.0)
+        world.plain(f"p{number}")
+        await world.settle(2.0)
+        await world.stop()
+        await world.settle(1.0)
+    found = read(tmp_path)
+    assert (found.left_out, found.history.settings.names) == (1, True)
+    assert {pod.name for pod in found.history.pods} == {"p0", "p1"}
+
+
 async def test_what_ended_while_nobody_recorded_is_over_and_the_gap_is_told(world: Any, tmp_path: Path) -> None:
     recorded(world, tmp_path, names=True)
     world.fleet(nodes=2)

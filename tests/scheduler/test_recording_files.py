@@ -147,8 +147,10 @@ def written(folder: Path, what: list[Frame], limit: int = 1 << 30) -> Path:
     return path
 
 
-def opened(series: str = "0123abcd") -> Event:
-    return e.Opened(0, series, names=True, cluster_wide=False, domains=(), patience=1.0, profiles=Profiles())
+def opened(series: str = "0123abcd", cluster: str = "") -> Event:
+    return e.Opened(
+        0, series, names=True, cluster_wide=False, domains=(), patience=1.0, profiles=Profiles(), cluster=cluster
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -242,6 +244,17 @@ def test_a_recording_of_which_nothing_was_written_whole_is_none(tmp_path: Path) 
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ConfigError, match="nothing in it that was written whole yet"):
         read(tmp_path)
+
+
+def test_segments_of_another_cluster_are_told_and_not_mixed_in(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, series="0123abcd", limit=1 << 20)
+    for number, cluster in enumerate(("first", "second", "second")):
+        node = e.NodeSet(0, 0, NodeFacts(f"of-{cluster}"))
+        journal.begin(NOW + number, packed(Frame(NOW + number, (opened(cluster=cluster), node, e.Told(0)))))
+    journal.end()
+    found = read(tmp_path)
+    assert list(found.history.fleet.nodes) == ["of-second"]
+    assert (found.segments, found.left_out) == (3, 1)
 
 
 def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def _told(found: "Recorded") -> dict[str, Any]:  # Any: JSON
         "series": found.series,
         "bytes": found.size,
         "bytesCutOff": found.torn,
+        "segmentsLeftOut": found.left_out,
     }
 
 
@@ -107,6 +108,11 @@ def _lines(found: dict[str, Any]) -> list[str]:  # Any: JSON
     ]
     if found["bytesCutOff"]:
         told.append(f"{found['bytesCutOff']} bytes behind the last whole entry of a file were left out")
+    if found["segmentsLeftOut"]:
+        told.append(
+            f"{found['segmentsLeftOut']} older files are not read: they are of another cluster, or with names "
+            "where the newest are without, or without where they are with"
+        )
     told += [f"nothing was recorded from {gap['from']} to {gap['to']}" for gap in found["gaps"]]
     told += ["", *table_lines(("SIZE", "PODS"), list(found["sizes"].items()))]
     told += [

@@ -38,7 +38,7 @@ class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Opened(_Event, frozen=True, array_like=True, tag="open"):
-    """A segment begins. What follows at the same time is the world as it was; ``worlds`` ends with ``Told``."""
+    """A segment begins. What follows until ``Told`` is the world as it was."""
 
     series: str
     names: bool
@@ -50,6 +50,8 @@ class Opened(_Event, frozen=True, array_like=True, tag="open"):
     patience: float
     """Seconds after which younger pods wait for a gang."""
     profiles: Profiles
+    cluster: str = ""
+    """Another one for another cluster: what is called the same in both is not the same."""
 
 
 class Told(_Event, frozen=True, array_like=True, tag="told"):

@@ -44,7 +44,7 @@ _KEPT = frozenset(
 )
 _PLAIN_WORDS = frozenset({"", "true", "false"})
 _MOST_KNOWN = 65_536
-_BITS = 5
+_BYTES = 5
 
 
 class Pseudonyms:
@@ -54,6 +54,11 @@ class Pseudonyms:
         self._key = key[:64]
         self.shown = shown
         self._known: dict[str, str] = {}
+
+    @property
+    def cluster(self) -> str:
+        """A word for the cluster itself."""
+        return blake2b(b"cluster", key=self._key, digest_size=_BYTES).hexdigest()
 
     def pod(self, uid: str) -> int:
         """A number of 64 bits, also where names are shown: uids are long."""
@@ -91,7 +96,7 @@ class Pseudonyms:
         if word is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            word = self._known[said] = kind + blake2b(said.encode(), key=self._key, digest_size=_BITS).hexdigest()
+            word = self._known[said] = kind + blake2b(said.encode(), key=self._key, digest_size=_BYTES).hexdigest()
         return word
 
     def node_facts(self, facts: NodeFacts) -> NodeFacts:

@@ -40,6 +40,8 @@ class Recorded:
     torn: int
     """Bytes behind the last whole frame of segments that were cut off."""
     series: int
+    left_out: int = 0
+    """Segments of another cluster, or with names where the newest are without, or the other way round."""
 
 
 def read(where: Path) -> Recorded:
@@ -49,22 +51,25 @@ def read(where: Path) -> Recorded:
         ConfigError: nothing is there, a file is no segment or of a newer version, or there is nothing in any of them.
     """
     segments = [read_segment(path) for path in _paths(where)]
-    by_series: dict[str, list[Segment]] = {}
-    for segment in segments:
-        if segment.frames:
-            by_series.setdefault(_series(segment), []).append(segment)
-    if not by_series:
+    told = [(segment, _opened(segment)) for segment in segments if segment.frames]
+    if not told:
         raise ConfigError(f"{where}: wanted a recording, found nothing in it that was written whole yet")
+    newest = told[-1][1]
+    by_series: dict[str, list[Segment]] = {}
+    for segment, opened in told:
+        if (opened.cluster, opened.names) == (newest.cluster, newest.names):
+            by_series.setdefault(opened.series, []).append(segment)
     streams = [_told(series) for series in by_series.values()]
     builder = _Builder()
-    for at, told in heapq.merge(*streams, key=lambda one: one[0]):
-        builder.take(at, told)
+    for at, said in heapq.merge(*streams, key=lambda one: one[0]):
+        builder.take(at, said)
     return Recorded(
         builder.history(),
         segments=len(segments),
         size=sum(segment.size for segment in segments),
         torn=sum(segment.torn for segment in segments),
         series=len(by_series),
+        left_out=len(told) - sum(map(len, by_series.values())),
     )
 
 
@@ -82,11 +87,11 @@ def _paths(where: Path) -> Sequence[Path]:
     return found
 
 
-def _series(segment: Segment) -> str:
+def _opened(segment: Segment) -> e.Opened:
     first = next(iter(segment.frames[0].events), None)
     if not isinstance(first, e.Opened):
         raise ConfigError(f"{segment.path}: wanted a segment that begins with the world as it is, found another begin")
-    return first.series
+    return first
 
 
 # --- one series: numbers become names ---
@@ -105,10 +110,7 @@ class _World:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """Something was written then, be it that nothing happened. ``closed``: and nothing more was to come."""
-
-    since: int
-    closed: bool = False
+    """Something was written then, be it that nothing happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +147,10 @@ def _told(segments: Sequence[Segment]) -> Iterator[tuple[int, _Said]]:
     for segment in segments:
         numbers = _Numbers()
         opening: _World | None = None
-        since = segment.frames[0].base
         for frame in segment.frames:
-            at, closed = frame.base, False
+            at = frame.base
             for event in frame.events:
                 at = frame.base + event.at
-                closed = closed or isinstance(event, e.Closed)
                 if isinstance(event, e.Opened):
                     settings = Settings(event.names, event.cluster_wide, event.domains, event.patience)
                     opening = _World(settings, Fleet(profiles=event.profiles), {}, {}, numbers.prices)
@@ -164,8 +164,7 @@ def _told(segments: Sequence[Segment]) -> Iterator[tuple[int, _Said]]:
                     opening = None
                 elif said is not None:
                     _open(opening, said)
-            yield at, _Heard(since, closed)
-            since = at
+            yield at, _Heard()
 
 
 def _open(world: _World, said: _Said) -> None:

@@ -76,6 +76,7 @@ class Scribe:
                 domains=tuple(snapshot.domains),
                 patience=snapshot.patience,
                 profiles=world.profiles,
+                cluster=self._words.cluster,
             )
         )
         for name, labels in world.namespaces.items():
