@@ -11,6 +11,7 @@ fleet is in all series, so that each can be read alone.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -163,6 +164,7 @@ class Recorder:
             if not self.failed:
                 self._guarded(lambda: writer.close(self._book_of_notes.take(), self._now()))
             self._book_of_notes.open = False
+            writer.let_go()
 
     async def _turn(self, writer: "_Writer") -> None:
         """Begin, go on, or stop, as the scheduler does."""
@@ -282,6 +284,11 @@ class _Writer:
         self._journal.append(packed(Frame(now, (Closed(0),))))
         self._journal.sync()
         self._journal.end()
+
+    def let_go(self) -> None:
+        """Nothing more is written."""
+        with suppress(OSError):
+            self._journal.end()
 
 
 def ending_of(pod: Pod, *, gone: bool) -> Ending:

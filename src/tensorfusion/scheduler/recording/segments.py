@@ -16,8 +16,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -29,6 +29,8 @@ LEAST_LIMIT = 1 << 20
 """Bytes: the smallest bound that can be kept."""
 _PARTS = 8
 """Segments that the bound is divided into, so that what is removed is an eighth of the past."""
+_WRITERS = 16
+"""So many can fill what is free at the same time before each of them looks again."""
 _HEAD = struct.Struct("<II")
 _MOST_BYTES = 1 << 28
 """Of one frame, before and after it is compressed."""
@@ -56,10 +58,12 @@ class Journal:
         self._series = series
         self._limit = limit
         self._most = max(limit // _PARTS, 1)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._path: Path | None = None
         self._written = 0
         self._sequence = 0
+        self._free = 0
+        """Bytes that may be written before it is looked at the folder again."""
 
     def prepare(self) -> None:
         """Make the folder, readable for its owner alone.
@@ -90,7 +94,7 @@ class Journal:
         self._sequence += 1
         self._path = self._folder / f"{now:014d}-{self._series}-{self._sequence:06d}{SUFFIX}"
         self._make_room(len(head) + len(first))
-        self._file = self._path.open("xb")
+        self._file = self._path.open("xb", buffering=0)
         self._path.chmod(0o600)
         fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._written = 0
@@ -121,8 +125,10 @@ class Journal:
         if self._file is None:
             raise ValueError("no segment has begun")
         self._written += len(data)
-        self._file.write(data)
-        self._file.flush()
+        self._free -= len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def _make_room(self, wanted: int) -> None:
         """Remove the oldest segments until there is room below the bound.
@@ -131,15 +137,18 @@ class Journal:
             OSError: one cannot be removed.
             FullError: there is none left that nobody writes to.
         """
+        if wanted <= self._free:
+            return
         sizes = {path: path.stat().st_size for path in segments_of(self._folder)}
         total = sum(sizes.values())
         for path, size in sizes.items():
             if total + wanted <= self._limit:
-                return
+                break
             if path != self._path and _remove(path):
                 total -= size
         if total + wanted > self._limit:
             raise FullError(f"{total} bytes are in use, and {wanted} more would pass {self._limit}")
+        self._free = max(wanted, (self._limit - total) // _WRITERS)
 
 
 def _remove(path: Path) -> bool:
