@@ -95,6 +95,21 @@ async def test_how_pods_end_and_why_they_wait(world: Any, tmp_path: Path) -> Non
     assert waited.reason == "compute"
 
 
+async def test_pods_that_others_placed_are_recorded_where_they_are(world: Any, tmp_path: Path) -> None:
+    recorded(world, tmp_path, names=True)
+    world.fleet()
+    await world.start()
+    await world.settle(2.0)
+    world.plain("daemon", nodeName="n0")
+    world.plain("foreign", schedulerName="another")
+    await world.settle(2.0)
+    await world.stop()
+    found = history(tmp_path)
+    daemon = pod_named(found, "daemon")
+    assert daemon.pinned and daemon.placement is not None and daemon.placement.node == "n0"
+    assert [pod.name for pod in found.pods] == ["daemon"]
+
+
 async def test_nothing_that_somebody_named_is_in_the_files_unless_asked(world: Any, tmp_path: Path) -> None:
     recorded(world, tmp_path)
     world.pool()

@@ -21,12 +21,18 @@ def wake_helped(hints: list[Hint], book: PodBook, gangs: Gangs, *, now: float) -
     if not waiting:
         return
     everybody = waiting * len(news) > queue.WAKES_COUNTED
+    known: dict[int, bool] = {}
+    """Whether it helps who failed so: several may share a failure."""
 
     def helped(pending: Pending) -> bool:
         failure = pending.failure
-        if waits_for_gang(failure):
-            return False
-        return everybody or failure is None or any(helps(failure, hint) for hint in news)
+        found = known.get(id(failure))
+        if found is None:
+            found = not waits_for_gang(failure) and (
+                everybody or failure is None or any(helps(failure, hint) for hint in news)
+            )
+            known[id(failure)] = found
+        return found
 
     book.queue.wake(helped, now=now)
     gangs.hear(news)

@@ -15,6 +15,8 @@ from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import FleetChange, History, Settings
 from tensorfusion.scheduling.facts import PodFacts, QuotaFacts
+from tensorfusion.testing.what_if.jobs import jobs_of
+from tensorfusion.testing.what_if.replay import Replay
 from tensorfusion.testing.what_if.report import compare
 from tensorfusion.testing.what_if.scenario import Added, QuotaWish, Scenario
 
@@ -132,7 +134,6 @@ def test_times_that_are_not_known_are_drawn_by_the_seed_from_finished_pods_of_th
     pods = [pod(n, asks(L4), n, bound=n, ended=n + 10 * (n + 1), where=("l4", "l4-0")) for n in range(20)]
     pods += [pod(100 + n, asks(L4), 900) for n in range(5)]
     world = history([node("l4")], devices("l4"), pods, seconds=950)
-    from tensorfusion.testing.what_if.jobs import jobs_of
 
     def lasts(seed: int) -> list[int | None]:
         return [job.lasts for job in jobs_of(world, seed=seed) if job.waits_since == START + 900_000]
@@ -222,6 +223,7 @@ def test_the_report_says_what_changes_and_how_near_the_replay_is() -> None:
     assert found["fidelity"]["recorded"] == found["fidelity"]["replayed"]
 
 
+SHAPES = {gpus: asks(L4, gpus=gpus) for gpus in (0.25, 0.5, 1.0)}
 arrivals = st.lists(
     st.tuples(st.integers(0, 300), st.integers(1, 200), st.sampled_from([0.25, 0.5, 1.0])), min_size=1, max_size=30
 )
@@ -274,3 +276,28 @@ def test_younger_pods_wait_for_a_gang_that_has_lost_its_patience() -> None:
     found = play(world)
     assert found.waits[f"{10:016x}"] == found.waits[f"{11:016x}"] == pytest.approx(399_000, abs=2000)
     assert found.waits[f"{22:016x}"] > 100_000
+
+
+class Forgetful(dict[int, object]):
+    """Remembers nothing."""
+
+    def get(self, key: object, default: object = None) -> None:
+        return None
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrivals, st.integers(1, 2), st.booleans())
+def test_what_is_remembered_of_refusals_changes_nothing(
+    pods: list[tuple[int, int, float]], nodes: int, tight: bool
+) -> None:
+    recorded = [
+        replace(one, bound=one.arrived)
+        for n, (at, ran, gpus) in enumerate(pods)
+        for one in [pod(n, SHAPES[gpus], at, ended=at + ran, namespace=f"team-{n % 2}")]
+    ]
+    quotas = {"team-0": QuotaFacts("team-0", total_workers=1)} if tight else {}
+    fleet = [one for n in range(nodes) for one in devices(f"n{n}")]
+    world = history([node(f"n{n}") for n in range(nodes)], fleet, recorded, quotas=quotas)
+    plain = Replay(world, jobs_of(world, seed=0), Scenario())
+    plain._refused = Forgetful()  # type: ignore[assignment]
+    assert plain.run() == play(world)

@@ -24,11 +24,13 @@ from tensorfusion.testing.what_if.sizes import Sizes
 class Job:
     """One pod. Times are milliseconds since 1970, ``lasts`` and ``patience`` milliseconds; None is to the end.
 
-    ``patience``: it goes away if it has no place by then. ``fixed``: where it is from ``arrives`` on, whatever anybody
-    decides. ``held``: it is there when the period begins.
+    ``kind``: jobs of one kind differ in nothing that decides where they fit. ``patience``: it goes away if it has no
+    place by then. ``fixed``: where it is from ``arrives`` on, whatever anybody decides. ``held``: it is there when the
+    period begins.
     """
 
     facts: PodFacts
+    kind: int
     size: str
     arrives: int
     waits_since: int
@@ -52,7 +54,11 @@ def jobs_of(history: History, *, seed: int) -> list[Job]:
     for each in finished.values():
         each.sort()
     dice = random.Random(seed)
-    jobs = [_job(history, pod, sizes, finished, dice) for pod in history.pods]
+    kinds: dict[tuple[int, str], int] = {}
+    jobs = []
+    for pod in history.pods:
+        kind = kinds.setdefault((id(pod.shape), pod.namespace), len(kinds))
+        jobs.append(_job(history, pod, kind, sizes=sizes, finished=finished, dice=dice))
     return sorted(jobs, key=lambda job: (not job.held, job.arrives))
 
 
@@ -64,7 +70,15 @@ def _ran(history: History, pod: PodHistory) -> int | None:
     return max(0, (history.end if pod.ended is None else pod.ended) - since)
 
 
-def _job(history: History, pod: PodHistory, sizes: Sizes, finished: dict[str, list[int]], dice: random.Random) -> Job:
+def _job(
+    history: History,
+    pod: PodHistory,
+    kind: int,
+    *,
+    sizes: Sizes,
+    finished: dict[str, list[int]],
+    dice: random.Random,
+) -> Job:
     size = sizes.of(pod.shape)
     ran = _ran(history, pod)
     drawn = _drawn(finished.get(size, []), ran or 0, dice.random())
@@ -72,6 +86,7 @@ def _job(history: History, pod: PodHistory, sizes: Sizes, finished: dict[str, li
     created = micro_timestamp(datetime.fromtimestamp(pod.arrived / 1000, UTC))
     return Job(
         facts=replace(pod.facts, created=created),
+        kind=kind,
         size=size,
         arrives=pod.bound if pod.pinned and pod.bound is not None else arrives,
         waits_since=pod.arrived,

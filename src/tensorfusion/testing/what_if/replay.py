@@ -108,6 +108,10 @@ class Replay:
         """Members of gangs, as objects."""
         self._ranks: Counter[int] = Counter()
         """How many placed pods there are of each importance."""
+        self._news = 0
+        """Grows with everything that happens: what was decided before holds no more."""
+        self._refused: dict[int, tuple[int, Failure]] = {}
+        """Why jobs of a kind did not fit, and after which news: until there are others the same is true of the next."""
         self._left_out: set[str] = set()
         """Nodes that were there, and are not in this run."""
         self._added = {one.node.name for one in scenario.added}
@@ -295,6 +299,7 @@ class Replay:
         self._book.queue.remove(facts.uid)
         self._book.assumed.pop(facts.uid, None)
         self._hints += self._state.confirm(facts, place)
+        self._news += 1
         self._join(facts, node=place.node)
         life.placement = place
         life.runs += 1
@@ -353,6 +358,7 @@ class Replay:
         if self._book.gangs.groups:
             self._gangs.tick()
         while True:
+            self._news += bool(self._hints)
             wake_helped(self._hints, self._book, self._gangs, now=now)
             if self._book.gangs.changed:
                 self._gangs.catch_up()
@@ -367,16 +373,29 @@ class Replay:
         facts = pending.facts
         if (facts.gang is not None or self._gangs.concerns_others) and self._gangs.take(pending):
             return
-        place: Placement | None
+        life = self._lives[facts.uid]
+        place = self._place_for(life, facts)
+        if isinstance(place, Placement):
+            self._hold(life, facts, place)
+        else:
+            self._book.queue.failed(pending, place, now=self._clock.monotonic())
+
+    def _place_for(self, life: _Life, facts: PodFacts) -> Placement | Failure:
+        """Where the pod goes, whoever has to go for it; or why it goes nowhere."""
+        alone = facts.gang is None and facts.rules is None and min(self._ranks, default=facts.rank) >= facts.rank
+        known = self._refused.get(life.job.kind) if alone else None
+        if known is not None and known[0] == self._news:
+            return known[1]
         try:
-            place = self._choose(facts)
+            return self._choose(facts)
         except (NotFit, QuotaExceeded) as failure:
             place = self._made_room(facts, failure)
-            if place is None:
-                failure.__traceback__ = None
-                self._book.queue.failed(pending, failure, now=self._clock.monotonic())
-                return
-        self._hold(self._lives[facts.uid], facts, place)
+            if place is not None:
+                return place
+            failure.__traceback__ = None
+            if alone:
+                self._refused[life.job.kind] = self._news, failure
+            return failure
 
     def _choose(self, facts: PodFacts) -> Placement:
         """Where the pod goes.
