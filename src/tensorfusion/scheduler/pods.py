@@ -24,6 +24,7 @@ from tensorfusion.scheduler.feeds import Gangs, asked_by
 from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.queue import Entry, PendingQueue
 from tensorfusion.scheduler.territory import pool_of
+from tensorfusion.scheduler.turns import Turns
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
@@ -58,7 +59,8 @@ class PodBook:
         providers: Callable[[], Providers] = lambda: NO_PROVIDERS,
         serves: Callable[[Pod], bool] | None = None,
     ) -> None:
-        self.queue: PendingQueue[PodFacts, Failure] = PendingQueue()
+        self.turns = Turns(state.quotas.cohorts)
+        self.queue: PendingQueue[PodFacts, Failure] = PendingQueue(self.turns)
         self.assumed: dict[str, Assumption] = {}
         self.unreadable: dict[str, str] = {}
         """Pods of ours that wait for somebody to change them, and why."""

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tensorfusion.runtime.meters import Figures
 
@@ -48,12 +48,38 @@ class Entry(Generic[FactsT, FailureT]):
     failed_at: float = 0.0
     place: Place = Place.ACTIVE
     failure: FailureT | None = None
+    turn: int = 0
+    """Where among its equals it is decided while it is active: its arrival, unless it was exchanged with another's."""
+    gone: bool = False
+    """It is not queued any more."""
+    lane: object = None
+    """Where it is kept beside the queue, by whoever exchanges turns."""
+
+    def __lt__(self, other: "Entry[FactsT, FailureT]") -> bool:
+        return self.arrival < other.arrival
+
+
+class Turns(Protocol[FactsT, FailureT]):
+    """Who exchanges turns between pods of one priority."""
+
+    def entered(self, entry: Entry[FactsT, FailureT]) -> None:
+        """The pod is active from now on."""
+        ...
+
+    def instead(self, entry: Entry[FactsT, FailureT]) -> Entry[FactsT, FailureT]:
+        """Who takes the turn that is this active pod's: itself, or another active pod of its priority."""
+        ...
+
+    def refused(self, entry: Entry[FactsT, FailureT]) -> None:
+        """The pod was decided and waits."""
+        ...
 
 
 class PendingQueue(Generic[FactsT, FailureT]):
-    """Pending pods by uid. Seconds are those of the caller's monotonic clock."""
+    """Pending pods by uid. Seconds are of the caller's monotonic clock. ``turns`` may exchange turns of equals."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns[FactsT, FailureT] | None = None) -> None:
+        self._turns = turns
         self.figures = Figures(
             "scheduler",
             size=lambda: len(self._entries) - self._counts[Place.TAKEN],
@@ -105,6 +131,7 @@ class PendingQueue(Generic[FactsT, FailureT]):
         """The pod is bound, finished or gone. Heap items of it are skipped when they surface."""
         entry = self._entries.pop(uid, None)
         if entry is not None:
+            entry.gone = True
             self._waiting.pop(uid, None)
             self._counts[entry.place] -= 1
 
@@ -112,8 +139,10 @@ class PendingQueue(Generic[FactsT, FailureT]):
         """Take the next pod to decide: highest priority first, then first come. None when nothing is due."""
         self._ripen(now)
         while self._active:
-            negative_priority, _, entry = heapq.heappop(self._active)
-            if self._is_live(entry, Place.ACTIVE) and -negative_priority == entry.priority:
+            negative_priority, turn, entry = heapq.heappop(self._active)
+            if self._is_live(entry, Place.ACTIVE) and -negative_priority == entry.priority and turn == entry.turn:
+                if self._turns is not None:
+                    entry = self._exchange(entry, self._turns.instead(entry))
                 self._move(entry, Place.TAKEN)
                 entry.attempts += 1
                 return entry
@@ -145,6 +174,8 @@ class PendingQueue(Generic[FactsT, FailureT]):
         entry.failed_at = now
         self._move(entry, Place.WAITING)
         self._waiting[entry.uid] = entry
+        if self._turns is not None:
+            self._turns.refused(entry)
 
     def retry(self, uid: str, *, now: float) -> None:
         """Something else went wrong (a refused Binding): decide again after a backoff."""
@@ -202,7 +233,17 @@ class PendingQueue(Generic[FactsT, FailureT]):
         heapq.heappush(self._backoff, (self._due(entry), entry.arrival, entry))
 
     def _push_active(self, entry: Entry[FactsT, FailureT]) -> None:
+        entry.turn = entry.arrival
         heapq.heappush(self._active, (-entry.priority, entry.arrival, entry))
+        if self._turns is not None:
+            self._turns.entered(entry)
+
+    def _exchange(self, entry: Entry[FactsT, FailureT], other: Entry[FactsT, FailureT]) -> Entry[FactsT, FailureT]:
+        """The other one takes this turn, which has come, and leaves its own to the entry; answers who is decided."""
+        if other is not entry:
+            entry.turn, other.turn = other.turn, entry.turn
+            heapq.heappush(self._active, (-entry.priority, entry.turn, entry))
+        return other
 
     def _move(self, entry: Entry[FactsT, FailureT], place: Place) -> None:
         self._counts[entry.place] -= 1

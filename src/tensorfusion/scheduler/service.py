@@ -60,7 +60,7 @@ from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.scheduler.sharing import Sharing
 from tensorfusion.scheduler.waits import WaitGauge
-from tensorfusion.scheduler.wakes import wake_helped
+from tensorfusion.scheduler.wakes import wake_helped, wake_parked
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gangs import GangUnschedulable
@@ -380,6 +380,7 @@ class SchedulerService:
             self._beside("answer wishes of running pods", self._resizes.step)
         if self.book.gangs.changed:
             self._beside("look at gangs that changed", self.gangs.catch_up)
+        self._beside("wake pods that cohorts have room for", self._wake_parked)
         self._beside("make room for pods that fit nowhere", self.preemptor.step)
         if self._hints:  # what was given back beside the watch
             self._beside("wake pods that wait", self._wake_waiting)
@@ -421,6 +422,9 @@ class SchedulerService:
     def _wake_waiting(self) -> None:
         """Offer what changed to the pods that wait."""
         wake_helped(self._hints, self.book, self.gangs, now=self._clock.monotonic())
+
+    def _wake_parked(self) -> None:
+        wake_parked(self.book)
 
     def _priority_of(self, pod: Pod) -> int:
         """What the API server resolved; where it left that to us, the class's own value."""

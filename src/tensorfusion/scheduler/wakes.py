@@ -4,8 +4,9 @@ from tensorfusion.scheduler import queue
 from tensorfusion.scheduler.gangs import Gangs, waits_for_gang
 from tensorfusion.scheduler.pods import Pending, PodBook
 from tensorfusion.scheduler.queue import Place
+from tensorfusion.scheduler.turns import is_parked
 from tensorfusion.scheduling.hints import Change as Hint
-from tensorfusion.scheduling.hints import helps
+from tensorfusion.scheduling.hints import ChangeKind, helps
 
 
 def wake_helped(hints: list[Hint], book: PodBook, gangs: Gangs, *, now: float) -> None:
@@ -17,6 +18,8 @@ def wake_helped(hints: list[Hint], book: PodBook, gangs: Gangs, *, now: float) -
         return
     news = list({_subject(hint): hint for hint in hints}.values())
     hints.clear()
+    trees = {hint.cohort for hint in news if hint.kind is ChangeKind.USAGE and hint.cohort}
+    book.turns.given_back(trees)
     waiting = book.queue.depth(Place.WAITING)
     if not waiting:
         return
@@ -28,14 +31,21 @@ def wake_helped(hints: list[Hint], book: PodBook, gangs: Gangs, *, now: float) -
         failure = pending.failure
         found = known.get(id(failure))
         if found is None:
-            found = not waits_for_gang(failure) and (
-                everybody or failure is None or any(helps(failure, hint) for hint in news)
-            )
+            apart = waits_for_gang(failure) or (bool(trees) and is_parked(failure, trees, news))
+            found = not apart and (everybody or failure is None or any(helps(failure, hint) for hint in news))
             known[id(failure)] = found
         return found
 
     book.queue.wake(helped, now=now)
     gangs.hear(news)
+
+
+def wake_parked(book: PodBook) -> bool:
+    """Make those pods active that their cohorts have room for by now; answers whether there are any."""
+    due = book.turns.due()
+    for entry in due:
+        book.queue.activate(entry.uid)
+    return bool(due)
 
 
 def _subject(hint: Hint) -> tuple[str, str]:

@@ -36,6 +36,7 @@ class Node:
         "borrowers",
         "children",
         "facts",
+        "falls",
         "held",
         "kept",
         "most",
@@ -64,6 +65,8 @@ class Node:
         """What it holds; of a cohort what its members hold above what they keep."""
         self.whole = [0, 0, 0]
         """Of a root: what all namespaces of the tree have of their own."""
+        self.falls = 0
+        """Of a root: how often a namespace of the tree came to hold less."""
         self.borrowers: set[str] = set()
         """Of a root: the namespaces that hold more than their own of something."""
 
@@ -134,6 +137,27 @@ class Node:
             above = min(above, quota + most - max(held, kept))
         return max(0, kept - held) + max(0, above)
 
+    def of_it(self, amounts: Amounts) -> Amounts:
+        """What of these amounts counts: of a namespace nothing in dimensions that it does not share."""
+        own = self.shared
+        if None not in own:
+            return amounts
+        compute, vram, devices = [amount if mine is not None else 0 for amount, mine in zip(amounts, own, strict=True)]
+        return compute, vram, devices
+
+    def shares_with(self, more: Amounts) -> tuple[Fraction, ...]:
+        """From below the root down to the node: what the shares would be if it held more."""
+        node, whole, added, shares = self, self.root.whole, list(self.of_it(more)), []
+        while node.parent is not None:
+            held = [mine + amount for mine, amount in zip(node.held, added, strict=True)]
+            shares.append(node.share(whole, held))
+            added = [
+                max(0, after - kept) - max(0, before - kept)
+                for before, after, kept in zip(node.held, held, node.kept, strict=True)
+            ]
+            node = node.parent
+        return tuple(reversed(shares))
+
     def share(self, whole: list[int], held: list[int] | None = None) -> Fraction:
         """The dominant share of what it holds (or would, as ``held``) above its own, by its weight."""
         held = self.held if held is None else held
@@ -156,8 +180,6 @@ class Cohorts:
         self._stale = False
         self.version = 0
         """Grows whenever trees, what they have, or weights may be others."""
-        self.touched: dict[str, None] = {}
-        """Members that hold more or less since somebody last took note and emptied it."""
 
     @property
     def active(self) -> bool:
@@ -201,9 +223,10 @@ class Cohorts:
         if self._stale or namespace not in self._members:
             return  # what is stale is summed up anew
         node = self._members[namespace]
-        node.hold(_shared(node, amounts))
+        node.hold(node.of_it(amounts))
         self._note(node)
-        self.touched[namespace] = None
+        if min(amounts) < 0:
+            node.root.falls += 1
 
     def member(self, namespace: str) -> Node | None:
         """The namespace in its tree; None where it is in no cohort."""
@@ -291,7 +314,7 @@ class Cohorts:
             whole = node.root.whole
             for part in DIMENSIONS:
                 whole[part] += node.quota[part]
-            node.hold(_shared(node, self._usage_of(namespace)))
+            node.hold(node.of_it(self._usage_of(namespace)))
             self._note(node)
 
     @staticmethod
@@ -313,12 +336,3 @@ def policy_between(one: Node, other: Node) -> tuple[Node, ReclaimPolicy]:
 def _adopt(parent: Node, child: Node) -> None:
     child.parent = parent
     parent.children.append(child)
-
-
-def _shared(node: Node, amounts: Amounts) -> Amounts:
-    """What of it counts: nothing in dimensions that the namespace does not share."""
-    own = node.shared
-    if None not in own:
-        return amounts
-    compute, vram, devices = [amount if mine is not None else 0 for amount, mine in zip(amounts, own, strict=True)]
-    return compute, vram, devices

@@ -20,7 +20,7 @@ from tensorfusion.scheduler.gangs import Gangs, Road, speaker
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.recording.history import FleetChange, History
 from tensorfusion.scheduler.reports import Reports
-from tensorfusion.scheduler.wakes import wake_helped
+from tensorfusion.scheduler.wakes import wake_helped, wake_parked
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import (
     CohortFacts,
@@ -362,6 +362,7 @@ class Replay:
             wake_helped(self._hints, self._book, self._gangs, now=now)
             if self._book.gangs.changed:
                 self._gangs.catch_up()
+            wake_parked(self._book)
             pending = queue.pop(now)
             if pending is None:
                 if self._hints or self._book.gangs.changed:
