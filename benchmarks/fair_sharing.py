@@ -13,7 +13,7 @@ from tensorfusion.testing.charts import Axis, lines
 from tensorfusion.testing.fairness import OWNER, Outcome, Scenario, Tenant, borrowed_by_weight, jain, simulate
 
 TENANTS = (
-    Tenant("team-a", weight=1, backlog=100),
+    Tenant("team-a", weight=1, backlog=25),
     Tenant("team-b", weight=1),
     Tenant("team-c", weight=2),
     Tenant("team-d", weight=4),

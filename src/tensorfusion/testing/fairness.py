@@ -32,19 +32,19 @@ from tensorfusion.scheduling.state import State
 
 OWNER = "owner"
 """The namespace that most devices belong to."""
-SIZES = (1, 1, 1, 2, 4)
-"""Devices of a pod, each as likely as the others."""
+SIZES = (1, 2, 4)
+"""Devices of a pod: of each size every tenant has as many waiting."""
 _POOL, _COMPUTE, _VRAM = "pool", 100_000, 80 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One borrower. ``backlog``: pods that it has waiting at any time."""
+    """One borrower. ``backlog``: pods of each size that it has waiting at any time."""
 
     name: str
     weight: int = 1
     own: int = 2
-    backlog: int = 20
+    backlog: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,12 @@ class _Play:
         self._asked_at: dict[str, float] = {}
         names = [*(one.name for one in scenario.tenants), OWNER]
         self._outcome = Outcome({name: [(0.0, 0)] for name in names})
-        self._backlog = {one.name: one.backlog for one in scenario.tenants} | {OWNER: 0}
 
     def run(self) -> Outcome:
         for tenant in self._scenario.tenants:
             for _ in range(tenant.backlog):
-                self._ask(tenant.name)
+                for size in SIZES:
+                    self._ask(tenant.name, size)
         self._at(self._scenario.comes, "come")
         self._at(self._scenario.goes, "go")
         while True:
@@ -135,9 +135,8 @@ class _Play:
 
     def _happen(self, what: str) -> None:
         if what == "come":
-            left = self._scenario.owned
-            while left > 0:
-                left -= self._ask(OWNER, most=left)
+            for _ in range(self._scenario.owned):
+                self._ask(OWNER, 1)
         elif what == "go":
             for uid, one in list(self._state.allocations.items()):
                 if one.pod.namespace == OWNER:
@@ -149,16 +148,14 @@ class _Play:
         self._numbers += 1
         heapq.heappush(self._events, (when, self._numbers, what))
 
-    def _ask(self, namespace: str, most: int = 8) -> int:
+    def _ask(self, namespace: str, count: int) -> None:
         self._numbers += 1
         uid = f"{namespace}-{self._numbers}"
-        count = min(most, self._random.choice(SIZES))
         request = GpuRequest(_POOL, count=count, compute=_COMPUTE, vram=_VRAM)
         created = f"2026-01-01T{int(self._now) // 3600:02}:{int(self._now) // 60 % 60:02}:{int(self._now) % 60:02}Z"
         facts = PodFacts(uid, namespace, uid, request=request, created=created)
         self._asked_at[uid] = self._now
         self._queue.put(uid, facts, priority=facts.rank, now=self._now)
-        return count
 
     def _settle(self) -> None:
         while True:
@@ -208,7 +205,7 @@ class _Play:
             self._outcome.owner_waits.append(self._now - asked)
         else:
             self._at(self._now + self._random.expovariate(1 / self._scenario.lifetime), facts.uid)
-            self._ask(facts.namespace)
+            self._ask(facts.namespace, len(placement.devices))
         self._note(facts.namespace)
 
     def _end(self, uid: str) -> None:

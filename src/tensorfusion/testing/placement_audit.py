@@ -145,6 +145,22 @@ def usage_by_namespace(pods: Iterable[Raw], cards: Cards) -> dict[str, Usage]:
     return dict(found)
 
 
+def wrong_with_cohort(name: str, own: Mapping[str, tuple[int, int]], usage: Mapping[str, Usage]) -> list[str]:
+    """One line for each of compute and memory of which the members hold more than they have together.
+
+    ``own`` are GFLOPS and bytes of each member. Members that lend everything and borrow without limit.
+    """
+    members = [usage[namespace] for namespace in own if namespace in usage]
+    wrong = []
+    for what, held, there in (
+        ("GFLOPS", sum(one.compute for one in members), sum(compute for compute, _ in own.values())),
+        ("bytes", sum(one.vram for one in members), sum(vram for _, vram in own.values())),
+    ):
+        if held > there:
+            wrong.append(f"cohort {name}: its members hold {held} {what} and have {there}")
+    return wrong
+
+
 def wrong_with_devices(pods: Sequence[Raw], cards: Cards, configs: Iterable[Raw] = ()) -> list[str]:
     """One line for each device that is oversold, or cut in a way that it cannot be cut."""
     wrong: list[str] = []

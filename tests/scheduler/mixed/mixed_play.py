@@ -28,17 +28,19 @@ QUIET = 13
 """Minutes without any write after which none comes any more: longer than every time limit of the scheduler."""
 
 
-def tell(steps: Sequence[Step], *, seed: int = 0, shared: bool = False) -> dict[str, int]:
+def tell(steps: Sequence[Step], *, seed: int = 0, shared: bool = False, lent: bool = False) -> dict[str, int]:
     """The whole story in a world of its own; answers what was counted. ``shared``: two schedulers share the pools.
+
+    ``lent``: quotas are shared in a cohort.
 
     Raises:
         AssertionError: something is wrong.
     """
-    return asyncio.run(_tell(steps, seed, shared=shared))
+    return asyncio.run(_tell(steps, seed, shared=shared, lent=lent))
 
 
-async def _tell(steps: Sequence[Step], seed: int, *, shared: bool) -> dict[str, int]:
-    world = MixedWorld(seed, shared=shared)
+async def _tell(steps: Sequence[Step], seed: int, *, shared: bool, lent: bool) -> dict[str, int]:
+    world = MixedWorld(seed, shared=shared, lent=lent)
     populate(world, 24)
     try:
         await world.start()

@@ -18,6 +18,7 @@ from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.provider_defaults import provider_objects
 from tensorfusion.model.resources import (
+    GPU_COHORTS,
     GPU_POOLS,
     GPU_RESOURCE_QUOTAS,
     GPUS,
@@ -42,6 +43,7 @@ from tensorfusion.testing.placement_audit import (
     is_live,
     usage_by_namespace,
     whole,
+    wrong_with_cohort,
     wrong_with_devices,
     wrong_with_nodes,
 )
@@ -52,6 +54,7 @@ LEASE = 60.0
 P = f"{keys.DOMAIN}/"
 RACK = "topology.kubernetes.io/rack"
 ZONE = "topology.kubernetes.io/zone"
+COHORT = "both"
 FIXED, CHANGING, FREE = "fixed", "changing", "free"
 NAMESPACES = (FIXED, CHANGING, FREE)
 MIG, ASCEND = "NVIDIA A100-SXM4-80GB", "310P3"
@@ -121,9 +124,13 @@ class Replica:
 class MixedWorld:
     """The cluster. ``replicas`` are the schedulers that run; ``leader`` is whom the Lease names, unless it is shared."""
 
-    def __init__(self, seed: int, *, shared: bool = False) -> None:
+    def __init__(self, seed: int, *, shared: bool = False, lent: bool = False) -> None:
         self.shared = shared
         """The replicas share the pools, with Leases of their own: nobody leads."""
+        self.lent = lent
+        """The two namespaces with quotas lend each other what they do not use, and get it back by eviction."""
+        self.asking: set[str] = set()
+        """Namespaces of pods that were ever seen nominated."""
         self.named = 0
         self.dice = random.Random(seed)
         self.clock = VirtualClock()
@@ -171,6 +178,8 @@ class MixedWorld:
         self._gpu("n3-1", "n3", 1, "main", "100", "16Gi")
         self.quota(FIXED, CEILING)
         self.quota(CHANGING, CEILING)
+        if self.lent:
+            self.api.seed(GPU_COHORTS, {"metadata": {"name": COHORT}, "spec": {"reclaim": {"policy": "Any"}}})
         for number, app in enumerate(("web", "db")):
             body = {"metadata": {"name": app}, "spec": {"selector": {"matchLabels": {"app": app}}}}
             self.api.seed(POD_DISRUPTION_BUDGETS, {**body, "status": {"disruptionsAllowed": number}}, namespace=FREE)
@@ -208,7 +217,7 @@ class MixedWorld:
             total["maxWorkers"] = workers
         if namespace == CHANGING:
             self.ceilings.append(total)
-        spec = {"total": total}
+        spec = {"total": total, **({"cohort": COHORT} if self.lent else {})}
         try:
             self.api.change(GPU_RESOURCE_QUOTAS, "quota", {"spec": spec}, namespace=namespace)
         except NotFound:
@@ -257,6 +266,7 @@ class MixedWorld:
             pod = self.api.object(PODS, call.name, namespace=call.namespace)
             if pod["metadata"]["uid"] == call.body["metadata"].get("uid"):
                 self.nominated[pod["metadata"]["uid"]] = rank(pod), node, self.clock.monotonic()
+                self.asking.add(pod["metadata"]["namespace"])
                 self.count("nominations")
 
     def _look_at_eviction(self, call: Call) -> None:
@@ -269,7 +279,10 @@ class MixedWorld:
                 self._look_at_move(pod)
                 return
             self.count("evictions")
-            if not any(above > rank(pod) for above, _, _ in self.nominated.values()):
+            namespace = pod["metadata"]["namespace"]
+            if self.lent and namespace in (FIXED, CHANGING) and {FIXED, CHANGING} - {namespace} <= self.asking:
+                self.count("evictions that may be reclaims")
+            elif not any(above > rank(pod) for above, _, _ in self.nominated.values()):
                 self.wrong.append(f"{call.name} of rank {rank(pod)} is evicted for nobody: {self.nominated}")
 
     def _look_at_move(self, pod: Raw) -> None:
@@ -468,13 +481,19 @@ class MixedWorld:
 
     def _over_quota(self, pods: list[Raw]) -> Iterator[str]:
         usage = usage_by_namespace(pods, self.cards)
-        for namespace, ceilings in ((FIXED, self.ceilings[:1]), (CHANGING, self.ceilings)):
+        most = {
+            namespace: (
+                max(gflops(one["requests"]["tflops"]) for one in ceilings),
+                max(whole(one["requests"]["vram"]) for one in ceilings),
+            )
+            for namespace, ceilings in ((FIXED, self.ceilings[:1]), (CHANGING, self.ceilings))
+        }
+        if self.lent:
+            yield from wrong_with_cohort(COHORT, most, usage)
+            return
+        for namespace, (compute, vram) in most.items():
             used = usage.get(namespace)
-            if used is None:
-                continue
-            compute = max(gflops(one["requests"]["tflops"]) for one in ceilings)
-            vram = max(whole(one["requests"]["vram"]) for one in ceilings)
-            if used.compute > compute or used.vram > vram:
+            if used is not None and (used.compute > compute or used.vram > vram):
                 yield f"{namespace}: {used} is above every ceiling it had"
 
     def bound_once(self) -> None:

@@ -28,6 +28,19 @@ def test_schedulers_that_share_the_pools_break_no_promise(seed: int) -> None:
     tell(story(random.Random(seed), 30), seed=seed, shared=True)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_quotas_that_are_lent_break_no_promise(shared: bool) -> None:
+    counts = [tell(story(random.Random(seed), 40), seed=seed, shared=shared, lent=True) for seed in range(2)]
+    assert any(one.get("evictions that may be reclaims") for one in counts)
+
+
+@pytest.mark.long
+@settings(max_examples=100, deadline=None)
+@given(STORIES, st.booleans())
+def test_no_story_with_quotas_that_are_lent_breaks_a_promise(steps, shared: bool) -> None:
+    tell(steps, shared=shared, lent=True)
+
+
 @pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(STORIES)
