@@ -62,11 +62,13 @@ def test_points_are_named_joined_and_set_beside_a_goal() -> None:
 
 
 def test_names_of_points_cover_neither_points_nor_each_other() -> None:
-    near = {f"point {number}": (50 + number / 10, 50.0) for number in range(5)}
+    near = {f"point {number}": (50 + number / 10, 50.0) for number in range(9)}
     page = ET.fromstring(scatter("t", near, x=Axis("x", high=100), y=Axis("y", high=100)))
     names = [text for text in page.iter(f"{SVG}text") if (text.text or "").startswith("point")]
     assert len({text.get("y") for text in names}) >= 3
-    assert len({(text.get("x"), text.get("y")) for text in names}) == 5
+    assert len({(text.get("x"), text.get("y")) for text in names}) == 9
+    leads = [path for path in page.iter(f"{SVG}path") if "L" in (path.get("d") or "")]
+    assert leads, "a name that had to go far has a line to its point"
 
 
 def test_nothing_to_draw_is_an_empty_frame() -> None:

@@ -16,6 +16,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 84, 64
 _LETTER = 7.2
 """About how wide a letter of the legend is."""
 _INK, _SOFT, _GRID, _GOAL = "#1f2328", "#59636e", "#e4e7eb", "#9a6700"
+_FOOT = _HEIGHT - _BOTTOM
+_FAR = 14
+"""Beyond it nobody sees which point a name belongs to."""
 _LEAST_SPAN = 1e-12
 """What spans less is drawn as if it did not span anything: ten to the power of its size may be no number."""
 _Box: TypeAlias = tuple[float, float, float, float]
@@ -113,21 +116,24 @@ def scatter(
 
 
 def _names(places: Mapping[str, tuple[float, float]]) -> list[str]:
-    """A name beside each point, on the first side of it where it covers no point and no other name, if there is one."""
+    """A name near each point, where it covers no point and no other name; a line leads to one that had to go far."""
     taken = [(left - 6, level - 6, left + 6, level + 6) for left, level in places.values()]
     marks = []
     for name, (left, level) in places.items():
         wide = _LETTER * len(name) * 0.95
         boxes = [
-            (start, level + down - 10, start + wide, level + down + 3)
-            for down in (4, -9, 17, -22, 30, -35, 43)
+            (start, level + down - 8, start + wide, level + down + 5)
+            for down in sorted(range(-156, 157, 13), key=abs)
             for start in (left + 9, left - 9 - wide)
         ]
-        inside = [box for box in boxes if box[0] >= _LEFT and box[2] <= _WIDTH and box[1] >= _TOP - 20]
+        inside = [box for box in boxes if box[0] >= _LEFT and box[2] <= _WIDTH and box[1] >= _TOP and box[3] <= _FOOT]
         free = (box for box in inside if not any(_overlap(box, other) for other in taken))
         box = next(free, boxes[0])
         taken.append(box)
-        marks.append(_text(box[0], box[3] - 3, name, anchor="start", size=11.5))
+        if abs(box[1] + 8 - level) > _FAR:
+            near = box[0] if box[0] > left else box[2]
+            marks.append(f'<path d="M{left:.1f} {level:.1f}L{near:.1f} {box[1] + 8:.1f}" stroke="{_SOFT}"/>')
+        marks.append(_text(box[0], box[3] - 2, name, anchor="start", size=11.5))
     return marks
 
 
