@@ -360,7 +360,7 @@ class World:
                 self.ahead["placed"] += 1
                 self.ahead["kept"] += "kept-whole" in decision.counts
                 self.ahead["several"] += len(decision.device_scores) > 1
-                self.ahead["reluctant"] += ScorePart.WHOLE_NODES in dict(decision.parts[0])
+                self.ahead["reluctant"] += any(ScorePart.WHOLE_NODES in dict(one) for one in decision.parts[:1])
             return decision
         return None
 

@@ -6,6 +6,9 @@ the untouched ones, less the reluctance to open that node (``whole_nodes``). Ove
 untouched device are found apart, and then compared by what they are worth alone: the order in which nodes are opened
 decides which one is, not whether one is.
 
+A row is only looked ahead for when it could be among the best: until then its key is a bound, by what would be filled
+if all that the pod leaves of it were.
+
 Pods of several devices, and pods that fit into no hole, take the best untouched place. Whole nodes that are kept
 for whole-node jobs are out of the question for all others (``kept``); that changes with every such job, so it is no
 part of the codes that are kept.
@@ -25,7 +28,7 @@ from tensorfusion.scheduling.codes import FITS, LOWEST, Bools, Ints, Rows
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.foresight import Foresight, thousandths
 from tensorfusion.scheduling.fragmentation import NEVER, points
-from tensorfusion.scheduling.front import ASKED, best_of
+from tensorfusion.scheduling.front import ASKED
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
 from tensorfusion.scheduling.quota import Room
@@ -37,6 +40,8 @@ from tensorfusion.scheduling.wiring import Plan
 
 TIER_POINTS: Final = 10_000
 """More than the whole span of the points on a node of up to 48 devices."""
+FEW: Final = 16
+"""Rows up to which it costs more to find devices that are alike than to ask them all."""
 _NONE: Final = -1
 
 
@@ -58,11 +63,18 @@ class AheadClass(ShareClass):
         """Of each row's best untouched place, its key without the reluctance to open the node."""
         self._whole: tuple[bool, ...] = ()
         """By kind, whether the pod is a whole-node job there."""
+        self._reluctance: Ints = np.zeros(rows, np.int64)
+        """What a gain over all streams is reduced by for opening each row."""
+        self._hole_slots: Ints = np.zeros(rows, np.int64)
+        self._open_slots: Ints = np.zeros(rows, np.int64)
+        """Of each row, for a pod of one device, the slot that has them."""
         self._fills = False
         """The row that was found best last is so by a hole."""
-        self._value_all()
-
-    looks_ahead = True
+        self._valued = np.ones(rows, np.bool_)
+        """The rows whose keys are right. Those of the others are no less than theirs will be."""
+        self._found: tuple[list[tuple[int, int]], bool] | None = None
+        """What is best of all rows, and whether by a hole, where it is known."""
+        self._bound_all()
 
     def _key_of_a_tier(self) -> int:
         return TIER_POINTS * PREFERENCE
@@ -71,60 +83,90 @@ class AheadClass(ShareClass):
         if not super().catch_up():
             return False
         if self._seen != self._foresight.version:
-            self._value_all()
+            self._bound_all()
         return True
 
     def _correct(self, at: Rows) -> None:
         super()._correct(at)
-        self._value(at)
+        self._bound(at)
 
     def _correct_each(self, rows: list[int]) -> None:
         super()._correct_each(rows)
-        self._value(np.array(rows, np.intp))
+        at = self._begin(np.array(rows, np.intp))
+        if len(at):
+            self._value(at)  # a bound of few rows costs as much
 
-    def _value_all(self) -> None:
+    def _bound_all(self) -> None:
         foresight, asked = self._foresight, self._asked
         self._seen = foresight.version
         self._whole = foresight.is_whole_job(asked)
-        self._value(np.arange(len(self.keys)))
+        every = np.arange(len(self.keys))
+        rank = np.where(foresight.of_kinds(self._whole, every), 0, foresight.rank)
+        self._reluctance = foresight.parameters.streams * rank
+        self._bound(every)
 
-    def _value(self, at: Rows) -> None:
-        """Points of these rows."""
+    def _begin(self, at: Rows) -> Rows:
+        """Forget what is known of these rows; answers those of them that can take the pod."""
+        self._found = None
         if self._seen != self._foresight.version:
-            return  # all rows are due
+            return at[:0]  # all rows are due
         self._holes[at] = self._opens[at] = LOWEST
+        self._valued[at] = True
         at = at[self.keys[at] != LOWEST]
+        self.keys[at] = self._rank(at)
+        return at
+
+    def _bound(self, at: Rows) -> None:
+        """The most that these rows could have: if all that the pod leaves came to be filled."""
+        at = self._begin(at)
         if not len(at):
             return
-        beside = self.keys[at] = self._rank(at)
-        gains = self._several(at) if self._request.count > 1 else self._each(at)
-        used = self._in_use(at, gains.shape[1])
-        holes, opens = (np.where(one, gains, NEVER).max(axis=1) for one in (used, ~used))
-        rank = np.where(self._foresight.of_kinds(self._whole, at), 0, self._foresight.rank[at])
-        self._holes[at] = self._key(holes, holes, beside)
-        self._opens[at] = self._key(opens, opens - self._foresight.parameters.streams * rank, beside)
-        self._worths[at] = self._key(opens, opens, beside)
-
-    def _key(self, gains: Ints, counted: Ints, beside: Ints) -> Ints:
-        """Ranking keys of rows by what counts of their gains; the lowest number where there is no gain."""
-        known = self._foresight.parameters
-        worth = points(counted, streams=known.streams, grain=known.grain) * PREFERENCE
-        return np.where(gains > NEVER, worth + beside, LOWEST)
-
-    def _in_use(self, at: Rows, choices: int) -> Bools:
-        """Which choices fill a hole; for several devices none does. Shape (len(at), choices)."""
+        self._valued[at] = False
+        foresight, streams = self._foresight, self._foresight.parameters.streams
+        part, left = self._shares(at)
+        free = foresight.devices[at]
+        fits = (self._devices.codes[:, at] == FITS).T
+        most, more = streams * free.sum(axis=1) - foresight.worth[at], streams * (left - free + part)
         if self._request.count > 1:
-            return np.zeros((len(at), choices), np.bool_)
-        return self._foresight.devices[at] < WHOLE
+            self._put_keys(at, most + np.take_along_axis(more, self._tightest(fits, free), axis=1).sum(axis=1))
+        else:
+            gains = np.where(fits, most[:, None] + more, NEVER)
+            holes, opens = (np.where(one, gains, NEVER).max(axis=1) for one in (free < WHOLE, free == WHOLE))
+            self._put_keys(at, opens, holes)
 
-    def _each(self, at: Rows, *, alike: bool = False) -> Ints:
+    def _value(self, at: Rows) -> None:
+        """What these rows, which can take the pod, are worth."""
+        self._valued[at] = True
+        if self._request.count > 1:
+            self._put_keys(at, self._several(at))
+            return
+        gains, free = self._each(at), self._foresight.devices[at]
+        used = free < WHOLE
+        self._hole_slots[at], holes = _first_best(np.where(used, gains, NEVER), free)
+        self._open_slots[at], opens = _first_best(np.where(used, NEVER, gains), free)
+        self._put_keys(at, opens, holes)
+
+    def _put_keys(self, at: Rows, opens: Ints, holes: Ints | None = None) -> None:
+        """The keys of these rows by what a placement gains over all streams; ``NEVER`` where there is none."""
+        known = self._foresight.parameters
+        of_opens = opens - self._reluctance[at], opens
+        gains = np.stack(of_opens if holes is None else (*of_opens, holes))
+        worth = points(gains, streams=known.streams, grain=known.grain) * PREFERENCE + self.keys[at]
+        worth[gains < NEVER // 2] = LOWEST
+        self._opens[at], self._worths[at] = worth[:2]
+        if holes is not None:
+            self._holes[at] = worth[2]
+
+    def _each(self, at: Rows) -> Ints:
         """What each device of these rows would win over all streams; ``NEVER`` where it does not fit.
 
-        Of devices that are ``alike`` only the first one is asked, unless all are. Shape (len(at), slots).
+        Of many rows only the first of devices that are alike is asked. Shape (len(at), slots).
         """
         part, left = self._shares(at)
-        fits = (self._devices.codes[:, at] == FITS).T
-        row, slot = np.nonzero(fits if alike else fits & ~_again(fits, self._foresight.devices[at], left, part))
+        fits = asked = (self._devices.codes[:, at] == FITS).T
+        if len(at) > FEW:
+            asked = fits & ~_again(fits, self._foresight.devices[at], left, part)
+        row, slot = np.nonzero(asked)
         states = self._states_without(at)[row]
         states[np.arange(len(row)), 2 + slot] = left[row, slot]
         gains = np.full(fits.shape, NEVER, np.int64)
@@ -132,14 +174,16 @@ class AheadClass(ShareClass):
         return gains
 
     def _several(self, at: Rows) -> Ints:
-        """As ``_each``, of the one choice of several devices: those with least left. Shape (len(at), 1)."""
+        """The same of the one choice of several devices: those with least left. Shape (len(at),)."""
         part, left = self._shares(at)
-        fits = (self._devices.codes[:, at] == FITS).T
-        order = np.where(fits, self._foresight.devices[at], WHOLE + 1).argsort(axis=1, kind="stable")
-        chosen = order[:, : self._request.count]
+        chosen = self._tightest((self._devices.codes[:, at] == FITS).T, self._foresight.devices[at])
         states = self._states_without(at)
         np.put_along_axis(states[:, 2:], chosen, np.take_along_axis(left, chosen, axis=1), axis=1)
-        return self._gain(at, states, np.take_along_axis(part, chosen, axis=1).sum(axis=1))[:, None]
+        return self._gain(at, states, np.take_along_axis(part, chosen, axis=1).sum(axis=1))
+
+    def _tightest(self, fits: Bools, free: Ints) -> Rows:
+        """As many slots as the pod asks for, those with least free. Shape (R, count)."""
+        return np.where(fits, free, WHOLE + 1).argsort(axis=1, kind="stable")[:, : self._request.count]
 
     def _gain(self, rows: Rows, states: Ints, milli: Ints) -> Ints:
         """What leaving rows in these states wins over all streams where so many milli-GPU are handed out."""
@@ -155,7 +199,10 @@ class AheadClass(ShareClass):
         return states
 
     def _shares(self, at: Rows) -> tuple[Ints, Ints]:
-        """Milli of each device that a share takes (rounded up), and what it leaves. Shape (len(at), slots), both."""
+        """Milli of each device that a share takes (rounded up), and what it leaves. Shape (len(at), slots), both.
+
+        Right where the share fits.
+        """
         pool, request = self.pool, self._request
         of_compute, of_vram = rows_of(pool.compute, at), rows_of(pool.vram, at)
         compute: Ints | int
@@ -167,17 +214,16 @@ class AheadClass(ShareClass):
             compute, vram = table.compute[layout], table.vram[layout]
         else:
             compute, vram = request.compute or pool.cost(request.percent, at), request.vram
-        part = np.zeros(of_compute.shape, np.int64)
-        for amount, capacity in ((compute, of_compute), (vram, of_vram)):
-            np.maximum(part, -(-WHOLE * amount // np.maximum(capacity, 1)), out=part)
         left = thousandths(
             rows_of(pool.compute_free, at) - compute, rows_of(pool.vram_free, at) - vram, of_compute, of_vram
         )
+        of_compute, of_vram = np.maximum(of_compute, 1), np.maximum(of_vram, 1)
+        part: Ints = np.maximum(-(-WHOLE * compute // of_compute), -(-WHOLE * vram // of_vram))
         return part.T, left.T
 
     @property
     def bytes(self) -> int:
-        return super().bytes + self._holes.nbytes + self._opens.nbytes + self._worths.nbytes
+        return super().bytes + 6 * self._holes.nbytes + self._valued.nbytes
 
     # --- what is best ---
 
@@ -188,41 +234,67 @@ class AheadClass(ShareClass):
         return self._foresight.kept(self._whole)
 
     def best(self) -> list[tuple[int, int]]:
-        return self._best(self._holes, self._opens, None, ASKED)
+        if self._found is None:
+            self._found = self._best(None, None, ASKED), self._fills
+        found, self._fills = self._found
+        return found
 
     def best_among(self, rows: Bools, extra: Ints | None, count: int = ASKED) -> list[tuple[int, int]]:
-        holes, opens = (
-            np.where(rows & (keys != LOWEST), keys if extra is None else keys + extra, LOWEST)
-            for keys in (self._holes, self._opens)
-        )
-        return self._best(holes, opens, extra, count)
+        return self._best(rows, extra, count)
 
-    def _best(self, holes: Ints, opens: Ints, extra: Ints | None, count: int) -> list[tuple[int, int]]:
-        hole, place = int(holes.argmax()), int(opens.argmax())
-        filled, opened = holes.item(hole), opens.item(place)
-        self._fills = filled != LOWEST
-        if self._fills and opened != LOWEST:
-            self._fills = filled >= self._worths.item(place) + (0 if extra is None else int(extra[place]))
+    def _best(self, rows: Bools | None, extra: Ints | None, count: int) -> list[tuple[int, int]]:
+        holes, opens = (self._ranked(keys, rows, extra, count) for keys in (self._holes, self._opens))
+        self._fills = bool(holes)
+        if holes and opens:
+            place = opens[0][0]
+            self._fills = holes[0][1] >= self._worths.item(place) + (0 if extra is None else int(extra[place]))
         first, second = (holes, opens) if self._fills else (opens, holes)
-        found = best_of(first, count)
-        if len(found) < count:
-            known = {row for row, _ in found}
-            found += [(row, key) for row, key in best_of(second, count) if row not in known]
-        return found[:count]
+        known = {row for row, _ in first}
+        return (first + [entry for entry in second if entry[0] not in known])[:count]
+
+    def _ranked(self, own: Ints, rows: Bools | None, extra: Ints | None, count: int) -> list[tuple[int, int]]:
+        """The best of these rows by one of the columns: rows that could be it are valued, the others are not."""
+        keys, found, chunk = own, list[tuple[int, int]](), FEW
+        if rows is not None:
+            keys = np.where(rows & (own != LOWEST), own if extra is None else own + extra, LOWEST)
+        while len(found) < count:
+            row = int(keys.argmax())
+            key = keys.item(row)
+            if key == LOWEST:
+                break
+            if self._valued[row]:
+                found.append((row, key))
+                keys[row] = LOWEST
+                continue
+            at = self._likeliest(keys, chunk)
+            self._value(at)
+            chunk *= 2
+            if rows is not None:
+                keys[at] = np.where(own[at] != LOWEST, own[at] if extra is None else own[at] + extra[at], LOWEST)
+        if rows is None:
+            for row, key in found:
+                keys[row] = key
+        return found
+
+    def _likeliest(self, keys: Ints, count: int) -> Rows:
+        """The rows that are not valued yet with the highest keys."""
+        at = np.flatnonzero(~self._valued & (keys != LOWEST))
+        return at if len(at) <= count else at[np.argpartition(keys[at], -count)[-count:]]
 
     def chosen(self, row: int, own: list[int]) -> tuple[list[int], Plan | None]:
         if self._request.count > 1:
             return self.best_slots(row, (WHOLE - self._foresight.devices[row]).tolist())
-        gains = self._each(np.array([row], np.intp), alike=True)[0]
-        free = self._foresight.devices[row]
-        of_sort = (free < WHOLE) == self._fills
-        most = gains[of_sort].max()
-        best = of_sort & (gains == most)
-        slots: list[int] = np.flatnonzero(best & (free == free[best].min())).tolist()
         wired, rule = self.pool.wired(row), self._rule
-        if wired is not None and rule.enabled and rule.least_damage:
-            return [least_damage(wired, slots, mask_of(self._devices.slots(row)), rule.source)], None
-        return slots[:1], None
+        if wired is None or not rule.enabled or not rule.least_damage:
+            return [(self._hole_slots if self._fills else self._open_slots).item(row)], None
+        gains, free = self._each(np.array([row], np.intp))[0], self._foresight.devices[row]
+        of_sort = (free < WHOLE) == self._fills
+        best = of_sort & (gains == gains[of_sort].max())
+        slots: list[int] = np.flatnonzero(best & (free == free[best].min())).tolist()
+        return [least_damage(wired, slots, mask_of(self._devices.codes[:, row].tolist()), rule.source)], None
+
+    def is_told_apart(self, row: int) -> bool:
+        return not self._by_hole(row) and self._opens.item(row) != self._worths.item(row)
 
     def base(self, row: int) -> int:
         key = self._holes.item(row) if self._by_hole(row) else self._worths.item(row)
@@ -242,6 +314,12 @@ class AheadClass(ShareClass):
             hold for mine, hold in zip(self._whole, self._foresight.holds, strict=True) if hold.closed and not mine
         ]
         return tuple([hold.advice for hold in holds])
+
+
+def _first_best(gains: Ints, free: Ints) -> tuple[Ints, Ints]:
+    """Of each row the slot with the highest gain, of these the one with least free, and the gain. Shape (R,), both."""
+    most = gains.max(axis=1)
+    return np.where(gains == most[:, None], free, WHOLE + 1).argmin(axis=1), most
 
 
 def _again(fits: Bools, *columns: Ints) -> Bools:

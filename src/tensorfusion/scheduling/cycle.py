@@ -138,7 +138,7 @@ def _decide_shares(
         devices_removed=devices_removed,
         nodes_removed=nodes_removed,
         parts=()
-        if extra is None and pod.affinity is None and plan is None and not rated.looks_ahead
+        if extra is None and pod.affinity is None and plan is None and not rated.is_told_apart(row)
         else parts_of_rows(
             [row for row, _ in found],
             rated.base,

@@ -29,6 +29,8 @@ from tensorfusion.scheduling.holds import Device
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
 from tensorfusion.scheduling.whole_nodes import WholeNodes, ranks, whole_nodes
 
+FEW = 16
+"""Rows up to which plain numbers are cheaper than columns."""
 _NO_KIND = -1
 
 
@@ -82,7 +84,9 @@ class Foresight:
         self.kinds: list[Kind] = []
         self._outlooks: list[Outlook] = []
         self._whole: list[WholeNodes] = []
-        self._frozen: tuple[list[Hold], Bools] | None = None
+        self._closed: list[bool] = []
+        """By kind, whether free whole nodes are kept."""
+        self._frozen: tuple[list[bool], Bools] | None = None
         self._shape = (0, 0)
         self._position = self._facts_position = -1
         self._learned = -1
@@ -163,15 +167,17 @@ class Foresight:
 
     def kept(self, whole: Sequence[bool]) -> Bools | None:
         """The rows that are kept from a pod that is a whole-node job of these kinds; None where there are none."""
-        holds, free = self._frozen or (self.holds, self._free)
-        closed = [not mine and hold.closed for mine, hold in zip(whole, holds, strict=True)]
-        return free & np.array([*closed, False], np.bool_)[self._kind] if any(closed) else None
+        closed, free = self._frozen or (self._closed, self._free)
+        if not any(closed):
+            return None
+        flags = [each and not mine for mine, each in zip(whole, closed, strict=True)]
+        return free & np.array([*flags, False], np.bool_)[self._kind] if any(flags) else None
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """In between what is kept now is kept, whoever leaves or comes: who leaves makes room for somebody."""
         before = self._frozen
-        self._frozen = before or (self.holds, self._free.copy())
+        self._frozen = before or (self._closed, self._free.copy())
         try:
             yield
         finally:
@@ -212,19 +218,21 @@ class Foresight:
         return different
 
     def _write_free(self, at: Rows) -> None:
-        pool = self._pool
-        free = thousandths(
-            rows_of(pool.compute_free, at),
-            rows_of(pool.vram_free, at),
-            rows_of(pool.compute, at),
-            rows_of(pool.vram, at),
-        )
-        self.states[at, 2:] = np.where(self._usable[at], free.T, 0)
-        for row in at.tolist():
-            record = pool.records[row]
-            there = bool(pool.devices[row])
-            self.states[row, 0] = max(0, record.cpu_free) if there else 0
-            self.states[row, 1] = max(0, record.memory_free) // MIB if there else 0
+        pool, rows = self._pool, at.tolist()
+        if len(rows) > FEW:
+            free = thousandths(
+                *(rows_of(each, at) for each in (pool.compute_free, pool.vram_free, pool.compute, pool.vram))
+            )
+            self.states[at, 2:] = np.where(self._usable[at], free.T, 0)
+        for row in rows:
+            record, devices = pool.records[row], pool.devices[row]
+            self.states[row, 0] = max(0, record.cpu_free) if devices else 0
+            self.states[row, 1] = max(0, record.memory_free) // MIB if devices else 0
+            if len(rows) <= FEW:
+                free_here = [_free_milli(device) for device in devices]
+                self.states[row, 2:] = 0
+                self.states[row, 2 : 2 + len(devices)] = free_here
+                self.states[row, 2:][~self._usable[row]] = 0
 
     def _find_kinds(self) -> bool:
         """Tell devices apart anew; answers whether there are other kinds than before."""
@@ -280,12 +288,13 @@ class Foresight:
             if kind == _NO_KIND:
                 continue
             whole = self._whole[kind]
-            state = self.states[row : row + 1]
-            free = bool(self._installed[row]) and bool(whole.free(state[:, 0], state[:, 1], state[:, 2:])[0])
+            cpu, memory, *devices = self.states[row].tolist()
+            free = bool(self._installed[row]) and whole.is_free(cpu, memory, devices)
             running = self._jobs(row, whole.gpus)
             self._free_of[kind] += free - bool(self._free[row])
             self._running_of[kind] += running - int(self._running[row])
             self._free[row], self._running[row] = free, running
+        self._closed = [hold.closed for hold in self.holds]
 
     def _jobs(self, row: int, gpus: int) -> int:
         """Whole-node jobs that run on a row."""
@@ -335,8 +344,23 @@ def looks_ahead(pool: PoolColumns) -> bool:
     return pool.policy.mode is PlacementMode.FRAGMENTATION_AWARE
 
 
+def _free_milli(device: Device) -> int:
+    """As ``thousandths``, of one device."""
+    compute, vram = device.compute, device.vram
+    found = WHOLE
+    if compute:
+        found = max(0, min(WHOLE, (compute - device.compute_held) * WHOLE // compute))
+    if vram:
+        found = max(0, min(found, (vram - device.vram_held) * WHOLE // vram))
+    return found
+
+
 def thousandths(compute: Ints, vram: Ints, of_compute: Ints, of_vram: Ints) -> Ints:
     """What is free, in thousandths of the capacity, of the resource of which less is, rounded down: 0..1000."""
+    if of_compute.all() and of_vram.all():  # nearly always
+        found: Ints = np.minimum(compute * WHOLE // of_compute, vram * WHOLE // of_vram)
+        np.maximum(found, 0, out=found)
+        return np.minimum(found, WHOLE, out=found)
     found = np.full(compute.shape, WHOLE, np.int64)
     for free, capacity in ((compute, of_compute), (vram, of_vram)):
         part = np.clip(free, 0, capacity) * WHOLE // np.maximum(capacity, 1)

@@ -300,6 +300,10 @@ class ShareClass(Rated):
         near = 0 if self._tiers is None else (Tier.UNKNOWN - self._tiers.item(row)) * self._tier_key
         return ((ScorePart.TOPOLOGY, near),) if near else ()
 
+    def is_told_apart(self, row: int) -> bool:
+        """Whether the placement mode's points of a row have parts of their own."""
+        return False
+
     def hold_advice(self) -> tuple[str, ...]:
         """What would help where nodes are kept for others."""
         return ()
@@ -330,7 +334,5 @@ class ShareClass(Rated):
                 slots[0] = least_damage(wired, slots, mask_of(codes), rule.source)
         return slots[:count], None if self._tiers is None else UNKNOWN_PLAN
 
-    looks_ahead = False
-    """Whether its keys follow from what is likely to come, and are told part by part."""
     chosen = best_slots
     """The slots that the pool's placement mode takes of the best row, which ``best`` or ``best_among`` just found."""

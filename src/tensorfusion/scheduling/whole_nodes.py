@@ -46,6 +46,10 @@ class WholeNodes:
             found[(shapes[:, 0] >= size.cpu) & (shapes[:, 1] >= size.memory)] += weight
         return found[which.reshape(-1)]
 
+    def is_free(self, cpu: int, memory: int, devices: Sequence[int]) -> bool:
+        """The same of one node."""
+        return devices.count(WHOLE) == self.gpus and cpu >= self.cpu and memory >= self.memory
+
     def held(self, running: int) -> int:
         """How many whole nodes to keep while so many whole-node jobs run."""
         return max(0, self.running - running)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from mixed_world import CHANGING, FREE, LEASE, MOVES, NAMESPACES, NODE_NAMES, MixedWorld, P, Raw
+from mixed_world import CHANGING, FREE, LEASE, MODES, MOVES, NAMESPACES, NODE_NAMES, POOLS, MixedWorld, P, Raw
 from tensorfusion.errors import ApiError, Conflict, Forbidden, ServerError, TooManyRequests
 from tensorfusion.model import keys
 from tensorfusion.model.resources import GPU_RESOURCE_QUOTAS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
@@ -367,6 +367,11 @@ async def defrag(world: MixedWorld, a: int, b: int, c: int) -> None:
         await world.settle(70)
 
 
+def place_by(world: MixedWorld, a: int, b: int, c: int) -> None:
+    """A pool is of another mode from now on, the one that looks ahead as often as not."""
+    world.place_by(POOLS[b % 2], MODES[a % 2 * (c % len(MODES)) - 1])
+
+
 async def settle(world: MixedWorld, a: int, b: int, c: int) -> None:
     await world.settle((0.05, 0.3, 1.5, 5.0, 12.0, 65.0, 200.0)[a % 7])
 
@@ -396,6 +401,7 @@ ACTIONS: dict[str, tuple[Act, int]] = {
     "step-down": (step_down, 1),
     "settle": (settle, 8),
     "defrag": (defrag, 2),
+    "place-by": (place_by, 3),
 }
 """Each with how often it happens, compared with the others."""
 NAMES = [name for name, (_, often) in ACTIONS.items() for _ in range(often)]

@@ -183,7 +183,20 @@ async def judge(world: MixedWorld) -> None:
         same(replica.service, fresh, parts=("devices", "nodes", "pods") if world.shared else PARTS)
     if world.shared:
         everybody_is_somebodys(world, fresh)
+    for name, pool in fresh.state.fleet.pools.items():  # what is kept follows from what was learned
+        of_owner = owner_of(world, name).state.fleet.pools.get(name)
+        if of_owner is not None:
+            pool.learned = of_owner.learned
     nobody_waits_in_vain(world, fresh)
+
+
+def owner_of(world: MixedWorld, pool: str) -> SchedulerService:
+    """The scheduler that decides on a pool."""
+    for replica in world.replicas:
+        service = replica.service
+        if service.deciding and (service.shards is None or service.shards.may(service.shards.shard_of_pool(pool))):
+            return service
+    raise AssertionError(f"nobody decides on pool {pool}")
 
 
 def everybody_is_somebodys(world: MixedWorld, fresh: SchedulerService) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from mixed_gangs import GangEye, WatchedNetwork
 from tensorfusion.errors import Conflict, NotFound
 from tensorfusion.model import keys
+from tensorfusion.model.common import PlacementMode
 from tensorfusion.model.core import Pod
 from tensorfusion.model.provider_defaults import provider_objects
 from tensorfusion.model.resources import (
@@ -27,6 +28,7 @@ from tensorfusion.model.resources import (
     POD_DISRUPTION_BUDGETS,
     PODS,
     PROVIDER_CONFIGS,
+    SCHEDULING_CONFIG_TEMPLATES,
 )
 from tensorfusion.policy.shards import shard_lease
 from tensorfusion.runtime.manager import Manager
@@ -58,6 +60,8 @@ COHORT = "both"
 FIXED, CHANGING, FREE = "fixed", "changing", "free"
 NAMESPACES = (FIXED, CHANGING, FREE)
 MIG, ASCEND = "NVIDIA A100-SXM4-80GB", "310P3"
+POOLS = ("main", "cut")
+MODES = tuple(mode.value for mode in PlacementMode)
 NODE_NAMES = ("n0", "n1", "n2", "n3", "n4", "n5")
 CEILING = {"requests.tflops": "250", "requests.vram": "80Gi"}
 MODELS = ("A100_SXM_80G", ASCEND)
@@ -157,8 +161,13 @@ class MixedWorld:
         self._set_up()
 
     def _set_up(self) -> None:
-        for pool in ("main", "cut"):
+        for mode in MODES:
+            body = {"metadata": {"name": mode.lower()}, "spec": {"placement": {"mode": mode}}}
+            self.api.seed(SCHEDULING_CONFIG_TEMPLATES, body)
+        for pool in POOLS:
             self.api.seed(GPU_POOLS, {"metadata": {"name": pool}, "spec": {}})
+            if self.dice.random() < 0.5:
+                self.place_by(pool, "FragmentationAware")
         for body in PROVIDERS:
             self.api.seed(PROVIDER_CONFIGS, body)
         for place, name in enumerate(NODE_NAMES):
@@ -456,6 +465,10 @@ class MixedWorld:
         }
         spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
         self.api.seed(PODS, {"metadata": metadata, "spec": spec}, namespace=meta["namespace"])
+
+    def place_by(self, pool: str, mode: str) -> None:
+        """The pool is of this mode from now on."""
+        self.api.change(GPU_POOLS, pool, {"spec": {"schedulingConfigTemplate": mode.lower()}})
 
     def defragment(self, settings: Raw | None) -> None:
         """The main pool is defragmented so from now on."""
