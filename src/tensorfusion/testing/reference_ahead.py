@@ -90,9 +90,17 @@ class PlainForesight:
         return self._outlook(node).is_whole((facts.cpu, facts.memory // MIB, devices) if facts else (0, 0, devices))
 
     def _reluctance(self, node: str) -> int:
-        """Milli-GPU by its place among the whole nodes of its kind."""
+        """Milli-GPU by its place among the whole nodes of its kind; those that more of the jobs fit on come later."""
         alike = [one for one in self._everyone if self._capacity[one] == self._capacity[node] and self._installed(one)]
+        alike.sort(key=self._taken)
         return self._set.rank * alike.index(node) // len(alike) if node in alike else 0
+
+    def _taken(self, node: str) -> int:
+        """What the whole-node jobs weigh that the empty node could take."""
+        facts = self._books.nodes.get(node)
+        cpu, memory = (facts.cpu, facts.memory // MIB) if facts else (0, 0)
+        jobs = self._outlook(node).jobs.items()
+        return sum(weight for size, weight in jobs if size[0] <= cpu and size[1] <= memory)
 
     def _wants_whole(self, node: str, pod: PodFacts) -> bool:
         milli = milli_of_kind(pod, self._kinds[self._capacity[node]])

@@ -51,6 +51,8 @@ class Outlook:
     """CPU and memory that the lighter whole-node jobs need."""
     expected: int
     """Whole-node jobs that would run if all devices of the kind were full of this mix."""
+    jobs: dict[Size, int]
+    """The whole-node jobs, and what they weigh."""
     known: dict[Node, int] = field(default_factory=dict)
 
     def worth(self, node: Node) -> int:
@@ -134,6 +136,7 @@ def outlook_of(mix: PlainMix, parameters: LookAhead, kind: Kind, nodes: Sequence
         gpus,
         (_lighter([(size[0], w) for size, w in jobs.items()]), _lighter([(size[1], w) for size, w in jobs.items()])),
         share * devices // (max(1, demand) * gpus * 1000) if gpus else 0,
+        jobs,
     )
 
 
