@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 from raw import Client, serving, until
@@ -32,6 +33,18 @@ async def test_what_runs_is_finished_and_says_that_it_was_the_last() -> None:
         assert (found.body, found.fields["connection"]) == (b"done", "close")
         assert await client.rest() == b""
         assert await drain
+
+
+async def test_who_has_connected_when_the_end_begins_is_served() -> None:
+    async with serving() as seen:
+        clients = []
+        for _ in range(20):
+            clients.append(socket.create_connection(("127.0.0.1", seen.port)))
+            clients[-1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await seen.server.drain(20)
+        for client in clients:
+            with client:
+                assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_an_idle_connection_may_still_bring_a_request_for_a_moment() -> None:

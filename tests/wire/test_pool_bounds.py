@@ -1,6 +1,7 @@
 """How many connections a pool opens, who waits for one, for how long, and what becomes of those that nobody uses."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from raw import until
 from scripted import ok, serving
 
 from tensorfusion.testing.control_plane import free_ports
-from tensorfusion.wire.errors import Busy, NotReached
+from tensorfusion.wire.errors import BrokenOff, Busy, NotReached
 from tensorfusion.wire.exchange import Patience
 from tensorfusion.wire.messages import CHUNKED, Origin, request_head
 from tensorfusion.wire.pool import Pool
@@ -43,6 +44,42 @@ async def test_no_more_connections_are_opened_than_allowed_and_all_are_served(tm
         assert pool.waiting == 0
         await pool.close()
     assert served.connections == 2
+
+
+async def test_who_comes_while_a_connection_is_given_on_opens_none(tmp_path: Path) -> None:
+    most = 0
+
+    async def one() -> None:
+        nonlocal most
+        for _ in range(20):
+            await ask(pool)
+            most = max(most, pool.connections)
+
+    async with serving(tmp_path, ok(b"a")) as served:
+        pool = Pool(served.origin, most_connections=3)
+        await asyncio.gather(*(one() for _ in range(30)))
+        await pool.close()
+    assert (most, served.connections) == (3, 3)
+
+
+async def test_a_body_is_as_long_as_it_was_told(tmp_path: Path) -> None:
+    """What is beyond it would be read as the next request."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        yield b"GET /hidden HTTP/1.1\r\n\r\n"
+
+    async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        assert b"hidden" not in await reader.read()
+
+    for length, word in ((3, "longer"), (300, "shorter")):
+        (tmp_path / word).mkdir()
+        async with serving(tmp_path / word, wait) as served:
+            pool = Pool(served.origin)
+            with pytest.raises(BrokenOff, match=word):
+                async with pool.exchange(b"POST", b"/", (), body(), length=length):
+                    pass
+            assert pool.connections == 0
 
 
 async def test_who_waited_longest_is_served_first(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import ssl
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from raw import HOST, Client, serving, until
 
 from tensorfusion.testing.certificates import Authority
+from tensorfusion.wire import server_connection
 from tensorfusion.wire.errors import Refused
 from tensorfusion.wire.limits import Limits
 from tensorfusion.wire.reply import Reply
@@ -344,6 +346,58 @@ async def test_a_client_that_does_not_read_stops_the_writer_and_is_given_up() ->
         assert written < 64 << 20
         await until(lambda: seen.server.connections == 0)
     assert seen.failures == []
+
+
+@pytest.mark.parametrize("how", ["closes", "half-closes"])
+async def test_a_last_answer_reaches_a_client_that_is_slow_to_read_it(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(server_connection, "_FAREWELL_SECONDS", 0.1)
+
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.send(200, body=b"x" * (16 << 20))
+
+    async with serving(handle) as seen:
+        reader, writer = await asyncio.open_connection("127.0.0.1", seen.port, limit=1 << 16)
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + (b"Connection: close\r\n" if how == "closes" else b"") + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        if how == "half-closes":
+            writer.write_eof()
+        await asyncio.sleep(1.5)
+        total = 0
+        while piece := await reader.read(1 << 20):
+            total += len(piece)
+        assert total == 16 << 20
+        writer.close()
+
+
+async def test_a_client_that_closes_its_half_and_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_connection, "_FAREWELL_SECONDS", 0.05)
+
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.send(200, body=b"x" * (16 << 20))
+
+    limits = Limits(high_water=64 << 20, unread_seconds=0.2)
+    async with serving(handle, limits=limits) as seen:
+        reader, writer = await asyncio.open_connection("127.0.0.1", seen.port, limit=1 << 10)
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        await until(lambda: seen.server.connections == 0)
+        writer.transport.abort()
+
+
+async def test_a_fault_in_the_spelling_of_errors_ends_the_connection() -> None:
+    def spell(status: int, why: str) -> NoReturn:
+        raise RuntimeError("misspelt")
+
+    async with serving() as seen:
+        seen.server.spell = spell
+        for request in (b"nonsense\r\n\r\n", b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9999999\r\n\r\n"):
+            async with Client(seen.port) as client:
+                client.send(request)
+                assert await client.rest() == b""
+    assert [str(error) for error in seen.failures] == ["misspelt", "misspelt"]
 
 
 async def test_a_body_that_the_handler_does_not_take_stops_the_client() -> None:

@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
     def fail(self, error: Exception) -> None:
         """Close because the request's body cannot be sent; whoever waits for the answer is told why."""
         if self._broken is None:
-            self._broken = self._told(BrokenOff(f"the request was not sent whole: {error}"))
+            self._broken = self._told(BrokenOff(f"the body of the request was not sent: {error}"))
             self._broken.__cause__ = error
         self.abort()
 

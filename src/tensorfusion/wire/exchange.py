@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from tensorfusion.wire.connection import Connection, Sink
 from tensorfusion.wire.fields import Fields
-from tensorfusion.wire.messages import Answer
+from tensorfusion.wire.messages import CHUNKED, Answer
 
 if TYPE_CHECKING:
     from tensorfusion.wire.pool import Pool
@@ -39,15 +39,15 @@ PATIENCE: Final = Patience()
 class Exchange:
     """Made by ``Pool.exchange``; entered, the head of the answer is there."""
 
-    __slots__ = ("_body", "_chunked", "_connection", "_head", "_patience", "_pool", "_sender", "bodyless")
+    __slots__ = ("_body", "_connection", "_head", "_length", "_patience", "_pool", "_sender", "bodyless")
 
     def __init__(
-        self, pool: "Pool", head: bytes, body: Body, *, chunked: bool, bodyless: bool, patience: Patience
+        self, pool: "Pool", head: bytes, body: Body, *, length: int | None, bodyless: bool, patience: Patience
     ) -> None:
         self._pool = pool
         self._head = head
         self._body = body
-        self._chunked = chunked
+        self._length = length
         self.bodyless = bodyless
         self._patience = patience
         self._connection: Connection | None = None
@@ -144,11 +144,18 @@ class Exchange:
 
     async def _send(self, connection: Connection, body: AsyncIterable[bytes]) -> None:
         """Send the pieces; what goes wrong with them breaks the connection, and is told by its error."""
+        chunked, left = self._length == CHUNKED, self._length or 0
         try:
             async for piece in body:
+                left -= len(piece)
+                if left < 0 and not chunked:
+                    break  # the rest would be read as the next request
                 if piece:
-                    await connection.send_more(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-            if self._chunked:
+                    await connection.send_more(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            if chunked:
                 await connection.send_more(b"0\r\n\r\n")
+            elif left:
+                how = "longer" if left < 0 else "shorter"
+                connection.fail(ValueError(f"it is {how} than the {self._length} bytes that were told"))
         except Exception as error:  # noqa: BLE001 - raised where the answer is awaited
             connection.fail(error)

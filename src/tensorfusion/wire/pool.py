@@ -94,7 +94,7 @@ class Pool:
         elif body is not None and length is None:
             length = CHUNKED
         head = request_head(method, target, self.origin, fields, length=length)
-        return Exchange(self, head, body, chunked=length == CHUNKED, bodyless=method == b"HEAD", patience=patience)
+        return Exchange(self, head, body, length=length, bodyless=method == b"HEAD", patience=patience)
 
     async def request(
         self,
@@ -135,7 +135,7 @@ class Pool:
         """
         head = head_of(method, target, self.origin, fields, length=None)
         patience = Patience(min(self._connect_seconds, seconds), head=seconds, silence=silence)
-        return Exchange(self, head, None, chunked=False, bodyless=False, patience=patience)
+        return Exchange(self, head, None, length=None, bodyless=False, patience=patience)
 
     # --- for exchanges ---
 
@@ -152,23 +152,27 @@ class Pool:
         return connection
 
     def take_idle(self) -> Connection | None:
-        """A connection that is open and young enough, if there is one; the old ones close."""
-        self._reap()
+        """A connection that is open and young enough, if there is one."""
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.usable:
-                self._used.add(connection)
-                return connection
+            if not connection.usable:
+                continue
+            if connection.idle_since + self._idle_seconds <= asyncio.get_running_loop().time():
+                connection.abort()
+                continue
+            self._used.add(connection)
+            return connection
         return None
 
     def give_back(self, connection: Connection) -> None:
         """Done with it: it is kept if another request may be sent over it."""
-        self._used.discard(connection)
         if not connection.usable:
+            self._used.discard(connection)
             connection.abort()
             self._wake_next(None)
-        elif not self._wake_next(connection):
+        elif not self._wake_next(connection):  # given on, it stays in use
+            self._used.discard(connection)
             now = asyncio.get_running_loop().time()
             connection.idle_since = now
             self._idle.append(connection)
@@ -193,8 +197,10 @@ class Pool:
                     connection = await self._wait_in_line(first=first)
             except TimeoutError as error:
                 raise Busy(str(self.origin), f"no connection was free within {seconds:g} s") from error
-            if connection is not None and connection.usable:
-                return connection
+            if connection is not None:
+                if connection.usable:
+                    return connection
+                self._used.discard(connection)
             first = False  # somebody was quicker, or it closed: back to where we stood
         return await self._connect(max(by - asyncio.get_running_loop().time(), 0.0))
 

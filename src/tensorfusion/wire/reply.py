@@ -9,7 +9,6 @@ Source: RFC 9112 6 (framing), 7.1 (chunks), 8 (incomplete messages), 9.6 (closin
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tensorfusion.wire.errors import ClientLeft
 from tensorfusion.wire.fields import Fields, lines
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Reply:
             ValueError: more than the length that the head told.
         """
         if not self.started or self.ended:
-            raise ClientLeft("the answer is over") if self.ended else RuntimeError("the answer is not started")
+            raise RuntimeError(f"the answer {'has ended' if self.ended else 'has not begun'}")
         if not data:
             return
         if self._left is not None:

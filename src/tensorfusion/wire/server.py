@@ -9,6 +9,7 @@ Source: RFC 9112 9.3-9.6.
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ BACKLOG: Final = 1024
 HANDSHAKE_SECONDS: Final = 10.0
 IDLE_GRACE: Final = 1.0
 """Seconds of a drain in which idle connections may still bring a request."""
+_LAST_SECONDS = 5.0
+"""How long handlers that were cancelled may take to end."""
 _TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
 _log = logging.getLogger(__name__)
 
@@ -68,9 +71,7 @@ class Server:
     def connections(self) -> int:
         return len(self._connections)
 
-    async def listen(
-        self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, reuse_port: bool = False
-    ) -> int:
+    async def listen(self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None) -> int:
         """Accept connections; the port, which the system chooses for 0."""
         server = await self.loop.create_server(
             lambda: ServerConnection(self),
@@ -78,7 +79,6 @@ class Server:
             port,
             ssl=tls,
             backlog=BACKLOG,
-            reuse_port=reuse_port,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if tls is not None else None,
         )
         self._servers.append(server)
@@ -99,8 +99,7 @@ class Server:
     async def drain(self, seconds: float, *, idle_grace: float = IDLE_GRACE) -> bool:
         """Take nothing new, let what runs finish, and end it after so many seconds. Whether nothing had to be ended."""
         self.draining = True
-        for server in self._servers:
-            server.close()
+        await self._stop_accepting()
         by = self.loop.time() + seconds
         await self._until_empty(min(by, self.loop.time() + idle_grace))
         for connection in tuple(self._connections):
@@ -112,8 +111,23 @@ class Server:
             task.cancel()
         await asyncio.sleep(0)  # the transports let go of their sockets
         if self._leaving:
-            await asyncio.wait(self._leaving)
+            await asyncio.wait(self._leaving, timeout=_LAST_SECONDS)
         return clean
+
+    async def _stop_accepting(self) -> None:
+        listeners = [listener.fileno() for server in self._servers for listener in server.sockets]
+        poll = select.poll()
+        for listener in listeners:
+            poll.register(listener, select.POLLIN)
+        for _ in range(BACKLOG):  # who waits at the listener already is let in: uvloop takes one a turn
+            await _two_turns()
+            if not poll.poll(0):
+                break
+        for listener in listeners:
+            self.loop.remove_reader(listener)
+        await _two_turns()  # asyncio's servers drop who was let in and has no connection yet
+        for server in self._servers:
+            server.close()
 
     async def _until_empty(self, by: float) -> bool:
         while self._connections or self._leaving:
@@ -150,3 +164,9 @@ class Server:
     def _tell(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
+
+
+async def _two_turns() -> None:
+    """Of the loop: in the first it hears of what it does in the second."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)

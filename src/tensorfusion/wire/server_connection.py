@@ -1,7 +1,7 @@
 """One connection of a server: requests parsed where they arrive, handled one at a time, answered in order.
 
-Apart from ``Server`` because it knows one client only. A request is handed on when its head is there. What
-comes behind a request that is being handled waits unparsed, up to a bound; then the socket is not read. A handler is
+Apart from ``Server`` because it knows one client only. A request is handed on when its head is there. What comes
+behind a request that is being handled waits unparsed, up to a bound; then the socket is not read. A handler is
 cancelled when its client ends the connection before the answer has ended, in whatever it waits for: a client that
 closes only its sending side is taken for gone, since the two look the same and nearly nobody does that.
 
@@ -39,6 +39,8 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(self, server: "Server") -> None:
         self.served = 0
+        self.peer = ""
+        """The client's IP address; empty over a Unix socket."""
         self.source: Source | None = None
         """Who pours into the answer, and is to stop while the client does not read."""
         self._server = server
@@ -59,14 +61,9 @@ class ServerConnection(asyncio.Protocol):
         self._alarm = Alarm(self._loop, self._look)
         self._since = self._loop.time()
         self._body_since = 0.0
+        self._unsent = 0
         self._unread: Alarm | None = None
         self._presence: Alarm | None = None
-
-    @property
-    def peer(self) -> str:
-        """The client's IP address; empty over a Unix socket."""
-        found = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return str(found[0]) if isinstance(found, tuple) else ""
 
     @property
     def idle(self) -> bool:
@@ -138,7 +135,7 @@ class ServerConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         if self.idle and self._transport is not None:
-            self._deaf = True
+            self._close_in_time()
             self._transport.close()
 
     def give_up(self) -> None:
@@ -150,10 +147,11 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._transport.set_write_buffer_limits(self._limits.high_water)
         self._since = self._loop.time()
         if not self._server.admit(self):
-            self._deaf = True
             self._refuse(Refused(503, "too many connections"))
             return
         self._alarm.by(self._since + self._limits.head_seconds)
@@ -169,8 +167,9 @@ class ServerConnection(asyncio.Protocol):
         self._feed(data)
 
     def eof_received(self) -> None:
-        """The client is gone: it closed the connection, or its half of it."""
+        """The client is gone: it closed the connection, or its half of it. What was not sent yet still goes out."""
         self._leave()
+        self._close_in_time()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -278,16 +277,21 @@ class ServerConnection(asyncio.Protocol):
         except ClientLeft:
             pass
         except Refused as refused:
-            self._answer(reply, refused)
+            self._answer(request, reply, refused)
         except Exception as error:  # noqa: BLE001 - the edge of a request
             self._server.failed(request, error)
-            self._answer(reply, Refused(500, "internal error"))
+            self._answer(request, reply, Refused(500, "internal error"))
         self._finish(request, reply)
 
-    def _answer(self, reply: Reply, refused: Refused) -> None:
-        if not reply.started and not self._gone:
+    def _answer(self, request: Request, reply: Reply, refused: Refused) -> None:
+        if reply.started or self._gone:
+            return
+        try:
             fields, body = self._server.spell(refused.status, str(refused))
             reply.send(refused.status, fields, body)
+        except Exception as error:  # noqa: BLE001 - how errors are spelled is given, too
+            self._server.failed(request, error)
+            reply.cut()
 
     def _finish(self, request: Request, reply: Reply) -> None:
         """The handler is done: on to the next request, or to the end of the connection."""
@@ -297,7 +301,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if not reply.started:
             self._server.failed(request, RuntimeError("the handler returned without an answer"))
-            self._answer(reply, Refused(500, "internal error"))
+            self._answer(request, reply, Refused(500, "internal error"))
         if not reply.ended:
             self._server.failed(request, RuntimeError("the handler returned in the middle of its answer"))
             reply.cut()
@@ -317,24 +321,27 @@ class ServerConnection(asyncio.Protocol):
         self._deaf = True
         if self._transport is None:
             return
-        fields, body = self._server.spell(refused.status, str(refused))
-        reply = Reply(self, Request(self, b"", b"", ()))
-        reply.send(refused.status, fields, body)
+        nobody = Request(self, b"", b"", ())
+        self._answer(nobody, Reply(self, nobody), refused)
         self._farewell()
 
     def _farewell(self) -> None:
         """Close behind the last answer. What the client still sends is read for a while: were it closed at once, the
         client's system would drop the answer before it was read. Source: RFC 9112 9.6."""
-        self._deaf = True
         transport = self._transport
         if transport is None:
             return
-        if not transport.can_write_eof():  # TLS says itself that it closes
+        self._close_in_time()
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._resume()
+        else:  # TLS says itself that it closes
             transport.close()
-            return
-        transport.write_eof()
+
+    def _close_in_time(self) -> None:
+        """It is about to close: what waits for the client goes out first, but not for ever."""
+        self._deaf = True
         self._since = self._loop.time()
-        self._resume()
         self._alarm.by(self._since + _FAREWELL_SECONDS)
 
     def _leave(self) -> None:
@@ -358,10 +365,8 @@ class ServerConnection(asyncio.Protocol):
         limits = self._limits
         receiving = self._parser.receiving
         if self._deaf:
-            by = self._since + _FAREWELL_SECONDS
-            if now >= by:
-                self.cut()
-        elif receiving is not None and receiving is self._request:
+            return self._look_at_closing(now)
+        if receiving is not None and receiving is self._request:
             by = now + 1.0 if self._paused else self._body_by(receiving)
             if now >= by:
                 self._break(receiving, Refused(408, "the body of the request did not come in time"))
@@ -375,6 +380,17 @@ class ServerConnection(asyncio.Protocol):
             elif now >= by:
                 self.close_if_idle()
         return by if now < by else None
+
+    def _look_at_closing(self, now: float) -> float | None:
+        if self._transport is None:
+            return None
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._since = unsent, now
+        if now >= self._since + (self._limits.unread_seconds if unsent else _FAREWELL_SECONDS):
+            self._transport.abort()
+            return None
+        return now + 1.0
 
     def _give_up_unread(self) -> float | None:
         self.give_up()
