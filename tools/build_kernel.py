@@ -52,15 +52,30 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 def _compile(source: Path, target: Path) -> str:
     """What kept the compiler from it, in one line; empty if it is done."""
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    linking = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")[1:]
+    named = os.environ.get("CC")
+    problems = []
+    for compiler in [named] if named else [sysconfig.get_config_var("CC") or "cc", "cc"]:
+        problem = _compile_with(shlex.split(compiler), source, target)
+        if not problem:
+            return ""
+        problems.append(problem)
+    return problems[0]
+
+
+def _compile_with(compiler: list[str], source: Path, target: Path) -> str:
+    linking = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
     shared = [flag for flag in linking if flag in ("-shared", "-bundle", "-undefined", "dynamic_lookup")]
     include = f"-I{sysconfig.get_path('include')}"
-    command = [*shlex.split(compiler), *shared, *_FLAGS, include, str(source), "-o", str(target)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*compiler, *shared, *_FLAGS, include, str(source), "-o", str(target)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     except OSError as error:
-        return f"{command[0]}: {error.strerror}"
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"])[0]
-    return ""
+        return f"{compiler[0]}: {error.strerror}"
+    if not done.returncode:
+        return ""
+    said = done.stderr.strip().splitlines() or [f"{compiler[0]} ended with {done.returncode}"]
+    return next((line for line in said if "error" in line), said[0])
