@@ -35,7 +35,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if version == "editable":
             beside.unlink(missing_ok=True)  # first: a process that runs has the old one mapped
         if problem:
-            self.app.display_warning(f"no placement kernel, numpy takes its place (some 20 times slower): {problem}")
+            self.app.display_warning(f"no placement kernel, numpy takes its place, several times slower: {problem}")
             return
         if version == "editable":
             beside.write_bytes(built.read_bytes())

@@ -55,7 +55,9 @@ def _kernel() -> Finding:
     if COMPILED:
         return ok("placement kernel", "compiled")
     return info(
-        "placement kernel", "numpy", "install a C compiler and tensorfusion again: looking ahead is 20 times faster"
+        "placement kernel",
+        "numpy",
+        "install a C compiler and tensorfusion again: looking ahead gets several times faster",
     )
 
 
