@@ -152,6 +152,18 @@ async def test_a_successor_that_does_not_become_ready_replaces_nobody(tmp_path: 
         assert await pids_of(running.port, count=2) == first
 
 
+async def test_workers_that_die_while_they_are_replaced_are_followed_by_their_successors(tmp_path: Path) -> None:
+    with supervised(tmp_path) as running:
+        first = await pids_of(running.port, count=2)
+        running.process.send_signal(signal.SIGHUP)
+        await until(lambda: running.said("replacing"))
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        assert not first & await pids_of(running.port, count=2)
+        await until(lambda: running.said("its successor is on its way"))
+        assert not running.said("stay")
+
+
 async def test_what_runs_is_finished_when_all_end(tmp_path: Path) -> None:
     with supervised(tmp_path) as running:
         pids = await pids_of(running.port, count=2)

@@ -125,6 +125,9 @@ class Workers:
             worker.lifeline.close()
             if worker.ending:
                 return
+            if others and worker.ready:
+                self._say(f"{name} {_how(status)}: its successor is on its way")
+                return
             if others:
                 self._to_replace = []
                 self._say(f"{name} {_how(status)} before it was ready: the old ones stay")
