@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +26,15 @@ from tensorfusion.scheduling import rated
 from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.foresight import Foresights
 from tensorfusion.scheduling.fragmentation import LookAhead
 from tensorfusion.scheduling.ledger import NotHoldable
@@ -108,8 +117,10 @@ LOOK_AHEAD = LookAhead(streams=2, length=6)
 class World:
     """The same events for both schedulers, and the same questions."""
 
-    def __init__(self, rng: random.Random, *, kept: int) -> None:
+    def __init__(self, rng: random.Random, *, kept: int, lends: bool = False) -> None:
         self.rng = rng
+        self.lends = lends
+        """Quotas may be shared in cohorts."""
         self.state = State()
         self.state.classes = Classes(limit=kept, foresights=Foresights(LOOK_AHEAD))
         self.state.fleet.nodes.shapes = Shapes(limit=kept)
@@ -201,8 +212,17 @@ class World:
     def quota(self) -> QuotaFacts:
         rng = self.rng
         compute, vram = rng.choice((None, 0, 60_000, 900_000)), rng.choice((None, None, 30 * GIB, 300 * GIB))
+        sharing: dict[str, Any] = {}
+        if self.lends:
+            sharing = {
+                "cohort": rng.choice(("", "x", "x", "y")),
+                "lend_compute": rng.choice((None, None, 20_000)),
+                "borrow_vram": rng.choice((None, None, 10 * GIB)),
+                "lend_devices": rng.choice((None, None, 1)),
+            }
         return QuotaFacts(
-            "team",
+            rng.choice(("team", "rival")) if self.lends else "team",
+            **sharing,
             total_compute=compute,
             total_vram=vram,
             total_compute_limit=rng.choice((None, None, 400_000)),
@@ -212,6 +232,15 @@ class World:
             single_compute=rng.choice((None, 0, 50_000)),
             single_compute_limit=rng.choice((None, None, 90_000)),
             single_devices=rng.choice((None, 0, 2)),
+        )
+
+    def cohort(self) -> CohortFacts:
+        rng = self.rng
+        return CohortFacts(
+            rng.choice("xyp"),
+            parent=rng.choice(("", "p", "p")),
+            lend_compute=rng.choice((None, 40_000)),
+            borrow_devices=1,
         )
 
     # --- pods ---
@@ -315,15 +344,21 @@ class World:
             (1, lambda: self.both("remove_pool", rng.choice(POOLS))),
             (1, lambda: self.both("set_quota", self.quota())),
             (1, lambda: self.both("remove_quota", "team")),
+            (3 if self.lends else 0, lambda: self.both("set_quota", self.quota())),
+            (2 if self.lends else 0, lambda: self.both("set_cohort", self.cohort())),
+            (1 if self.lends else 0, lambda: self.both("remove_cohort", rng.choice("xyp"))),
             (3, self.try_out),
             (2, self.truth),
         )
         rng.choices([event for _, event in events], [weight for weight, _ in events])[0]()
 
+    def namespace(self) -> str:
+        return self.rng.choice((*NAMESPACES, "team", "rival") if self.lends else NAMESPACES)
+
     def fresh(self) -> PodFacts:
         self.number += 1
         name = f"p{self.number}"
-        pod = replace(self.rng.choice(self.kinds), uid=name, name=name, namespace=self.rng.choice(NAMESPACES))
+        pod = replace(self.rng.choice(self.kinds), uid=name, name=name, namespace=self.namespace())
         self.both("arrive", pod)
         return pod
 
@@ -420,7 +455,9 @@ def answer_of(decision: Decision) -> Answer:
     )
 
 
-def live_through(seed: int, *, nodes: int, steps: int, kept: int, one_by_one: int, front_from: int = 1) -> World:
+def live_through(
+    seed: int, *, nodes: int, steps: int, kept: int, one_by_one: int, front_from: int = 1, lends: bool = False
+) -> World:
     """``one_by_one`` rows are corrected by comparisons, more by column operations; ``kept`` kinds are remembered.
 
     ``front_from`` rows are enough to keep the best of them apart.
@@ -428,7 +465,7 @@ def live_through(seed: int, *, nodes: int, steps: int, kept: int, one_by_one: in
     before = rated.ONE_BY_ONE, rated.FRONT_FROM
     rated.ONE_BY_ONE, rated.FRONT_FROM = one_by_one, front_from  # type: ignore[misc]
     try:
-        world = World(random.Random(seed), kept=kept)
+        world = World(random.Random(seed), kept=kept, lends=lends)
         world.begin(nodes)
         for _ in range(steps):
             world.step(nodes)
@@ -451,6 +488,12 @@ worlds = {
 @settings(max_examples=300, deadline=None)
 def test_columns_answer_as_plain_loops_do(**world: int) -> None:
     live_through(**world)
+
+
+@given(**worlds)
+@settings(max_examples=60, deadline=None)
+def test_quotas_that_are_lent_bound_as_plain_loops_do(**world: int) -> None:
+    live_through(**world, lends=True)
 
 
 @pytest.mark.long

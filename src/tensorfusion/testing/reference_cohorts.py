@@ -80,6 +80,15 @@ class ReferenceCohorts:
                 return part
         return None
 
+    def room(self, namespace: str, part: int) -> int:
+        """How much more of one dimension the namespace may hold."""
+        low, high = 0, sum(self.own(name, part) or 0 for name in self.tree(self.root(namespace)))
+        while low < high:
+            more = (low + high + 1) // 2
+            amounts = (more * (part == 0), more * (part == 1), more * (part == 2))
+            low, high = (low, more - 1) if self.refused(namespace, amounts) is not None else (more, high)
+        return low
+
     def _may(self, after: "ReferenceCohorts", namespace: str, part: int) -> bool:
         balance = after.offer(namespace, part)
         if balance == self.offer(namespace, part):

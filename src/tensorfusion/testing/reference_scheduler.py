@@ -10,9 +10,18 @@ from dataclasses import dataclass, field
 
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import (
+    CohortFacts,
+    DeviceFacts,
+    NodeFacts,
+    Placement,
+    PodFacts,
+    PoolFacts,
+    QuotaFacts,
+)
 from tensorfusion.scheduling.fragmentation import LookAhead
 from tensorfusion.testing.reference_ahead import Place, PlainForesight, in_order
+from tensorfusion.testing.reference_cohorts import ReferenceCohorts
 from tensorfusion.testing.reference_foresight import PlainMix
 from tensorfusion.testing.reference_rules import cut, device_problem, keeps_off, ports_clash, preference
 from tensorfusion.testing.reference_topology import UNKNOWN, harmless, nearest
@@ -84,6 +93,7 @@ class ReferenceScheduler:
         """GFLOPS and bytes of devices as last seen; kept while somebody holds a share of an absent one."""
         self.pools: dict[str, PoolFacts] = {}
         self.quotas: dict[str, QuotaFacts] = {}
+        self.cohorts: dict[str, CohortFacts] = {}
         self.live: dict[str, tuple[PodFacts, Placement]] = {}
         self.on_device: dict[str, dict[str, GpuRequest]] = {}
         self.cuts: dict[str, dict[str, Partition]] = {}
@@ -129,6 +139,12 @@ class ReferenceScheduler:
 
     def remove_quota(self, namespace: str) -> None:
         self.quotas.pop(namespace, None)
+
+    def set_cohort(self, facts: CohortFacts) -> None:
+        self.cohorts[facts.name] = facts
+
+    def remove_cohort(self, name: str) -> None:
+        self.cohorts.pop(name, None)
 
     def place(self, pod: PodFacts, placement: Placement) -> None:
         """The pod is there, or is there with other amounts."""
@@ -514,16 +530,27 @@ class ReferenceScheduler:
                 return key
         held = self.usage(pod.namespace)
         for key, more, now, ceiling in (
-            ("total.max.tflops.request", sum(computes), held["tflops.request"], quota.total_compute),
-            ("total.max.vram.request", request.vram * request.count, held["vram.request"], quota.total_vram),
+            ("total.max.tflops.request", sum(computes), held["tflops.request"], self._total(quota, 0)),
+            ("total.max.vram.request", request.vram * request.count, held["vram.request"], self._total(quota, 1)),
             ("total.max.tflops.limit", sum(limits), held["tflops.limit"], quota.total_compute_limit),
             ("total.max.vram.limit", request.vram_limit * request.count, held["vram.limit"], quota.total_vram_limit),
             ("total.max.workers.limit", 1, held["workers"], quota.total_workers),
-            ("total.max.gpuCount.limit", request.count, held["gpu"], quota.total_devices),
+            ("total.max.gpuCount.limit", request.count, held["gpu"], self._total(quota, 2)),
         ):
             if ceiling is not None and more and now + more > ceiling:
                 return key
         return ""
+
+    def _total(self, quota: QuotaFacts, part: int) -> int | None:
+        """The ceiling of requested compute (0), memory (1) or devices (2); in a cohort what is held and left."""
+        own = (quota.total_compute, quota.total_vram, quota.total_devices)[part]
+        if own is None or not quota.cohort:
+            return own
+        sums = {name: self.usage(name) for name in self.quotas}
+        held = {name: (one["tflops.request"], one["vram.request"], one["gpu"]) for name, one in sums.items()}
+        return held[quota.namespace][part] + ReferenceCohorts(self.quotas, self.cohorts, held).room(
+            quota.namespace, part
+        )
 
     def _partition_problem(self, pod: PodFacts, partitions: Sequence[Partition]) -> str:
         """The first ceiling that these partitions pass, which count in their own size; single ones first."""
@@ -542,8 +569,8 @@ class ReferenceScheduler:
         held = self.usage(pod.namespace)
         compute, vram = sum(one.compute for one in partitions), sum(one.vram for one in partitions)
         for key, more, now, ceiling in (
-            ("total.max.tflops.request", compute, held["tflops.request"], quota.total_compute),
-            ("total.max.vram.request", vram, held["vram.request"], quota.total_vram),
+            ("total.max.tflops.request", compute, held["tflops.request"], self._total(quota, 0)),
+            ("total.max.vram.request", vram, held["vram.request"], self._total(quota, 1)),
             ("total.max.tflops.limit", compute, held["tflops.limit"], quota.total_compute_limit),
             ("total.max.vram.limit", vram, held["vram.limit"], quota.total_vram_limit),
         ):
@@ -559,7 +586,7 @@ class ReferenceScheduler:
         held = self.usage(pod.namespace)
         compute = limit = None
         if request.percent and not request.compute:
-            compute = _least(quota.single_compute, quota.total_compute, held["tflops.request"], request.count)
+            compute = _least(quota.single_compute, self._total(quota, 0), held["tflops.request"], request.count)
         if request.percent_limit and not request.compute_limit:
             limit = _least(quota.single_compute_limit, quota.total_compute_limit, held["tflops.limit"], request.count)
         return compute, limit
