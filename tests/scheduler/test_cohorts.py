@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from scheduler_steps import evicted, no_hold_left, nominated
+import pytest
+from scheduler_steps import budget, evicted, no_hold_left, nominated
 
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS
 from tensorfusion.scheduler.allocation import allocation
 from tensorfusion.scheduler.explain import explain
+from tensorfusion.scheduler.simulate import Question, Simulator
 from tensorfusion.telemetry.metrics import REGISTRY
 
 
@@ -124,3 +126,18 @@ async def test_a_parent_lets_cohorts_lend_each_other(world) -> None:
     cohort(world, "all")
     await world.settle(12)
     assert world.node_of("w1") == "n0"
+
+
+@pytest.mark.parametrize(("allowed", "gone"), [(0, 0), (4, 2)])
+async def test_a_question_about_a_gang_knows_the_budgets_of_more_important_pods(world, allowed: int, gone: int) -> None:
+    world.fleet(devices=4, vram="8Gi")
+    cohort(world, reclaim={})
+    member(world, "default", 2)
+    member(world, "other", 2)
+    for number in range(4):
+        world.worker(f"w{number}", vram="8Gi", priority=10, labels={"app": "web"})
+    budget(world, "keep", allowed, app="web")
+    await world.start()
+    asked = world.worker("asked", vram="8Gi", namespace="other", schedulingGates=[{"name": "not-yet"}])
+    answer = await Simulator(world.service).answer({**asked, "kind": "Pod"}, Question(gang=2))
+    assert (answer.get("preemption") or {}).get("evicted", 0) == gone, answer

@@ -281,6 +281,33 @@ async def test_a_quota_is_exact_over_pools_of_several_owners(site: Site) -> None
     assert sum(bool(site.world.node_of(f"w{number}")) for number in range(6) if number != placed[0]) == 3
 
 
+async def test_quotas_that_are_lent_are_exact_over_pools_of_several_owners(site: Site) -> None:
+    await site.open("one", "two")
+    mine = site.mine()
+    pools = [next(shard for shard in mine[name] if shard) for name in ("one", "two")]
+    for namespace, gpus in (("default", 1), ("other", 2)):
+        site.world.quota(namespace, {"total": {"maxGPUCount": gpus}, "cohort": "both"})
+    await site.world.settle(1)
+    pods = [(f"w{number}", ("default", "other")[number % 2]) for number in range(6)]
+    for number, (name, namespace) in enumerate(pods):
+        site.worker(name, pools[number % 2], namespace=namespace)
+
+    def placed() -> list[tuple[str, str]]:
+        return [pod for pod in pods if pod not in gone and site.world.node_of(*pod)]
+
+    gone: list[tuple[str, str]] = []
+    await site.world.settle(1)
+    assert len(placed()) <= 3
+    await site.world.settle(60)
+    assert len(placed()) == 3
+    assert site.owner(pools[0]) == site.owner(pools[1]), "the pools of a tree come to one owner"
+    gone.append(placed()[0])
+    site.world.delete(*gone[0])
+    await site.world.settle(15)
+    assert len(placed()) == 3
+    site.check()
+
+
 @pytest.mark.parametrize("replicas", [("one",), ("one", "two")])
 async def test_a_pod_of_a_pool_that_is_gone_does_not_keep_the_others_of_its_namespace_waiting(
     site: Site, replicas: Sequence[str]

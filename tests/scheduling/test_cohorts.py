@@ -201,14 +201,19 @@ class BookMachine(RuleBasedStateMachine):
             assert sorted(cohorts.together(name)) == model.tree(root.name)
             for part in DIMENSIONS:
                 assert node.held[part] == model.uses(name, part)
-                if node.shared[part] is not None:
+                if node.own[part] is not None:
                     room = node.room(part)
                     for more, wanted in ((room, True), (room + 1, False)):
                         amounts = (more * (part == 0), more * (part == 1), more * (part == 2))
                         assert more <= 0 or (model.refused(name, amounts) is None) == wanted
-            assert node.share(root.whole) == model.share(name)
+            assert node.share == model.share(name)
             for cohort in node.path[1:-1]:
-                assert cohort.share(root.whole) == model.cohort_share(cohort.name)
+                assert cohort.share == model.cohort_share(cohort.name)
+            for other in node.parent.children if node.parent is not None else ():
+                assert (node.standing() < other.standing()) == (node.share < other.share)
+            more = model.with_more(name, (2, 1, 1))
+            above = [more.cohort_share(one.name) for one in node.path[1:-1]]
+            assert len(node.standings_with((2, 1, 1))) == len(above) + 1
             assert (name in root.borrowers) == any(
                 node.held[part] > (model.own(name, part) or 0) for part in DIMENSIONS
             )

@@ -240,3 +240,22 @@ def test_the_least_priority_that_makes_room(victim: int, least: int) -> None:
     assert said.change == {"priority": least}
     never = found(state, pod("b", compute=50 * TFLOPS, priority=-1, preempts=False))
     assert not any("priority" in remedy.change for remedy in never)
+
+
+def test_what_a_cohort_has_left_counts_and_raising_ones_own_makes_it_fit() -> None:
+    state = fleet(2, 4)
+    state.set_quota(QuotaFacts("team", total_compute=20 * TFLOPS, total_devices=2, cohort="x"))
+    state.set_quota(QuotaFacts("other", total_compute=30 * TFLOPS, total_devices=9, cohort="x"))
+    run(state, pod("a", namespace="other", compute=25 * TFLOPS))
+    asked = pod("p", compute=30 * TFLOPS)
+    assert words(state, asked) == [
+        (
+            "quota: 5 TFLOPS short: total.requests.tflops is 20, 0 of it used, cohort x has 25 left for it, "
+            "and 30 asked for; fits if the quota allows total.requests.tflops 25"
+        ),
+        "fits if tflops <= 25: that is what the quota has left",
+    ]
+    for remedy in found(state, asked):
+        if remedy.quota is not None:
+            state.set_quota(remedy.quota)
+            assert fits(state, asked)

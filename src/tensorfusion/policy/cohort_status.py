@@ -24,9 +24,8 @@ def cohort_status(cohort: GPUCohort, cohorts: Cohorts, *, now: str) -> GPUCohort
 
 def sums_of(node: Node) -> GPUCohortStatus:
     """Who holds how much of a cohort; nothing about its parent."""
-    whole = node.root.whole
     members = sorted(
-        ((child.share(whole), child) for child in node.children),
+        ((child.share, child) for child in node.children),
         key=lambda entry: (-entry[0], entry[1].is_cohort, entry[1].name),
     )
     return GPUCohortStatus(
@@ -76,7 +75,7 @@ def amounts_of(parts: Sequence[int | None]) -> SharedAmounts:
 def _member(node: Node, share: Fraction) -> CohortMember:
     def told(parts: Sequence[int]) -> SharedAmounts:
         """Of a namespace nothing about what it does not share."""
-        own = node.shared
+        own = node.own
         return amounts_of([part if mine is not None else None for part, mine in zip(parts, own, strict=True)])
 
     return CohortMember(

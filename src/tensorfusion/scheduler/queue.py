@@ -54,6 +54,8 @@ class Entry(Generic[FactsT, FailureT]):
     """It is not queued any more."""
     lane: object = None
     """Where it is kept beside the queue, by whoever exchanges turns."""
+    counts: tuple[object, tuple[int, int, int]] | None = None
+    """What it asks for, and what that counts for; by the same."""
 
     def __lt__(self, other: "Entry[FactsT, FailureT]") -> bool:
         return self.arrival < other.arrival

@@ -199,7 +199,14 @@ def _terms(facts: PodFacts, gang: int) -> int:
 
 def _as_of_now(service: SchedulerService, known: WorldFacts, facts: PodFacts) -> Budgets:
     """The disruption budgets of the live pods that may have to go, read at once."""
-    lower = [one.pod for one in known.held if facts.preempts and one.pod.rank < facts.rank]
+    quotas = service.state.quotas
+    owed = quotas.is_owed(facts.namespace)
+    lower = [
+        one.pod
+        for one in known.held
+        if facts.preempts
+        and (one.pod.rank < facts.rank or (owed and quotas.counts_with(one.pod.namespace, facts.namespace)))
+    ]
     found = {pod.uid: dict(service.preemptor.budgets_of(pod)) for pod in lower}
     return lambda pod: found.get(pod.uid, {})
 

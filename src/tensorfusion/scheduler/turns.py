@@ -16,7 +16,6 @@ import heapq
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import TypeAlias
 
 from tensorfusion.errors import NotFit, QuotaExceeded
@@ -27,12 +26,14 @@ from tensorfusion.scheduling.hints import Change, ChangeKind, helps
 from tensorfusion.scheduling.quota import usage_of
 
 Pending: TypeAlias = Entry[PodFacts, NotFit | QuotaExceeded]
-Shares: TypeAlias = tuple[Fraction, ...]
-"""From below the root down to the member."""
+Shares: TypeAlias = tuple[int, ...]
+"""From below the root down to the member, as whole numbers in the proportions of shares."""
 _Item: TypeAlias = tuple[Shares, int, str]
 """What a member's first pod would make of its shares, its arrival, and the namespace."""
 _Asks: TypeAlias = tuple[int, Amounts]
 """Priority and amounts."""
+_Place: TypeAlias = tuple[tuple[int, Shares, int], str, _Asks]
+"""In the order in which parked pods go: the less important last; and where the first of them is."""
 WOKEN_AT_ONCE = 64
 """Pods of one tree that are woken in one go at most; the others follow."""
 
@@ -69,6 +70,7 @@ class _Lane:
 class _Parked:
     """The pods of one tree that wait for its members to give something back: by namespace, priority and amounts."""
 
+    tree: str
     members: dict[str, dict[_Asks, list[tuple[int, Pending]]]] = field(default_factory=dict)
     here: set[tuple[str, _Asks]] = field(default_factory=set)
     """Uids and amounts of those."""
@@ -201,7 +203,7 @@ class Turns:
             parked.again = True
         if isinstance(failure, QuotaExceeded) and failure.cohort and failure.resolvable:
             if parked is None:
-                parked = self._parked[tree] = _Parked()
+                parked = self._parked[tree] = _Parked(tree)
             asks = entry.priority, _amounts(entry)
             if (entry.uid, asks) in parked.here:
                 return
@@ -244,18 +246,55 @@ class Turns:
         try:
             for entry in parked.woken.values():
                 self._hold(entry, held)
-            while len(picked) < WOKEN_AT_ONCE and (found := self._next(parked)) is not None:
-                namespace, asks = found
-                _, entry = heapq.heappop(parked.members[namespace][asks])
-                parked.here.discard((entry.uid, asks))
-                self._hold(entry, held)
-                picked.append(entry)
+            order = self._fitting(parked)
+            while order and len(picked) < WOKEN_AT_ONCE and not self._is_full(parked):
+                namespace, asks = order[0][1:]
+                now = self._place_of(parked, namespace, asks)
+                if now is None:  # room only shrinks meanwhile
+                    heapq.heappop(order)
+                elif now != order[0]:
+                    heapq.heapreplace(order, now)
+                else:
+                    _, entry = heapq.heappop(parked.members[namespace][asks])
+                    parked.here.discard((entry.uid, asks))
+                    self._hold(entry, held)
+                    picked.append(entry)
         finally:
             for node, (compute, vram, devices) in reversed(held):
                 node.hold((-compute, -vram, -devices))
         parked.again = len(picked) == WOKEN_AT_ONCE
         parked.woken.update({entry.uid: entry for entry in picked})
         return picked
+
+    def _fitting(self, parked: _Parked) -> list[_Place]:
+        """A heap of those that there is room for: of each namespace and amounts the first."""
+        order: list[_Place] = []
+        if self._is_full(parked):
+            return order
+        for namespace, shapes in list(parked.members.items()):
+            for asks, waiting in list(shapes.items()):
+                place = self._place_of(parked, namespace, asks)
+                if place is not None:
+                    order.append(place)
+                elif not waiting:
+                    del shapes[asks]
+            if not shapes:
+                del parked.members[namespace]
+        heapq.heapify(order)
+        return order
+
+    def _is_full(self, parked: _Parked) -> bool:
+        """Whether there is certainly room for nobody, as every pod takes a share of some device."""
+        root = self._cohorts.cohort(parked.tree)
+        return root is not None and root.all_of_one and root.room(2) <= 0
+
+    def _place_of(self, parked: _Parked, namespace: str, asks: _Asks) -> _Place | None:
+        """Where the first of these comes; None where there is none, or no room for it."""
+        head = parked.head(asks, parked.members[namespace][asks])
+        node = self._cohorts.member(namespace)
+        if head is None or node is None or not _fits(node, asks[1]):
+            return None
+        return (-asks[0], node.standings_with(asks[1]), head.arrival), namespace, asks
 
     def _hold(self, entry: Pending, held: list[tuple[Node, Amounts]]) -> None:
         """Count the pod as placed."""
@@ -265,32 +304,12 @@ class Turns:
             node.hold(amounts)
             held.append((node, amounts))
 
-    def _next(self, parked: _Parked) -> tuple[str, _Asks] | None:
-        """Where the first of the parked pods is that there is room for."""
-        best: tuple[int, Shares, int, str] | None = None
-        found: tuple[str, _Asks] | None = None
-        for namespace, shapes in list(parked.members.items()):
-            node = self._cohorts.member(namespace)
-            for asks, waiting in list(shapes.items()):
-                head = parked.head(asks, waiting)
-                if head is None:
-                    del shapes[asks]
-                if head is None or node is None or (best is not None and -asks[0] > best[0]):
-                    continue
-                if _fits(node, asks[1]):
-                    key = (-asks[0], self._shares_with(head), head.arrival, namespace)
-                    if best is None or key < best:
-                        best, found = key, (namespace, asks)
-            if not shapes:
-                del parked.members[namespace]
-        return found
-
     # --- shares ---
 
     def _shares_with(self, entry: Pending) -> Shares:
         """What the shares would be from below the root down, with the pod."""
         node = self._cohorts.member(entry.facts.namespace)
-        return () if node is None else node.shares_with(_amounts(entry))
+        return () if node is None else node.standings_with(_amounts(entry))
 
 
 def is_parked(failure: NotFit | QuotaExceeded | None, trees: AbstractSet[str], news: Iterable[Change]) -> bool:
@@ -309,10 +328,13 @@ def _all(parked: _Parked) -> Iterator[Pending]:
 
 def _amounts(entry: Pending) -> Amounts:
     """What the pod counts for; in percent of devices nothing, until they are known."""
-    request = entry.facts.request
-    return (0, 0, 0) if request is None else usage_of(request, (0,) * request.count).shared
+    known, request = entry.counts, entry.facts.request
+    if known is None or known[0] is not request:
+        amounts = (0, 0, 0) if request is None else usage_of(request, (0,) * request.count).shared
+        known = entry.counts = request, amounts
+    return known[1]
 
 
 def _fits(node: Node, amounts: Amounts) -> bool:
-    own = node.shared
+    own = node.own
     return all(own[part] is None or not amounts[part] or amounts[part] <= node.room(part) for part in DIMENSIONS)

@@ -5,14 +5,15 @@ requested compute and memory, and devices. A tree is a cohort, perhaps with coho
 each knows what is its own (``quota``), how much of that it never lends (``kept``), and what is held. What a node holds
 above what it keeps is held of its parent, so a charge changes one sum on each level, and room is a sum along that path.
 
-Sums are exact integers; shares are exact fractions. A change of who belongs where only marks the trees as stale: they
-are made anew when somebody asks. Whoever holds more than there is (a quota shrank, a cohort lost a member) keeps it,
-and nothing more is admitted until there is room.
+Sums are exact integers, and shares are exact: fractions, or among siblings whole numbers in their proportions. A change
+of who belongs where only marks the trees as stale: they are made anew when somebody asks. Whoever holds more than there
+is (a quota shrank, a cohort lost a member) keeps it, and nothing more is admitted until there is room.
 
 Source: the rules are those of Kueue's hierarchical cohorts; the share is that of dominant resource fairness (Ghodsi et
 al., 2011), of what is borrowed.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Final, TypeAlias
@@ -25,7 +26,6 @@ Amounts: TypeAlias = tuple[int, int, int]
 Limits: TypeAlias = tuple[int | None, int | None, int | None]
 
 DIMENSIONS: Final = range(3)
-NONE: Final = Fraction(0)
 _DEFAULT: Final = CohortFacts("")
 
 
@@ -33,6 +33,7 @@ class Node:
     """A namespace or a cohort in its tree. Lists are by dimension."""
 
     __slots__ = (
+        "all_of_one",
         "borrowers",
         "children",
         "facts",
@@ -41,9 +42,11 @@ class Node:
         "kept",
         "most",
         "name",
+        "own",
         "parent",
         "quota",
         "root",
+        "scale",
         "weight",
         "whole",
     )
@@ -57,6 +60,10 @@ class Node:
         self.children: list[Node] = []
         self.quota = [0, 0, 0]
         """Its own: of a namespace its total, of a cohort what its members lend."""
+        self.own: Limits = (0, 0, 0)
+        """What a namespace states; None where it does not: there it counts for nothing, and nothing counts for it."""
+        if isinstance(facts, QuotaFacts):
+            self.own = (facts.total_compute, facts.total_vram, facts.total_devices)
         self.kept = [0, 0, 0]
         """The part of it that it never lends."""
         self.most: Limits = (facts.borrow_compute, facts.borrow_vram, facts.borrow_devices)
@@ -65,6 +72,10 @@ class Node:
         """What it holds; of a cohort what its members hold above what they keep."""
         self.whole = [0, 0, 0]
         """Of a root: what all namespaces of the tree have of their own."""
+        self.scale = [0, 0, 0]
+        """What an amount above its own counts for beside its siblings: whole numbers in the proportions of shares."""
+        self.all_of_one = True
+        """Of a root: every namespace shares its devices and keeps none: without room here nobody has any."""
         self.falls = 0
         """Of a root: how often a namespace of the tree came to hold less."""
         self.borrowers: set[str] = set()
@@ -73,14 +84,6 @@ class Node:
     @property
     def is_cohort(self) -> bool:
         return isinstance(self.facts, CohortFacts)
-
-    @property
-    def shared(self) -> Limits:
-        """A namespace's own; None where it is not set: then it counts for nothing, and nothing counts for it."""
-        facts = self.facts
-        if isinstance(facts, CohortFacts):
-            return (self.quota[0], self.quota[1], self.quota[2])
-        return (facts.total_compute, facts.total_vram, facts.total_devices)
 
     @property
     def path(self) -> "list[Node]":
@@ -139,33 +142,39 @@ class Node:
 
     def of_it(self, amounts: Amounts) -> Amounts:
         """What of these amounts counts: of a namespace nothing in dimensions that it does not share."""
-        own = self.shared
+        own = self.own
         if None not in own:
             return amounts
         compute, vram, devices = [amount if mine is not None else 0 for amount, mine in zip(amounts, own, strict=True)]
         return compute, vram, devices
 
-    def shares_with(self, more: Amounts) -> tuple[Fraction, ...]:
-        """From below the root down to the node: what the shares would be if it held more."""
-        node, whole, added, shares = self, self.root.whole, list(self.of_it(more)), []
-        while node.parent is not None:
-            held = [mine + amount for mine, amount in zip(node.held, added, strict=True)]
-            shares.append(node.share(whole, held))
-            added = [
-                max(0, after - kept) - max(0, before - kept)
-                for before, after, kept in zip(node.held, held, node.kept, strict=True)
-            ]
-            node = node.parent
-        return tuple(reversed(shares))
-
-    def share(self, whole: list[int], held: list[int] | None = None) -> Fraction:
-        """The dominant share of what it holds (or would, as ``held``) above its own, by its weight."""
-        held = self.held if held is None else held
-        quota, largest = self.quota, NONE
+    def standing(self, more: Amounts = (0, 0, 0), held: list[int] | None = None) -> int:
+        """Its share with more held than ``held``, or than now, as a whole number: to be compared among siblings."""
+        now, quota, scale, largest = self.held if held is None else held, self.quota, self.scale, 0
         for part in DIMENSIONS:
-            if held[part] > quota[part]:
-                largest = max(largest, Fraction(held[part] - quota[part], max(1, whole[part]) * self.weight))
+            above = now[part] + more[part] - quota[part]
+            if above > 0 and above * scale[part] > largest:
+                largest = above * scale[part]
         return largest
+
+    def standings_with(self, more: Amounts) -> tuple[int, ...]:
+        """From below the root down to the node: how it would stand at each level if it held more."""
+        added = self.of_it(more)
+        parent = self.parent
+        if parent is None:
+            return ()
+        if parent.parent is None:
+            return (self.standing(added),)
+        held, kept = self.held, self.kept
+        compute, vram, devices = [
+            max(0, held[part] + added[part] - kept[part]) - max(0, held[part] - kept[part]) for part in DIMENSIONS
+        ]
+        return (*parent.standings_with((compute, vram, devices)), self.standing(added))
+
+    @property
+    def share(self) -> Fraction:
+        """The dominant share of what it holds above its own, by its weight."""
+        return max(Fraction(self.above(part), max(1, self.root.whole[part]) * self.weight) for part in DIMENSIONS)
 
 
 class Cohorts:
@@ -295,7 +304,7 @@ class Cohorts:
             self._cohorts[facts.name] = Node(facts.name, facts)
         for namespace, quota in self._quotas.items():
             node = self._members[namespace] = Node(namespace, quota)
-            node.quota = [amount or 0 for amount in node.shared]
+            node.quota = [amount or 0 for amount in node.own]
             cohort = self._cohorts.get(quota.cohort)
             if cohort is None:
                 cohort = self._cohorts[quota.cohort] = Node(quota.cohort, _DEFAULT)
@@ -310,10 +319,14 @@ class Cohorts:
             node.settle()
         for node in (*self._cohorts.values(), *self._members.values()):
             node.root = node.path[0]
-        for namespace, node in self._members.items():
-            whole = node.root.whole
+        for node in self._members.values():
+            root, whole = node.root, node.root.whole
             for part in DIMENSIONS:
                 whole[part] += node.quota[part]
+            root.all_of_one = root.all_of_one and node.own[2] is not None and not any(one.kept[2] for one in node.path)
+        for node in self._cohorts.values():
+            _scale(node.children)
+        for namespace, node in self._members.items():
             node.hold(node.of_it(self._usage_of(namespace)))
             self._note(node)
 
@@ -331,6 +344,16 @@ def policy_between(one: Node, other: Node) -> tuple[Node, ReclaimPolicy]:
     meeting = next(node for node in reversed(other.path) if id(node) in mine)
     facts = meeting.facts
     return meeting, facts.reclaim if isinstance(facts, CohortFacts) else ReclaimPolicy.NEVER
+
+
+def _scale(siblings: list[Node]) -> None:
+    """Bring what siblings hold above their own to one denominator in all dimensions: then whole numbers compare."""
+    if not siblings:
+        return
+    whole = [max(1, amount) for amount in siblings[0].root.whole]
+    weights = math.lcm(*(node.weight for node in siblings))
+    for node in siblings:
+        node.scale = [math.prod(whole) // whole[part] * (weights // node.weight) for part in DIMENSIONS]
 
 
 def _adopt(parent: Node, child: Node) -> None:

@@ -12,7 +12,6 @@ the cheapest victims.
 """
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Final, TypeAlias
 
 from tensorfusion.model.cohort import ReclaimPolicy
@@ -22,7 +21,7 @@ from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.quota import usage_of, within_own
 from tensorfusion.scheduling.state import State
 
-Turn: TypeAlias = tuple[tuple[Fraction, str], ...]
+Turn: TypeAlias = tuple[tuple[int, str], ...]
 BAND: Final = 1 << 36
 """Added to ranks, times the place of the namespace in the order of shares: above every difference of ranks."""
 
@@ -77,7 +76,7 @@ class Owing:
                 total[part] += amount
         if debtor is None:
             return False
-        own = debtor.node.shared
+        own = debtor.node.own
         return any(
             total[part] > 0
             and own[part] is not None
@@ -91,9 +90,7 @@ class Owing:
 
     def turn(self, namespace: str) -> Turn:
         """The smaller one gives back first."""
-        debtor = self.debtors[namespace]
-        whole = debtor.node.root.whole
-        return tuple((-one.share(whole, self._of(one)), one.name) for one in debtor.path)
+        return tuple((-one.standing(held=self._of(one)), one.name) for one in self.debtors[namespace].path)
 
     def _of(self, node: Node) -> list[int]:
         found = self._held.get(id(node))
@@ -104,7 +101,7 @@ class Owing:
     def _take(self, node: Node, amounts: Amounts, sign: int) -> None:
         """As ``Node.hold`` of less, here alone."""
         for part in DIMENSIONS:
-            less, at = sign * amounts[part] if node.shared[part] is not None else 0, node
+            less, at = sign * amounts[part] if node.own[part] is not None else 0, node
             while less:
                 held = self._held.get(id(at))
                 if held is None:

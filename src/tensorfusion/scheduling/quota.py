@@ -381,8 +381,7 @@ def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callabl
 def within_own(member: Node, more: Amounts) -> bool:
     """Whether the namespace would hold no more than its own, of anything that it shares."""
     return all(
-        own is None or member.held[part] + more[part] <= own
-        for part, own in zip(DIMENSIONS, member.shared, strict=True)
+        own is None or member.held[part] + more[part] <= own for part, own in zip(DIMENSIONS, member.own, strict=True)
     )
 
 

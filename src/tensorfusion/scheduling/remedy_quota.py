@@ -27,11 +27,13 @@ class _Dimension:
     path: str
     words: Callable[[int], str]
     unit: str
+    shared: int | None = None
+    """The dimension of cohorts that it is."""
 
 
 _DIMENSIONS = (
-    _Dimension("total_compute", "single_compute", "compute", "requests.tflops", humanize_gflops, " TFLOPS"),
-    _Dimension("total_vram", "single_vram", "vram", "requests.vram", format_bytes, " vram"),
+    _Dimension("total_compute", "single_compute", "compute", "requests.tflops", humanize_gflops, " TFLOPS", 0),
+    _Dimension("total_vram", "single_vram", "vram", "requests.vram", format_bytes, " vram", 1),
     _Dimension(
         "total_compute_limit",
         "single_compute_limit",
@@ -42,7 +44,7 @@ _DIMENSIONS = (
     ),
     _Dimension("total_vram_limit", "single_vram_limit", "vram_limit", "limits.vram", format_bytes, " vram of limits"),
     _Dimension("total_workers", "", "workers", "maxWorkers", str, " pods"),
-    _Dimension("total_devices", "single_devices", "devices", "maxGPUCount", str, " devices"),
+    _Dimension("total_devices", "single_devices", "devices", "maxGPUCount", str, " devices", 2),
 )
 
 
@@ -65,12 +67,15 @@ def _raised(state: State, pod: PodFacts, quota: QuotaFacts, asked: Usage) -> Ite
     for one in _DIMENSIONS:
         more, now = getattr(asked, one.part), getattr(held, one.part)
         ceiling = getattr(quota, one.total)
-        if ceiling is not None and more and now + more > ceiling:
-            wanted = replace(wanted, **{one.total: now + more})
-            change[f"total.{one.path}"] = one.words(now + more)
+        left = _left(state, pod, one, ceiling)
+        if left is not None and more > left:
+            lacking = more - left
+            wanted = replace(wanted, **{one.total: ceiling + lacking})
+            change[f"total.{one.path}"] = one.words(ceiling + lacking)
+            lent = f"cohort {quota.cohort} has {one.words(left)} left for it, " if _is_lent(quota, one) else ""
             short.append(
-                f"{one.words(now + more - ceiling)}{one.unit} short: total.{one.path} is {one.words(ceiling)}, "
-                f"{one.words(now)} of it used, and {one.words(more)} asked for"
+                f"{one.words(lacking)}{one.unit} short: total.{one.path} is {one.words(ceiling)}, "
+                f"{one.words(now)} of it used, {lent}and {one.words(more)} asked for"
             )
         each = more if one.part == "devices" else -(-more // devices)
         single = getattr(quota, one.single) if one.single else None
@@ -85,7 +90,7 @@ def _raised(state: State, pod: PodFacts, quota: QuotaFacts, asked: Usage) -> Ite
 
 def _within(state: State, pod: PodFacts, request: GpuRequest, quota: QuotaFacts) -> Iterator[Remedy]:
     """The request cut down to what is left, in all amounts that a ceiling is in the way of."""
-    held, count = state.usage(pod.namespace), request.count
+    count = request.count
     smaller, said, change = request, [], {}
     for one, field, name in (
         (_DIMENSIONS[0], "compute", "tflops"),
@@ -93,10 +98,11 @@ def _within(state: State, pod: PodFacts, request: GpuRequest, quota: QuotaFacts)
         (_DIMENSIONS[2], "compute_limit", "tflopsLimit"),
         (_DIMENSIONS[3], "vram_limit", "vramLimit"),
     ):
-        asked, total, single = getattr(request, field), getattr(quota, one.total), getattr(quota, one.single)
+        asked, single = getattr(request, field), getattr(quota, one.single)
+        left = _left(state, pod, one, getattr(quota, one.total))
         bounds = [single] if single else []
-        if total is not None:
-            bounds.append((total - getattr(held, one.part)) // count)
+        if left is not None:
+            bounds.append(left // count)
         most = min(bounds, default=asked)
         if asked > most:
             if most <= 0:
@@ -107,6 +113,21 @@ def _within(state: State, pod: PodFacts, request: GpuRequest, quota: QuotaFacts)
     cut = replace(pod, request=smaller)
     if said and tried(state, cut) is not None:
         yield Remedy(f"fits if {' and '.join(said)}: that is what the quota has left", change, pod=cut)
+
+
+def _is_lent(quota: QuotaFacts, one: _Dimension) -> bool:
+    return bool(quota.cohort) and one.shared is not None
+
+
+def _left(state: State, pod: PodFacts, one: _Dimension, ceiling: int | None) -> int | None:
+    """What is left of a ceiling, or in its stead what the cohort has left; below zero where more is held."""
+    if ceiling is None:
+        return None
+    member = state.quotas.cohorts.member(pod.namespace)
+    if member is not None and one.shared is not None:
+        return member.room(one.shared)
+    held: int = getattr(state.usage(pod.namespace), one.part)
+    return ceiling - held
 
 
 def _usage(state: State, pod: PodFacts, decision: Decision) -> Usage:
