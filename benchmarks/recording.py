@@ -174,7 +174,7 @@ async def own_cpu(folder: Path, pods: int = 5_000, batch: int = 250) -> float:
     book = PodBook(state, [], clock=clock, scheduler_names=nobody, priority_of=lambda _: 0, refused=refused)
     namespaces: Cache[Namespace] = Cache()
     namespaces.put(Key("", "kube-system"), Namespace(metadata=Meta(name="kube-system", uid="cluster")))
-    around = Surroundings(Always(), Cache(), namespaces, lambda: NO_PROVIDERS, None)
+    around = Surroundings(Always(), namespaces, lambda: NO_PROVIDERS, None)
     recorder.attach(around, book, domains=(), patience=300.0, cluster_wide=lambda: False)
     running = asyncio.ensure_future(recorder.run())
     await clock.advance(WRITE_EVERY)

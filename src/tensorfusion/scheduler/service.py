@@ -251,7 +251,6 @@ class SchedulerService:
             self.history.attach(
                 Surroundings(
                     self,
-                    pods=self.pods,
                     namespaces=manager.informer(NAMESPACES, Namespace).cache,
                     providers=lambda: self._mirror.providers,
                     shards=shards,

@@ -46,8 +46,8 @@ class WorldFacts:
     held: tuple[Held, ...]
 
 
-def facts_of(state: State) -> WorldFacts:
-    """What the state is made of; changes of it afterwards do not show."""
+def facts_of(state: State, *, pods: bool = True) -> WorldFacts:
+    """What the state is made of, without ``pods`` all but who holds what; changes of it afterwards do not show."""
     fleet, quotas = state.fleet, state.quotas
     pools = list(fleet.pools.values())
     rows = [row for pool in pools for row in pool.devices]
@@ -62,7 +62,7 @@ def facts_of(state: State) -> WorldFacts:
         devices=tuple(device.facts for row in rows for device in row if device.facts is not None),
         held=tuple(
             Held(one.pod, one.placement, one.nominated, state.residents.is_ending(uid))
-            for uid, one in state.allocations.items()
+            for uid, one in (state.allocations.items() if pods else ())
         ),
     )
 

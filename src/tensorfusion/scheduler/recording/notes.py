@@ -14,12 +14,12 @@ from tensorfusion.scheduling.facts import (
     CohortFacts,
     DeviceFacts,
     NodeFacts,
-    Placement,
     PodFacts,
     PoolFacts,
     QuotaFacts,
 )
 from tensorfusion.scheduling.hints import Change
+from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.state import State
 
 Note: TypeAlias = tuple[Any, ...]  # Any: kind, milliseconds since 1970, then the values of that kind
@@ -37,14 +37,17 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The world at the beginning of a segment. ``waiting``: facts, milliseconds since creation, whether decided once.
+    """The world at the beginning of a segment: what it takes no time to take hold of, however many pods there are.
 
-    Of ``world`` everything but who holds what counts; that is in ``held``, confirmed ones alone.
+    Of ``world`` everything but who holds what counts. Pods that have a place are those of ``allocations`` that are
+    beyond waiting by ``stages``; ``waiting`` are the facts of the others, and whether they were decided once.
     """
 
+    at: int
     world: WorldFacts
-    held: Sequence[tuple[PodFacts, Placement, Stage]]
-    waiting: Sequence[tuple[PodFacts, int, bool]]
+    allocations: Sequence[Allocation]
+    stages: Mapping[str, Stage]
+    waiting: Sequence[tuple[PodFacts, bool]]
     cluster_wide: bool
     domains: Sequence[str]
     patience: float

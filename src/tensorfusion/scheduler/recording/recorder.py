@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -211,28 +210,26 @@ class Recorder:
         )
 
     def _snapshot(self, now: int) -> Snapshot:
-        """The world now. On the loop; what it refers to does not change."""
+        """The world now. On the loop, so that nothing is done for each pod that can be done elsewhere."""
+        stages, requests = self._stages, self._requests
         if not self._book_of_notes.open:
-            self._stages.clear()
-            self._requests.clear()
-        held = []
-        for uid, one in self._held.items():
-            if not one.confirmed or one.nominated:
-                continue
-            stage = self._stages.get(uid)
-            if stage is None or stage is Stage.WAITING:
-                running = self._around.is_running(uid, one.pod.namespace, one.pod.name)
-                stage = self._stages[uid] = Stage.RUNNING if running else Stage.BOUND
-                if one.pod.request is not None:
-                    self._requests[uid] = one.pod.request
-            held.append((one.pod, one.placement, stage))
-        waiting = []
-        for entry in self._book.queue.entries():
-            if entry.uid not in self._stages or self._stages[entry.uid] is Stage.WAITING:
-                self._stages[entry.uid] = Stage.WAITING
-                early = max(0, now - milliseconds(entry.facts.created))
-                waiting.append((entry.facts, early, entry.attempts > 0))
-        return Snapshot(facts_of(self.state), held, waiting, self._cluster_wide(), self._domains, self._patience)
+            held = [one for one in self._held.values() if one.confirmed and not one.nominated]
+            stages.clear()
+            stages.update([(one.pod.uid, Stage.RUNNING) for one in held])
+            requests.clear()
+            requests.update([(one.pod.uid, one.pod.request) for one in held if one.pod.request is not None])
+        entries = [one for one in self._book.queue.entries() if stages.get(one.uid, Stage.WAITING) is Stage.WAITING]
+        stages.update([(one.uid, Stage.WAITING) for one in entries])
+        return Snapshot(
+            now,
+            facts_of(self.state, pods=False),
+            list(self._held.values()),
+            stages.copy(),
+            [(one.facts, one.attempts > 0) for one in entries],
+            self._cluster_wide(),
+            self._domains,
+            self._patience,
+        )
 
 
 class _Writer:
@@ -300,11 +297,3 @@ def ending_of(pod: Pod, *, gone: bool) -> Ending:
     if pod.metadata.deleting or (gone and not pod.finished):
         return Ending.DELETED
     return Ending.FINISHED if pod.status.phase == "Succeeded" else Ending.FAILED
-
-
-def milliseconds(moment: str) -> int:
-    """Milliseconds since 1970 of an RFC 3339 time; 0 of what is none."""
-    try:
-        return int(datetime.fromisoformat(moment).timestamp() * 1000)
-    except ValueError:
-        return 0

@@ -7,6 +7,7 @@ between pods selects by.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from tensorfusion.model.request import GpuRequest
@@ -30,6 +31,7 @@ Price: TypeAlias = Callable[[str], int]
 """What an hour of a device of this model costs, in millionths of a dollar; 0 where nobody knows."""
 _ShapeKey: TypeAlias = tuple[object, ...]
 _MOST_SIMPLE = 65_536
+_WAITING = Stage.WAITING
 
 
 class Scribe:
@@ -91,15 +93,16 @@ class Scribe:
             self._node(0, node)
         for device in world.devices:
             self._device(0, device)
-        for facts in (*(facts for facts, _, _ in snapshot.held), *(facts for facts, _, _ in snapshot.waiting)):
+        held = [one for one in snapshot.allocations if snapshot.stages.get(one.pod.uid, _WAITING) > _WAITING]
+        for facts in (*(one.pod for one in held), *(facts for facts, _ in snapshot.waiting)):
             self._know_keys(facts.rules)
-        for facts, placement, stage in snapshot.held:
-            self._arrived(0, facts.uid, facts, 0, True)
-            self._bound(0, facts.uid, placement)
-            if stage is Stage.RUNNING:
-                self._running(0, facts.uid)
-        for facts, early, decided in snapshot.waiting:
-            self._arrived(0, facts.uid, facts, early, False)
+        for one in held:
+            self._arrived(0, one.pod.uid, one.pod, 0, True)
+            self._bound(0, one.pod.uid, one.placement)
+            if snapshot.stages[one.pod.uid] is Stage.RUNNING:
+                self._running(0, one.pod.uid)
+        for facts, decided in snapshot.waiting:
+            self._arrived(0, facts.uid, facts, max(0, snapshot.at - milliseconds(facts.created)), False)
             if decided:
                 self._decided(0, facts.uid, "")
         out.append(e.Told(0))
@@ -284,3 +287,11 @@ class Scribe:
 def _selectors(rules: PodRules) -> Sequence[PodSelector]:
     terms = (*rules.affinity, *rules.anti_affinity, *(term for _, term in rules.preferred))
     return (*(one.pods for one in rules.spread), *(one.pods for one in terms))
+
+
+def milliseconds(moment: str) -> int:
+    """Milliseconds since 1970 of an RFC 3339 time; 0 of what is none."""
+    try:
+        return int(datetime.fromisoformat(moment).timestamp() * 1000)
+    except ValueError:
+        return 0

@@ -34,10 +34,9 @@ class Deciding(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The scheduler, and the caches that it shares."""
+    """The scheduler, and what it knows of the cluster."""
 
     scheduler: Deciding
-    pods: Cache[Pod]
     namespaces: Cache[Namespace]
     providers: Callable[[], Providers]
     shards: Shards | None
@@ -50,11 +49,6 @@ class Surroundings:
         """The cluster's identity; empty while it is not known."""
         found = self.namespaces.get(Key("", _KEY_NAMESPACE))
         return b"" if found is None else found.metadata.uid.encode()
-
-    def is_running(self, uid: str, namespace: str, name: str) -> bool:
-        """Whether the pod's containers have started."""
-        pod = self.pods.get(Key(namespace, name))
-        return pod is not None and pod.metadata.uid == uid and pod.status.phase == "Running"
 
     def price(self, model: str) -> int:
         """Millionths of a dollar for an hour of a device: a ProviderConfig's, else the catalogue's; 0 where unknown."""
