@@ -1,5 +1,6 @@
 """A scheduler records what it decides about: the right things, once, without names, within its bound, and to no harm."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from scheduler_steps import gang
 
 from tensorfusion.model.resources import GPU_COHORTS, NAMESPACES, NODES, PODS
+from tensorfusion.scheduler.recording import notes
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import History, PodHistory
 from tensorfusion.scheduler.recording.reader import read
@@ -303,6 +305,31 @@ async def test_a_disk_that_is_full_ends_the_recording_and_nothing_else(
     assert not world.service.history._book_of_notes
     await world.stop()
     assert [pod.name for pod in history(tmp_path).pods] == ["one"]
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_and_costs_no_more_memory_than_it_may(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = asyncio.Event()
+
+    async def hangs(work: Callable[[], None]) -> None:
+        await answers.wait()
+        work()
+
+    monkeypatch.setattr(notes, "MOST_NOTES", 10)
+    recorded(world, tmp_path)
+    world.record = RecordOptions(tmp_path, beside=hangs)
+    world.fleet()
+    await world.start()
+    await world.settle(2.0)
+    for number in range(9):
+        world.worker(f"p{number}")
+    await world.settle(10.0)
+    assert all(world.node_of(f"p{number}") for number in range(9))
+    assert len(world.service.history._book_of_notes) == 10
+    answers.set()
+    await world.settle(3.0)
+    assert world.service.history.failed
 
 
 async def test_a_fleet_that_is_too_large_for_the_bound_ends_the_recording(world: Any, tmp_path: Path) -> None:

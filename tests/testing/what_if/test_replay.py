@@ -196,6 +196,39 @@ def test_machines_that_came_and_went_do_so_again() -> None:
     assert (found.device_time, found.idle_time) == (300_000, 200_000)
 
 
+def test_who_is_on_a_node_that_goes_starts_anew_unless_it_ended_with_it() -> None:
+    """Recorded: the first was on the node that went, the second on the other one."""
+    pods = [
+        pod(1, asks(L4), 0, bound=0, ended=301, where=("goes", "goes-0"), how=Ending.DELETED),
+        pod(2, asks(L4), 1, bound=1, ended=500, where=("stays", "stays-0")),
+    ]
+    changes = [
+        FleetChange(START + 300_000, "devices", "goes-0", None),
+        FleetChange(START + 300_000, "nodes", "goes", None),
+    ]
+    fleet = [*devices("goes"), *devices("stays")]
+    as_it_was = play(history([node("goes"), node("stays")], fleet, pods, changes=changes))
+    assert as_it_was.displaced == 0
+    assert as_it_was.taken_time == 1000 * (300_000 + 499_000)
+    # the other way round: the second is where the first was, loses its node, and runs its time once more
+    other = play(history([node("stays"), node("goes")], [*devices("stays"), *devices("goes")], pods, changes=changes))
+    assert other.displaced == 1
+    assert other.taken_time == 1000 * (301_000 + 299_000 + 499_000)
+
+
+def test_live_changes_happen_again_where_there_is_room() -> None:
+    larger = asks(L4, gpus=0.75)
+    grows = pod(
+        1, asks(L4, gpus=0.25), 0, bound=0, ended=200, where=("l4", "l4-0"), resizes=[(START + 100_000, larger)]
+    )
+    world = history([node("l4")], devices("l4"), [grows])
+    assert play(world).taken_time == (250 + 750) * 100_000
+    beside = pod(2, asks(L4, gpus=0.5), 1, bound=1, ended=200, where=("l4", "l4-0"))
+    assert play(history([node("l4")], devices("l4"), [grows, beside])).not_resized == 1
+    there = replace(grows, held=True, bound=None)
+    assert play(history([node("l4")], devices("l4"), [there, beside])).not_resized == 1
+
+
 def test_the_same_seed_gives_the_same_answer_to_the_byte() -> None:
     import json
 

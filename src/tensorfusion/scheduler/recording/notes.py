@@ -58,12 +58,18 @@ class Notebook:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.open = False
+        self.overflowed = False
+        """There were too many: from then on none are taken."""
         self._now = now
         self._notes: list[Note] = []
 
     def add(self, kind: str, *values: object) -> None:
-        if self.open:
-            self._notes.append((kind, self._now(), *values))
+        if not self.open:
+            return
+        if len(self._notes) >= MOST_NOTES:
+            self.open, self.overflowed = False, True
+            return
+        self._notes.append((kind, self._now(), *values))
 
     def __len__(self) -> int:
         return len(self._notes)

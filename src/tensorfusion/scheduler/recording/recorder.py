@@ -22,7 +22,7 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduler.pods import Pending, PodBook
 from tensorfusion.scheduler.recording.events import Closed, Ending, Frame
-from tensorfusion.scheduler.recording.notes import MOST_NOTES, Note, Notebook, NotedState, Snapshot, Stage
+from tensorfusion.scheduler.recording.notes import Note, Notebook, NotedState, Snapshot, Stage
 from tensorfusion.scheduler.recording.pseudonyms import Pseudonyms
 from tensorfusion.scheduler.recording.scribe import Scribe
 from tensorfusion.scheduler.recording.segments import FullError, Journal, packed
@@ -168,7 +168,7 @@ class Recorder:
     async def _turn(self, writer: "_Writer") -> None:
         """Begin, go on, or stop, as the scheduler does."""
         notebook, now = self._book_of_notes, self._now()
-        if len(notebook) > MOST_NOTES:
+        if notebook.overflowed:
             self._give_up(f"{len(notebook)} notes wait to be written: the disk does not keep up")
         elif not self._around.scheduler.deciding:
             if notebook.open:

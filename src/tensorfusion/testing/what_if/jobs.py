@@ -38,6 +38,8 @@ class Job:
     patience: int | None = None
     fixed: Placement | None = None
     held: bool = False
+    node: str = ""
+    """Where it was in the recording."""
     comes_again: bool = True
     """If it is evicted it arrives anew; who was evicted in the recording has a successor there."""
     resizes: tuple[tuple[int, PodFacts], ...] = ()
@@ -94,6 +96,7 @@ def _job(
         patience=pod.ended - arrives if ran is None and pod.ended is not None else None,
         fixed=pod.placement if pod.pinned or pod.held else None,
         held=pod.held,
+        node="" if pod.placement is None else pod.placement.node,
         comes_again=pod.how is not Ending.EVICTED,
         resizes=tuple((at, replace(pod.as_asked(shape), created=created)) for at, shape in pod.resizes),
     )

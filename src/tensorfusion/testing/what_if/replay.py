@@ -227,11 +227,20 @@ class Replay:
     def _node(self, name: str, facts: NodeFacts | None) -> None:
         if facts is None:
             self._hints += self._state.remove_node(name)
+            self._empty(name)
         elif name not in self._added and self._scenario.leaves_out(facts):
             self._left_out.add(name)
         else:
             self._left_out.discard(name)
             self._hints += self._state.upsert_node(facts)
+
+    def _empty(self, node: str) -> None:
+        """Pods lose the node that goes. Who was on it in the recording ended with it; anybody else starts anew."""
+        for uid in [uid for uid, one in self._state.allocations.items() if one.placement.node == node]:
+            life = self._lives[uid]
+            again = life.job.node != node
+            self._outcome.displaced += again
+            self._leave(life, again=again)
 
     # --- pods come and go ---
 
@@ -240,7 +249,9 @@ class Replay:
         facts, place = self._scenario.pod(job.facts), job.fixed
         if place is not None and place.node not in self._left_out:
             life = self._lives[facts.uid] = _Life(job, waited=True)
+            self._book.learn(facts)
             self._hold(life, facts, place)
+            self._plan_resizes(job)
         elif self._belongs_elsewhere(job):
             self._outcome.dropped += 1
         else:
@@ -256,14 +267,17 @@ class Replay:
             life.gone = True
             return
         self._outcome.of(job.size).arrived += 1
-        for at, shape in job.resizes:
-            self._plan(at, _RESIZE, (facts.uid, shape))
+        self._plan_resizes(job)
         if job.fixed is not None:
             self._hold(life, facts, job.fixed)
             return
         if job.patience is not None:
             self._plan(job.arrives + job.patience, _GIVE_UP, (facts.uid, None))
         self._enqueue(facts)
+
+    def _plan_resizes(self, job: Job) -> None:
+        for at, shape in job.resizes:
+            self._plan(at, _RESIZE, (job.facts.uid, shape))
 
     def _belongs_elsewhere(self, job: Job) -> bool:
         """Whether it can only be on nodes that are not in this run."""
@@ -283,6 +297,7 @@ class Replay:
         )
 
     def _enqueue(self, facts: PodFacts) -> None:
+        self._book.learn(facts)
         self._book.queue.put(facts.uid, facts, priority=facts.rank, now=self._clock.monotonic())
         self._join(facts, node="")
 
