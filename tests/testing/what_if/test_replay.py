@@ -8,13 +8,14 @@ from histories import A100, GIB, L4, START, asks, devices, history, node, play, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.core import Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.meta import SelectorRequirement
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import FleetChange, History, Settings
-from tensorfusion.scheduling.facts import PodFacts, QuotaFacts
+from tensorfusion.scheduling.facts import CohortFacts, PodFacts, QuotaFacts
 from tensorfusion.testing.what_if.jobs import jobs_of
 from tensorfusion.testing.what_if.replay import Replay
 from tensorfusion.testing.what_if.report import compare
@@ -181,6 +182,18 @@ def test_a_gang_evicts_as_a_whole() -> None:
     found = play(history([node("n0"), node("n1")], fleet, pods))
     assert found.evicted == 2
     assert [found.waits[f"{5 + n:016x}"] for n in range(2)] == [0, 0]
+
+
+def test_what_was_lent_is_taken_back_for_who_stays_within_its_own() -> None:
+    pods = [pod(n, asks(L4), 0, bound=0, ended=900, where=(f"n{n}", f"n{n}-0"), namespace="borrows") for n in range(2)]
+    pods.append(pod(9, asks(L4), 100, ended=950, how=Ending.DELETED, namespace="lends"))
+    quotas = {name: QuotaFacts(name, total_devices=1, cohort="all") for name in ("borrows", "lends")}
+    world = history([node("n0"), node("n1")], [*devices("n0"), *devices("n1")], pods, quotas=quotas)
+    assert play(world).waits[f"{9:016x}"] == 800_000
+    world.fleet.cohorts["all"] = CohortFacts("all", reclaim=ReclaimPolicy.ANY)
+    found = play(world)
+    assert found.evicted == 1
+    assert found.waits[f"{9:016x}"] == 0
 
 
 def test_machines_that_came_and_went_do_so_again() -> None:

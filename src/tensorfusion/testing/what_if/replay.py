@@ -398,7 +398,7 @@ class Replay:
 
     def _place_for(self, life: _Life, facts: PodFacts) -> Placement | Failure:
         """Where the pod goes, whoever has to go for it; or why it goes nowhere."""
-        alone = facts.gang is None and facts.rules is None and min(self._ranks, default=facts.rank) >= facts.rank
+        alone = facts.gang is None and facts.rules is None and not self._some_may_go(facts, facts.rank)
         known = self._refused.get(life.job.kind) if alone else None
         if known is not None and known[0] == self._news:
             return known[1]
@@ -422,9 +422,13 @@ class Replay:
         decision = decide(self._state, facts) if facts.gang is None else self._gangs.decide_member(facts)
         return decision.placement
 
+    def _some_may_go(self, facts: PodFacts, rank: int) -> bool:
+        """Whether there is anybody who could have to go for such a pod: a search takes long."""
+        return min(self._ranks, default=rank) < rank or self._state.quotas.is_owed(facts.namespace)
+
     def _made_room(self, facts: PodFacts, failure: Failure) -> Placement | None:
         """A place that less important pods had; None where nobody's going would help."""
-        if min(self._ranks, default=facts.rank) >= facts.rank:
+        if not self._some_may_go(facts, facts.rank):
             return None
         plan = search(self._state, facts, failure, now=self._clock.at // 1000, cluster_wide=self._settings.cluster_wide)
         if not isinstance(plan, Plan):
@@ -461,7 +465,7 @@ class Replay:
     def missed(self, group: Group) -> None:
         """The gang does not fit: it does once less important pods are gone, and then it is its turn at once."""
         members = list(group.pending.values())
-        if not group.complete or min(self._ranks, default=0) >= min(one.rank for one in members):
+        if not group.complete or not self._some_may_go(members[0], min(one.rank for one in members)):
             return
         plan = search_gang(
             self._state,
