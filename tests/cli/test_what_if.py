@@ -94,6 +94,22 @@ def test_two_more_l4_nodes(recording: Path) -> None:
     assert "100.0 % of the pods waited as long as recorded, to within a second" in lines
 
 
+def test_machines_that_came_later_have_their_price_and_their_likes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, series="0123abcd", limit=1 << 20)
+    opening = e.Opened(0, "0123abcd", names=True, cluster_wide=False, domains=(), patience=300.0, profiles=Profiles())
+    journal.begin(START, packed(Frame(START, (opening, e.PoolSet(0, PoolFacts("default")), e.Told(0)))))
+    late = [
+        e.NodeSet(0, 0, NodeFacts("l4-0", cpu=32_000, memory=128 * GIB)),
+        e.DeviceSet(0, 0, _device("l4-0", "NVIDIA L4", 121_000, 24), -1, 430_000),
+        e.Closed(3600 * SECOND),
+    ]
+    journal.append(packed(Frame(START, tuple(late))))
+    journal.end()
+    found = answer(tmp_path, "--add-nodes", "2xL4")
+    assert (found["baseline"]["gpus"], found["changed"]["gpus"]) == (1.0, 3.0)
+    assert (found["baseline"]["costUsd"], found["changed"]["costUsd"]) == (0.43, 1.29)
+
+
 def test_no_spot(recording: Path) -> None:
     found = answer(recording, "--without", "spot")
     assert found["changed"]["gpus"] == 1.0

@@ -72,9 +72,10 @@ def _told(found: "Recorded") -> dict[str, Any]:  # Any: JSON
     sizes = Sizes(history)
     of_size = Counter(sizes.of(pod.shape) for pod in history.pods)
     spaces = Counter(pod.namespace for pod in history.pods)
-    per_node = Counter(device.node for device in history.fleet.devices.values())
-    models = {device.node: device.model for device in history.fleet.devices.values()}
-    kinds = Counter((models.get(node, "no GPU"), per_node[node]) for node in history.fleet.nodes)
+    fleet = history.ever()
+    per_node = Counter(device.node for device in fleet.devices.values())
+    models = {device.node: device.model for device in fleet.devices.values()}
+    kinds = Counter((models.get(node, "no GPU"), per_node[node]) for node in fleet.nodes)
     return {
         "from": said(history.start),
         "to": said(history.end),
@@ -85,7 +86,7 @@ def _told(found: "Recorded") -> dict[str, Any]:  # Any: JSON
         "endings": dict(sorted(Counter(str(pod.how) for pod in history.pods if pod.how is not None).items())),
         "sizes": {name: of_size[name] for name in in_order(of_size)},
         "namespaces": dict(sorted(spaces.items(), key=lambda one: (-one[1], one[0]))),
-        "pools": {name: facts.mode for name, facts in sorted(history.fleet.pools.items())},
+        "pools": {name: facts.mode for name, facts in sorted(fleet.pools.items())},
         "machines": [{"model": model, "gpus": gpus, "nodes": count} for (model, gpus), count in sorted(kinds.items())],
         "changesOfTheFleet": len(history.changes),
         "gaps": [{"from": said(gap.start), "to": said(gap.end)} for gap in history.gaps],

@@ -16,7 +16,7 @@ from tensorfusion.model.common import PlacementMode
 from tensorfusion.model.core import Taint
 from tensorfusion.model.keys import HOSTNAME_LABEL
 from tensorfusion.model.providers import NO_PROVIDERS
-from tensorfusion.scheduler.recording.history import History
+from tensorfusion.scheduler.recording.history import Fleet, History
 from tensorfusion.scheduler.recording.pseudonyms import CAPACITY_LABELS
 from tensorfusion.scheduler.what_if import devices_of, nodes_of, parse_shape
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts
@@ -90,7 +90,7 @@ def time_of(text: str | None, option: str) -> int | None:
 
 def _modes(texts: Sequence[str], history: History) -> Mapping[str, str]:
     found: dict[str, str] = {}
-    pools = history.fleet.pools.keys() | {change.name for change in history.changes if change.kind == "pools"}
+    pools = history.ever().pools
     for text in texts:
         pool, _, mode = text.rpartition("=")
         if mode not in PlacementMode.__members__.values():
@@ -125,9 +125,11 @@ def _like(count: int, model: str, history: History, number: int) -> Iterator[Add
         raise ConfigError(f"--add-nodes: wanted at most {_MOST_NODES} nodes, found {count}")
     kinds: Counter[tuple[str, str, int]] = Counter()
     samples: dict[tuple[str, str, int], str] = {}
-    for node, devices in _devices_by_node(history).items():
+    fleet = history.ever()
+    by_node = _devices_by_node(fleet)
+    for node, devices in by_node.items():
         first = devices[0]
-        if node in history.fleet.nodes and model_matches(model, first.model):
+        if node in fleet.nodes and model_matches(model, first.model):
             kind = (first.pool, first.model, len(devices))
             kinds[kind] += 1
             samples.setdefault(kind, node)
@@ -141,10 +143,10 @@ def _like(count: int, model: str, history: History, number: int) -> Iterator[Add
         yield from _shaped(f"gpus={model}:1,count={count}", history, number)
         return
     sample = samples[kinds.most_common(1)[0][0]]
-    devices = _devices_by_node(history)[sample]
+    devices = by_node[sample]
     for place in range(count):
         name = f"added-{number}-{place}" if number else f"added-{place}"
-        facts = history.fleet.nodes[sample]
+        facts = fleet.nodes[sample]
         yield Added(
             replace(facts, name=name, labels={**facts.labels, HOSTNAME_LABEL: name}, ready=True, unschedulable=False),
             tuple(_moved(devices, name)),
@@ -159,9 +161,9 @@ def _moved(devices: Sequence[DeviceFacts], node: str) -> Iterator[DeviceFacts]:
         yield replace(one, name=names[one.name], node=node, peers=peers, used_by="")
 
 
-def _devices_by_node(history: History) -> dict[str, list[DeviceFacts]]:
+def _devices_by_node(fleet: Fleet) -> dict[str, list[DeviceFacts]]:
     found: dict[str, list[DeviceFacts]] = {}
-    for device in history.fleet.devices.values():
+    for device in fleet.devices.values():
         found.setdefault(device.node, []).append(device)
     return found
 
@@ -169,22 +171,24 @@ def _devices_by_node(history: History) -> dict[str, list[DeviceFacts]]:
 def _shaped(text: str, history: History, number: int) -> Iterator[Added]:
     shape = parse_shape(text, number)
     pool = shape.pool or (_only_pool(history) if shape.devices else "")
-    if shape.devices and pool not in history.fleet.pools:
-        raise ConfigError(f"no pool {pool!r} is in the recording{did_you_mean(pool, sorted(history.fleet.pools))}")
-    for _, node in nodes_of([shape], history.fleet.nodes):
+    fleet = history.ever()
+    if shape.devices and pool not in fleet.pools:
+        raise ConfigError(f"no pool {pool!r} is in the recording{did_you_mean(pool, sorted(fleet.pools))}")
+    for _, node in nodes_of([shape], fleet.nodes):
         yield Added(node, tuple(devices_of(shape, node.name, pool=pool, providers=NO_PROVIDERS)))
 
 
 def _only_pool(history: History) -> str:
-    pools = sorted(history.fleet.pools)
+    pools = sorted(history.ever().pools)
     if len(pools) != 1:
         raise ConfigError(f"wanted pool=NAME, for there are {len(pools)} pools: {', '.join(pools) or 'none'}")
     return pools[0]
 
 
 def _from_file(path: Path, history: History) -> Iterator[Added]:
+    there = history.ever().nodes
     for spec in load_fleet(path):
-        if spec.name in history.fleet.nodes:
+        if spec.name in there:
             raise ConfigError(f"node {spec.name} is there already: choose another name")
         pool = _only_pool(history) if spec.devices is not None else ""
         yield Added(_node(spec), tuple(_devices(spec, pool)))
@@ -248,7 +252,7 @@ def _quota(text: str, history: History) -> QuotaWish:
     namespace, colon, rest = text.partition(":")
     if not colon or not namespace or not rest:
         raise ConfigError(f"--quota: wanted NAMESPACE:KEY=AMOUNT,... or NAMESPACE:none, found {text[:80]!r}")
-    known = sorted({pod.namespace for pod in history.pods} | history.fleet.quotas.keys())
+    known = sorted({pod.namespace for pod in history.pods} | history.ever().quotas.keys())
     if namespace not in known:
         hint = "" if history.settings.names else ": it was recorded without names, see `tensorfusion record info`"
         raise ConfigError(

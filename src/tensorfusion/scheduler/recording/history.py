@@ -150,3 +150,11 @@ class History:
     @property
     def seconds(self) -> float:
         return (self.end - self.start) / 1000
+
+    def ever(self) -> Fleet:
+        """All that was there at any time, as it was last."""
+        fleet = self.fleet.copy()
+        for change in self.changes:
+            if change.facts is not None:
+                fleet.apply(change)
+        return fleet

@@ -253,7 +253,8 @@ class _Builder:
         self._now = Fleet()
         self._changes: list[FleetChange] = []
         self._pods: dict[int, PodHistory] = {}
-        self._prices: dict[str, int] = {}
+        self._prices: list[dict[str, int]] = []
+        """By segment; they grow while it is read."""
         self._gaps: list[Gap] = []
 
     def take(self, at: int, said: _Said) -> None:
@@ -272,7 +273,7 @@ class _Builder:
         self._end = max(self._end, at)
 
     def _begin(self, at: int, world: _World) -> None:
-        self._prices |= world.prices
+        self._prices.append(world.prices)
         if self._start is None:
             self._start, self._settings = at, world.settings
             self._first, self._now = world.fleet.copy(), world.fleet
@@ -322,7 +323,7 @@ class _Builder:
             self._first,
             self._changes,
             pods,
-            self._prices,
+            {model: price for table in self._prices for model, price in table.items()},
             self._gaps,
         )
 

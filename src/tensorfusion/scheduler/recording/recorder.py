@@ -36,6 +36,8 @@ log = get_logger(__name__)
 
 WRITE_EVERY = 1.0
 """Seconds between two writes."""
+BEGIN_EVERY = 0.25
+"""Seconds between two looks whether it can begin."""
 BEAT_EVERY = 10
 """Writes after which it is said that nothing happened."""
 SYNC_EVERY = 10
@@ -155,7 +157,7 @@ class Recorder:
         writer = _Writer(self._options, self.series, price=self._around.price)
         try:
             while not self.failed:
-                await self._clock.sleep(WRITE_EVERY)
+                await self._clock.sleep(WRITE_EVERY if self._book_of_notes.open else BEGIN_EVERY)
                 await self._turn(writer)
         finally:
             if self._work is not None and not self._work.done():

@@ -7,10 +7,10 @@ between pods selects by.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduler.feeds import seconds
 from tensorfusion.scheduler.recording import events as e
 from tensorfusion.scheduler.recording.events import Ending, Event, encode
 from tensorfusion.scheduler.recording.notes import Note, Snapshot, Stage
@@ -102,7 +102,7 @@ class Scribe:
             if snapshot.stages[one.pod.uid] is Stage.RUNNING:
                 self._running(0, one.pod.uid)
         for facts, decided in snapshot.waiting:
-            self._arrived(0, facts.uid, facts, max(0, snapshot.at - milliseconds(facts.created)), False)
+            self._arrived(0, facts.uid, facts, max(0, snapshot.at - 1000 * seconds(facts.created)), False)
             if decided:
                 self._decided(0, facts.uid, "")
         out.append(e.Told(0))
@@ -287,11 +287,3 @@ class Scribe:
 def _selectors(rules: PodRules) -> Sequence[PodSelector]:
     terms = (*rules.affinity, *rules.anti_affinity, *(term for _, term in rules.preferred))
     return (*(one.pods for one in rules.spread), *(one.pods for one in terms))
-
-
-def milliseconds(moment: str) -> int:
-    """Milliseconds since 1970 of an RFC 3339 time; 0 of what is none."""
-    try:
-        return int(datetime.fromisoformat(moment).timestamp() * 1000)
-    except ValueError:
-        return 0

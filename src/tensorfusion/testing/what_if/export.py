@@ -1,4 +1,4 @@
-"""A recording as a trace in openb's columns: the machines as they were at the end, and every pod that arrived.
+"""A recording as a trace in openb's columns: the machines that were there at any time, and every pod that arrived.
 
 A share becomes thousandths of the smallest device that can hold it: of its compute or of its VRAM, whichever is more.
 What a trace has no columns for is lost: quotas, priorities, gangs and rules.
@@ -21,9 +21,7 @@ _TIMES = ("creation_time", "scheduled_time", "deletion_time")
 
 def trace_of(history: History) -> tuple[list[TraceNode], list[TracePod]]:
     """Machines and arrivals; those that were there already come first."""
-    fleet = history.fleet.copy()
-    for change in history.changes:
-        fleet.apply(change)
+    fleet = history.ever()
     models: dict[str, list[str]] = {}
     for device in fleet.devices.values():
         models.setdefault(device.node, []).append(device.model)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tensorfusion.model.catalogue import model_matches
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduler.recording.history import History
-from tensorfusion.scheduling.facts import DeviceFacts, PodFacts
+from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.quota import WHOLE
 
 NONE, PART, ONE = "no GPU", "part of a GPU", "1 GPU"
@@ -29,8 +29,7 @@ class Sizes:
     """Classes in one recorded period. A share that fills the smallest device that can hold it is a whole one."""
 
     def __init__(self, history: History) -> None:
-        devices = [*history.fleet.devices.values()]
-        devices += [one.facts for one in history.changes if isinstance(one.facts, DeviceFacts)]
+        devices = history.ever().devices.values()
         self._kinds = sorted({(one.pool, one.model, one.compute, one.vram) for one in devices})
         self._known: dict[GpuRequest, str] = {}
 
