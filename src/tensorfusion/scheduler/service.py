@@ -6,7 +6,7 @@ renewed. Decisions are taken only while this replica leads and only after it has
 replica that does not lead keeps following the watch and can take over at once.
 
 Order is fixed: changes of the fleet go before changes of pods, both in the order of the watch; pods go by priority
-and arrival. The same events give the same decisions.
+and arrival, those of a tree of cohorts by share before arrival. The same events give the same decisions.
 """
 
 import asyncio
