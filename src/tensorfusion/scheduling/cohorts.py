@@ -187,13 +187,10 @@ class Cohorts:
         self._members: dict[str, Node] = {}
         self._cohorts: dict[str, Node] = {}
         self._stale = False
+        self.active = False
+        """Whether any namespace is in a cohort; asked with every placement, so not worked out each time."""
         self.version = 0
         """Grows whenever trees, what they have, or weights may be others."""
-
-    @property
-    def active(self) -> bool:
-        """Whether any namespace is in a cohort."""
-        return bool(self._quotas)
 
     @property
     def objects(self) -> Iterable[CohortFacts]:
@@ -209,6 +206,7 @@ class Cohorts:
             del self._quotas[namespace]
         else:
             self._quotas[namespace] = now
+        self.active = bool(self._quotas)
         self._outdate()
         return True
 
@@ -239,7 +237,7 @@ class Cohorts:
 
     def member(self, namespace: str) -> Node | None:
         """The namespace in its tree; None where it is in no cohort."""
-        if not self._quotas:
+        if not self.active:
             return None
         if self._stale:
             self._build()
