@@ -7,7 +7,7 @@ untouched device are found apart, and then compared by what they are worth alone
 decides which one is, not whether one is.
 
 A row is only looked ahead for when it could be among the best: until then its key is a bound, by what would be filled
-if all that the pod leaves of it were.
+if all that the pod leaves of it were, or all that the streams ask for.
 
 Pods of several devices, and pods that fit into no hole, take the best untouched place. Whole nodes that are kept
 for whole-node jobs are out of the question for all others (``kept``); that changes with every such job, so it is no
@@ -117,22 +117,28 @@ class AheadClass(ShareClass):
         return at
 
     def _bound(self, at: Rows) -> None:
-        """The most that these rows could have: if all that the pod leaves came to be filled."""
+        """The most that these rows could have."""
         at = self._begin(at)
         if not len(at):
             return
         self._valued[at] = False
         foresight, streams = self._foresight, self._foresight.parameters.streams
         part, left = self._shares(at)
-        free = foresight.devices[at]
-        fits = (self._devices.codes[:, at] == FITS).T
-        most, more = streams * free.sum(axis=1) - foresight.worth[at], streams * (left - free + part)
+        free, fits = foresight.devices[at], (self._devices.codes[:, at] == FITS).T
+        in_all, worth, less = free.sum(axis=1), foresight.worth[at], free - left
+
+        def most(taken: Ints, given: Ints) -> Ints:
+            return foresight.most(at, in_all - taken) - worth + streams * given
+
         if self._request.count > 1:
-            self._put_keys(at, most + np.take_along_axis(more, self._tightest(fits, free), axis=1).sum(axis=1))
-        else:
-            gains = np.where(fits, most[:, None] + more, NEVER)
-            holes, opens = (np.where(one, gains, NEVER).max(axis=1) for one in (free < WHOLE, free == WHOLE))
-            self._put_keys(at, opens, holes)
+            chosen = self._tightest(fits, free)
+            self._put_keys(at, most(*(np.take_along_axis(each, chosen, axis=1).sum(axis=1) for each in (less, part))))
+            return
+        gains = []
+        for sort in (fits & (free == WHOLE), fits & (free < WHOLE)):
+            gain = most(np.where(sort, less, WHOLE).min(axis=1), np.where(sort, part, 0).max(axis=1))
+            gains.append(np.where(sort.any(axis=1), gain, NEVER))
+        self._put_keys(at, *gains)
 
     def _value(self, at: Rows) -> None:
         """What these rows, which can take the pod, are worth."""

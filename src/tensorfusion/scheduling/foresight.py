@@ -83,6 +83,8 @@ class Foresight:
         """Grows when the streams, the whole nodes or their order have become other ones."""
         self.kinds: list[Kind] = []
         self._outlooks: list[Outlook] = []
+        self._demands: list[Ints] = []
+        """By kind, what each stream asks for in all, ascending."""
         self._whole: list[WholeNodes] = []
         self._closed: list[bool] = []
         """By kind, whether free whole nodes are kept."""
@@ -154,6 +156,16 @@ class Foresight:
             of_kind = kinds == kind
             if of_kind.any():
                 found[of_kind] = outlook.total(states[of_kind])
+        return found
+
+    def most(self, rows: Rows, free: Ints) -> Ints:
+        """A bound of V, over all streams, for states of these rows with so much free in all. Shape (len(rows),)."""
+        found, kinds = np.zeros(len(rows), np.int64), self._kind[rows]
+        for kind, demands in enumerate(self._demands):
+            of_kind = kinds == kind
+            met = np.searchsorted(demands, free[of_kind], side="right")
+            sums = np.concatenate([[0], demands.cumsum()])
+            found[of_kind] = sums[met] + (len(demands) - met) * free[of_kind]
         return found
 
     def is_whole_job(self, asked: Asked) -> tuple[bool, ...]:
@@ -254,9 +266,9 @@ class Foresight:
         self._learned = learned.version
         self._mixes = [mix_of(kind.sizes(learned.mix)) for kind in self.kinds]
         limit = known.states // max(1, len(self.kinds))
-        self._outlooks = [
-            Outlook(draw(mix, streams=known.streams, length=known.length), limit=limit) for mix in self._mixes
-        ]
+        streams = [draw(mix, streams=known.streams, length=known.length) for mix in self._mixes]
+        self._outlooks = [Outlook(each, limit=limit) for each in streams]
+        self._demands = [np.sort([sum(size.demand for size in stream) for stream in each]) for each in streams]
         self._find_whole_nodes()
 
     def _find_whole_nodes(self) -> None:
