@@ -123,7 +123,7 @@ class PodBook:
                 self.gangs.observe(pod, gang, None, elsewhere=elsewhere)
 
     def learn(self, facts: PodFacts) -> None:
-        """The pool that a pod asks for learns from it, once; where there is no such pool yet, call again."""
+        """The pool that a pod asks for learns from it, once; where it cannot yet, call again."""
         if facts.request is not None and facts.uid not in self._learned:
             changes = self._state.arrive(facts, created=feeds.seconds(facts.created))
             if changes is not None:
@@ -239,11 +239,11 @@ class PodBook:
         facts, placement = self._as_decided(pod, old) or self._as_written(pod)
         self.queue.remove(uid)
         self.assumed.pop(uid, None)
-        self.learn(facts)
         wanted = self.resizing.get(uid)
         if wanted is not None and facts.request is not None:
             facts = replace(facts, request=larger(facts.request, wanted))
         self._hints += self._state.confirm(facts, placement)
+        self.learn(facts)
 
     def _as_decided(self, pod: Pod, old: Pod | None) -> tuple[PodFacts, Placement] | None:
         """What we hold for the pod, where our Binding is all that happened to it since: then nothing is read anew."""

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MappingProxyType
 from typing import TypeVar
 
-from tensorfusion.errors import NotFit
+from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.asked import asked_of
 from tensorfusion.scheduling.classes import Classes
@@ -30,10 +30,12 @@ from tensorfusion.scheduling.hints import Change, ChangeKind
 from tensorfusion.scheduling.holds import Allocation, Device
 from tensorfusion.scheduling.ledger import Ledger, Mark
 from tensorfusion.scheduling.nodes import NodeRecord
+from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.quota import QuotaBook, Usage
 from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.residents import Residents
+from tensorfusion.scheduling.shapes import ALLOWED
 
 _Found = TypeVar("_Found")
 
@@ -144,13 +146,15 @@ class State:
         return Change(ChangeKind.USAGE, namespace, cohorts.tree_of(namespace) if cohorts.active else "")
 
     def arrive(self, pod: PodFacts, *, created: int = 0) -> tuple[Change, ...] | None:
-        """The pool that a pod asks for learns from it; to be called once for each pod, when it is first seen.
+        """The pool that a pod asks for learns from it; to be called for each pod until it answers other than None.
 
-        ``created`` is in Unix seconds, 0 where nobody knows. None where there is no such pool.
+        None where there is no such pool, and where the pod's own namespace or its own rules keep it from all nodes:
+        what could not run on an empty pool must not have a say in what is kept ready. ``created`` is in Unix seconds, 0
+        where nobody knows.
         """
         request = pod.request
         pool = self.fleet.pools.get(request.pool) if request is not None else None
-        if request is None or pool is None:
+        if request is None or pool is None or not self._could_run(pod, request, pool):
             return None
         before = pool.learned.version
         pool.learned.add(asked_of(pod, request), pod.namespace, created=created)
@@ -341,6 +345,19 @@ class State:
             return changes
         whole = self.classes.foresights.knows_whole_job(pool, asked_of(pod, request))
         return (*changes, Change(ChangeKind.HOLD, request.pool)) if whole else changes
+
+    def _could_run(self, pod: PodFacts, request: GpuRequest, pool: PoolColumns) -> bool:
+        if pod.uid in self._ledger.allocations:
+            return True
+        try:
+            self.quotas.check(pod.namespace, request)
+        except QuotaExceeded:
+            return False
+        if not pod.node_selector and pod.affinity is None:
+            return True
+        nodes = self.fleet.nodes
+        allowed = nodes.shapes.of(pod, nodes.with_facts, nodes.size).codes == ALLOWED
+        return bool(allowed.take(pool.node_row, mode="clip")[pool.present.any(axis=0)].any())
 
     def age(self, pool: str, now: int) -> tuple[Change, ...]:
         """It is that late, in Unix seconds: what the pool has learned grows old."""

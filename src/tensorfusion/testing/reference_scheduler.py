@@ -194,8 +194,18 @@ class ReferenceScheduler:
 
     def arrive(self, pod: PodFacts) -> None:
         """The pod is seen for the first time."""
-        if pod.request is not None and (pod.request.pool in self.pools or pod.request.pool in self.pool_order):
+        if pod.request is None or not (pod.request.pool in self.pools or pod.request.pool in self.pool_order):
+            return
+        if pod.uid in self.live or self._could_run(pod, pod.request):
             self.mixes.setdefault(pod.request.pool, PlainMix(self.look_ahead)).add(pod)
+
+    def _could_run(self, pod: PodFacts, request: GpuRequest) -> bool:
+        """Its namespace and its own rules let it be somewhere in the pool."""
+        if self.quota_problem(pod, request, None):
+            return False
+        here = self.pool_order[request.pool].places if request.pool in self.pool_order else ()
+        ruled = pod.node_selector or pod.affinity is not None
+        return not ruled or any(not keeps_off(self.nodes.get(node), pod) for node in here)
 
     # --- what pods hold ---
 

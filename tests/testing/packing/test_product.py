@@ -22,6 +22,7 @@ def both_choose(seed: int, *, nodes: int, steps: int, full: float) -> int:
         TraceNode(f"n{row}", rng.choice((32_000, 96_000)), 400_000, rng.choice((gpus, gpus, 1)), rng.choice("AB"))
         for row in range(nodes)
     ]
+    models = ("A",) if any(one.model == "A" for one in machines) else ()  # a pool does not learn what could not run
     sizes = [
         Request(rng.choice((0, 4_000, 12_000)), rng.choice((0, 20_000)), 1, rng.randint(1, 99) * 10) for _ in range(5)
     ]
@@ -29,7 +30,7 @@ def both_choose(seed: int, *, nodes: int, steps: int, full: float) -> int:
         Request(4_000, 1_024, 1, 1_000),
         Request(rng.choice((8_000, 30_000)), 1_024, gpus, 1_000),
         Request(8_000, 1_024, gpus, 1_000),
-        Request(6_000, 2_048, max(1, gpus // 2), 1_000, rng.choice(((), ("A",)))),
+        Request(6_000, 2_048, max(1, gpus // 2), 1_000, rng.choice(((), models))),
     ]
     world = World(machines)
     one, other = (
