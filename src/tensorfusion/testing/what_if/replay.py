@@ -9,7 +9,6 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.core import Pod, PodSpec
@@ -19,60 +18,28 @@ from tensorfusion.scheduler.gang_book import Group
 from tensorfusion.scheduler.gangs import Gangs, Road, speaker
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.recording.history import FleetChange, History
-from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduler.wakes import wake_helped, wake_parked
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import (
-    CohortFacts,
-    DeviceFacts,
-    NodeFacts,
     Placement,
     PodFacts,
-    PoolFacts,
-    QuotaFacts,
 )
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.ledger import NotHoldable
 from tensorfusion.scheduling.preemption import Plan, search
-from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.state import State
+from tensorfusion.testing.what_if.ground import Ground
 from tensorfusion.testing.what_if.jobs import Job
 from tensorfusion.testing.what_if.meter import Meter
 from tensorfusion.testing.what_if.outcome import Outcome
 from tensorfusion.testing.what_if.scenario import Scenario
+from tensorfusion.testing.what_if.seams import RunClock, Silent
 
 _FLUSH_EVERY = 5_000
 """Milliseconds between two looks for who has waited for too long, as in the service."""
 _TICK = 1_000
 _END, _FLEET, _ARRIVE, _RESIZE, _GIVE_UP = range(5)
-
-
-class _Clock:
-    """The time of the run, in milliseconds since 1970."""
-
-    def __init__(self, start: int) -> None:
-        self.at = start
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at / 1000, UTC)
-
-    def monotonic(self) -> float:
-        return self.at / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError("nobody sleeps in a run")
-
-
-class _Silent(Reports):
-    """Nobody is told anything."""
-
-    def __init__(self) -> None:
-        """Nothing is kept."""
-
-    def held_back(self, pod: Pod, *, event: str, message: str) -> None: ...
-
-    def gang_placed(self, pod: Pod, words: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -99,7 +66,7 @@ class Replay:
         self._tick = tick
         self._settings = history.settings
         self._outcome = Outcome(seconds=history.seconds)
-        self._clock = _Clock(history.start)
+        self._clock = RunClock(history.start)
         self._state = State()
         self._state.profiles = history.fleet.profiles
         self._hints: list[Hint] = []
@@ -112,9 +79,6 @@ class Replay:
         """Grows with everything that happens: what was decided before holds no more."""
         self._refused: dict[int, tuple[int, Failure]] = {}
         """Why jobs of a kind did not fit, and after which news: until there are others the same is true of the next."""
-        self._left_out: set[str] = set()
-        """Nodes that were there, and are not in this run."""
-        self._added = {one.node.name for one in scenario.added}
         self._events: list[tuple[int, int, int, object]] = []
         self._count = 0
         self._flushed = history.start
@@ -132,13 +96,14 @@ class Replay:
             Road(self._binding, placed=self._member_placed, refused=self._member_refused),
             self,
             clock=self._clock,
-            reports=_Silent(),
+            reports=Silent(),
             pod_of=self._members.get,
             patience=self._settings.patience,
             domain_keys=self._settings.domains,
             timer=lambda: 0,
         )
         self._meter = Meter(self._state, history.prices, start=history.start)
+        self._ground = Ground(self._state, self._hints, self._meter, scenario)
 
     def run(self) -> Outcome:
         """Play the period through. Once."""
@@ -197,42 +162,10 @@ class Replay:
             elif kind == _RESIZE and not life.gone:
                 self._resize(life, detail)
 
-    # --- the fleet ---
-
     def _fleet(self, change: FleetChange) -> None:
-        state, facts, name = self._state, change.facts, change.name
-        if change.kind == "nodes":
-            self._node(name, facts if isinstance(facts, NodeFacts) else None)
-        elif change.kind == "devices":
-            if not isinstance(facts, DeviceFacts):
-                self._hints += state.remove_device(name)
-            elif facts.node not in self._left_out:
-                self._hints += state.upsert_device(facts if facts.node in self._added else self._scenario.device(facts))
-            self._meter.note([name])
-        elif isinstance(facts, PoolFacts):
-            self._hints += state.upsert_pool(self._scenario.pool(facts))
-        elif change.kind == "pools":
-            self._hints += state.remove_pool(name)
-        elif change.kind == "cohorts":
-            self._hints += state.set_cohort(facts) if isinstance(facts, CohortFacts) else state.remove_cohort(name)
-        elif change.kind == "quotas":
-            wished = self._scenario.quota(name, facts if isinstance(facts, QuotaFacts) else None)
-            self._hints += state.remove_quota(name) if wished is None else state.set_quota(wished)
-        elif isinstance(facts, Profiles):
-            state.profiles = facts
-        else:
-            labels = facts if not isinstance(facts, NodeFacts | DeviceFacts | QuotaFacts | CohortFacts) else None
-            self._hints += state.set_namespace(name, labels)
-
-    def _node(self, name: str, facts: NodeFacts | None) -> None:
-        if facts is None:
-            self._hints += self._state.remove_node(name)
-            self._empty(name)
-        elif name not in self._added and self._scenario.leaves_out(facts):
-            self._left_out.add(name)
-        else:
-            self._left_out.discard(name)
-            self._hints += self._state.upsert_node(facts)
+        gone = self._ground.change(change)
+        if gone is not None:
+            self._empty(gone)
 
     def _empty(self, node: str) -> None:
         """Pods lose the node that goes. Who was on it in the recording ended with it; anybody else starts anew."""
@@ -247,12 +180,12 @@ class Replay:
     def _resume(self, job: Job) -> None:
         """It is there already."""
         facts, place = self._scenario.pod(job.facts), job.fixed
-        if place is not None and place.node not in self._left_out:
+        if place is not None and place.node not in self._ground.left_out:
             life = self._lives[facts.uid] = _Life(job, waited=True)
             self._book.learn(facts)
             self._hold(life, facts, place)
             self._plan_resizes(job)
-        elif self._belongs_elsewhere(job):
+        elif self._ground.leaves_out(job):
             self._outcome.dropped += 1
         else:
             self._outcome.displaced += 1
@@ -262,7 +195,7 @@ class Replay:
         self._tick()
         facts = self._scenario.pod(job.facts)
         life = self._lives[facts.uid] = _Life(job)
-        if self._belongs_elsewhere(job):
+        if self._ground.leaves_out(job):
             self._outcome.dropped += 1
             life.gone = True
             return
@@ -278,23 +211,6 @@ class Replay:
     def _plan_resizes(self, job: Job) -> None:
         for at, shape in job.resizes:
             self._plan(at, _RESIZE, (job.facts.uid, shape))
-
-    def _belongs_elsewhere(self, job: Job) -> bool:
-        """Whether it can only be on nodes that are not in this run."""
-        if not self._left_out:
-            return False
-        if job.fixed is not None and not job.held:
-            return job.fixed.node in self._left_out
-        affinity = job.facts.affinity
-        required = affinity.node_affinity.required if affinity is not None and affinity.node_affinity else None
-        terms = required.terms if required is not None else ()
-        return bool(terms) and all(
-            any(
-                wish.operator == "In" and wish.values and self._left_out.issuperset(wish.values)
-                for wish in term.match_fields
-            )
-            for term in terms
-        )
 
     def _enqueue(self, facts: PodFacts) -> None:
         self._book.learn(facts)

@@ -1,0 +1,78 @@
+"""The machines, pools and quotas of a run: changes as they were recorded, and what the scenario makes of them."""
+
+from tensorfusion.scheduler.recording.history import FleetChange
+from tensorfusion.scheduling.facts import CohortFacts, DeviceFacts, NodeFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.hints import Change as Hint
+from tensorfusion.scheduling.profile import Profiles
+from tensorfusion.scheduling.state import State
+from tensorfusion.testing.what_if.jobs import Job
+from tensorfusion.testing.what_if.meter import Meter
+from tensorfusion.testing.what_if.scenario import Scenario
+
+
+class Ground:
+    """Writes the fleet into ``state``; what that may help is appended to ``hints``."""
+
+    def __init__(self, state: State, hints: list[Hint], meter: Meter, scenario: Scenario) -> None:
+        self._state = state
+        self._hints = hints
+        self._meter = meter
+        self._scenario = scenario
+        self._added = {one.node.name for one in scenario.added}
+        self.left_out: set[str] = set()
+        """Nodes that were there, and are not in this run."""
+
+    def change(self, change: FleetChange) -> str | None:
+        """Take over one change; answers the node that went, if one did."""
+        state, facts, name = self._state, change.facts, change.name
+        if change.kind == "nodes":
+            return self._node(name, facts if isinstance(facts, NodeFacts) else None)
+        if change.kind == "devices":
+            if not isinstance(facts, DeviceFacts):
+                self._hints += state.remove_device(name)
+            elif facts.node not in self.left_out:
+                self._hints += state.upsert_device(facts if facts.node in self._added else self._scenario.device(facts))
+            self._meter.note([name])
+        elif isinstance(facts, PoolFacts):
+            self._hints += state.upsert_pool(self._scenario.pool(facts))
+        elif change.kind == "pools":
+            self._hints += state.remove_pool(name)
+        elif change.kind == "cohorts":
+            self._hints += state.set_cohort(facts) if isinstance(facts, CohortFacts) else state.remove_cohort(name)
+        elif change.kind == "quotas":
+            wished = self._scenario.quota(name, facts if isinstance(facts, QuotaFacts) else None)
+            self._hints += state.remove_quota(name) if wished is None else state.set_quota(wished)
+        elif isinstance(facts, Profiles):
+            state.profiles = facts
+        else:
+            labels = facts if not isinstance(facts, NodeFacts | DeviceFacts | QuotaFacts | CohortFacts) else None
+            self._hints += state.set_namespace(name, labels)
+        return None
+
+    def _node(self, name: str, facts: NodeFacts | None) -> str | None:
+        if facts is None:
+            self._hints += self._state.remove_node(name)
+            return name
+        if name not in self._added and self._scenario.leaves_out(facts):
+            self.left_out.add(name)
+        else:
+            self.left_out.discard(name)
+            self._hints += self._state.upsert_node(facts)
+        return None
+
+    def leaves_out(self, job: Job) -> bool:
+        """Whether the job can only be on nodes that are not in this run."""
+        if not self.left_out:
+            return False
+        if job.fixed is not None and not job.held:
+            return job.fixed.node in self.left_out
+        affinity = job.facts.affinity
+        required = affinity.node_affinity.required if affinity is not None and affinity.node_affinity else None
+        terms = required.terms if required is not None else ()
+        return bool(terms) and all(
+            any(
+                wish.operator == "In" and wish.values and self.left_out.issuperset(wish.values)
+                for wish in term.match_fields
+            )
+            for term in terms
+        )
