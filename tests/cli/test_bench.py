@@ -47,6 +47,16 @@ def test_rows_and_table_say_the_same(files: tuple[Path, Path], tmp_path: Path, p
     assert bench(files, *options).stdout == result.stdout
 
 
+def test_arrivals_may_be_evenly_spaced(files: tuple[Path, Path]) -> None:
+    options = ("--protocol", "churn", "--turnovers", "2", "--policies", "bestfit", "--shuffles", "1")
+    random, even = bench(files, *options), bench(files, *options, "--spacing", "even")
+    assert random.exit_code == even.exit_code == 0
+    assert random.stdout != even.stdout
+    refused = bench(files, *options, "--spacing", "odd")
+    assert refused.exit_code == 2
+    assert "'random', 'even'" in refused.output
+
+
 def test_all_policies_are_compared_unless_some_are_named(files: tuple[Path, Path]) -> None:
     result = bench(files, "--shuffles", "1")
     assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == names()

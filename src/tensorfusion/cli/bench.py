@@ -54,6 +54,13 @@ def command() -> None:
 @click.option(
     "--turnovers", default=10, show_default=True, type=click.IntRange(1, 1000), help="Mean lifetimes that churn lasts."
 )
+@click.option(
+    "--spacing",
+    type=click.Choice(["random", "even"]),
+    default="random",
+    show_default=True,
+    help="When arrivals come under churn: at random times, or each a fixed time after the one before.",
+)
 @click.option("--json", "json_file", type=_FILE, help="Write the rows of the table to this file too.")
 @click.option("--plots", "folder", type=_FILE, help="Draw three pictures (SVG) into this folder.")
 def packing(
@@ -66,6 +73,7 @@ def packing(
     seed: int,
     load: int | None,
     turnovers: int,
+    spacing: str,
     json_file: Path | None,
     folder: Path | None,
 ) -> None:
@@ -87,6 +95,7 @@ def packing(
     tensorfusion bench packing --recorded history
     """
     from tensorfusion.testing.packing import comparison
+    from tensorfusion.testing.packing.churn import Spacing
     from tensorfusion.testing.packing.names import names
     from tensorfusion.testing.packing.outcome import row
     from tensorfusion.testing.packing.plots import draw
@@ -100,6 +109,7 @@ def packing(
         seeds=range(seed, seed + runs),
         load=load,
         turnovers=turnovers,
+        spacing=Spacing(spacing),
     )
     if json_file is not None:
         _write(json_file, "", mode="a")  # a path that cannot be written is found out before the work, not after

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tensorfusion.errors import ConfigError
 from tensorfusion.testing.packing import churn, inflation
+from tensorfusion.testing.packing.churn import Spacing
 from tensorfusion.testing.packing.comparison import Plan, Protocol, compare, plan
 from tensorfusion.testing.packing.names import factory_of, names
 from tensorfusion.testing.packing.outcome import Outcome, row, size_of
@@ -140,6 +141,14 @@ def test_churn_comes_at_the_rate_that_keeps_the_load() -> None:
     assert running == pytest.approx(80_000, rel=0.05)
     assert all(one.at <= following.at for one, following in itertools.pairwise(jobs))
     assert all(one.at < one.until for one in jobs)
+
+
+def test_churn_that_is_evenly_spaced_has_the_same_load_and_equal_steps() -> None:
+    jobs = churn.arrivals([HALF, WHOLE], total=100_000, seed=5, load=80, turnovers=50, spacing=Spacing.EVEN)
+    running = sum(one.request.demand * (min(one.until, 50) - one.at) for one in jobs) / 50
+    assert running == pytest.approx(80_000, rel=0.05)
+    steps = [following.at - one.at for one, following in itertools.pairwise(jobs)]
+    assert min(steps) == pytest.approx(max(steps)) == pytest.approx(jobs[0].at)
 
 
 def test_the_curve_and_the_means_of_a_run_worked_out_by_hand() -> None:

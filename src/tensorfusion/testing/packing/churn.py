@@ -1,8 +1,9 @@
 """Churn: arrivals come and go at a load just below full, for a long time. Who is turned away?
 
-Arrivals are the trace in one shuffle after another, at random times (a Poisson process); each stays for an exponential
-time with mean 1, and they come at the rate at which those who stay would ask for 95 % of the cluster's devices. The run
-starts empty and lasts 10 of these mean lifetimes: the devices are handed out about ten times over.
+Arrivals are the trace in one shuffle after another, at random times (a Poisson process) or evenly spaced; each stays
+for an exponential time with mean 1, and they come at the rate at which those who stay would ask for 95 % of the
+cluster's devices. The run starts empty and lasts 10 of these mean lifetimes: the devices are handed out about ten times
+over. Evenly spaced arrivals load the cluster more steadily, so less of them is lost whatever the policy.
 """
 
 import heapq
@@ -10,6 +11,7 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tensorfusion.testing.packing.outcome import Outcome, mean
 from tensorfusion.testing.packing.policies import Factory, Setting
@@ -23,6 +25,13 @@ _SAMPLES = 10
 """Points of the curve, and looks at what is stranded, in each turnover."""
 
 
+class Spacing(StrEnum):
+    """When arrivals come: at random times, or each a fixed time after the one before."""
+
+    RANDOM = "random"
+    EVEN = "even"
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One job. Times are in mean lifetimes."""
@@ -33,7 +42,13 @@ class Arrival:
 
 
 def arrivals(
-    history: Sequence[Request], *, total: int, seed: int, load: int = LOAD_PERCENT, turnovers: int = TURNOVERS
+    history: Sequence[Request],
+    *,
+    total: int,
+    seed: int,
+    load: int = LOAD_PERCENT,
+    turnovers: int = TURNOVERS,
+    spacing: Spacing = Spacing.RANDOM,
 ) -> list[Arrival]:
     """The jobs of one run, in order of time; the same for every policy.
 
@@ -45,7 +60,7 @@ def arrivals(
     found: list[Arrival] = []
     deck: list[Request] = []
     now = 0.0
-    while (now := now + dice.expovariate(rate)) <= turnovers:
+    while (now := now + (1 / rate if spacing is Spacing.EVEN else dice.expovariate(rate))) <= turnovers:
         if not deck:
             deck = list(history)
             dice.shuffle(deck)

@@ -33,6 +33,7 @@ class Plan:
     load: int
     """Percent of the cluster's devices: what arrives in all (inflation), or what runs at a time (churn)."""
     turnovers: int = churn.TURNOVERS
+    spacing: churn.Spacing = churn.Spacing.RANDOM
 
     @property
     def steps(self) -> int:
@@ -53,6 +54,7 @@ def plan(
     seeds: Sequence[int],
     load: int | None = None,
     turnovers: int = churn.TURNOVERS,
+    spacing: churn.Spacing = churn.Spacing.RANDOM,
 ) -> Plan:
     """Check what is to be compared.
 
@@ -69,7 +71,7 @@ def plan(
     default = churn.LOAD_PERCENT if protocol is Protocol.CHURN else inflation.LOAD_PERCENT
     history = [request_of(pod) for pod in pods]
     demand_of(history)
-    return Plan(nodes, history, protocol, policies, seeds, default if load is None else load, turnovers)
+    return Plan(nodes, history, protocol, policies, seeds, default if load is None else load, turnovers, spacing)
 
 
 def compare(wanted: Plan, *, tick: Progress, begin: Callable[[str], None]) -> dict[str, list[Outcome]]:
@@ -87,5 +89,6 @@ def _one(wanted: Plan, factory: Factory, seed: int, tick: Progress) -> Outcome:
     if wanted.protocol is Protocol.INFLATION:
         stream = inflation.arrivals(history, total=world.total, seed=seed, load=load)
         return inflation.run(world, stream, factory, history=history, seed=seed, tick=tick)
-    jobs = churn.arrivals(history, total=world.total, seed=seed, load=load, turnovers=wanted.turnovers)
+    turnovers, spacing = wanted.turnovers, wanted.spacing
+    jobs = churn.arrivals(history, total=world.total, seed=seed, load=load, turnovers=turnovers, spacing=spacing)
     return churn.run(world, jobs, factory, history=history, seed=seed, tick=tick)
