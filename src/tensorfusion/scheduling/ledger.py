@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.model.gang import Gang
-from tensorfusion.model.request import GpuRequest, Isolation, larger
+from tensorfusion.model.request import GpuRequest, larger
 from tensorfusion.scheduling.facts import Off, Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
-from tensorfusion.scheduling.holds import Allocation, Device, shares_of
+from tensorfusion.scheduling.holds import PARTITIONED, SHARED, Allocation, Device, shares_of
 from tensorfusion.scheduling.partitions import Layout, fits, held_sorted
 from tensorfusion.scheduling.quota import QuotaBook, compute_on
 from tensorfusion.units import humanize_bytes, humanize_gflops
@@ -70,8 +70,8 @@ class Ledger:
         """
         if pod.uid in self.allocations:
             raise NotHoldable(f"pod {pod.namespace}/{pod.name} is already placed on {self._where(pod.uid)}")
-        self._require_room(pod, placement)
-        self._charge(Allocation(pod, placement, confirmed=False))
+        devices = self._require_room(pod, placement)
+        self._charge(Allocation(pod, placement, confirmed=False), devices)
 
     def nominate(self, pod: PodFacts, placement: Placement) -> None:
         """Charge a pod beside those that are about to leave its place: more may be held then than there is.
@@ -131,7 +131,7 @@ class Ledger:
                 raise NotHoldable(f"device {device.name} does not answer: its shares stay as they are")
             compute, vram = _growth(device, before, request)
             free = device.compute_free, device.vram_free
-            if before.isolation is Isolation.SHARED:
+            if before.isolation is SHARED:
                 free = device.compute, device.vram
             if 0 < compute > free[0] or 0 < vram > free[1]:
                 raise NotHoldable(
@@ -196,7 +196,8 @@ class Ledger:
                 self._settle(allocation)
             self._settle_later.clear()
 
-    def _charge(self, allocation: Allocation) -> None:
+    def _charge(self, allocation: Allocation, devices: list[Device] | None = None) -> None:
+        """``devices`` are those of the placement, each once, where somebody has looked them up already."""
         pod, placement = allocation.pod, allocation.placement
         fleet = self._fleet
         record = fleet.nodes.record(placement.node)
@@ -208,11 +209,11 @@ class Ledger:
             self.nominated[pod.uid] = allocation
         if pod.request is not None:
             names = placement.devices
-            allocation.devices = tuple(
-                [fleet.device(name) for name in (names if len(names) == 1 else dict.fromkeys(names))]
-            )
+            if devices is None:
+                devices = [fleet.device(name) for name in dict.fromkeys(names)]
+            allocation.devices = tuple(devices)
             partitions = dict(zip(names, placement.partitions, strict=False)) if placement.partitions else None
-            for device in allocation.devices:
+            for device in devices:
                 if allocation.nominated:
                     device.promised |= {pod.uid}
                 fleet.hold(device, pod.uid, pod.request, partitions.get(device.name) if partitions else None)
@@ -282,8 +283,8 @@ class Ledger:
         placement = self.allocations[uid].placement
         return f"{placement.node} {', '.join(placement.devices)}".rstrip()
 
-    def _require_room(self, pod: PodFacts, placement: Placement) -> None:
-        """Refuse what a decision on these columns would not have chosen.
+    def _require_room(self, pod: PodFacts, placement: Placement) -> list[Device]:
+        """Refuse what a decision on these columns would not have chosen; answers the placement's devices.
 
         Raises:
             NotHoldable: a device or the node lacks room.
@@ -307,25 +308,28 @@ class Ledger:
             if port is not None:
                 raise NotHoldable(f"node {placement.node} has a pod with host port {port} already")
         if request is None:
-            return
+            return []
         names = placement.devices
         if len(names) != request.count or (len(names) > 1 and len(set(names)) != len(names)):
             wanted = f"{request.count} different devices"
             raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, found {list(names)}")
-        if request.isolation is Isolation.PARTITIONED:
+        if request.isolation is PARTITIONED:
             self._require_partitions(pod, placement)
         shares = shares_of(request, placement, len(names))
-        capacities = [
+        devices = [
             self._require_share(pod, share, name, node=placement.node)
             for share, name in zip(shares, names, strict=True)
         ]
         most = fleet.pools[request.pool].facts.max_workers_per_node
         if 0 < most <= node.workers:
             raise NotHoldable(f"node {node.name} reached max workers per node {most}")
-        if placement.partitions:
-            self._quotas.check_each(pod.namespace, shares, capacities)
-        else:
-            self._quotas.check(pod.namespace, request, capacities)
+        if self._quotas.ceiling(pod.namespace) is not None:
+            capacities = [device.compute for device in devices]
+            if placement.partitions:
+                self._quotas.check_each(pod.namespace, shares, capacities)
+            else:
+                self._quotas.check(pod.namespace, request, capacities)
+        return devices
 
     def _require_partitions(self, pod: PodFacts, placement: Placement) -> None:
         """Refuse a partition whose place is taken.
@@ -344,8 +348,8 @@ class Ledger:
             if not fits(Layout(facts.profile, facts.compute, facts.vram, held), partition):
                 raise NotHoldable(f"device {name} has no place for partition {partition.form} of pod {pod.name}")
 
-    def _require_share(self, pod: PodFacts, request: GpuRequest, name: str, *, node: str) -> int:
-        """Refuse a device that lacks room; answers its compute capacity.
+    def _require_share(self, pod: PodFacts, request: GpuRequest, name: str, *, node: str) -> Device:
+        """Refuse a device that lacks room; answers the device.
 
         Raises:
             NotHoldable: another node or pool has the device, or it has no room.
@@ -355,14 +359,14 @@ class Ledger:
         if device is None or facts is None or facts.node != node or facts.pool != request.pool:
             raise NotHoldable(f"device {name} is not on node {node} in pool {request.pool}")
         compute, vram = device.amounts(request)
-        if device.compute_free < compute or device.vram_free < vram:
+        if device.compute - device.compute_held < compute or device.vram - device.vram_held < vram:
             raise NotHoldable(f"device {name} has no room for pod {pod.namespace}/{pod.name}")
-        return device.compute
+        return device
 
 
 def _growth(device: Device, before: GpuRequest, after: GpuRequest) -> tuple[int, int]:
     """GFLOPS and bytes that the share would take more of the device; of a shared (whole) one, all that is asked."""
-    if before.isolation is Isolation.SHARED:
+    if before.isolation is SHARED:
         return compute_on(after, device.compute), after.vram
     (old_compute, old_vram), (compute, vram) = device.amounts(before), device.amounts(after)
     return compute - old_compute, vram - old_vram

@@ -40,6 +40,7 @@ CutWish: TypeAlias = tuple[str, int, int, int]
 Wish: TypeAlias = tuple[str, str, str, tuple[int, ...]]
 
 KEPT_WISHES = 64
+_PENDING = GpuPhase.PENDING
 _GATED = (Isolation.SOFT, Isolation.HARD, Isolation.PARTITIONED)
 
 
@@ -448,7 +449,7 @@ class PoolColumns:
         if scale is None:
             scale = self._scales[size] = scale_of(self.policy, compute=size[0], vram=size[1])
         part, own = scores(self.policy, scale, compute_held=device.compute_held, vram_held=device.vram_held)
-        if device.facts is not None and device.facts.phase == GpuPhase.PENDING:
+        if device.facts is not None and device.facts.phase == _PENDING:
             part //= 4
         return part, own
 

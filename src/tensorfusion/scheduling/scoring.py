@@ -48,6 +48,8 @@ class Scale:
     vram: int
     by_compute: int
     by_vram: int
+    full: int
+    """What the whole capacity weighs."""
     half: int
 
 
@@ -56,7 +58,9 @@ def scale_of(policy: Policy, *, compute: int, vram: int) -> Scale:
     by_compute, by_vram = 100 * policy.compute_weight * (vram or 1), 100 * policy.vram_weight * (compute or 1)
     whole = 1000 * (compute or 1) * (vram or 1)
     common = gcd(2 * by_compute, 2 * by_vram, whole)  # small numbers: this is computed for every pod
-    return Scale(compute, vram, 2 * by_compute // common, 2 * by_vram // common, whole // common)
+    by_compute, by_vram = 2 * by_compute // common, 2 * by_vram // common
+    full = by_compute * compute + by_vram * vram
+    return Scale(compute, vram, by_compute, by_vram, full=full, half=whole // common)
 
 
 def scores(policy: Policy, scale: Scale, *, compute_held: int, vram_held: int) -> tuple[int, int]:
@@ -68,13 +72,13 @@ def scores(policy: Policy, scale: Scale, *, compute_held: int, vram_held: int) -
         compute_held = scale.compute
     if vram_held > scale.vram:
         vram_held = scale.vram
-    half = scale.half
+    held, half = scale.by_compute * compute_held + scale.by_vram * vram_held, scale.half
+    node_by_use, device_by_use = policy.node_by_use, policy.device_by_use
     used = free = 0
-    if policy.node_by_use or policy.device_by_use:
-        used = (scale.by_compute * compute_held + scale.by_vram * vram_held + half) // (2 * half)
-    if not (policy.node_by_use and policy.device_by_use):
-        compute_free, vram_free = scale.compute - compute_held, scale.vram - vram_held
-        free = (scale.by_compute * compute_free + scale.by_vram * vram_free + half) // (2 * half)
+    if node_by_use or device_by_use:
+        used = (held + half) // (2 * half)
+    if not (node_by_use and device_by_use):
+        free = (scale.full - held + half) // (2 * half)
     if used > 100 or free > 100 or used < 0 or free < 0:  # weights need not add up to one
         used, free = max(0, min(100, used)), max(0, min(100, free))
-    return used if policy.node_by_use else free, used if policy.device_by_use else free
+    return used if node_by_use else free, used if device_by_use else free

@@ -14,7 +14,7 @@ from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.codes import FITS, NOT_ASKED, Bools, Codes, Ints, Rows, lower
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.holds import MODE_BIT, Device
+from tensorfusion.scheduling.holds import MODE_BIT, PARTITIONED, SHARED, Device
 from tensorfusion.scheduling.nodes import NodeColumns, NodeRecord
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
 from tensorfusion.scheduling.quota import WHOLE, Room
@@ -48,9 +48,9 @@ def live_stages(
         others = modes & ~np.uint8(MODE_BIT[request.isolation])
         if others.any():  # seldom: most pools are used in one mode
             yield DeviceReason.OTHER_MODE, ~rows_of(pool.dynamic, at) | (others == 0)
-    if request.isolation is Isolation.SHARED:
+    if request.isolation is SHARED:
         yield DeviceReason.IN_USE, modes == 0
-    elif request.isolation is Isolation.PARTITIONED:
+    elif request.isolation is PARTITIONED:
         yield from _partition_stages(pool, request, at)
         return
     elif not (request.compute or request.percent or request.vram):
@@ -96,13 +96,13 @@ def live_code(pool: PoolColumns, request: GpuRequest, device: Device) -> int:
         facts = device.facts
         if facts is not None and facts.isolation_policy == IsolationPolicy.DYNAMIC and modes & ~MODE_BIT[isolation]:
             return _OTHER_MODE
-        if isolation is Isolation.SHARED:
+        if isolation is SHARED:
             return _IN_USE
         asks_nothing = not (request.compute or request.percent or request.vram)
-        if asks_nothing and modes & _WHOLE_DEVICE and isolation is not Isolation.PARTITIONED:
+        if asks_nothing and modes & _WHOLE_DEVICE and isolation is not PARTITIONED:
             return _IN_USE
     compute, vram = request.compute or device.compute * request.percent // WHOLE, request.vram
-    if isolation is Isolation.PARTITIONED:
+    if isolation is PARTITIONED:
         found = pool.cuts.table(request).cuts[device.layout] if device.layout >= 0 else None
         if found is None or not found.covered:
             return _TEMPLATE
