@@ -283,9 +283,14 @@ class AheadClass(ShareClass):
         return found
 
     def _likeliest(self, keys: Ints, count: int) -> Rows:
-        """The rows that are not valued yet with the highest keys."""
+        """The rows that are not valued yet with the highest keys; of equal ones the lower rows."""
         at = np.flatnonzero(~self._valued & (keys != LOWEST))
-        return at if len(at) <= count else at[np.argpartition(keys[at], -count)[-count:]]
+        if len(at) <= count:
+            return at
+        here = keys[at]
+        least = np.partition(here, -count)[-count]
+        above = at[here > least]
+        return np.concatenate([above, at[here == least][: count - len(above)]])
 
     def chosen(self, row: int, own: list[int]) -> tuple[list[int], Plan | None]:
         if self._request.count > 1:

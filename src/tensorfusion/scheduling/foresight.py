@@ -115,10 +115,6 @@ class Foresight:
         self._running_of: list[int] = []
 
     @property
-    def streams(self) -> int:
-        return self.parameters.streams
-
-    @property
     def devices(self) -> Ints:
         """Free milli of each device; 0 where none can be had. Shape (R, S), a view."""
         return self.states[:, 2:]
