@@ -11,7 +11,7 @@ meets what it has read, so it pays for the rows that changed, however often they
 class ChangeLog:
     """Numbers of changed rows. A *position* counts every change there has ever been."""
 
-    __slots__ = ("_at", "_count", "_newest", "_void")
+    __slots__ = ("_at", "_count", "_marked", "_newest", "_void")
 
     def __init__(self) -> None:
         self._at: dict[int, int] = {}
@@ -20,20 +20,24 @@ class ChangeLog:
         self._void = 0
         """Positions before it are older than what is written down."""
         self._newest = -1
-        """The row that changed last, if nobody has marked a position since."""
+        """The row that changed last, which is the last one in ``_at`` then."""
+        self._marked = True
+        """Somebody may have read that change."""
 
     def mark(self) -> int:
         """The position of a reader that has seen everything so far."""
-        self._newest = -1
+        self._marked = True
         return self._count
 
     def add(self, row: int) -> None:
         """The row changed."""
-        if row == self._newest:
+        if row != self._newest:
+            self._newest = row
+            self._at.pop(row, None)
+        elif not self._marked:
             return
-        self._newest = row
+        self._marked = False
         self._count += 1
-        self._at.pop(row, None)
         self._at[row] = self._count
 
     def reset(self) -> None:

@@ -5,37 +5,35 @@ So a row that changes is put in or taken out by one comparison; only when too fe
 go to the lower row.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from tensorfusion.scheduling.codes import LOWEST, Ints, elements
+
+Rank: TypeAlias = tuple[int, int]
+"""Negative key and row: the lower the better."""
 
 ASKED: Final = 4
 """Rows that a decision names: the one it takes, and its alternatives."""
 KEPT: Final = 12
-_ROW_BITS: Final = 32
-_ROW: Final = (1 << _ROW_BITS) - 1
-_ALL: Final = (-LOWEST << _ROW_BITS) - 1
+_ALL: Final = (-LOWEST, -1)
 """The floor that every row that fits is above."""
 
 
 class Front:
-    """The best rows of some ranking keys, which their owner changes and tells of.
-
-    A *rank* is the negative key before the row, in one integer, as pairs take longer to sort: the lower the better.
-    """
+    """The best rows of some ranking keys, which their owner changes and tells of."""
 
     __slots__ = ("_floor", "_ranks")
 
     def __init__(self, keys: Ints) -> None:
-        self._ranks: dict[int, int] = {}
+        self._ranks: dict[int, Rank] = {}
         """Of each row that is kept."""
-        self._floor = _ALL
-        found = [row - (key << _ROW_BITS) for row, key in best_of(keys, KEPT)]
+        self._floor: Rank = _ALL
+        found = [(-key, row) for row, key in best_of(keys, KEPT)]
         self._keep(found, every=len(found) < KEPT)
 
     def put(self, row: int, key: int) -> None:
         """The row has this key now."""
-        rank = row - (key << _ROW_BITS)
+        rank = (-key, row)
         if rank > self._floor:
             self._ranks.pop(row, None)
             return
@@ -45,12 +43,12 @@ class Front:
 
     def best(self) -> list[tuple[int, int]] | None:
         """The best rows and their keys, best first: all that fit, or as many as are asked for. None: look anew."""
-        if len(self._ranks) < ASKED and self._floor != _ALL:
+        if len(self._ranks) < ASKED and self._floor is not _ALL:
             return None
-        return [(rank & _ROW, -(rank >> _ROW_BITS)) for rank in sorted(self._ranks.values())[:ASKED]]
+        return [(row, -negative) for negative, row in sorted(self._ranks.values())[:ASKED]]
 
-    def _keep(self, best: list[int], *, every: bool) -> None:
-        self._ranks = {rank & _ROW: rank for rank in best}
+    def _keep(self, best: list[Rank], *, every: bool) -> None:
+        self._ranks = {rank[1]: rank for rank in best}
         self._floor = _ALL if every else best[-1]
 
 

@@ -49,6 +49,7 @@ ONE_BY_ONE: Final = 40
 
 _ABSENT, _COUNT = NODE_ORDER[NodeReason.ABSENT], DEVICE_ORDER[DeviceReason.COUNT]
 _FAR_APART = NODE_ORDER[NodeReason.FAR_APART]
+_UNKNOWN = int(Tier.UNKNOWN)
 _FIRST = DEVICE_ORDER[DeviceReason.POOL] + 1
 """The code before it means a slot without a device here."""
 
@@ -203,6 +204,7 @@ class ShareClass(Rated):
         self._tiers = np.zeros(pool.shape[1], np.int64) if asks_distances(pool, pod.request, self._rule) else None
         """Of each row the tier of the best plan; None where nobody asks. 0 in rows with too few devices."""
         self._tier_key = self._key_of_a_tier() if self._rule.ranks_nodes else 0
+        self._static = pool.static(pod.request)
         self._devices = Tally(device_codes(pool, pod.request, room=room), DEVICE_REASONS, first=_FIRST)
         super().__init__(nodes, pool.log, pod)
 
@@ -242,9 +244,11 @@ class ShareClass(Rated):
 
     def _correct_each(self, rows: list[int]) -> None:
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
-        static, count, most = pool.static(request), request.count, pool.facts.max_workers_per_node
+        if self._static.position != pool.facts_log.mark():
+            self._static = pool.static(request)
+        static, count, most = self._static, request.count, pool.facts.max_workers_per_node
         scores, preference = pool.node_scores, shape.preference
-        tiers, rule, unknown = self._tiers, self._rule, int(Tier.UNKNOWN)
+        tiers, rule = self._tiers, self._rule
         for row in rows:
             codes = static.of(row)
             live_codes(pool, request, pool.devices[row], codes)
@@ -256,7 +260,7 @@ class ShareClass(Rated):
                 if changed:
                     self._put(row, NOT_ASKED, LOWEST)
                 continue
-            code, tier = node_code(pod, pool.records[row], shape=shape, most=most), unknown
+            code, tier = node_code(pod, pool.records[row], shape=shape, most=most), _UNKNOWN
             if tiers is not None:
                 tier = self._tier(row, codes)
                 tiers[row] = tier
@@ -266,7 +270,7 @@ class ShareClass(Rated):
             if code == FITS:
                 key = scores[row] * PREFERENCE
                 if tiers is not None:
-                    key += (unknown - tier) * self._tier_key
+                    key += (_UNKNOWN - tier) * self._tier_key
                 if preference is not None:
                     key += preference.item(pool.records[row].row)
             self._put(row, code, key)
