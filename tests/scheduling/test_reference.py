@@ -427,9 +427,9 @@ class World:
 
     def try_out(self) -> None:
         """A statement that is rolled back leaves no trace in what is kept."""
+        pods = [self.fresh() for _ in range(self.rng.randint(1, 3))]  # nobody arrives within a statement
         mark = self.state.checkpoint()
-        for _ in range(self.rng.randint(1, 3)):
-            pod = self.fresh()
+        for pod in pods:
             try:
                 self.state.assume(pod, decide(self.state, pod).placement)
             except (Unschedulable, QuotaExceeded):
