@@ -68,6 +68,15 @@ def test_a_pod_is_charged_once_however_often_it_is_assumed_or_confirmed() -> Non
     assert state.allocations["uid-pod"].confirmed
 
 
+def test_a_placement_is_the_same_whatever_it_says_of_capacities() -> None:
+    bound = Placement("n0", ("n0-0",), capacities=(7,))
+    assert bound == Placement("n0", ("n0-0",))
+    assert hash(bound) == hash(Placement("n0", ("n0-0",)))
+    assert bound != Placement("n0", ("n0-1",), capacities=(7,))
+    assert bound != Placement("n1", ("n0-0",), capacities=(7,))
+    assert bound != ("n0", ("n0-0",), ())
+
+
 def test_forgetting_undoes_an_assumption_and_leaves_a_confirmed_pod_alone() -> None:
     state = fleet()
     state.assume(pod(), HERE)

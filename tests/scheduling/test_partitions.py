@@ -1,7 +1,6 @@
 """Hardware partitions: the form, its place, and never two on one slot, held against a checker that shares no code."""
 
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -163,7 +162,7 @@ def test_a_place_that_is_taken_cannot_be_assumed() -> None:
     with pytest.raises(NotHoldable, match="no place for partition"):
         state.assume(second, placement)
     with pytest.raises(NotHoldable, match="a partition of each device"):
-        state.assume(second, replace(placement, partitions=()))
+        state.assume(second, Placement(placement.node, placement.devices))
 
 
 def test_what_is_tried_out_and_undone_leaves_no_partition_behind() -> None:

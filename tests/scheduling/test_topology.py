@@ -13,7 +13,7 @@ from tensorfusion.model.gpu_topology import TopologyRule, TopologySource, rule_o
 from tensorfusion.scheduling import wiring
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
-from tensorfusion.scheduling.facts import DeviceFacts, PoolFacts
+from tensorfusion.scheduling.facts import DeviceFacts, Placement, PoolFacts
 from tensorfusion.scheduling.hints import helps
 from tensorfusion.scheduling.preemption import Plan as Eviction
 from tensorfusion.scheduling.preemption import search
@@ -58,8 +58,7 @@ def take(state: State, *names: str) -> None:
         where, index = name.split("-")
         own = {"node_selector": {}, "uid": f"holder-{name}"}
         held = pod(f"holder-{name}", compute=100_000, vram=80 * GIB, indices=(int(index),), **own)
-        placement = replace(decide(state, replace(held, request=replace(held.request, indices=()))).placement)
-        state.assume(held, replace(placement, node=where, devices=(name,)))
+        state.assume(held, Placement(where, (name,)))
 
 
 def chosen(state: State, **wishes: Any) -> str:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.common import IsolationPolicy, PlacementMode, UsedBy
 from tensorfusion.model.core import Affinity, Taint, Toleration
@@ -196,8 +198,7 @@ class CohortFacts:
     lend_devices: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True, eq=False):  # a tenth of what a frozen dataclass costs to make
     """A node and, in the order of the pod's ``gpu-ids``, devices of it; no devices for a plain pod.
 
     ``partitions`` are in the same order; empty unless the pod is partitioned. ``capacities`` are the devices' GFLOPS as
@@ -207,4 +208,12 @@ class Placement:
     node: str
     devices: tuple[str, ...] = ()
     partitions: tuple[Partition, ...] = ()
-    capacities: tuple[int, ...] = field(default=(), compare=False)
+    capacities: tuple[int, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Placement):
+            return NotImplemented
+        return (self.node, self.devices, self.partitions) == (other.node, other.devices, other.partitions)
+
+    def __hash__(self) -> int:
+        return hash((self.node, self.devices, self.partitions))

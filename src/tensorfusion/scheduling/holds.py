@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.facts import DeviceFacts, Placement, PodFacts
@@ -110,8 +112,7 @@ class Device:
         self.vram_held = sum(amounts[1] for amounts in held)
 
 
-@dataclass(slots=True, eq=False)
-class Allocation:
+class Allocation(msgspec.Struct, eq=False):  # a quarter of what a dataclass costs to make: every charge makes one
     """One live pod: where it is, and whether the API server has confirmed it."""
 
     pod: PodFacts

@@ -9,8 +9,10 @@ the share it is, ``total.maxGPUCount``, and that totals may be shared in a cohor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
@@ -23,8 +25,7 @@ WHOLE = 100_000
 """A whole device in milli-percent."""
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct):  # a quarter of what a dataclass costs to make: every charge makes one
     """What the live pods of a namespace hold, assumed ones included."""
 
     compute: int = 0
@@ -45,7 +46,7 @@ class Usage:
 
     def positive(self) -> "Usage":
         """What is above zero."""
-        return Usage(*(max(0, getattr(self, part.name)) for part in fields(self)))
+        return Usage(*(max(0, part) for part in msgspec.structs.astuple(self)))
 
     @property
     def shared(self) -> Amounts:
