@@ -9,6 +9,7 @@ Rejected: adding the nodes and taking them away again. The columns grow, and wha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tensorfusion.scheduling.asked import Asked
 from tensorfusion.scheduling.facts import (
     CohortFacts,
     DeviceFacts,
@@ -39,6 +40,8 @@ class WorldFacts:
     profiles: Profiles
     namespaces: Mapping[str, Mapping[str, str]]
     pools: tuple[PoolFacts, ...]
+    mixes: Mapping[str, Sequence[tuple[Asked, int]]]
+    """By pool, what it has learned that it decides by."""
     quotas: tuple[QuotaFacts, ...]
     cohorts: tuple[CohortFacts, ...]
     nodes: tuple[NodeFacts, ...]
@@ -56,6 +59,7 @@ def facts_of(state: State, *, pods: bool = True) -> WorldFacts:
         profiles=state.profiles,
         namespaces=fleet.neighbours.namespaces(),
         pools=tuple(pool.facts for pool in pools if pool.known),
+        mixes={pool.name: pool.learned.mix for pool in pools if pool.known},
         quotas=tuple(quota for quota in ceilings if quota is not None),
         cohorts=tuple(quotas.cohorts.objects),
         nodes=tuple(record.facts for record in state.nodes() if record.facts is not None),
@@ -75,6 +79,7 @@ def state_of(world: WorldFacts, *, nodes: Sequence[NodeFacts] = (), devices: Seq
         state.set_namespace(name, labels)
     for pool in world.pools:
         state.upsert_pool(pool)
+        state.fleet.pools[pool.name].learned.decide_by(world.mixes[pool.name])
     for quota in world.quotas:
         state.set_quota(quota)
     for cohort in world.cohorts:

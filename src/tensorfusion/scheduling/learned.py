@@ -94,6 +94,11 @@ class Learned:
         self.until, self.halved_at = until, halved_at
         self._take()
 
+    def decide_by(self, mix: Sequence[tuple[Asked, int]]) -> None:
+        """Decisions go by the mix of another one, which is not changed, until enough has been added here."""
+        self.mix = mix
+        self.version += 1
+
     def _halve(self) -> None:
         self._arrivals.halve()
         self._take()
