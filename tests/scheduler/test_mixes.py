@@ -13,8 +13,9 @@ from tensorfusion.model.resources import CONFIG_MAPS, GPU_POOLS, PODS
 from tensorfusion.scheduler import mix_file
 from tensorfusion.scheduler.mix_file import read, written
 from tensorfusion.scheduler.service import SchedulerService
-from tensorfusion.scheduling.asked import Asked
+from tensorfusion.scheduling.asked import Asked, asked_of
 from tensorfusion.scheduling.learned import Learned
+from worlds import pod
 
 NAME = "arrivals-main"
 
@@ -63,6 +64,14 @@ class TestText:
         assert (other.counts(), other.count, other.until) == (one.counts(), one.count, one.until)
         assert written(other) == written(one)
 
+    def test_whatever_a_pod_asks_for_is_read_again(self) -> None:
+        learned, again = Learned(), Learned()
+        absurd = pod(cpu=1 << 70, memory=1 << 90, count=1 << 40, compute=1 << 80, vram=1 << 80)
+        assert absurd.request is not None
+        learned.add(asked_of(absurd, absurd.request), "a", created=1)
+        read(written(learned)).put_into(again)
+        assert again.counts() == learned.counts()
+
     def test_it_is_never_longer_than_an_object_may_be(self) -> None:
         learned = Learned()
         for number in range(4096):
@@ -85,6 +94,10 @@ class TestText:
             ),
             ('{"format":1,"count":1,"until":1,"halvedAt":1,"sizes":[],"tenants":{"a":[[0,5]]}}', "number 0"),
             ('{"format":1,"count":1,"until":1,"halvedAt":1,"sizes":[],"tenants":{"a":[[0,0]]}}', "format 1"),
+            (
+                '{"format":1,"count":1,"until":1,"halvedAt":1,"sizes":[],"tenants":{"a":[[0,2305843009213693952]]}}',
+                "<= 1073741824",
+            ),
             (
                 '{"format":1,"count":1,"until":1,"halvedAt":1,"sizes":[[1,1,1,1,1,1,"odd","","",""]],"tenants":{}}',
                 "odd",

@@ -8,6 +8,7 @@ from tensorfusion.errors import NotFit
 from tensorfusion.model.core import Affinity
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import Isolation
+from tensorfusion.scheduling.asked import Asked
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
 from tensorfusion.scheduling.facts import PodFacts, PoolFacts
@@ -219,3 +220,34 @@ class TestHoldAndPreemption:
         with pytest.raises(NotFit):
             decide(state, late)
         assert state.promised(lambda: decide(state, late)).placement.node == "n1"
+
+
+def test_pods_that_ask_for_more_than_numbers_can_hold_stop_nobody() -> None:
+    """Amounts of one container are bounded, their sum is not."""
+    state = fleet(3, 4, pool=AHEAD)
+    absurd = [
+        share("much", 30, cpu=18 * 10**18),
+        share("more", 30, cpu=1 << 80, memory=1 << 90),
+        pod("large", compute=1 << 70, vram=1 << 90, count=1 << 70),
+        whole("wide", 1 << 62, cpu=1 << 62),
+    ]
+    assert come(state, *absurd) == [None] * len(absurd)
+    assert all(come(state, *(share(f"good-{number}", 30) for number in range(9))))
+
+
+def test_a_look_ahead_that_failed_is_made_anew() -> None:
+    """Whatever failed, the next one stands on all that is there, and not on half of it."""
+    state, plain = fleet(3, 4, pool=AHEAD), fleet(3, 4, pool=AHEAD)
+    for each in (state, plain):
+        come(each, share("first", 30))
+    learned = state.fleet.pools["pool"].learned
+    before = learned.counts()
+    learned.restore({"a": {Asked(1 << 70, 1, 1, percent=1): 1}}, count=1, until=0, halved_at=0, idle={})
+    state.remove_device("n0-0")
+    plain.remove_device("n0-0")
+    for _ in range(3):
+        with pytest.raises(OverflowError):
+            decide(state, share("second", 30))
+    learned.restore(before, count=1, until=0, halved_at=0, idle={})
+    pods = [*(share(f"s{number}", 30) for number in range(5)), whole("w")]
+    assert come(state, *pods) == come(plain, *pods)

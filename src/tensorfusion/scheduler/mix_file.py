@@ -11,15 +11,19 @@ import msgspec
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.request import Isolation
-from tensorfusion.scheduling.asked import Asked
+from tensorfusion.scheduling.asked import MOST, MOST_DEVICES, Asked
 from tensorfusion.scheduling.learned import Learned
 
 FORMAT: Final = 1
 LONGEST: Final = 900_000
 """Bytes: a ConfigMap may have 1 MiB. What would make it longer is left out, the rarest sizes first."""
 
-_Amount = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
-_Size = tuple[_Amount, _Amount, _Amount, _Amount, _Amount, _Amount, str, str, str, str]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 40))]
+_Amount = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+_Devices = Annotated[int, msgspec.Meta(ge=0, le=MOST_DEVICES)]
+_COUNT = 1 << 30
+"""What a size may count for: weights, a million times that, are added up in 64 bits. No tenant comes to it."""
+_Size = tuple[_Amount, _Amount, _Devices, _Amount, _Amount, _Amount, str, str, str, str]
 _ISOLATIONS = ("", Isolation.SHARED, Isolation.PARTITIONED)
 
 
@@ -27,12 +31,12 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     """``tenants``: by namespace pairs of a place in ``sizes`` and what the arrivals of that size count for."""
 
     format: int
-    count: _Amount
-    until: _Amount
-    halved_at: _Amount = msgspec.field(name="halvedAt")
+    count: _Number
+    until: _Number
+    halved_at: _Number = msgspec.field(name="halvedAt")
     sizes: list[_Size]
-    tenants: dict[str, list[tuple[_Amount, Annotated[int, msgspec.Meta(gt=0, le=(1 << 62))]]]]
-    idle: dict[str, _Amount] = msgspec.field(default_factory=dict)
+    tenants: dict[str, list[tuple[_Number, Annotated[int, msgspec.Meta(gt=0, le=_COUNT)]]]]
+    idle: dict[str, _Number] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

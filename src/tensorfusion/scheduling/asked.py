@@ -57,17 +57,20 @@ class Asked:
 _LONGEST = 63
 """Letters that are kept of what a pod names: memory is bounded, whatever somebody writes into an annotation."""
 _TOLD_APART = (Isolation.SHARED, Isolation.PARTITIONED)
+MOST = 1 << 50
+"""Of any amount that a pod asks for so much counts at most: far more than a node has, and columns can add it up."""
+MOST_DEVICES = 1 << 16
 
 
 def asked_of(pod: PodFacts, request: GpuRequest) -> Asked:
-    """What the pod asks for; ``request`` is its own."""
+    """What the pod asks for, of each amount ``MOST`` at most; ``request`` is its own."""
     return Asked(
-        cpu=pod.cpu,
-        memory=-(-pod.memory // MIB),
-        count=request.count,
-        compute=request.compute,
-        percent=0 if request.compute else request.percent,
-        vram=request.vram,
+        cpu=min(pod.cpu, MOST),
+        memory=min(-(-pod.memory // MIB), MOST),
+        count=min(request.count, MOST_DEVICES),
+        compute=min(request.compute, MOST),
+        percent=0 if request.compute else min(request.percent, MOST),
+        vram=min(request.vram, MOST),
         isolation=str(request.isolation) if request.isolation in _TOLD_APART else "",
         partition=request.partition[:_LONGEST],
         vendor=request.vendor[:_LONGEST],

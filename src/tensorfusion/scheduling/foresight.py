@@ -121,6 +121,13 @@ class Foresight:
 
     def follow(self) -> None:
         """Take over what changed; to be called before anything is asked of it."""
+        try:
+            self._follow()
+        except Exception:
+            self._shape, self._learned, self.kinds = (0, 0), -1, []  # what is half done is done anew from the start
+            raise
+
+    def _follow(self) -> None:
         pool, learned = self._pool, self._pool.learned
         changed, facts = pool.log.since(self._position), pool.facts_log.since(self._facts_position)
         if self._shape != pool.shape or changed is None or facts is None:
