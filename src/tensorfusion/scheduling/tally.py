@@ -49,7 +49,8 @@ class Tally(Generic[_Reason]):
         changed: list[int] = np.flatnonzero(change).tolist()
         for code in changed:
             self._counts[code] += int(change[code])
-        self._meet(changed)
+        if not self._met.issuperset(changed):
+            self._meet(changed)
         self.codes[..., at] = codes
         self._removed = None
 
@@ -76,12 +77,13 @@ class Tally(Generic[_Reason]):
         before: list[int] = here.tolist()
         if before == codes:
             return False
-        here[:] = bytes(codes)
         found = self._counts
-        for code in before:
-            found[code] -= 1
-        for code in codes:
-            found[code] += 1
+        for slot, code in enumerate(codes):
+            known = before[slot]
+            if code != known:
+                here[slot] = code
+                found[known] -= 1
+                found[code] += 1
         if not self._met.issuperset(codes):
             self._meet(codes)
         self._removed = None
