@@ -1,17 +1,19 @@
 """Pools of mode FragmentationAware: holes before untouched devices, whole nodes kept, and learning from what is asked."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tensorfusion.errors import NotFit
-from tensorfusion.model.core import Affinity
+from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import Isolation
-from tensorfusion.scheduling.asked import Asked
+from tensorfusion.scheduling.asked import Asked, asked_of
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
-from tensorfusion.scheduling.facts import PodFacts, PoolFacts
+from tensorfusion.scheduling.facts import NodeFacts, PodFacts, PoolFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
 from tensorfusion.scheduling.hints import helps
@@ -158,6 +160,72 @@ class TestHold:
         come(state, *(share(f"fill-{i}", 100) for i in range(4)))
         failure = refused(state, share("late", 50))
         assert any(helps(failure, change) for change in state.remove_device("n2-0"))
+
+
+class TestNodesThatTakeNobody:
+    """Eight nodes of four devices; 20 of 36 devices that are asked for are whole-node jobs': four nodes."""
+
+    def mixed(self, *aside: NodeFacts, others: Sequence[Taint] = ()) -> State:
+        state = fleet(8, 4, pool=AHEAD)
+        for number in range(8):
+            state.upsert_node(node(f"n{number}", taints=tuple(others)))
+        for one in aside:
+            state.upsert_node(one)
+        expected = [(whole("w"), 5), (share("s", 100), 16)]
+        mix = [(asked_of(one, one.request), count) for one, count in expected if one.request is not None]
+        state.fleet.pools["pool"].learned.decide_by(mix)
+        return state
+
+    def opened(self, state: State, **own: object) -> list[str]:
+        """The nodes that small pods open until they are kept out."""
+        found: list[str] = []
+        while True:
+            one = share(f"late{len(state.allocations)}", 100, **own)
+            try:
+                placement = decide(state, one).placement
+            except NotFit:
+                return sorted(found)
+            state.assume(one, placement)
+            found += [placement.node] * (placement.node not in found)
+
+    def test_half_of_the_nodes_that_can_be_had_are_kept(self) -> None:
+        assert self.opened(self.mixed()) == ["n0", "n1", "n2", "n3"]
+
+    @pytest.mark.parametrize(
+        "problem",
+        [
+            {"unschedulable": True},
+            {"ready": False},
+            {"taints": (Taint("disk", "broken", "NoSchedule"),)},
+        ],
+        ids=["cordoned", "not-ready", "tainted"],
+    )
+    def test_those_that_cannot_be_had_are_neither_expected_nor_free(self, problem: dict[str, Any]) -> None:
+        state = self.mixed(*(node(f"n{number}", **problem) for number in (0, 2, 3, 7)))
+        assert self.opened(state) == ["n1", "n4"]
+        failure = refused(state, share("next", 100))
+        assert failure.reasons["kept-whole"] == 2
+        assert "2 whole nodes stay free" in failure.message
+        assert "by what arrives 2 would" in failure.message
+
+    def test_jobs_on_a_cordoned_node_do_not_count_for_those_that_are_missing(self) -> None:
+        state = self.mixed()
+        running = whole("running", affinity=on("n7"))
+        state.assume(running, decide(state, running).placement)
+        state.upsert_node(node("n7", unschedulable=True))
+        assert self.opened(state) == ["n0", "n1", "n2", "n3"], "three of seven are kept"
+
+    def test_a_taint_of_most_nodes_sets_nobody_apart(self) -> None:
+        state = self.mixed(node("n1"), others=[Taint("gpu", "", "NoSchedule")])
+        tolerant = {"tolerations": (Toleration(key="gpu", operator="Exists"),)}
+        assert self.opened(state, **tolerant) == ["n0", "n1", "n2", "n3"]
+
+    def test_nodes_come_back(self) -> None:
+        state = self.mixed(*(node(f"n{number}", unschedulable=True) for number in range(4)))
+        assert self.opened(state) == ["n4", "n5"]
+        for number in range(4):
+            state.upsert_node(node(f"n{number}"))
+        assert self.opened(state) == ["n0", "n1"]
 
 
 class TestHoldAndPreemption:

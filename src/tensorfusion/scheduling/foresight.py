@@ -24,8 +24,10 @@ from tensorfusion.model.partitions import Profile
 from tensorfusion.scheduling.arrivals import WHOLE, Mix, mix_of
 from tensorfusion.scheduling.asked import MIB, Asked, Kind, part_of
 from tensorfusion.scheduling.codes import Bools, Ints, Rows
+from tensorfusion.scheduling.facts import NodeFacts
 from tensorfusion.scheduling.fragmentation import LookAhead, Outlook, draw
 from tensorfusion.scheduling.holds import Device
+from tensorfusion.scheduling.open_nodes import NO_NODE, OpenNode, are_open, open_node
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
 from tensorfusion.scheduling.whole_nodes import WholeNodes, ranks, whole_nodes
 
@@ -107,8 +109,13 @@ class Foresight:
         self._fleets: list[_Devices | None] = []
         """Of each row, what its devices are; None without any."""
         self._usable: Bools = np.zeros((rows, slots), np.bool_)
-        self._capacity: Ints = np.zeros((rows, 2), np.int64)
+        self._facts: list[NodeFacts | None] = [None] * rows
+        """Of each row's node, as of the last ``follow``; None where there are no devices, too."""
+        self._nodes: list[OpenNode] = [NO_NODE] * rows
+        self._open: Bools = np.zeros(rows, np.bool_)
+        """Rows that take the pods that may come; of the others nothing is expected, nor kept."""
         self._installed: Bools = np.zeros(rows, np.bool_)
+        """Rows that are whole nodes when nothing runs there."""
         self._free: Bools = np.zeros(rows, np.bool_)
         self._running: Ints = np.zeros(rows, np.int64)
         self._free_of: list[int] = []
@@ -139,7 +146,7 @@ class Foresight:
         self._position, self._facts_position = pool.log.mark(), pool.facts_log.mark()
         other = self._write_facts(facts) if facts else False
         at = np.array(changed, np.intp)
-        other |= bool(changed) and self._write_capacity(changed)
+        other |= bool(changed) and self._write_nodes(changed)
         if changed:
             self._write_free(at)
         if (other and self._find_kinds()) or learned.version != self._learned:
@@ -221,15 +228,16 @@ class Foresight:
                 different = True
         return different
 
-    def _write_capacity(self, rows: Sequence[int]) -> bool:
-        """Nodes may have other amounts of CPU and memory; answers whether one has."""
+    def _write_nodes(self, rows: Sequence[int]) -> bool:
+        """Nodes may be other ones; answers whether one has other amounts of CPU and memory, or takes other pods."""
         different = False
         for row in rows:
             facts = self._pool.records[row].facts if self._pool.devices[row] else None
-            capacity = (facts.cpu, facts.memory // MIB) if facts is not None else (0, 0)
-            if capacity != (int(self._capacity[row, 0]), int(self._capacity[row, 1])):
-                self._capacity[row] = capacity
-                different = True
+            if facts is self._facts[row]:
+                continue
+            node = NO_NODE if facts is None else open_node(facts)
+            different |= node != self._nodes[row]
+            self._facts[row], self._nodes[row] = facts, node
         return different
 
     def _write_free(self, at: Rows) -> None:
@@ -279,14 +287,16 @@ class Foresight:
         self.version += 1
         self._whole = []
         self.rank[:] = 0
-        self._installed[:] = False
-        whole = np.where(self._usable, WHOLE, 0)
+        self._installed[:] = self._open[:] = False
         for kind, mix in enumerate(self._mixes):
             rows = np.flatnonzero(self._kind == kind)
-            found = whole_nodes(mix, whole[rows])
+            nodes = [self._nodes[row] for row in rows.tolist()]
+            self._open[rows] = taking = are_open(nodes)
+            whole = np.where(self._usable[rows] & taking[:, None], WHOLE, 0)
+            found = whole_nodes(mix, whole)
             self._whole.append(found)
-            cpu, memory = self._capacity[rows, 0], self._capacity[rows, 1]
-            self._installed[rows] = found.free(cpu, memory, whole[rows])
+            cpu, memory = np.array([(node.cpu, node.memory) for node in nodes], np.int64).reshape(-1, 2).T
+            self._installed[rows] = taking & found.free(cpu, memory, whole)
             self.rank[rows] = ranks(self._installed[rows], found.takes(cpu, memory), most=self.parameters.rank)
         every = np.arange(len(self._kind))
         self._free[:] = False
@@ -305,7 +315,7 @@ class Foresight:
             whole = self._whole[kind]
             cpu, memory, *devices = self.states[row].tolist()
             free = bool(self._installed[row]) and whole.is_free(cpu, memory, devices)
-            running = self._jobs(row, whole.gpus)
+            running = self._jobs(row, whole.gpus) if self._open[row] else 0
             self._free_of[kind] += free - bool(self._free[row])
             self._running_of[kind] += running - int(self._running[row])
             self._free[row], self._running[row] = free, running

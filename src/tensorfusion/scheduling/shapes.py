@@ -198,6 +198,11 @@ def hard_taints_tolerated(node: NodeFacts, tolerations: Sequence[Toleration]) ->
     return all(taint.effect not in _HARD or tolerated(taint, tolerations) for taint in node.taints)
 
 
+def hard_taints(node: NodeFacts) -> frozenset[tuple[str, str, str]]:
+    """Key, value and effect of what keeps everybody off the node who does not tolerate it; not a cordon's own taint."""
+    return frozenset([(taint.key, taint.value, taint.effect) for taint in _taints(node) if taint.effect in _HARD])
+
+
 def _affine(affinity: Affinity | None, node: NodeFacts) -> bool:
     required = affinity.node_affinity.required if affinity is not None and affinity.node_affinity is not None else None
     return required is None or selected(required, node)

@@ -59,10 +59,14 @@ class PlainForesight:
         self._capacity = {node: (one[0].compute, one[0].vram) for node, one in self._everyone.items()}
         self._outlooks: dict[tuple[int, int], Outlook] = {}
         self._kinds: dict[tuple[int, int], Kind] = {}
+        self._open: set[str] = set()
+        """Nodes that take the pods that may come."""
         for capacity in set(self._capacity.values()):
             nodes = [self._everyone[node] for node, found in self._capacity.items() if found == capacity]
             kind = self._kinds[capacity] = kind_of([device for devices in nodes for device in devices], capacity)
-            usable = [sum(map(_usable, devices)) for devices in nodes]
+            names = [node for node, found in self._capacity.items() if found == capacity]
+            self._open |= {node for node in names if self._takes(node, names)}
+            usable = [sum(map(_usable, self._everyone[node])) if node in self._open else 0 for node in names]
             self._outlooks[capacity] = outlook_of(mix, parameters, kind, usable)
 
     def _outlook(self, node: str) -> Outlook:
@@ -83,8 +87,18 @@ class PlainForesight:
         compute, vram = self._books.held(device.name)
         return free_milli(device, device.compute - compute - more[0], device.vram - vram - more[1])
 
+    def _takes(self, node: str, alike: Sequence[str]) -> bool:
+        """Whether pods may go there that tolerate what more than half of those tolerate who go to the nodes like it."""
+        facts = self._books.nodes.get(node)
+        others = [other for other in map(self._books.nodes.get, alike) if other and _may_take(other)]
+        if not facts or not _may_take(facts):
+            return False
+        return all(2 * sum(taint in _taints(other) for other in others) > len(others) for taint in _taints(facts))
+
     def _installed(self, node: str) -> bool:
         """Whether the node is a whole one when nothing runs on it."""
+        if node not in self._open:
+            return False
         facts = self._books.nodes.get(node)
         devices = tuple(1000 if _usable(device) else 0 for device in self._everyone[node])
         return self._outlook(node).is_whole((facts.cpu, facts.memory // MIB, devices) if facts else (0, 0, devices))
@@ -112,7 +126,7 @@ class PlainForesight:
         for capacity, outlook in self._outlooks.items():
             alike = [node for node in self._everyone if self._capacity[node] == capacity]
             free = {node for node in alike if self._installed(node) and outlook.is_whole(self._free(node))}
-            running = sum(self._jobs(node, outlook.gpus) for node in alike)
+            running = sum(self._jobs(node, outlook.gpus) for node in alike if node in self._open)
             if 0 < len(free) <= outlook.expected - running and not self._wants_whole(alike[0], pod):
                 found |= free
         return found
@@ -190,3 +204,12 @@ def in_order(holes: Sequence[Place], untouched: Sequence[Place]) -> list[Place]:
 
 def _usable(device: DeviceFacts) -> bool:
     return device.phase == "Running" and device.used_by in ("", "tensor-fusion")
+
+
+def _may_take(node: NodeFacts) -> bool:
+    return node.ready and not node.unschedulable
+
+
+def _taints(node: NodeFacts) -> set[tuple[str, str, str]]:
+    hard = ("NoSchedule", "NoExecute")
+    return {(taint.key, taint.value, taint.effect) for taint in node.taints if taint.effect in hard}
