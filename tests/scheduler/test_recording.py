@@ -217,6 +217,34 @@ async def test_what_ended_while_nobody_recorded_is_over_and_the_gap_is_told(worl
     assert ("nodes", "n1", None) in [(change.kind, change.name, change.facts) for change in found.changes]
 
 
+@pytest.mark.parametrize("away", [1.0, 5.0, 12.0])
+async def test_what_ended_in_a_short_gap_is_over_too(world: Any, tmp_path: Path, away: float) -> None:
+    recorded(world, tmp_path, names=True)
+    world.fleet(nodes=2)
+    await world.start()
+    await world.settle(2.0)
+    for name in ("ends", "stays"):
+        world.worker(name)
+    world.worker("waits-and-goes", tflops="101")
+    world.worker("waits", tflops="101")
+    await world.settle(5.0)
+    await world.stop()
+    for name in ("ends", "waits-and-goes"):
+        world.delete(name)
+    await world.settle(away)
+    await world.start()
+    await world.settle(600.0)
+    await world.stop()
+    found = history(tmp_path)
+    assert not found.gaps
+    for name in ("ends", "waits-and-goes"):
+        pod = pod_named(found, name)
+        assert pod.ended is not None and pod.how is None
+        assert 5_000 < pod.ended - found.start < 5_000 + 1000 * away + 5_000
+    for name in ("stays", "waits"):
+        assert pod_named(found, name).ended is None
+
+
 async def test_a_replica_that_does_not_decide_records_nothing(world: Any, tmp_path: Path) -> None:
     recorded(world, tmp_path)
     world.fleet()
@@ -255,6 +283,62 @@ async def test_each_pod_is_recorded_once_where_several_schedulers_share_the_pool
     assert sorted(pod.name for pod in found.history.pods) == [f"p{number}" for number in range(10)]
     assert all(pod.bound is not None and not pod.pinned for pod in found.history.pods)
     assert sum(pod.how is Ending.FINISHED for pod in found.history.pods) == 5
+
+
+@pytest.mark.parametrize("finish_after", [1.0, 60.0])
+async def test_pods_of_a_scheduler_that_was_lost_end_too(world: Any, tmp_path: Path, finish_after: float) -> None:
+    recorded(world, tmp_path, names=True)
+    for pool in ("east", "west"):
+        world.pool(pool)
+        world.node(f"n-{pool}")
+        world.gpu(f"g-{pool}", f"n-{pool}", pool=pool)
+    await world.start_shared("a")
+    await world.start_shared("b")
+    await world.settle(40.0)
+    names = [f"p{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        world.worker(name, annotations={"tensor-fusion.ai/gpupool": ("east", "west")[number % 2]})
+    for pool in ("east", "west"):
+        world.worker(f"waits-{pool}", tflops="101", annotations={"tensor-fusion.ai/gpupool": pool})
+    await world.settle(5.0)
+    await world.end(0)
+    await world.settle(finish_after)
+    for name in names:
+        world.finish(name)
+    for pool in ("east", "west"):
+        world.delete(f"waits-{pool}")
+    await world.settle(90.0)
+    await world.stop()
+    found = history(tmp_path)
+    assert sorted(pod.name for pod in found.pods) == sorted([*names, "waits-east", "waits-west"])
+    assert [pod.name for pod in found.pods if pod.ended is None] == []
+    assert not any(pod.pinned for pod in found.pods)
+    last = min(pod.arrived for pod in found.pods) + 5_000 + int(1000 * finish_after)
+    assert all(0 <= pod.ended - last < 61_000 for pod in found.pods if pod.ended is not None)
+
+
+async def test_pods_of_pools_that_change_hands_are_not_ended(world: Any, tmp_path: Path) -> None:
+    recorded(world, tmp_path, names=True)
+    for pool in ("east", "west"):
+        world.pool(pool)
+        world.node(f"n-{pool}")
+        world.gpu(f"g-{pool}", f"n-{pool}", pool=pool)
+    await world.start_shared("a")
+    await world.settle(40.0)
+    names = [f"p{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        world.worker(name, annotations={"tensor-fusion.ai/gpupool": ("east", "west")[number % 2]})
+    for pool in ("east", "west"):
+        world.worker(f"waits-{pool}", tflops="101", annotations={"tensor-fusion.ai/gpupool": pool})
+    await world.settle(5.0)
+    await world.start_shared("b")
+    await world.settle(60.0)
+    await world.end(0)
+    await world.settle(60.0)
+    await world.stop()
+    found = history(tmp_path)
+    assert sorted(pod.name for pod in found.pods) == sorted([*names, "waits-east", "waits-west"])
+    assert [pod.name for pod in found.pods if pod.ended is not None or pod.pinned] == []
 
 
 async def test_the_bound_is_kept_and_the_newest_stays(world: Any, tmp_path: Path) -> None:

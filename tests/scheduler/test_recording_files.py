@@ -4,6 +4,7 @@ import struct
 import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from tensorfusion.model.partitions import Form, Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.scheduler.recording import events as e
 from tensorfusion.scheduler.recording.events import MAGIC, VERSION, Event, Frame
+from tensorfusion.scheduler.recording.history import PodHistory
 from tensorfusion.scheduler.recording.reader import read
 from tensorfusion.scheduler.recording.segments import FullError, Journal, packed, read_segment, segments_of
 from tensorfusion.scheduling.facts import CohortFacts, DeviceFacts, NodeFacts, Off, PodFacts, PoolFacts, QuotaFacts
@@ -108,7 +110,18 @@ profiles = st.builds(
 )
 partitions = st.lists(st.builds(Partition, words, whole, whole), max_size=2).map(tuple)
 event = st.one_of(
-    st.builds(e.Opened, few, words, st.booleans(), st.booleans(), st.just(("zone",)), st.floats(0, 1e3), profiles),
+    st.builds(
+        e.Opened,
+        few,
+        words,
+        st.booleans(),
+        st.booleans(),
+        st.just(("zone",)),
+        st.floats(0, 1e3),
+        profiles,
+        complete=st.booleans(),
+        pools=st.none() | st.lists(words, max_size=2).map(tuple),
+    ),
     st.builds(e.Told, few),
     st.builds(e.Closed, few),
     st.builds(e.Configured, few, profiles),
@@ -147,9 +160,9 @@ def written(folder: Path, what: list[Frame], limit: int = 1 << 30) -> Path:
     return path
 
 
-def opened(series: str = "0123abcd", cluster: str = "") -> Event:
+def opened(series: str = "0123abcd", cluster: str = "", **own: Any) -> Event:
     return e.Opened(
-        0, series, names=True, cluster_wide=False, domains=(), patience=1.0, profiles=Profiles(), cluster=cluster
+        0, series, names=True, cluster_wide=False, domains=(), patience=1.0, profiles=Profiles(), cluster=cluster, **own
     )
 
 
@@ -255,6 +268,51 @@ def test_segments_of_another_cluster_are_told_and_not_mixed_in(tmp_path: Path) -
     found = read(tmp_path)
     assert list(found.history.fleet.nodes) == ["of-second"]
     assert (found.segments, found.left_out) == (3, 1)
+
+
+def asks(pool: str) -> PodFacts:
+    return PodFacts("", "", "", request=GpuRequest(pool))
+
+
+def two_series(folder: Path, *later: Event, at: int = 60_000, **own: Any) -> dict[str, PodHistory]:
+    """One scheduler tells of pods in two pools, of which some have a place; another one begins then and knows none."""
+    first = Journal(folder, series="00000001", limit=1 << 20)
+    first.prepare()
+    shapes = [e.Shape(0, 0, asks("east")), e.Shape(0, 1, asks("west"))]
+    pods = [
+        e.Arrived(0, n, n, n % 2, "team", name=name) for n, name in enumerate(("east", "west", "e-waits", "w-waits"))
+    ]
+    first.begin(NOW, packed(Frame(NOW, (opened("00000001"), e.Told(0)))))
+    first.append(packed(Frame(NOW + 1, (*shapes, *pods, e.Bound(0, 0, 0), e.Bound(0, 1, 0)))))
+    first.append(packed(Frame(NOW + at - 1, ())))
+    first.append(packed(Frame(NOW + at + 5_000, later)))
+    first.end()
+    other = Journal(folder, series="00000002", limit=1 << 20)
+    other.begin(NOW + at, packed(Frame(NOW + at, (opened("00000002", **own), e.Told(0)))))
+    other.end()
+    return {pod.name: pod for pod in read(folder).history.pods}
+
+
+def over(pods: dict[str, PodHistory]) -> set[str]:
+    return {name for name, pod in pods.items() if pod.ended is not None}
+
+
+def test_who_is_not_in_a_complete_world_is_over(tmp_path: Path) -> None:
+    assert over(two_series(tmp_path / "all", complete=True)) == {"east", "west", "e-waits", "w-waits"}
+    assert over(two_series(tmp_path / "one", complete=True, pools=("east",))) == {"east", "west", "e-waits"}
+    assert over(two_series(tmp_path / "none", complete=False)) == set()
+
+
+def test_who_came_a_moment_ago_may_be_unknown_to_the_other_scheduler_still(tmp_path: Path) -> None:
+    assert over(two_series(tmp_path, at=1_500, complete=True)) == set()
+
+
+def test_a_pod_that_somebody_speaks_of_later_was_not_over(tmp_path: Path) -> None:
+    later = (e.Running(0, 0), e.Decided(0, 2, "compute"), e.Ended(0, 1, e.Ending.FAILED))
+    found = two_series(tmp_path, *later, complete=True)
+    assert over(found) == {"west", "w-waits"}
+    assert (found["west"].ended, found["west"].how) == (NOW + 65_000, e.Ending.FAILED)
+    assert (found["w-waits"].ended, found["w-waits"].how) == (NOW + 60_000, None)
 
 
 def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ class Opened(_Event, frozen=True, array_like=True, tag="open"):
     profiles: Profiles
     cluster: str = ""
     """Another one for another cluster: what is called the same in both is not the same."""
+    complete: bool = False
+    """All pods of the cluster that have a place are told, whoever placed and recorded them, and all that wait for a
+    place in one of ``pools`` or want no share. Of them, who is not told is over."""
+    pools: tuple[str, ...] | None = None
+    """None: all pools are this scheduler's."""
 
 
 class Told(_Event, frozen=True, array_like=True, tag="told"):

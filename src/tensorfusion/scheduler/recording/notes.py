@@ -41,6 +41,7 @@ class Snapshot:
 
     Of ``world`` everything but who holds what counts. Pods that have a place are those of ``allocations`` that are
     beyond waiting by ``stages``; ``waiting`` are the facts of the others, and whether they were decided once.
+    ``complete`` and ``pools`` are those of ``events.Opened``.
     """
 
     at: int
@@ -51,6 +52,8 @@ class Snapshot:
     cluster_wide: bool
     domains: Sequence[str]
     patience: float
+    complete: bool
+    pools: tuple[str, ...] | None
 
 
 class Notebook:

@@ -27,6 +27,8 @@ from tensorfusion.scheduling.facts import Placement, PodFacts
 
 SILENCE = 15_000
 """Milliseconds without a word after which nobody was recording: a series says something every ten seconds."""
+_BEHIND = 2_000
+"""Milliseconds by which the watch of one scheduler, or its clock, may be behind what another one writes."""
 _GONE = "?"
 
 
@@ -106,6 +108,15 @@ class _World:
     held: dict[int, PodHistory]
     waiting: dict[int, PodHistory]
     prices: dict[str, int]
+    complete: bool
+    pools: Sequence[str] | None
+    """As in ``events.Opened``."""
+
+    def would_tell(self, pod: PodHistory) -> bool:
+        """Whether a complete world tells the pod if it is there."""
+        request = pod.shape.request
+        has_place = pod.held or pod.bound is not None
+        return has_place or self.pools is None or request is None or request.pool in self.pools
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +164,8 @@ def _told(segments: Sequence[Segment]) -> Iterator[tuple[int, _Said]]:
                 at = frame.base + event.at
                 if isinstance(event, e.Opened):
                     settings = Settings(event.names, event.cluster_wide, event.domains, event.patience)
-                    opening = _World(settings, Fleet(profiles=event.profiles), {}, {}, numbers.prices)
+                    fleet = Fleet(profiles=event.profiles)
+                    opening = _World(settings, fleet, {}, {}, numbers.prices, event.complete, event.pools)
                     continue
                 said = _said(at, event, numbers)
                 if opening is None:
@@ -264,6 +276,7 @@ class _Builder:
             self._change(said)
         elif isinstance(said, PodHistory):
             known = self._pods.setdefault(said.pod, said)
+            _revive(known)
             if known is not said and known.ended is None:
                 known.pinned = known.pinned and said.pinned
         elif isinstance(said, _PodEvent):
@@ -286,7 +299,7 @@ class _Builder:
                 self._change(change)
             self._meet(at, world, missed=missed)
         for pod in world.waiting.values():
-            self._pods.setdefault(pod.pod, pod)
+            _revive(self._pods.setdefault(pod.pod, pod))
 
     def _meet(self, at: int, world: _World, *, missed: bool) -> None:
         """Pods that have their places by now, and those that ended meanwhile."""
@@ -296,12 +309,17 @@ class _Builder:
                 pod.pinned, pod.held = True, False
                 pod.bound = pod.arrived = at
                 self._pods[pod.pod] = pod
-            elif known.bound is None and not known.held and known.ended is None:
+                continue
+            _revive(known)
+            if known.bound is None and not known.held and known.ended is None:
                 known.bound, known.placement = at, pod.placement
-        if missed:
-            there = world.held.keys() | world.waiting.keys()
-            for pod in self._pods.values():
-                if pod.ended is None and pod.pod not in there:
+        if not (missed or world.complete):
+            return
+        there = world.held.keys() | world.waiting.keys()
+        for pod in self._pods.values():
+            if pod.ended is None and pod.pod not in there:
+                is_old = at - (pod.arrived if pod.bound is None else pod.bound) > _BEHIND
+                if missed or (is_old and world.would_tell(pod)):
                     pod.ended = at
 
     def _change(self, change: FleetChange) -> None:
@@ -328,8 +346,15 @@ class _Builder:
         )
 
 
+def _revive(pod: PodHistory) -> None:
+    """Somebody speaks of the pod: that it was over had been concluded too early, if nobody said so."""
+    if pod.how is None:
+        pod.ended = None
+
+
 def _happened(pod: PodHistory, at: int, said: _PodEvent) -> None:
     """Of what is said twice the first counts."""
+    _revive(pod)
     match said.event:
         case e.Decided(reason=reason):
             if pod.decided is None:

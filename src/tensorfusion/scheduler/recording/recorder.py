@@ -5,7 +5,8 @@ loses the last second or two, and one whose machine loses power some ten. A disk
 recording, with one line that says so; it never holds up a decision.
 
 With several schedulers each records the pods that it serves, in a series of its own. What each of them knows of the
-fleet is in all series, so that each can be read alone.
+fleet is in all series, so that each can be read alone. Who comes to decide about a pool begins a segment with all pods
+that are there then: from now on it tells how those end that the former owner placed, and who is not there is over.
 """
 
 import asyncio
@@ -77,6 +78,8 @@ class Recorder:
         self._stages: dict[str, Stage] = {}
         self._requests: dict[str, GpuRequest] = {}
         """What pods that have a place were said to hold."""
+        self._pools: frozenset[str] = frozenset()
+        """Those of several schedulers that are decided about here, when it was last looked."""
         self._work: asyncio.Future[None] | None = None
 
     def _now(self) -> int:
@@ -177,16 +180,24 @@ class Recorder:
                 notebook.open = False
                 notes = notebook.take()
                 await self._beside(lambda: writer.close(notes, now))
-        elif not notebook.open or writer.is_full:
+        elif not notebook.open or self._has_won or writer.is_full:
             key = self._around.cluster_key()
             if not self._around.scheduler.synced or not key:
                 return
-            notes, snapshot = notebook.take(), self._snapshot(now)
+            snapshot = self._snapshot(now, complete=not notebook.open or self._has_won)
+            notes = notebook.take()
             notebook.open = True
+            self._pools = frozenset(self._around.pools or ())
             await self._beside(lambda: writer.begin(notes, snapshot, now, key))
         else:
+            self._pools &= frozenset(self._around.pools or ())
             notes = notebook.take()
             await self._beside(lambda: writer.write(notes, now))
+
+    @property
+    def _has_won(self) -> bool:
+        """It is decided here about a pool that somebody else decided about before."""
+        return not self._pools.issuperset(self._around.pools or ())
 
     async def _beside(self, work: Callable[[], None]) -> None:
         self._work = asyncio.ensure_future(self._options.beside(lambda: self._guarded(work)))
@@ -211,14 +222,18 @@ class Recorder:
             why=why,
         )
 
-    def _snapshot(self, now: int) -> Snapshot:
-        """The world now. On the loop, so that nothing is done for each pod that can be done elsewhere."""
+    def _snapshot(self, now: int, *, complete: bool) -> Snapshot:
+        """The world now. On the loop, so that nothing is done for each pod that can be done elsewhere.
+
+        ``complete``: with the pods that others placed. From now on they are recorded here, too.
+        """
         stages, requests = self._stages, self._requests
         if not self._book_of_notes.open:
-            held = [one for one in self._held.values() if one.confirmed and not one.nominated]
             stages.clear()
-            stages.update([(one.pod.uid, Stage.RUNNING) for one in held])
             requests.clear()
+        if complete:
+            held = [one for one in self._held.values() if one.confirmed and not one.nominated]
+            held = [one for one in held if stages.setdefault(one.pod.uid, Stage.RUNNING) > Stage.WAITING]
             requests.update([(one.pod.uid, one.pod.request) for one in held if one.pod.request is not None])
         entries = [one for one in self._book.queue.entries() if stages.get(one.uid, Stage.WAITING) is Stage.WAITING]
         stages.update([(one.uid, Stage.WAITING) for one in entries])
@@ -231,6 +246,8 @@ class Recorder:
             self._cluster_wide(),
             self._domains,
             self._patience,
+            complete,
+            self._around.pools,
         )
 
 

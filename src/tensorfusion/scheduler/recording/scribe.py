@@ -79,6 +79,8 @@ class Scribe:
                 patience=snapshot.patience,
                 profiles=world.profiles,
                 cluster=self._words.cluster,
+                complete=snapshot.complete,
+                pools=snapshot.pools,
             )
         )
         for name, labels in world.namespaces.items():

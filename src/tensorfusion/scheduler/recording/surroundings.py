@@ -45,6 +45,11 @@ class Surroundings:
         """Whether the pod is for this scheduler to record."""
         return self.shards is None or self.shards.serves(pod)
 
+    @property
+    def pools(self) -> tuple[str, ...] | None:
+        """The pools that are decided about here, ``""`` for what belongs to none; None: all of them."""
+        return None if self.shards is None else tuple(self.shards.mine)
+
     def cluster_key(self) -> bytes:
         """The cluster's identity; empty while it is not known."""
         found = self.namespaces.get(Key("", _KEY_NAMESPACE))
