@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from scheduler_steps import budget, evicted, no_hold_left, nominated
 
+from tensorfusion.errors import TooManyRequests
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS
 from tensorfusion.scheduler.allocation import allocation
@@ -141,3 +142,49 @@ async def test_a_question_about_a_gang_knows_the_budgets_of_more_important_pods(
     asked = world.worker("asked", vram="8Gi", namespace="other", schedulingGates=[{"name": "not-yet"}])
     answer = await Simulator(world.service).answer({**asked, "kind": "Pod"}, Question(gang=2))
     assert (answer.get("preemption") or {}).get("evicted", 0) == gone, answer
+
+
+async def test_a_pod_that_may_not_be_evicted_does_not_count_as_gone(world) -> None:
+    await lent(world, borrowed=1, reclaim={})
+    world.worker("theirs", vram="8Gi", namespace="other")
+    await world.settle(2)
+    real, asked = world.service.preemptor._evictions._api.evict, []
+
+    async def refuse_the_first(namespace: str, name: str, **more: Any) -> Any:
+        asked.append(name)
+        if name == asked[0]:
+            raise TooManyRequests("its budget does not let it go")
+        return await real(namespace, name, **more)
+
+    world.service.preemptor._evictions._api.evict = refuse_the_first
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(15)
+    assert len(set(asked)) == 2, asked
+    world.delete(asked[-1])
+    await world.settle(2)
+    assert world.node_of("mine", namespace="other") == "n0"
+    await world.settle(2)
+    assert not world.service.state.awaited
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_more_important_pod_that_would_borrow_takes_no_place_that_was_got_back(world, ended: bool) -> None:
+    world.fleet(devices=4, vram="8Gi")
+    cohort(world, reclaim={})
+    member(world, "default", 2)
+    member(world, "other", 2)
+    for number in range(4):
+        world.worker(f"w{number}", vram="8Gi", priority=100)
+    await world.start()
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(2)
+    (victim,) = evicted(world)
+    if ended:
+        world.delete(victim)
+    world.worker("again", vram="8Gi", priority=100)
+    await world.settle(5)
+    if not ended:
+        world.delete(victim)
+    await world.settle(400)
+    assert world.node_of("mine", namespace="other") == "n0"
+    assert (world.node_of("again"), evicted(world)) == ("", [victim])

@@ -124,6 +124,8 @@ class Preemptor:
         )
         self._reviewed_at = float("-inf")
         self._departed = state.departed
+        self._changed = False
+        """A nomination ended since it was worked out who is waited for."""
         self._members = False
         """Some nominated pod is a member of a gang, which may end at any time."""
         self._stalls: dict[str, int] = {}
@@ -166,6 +168,7 @@ class Preemptor:
             raise
         state.keep(mark)
         del self.nominations[uid]
+        self._changed = True
         self._hints += given_back
         self.stories.went_on(uid, "placed")
         return decision
@@ -207,6 +210,8 @@ class Preemptor:
             if self._state.departed != self._departed or self._members or now - self._reviewed_at >= REVIEW_EVERY:
                 self._departed, self._reviewed_at = self._state.departed, now
                 self._review()
+        if self._changed:  # whoever is not waited for any more does not count as gone in what is owed
+            self._await_end()
         self.asks.step()
 
     def budget_changed(self, namespace: str) -> None:
@@ -228,6 +233,7 @@ class Preemptor:
         for uid in uids:
             one = self.nominations.pop(uid, None)
             if one is not None:
+                self._changed = True
                 self.stories.went_on(uid, "placed")
         for uid in uids:
             group = self._book.gangs.of(uid)
@@ -327,6 +333,10 @@ class Preemptor:
             here = {one.owner for one in self.nominations.values()} | self._book.gangs.groups.keys()
             self._stalls = {key: count for key, count in self._stalls.items() if key in here or key in self._book.queue}
         self._members = any(one.facts.gang is not None and one.party is None for one in self.nominations.values())
+        self._await_end()
+
+    def _await_end(self) -> None:
+        self._changed = False
         self.places.await_end()
 
     def _void(self, one: Nomination) -> str:
@@ -398,6 +408,7 @@ class Preemptor:
             if self.nominations.get(uid) is not one:
                 continue
             del self.nominations[uid]
+            self._changed = True
             if uid in self._state.nominated:
                 self._hints += self._state.release(uid)
             log.info("nomination ends", pod=one.key, node=one.placement.node, why=why)

@@ -13,7 +13,7 @@ from tensorfusion.scheduler.pods import Failure
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
-from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
+from tensorfusion.scheduling.gangs import GangUnschedulable, in_order, place_gang
 from tensorfusion.scheduling.preemption import Hopeless, Plan, search
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import Looked
@@ -25,7 +25,7 @@ BUDGETS_BY_NAMESPACE = "namespace"
 class RoomSearch:
     """Searches in one state. ``domain_keys`` name labels, narrowest first.
 
-    ``kept_from`` names pods whose places are kept from whoever has a rank, for another reason than their own rank.
+    ``kept_from`` names pods whose places are kept from others of a rank, for another reason than their own rank.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RoomSearch:
         budgets: Cache[DisruptionBudget],
         cluster_wide: Callable[[], bool],
         domain_keys: Sequence[str],
-        kept_from: Callable[[int], Collection[str]],
+        kept_from: Callable[[int, Sequence[PodFacts]], Collection[str]],
     ) -> None:
         self.cluster_wide = cluster_wide
         self._state = state
@@ -65,13 +65,14 @@ class RoomSearch:
             failure,
             now=int(self._clock.now().timestamp()),
             cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(facts.rank),
+            spared=self._spared_now(facts.rank, (facts,)),
             budgets=self.budgets_of,
         )
 
     def for_gang(self, members: Sequence[PodFacts], needed: int) -> GangPlan | Hopeless:
         """A plan for so many of the members of a gang; one without victims where they fit as things are."""
         state = self._state
+        first = [pod for pod, _ in in_order(state, members)[:needed]]
         mark = state.checkpoint()
         try:
             found = place_gang(state, members, needed=needed, domain_keys=self._domain_keys)
@@ -89,16 +90,16 @@ class RoomSearch:
             now=int(self._clock.now().timestamp()),
             domain_keys=self._domain_keys,
             cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(min(one.rank for one in members)),
+            spared=self._spared_now(min(one.rank for one in members), first),
             budgets=self.budgets_of,
         )
 
-    def _spared_now(self, rank: int) -> frozenset[str]:
+    def _spared_now(self, rank: int, pods: Sequence[PodFacts]) -> frozenset[str]:
         now = self._clock.monotonic()
         if self._spared:
             here = self._state.allocations
             self._spared = {uid: until for uid, until in self._spared.items() if until > now and uid in here}
-        return frozenset(self._spared).union(self._kept_from(rank))
+        return frozenset(self._spared).union(self._kept_from(rank, pods))
 
     def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
         """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""

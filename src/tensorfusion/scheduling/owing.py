@@ -18,7 +18,7 @@ from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Node, policy_between
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
-from tensorfusion.scheduling.quota import usage_of, within_own
+from tensorfusion.scheduling.quota import asked_of_shares, within_own
 from tensorfusion.scheduling.state import State
 
 Turn: TypeAlias = tuple[tuple[int, str], ...]
@@ -125,13 +125,7 @@ def owed_to(state: State, pods: Iterable[PodFacts]) -> Owing | None:
     node = cohorts.member(asking[0].namespace) if cohorts.active else None
     if node is None or not node.root.borrowers:
         return None
-    more = [0, 0, 0]
-    for pod in asking:
-        if pod.request is None:
-            continue
-        for part, amount in zip(DIMENSIONS, usage_of(pod.request, (0,) * pod.request.count).shared, strict=True):
-            more[part] += amount
-    if not within_own(node, (more[0], more[1], more[2])):
+    if not within_own(node, asked_of_shares(pod.request for pod in asking if pod.request is not None)):
         return None
     debtors = {}
     for name in node.root.borrowers - {node.name}:

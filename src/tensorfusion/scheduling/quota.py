@@ -177,10 +177,15 @@ class QuotaBook:
 
     def stays_within_own(self, namespace: str, request: GpuRequest | None) -> bool:
         """Whether a namespace of a cohort stays within its own with the request; shares in percent pass."""
+        return self.stay_within_own(namespace, (request,))
+
+    def stay_within_own(self, namespace: str, requests: Iterable[GpuRequest | None]) -> bool:
+        """Whether a namespace of a cohort stays within its own with all of these; None asks for nothing."""
         member = self.cohorts.member(namespace) if self.cohorts.active else None
         if member is None:
             return False
-        return request is None or within_own(member, usage_of(request, (0,) * request.count).shared)
+        asked = [request for request in requests if request is not None]
+        return not asked or within_own(member, asked_of_shares(asked))
 
     def check_each(self, namespace: str, shares: Sequence[GpuRequest], capacities: Sequence[int]) -> None:
         """Refuse a pod whose shares differ from device to device.
@@ -377,6 +382,14 @@ def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callabl
         cohort=root.name,
         detail=f"{words(own)} is its own, {why}{f': {then}' if then else ''}",
     )
+
+
+def asked_of_shares(requests: Iterable[GpuRequest]) -> Amounts:
+    """What these ask for of what cohorts share; shares in percent count for nothing before their devices are known."""
+    total = Usage()
+    for request in requests:
+        total.add(usage_of(request, (0,) * request.count))
+    return total.shared
 
 
 def within_own(member: Node, more: Amounts) -> bool:
