@@ -219,6 +219,40 @@ def test_a_gang_gets_back_what_is_its_own() -> None:
     assert isinstance(search_gang(state, three, needed=3, now=NOW), Hopeless)
 
 
+def test_a_pod_that_would_borrow_evicts_nobody_of_the_tree_who_is_within_their_own() -> None:
+    gang = Gang(key="a/g", required=1, desired=1)
+    for priority in (2_000_000_000, 100):
+        state = world(4, ANY, gpus("a", 2), gpus("b", 2))
+        fill(state, "a", 2, priority=priority)
+        fill(state, "b", 2)
+        one = whole("x", "a", priority=priority)
+        assert isinstance(wanted(state, one, cluster_wide=True), Hopeless)
+        in_gang = whole("x", "a", priority=priority, gang=gang)
+        assert isinstance(search_gang(state, [in_gang], needed=1, now=NOW, cluster_wide=True), Hopeless)
+    state.set_quota(gpus("a", 4))  # it is its own by now: as ever, by priority
+    found = wanted(state, whole("x", "a", priority=100), cluster_wide=True)
+    assert isinstance(found, Plan) and [one.pod.namespace for one in found.victims] == ["b"]
+
+
+def test_a_pod_that_would_borrow_evicts_by_priority_what_others_borrowed_and_nothing_more() -> None:
+    state = world(6, gpus("a", 2), gpus("b", 2), gpus("c", 2))
+    fill(state, "a", 2, priority=100)
+    fill(state, "b", 4)
+    found = wanted(state, whole("x", "a", priority=100, count=2), cluster_wide=True)
+    assert isinstance(found, Plan) and not found.owed
+    assert [one.pod.namespace for one in found.victims] == ["b", "b"]
+    assert isinstance(wanted(state, whole("x", "a", priority=100, count=3), cluster_wide=True), Hopeless)
+
+
+def test_the_end_of_a_pod_that_does_not_end_is_not_counted_on() -> None:
+    state = world(4, ANY, gpus("a", 3), gpus("b", 1))
+    fill(state, "a", 4)
+    state.leaving("uid-a0")
+    found = wanted(state, whole("p", "b"))
+    assert isinstance(found, Plan) and (found.victims, found.ending) == ((), ("uid-a0",))
+    assert len(victims(wanted(state, whole("p", "b"), spared=frozenset({"uid-a0"})))) == 1
+
+
 amounts = st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 2))
 
 

@@ -135,7 +135,7 @@ class Nominations:
     def kept_from(self, rank: int, pods: Sequence[PodFacts]) -> list[str]:
         """Whose places these pods of one namespace, the least important of this rank, may not take as one.
 
-        Members of gangs, however low their own rank is; and, from those that would borrow, who gets back what is its own.
+        Members of gangs, however low their own rank is; from those that would borrow, who gets back what is its own.
         """
         kept = [uid for uid, one in self.by_uid.items() if one.party is not None and one.rank >= rank]
         if any(one.owed for one in self.by_uid.values()):

@@ -120,7 +120,7 @@ def search_gang(
         if found is not None:
             return found
         until = min(leaving.protected_until, hopeless.protected_until)
-        hopeless = Hopeless(attempt.looked, until, entitled=owing is not None)
+        hopeless = Hopeless(attempt.looked, until, entitled=leaving.owed is not None)
     return hopeless
 
 

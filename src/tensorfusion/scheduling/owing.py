@@ -12,6 +12,7 @@ the cheapest victims.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
 from tensorfusion.model.cohort import ReclaimPolicy
@@ -43,11 +44,13 @@ class Debtor:
 class Owing:
     """The debtors of a tree by namespace, and what they hold as pods go one after the other.
 
-    ``fork`` makes another one to try things out in.
+    ``fork`` makes another one to try things out in. ``shields``: nobody is asked because of a debt, but of a debtor's
+    pods only those may go, for whatever reason, without which it still holds its own.
     """
 
-    def __init__(self, debtors: Mapping[str, Debtor], below: "Owing | None" = None) -> None:
+    def __init__(self, debtors: Mapping[str, Debtor], below: "Owing | None" = None, *, shields: bool = False) -> None:
         self.debtors = debtors
+        self.shields = shields
         self._below = below
         self._held: dict[int, list[int]] = {}
         """By node what it holds, where that is another amount than in ``below``."""
@@ -58,7 +61,7 @@ class Owing:
 
     def fork(self) -> "Owing":
         """The same, to go on from without changing this one."""
-        return Owing(self.debtors, self)
+        return Owing(self.debtors, self, shields=self.shields)
 
     def release(self, allocations: Iterable[Allocation], sign: int = 1) -> None:
         """These pods go (or, with -1, stay after all)."""
@@ -83,6 +86,10 @@ class Owing:
             and all(self._of(one)[part] > one.quota[part] for one in debtor.below)
             for part in DIMENSIONS
         )
+
+    def bounds(self, namespace: str, *, owed: bool) -> bool:
+        """Whether a pod of the namespace may go only while that holds more than its own."""
+        return namespace in self.debtors if self.shields else owed
 
     def places(self) -> dict[str, int]:
         """By namespace its place in the order in which they give back; 0 is the first."""
@@ -114,11 +121,11 @@ class Owing:
                 at = at.parent
 
 
-def owed_to(state: State, pods: Iterable[PodFacts]) -> Owing | None:
+def owed_to(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = frozenset()) -> Owing | None:
     """Of whom these pods of one namespace, which are to be placed, may ask back what is its own.
 
-    None where nobody owes it anything, or the namespace would hold more than its own with them. The columns of
-    residents have to be up to date.
+    None where nobody owes it anything, or the namespace would hold more than its own with them. The end of the
+    ``spared`` is not counted on. The columns of residents have to be up to date.
     """
     asking = list(pods)
     cohorts = state.quotas.cohorts
@@ -138,12 +145,37 @@ def owed_to(state: State, pods: Iterable[PodFacts]) -> Owing | None:
             debtors[name] = debtor
     if not debtors:
         return None
-    owing, here = Owing(debtors), state.allocations
-    for uid in state.residents.ending | state.awaited:  # they go already: nobody has to go instead of them
-        one = here.get(uid)
+    owing = Owing(debtors)
+    _release_those_that_go(owing, state, spared)
+    return owing
+
+
+def shield_from(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = frozenset()) -> Owing | None:
+    """Who of its tree keeps its own from these pods of one namespace, however important they are.
+
+    None where the namespace is in no cohort or would hold no more than its own with them.
+    """
+    asking = list(pods)
+    cohorts = state.quotas.cohorts
+    node = cohorts.member(asking[0].namespace) if cohorts.active else None
+    if node is None or state.quotas.stay_within_own(node.name, [pod.request for pod in asking]):
+        return None
+    debtors = {}
+    for name in cohorts.together(node.name):
+        other = cohorts.member(name)
+        if other is not None and other.parent is not None and other is not node:
+            debtors[name] = Debtor(other, other.parent, ReclaimPolicy.ANY)
+    shield = Owing(debtors, shields=True)
+    _release_those_that_go(shield, state, spared)
+    return shield
+
+
+def _release_those_that_go(owing: Owing, state: State, spared: AbstractSet[str]) -> None:
+    """They go already: nobody has to go instead of them."""
+    for uid in (state.residents.ending | state.awaited) - spared:
+        one = state.allocations.get(uid)
         if one is not None and not one.nominated:
             owing.release((one,))
-    return owing
 
 
 def stays_within(state: State, places: Iterable[tuple[PodFacts, Placement]]) -> bool:

@@ -25,7 +25,7 @@ from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.ledger import NotHoldable
-from tensorfusion.scheduling.owing import BAND, Owing, owed_to, stays_within
+from tensorfusion.scheduling.owing import BAND, Owing, owed_to, shield_from, stays_within
 from tensorfusion.scheduling.preemption_rows import VICTIM, levels
 from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.residents import NEVER, Debts, Leaving, Terms, gang_of
@@ -115,7 +115,7 @@ def search(
         if plan is not None:
             return plan
         until = min(leaving.protected_until, hopeless.protected_until)
-        hopeless = Hopeless(attempt.looked, until, entitled=owing is not None)
+        hopeless = Hopeless(attempt.looked, until, entitled=leaving.owed is not None)
     return hopeless
 
 
@@ -125,9 +125,10 @@ def leavings(state: State, terms: Terms, pods: Sequence[PodFacts]) -> Iterator[t
     Where others hold what is the namespace's own they are asked first, and then together with those that are less
     important; nearly always there is nobody but these.
     """
-    owing = owed_to(state, pods)
+    owing = owed_to(state, pods, terms.spared)
     if owing is None:
-        yield state.residents.leaving(terms), None
+        shield = None if terms.namespace else shield_from(state, pods, terms.spared)
+        yield state.residents.leaving(terms), shield
         return
     lower = frozenset(name for name, debtor in owing.debtors.items() if debtor.lower_only)
     for alone in (True, False):

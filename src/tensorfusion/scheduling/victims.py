@@ -199,7 +199,7 @@ class Candidates:
         owing = self._owing.fork() if self._owing is not None else None
         allowed = []
         for unit in units:
-            if owing is not None and unit.owed and not owing.may_go(unit.members):
+            if owing is not None and _bound(owing, unit) and not owing.may_go(unit.members):
                 continue
             if len(self._seen) < PODS_TOLD:
                 self._see(unit)
@@ -231,7 +231,7 @@ class Candidates:
 
         Shares fall with each that goes; whoever is not owed any more by then is left out. Ranked by that order.
         """
-        if self._owing is None:
+        if self._owing is None or self._owing.shields:
             return sorted(units, key=cheapest_first)[:most]
         queues: dict[str, list[Unit]] = {}
         others: list[Unit] = []
@@ -272,6 +272,10 @@ class Candidates:
         for name in names:
             self._charged[name] += sign
         return bool(names) or self._owing is not None
+
+
+def _bound(owing: Owing, unit: Unit) -> bool:
+    return owing.bounds(unit.members[0].pod.namespace, owed=unit.owed)
 
 
 class Trial(Protocol):
