@@ -1,7 +1,8 @@
 """Every decision is the one that plain loops over the same world come to, in every part of the answer.
 
 Worlds are random, with every feature at once, and so is what happens in them. Pods come in few kinds, as in life, so
-that what is kept for a kind meets every change before it is used again; how it is brought up to date is varied too.
+that what is kept for a kind meets every change before it is used again; how it is brought up to date is varied too, and
+when: at its use, or in a moment of rest before.
 """
 
 import random
@@ -112,6 +113,8 @@ SIZES = {"topology": (2, 4, 4, 6), "whole nodes": (4, 4, 4, 2)}
 """Devices of a node."""
 LOOK_AHEAD = LookAhead(streams=2, length=6)
 """Little enough for plain loops."""
+ALL = 99
+"""More classes than there are kinds of pods in a world."""
 
 
 class World:
@@ -437,6 +440,16 @@ class World:
                     self.state.release(uid)
         self.state.rollback(mark)
 
+    def rest(self, most: int) -> None:
+        """There is a moment in which nothing is decided, for so many steps."""
+        classes, steps = self.state.classes, 0
+        before = len(classes)
+        while steps < most and classes.catch_up_one():
+            steps += 1
+        self.ahead["caught up"] += steps
+        assert steps < ALL  # it comes to an end
+        assert len(classes) == before
+
 
 def answer_of(decision: Decision) -> Answer:
     placement: Placement = decision.placement
@@ -467,8 +480,11 @@ def live_through(
     try:
         world = World(random.Random(seed), kept=kept, lends=lends)
         world.begin(nodes)
+        moments = random.Random(~seed)
         for _ in range(steps):
             world.step(nodes)
+            if moments.random() < 0.2:
+                world.rest(moments.choice((1, 2, ALL)))
     finally:
         rated.ONE_BY_ONE, rated.FRONT_FROM = before  # type: ignore[misc]
     return world
@@ -512,4 +528,4 @@ def test_the_random_worlds_have_something_to_say() -> None:
     tiers = sum((world.tiers for world in worlds), Counter[int]())
     assert min(tiers[tier] for tier in range(4)) >= 5
     ahead = sum((world.ahead for world in worlds), Counter[str]())
-    assert min(ahead[each] for each in ("placed", "kept", "several", "reluctant")) >= 5
+    assert min(ahead[each] for each in ("placed", "kept", "several", "reluctant", "caught up")) >= 5

@@ -2,8 +2,9 @@
 
 One task owns the columns. A *step* of it is synchronous: a slice of watch events is applied, or, once none is left, a
 few pods are decided; between two steps it yields, so that a list of 50,000 pods never keeps the Lease from being
-renewed. Decisions are taken only while this replica leads and only after it has *caught up* with its predecessor. A
-replica that does not lead keeps following the watch and can take over at once.
+renewed. Where nothing is left to do, decisions to come are prepared (``spare_time``). Decisions are taken only while
+this replica leads and only after it has *caught up* with its predecessor. A replica that does not lead keeps following
+the watch and can take over at once.
 
 Order is fixed: changes of the fleet go before changes of pods, both in the order of the watch; pods go by priority
 and arrival, those of a tree of cohorts by share before arrival. The same events give the same decisions.
@@ -59,6 +60,7 @@ from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.scheduler.sharing import Sharing
+from tensorfusion.scheduler.spare_time import SpareTime
 from tensorfusion.scheduler.waits import WaitGauge
 from tensorfusion.scheduler.wakes import wake_helped, wake_parked
 from tensorfusion.scheduling.cycle import Decision, decide
@@ -148,6 +150,9 @@ class SchedulerService:
         """It was not decided here for a while: what was promised is given back, and nobody was looked for."""
         self._kick = asyncio.Event()
         self._hints: list[Hint] = []
+        self._spare_time = SpareTime(
+            self._prepare, clock=self._clock, free=lambda: self.deciding and not self.saturated
+        )
         self._reports = Reports(recorder, writer, clock=self._clock, current=self.pods.get)
         self._binder = Binder(
             self._api,
@@ -353,7 +358,11 @@ class SchedulerService:
             if self._step():
                 await asyncio.sleep(0)
             else:
-                await self._kick.wait()
+                await self._spare_time.until(self._kick)
+
+    def _prepare(self) -> bool:
+        """A little of what the next decisions would have to do first; False where all of it is done."""
+        return self.state.classes.catch_up_one()
 
     def _step(self) -> bool:
         """Apply, or decide; answers whether there is more to do at once."""

@@ -17,7 +17,7 @@ Of several devices those with least left go first, where they need not be near e
 worth, and among equals where the fewest others are near it.
 """
 
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from tensorfusion.scheduling.arrivals import WHOLE
 from tensorfusion.scheduling.asked import MIB, asked_of
 from tensorfusion.scheduling.codes import FITS, LOWEST, Bools, Ints, Rows
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.foresight import Foresight, thousandths
+from tensorfusion.scheduling.foresight import Foresight, Mark, thousandths
 from tensorfusion.scheduling.fragmentation import NEVER, points
 from tensorfusion.scheduling.front import ASKED
 from tensorfusion.scheduling.nodes import NodeColumns
@@ -74,6 +74,8 @@ class AheadClass(ShareClass):
         """The rows whose keys are right. Those of the others are no less than theirs will be."""
         self._found: tuple[list[tuple[int, int]], bool] | None = None
         """What is best of all rows, and whether by a hole, where it is known."""
+        self.rested_at: Mark | None = None
+        """What its pool was like when ``rest`` left it up to date."""
         self._bound_all()
 
     def _key_of_a_tier(self) -> int:
@@ -85,6 +87,28 @@ class AheadClass(ShareClass):
         if self._seen != self._foresight.version:
             self._bound_all()
         return True
+
+    def rest(self) -> bool:
+        """Find now what the next decision would have to; False where it is better to start anew.
+
+        No use of it: what is forgotten next stays the same.
+        """
+        shape, used = self._shape, self._shape.used
+        current = self.catch_up()
+        shape.used = used
+        if current:
+            kept = self.kept()
+            if kept is None:
+                self.best()
+            else:
+                self.best_among(self.rows & ~kept, None)
+        return current
+
+    def anew(self) -> Self | None:
+        """The same by the columns as they are now; None where they have grown, or its rules for nodes are forgotten."""
+        if not self._shape.kept or len(self.keys) != self.pool.shape[1]:
+            return None
+        return type(self)(self.pool, self._nodes, self._pod, self._foresight)
 
     def _correct(self, at: Rows) -> None:
         super()._correct(at)

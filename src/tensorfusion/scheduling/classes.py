@@ -8,14 +8,18 @@ with the codes, so they are always those of the moment.
 
 The classes kept are bounded in number and in bytes; the one that was not used for longest goes.
 
+Where a pool looks ahead, what a class finds out at its use is worth milliseconds. Whoever has nothing to decide has the
+classes of such pools brought up to date meanwhile (``catch_up_one``), so that the next decision finds it done.
+
 Rejected: correcting every class whenever a row changes. It costs the same for classes that no pod asks for any more.
 """
 
+from operator import itemgetter
 from typing import Final, TypeAlias, TypeVar
 
 from tensorfusion.scheduling.ahead_class import AheadClass
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.foresight import Foresights, looks_ahead
+from tensorfusion.scheduling.foresight import Foresights, Mark, looks_ahead, mark_of
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
@@ -43,6 +47,10 @@ class Classes:
         self._uses = 0
         self.bytes = 0
         """Memory that all of them take."""
+        self._moment: tuple[int, dict[PoolColumns, Mark]] | None = None
+        """Uses so far, and what the pools that look ahead were like, when ``_behind`` was written."""
+        self._behind: list[ClassKey] = []
+        """Classes that may be behind, the one used last at the end."""
 
     def shares(self, pool: PoolColumns, nodes: NodeColumns, pod: PodFacts) -> ShareClass:
         """The pod's class, up to date."""
@@ -68,6 +76,46 @@ class Classes:
         if isinstance(known, PlainClass):
             return known
         return self._keep(key, PlainClass(nodes, pod))
+
+    def catch_up_one(self) -> bool:
+        """Bring one class of the pools that look ahead up to date, of those that are behind the one used last.
+
+        For moments in which nothing is to be decided, outside of statements: no answer is another one for it, no class
+        comes or goes, and none counts as used. False where none is behind.
+        """
+        marks = self.foresights.marks()
+        if not marks:
+            return False
+        moment = self._uses, marks
+        if moment != self._moment:
+            self._moment = moment
+            ahead = [(one.used_at, key) for key, one in self._kept.items() if isinstance(one, AheadClass)]
+            self._behind = [key for _, key in sorted(ahead, key=itemgetter(0))]
+        while self._behind:
+            key = self._behind.pop()
+            known = self._kept.get(key)
+            if not isinstance(known, AheadClass):
+                continue
+            mark = marks.get(known.pool)
+            if mark is not None and mark != known.rested_at and self._rest(key, known):
+                return True
+        return False
+
+    def _rest(self, key: ClassKey, known: AheadClass) -> bool:
+        """Answers whether the class is up to date then; otherwise its next use starts anew."""
+        pool = known.pool
+        pool.follow_wirings()
+        self.foresights.of(pool)
+        if not known.rest():
+            fresh = known.anew()
+            if fresh is None or self.bytes - known.bytes + fresh.bytes > self._most_bytes:
+                return False
+            fresh.rest()
+            fresh.used_at = known.used_at
+            self.bytes += fresh.bytes - known.bytes
+            self._kept[key] = known = fresh
+        known.rested_at = mark_of(pool)
+        return True
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -34,6 +35,9 @@ from tensorfusion.scheduling.whole_nodes import WholeNodes, ranks, whole_nodes
 FEW = 16
 """Rows up to which plain numbers are cheaper than columns."""
 _NO_KIND = -1
+
+Mark: TypeAlias = tuple[int, int, int]
+"""What a pool is like: positions of its logs, and the version of what it has learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +362,10 @@ class Foresights:
         known.follow()
         return known
 
+    def marks(self) -> dict[PoolColumns, Mark]:
+        """What the pools that look ahead now, and were asked about before, are like."""
+        return {pool: mark_of(pool) for pool in self._known if looks_ahead(pool)}
+
     def knows_whole_job(self, pool: PoolColumns, asked: Asked) -> bool:
         """Whether whoever asks so was a whole-node job when the pool was asked about last."""
         known = self._known.get(pool)
@@ -367,6 +375,11 @@ class Foresights:
 def looks_ahead(pool: PoolColumns) -> bool:
     """Whether the pool's decisions look ahead."""
     return pool.policy.mode is PlacementMode.FRAGMENTATION_AWARE
+
+
+def mark_of(pool: PoolColumns) -> Mark:
+    """Another one once anything has changed that the pool's decisions go by."""
+    return pool.log.mark(), pool.facts_log.mark(), pool.learned.version
 
 
 def _free_milli(device: Device) -> int:
