@@ -139,6 +139,25 @@ class TestHold:
         assert first is not None and second is not None
         assert {first.placement.node, second.placement.node} == {"n1", "n2"}
 
+    @pytest.mark.parametrize("part", [{"vram": 78 * GIB}, {"compute": 51 * TFLOPS}, {"percent": 51_000}])
+    def test_jobs_that_leave_no_room_for_another_one_get_them_too_and_count(self, part: dict[str, int]) -> None:
+        state = keeping()
+        full = {"compute": 100 * TFLOPS, "vram": 80 * GIB}
+        come(state, *(pod(f"fill-{i}", **full) for i in range(4)))
+        wishes = {"compute": 0, "vram": 0, "count": 4, **part}
+        first = come(state, pod("nearly", **wishes))[0]
+        assert first is not None
+        assert first.placement.node == "n1"
+        told = refused(state, pod("late", **full)).message
+        assert "1 whole node stays free for jobs that want all 4 devices of one: 1 of them run" in told
+        assert come(state, pod("second", **wishes))[0] is not None
+
+    @pytest.mark.parametrize("wishes", [{"percent": 50_000, "count": 4}, {"percent": 100_000, "count": 3}])
+    def test_jobs_of_which_two_share_a_node_or_that_leave_a_device_do_not(self, wishes: dict[str, int]) -> None:
+        state = keeping()
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        assert "kept-whole" in refused(state, pod("small", compute=0, vram=0, **wishes)).reasons
+
     def test_simulation_names_the_nodes_that_are_kept(self) -> None:
         state = keeping()
         come(state, *(share(f"fill-{i}", 100) for i in range(4)))

@@ -185,7 +185,7 @@ class Foresight:
     def is_whole_job(self, asked: Asked) -> tuple[bool, ...]:
         """By kind, whether whoever asks so is a whole-node job there, as of the last ``follow``."""
         pairs = zip(self._whole, self.kinds, strict=True)
-        return tuple([asked.count == whole.gpus and kind.milli(asked) == WHOLE for whole, kind in pairs])
+        return tuple([whole.wants(asked.count, kind.milli(asked) or 0) for whole, kind in pairs])
 
     def of_kinds(self, flags: Sequence[bool], rows: Rows) -> Bools:
         """By row the flag of its kind; False for rows without devices."""
@@ -319,22 +319,22 @@ class Foresight:
             whole = self._whole[kind]
             cpu, memory, *devices = self.states[row].tolist()
             free = bool(self._installed[row]) and whole.is_free(cpu, memory, devices)
-            running = self._jobs(row, whole.gpus) if self._open[row] else 0
+            running = self._jobs(row, whole) if self._open[row] else 0
             self._free_of[kind] += free - bool(self._free[row])
             self._running_of[kind] += running - int(self._running[row])
             self._free[row], self._running[row] = free, running
         self._closed = [hold.closed for hold in self.holds]
 
-    def _jobs(self, row: int, gpus: int) -> int:
+    def _jobs(self, row: int, whole: WholeNodes) -> int:
         """Whole-node jobs that run on a row."""
         taken = 0
         for device in self._pool.devices[row]:
-            if len(device.holders) == 1:
-                (request,) = device.holders.values()
-                compute, vram = device.amounts(request)
-                part = max(part_of(compute, device.compute), part_of(vram, device.vram))
-                taken += request.count == gpus and part >= WHOLE
-        return taken // gpus if gpus else 0
+            for request in device.holders.values():
+                if request.count == whole.gpus:
+                    compute, vram = device.amounts(request)
+                    part = max(part_of(compute, device.compute), part_of(vram, device.vram))
+                    taken += whole.wants(request.count, part)
+        return taken // whole.gpus if taken else 0
 
 
 def _devices_of(devices: Sequence[Device]) -> _Devices:

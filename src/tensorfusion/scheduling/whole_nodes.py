@@ -33,6 +33,14 @@ class WholeNodes:
     jobs: Sequence[tuple[Size, int]] = ()
     """The whole-node jobs of the mix, with their weights."""
 
+    def wants(self, gpus: int, milli: int) -> bool:
+        """Whether who asks for so much of each of so many devices needs a whole node.
+
+        More than half of each of several is enough, for no two of them share a node; of a single device only all of it
+        is, else shares of more than half would be no shares any more.
+        """
+        return gpus == self.gpus and milli > (WHOLE // 2 if gpus > 1 else WHOLE - 1)
+
     def free(self, cpu: Ints, memory: Ints, devices: Ints) -> Bools:
         """The nodes whose free part (or, asked about capacity, which at all) holds such a job. Shape (N,)."""
         whole: Bools = np.count_nonzero(devices == WHOLE, axis=1) == self.gpus

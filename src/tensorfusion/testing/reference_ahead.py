@@ -117,8 +117,8 @@ class PlainForesight:
         return sum(weight for size, weight in jobs if size[0] <= cpu and size[1] <= memory)
 
     def _wants_whole(self, node: str, pod: PodFacts) -> bool:
-        milli = milli_of_kind(pod, self._kinds[self._capacity[node]])
-        return pod.request is not None and pod.request.count == self._outlook(node).gpus and milli == 1000
+        gpus, milli = self._outlook(node).gpus, milli_of_kind(pod, self._kinds[self._capacity[node]])
+        return pod.request is not None and pod.request.count == gpus and _is_much(gpus, milli or 0)
 
     def kept(self, pod: PodFacts) -> set[str]:
         """The nodes that are kept from the pod for whole-node jobs."""
@@ -134,9 +134,9 @@ class PlainForesight:
     def _jobs(self, node: str, gpus: int) -> int:
         taken = 0
         for device in self._everyone[node]:
-            holders = list(self._books.on_device.get(device.name, {}).values())
-            if len(holders) == 1 and holders[0].count == gpus:
-                taken += milli_of(device, *amounts_of(device, holders[0], None)) >= 1000
+            for request in self._books.on_device.get(device.name, {}).values():
+                milli = milli_of(device, *amounts_of(device, request, None))
+                taken += request.count == gpus and _is_much(gpus, milli)
         return taken // gpus if gpus else 0
 
     def places(
@@ -204,6 +204,11 @@ def in_order(holes: Sequence[Place], untouched: Sequence[Place]) -> list[Place]:
 
 def _usable(device: DeviceFacts) -> bool:
     return device.phase == "Running" and device.used_by in ("", "tensor-fusion")
+
+
+def _is_much(gpus: int, milli: int) -> bool:
+    """Whether two such jobs do not fit on the devices of one; of a single device, whether it is all of it."""
+    return milli > 500 if gpus > 1 else milli >= 1000
 
 
 def _may_take(node: NodeFacts) -> bool:
