@@ -21,13 +21,14 @@ class Tally(Generic[_Reason]):
         self._single, self._rows = elements(codes), codes.shape[-1]
         self._reasons: tuple[_Reason, ...] = reasons
         self._first, self._end = first, len(reasons)
-        self._counts: list[int] = counts(codes).tolist()
+        found = counts(codes)
+        self._counts: list[int] = found.tolist()
         self._removed: tuple[tuple[_Reason, int], ...] | None = None
         self._met: set[int] = set()
         """Every code that has ever occurred: few do, and only these are looked at."""
         self._named: list[tuple[int, _Reason]] = []
         """Those of them that are reasons to be told, in their order."""
-        self._meet(code for code, count in enumerate(self._counts) if count)
+        self._meet(np.flatnonzero(found).tolist())
 
     @property
     def fitting(self) -> int:
