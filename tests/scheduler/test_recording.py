@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tensorfusion.scheduler.recording import notes
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import History, PodHistory
 from tensorfusion.scheduler.recording.reader import read
-from tensorfusion.scheduler.recording.recorder import RecordOptions
+from tensorfusion.scheduler.recording.recorder import RecordOptions, in_a_thread
 from tensorfusion.scheduler.recording.segments import segments_of
 
 
@@ -414,6 +415,76 @@ async def test_a_disk_that_hangs_holds_up_nobody_and_costs_no_more_memory_than_i
     answers.set()
     await world.settle(3.0)
     assert world.service.history.failed
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(
+    world: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, busy: bool
+) -> None:
+    stuck = False
+    calls = 0
+
+    async def hangs(work: Callable[[], None]) -> None:
+        nonlocal calls
+        if stuck:
+            calls += 1
+            await asyncio.Event().wait()
+        work()
+
+    recorded(world, tmp_path)
+    world.record = RecordOptions(tmp_path, beside=hangs)
+    world.fleet()
+    await world.start()
+    await world.settle(2.0)
+    stuck = True
+    if busy:
+        await world.settle(2.0)
+    ending = asyncio.ensure_future(world.stop())
+    await world.settle(20.0)
+    assert ending.done()
+    assert calls == 1
+    assert caplog.text.count("the disk does not answer") == 1
+
+
+async def test_what_may_block_is_done_in_a_thread_that_holds_up_no_end() -> None:
+    seen: list[bool] = []
+    await in_a_thread(lambda: seen.append(threading.current_thread().daemon))
+    assert seen == [True]
+
+
+async def test_a_disk_that_hangs_is_told(world: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    answers = asyncio.Event()
+
+    async def hangs(work: Callable[[], None]) -> None:
+        await answers.wait()
+        work()
+
+    recorded(world, tmp_path)
+    world.record = RecordOptions(tmp_path, beside=hangs)
+    world.fleet()
+    await world.start()
+    await world.settle(300.0)
+    assert caplog.text.count("the disk has not answered") == 1
+    answers.set()
+    await world.settle(2.0)
+    await world.stop()
+    assert len(segments_of(tmp_path)) == 1
+
+
+async def test_amounts_beyond_all_machines_are_recorded_as_that(world: Any, tmp_path: Path) -> None:
+    recorded(world, tmp_path, names=True)
+    world.fleet()
+    await world.start()
+    await world.settle(2.0)
+    huge = {"resources": {"requests": {"cpu": "9000000000000000", "memory": "7Ei", "example.com/x": "9e18"}}}
+    world.plain("huge", containers=[{"name": f"c{number}", **huge} for number in range(3)])
+    world.worker("one")
+    await world.settle(3.0)
+    await world.stop()
+    found = history(tmp_path)
+    assert pod_named(found, "one").bound is not None
+    facts = pod_named(found, "huge").facts
+    assert (facts.cpu, facts.memory, facts.extended) == (1 << 62, 1 << 62, {"example.com/x": 1 << 62})
 
 
 async def test_a_fleet_that_is_too_large_for_the_bound_ends_the_recording(world: Any, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tensorfusion.model.meta import SelectorRequirement
 from tensorfusion.model.partitions import Form, Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.scheduler.recording import events as e
+from tensorfusion.scheduler.recording import segments
 from tensorfusion.scheduler.recording.events import MAGIC, VERSION, Event, Frame
 from tensorfusion.scheduler.recording.history import PodHistory
 from tensorfusion.scheduler.recording.reader import read
@@ -340,6 +341,41 @@ def test_the_oldest_segments_go_first_and_none_that_somebody_writes_to(tmp_path:
     with pytest.raises(FullError, match="would pass"):
         journal.append(frame * 30)
     journal.end()
+
+
+def test_segments_that_another_scheduler_removed_meanwhile_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = packed(Frame(NOW, (opened(),)))
+    journal = Journal(tmp_path, series="0123abcd", limit=20 * len(frame))
+    gone = tmp_path / f"{NOW - 5:014d}-00000000-000001{segments.SUFFIX}"
+    monkeypatch.setattr(segments, "segments_of", lambda folder: [gone, *segments_of(folder)])
+    for number in range(40):
+        journal.begin(NOW + number, frame)
+    journal.end()
+    assert len(segments_of(tmp_path)) > 10
+
+
+def test_a_world_that_is_large_for_the_bound_does_not_begin_a_segment_each_second(tmp_path: Path) -> None:
+    limit = 1 << 20
+    journal = Journal(tmp_path, series="0123abcd", limit=limit)
+    world, second = bytes(limit // 5), bytes(1000)
+    begun = 0
+    for number in range(3_000):
+        if number == 0 or journal.is_full:
+            journal.begin(NOW + number, world)
+            begun += 1
+        else:
+            journal.append(second)
+    journal.end()
+    assert begun < 20
+    assert sum(path.stat().st_size for path in segments_of(tmp_path)) <= limit
+
+
+def test_a_world_that_the_bound_has_no_room_for_is_refused_with_one_that_has(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, series="0123abcd", limit=1 << 20)
+    with pytest.raises(FullError, match=r"300000 bytes, .* --record-limit 1200100 or more"):
+        journal.begin(NOW, bytes(300_000))
 
 
 def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ that are there then: from now on it tells how those end that the former owner pl
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,10 +44,34 @@ BEAT_EVERY = 10
 """Writes after which it is said that nothing happened."""
 SYNC_EVERY = 10
 """Writes after which what was written has to survive a loss of power."""
+LAST_WAIT = 5.0
+"""Seconds that the end of the process waits for the disk."""
+TOLD_AFTER = 60.0
+"""Seconds after which it is told that the disk does not answer."""
 DEFAULT_LIMIT = 256 << 20
 
 
 Beside: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+
+
+async def in_a_thread(work: Callable[[], None]) -> None:
+    """Do it, which raises nothing, in a thread that the end of the process does not wait for as for the loop's own."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def tell() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with suppress(RuntimeError):  # the loop is over
+                loop.call_soon_threadsafe(tell)
+
+    threading.Thread(target=run, name="recording", daemon=True).start()
+    await done
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +84,7 @@ class RecordOptions:
     folder: Path
     limit: int = DEFAULT_LIMIT
     names: bool = False
-    beside: Beside = asyncio.to_thread
+    beside: Beside = in_a_thread
 
 
 class Recorder:
@@ -163,12 +188,37 @@ class Recorder:
                 await self._clock.sleep(WRITE_EVERY if self._book_of_notes.open else BEGIN_EVERY)
                 await self._turn(writer)
         finally:
-            if self._work is not None and not self._work.done():
-                await asyncio.wait([self._work])  # what is being written comes before the rest
-            if not self.failed:
-                self._guarded(lambda: writer.close(self._book_of_notes.take(), self._now()))
+            ending = asyncio.ensure_future(self._finish(writer))
+            if not await self._is_done(ending, within=LAST_WAIT):
+                ending.cancel()
+                log.warning(
+                    "recording ends without its last entries: the disk does not answer",
+                    folder=str(self._options.folder),
+                    seconds=LAST_WAIT,
+                )
             self._book_of_notes.open = False
+
+    async def _finish(self, writer: "_Writer") -> None:
+        """Write what is left, after what is being written."""
+        if self._work is not None and not self._work.done():
+            await asyncio.wait([self._work])
+        notes, now = [] if self.failed else self._book_of_notes.take(), self._now()
+
+        def close() -> None:
+            if not self.failed:
+                self._guarded(lambda: writer.close(notes, now))
             writer.let_go()
+
+        await self._options.beside(close)
+
+    async def _is_done(self, work: asyncio.Future[None], *, within: float) -> bool:
+        """Wait for it for so many seconds at most."""
+        patience = asyncio.ensure_future(self._clock.sleep(within))
+        try:
+            await asyncio.wait([work, patience], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            patience.cancel()
+        return work.done()
 
     async def _turn(self, writer: "_Writer") -> None:
         """Begin, go on, or stop, as the scheduler does."""
@@ -201,6 +251,12 @@ class Recorder:
 
     async def _beside(self, work: Callable[[], None]) -> None:
         self._work = asyncio.ensure_future(self._options.beside(lambda: self._guarded(work)))
+        if not await self._is_done(self._work, within=TOLD_AFTER):
+            log.warning(
+                "recording waits: the disk has not answered",
+                folder=str(self._options.folder),
+                seconds=TOLD_AFTER,
+            )
         await asyncio.shield(self._work)
 
     def _guarded(self, work: Callable[[], None]) -> None:

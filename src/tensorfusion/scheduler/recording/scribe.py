@@ -31,6 +31,8 @@ Price: TypeAlias = Callable[[str], int]
 """What an hour of a device of this model costs, in millionths of a dollar; 0 where nobody knows."""
 _ShapeKey: TypeAlias = tuple[object, ...]
 _MOST_SIMPLE = 65_536
+_MOST = 1 << 62
+"""Of any amount: containers may add up to more than a file can hold, and than any machine has."""
 _WAITING = Stage.WAITING
 
 
@@ -245,6 +247,9 @@ class Scribe:
             namespace="",
             name="",
             created="",
+            cpu=min(facts.cpu, _MOST),
+            memory=min(facts.memory, _MOST),
+            extended={name: min(amount, _MOST) for name, amount in facts.extended.items()},
             labels={name: facts.labels[name] for name in sorted(self._label_keys) if name in facts.labels},
             gang=None if facts.gang is None else replace(facts.gang, key=""),
         )

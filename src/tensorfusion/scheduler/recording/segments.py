@@ -15,6 +15,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -29,6 +30,8 @@ LEAST_LIMIT = 1 << 20
 """Bytes: the smallest bound that can be kept."""
 _PARTS = 8
 """Segments that the bound is divided into, so that what is removed is an eighth of the past."""
+_LEAST_PARTS = 4
+"""So many times what a segment begins with has to fit below the bound."""
 _WRITERS = 16
 """So many can fill what is free at the same time before each of them looks again."""
 _HEAD = struct.Struct("<II")
@@ -60,7 +63,7 @@ class Journal:
         self._most = max(limit // _PARTS, 1)
         self._file: FileIO | None = None
         self._path: Path | None = None
-        self._written = 0
+        self._written = self._first = 0
         self._sequence = 0
         self._free = 0
         """Bytes that may be written before it is looked at the folder again."""
@@ -75,29 +78,31 @@ class Journal:
 
     @property
     def is_full(self) -> bool:
-        """The segment has its share of the bound: the next one is due."""
-        return self._written >= self._most
+        """The segment has its share of the bound, and no less has happened than it began with: the next one is due."""
+        return self._written >= max(self._most, 2 * self._first)
 
     def begin(self, now: int, first: bytes) -> None:
         """Begin another segment with this frame. ``now`` is in milliseconds since 1970.
 
         Raises:
             OSError: it cannot be written.
-            FullError: the frame alone is more than a segment may have.
+            FullError: the frame alone is more than a quarter of the bound.
         """
         self.end()
         head = _HEADER % VERSION
-        if len(head) + len(first) > self._limit // 2:
+        size = len(head) + len(first)
+        if size * _LEAST_PARTS > self._limit:
             raise FullError(
-                f"the fleet and its pods alone take {len(first)} bytes, which is more than half of {self._limit}"
+                f"the fleet and its pods alone take {len(first)} bytes, more than a quarter of {self._limit}: "
+                f"wanted --record-limit {size * _LEAST_PARTS} or more"
             )
         self._sequence += 1
         self._path = self._folder / f"{now:014d}-{self._series}-{self._sequence:06d}{SUFFIX}"
-        self._make_room(len(head) + len(first))
+        self._make_room(size)
         self._file = self._path.open("xb", buffering=0)
         self._path.chmod(0o600)
         fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        self._written = 0
+        self._written, self._first = 0, size
         self._write(head + first)
 
     def append(self, frame: bytes) -> None:
@@ -139,7 +144,7 @@ class Journal:
         """
         if wanted <= self._free:
             return
-        sizes = {path: path.stat().st_size for path in segments_of(self._folder)}
+        sizes = {path: _size(path) for path in segments_of(self._folder)}
         total = sum(sizes.values())
         for path, size in sizes.items():
             if total + wanted <= self._limit:
@@ -151,14 +156,22 @@ class Journal:
         self._free = max(wanted, (self._limit - total) // _WRITERS)
 
 
+def _size(path: Path) -> int:
+    """Bytes of a segment; 0 where another scheduler has removed it meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _remove(path: Path) -> bool:
-    """Remove a segment unless somebody writes to it."""
-    with path.open("rb") as file:
+    """Remove a segment unless somebody writes to it. Another scheduler may have done so meanwhile."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        path.unlink(missing_ok=True)
+        path.unlink()
     return True
 
 
