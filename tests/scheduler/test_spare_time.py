@@ -147,7 +147,7 @@ async def test_a_scheduler_catches_up_while_nothing_comes(world) -> None:
     world.check_books()
 
 
-async def test_a_scheduler_of_other_modes_and_one_that_does_not_decide_have_nothing_to_do(world) -> None:
+async def test_a_scheduler_without_pools_that_look_ahead_has_nothing_to_do(world) -> None:
     done = await ahead(world, "CompactFirst")
     await come(world, "a", "b")
     assert not done()

@@ -136,8 +136,8 @@ def test_a_mode_that_is_changed_on_the_way_ends_it_and_one_that_comes_back_begin
 def test_a_pool_that_goes_on_the_way_ends_it() -> None:
     state = world()
     assert state.classes.catch_up_one()
-    for number in range(20):
-        for index in range(2):
-            state.remove_device(f"n{number}-{index}")
+    for name in [one.name for one in state.devices()]:
+        state.remove_device(name)
     state.remove_pool("pool")
+    assert "pool" not in state.fleet.pools
     assert caught_up(state) <= len(KINDS)
