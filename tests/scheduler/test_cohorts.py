@@ -188,3 +188,38 @@ async def test_a_more_important_pod_that_would_borrow_takes_no_place_that_was_go
     await world.settle(400)
     assert world.node_of("mine", namespace="other") == "n0"
     assert (world.node_of("again"), evicted(world)) == ("", [victim])
+
+
+async def test_a_policy_that_changes_helps_at_once_who_was_searched_for_in_vain_again_and_again(world) -> None:
+    await lent(world, reclaim={"policy": "LowerPriority"})
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(5)
+    for weight in range(1, 6):  # each asks again, and rests for longer
+        cohort(world, f"apart{weight}", fairWeight=weight)
+        await world.settle(12)
+    assert evicted(world) == []
+    world.api.remove(GPU_COHORTS, "both")
+    cohort(world, reclaim={"policy": "Any"})
+    await world.settle(5)
+    assert len(evicted(world)) == 1
+
+
+async def test_who_may_not_be_asked_is_not_asked_again_and_again(world) -> None:
+    world.fleet(devices=4, vram="8Gi")
+    cohort(world, "all", reclaim={})
+    cohort(world, parent="all")
+    member(world, "default", 2)
+    member(world, "other", 2)
+    for number in range(4):
+        world.worker(f"w{number}", vram="8Gi", priority=5)
+    await world.start()
+    world.worker("mine", vram="8Gi", namespace="other", priority=1)
+    await world.settle(5)
+    rooms, asked = world.service.preemptor.rooms, []
+    real = rooms.for_pod
+    rooms.for_pod = lambda facts: (asked.append(facts.name), real(facts))[1]
+    for weight in range(1, 7):
+        cohort(world, f"apart{weight}", fairWeight=weight)
+        await world.settle(12)
+    assert len(asked) <= 3
+    assert "as no reclaim is asked for between them" in str(explain(world.service, Key("other", "mine")))

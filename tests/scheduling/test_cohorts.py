@@ -305,7 +305,10 @@ def test_the_refusal_says_what_is_ones_own_and_who_is_in_the_way() -> None:
     )
     start = "quota exceeded in namespace b for total.max.gpuCount.limit: requested 2, limit 1: 4 is its own, "
     lent = "1 other namespace of cohort x holds more than its own: "
-    assert str(refusal(quotas, "b", 2)) == f"{start}{lent}it waits until that ends, as no reclaim is asked for"
+    assert (
+        str(refusal(quotas, "b", 2))
+        == f"{start}{lent}it waits until that ends, as no reclaim is asked for between them"
+    )
     quotas.cohorts.set_cohort(CohortFacts("x", reclaim=ReclaimPolicy.ANY))
     assert str(refusal(quotas, "b", 2)) == f"{start}{lent}pods of theirs may be evicted for it"
     error = refusal(quotas, "b", 9)

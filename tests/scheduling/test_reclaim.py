@@ -10,12 +10,14 @@ from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.gang import Gang
 from tensorfusion.scheduling.cycle import decide
-from tensorfusion.scheduling.facts import CohortFacts, PodFacts, QuotaFacts
+from tensorfusion.scheduling.facts import CohortFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.owing import still_owed
 from tensorfusion.scheduling.preemption import Hopeless, Plan, search
 from tensorfusion.scheduling.state import State
 from tensorfusion.testing.reference_cohorts import ReferenceCohorts
-from worlds import fleet, pod, run
+from worlds import GIB, device, fleet, node, pod, run
 
 NOW = 1_000
 
@@ -251,6 +253,94 @@ def test_the_end_of_a_pod_that_does_not_end_is_not_counted_on() -> None:
     found = wanted(state, whole("p", "b"))
     assert isinstance(found, Plan) and (found.victims, found.ending) == ((), ("uid-a0",))
     assert len(victims(wanted(state, whole("p", "b"), spared=frozenset({"uid-a0"})))) == 1
+
+
+def fractions(order: tuple[str, str]) -> State:
+    """Two devices: c and one of a share the first, the other of a has the second; a owes as much as the first has."""
+    facts = (
+        QuotaFacts(name, total_compute=own, cohort="x") for name, own in zip("abc", (10**5, 10**5, 50_000), strict=True)
+    )
+    state = world(2, ANY, *facts)
+    for name, namespace, compute, number in (
+        ("c0", "c", 50_000, 0),
+        (order[0], "a", 50_000, 0),
+        (order[1], "a", 10**5, 1),
+    ):
+        state.confirm(pod(name, namespace=namespace, compute=compute), Placement("n0", (f"n0-{number}",)))
+    return state
+
+
+@pytest.mark.parametrize("order", [("a0", "a1"), ("a1", "a0")])
+def test_what_is_owed_is_not_spent_on_a_pod_of_no_use(order: tuple[str, str]) -> None:
+    state = fractions(order)
+    assert victims(wanted(state, pod("p", namespace="b", compute=10**5))) == [order[1]]
+    in_gang = pod("p", namespace="b", compute=10**5, gang=Gang(key="b/g", required=1, desired=1))
+    assert victims(search_gang(state, [in_gang], needed=1, now=NOW)) == [order[1]]
+
+
+@pytest.mark.parametrize("kept", [("a0", "a1"), ("a2", "a3")])
+def test_what_is_owed_is_not_spent_on_pods_that_their_budget_keeps(kept: tuple[str, str]) -> None:
+    state = State()
+    for node_name, pool in (("n0", "pool"), ("n1", "other")):
+        state.upsert_pool(PoolFacts(pool))
+        state.upsert_node(node(node_name))
+        for number in range(4):
+            state.upsert_device(device(f"{node_name}-{number}", node_name, pool=pool))
+    for facts in (gpus("a", 2), gpus("b", 2)):
+        state.set_quota(facts)
+    state.set_cohort(ANY)
+    fill(state, "a", 4)
+    found = wanted(state, whole("p", "b", pool="other"), budgets=lambda one: {"a/x": 0} if one.name in kept else {})
+    assert len(victims(found)) == 1 and not {*victims(found)} & {*kept}
+
+
+def test_only_what_the_pod_takes_and_its_namespace_shares_is_asked_back() -> None:
+    state = world(4, ANY, gpus("a", 3), gpus("c", 1), QuotaFacts("b", total_vram=1000 * GIB, cohort="x"))
+    fill(state, "c", 4)
+    assert isinstance(wanted(state, whole("p", "b")), Hopeless)
+    state.set_quota(gpus("b", 1))
+    assert len(victims(wanted(state, whole("p", "b")))) == 1
+
+
+def test_it_is_asked_again_whether_the_rest_may_go() -> None:
+    state = world(8, ANY, gpus("a", 4), gpus("b", 4))
+    fill(state, "a", 6)
+    fill(state, "b", 2)
+    asking = whole("p", "b", count=2)
+    found = wanted(state, asking)
+    assert isinstance(found, Plan)
+    state.nominate(asking, found.placement)
+    state.awaited.update(one.pod.uid for one in found.victims)
+    first, second = found.victims
+
+    def still(*rest: Allocation) -> bool:
+        return still_owed(state, (asking,), [(one,) for one in rest])
+
+    assert still(first, second)
+    state.leaving(first.pod.uid)
+    assert still(second)
+    mark = state.checkpoint()
+    state.release(next(uid for uid in state.allocations if uid.startswith("uid-a") and uid not in found.owed))
+    assert not still(second), "it would hold less than its own"
+    state.rollback(mark)
+    state.set_cohort(CohortFacts("x", reclaim=ReclaimPolicy.NEVER))
+    assert not still(second)
+    state.set_cohort(CohortFacts("x", reclaim=ReclaimPolicy.LOWER_PRIORITY))
+    assert not still(second)
+    state.set_cohort(ANY)
+    assert still(second)
+    state.set_quota(gpus("b", 3))
+    assert not still(second), "it would borrow"
+
+
+def test_of_the_rest_the_largest_is_asked_last() -> None:
+    state = world(8, ANY, gpus("a", 2), gpus("b", 6))
+    run(state, whole("a0", "a", count=3), whole("a1", "a", count=1), whole("a2", "a", count=1))
+    large, *small = (state.allocations[f"uid-a{number}"] for number in range(3))
+    assert still_owed(state, (whole("p", "b"),), [(large,), (small[0],), (small[1],)])
+    state.set_quota(gpus("a", 3))
+    assert not still_owed(state, (whole("p", "b"),), [(large,), (small[0],), (small[1],)])
+    assert still_owed(state, (whole("p", "b"),), [(large,), (small[0],)])
 
 
 amounts = st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 2))

@@ -16,7 +16,10 @@ from tensorfusion.model.meta import Key
 from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler.pods import Failure
 from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.holds import Allocation
+from tensorfusion.scheduling.owing import still_owed
 from tensorfusion.scheduling.reasons import DeviceReason
+from tensorfusion.scheduling.residents import gang_of
 from tensorfusion.scheduling.state import State
 
 LONGEST_NOMINATION = 360.0
@@ -56,6 +59,9 @@ class Nomination:
     """The gang that it waits with."""
     owed: frozenset[str] = frozenset()
     """Uids of victims that go only because their namespace holds what is this one's own."""
+
+    begun: set[str] = field(default_factory=set)
+    """Gangs of which somebody was evicted."""
 
     @property
     def together(self) -> "tuple[Nomination, ...]":
@@ -104,11 +110,18 @@ class Nominations:
         return overdue
 
     def is_owed(self, nomination: Nomination) -> bool:
-        """Whether those that are still to be evicted for what was lent are of namespaces that still hold any of it."""
-        cohorts = self._state.quotas.cohorts
-        owing = [victim for uid, victim in nomination.victims.items() if uid in nomination.owed]
-        roots = [(one.metadata.namespace, cohorts.root(one.metadata.namespace)) for one in owing]
-        return all(root is not None and namespace in root.borrowers for namespace, root in roots)
+        """Whether those that are still to be evicted for what was lent may still be asked for it.
+
+        A gang of which somebody was evicted already goes as a whole.
+        """
+        if not nomination.owed:
+            return True
+        here, units = self._state.allocations, dict[str, list[Allocation]]()
+        for uid in nomination.victims:
+            one = here.get(uid) if uid in nomination.owed else None
+            if one is not None and gang_of(one.pod) not in nomination.begun:
+                units.setdefault(gang_of(one.pod) or uid, []).append(one)
+        return still_owed(self._state, [one.facts for one in nomination.together], units.values())
 
     def is_ending(self, uid: str) -> bool:
         """Whether the pod was told to end."""

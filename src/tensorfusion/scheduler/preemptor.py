@@ -47,6 +47,7 @@ from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.preemption import Plan
+from tensorfusion.scheduling.residents import gang_of
 from tensorfusion.scheduling.state import State
 from tensorfusion.telemetry.logs import get_logger
 
@@ -470,6 +471,8 @@ class Preemptor:
         if fate is Fate.EVICTED:
             held = self._state.allocations.get(uid)
             node = held.placement.node if held is not None else victim.spec.node_name
+            if held is not None and (gang := gang_of(held.pod)):
+                nomination.begun.add(gang)
             if uid in nomination.owed:
                 tree = self._state.quotas.cohorts.tree_of(victim.metadata.namespace)
                 meters.RECLAIMED.add((tree,))

@@ -64,6 +64,7 @@ class SearchLine:
         """Pods that nothing could help, by uid."""
         self._looked_at = float("-inf")
         self._eased = state.eased
+        self._cohorts = state.quotas.cohorts.version
         self._tokens = SEARCHES_A_SECOND
         self._counted_at = clock.monotonic()
 
@@ -175,6 +176,7 @@ class SearchLine:
         if now - self._looked_at < LOOK_EVERY and not eased:
             return
         self._looked_at = now
+        self._follow_cohorts(now)
         wall = self._clock.now().timestamp()
         for uid, rest in list(self._rests.items()):
             if uid not in self._queue:
@@ -186,6 +188,16 @@ class SearchLine:
                 entry = self._queue.get(uid)
                 if entry is not None and entry.place is Place.WAITING:
                     self.ask(entry)
+
+    def _follow_cohorts(self, now: float) -> None:
+        """Others may be asked for what is lent once cohorts or quotas are others: those that ask rest no more."""
+        cohorts = self._state.quotas.cohorts
+        if cohorts.version == self._cohorts:
+            return
+        self._cohorts = cohorts.version
+        for rest in self._rests.values():
+            if rest.entitled and not rest.stalled and cohorts.member(rest.facts.namespace) is not None:
+                rest.until, rest.wanted = min(rest.until, now), True
 
     def budget_changed(self, namespace: str) -> bool:
         """A disruption budget may let pods go that it kept before; answers whether anybody waited for that."""

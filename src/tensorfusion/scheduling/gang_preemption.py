@@ -112,6 +112,9 @@ def search_gang(
         attempt = _Attempt(state, gang, members, candidates, needed=needed, now=now, domain_keys=domain_keys)
         with state.kept_as_now(next(iter(pools), "")):
             found = attempt.anywhere()
+            if found is None and leaving.owed is not None:  # what is owed may have been spent on pods of no use
+                attempt.nodes_first = True
+                found = attempt.anywhere()
         if found is not None and found.victims and any(map(state.keeps_whole_nodes, pools)):
             with state.without_holds():
                 opened = attempt.opened() or attempt.anywhere()
@@ -148,6 +151,7 @@ class _Attempt:
         self._domain_keys = domain_keys
         self._candidates = candidates
         self._tried = 0
+        self.nodes_first = False
 
     @property
     def looked(self) -> Looked:
@@ -173,7 +177,15 @@ class _Attempt:
     def within(self, domain: Domain | None) -> GangPlan | None:
         """A plan in one domain, or anywhere."""
         most = max(0, MOST_TRIED + 4 * self._needed - self._tried)
-        trial = GangTrial(self._state, self._candidates, self._leaving, needed=self._needed, now=self._now, most=most)
+        trial = GangTrial(
+            self._state,
+            self._candidates,
+            self._leaving,
+            needed=self._needed,
+            now=self._now,
+            most=most,
+            nodes_first=self.nodes_first,
+        )
         mark = self._state.checkpoint()
         try:
             if not self._fill(trial, domain):

@@ -30,7 +30,15 @@ class GangTrial:
     """The statement: members that are placed, and who went for them. The caller rolls it back."""
 
     def __init__(
-        self, state: State, candidates: Candidates, leaving: Leaving, *, needed: int, now: int, most: int
+        self,
+        state: State,
+        candidates: Candidates,
+        leaving: Leaving,
+        *,
+        needed: int,
+        now: int,
+        most: int,
+        nodes_first: bool = False,
     ) -> None:
         self._state = state
         self._candidates = candidates
@@ -38,6 +46,8 @@ class GangTrial:
         self._needed = needed
         self._now = now
         self._most = most
+        self._nodes_first = nodes_first
+        """Where the quota is full, those go that make room on a node, too."""
         self._ahead = NODES_AHEAD + 2 * needed
         self.tried = 0
         self._placements: list[tuple[PodFacts, Placement]] = []
@@ -78,6 +88,10 @@ class GangTrial:
         limited = self._state.quotas.ceiling(pod.namespace) is not None
         if front.roomy or limited:
             failure = self._hold(pod, asking)
+            if isinstance(failure, QuotaExceeded) and failure.resolvable and self._nodes_first:
+                if self._on_one_node(pod, asking, front):
+                    return True
+                front = self._fronts[kind] = _Front(self, asking)
             while isinstance(failure, QuotaExceeded) and failure.resolvable and self._let_own_go(pod):
                 failure = self._hold(pod, asking)
             if failure is None:

@@ -7,11 +7,13 @@ be asked for while its namespace owes in a dimension of which the pod holds some
 gone. So nobody comes to hold less than its own by more than a part of one pod, and any part of those that may go
 together may go.
 
+Only dimensions count that the asking namespace shares and of which its pods take any.
+
 Those who hold the largest share above their own give back first, compared from the root down; of one namespace's pods
 the cheapest victims.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
@@ -48,8 +50,17 @@ class Owing:
     pods only those may go, for whatever reason, without which it still holds its own.
     """
 
-    def __init__(self, debtors: Mapping[str, Debtor], below: "Owing | None" = None, *, shields: bool = False) -> None:
+    def __init__(
+        self,
+        debtors: Mapping[str, Debtor],
+        parts: Collection[int] = DIMENSIONS,
+        *,
+        below: "Owing | None" = None,
+        shields: bool = False,
+    ) -> None:
         self.debtors = debtors
+        self.parts = parts
+        """The dimensions in which a debt counts."""
         self.shields = shields
         self._below = below
         self._held: dict[int, list[int]] = {}
@@ -61,7 +72,7 @@ class Owing:
 
     def fork(self) -> "Owing":
         """The same, to go on from without changing this one."""
-        return Owing(self.debtors, self, shields=self.shields)
+        return Owing(self.debtors, self.parts, below=self, shields=self.shields)
 
     def release(self, allocations: Iterable[Allocation], sign: int = 1) -> None:
         """These pods go (or, with -1, stay after all)."""
@@ -84,7 +95,7 @@ class Owing:
             total[part] > 0
             and own[part] is not None
             and all(self._of(one)[part] > one.quota[part] for one in debtor.below)
-            for part in DIMENSIONS
+            for part in self.parts
         )
 
     def bounds(self, namespace: str, *, owed: bool) -> bool:
@@ -121,19 +132,28 @@ class Owing:
                 at = at.parent
 
 
-def owed_to(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = frozenset()) -> Owing | None:
+def owed_to(
+    state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = frozenset(), *, charged: bool = False
+) -> Owing | None:
     """Of whom these pods of one namespace, which are to be placed, may ask back what is its own.
 
     None where nobody owes it anything, or the namespace would hold more than its own with them. The end of the
-    ``spared`` is not counted on. The columns of residents have to be up to date.
+    ``spared`` is not counted on. ``charged``: what the pods ask for counts as held already, and pods of their namespace
+    that go as gone. The columns of residents have to be up to date.
     """
     asking = list(pods)
     cohorts = state.quotas.cohorts
     node = cohorts.member(asking[0].namespace) if cohorts.active else None
     if node is None or not node.root.borrowers:
         return None
-    if not within_own(node, asked_of_shares(pod.request for pod in asking if pod.request is not None)):
+    if charged:
+        less = [one.usage.shared for one in _those_that_go(state, spared) if one.pod.namespace == node.name]
+        more = -sum(part[0] for part in less), -sum(part[1] for part in less), -sum(part[2] for part in less)
+    else:
+        more = asked_of_shares(pod.request for pod in asking if pod.request is not None)
+    if not within_own(node, more):
         return None
+    parts = _asked_and_shared(node, asking)
     debtors = {}
     for name in node.root.borrowers - {node.name}:
         other = cohorts.member(name)
@@ -141,13 +161,46 @@ def owed_to(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = f
             continue
         meeting, policy = policy_between(node, other)
         debtor = Debtor(other, meeting, policy)
-        if policy is not ReclaimPolicy.NEVER and _owes(debtor):
+        if policy is not ReclaimPolicy.NEVER and _owes(debtor, parts):
             debtors[name] = debtor
     if not debtors:
         return None
-    owing = Owing(debtors)
-    _release_those_that_go(owing, state, spared)
+    owing = Owing(debtors, parts)
+    owing.release(_those_that_go(state, spared))
     return owing
+
+
+def still_owed(state: State, pods: Sequence[PodFacts], rest: Iterable[Sequence[Allocation]]) -> bool:
+    """Whether what is left to be asked for may still go for these pods, which are charged as nominated.
+
+    ``rest`` are the pods that are still to be evicted, those of a gang as one; all others that are waited for count as
+    gone. Nothing but what is in the books now is asked: the policy, the sums, and what is the namespace's own.
+    """
+    left = [unit for unit in rest if unit]
+    if not left:
+        return True
+    uids = {one.pod.uid for unit in left for one in unit}
+    owing = owed_to(state, pods, uids, charged=True)
+    if owing is None:
+        return False
+    rank = min(pod.rank for pod in pods)
+    for unit in left:
+        debtor = owing.debtors.get(unit[0].pod.namespace)
+        if debtor is None or (debtor.lower_only and any(one.pod.rank >= rank for one in unit)):
+            return False
+        owing.release(unit)
+    while (
+        left
+    ):  # some order in which each is owed when it goes: whoever may be the last of all may be so in one of those
+        for unit in left:
+            owing.release(unit, -1)
+            if owing.may_go(unit):
+                left.remove(unit)
+                break
+            owing.release(unit)
+        else:
+            return False
+    return True
 
 
 def shield_from(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = frozenset()) -> Owing | None:
@@ -166,16 +219,16 @@ def shield_from(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str]
         if other is not None and other.parent is not None and other is not node:
             debtors[name] = Debtor(other, other.parent, ReclaimPolicy.ANY)
     shield = Owing(debtors, shields=True)
-    _release_those_that_go(shield, state, spared)
+    shield.release(_those_that_go(state, spared))
     return shield
 
 
-def _release_those_that_go(owing: Owing, state: State, spared: AbstractSet[str]) -> None:
+def _those_that_go(state: State, spared: AbstractSet[str]) -> Iterator[Allocation]:
     """They go already: nobody has to go instead of them."""
     for uid in (state.residents.ending | state.awaited) - spared:
         one = state.allocations.get(uid)
         if one is not None and not one.nominated:
-            owing.release((one,))
+            yield one
 
 
 def stays_within(state: State, places: Iterable[tuple[PodFacts, Placement]]) -> bool:
@@ -191,5 +244,17 @@ def stays_within(state: State, places: Iterable[tuple[PodFacts, Placement]]) -> 
     return node is not None and within_own(node, (more[0], more[1], more[2]))
 
 
-def _owes(debtor: Debtor) -> bool:
-    return any(all(one.above(part) for one in debtor.below) for part in DIMENSIONS)
+def _asked_and_shared(node: Node, pods: Iterable[PodFacts]) -> list[int]:
+    """The dimensions of which these pods take any and which their namespace shares."""
+    asked = [False, False, False]
+    for pod in pods:
+        request = pod.request
+        if request is not None:
+            asked[0] |= request.compute > 0 or request.percent > 0
+            asked[1] |= request.vram > 0
+            asked[2] |= request.count > 0
+    return [part for part in DIMENSIONS if asked[part] and node.own[part] is not None]
+
+
+def _owes(debtor: Debtor, parts: Iterable[int]) -> bool:
+    return any(all(one.above(part) for one in debtor.below) for part in parts)

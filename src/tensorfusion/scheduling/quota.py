@@ -17,8 +17,8 @@ import msgspec
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Cohorts, Node
-from tensorfusion.scheduling.facts import CohortFacts, QuotaFacts
+from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Cohorts, Node, policy_between
+from tensorfusion.scheduling.facts import QuotaFacts
 from tensorfusion.units import format_bytes, format_gflops
 
 WHOLE = 100_000
@@ -173,7 +173,18 @@ class QuotaBook:
     def is_owed(self, namespace: str) -> bool:
         """Whether others may have to give back what is the namespace's own: somebody has borrowed, and may be asked."""
         member = self.cohorts.member(namespace) if self.cohorts.active else None
-        return member is not None and _others(member) > 0 and any(map(_reclaims, member.path))
+        return member is not None and self._may_ask(member)
+
+    def _may_ask(self, member: Node) -> bool:
+        for name in member.root.borrowers:
+            other = self.cohorts.member(name)
+            if other is None or other is member:
+                continue
+            meeting, policy = policy_between(member, other)
+            below = [one for one in other.path if one not in meeting.path]
+            if policy is not ReclaimPolicy.NEVER and any(all(one.above(part) for one in below) for part in DIMENSIONS):
+                return True
+        return False
 
     def stays_within_own(self, namespace: str, request: GpuRequest | None) -> bool:
         """Whether a namespace of a cohort stays within its own with the request; shares in percent pass."""
@@ -277,7 +288,7 @@ class QuotaBook:
                 continue
             if member is not None and shared is not None:
                 if more > member.room(shared):
-                    raise _not_lent(member, key, shared, usage=usage, words=words)
+                    raise _not_lent(member, key, shared, usage=usage, words=words, may_ask=self._may_ask)
             elif now + more > ceiling:
                 resolvable = more <= ceiling
                 raise _exceeded(namespace, key, now + more, ceiling=ceiling, words=words, resolvable=resolvable)
@@ -352,7 +363,9 @@ def _exceeded(
     return QuotaExceeded(namespace, key, requested=words(requested), limit=words(ceiling), resolvable=resolvable)
 
 
-def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callable[[int], str]) -> QuotaExceeded:
+def _not_lent(
+    member: Node, key: str, part: int, *, usage: Usage, words: Callable[[int], str], may_ask: Callable[[Node], bool]
+) -> QuotaExceeded:
     """A member's request that passes what it has and what the others lend it now."""
     more, held, own = usage.shared[part], member.held[part], member.quota[part]
     room, root = member.room(part), member.root
@@ -369,10 +382,10 @@ def _not_lent(member: Node, key: str, part: int, *, usage: Usage, words: Callabl
         then = ""
     elif not others:
         why, then = f"cohort {root.name} holds more than it has", "it waits until that ends"
-    elif any(_reclaims(node) for node in member.path):
+    elif may_ask(member):
         why, then = users, "pods of theirs may be evicted for it"
     else:
-        why, then = users, "it waits until that ends, as no reclaim is asked for"
+        why, then = users, "it waits until that ends, as no reclaim is asked for between them"
     return QuotaExceeded(
         member.name,
         key,
@@ -403,7 +416,3 @@ def _others(member: Node) -> int:
     """How many other namespaces of its tree hold more than their own."""
     borrowers = member.root.borrowers
     return len(borrowers) - (member.name in borrowers)
-
-
-def _reclaims(node: Node) -> bool:
-    return isinstance(node.facts, CohortFacts) and node.facts.reclaim is not ReclaimPolicy.NEVER

@@ -20,6 +20,8 @@ from tensorfusion.scheduling.preemption_place import Place
 from tensorfusion.scheduling.residents import NO_GANG, Bools, Ints, Leaving
 from tensorfusion.scheduling.state import State
 
+ORDERS_TRIED = 32
+"""Orders at most in which the pods of one node are asked for what they hold of others."""
 PODS_TOLD = 8
 """Pods that were tried out and are named afterwards."""
 _COUNTS = 1 << 35
@@ -187,7 +189,10 @@ class Candidates:
         for unit in units:
             place.go(unit.members)
         if not place.fits():
-            return None
+            others = self._in_another_order(place, units, going.units)
+            if others is None:
+                return None
+            units = others
         units = [unit for unit in units if place.concerns(unit.members)]
         kept = reprieved(place, units)
         one = one_instead(place, kept, units)
@@ -203,15 +208,40 @@ class Candidates:
                 continue
             if len(self._seen) < PODS_TOLD:
                 self._see(unit)
-            covers = [budgets for one in unit.members if (budgets := self._budgets_of(one.pod))]
-            if not covers or self._let_go(covers, taken):
+            if self._let_go(unit, taken):
                 if owing is not None:
                     owing.release(unit.members)
                 allowed.append(unit)
         return allowed
 
-    def _let_go(self, covers: Sequence[Mapping[str, int]], taken: Counter[str]) -> bool:
-        """Whether these budgets let one more pod each go beside what was ``taken``; taken from there, too, if so."""
+    def _in_another_order(self, place: Place, gone: Sequence[Unit], units: Sequence[Unit]) -> list[Unit] | None:
+        """What is owed was spent on pods whose going is of no use: the pods of one device first, and each pod first.
+
+        Of these units, of which those in ``gone`` are gone. None where the pod fits in none of the orders.
+        """
+        if self._owing is None or len(gone) == len(units):
+            return None
+        orders: dict[int, list[Unit]] = {}
+        for unit in units:
+            for device in {device.number for one in unit.members for device in one.devices}:
+                orders.setdefault(device, []).append(unit)
+        by_device = list(orders.values())
+        firsts = [first + [one for other in by_device if other is not first for one in other] for first in by_device]
+        for first in [*firsts, *([unit] for unit in units)][:ORDERS_TRIED]:
+            for unit in gone:
+                place.back(unit.members)
+            gone = self.allowed(list({unit.uid: unit for unit in (*first, *units)}.values()))
+            for unit in gone:
+                place.go(unit.members)
+            if place.fits():
+                return sorted(gone, key=cheapest_first)
+        return None
+
+    def _let_go(self, unit: Unit, taken: Counter[str]) -> bool:
+        """Whether its budgets let the unit go beside what was ``taken``; taken from there, too, if so."""
+        covers = [budgets for one in unit.members if (budgets := self._budgets_of(one.pod))]
+        if not covers:
+            return True
         wanted = Counter(name for budgets in covers for name in budgets)
         room = {name: left for budgets in covers for name, left in budgets.items()}
         several = any(len(budgets) > 1 for budgets in covers)  # the server evicts no pod that two budgets cover
@@ -229,7 +259,8 @@ class Candidates:
     def in_turn(self, units: Iterable[Unit], most: int) -> list[Unit]:
         """The first of those that their namespaces owe in the order in which they give back, then of the others.
 
-        Shares fall with each that goes; whoever is not owed any more by then is left out. Ranked by that order.
+        Shares fall with each that goes; whoever is not owed any more by then, or is kept by its budget, is left out.
+        Ranked by that order.
         """
         if self._owing is None or self._owing.shields:
             return sorted(units, key=cheapest_first)[:most]
@@ -239,6 +270,7 @@ class Candidates:
             (queues.setdefault(unit.members[0].pod.namespace, []) if unit.owed else others).append(unit)
         owing = self._owing.fork()
         found: list[Unit] = []
+        taken = self._charged.copy()
         turns = [(owing.turn(name), name, iter(queue)) for name, queue in queues.items()]
         heapq.heapify(turns)
         while turns and len(found) < most:
@@ -247,7 +279,7 @@ class Candidates:
             if now != turn:
                 heapq.heapreplace(turns, (now, name, queue))
                 continue
-            next_one = next((one for one in queue if owing.may_go(one.members)), None)
+            next_one = next((one for one in queue if owing.may_go(one.members) and self._let_go(one, taken)), None)
             if next_one is None:
                 heapq.heappop(turns)
             else:
