@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tensorfusion.model.resources import GPU_POOLS, PODS
+from tensorfusion.model.resources import GPU_POOLS, GPUS, PODS
 
 
 async def keeping(world: Any) -> None:
@@ -54,5 +54,17 @@ async def test_a_change_of_the_mode_opens_the_nodes(world) -> None:
     await world.settle(3)
     assert world.node_of("late") == ""
     world.api.change(GPU_POOLS, "main", {"spec": {"schedulingConfigTemplate": ""}})
+    await world.settle(5)
+    assert world.node_of("late") != ""
+
+
+async def test_who_is_kept_out_is_looked_at_again_when_less_is_expected(world) -> None:
+    """The devices that are in use go, and with them what whole-node jobs would have of them."""
+    await keeping(world)
+    world.worker("late", tflops="50")
+    await world.settle(3)
+    assert world.node_of("late") == ""
+    for device in ("g0-0", "g0-1"):
+        world.api.change(GPUS, device, {"status": {"phase": "Pending"}}, subresource="status")
     await world.settle(5)
     assert world.node_of("late") != ""

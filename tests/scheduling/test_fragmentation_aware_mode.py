@@ -13,7 +13,7 @@ from tensorfusion.model.request import Isolation
 from tensorfusion.scheduling.asked import Asked, asked_of
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
-from tensorfusion.scheduling.facts import NodeFacts, PodFacts, PoolFacts
+from tensorfusion.scheduling.facts import NodeFacts, Placement, PodFacts, PoolFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
 from tensorfusion.scheduling.hints import helps
@@ -22,7 +22,7 @@ from tensorfusion.scheduling.reasons import NodeReason
 from tensorfusion.scheduling.score_parts import ScorePart
 from tensorfusion.scheduling.simulate import simulate
 from tensorfusion.scheduling.state import State
-from worlds import GIB, TFLOPS, device, fleet, node, pod, required, requirement, term
+from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, required, requirement, term
 
 AHEAD = PoolFacts("pool", "FragmentationAware")
 
@@ -179,6 +179,33 @@ class TestHold:
         come(state, *(share(f"fill-{i}", 100) for i in range(4)))
         failure = refused(state, share("late", 50))
         assert any(helps(failure, change) for change in state.remove_device("n2-0"))
+
+    @pytest.mark.parametrize("change", ["devices that stop", "a node that is cordoned", "CPU that is given back"])
+    def test_whatever_opens_a_node_wakes_them(self, change: str) -> None:
+        """One of three nodes is expected to run a whole-node job: n1, as n0 is open and n2 has not the CPU for it."""
+        state = fleet(3, 4, pool=AHEAD)
+        mix = [(whole("w", cpu=60_000), 1), (share("s", 100), 6)]
+        state.fleet.pools["pool"].learned.decide_by(
+            [(asked_of(one, one.request), count) for one, count in mix if one.request is not None]
+        )
+        busy = plain("busy", cpu=32_000)
+        state.confirm(busy, Placement("n2"))
+        for i in range(3):
+            small = share(f"fill-{i}", 100)
+            state.assume(small, decide(state, small).placement)
+        failure = refused(state, share("late", 100, affinity=on("n1")))
+        state.eased_holds()
+        assert state.eased_holds() == ()
+        if change == "devices that stop":
+            told = [told for i in range(4) for told in state.upsert_device(device(f"n0-{i}", "n0", phase="Pending"))]
+        elif change == "a node that is cordoned":
+            told = [*state.upsert_node(node("n0", unschedulable=True))]
+        else:
+            told = [*state.release("uid-busy")]
+        assert not any(helps(failure, one) for one in told)
+        assert any(helps(failure, one) for one in state.eased_holds())
+        assert decide(state, share("late", 100, affinity=on("n1"))).placement.node == "n1"
+        assert state.eased_holds() == ()
 
 
 class TestNodesThatTakeNobody:

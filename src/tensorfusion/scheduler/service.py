@@ -355,7 +355,10 @@ class SchedulerService:
     async def _loop(self) -> None:
         while True:
             self._kick.clear()
-            if self._step():
+            more = self._step()
+            if self.deciding:
+                self._beside("wake pods that nodes are kept from", self._wake_kept_out)
+            if more:
                 await asyncio.sleep(0)
             else:
                 await self._spare_time.until(self._kick)
@@ -430,6 +433,11 @@ class SchedulerService:
     def _wake_waiting(self) -> None:
         """Offer what changed to the pods that wait."""
         wake_helped(self._hints, self.book, self.gangs, now=self._clock.monotonic())
+
+    def _wake_kept_out(self) -> None:
+        eased = self.state.eased_holds()
+        if eased:
+            self._tell(eased)
 
     def _wake_parked(self) -> None:
         wake_parked(self.book)

@@ -95,6 +95,8 @@ class Foresight:
         self._closed: list[bool] = []
         """By kind, whether free whole nodes are kept."""
         self._frozen: tuple[list[bool], Bools] | None = None
+        self._before: Bools | None = None
+        """The rows that were kept when ``eased`` was asked last."""
         self._shape = (0, 0)
         self._position = self._facts_position = -1
         self._learned = -1
@@ -198,6 +200,13 @@ class Foresight:
             return None
         flags = [each and not mine for mine, each in zip(whole, closed, strict=True)]
         return free & np.array([*flags, False], np.bool_)[self._kind] if any(flags) else None
+
+    def eased(self) -> bool:
+        """Whether a row that was kept when this was asked last is kept no more, as of the last ``follow``."""
+        before, self._before = self._before, self.kept([False] * len(self._whole))
+        if before is None:
+            return False
+        return bool((before if self._before is None else before & ~self._before[: len(before)]).any())
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -373,6 +373,14 @@ class State:
         columns = self.fleet.pools.get(pool)
         return (Change(ChangeKind.HOLD, pool),) if columns is not None and looks_ahead(columns) else ()
 
+    def eased_holds(self) -> tuple[Change, ...]:
+        """Pools that keep a node no more which they kept when this was asked last, for whatever reason.
+
+        To be asked between decisions, and in no statement: what is kept follows from more than a list could name.
+        """
+        ahead = [pool for pool in self.fleet.pools.values() if looks_ahead(pool)]
+        return tuple([Change(ChangeKind.HOLD, pool.name) for pool in ahead if self.classes.foresights.of(pool).eased()])
+
     def neighbour_change(self) -> tuple[Change, ...]:
         """A placed pod can be the neighbour that another waits for."""
         return (Change(ChangeKind.NEIGHBOUR),) if self.fleet.neighbours.active else ()

@@ -289,6 +289,7 @@ class Replay:
         if self._book.gangs.groups:
             self._gangs.tick()
         while True:
+            self._hints += self._state.eased_holds()
             self._news += bool(self._hints)
             wake_helped(self._hints, self._book, self._gangs, now=now)
             if self._book.gangs.changed:
