@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from _report import Row, report
-from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size
+from tensorfusion.scheduling.arrivals import ArrivalMix, Size, Weighted
 from tensorfusion.scheduling.fragmentation import LookAhead
 from tensorfusion.scheduling.whole_nodes import ranks
 from tensorfusion.testing.charts import Axis, Goal, scatter
@@ -43,10 +43,10 @@ class Known(FragmentationAware):
         learned = ArrivalMix(classes=chosen.classes, most_percent=chosen.most_percent)
         for one in setting.history:
             learned.add(Size(one.cpu, one.memory, one.gpus, one.milli))
-        self._known = learned.mix()
+        self._known = learned.weights()
         super().__init__(setting, parameters)
 
-    def _look_ahead(self, mix: Mix) -> None:
+    def _look_ahead(self, tenants: Weighted) -> None:
         super()._look_ahead(self._known)
 
 
@@ -60,8 +60,8 @@ class Open(FragmentationAware):
 class ListOrder(FragmentationAware):
     """Whole machines are opened in the order of the list alone, whichever jobs they hold."""
 
-    def _look_ahead(self, mix: Mix) -> None:
-        super()._look_ahead(mix)
+    def _look_ahead(self, tenants: Weighted) -> None:
+        super()._look_ahead(tenants)
         self._ranks = ranks(self._installed, np.zeros(len(self._ranks), np.int64), most=self._set.rank)
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size
+from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size, fair_mix, mix_of
 
 HALF, ONE, PLAIN = Size(1000, 1024, 1, 500), Size(2000, 1024, 1, 1000), Size(500, 1024, 0, 0)
 EIGHT = Size(64_000, 4096, 8, 1000)
@@ -55,6 +55,44 @@ def test_a_tenant_that_floods_odd_sizes_gets_a_quarter_of_the_mix_and_forgets_no
     assert mix.whole_share(8)[0] > 0
 
 
+def test_an_eighth_of_a_full_memory_is_dropped_at_once_the_rarest_of_those_that_have_most() -> None:
+    """To look for one at each arrival would take longer than to place a pod."""
+    often = [odd(number) for number in range(40)]
+    found = learned([HALF, ONE], often * 2 + [odd(number) for number in range(40, 62)], classes=64)
+    found.add(odd(99), "tenant-1")
+    assert set(found.mix().sizes) == {HALF, ONE, *often, *(odd(number) for number in range(48, 62)), odd(99)}
+
+
+def fair(found: ArrivalMix, gpus: int = 8, most_percent: int = 25) -> Mix:
+    return fair_mix(found.weights(), gpus=gpus, most_percent=most_percent)
+
+
+def test_few_large_jobs_of_a_tenant_are_no_more_than_its_part_of_the_demand() -> None:
+    found = learned([HALF] * 40, [HALF] * 30, [ONE] * 30, [EIGHT] * 40)
+    before, demand = found.mix().whole_share(8)
+    assert before / demand > 0.75
+    after, demand = fair(found).whole_share(8)
+    assert 0.249 < after / demand <= 0.2501
+
+
+def test_large_jobs_that_are_no_whole_nodes_leave_the_whole_node_jobs_of_others_their_part() -> None:
+    six = Size(1, 1, 6, 1000)
+    found = learned([HALF] * 40, [HALF] * 40, [EIGHT] * 5 + [HALF] * 35, [six] * 400)
+    before, demand = found.mix().whole_share(8)
+    after, of = fair(found).whole_share(8)
+    assert before / demand < 0.13 < 0.2 < after / of <= 0.2501
+
+
+def test_tenants_of_moderate_demand_count_in_full() -> None:
+    usual = [EIGHT] * 5 + [ONE] * 60
+    found = learned(usual, usual, usual, [Size(1, 1, 1, 130)] * 40)
+    assert fair(found) == found.mix()
+
+
+def test_a_tenant_whose_jobs_want_no_devices_takes_nothing_from_those_that_do() -> None:
+    assert fair(learned([PLAIN] * 2, [HALF, EIGHT])) == mix_of([(HALF, 1 << 30), (EIGHT, 1 << 30)])
+
+
 SIZES = st.builds(Size, st.integers(0, 30), st.just(1), st.integers(0, 2), st.just(1000))
 
 
@@ -77,6 +115,27 @@ def test_the_bounds_hold_whatever_arrives(arrivals: list[tuple[str, Size]], clas
     for size, part in parts(found).items():
         tenants[size.memory] = tenants.get(size.memory, 0) + part
     assert max(tenants.values()) <= max(most_percent / 100, 1 / len(tenants)) + 1e-4
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), SIZES), min_size=1, max_size=60), st.integers(1, 100))
+def test_no_tenant_is_more_than_its_part_of_the_demand(arrivals: list[tuple[str, Size]], most_percent: int) -> None:
+    mix = ArrivalMix(classes=1000, most_percent=most_percent)
+    for tenant, size in arrivals:
+        mix.add(Size(size.cpu, ord(tenant), size.gpus, size.milli), tenant)
+    found = fair_mix(mix.weights(), gpus=2, most_percent=most_percent)
+    demands: dict[tuple[int, bool], int] = {}
+    for size, weight in zip(found.sizes, found.weights, strict=True):
+        part = size.memory, size.is_whole(2)
+        demands[part] = demands.get(part, 0) + size.demand * weight
+    tenants = {ord(tenant) for tenant, size in arrivals if size.demand}
+    assert {tenant for tenant, _ in demands} == tenants
+    if tenants:
+        bound = max(most_percent / 100, 1 / len(tenants))
+        assert max(demands.values()) <= (bound + 1e-4) * sum(demands.values())
+    if len({tenant for tenant, _ in arrivals}) == 1:
+        whole = mix.mix()
+        pairs = zip(whole.sizes, whole.weights, strict=True)
+        assert found == mix_of((size, weight) for size, weight in pairs if size.demand)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), SIZES), max_size=60))

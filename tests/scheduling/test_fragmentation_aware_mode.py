@@ -186,7 +186,7 @@ class TestHold:
         state = fleet(3, 4, pool=AHEAD)
         mix = [(whole("w", cpu=60_000), 1), (share("s", 100), 6)]
         state.fleet.pools["pool"].learned.decide_by(
-            [(asked_of(one, one.request), count) for one, count in mix if one.request is not None]
+            [[(asked_of(one, one.request), count) for one, count in mix if one.request is not None]]
         )
         busy = plain("busy", cpu=32_000)
         state.confirm(busy, Placement("n2"))
@@ -219,7 +219,7 @@ class TestNodesThatTakeNobody:
             state.upsert_node(one)
         expected = [(whole("w"), 5), (share("s", 100), 16)]
         mix = [(asked_of(one, one.request), count) for one, count in expected if one.request is not None]
-        state.fleet.pools["pool"].learned.decide_by(mix)
+        state.fleet.pools["pool"].learned.decide_by([mix])
         return state
 
     def opened(self, state: State, **own: object) -> list[str]:

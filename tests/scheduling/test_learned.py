@@ -1,20 +1,26 @@
 """What a pool has learned: the mix is taken as arrivals grow, and what is old loses its weight."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorfusion.scheduling.arrivals import ARRIVAL, IDLE
 from tensorfusion.scheduling.asked import Asked, Kind, asked_of
 from tensorfusion.scheduling.learned import HALF_LIFE, MOST, Learned
 from worlds import pod
 
 SMALL, LARGE = Asked(1000, 1, 1, percent=10_000), Asked(1000, 1, 8, percent=100_000)
+HALF, ODD = Asked(1000, 1, 1, percent=50_000), Asked(1000, 1, 1, percent=13_000)
 DAY = 24 * 3600
 START = 1_700_000_000
 
 
 def parts(learned: Learned) -> dict[Asked, float]:
-    total = sum(weight for _, weight in learned.mix)
-    return {size: weight / total for size, weight in learned.mix}
+    weights: Counter[Asked] = Counter()
+    for its in learned.mix:
+        weights.update(dict(its))
+    return {size: weight / weights.total() for size, weight in weights.items()}
 
 
 def test_the_mix_is_taken_as_arrivals_grow_by_a_quarter() -> None:
@@ -25,16 +31,46 @@ def test_the_mix_is_taken_as_arrivals_grow_by_a_quarter() -> None:
     assert versions == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12, 12]
 
 
-def test_jobs_that_come_no_more_are_forgotten_as_others_come() -> None:
+def test_a_flood_makes_nobody_elses_arrivals_forgotten() -> None:
     learned = Learned()
-    for _ in range(1000):
+    for _ in range(500):
+        for tenant in "acd":
+            learned.add(SMALL, tenant, created=START)
+        learned.add(LARGE, "b", created=START)
+    before = learned.counts()
+    for _ in range(140_000):
+        learned.add(ODD, "flood", created=START)
+    found = learned.counts()
+    flood = found.pop("flood")
+    assert found == before
+    assert sum(flood.values()) < MOST * ARRIVAL
+    assert parts(learned)[ODD] <= 0.2501
+    assert learned.count <= 4 * 500 + MOST
+
+
+def test_who_comes_weekly_is_known_however_many_others_come() -> None:
+    learned = Learned()
+    for day in range(50):
+        for _ in range(2000):
+            learned.add(SMALL, "a", created=START + day * DAY)
+        if day % 7 == 0:
+            learned.add(LARGE, "b", created=START + day * DAY)
+        assert "b" in learned.counts()
+
+
+def test_a_batch_that_came_once_is_little_of_what_is_expected_after_a_week() -> None:
+    learned = Learned()
+    for _ in range(100):
         learned.add(LARGE, "a", created=START)
-    before = parts(learned)
-    for _ in range(2 * MOST):
-        learned.add(SMALL, "b", created=START)
-    assert before == {LARGE: 1.0}
-    assert parts(learned) == {SMALL: 1.0}, "tenants weigh alike, so nothing but its end takes one out of the mix"
-    assert learned.count < MOST
+    found = []
+    for day in range(1, 15):
+        for _ in range(100):
+            learned.add(HALF, "a", created=START + day * DAY)
+        part = parts(learned).get(LARGE, 0)
+        found.append(8 * part / (8 * part + (1 - part) / 2))
+    assert found[0] > 0.8
+    assert found[6] < 0.1
+    assert found[13] < 0.001
 
 
 def test_sizes_that_a_tenant_asks_for_no_more_lose_their_weight() -> None:
@@ -51,9 +87,9 @@ def test_what_is_old_is_forgotten_though_nothing_comes() -> None:
     learned.add(LARGE, "a", created=START)
     learned.age(START + HALF_LIFE - 1)
     assert learned.mix
-    learned.age(START + 2 * HALF_LIFE)
+    learned.age(START + (IDLE - 1) * HALF_LIFE)
     assert learned.mix
-    learned.age(START + 3 * HALF_LIFE)
+    learned.age(START + IDLE * HALF_LIFE)
     assert not learned.mix
     learned.add(SMALL, "a", created=START + 400 * DAY)
     assert parts(learned) == {SMALL: 1.0}

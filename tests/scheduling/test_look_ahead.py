@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tensorfusion.scheduling import fragmentation
 from tensorfusion.scheduling.arrivals import Mix, Size
-from tensorfusion.scheduling.fragmentation import NEVER, Outlook, draw, pick, points
-from tensorfusion.scheduling.whole_nodes import ranks, whole_nodes
+from tensorfusion.scheduling.fragmentation import NEVER, Ints, Outlook, draw, pick, points
+from tensorfusion.scheduling.whole_nodes import WholeNodes, ranks, whole_nodes
 
 HALF, THIRD, ONE, TWO = (Size(1000, 1, 1, 500), Size(1000, 1, 1, 300), Size(1000, 1, 1, 1000), Size(1000, 1, 2, 1000))
 PLAIN = Size(1000, 1, 0, 0)
@@ -162,8 +162,12 @@ EIGHT = Size(64_000, 100, 8, 1000)
 INSTALLED = np.array([[1000] * 8, [1000] * 8, [1000] * 2 + [0] * 6, [1000] * 8])
 
 
+def whole_of(mix: Mix, devices: Ints) -> WholeNodes:
+    return whole_nodes([list(zip(mix.sizes, mix.weights, strict=True))], devices, most_percent=25)
+
+
 def test_whole_nodes_are_those_that_hold_the_mixs_whole_node_jobs() -> None:
-    whole = whole_nodes(Mix([HALF, EIGHT], [16, 3]), INSTALLED)
+    whole = whole_of(Mix([HALF, EIGHT], [16, 3]), INSTALLED)
     # eights ask for 24 of 32 devices' worth: 24/32 of 26 devices are 19.5, two jobs
     assert (whole.gpus, whole.cpu, whole.memory, whole.running) == (8, 64_000, 100, 2)
     cpu, memory = np.array([96_000, 63_999, 96_000, 64_000]), np.array([100, 100, 100, 100])
@@ -176,13 +180,13 @@ def test_whole_nodes_are_those_that_hold_the_mixs_whole_node_jobs() -> None:
 
 def test_without_whole_node_jobs_nothing_is_held() -> None:
     for mix in (Mix(), Mix([PLAIN, HALF], [1, 1])):
-        whole = whole_nodes(mix, INSTALLED)
+        whole = whole_of(mix, INSTALLED)
         assert (whole.gpus, whole.held(0)) == (8, 0)
-    assert whole_nodes(Mix([EIGHT], [1]), np.zeros((2, 1), np.int64)).held(0) == 0
+    assert whole_of(Mix([EIGHT], [1]), np.zeros((2, 1), np.int64)).held(0) == 0
 
 
 def test_a_fleet_that_no_eight_fits_has_whole_nodes_of_two() -> None:
-    whole = whole_nodes(Mix([TWO, EIGHT], [1, 1]), INSTALLED[2:3])
+    whole = whole_of(Mix([TWO, EIGHT], [1, 1]), INSTALLED[2:3])
     # a fifth of the demand is in twos: of two devices, no job runs all the time
     assert (whole.gpus, whole.running) == (2, 0)
 
@@ -195,8 +199,8 @@ def test_ranks_rise_in_the_order_of_nodes_and_are_those_of_whole_nodes_alone() -
 
 def test_nodes_that_more_whole_node_jobs_fit_on_are_opened_later() -> None:
     large = Size(90_000, 300, 8, 1000)
-    whole = whole_nodes(Mix([HALF, EIGHT, large], [16, 3, 1]), INSTALLED)
+    whole = whole_of(Mix([HALF, EIGHT, large], [16, 3, 1]), INSTALLED)
     takes = whole.takes(np.array([96_000, 64_000, 96_000, 96_000]), np.array([400, 400, 50, 200]))
     assert takes.tolist() == [4, 3, 0, 3]
     assert ranks(np.array([True, True, False, True]), takes, most=600).tolist() == [400, 0, 0, 200]
-    assert whole_nodes(Mix(), INSTALLED).takes(takes, takes).tolist() == [0] * 4
+    assert whole_of(Mix(), INSTALLED).takes(takes, takes).tolist() == [0] * 4

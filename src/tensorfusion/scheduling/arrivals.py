@@ -4,16 +4,20 @@ A policy that looks ahead needs to know what will be asked for. Nobody tells it:
 turned away - else a policy would learn only what it already serves well. Counts are kept by exact size; grids of sizes
 were left out, since whether two pods make up one device is decided by exact sizes.
 
-Two bounds hold whatever arrives. *Memory*: at most ``classes`` sizes are known; when one more comes, the tenant that
-has most of them loses its rarest, so a tenant with no more than ``classes`` / tenants sizes never loses any. *Weight*:
-with T tenants none counts for more than the larger of ``most_percent`` and 100 / T percent of the mix, however many
-pods it sends. Tenants are namespaces; one that can make many namespaces has to be kept from it elsewhere.
+Three bounds hold whatever arrives. *Memory*: at most ``classes`` sizes are known; when one more comes, an eighth of
+them is forgotten at once, the rarest of the tenants that have most, so a tenant with no more than seven eighths of
+``classes`` / tenants sizes never loses any. *Weight*: with T tenants none counts for more than the larger of
+``most_percent`` and 100 / T percent of the mix, however many pods it sends. *Demand*: where demand counts and not
+arrivals, neither its whole-node jobs nor all its others count for more than that of the demand, however large they are
+(``fair_mix``). Tenants are namespaces; one that can make many namespaces has to be kept from it elsewhere.
 """
 
+import heapq
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 _SCALE = 1 << 20
 """Units of weight of one arrival that counts in full."""
@@ -21,9 +25,11 @@ WHOLE = 1000
 """Thousandths of a device that are all of it."""
 ARRIVAL = 1 << 10
 """What one arrival counts for at first: it can be halved ten times before it is forgotten."""
-IDLE = 3
+IDLE = 9
 """Halvings after which a tenant is forgotten of whom nothing comes."""
 _LIGHT_PERCENT = 25
+_PARTS = 8
+"""One of so many sizes is forgotten when there are too many."""
 
 
 class _Ordered(Hashable, Protocol):
@@ -48,6 +54,14 @@ class Size:
         """Milli-GPU in all."""
         return self.gpus * self.milli
 
+    def is_whole(self, gpus: int) -> bool:
+        """Whether it wants so many whole devices."""
+        return self.gpus == gpus and self.milli == WHOLE
+
+
+Weighted: TypeAlias = Sequence[Sequence[tuple[Size, int]]]
+"""By tenant the sizes that it asks for, each once, and what each weighs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
@@ -59,7 +73,7 @@ class Mix:
     def whole(self, gpus: int) -> list[tuple[Size, int]]:
         """The jobs that want this many whole devices, with their weights."""
         pairs = zip(self.sizes, self.weights, strict=True)
-        return [(size, weight) for size, weight in pairs if size.gpus == gpus and size.milli == WHOLE]
+        return [(size, weight) for size, weight in pairs if size.is_whole(gpus)]
 
     def whole_share(self, gpus: int) -> tuple[int, int]:
         """The part of the demand for devices that comes from jobs of this many whole ones, as a fraction."""
@@ -93,14 +107,17 @@ class Arrivals(Generic[_Size]):
         self.count += 1
         self._put(tenant, size, ARRIVAL).idle = 0
 
-    def weights(self) -> list[tuple[_Size, int]]:
-        """What has been learned so far: sizes, ascending, and how much each weighs in the mix."""
-        weights: dict[_Size, int] = {}
-        level = _level(sorted(its.total for its in self._tenants.values()), self._most_percent)
-        for its in self._tenants.values():
-            for size, count in its.counts.items():
-                weights[size] = weights.get(size, 0) + max(1, count * min(its.total, level) * _SCALE // its.total)
-        return sorted(weights.items())
+    def weights(self) -> list[list[tuple[_Size, int]]]:
+        """What has been learned so far, by tenant in the order of names: sizes, ascending, and how much each weighs."""
+        totals = sorted(its.total for its in self._tenants.values())
+        level = _level(totals, self._most_percent, tenants=len(totals))
+        return [
+            [
+                (size, max(1, count * min(its.total, level) * _SCALE // its.total))
+                for size, count in sorted(its.counts.items())
+            ]
+            for _, its in sorted(self._tenants.items())
+        ]
 
     def halve(self) -> None:
         """What has arrived so far counts for half from here on; what counts for next to nothing is forgotten.
@@ -113,6 +130,19 @@ class Arrivals(Generic[_Size]):
             for size, count in its.counts.items():
                 if count > 1 and its.idle + 1 < IDLE:
                     self._put(name, size, count // 2).idle = its.idle + 1
+
+    def total(self, tenant: str) -> int:
+        """What all arrivals of a tenant count for, of which ``ARRIVAL`` are one arrival."""
+        return self._tenants[tenant].total if tenant in self._tenants else 0
+
+    def halve_tenant(self, tenant: str) -> None:
+        """What has arrived of a tenant counts for half from here on; others' arrivals do not change."""
+        its = self._tenants.pop(tenant)
+        self._known -= len(its.counts)
+        for size, count in its.counts.items():
+            if count > 1:
+                self._put(tenant, size, count // 2).idle = its.idle
+        self.count = max(0, self.count - (its.total - self.total(tenant)) // ARRIVAL)
 
     @property
     def idle(self) -> dict[str, int]:
@@ -135,21 +165,30 @@ class Arrivals(Generic[_Size]):
     def _put(self, tenant: str, size: _Size, amount: int) -> "_Tenant[_Size]":
         its = self._tenants.get(tenant)
         if its is None or size not in its.counts:
-            if self._known == self._classes:
-                self._forget_one()
+            if self._known >= self._classes:
+                self._forget_some()
             its = self._tenants.setdefault(tenant, _Tenant())  # looked up again: it may have lost its only size
             self._known += 1
         its.counts[size] = its.counts.get(size, 0) + amount
         its.total += amount
         return its
 
-    def _forget_one(self) -> None:
-        name, its = min(self._tenants.items(), key=lambda item: (-len(item[1].counts), item[1].total, item[0]))
-        rarest = min(its.counts, key=lambda size: (its.counts[size], size))
-        its.total -= its.counts.pop(rarest)
-        self._known -= 1
-        if not its.counts:
-            del self._tenants[name]
+    def _forget_some(self) -> None:
+        """An eighth of all sizes at once, since to look for the rarest costs more than to forget them."""
+        most = [(-len(its.counts), its.total, name) for name, its in self._tenants.items()]
+        heapq.heapify(most)
+        losses: Counter[str] = Counter()
+        for _ in range(max(1, self._classes // _PARTS)):
+            number, total, name = most[0]
+            heapq.heapreplace(most, (number + 1, total, name))
+            losses[name] += 1
+        for name, number in losses.items():
+            its = self._tenants[name]
+            for size in sorted(its.counts, key=its.counts.__getitem__)[:number]:  # of equal ones the longest known
+                its.total -= its.counts.pop(size)
+            self._known -= number
+            if not its.counts:
+                del self._tenants[name]
 
 
 class ArrivalMix(Arrivals[Size]):
@@ -157,7 +196,7 @@ class ArrivalMix(Arrivals[Size]):
 
     def mix(self) -> Mix:
         """What has been learned so far."""
-        return mix_of(self.weights())
+        return mix_of(pair for its in self.weights() for pair in its)
 
 
 def mix_of(weighted: Iterable[tuple[Size, int]]) -> Mix:
@@ -169,6 +208,31 @@ def mix_of(weighted: Iterable[tuple[Size, int]]) -> Mix:
     return Mix([size for size, _ in found], [weight for _, weight in found])
 
 
+def fair_mix(tenants: Weighted, *, gpus: int, most_percent: int) -> Mix:
+    """The mix of what these tenants ask for, by which devices are shared out to jobs of ``gpus`` whole ones.
+
+    A quarter of the arrivals can be nearly all of the demand. So of no tenant such jobs count for more of the demand
+    than its part, nor do all its others, which would leave them none. Both are apart since one bound for both would
+    make four tenants alike, also one that asks for little. Of one tenant it is the mix of its arrivals.
+    """
+    parts = [
+        part
+        for its in tenants
+        for part in (
+            [(size, weight) for size, weight in its if size.demand and size.is_whole(gpus)],
+            [(size, weight) for size, weight in its if size.demand and not size.is_whole(gpus)],
+        )
+    ]
+    demands = [sum(size.demand * weight for size, weight in part) for part in parts]
+    known = sum(1 for whole, other in zip(demands[::2], demands[1::2], strict=True) if whole or other)
+    level = _level(sorted(filter(None, demands)), most_percent, tenants=known)
+    return mix_of(
+        (size, max(1, weight * min(demand, level) // demand))
+        for part, demand in zip(parts, demands, strict=True)
+        for size, weight in part
+    )
+
+
 @dataclass(slots=True)
 class _Tenant(Generic[_Size]):
     counts: dict[_Size, int] = field(default_factory=dict)
@@ -177,14 +241,14 @@ class _Tenant(Generic[_Size]):
     """How often all was halved since something came."""
 
 
-def _level(totals: Sequence[int], most_percent: int) -> int:
-    """The arrivals of one tenant that count: so many that none who has more exceeds its part. ``totals`` ascending.
+def _level(totals: Sequence[int], most_percent: int, *, tenants: int) -> int:
+    """How much of one total counts, so that none that is more exceeds a tenant's part. ``totals`` ascending.
 
-    With m tenants above the level L, and the others' arrivals adding up to R, L is the part p of R + m L.
+    With m totals above the level L, and the others adding up to R, L is the part p of R + m L.
     """
     part, whole = most_percent, 100
-    if part * len(totals) < whole:
-        part, whole = 1, len(totals)  # fewer tenants than parts: all alike
+    if part * tenants < whole:
+        part, whole = 1, tenants  # fewer tenants than parts: all alike
     for above in range(len(totals)):
         below = totals[: len(totals) - above]
         level = part * sum(below) // (whole - part * above)

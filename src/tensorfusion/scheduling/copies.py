@@ -40,8 +40,8 @@ class WorldFacts:
     profiles: Profiles
     namespaces: Mapping[str, Mapping[str, str]]
     pools: tuple[PoolFacts, ...]
-    mixes: Mapping[str, Sequence[tuple[Asked, int]]]
-    """By pool, what it has learned that it decides by."""
+    mixes: Mapping[str, Sequence[Sequence[tuple[Asked, int]]]]
+    """By pool and tenant, what it has learned that it decides by."""
     quotas: tuple[QuotaFacts, ...]
     cohorts: tuple[CohortFacts, ...]
     nodes: tuple[NodeFacts, ...]

@@ -22,7 +22,7 @@ import numpy as np
 
 from tensorfusion.model.common import PlacementMode
 from tensorfusion.model.partitions import Profile
-from tensorfusion.scheduling.arrivals import WHOLE, Mix, mix_of
+from tensorfusion.scheduling.arrivals import WHOLE, Size, mix_of
 from tensorfusion.scheduling.asked import MIB, Asked, Kind, part_of
 from tensorfusion.scheduling.codes import Bools, Ints, Rows
 from tensorfusion.scheduling.facts import NodeFacts
@@ -101,7 +101,8 @@ class Foresight:
         self._position = self._facts_position = -1
         self._learned = -1
         """Version of the mix that the streams were drawn from."""
-        self._mixes: list[Mix] = []
+        self._asked: list[list[list[tuple[Size, int]]]] = []
+        """By kind and tenant, what is asked for, and how much it weighs."""
         self._allocate()
 
     def _allocate(self) -> None:
@@ -288,9 +289,10 @@ class Foresight:
     def _draw(self) -> None:
         learned, known = self._pool.learned, self.parameters
         self._learned = learned.version
-        self._mixes = [mix_of(kind.sizes(learned.mix)) for kind in self.kinds]
+        self._asked = [[kind.sizes(its) for its in learned.mix] for kind in self.kinds]
         limit = known.states // max(1, len(self.kinds))
-        streams = [draw(mix, streams=known.streams, length=known.length) for mix in self._mixes]
+        mixes = [mix_of(chain.from_iterable(each)) for each in self._asked]
+        streams = [draw(mix, streams=known.streams, length=known.length) for mix in mixes]
         self._outlooks = [Outlook(each, limit=limit) for each in streams]
         self._demands = [np.sort([sum(size.demand for size in stream) for stream in each]) for each in streams]
         self._find_whole_nodes()
@@ -301,12 +303,12 @@ class Foresight:
         self._whole = []
         self.rank[:] = 0
         self._installed[:] = self._open[:] = False
-        for kind, mix in enumerate(self._mixes):
+        for kind, asked in enumerate(self._asked):
             rows = np.flatnonzero(self._kind == kind)
             nodes = [self._nodes[row] for row in rows.tolist()]
             self._open[rows] = taking = are_open(nodes)
             whole = np.where(self._usable[rows] & taking[:, None], WHOLE, 0)
-            found = whole_nodes(mix, whole)
+            found = whole_nodes(asked, whole, most_percent=self.parameters.most_percent)
             self._whole.append(found)
             cpu, memory = np.array([(node.cpu, node.memory) for node in nodes], np.int64).reshape(-1, 2).T
             self._installed[rows] = taking & found.free(cpu, memory, whole)

@@ -1,22 +1,26 @@
 """What one pool has learned of its arrivals, and how it forgets.
 
 Every pod with shares counts once, when it is first seen, whether it gets a place or not. What is old counts for less:
-all counts are halved when the arrivals have come to ``MOST``, and every ``HALF_LIFE`` of time, so that nothing is kept
-ready for jobs that no longer come. Time is told by whoever knows it: by the pods (when they were created) and, where
-none come, by a clock.
+all counts are halved every ``HALF_LIFE`` of time, so that nothing is kept ready for jobs that no longer come, and those
+of one tenant when its own arrivals have come to ``MOST``, so that its last ones show. No tenant's arrivals make another
+one forgotten. Time is told by whoever knows it: by the pods (when they were created) and, where none come, by a clock.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tensorfusion.scheduling.arrivals import Arrivals
+from tensorfusion.scheduling.arrivals import ARRIVAL, Arrivals
 from tensorfusion.scheduling.asked import Asked
 from tensorfusion.scheduling.fragmentation import LookAhead
 
 MOST: Final = 1 << 16
-"""Arrivals from which all of them count for half."""
-HALF_LIFE: Final = 14 * 24 * 3600
-"""Seconds after which what has arrived counts for half."""
+"""Arrivals of one tenant from which all of them count for half."""
+HALF_LIFE: Final = 24 * 3600
+"""Seconds after which what has arrived counts for half.
+
+As short as that since nodes are kept by it, for a batch that may never come again. A tenant is known for eight of them
+after its last pod, so that one that comes weekly is.
+"""
 _HALVINGS: Final = 64
 """Nothing that is known outlives so many."""
 
@@ -35,8 +39,8 @@ class Learned:
         """Arrivals that were ever counted here; it never falls."""
         self._due = 1
         """As many of them as make another mix."""
-        self.mix: Sequence[tuple[Asked, int]] = ()
-        """What was asked for, ascending, and how much each weighs."""
+        self.mix: Sequence[Sequence[tuple[Asked, int]]] = ()
+        """By tenant what was asked for, ascending, and how much each weighs."""
         self.version = 0
         """Of the mix."""
         self.halved_at = 0
@@ -51,8 +55,9 @@ class Learned:
             self.until = max(self.until, created)
         self._arrivals.add(asked, tenant)
         self.arrived += 1
-        if self._arrivals.count >= MOST:
-            self._halve()
+        if self._arrivals.total(tenant) >= MOST * ARRIVAL:
+            self._arrivals.halve_tenant(tenant)
+            self._take()
         elif self.arrived >= self._due:
             self._take()
 
@@ -94,7 +99,7 @@ class Learned:
         self.until, self.halved_at = until, halved_at
         self._take()
 
-    def decide_by(self, mix: Sequence[tuple[Asked, int]]) -> None:
+    def decide_by(self, mix: Sequence[Sequence[tuple[Asked, int]]]) -> None:
         """Decisions go by the mix of another one, which is not changed, until enough has been added here."""
         self.mix = mix
         self.version += 1
@@ -105,5 +110,5 @@ class Learned:
 
     def _take(self) -> None:
         self.mix = self._arrivals.weights()
-        self._due = self.arrived + max(1, self.count * self._growth // 100)
+        self._due = self.arrived + max(1, min(self.count, MOST) * self._growth // 100)
         self.version += 1

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorfusion.scheduling.arrivals import WHOLE, Mix, Size
+from tensorfusion.scheduling.arrivals import WHOLE, Size, Weighted, fair_mix
 
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -63,13 +63,16 @@ class WholeNodes:
         return max(0, self.running - running)
 
 
-def whole_nodes(mix: Mix, devices: Ints) -> WholeNodes:
+def whole_nodes(tenants: Weighted, devices: Ints, *, most_percent: int) -> WholeNodes:
     """Whole nodes have the most devices that any node has and any job of the mix wants all of.
 
-    ``devices`` are as installed; without such a job, whole nodes are those with most devices, and none is held.
+    The mix is told by tenant, for which ``most_percent`` stands as in ``fair_mix``. ``devices`` are as installed;
+    without such a job, whole nodes are those with most devices, and none is held.
     """
+    asked = {size.gpus for its in tenants for size, _ in its if size.milli == WHOLE}
     sizes = set(np.count_nonzero(devices, axis=1).tolist()) - {0}
-    gpus = max((size for size in sizes if mix.whole(size)), default=max(sizes, default=0))
+    gpus = max(sizes & asked, default=max(sizes, default=0))
+    mix = fair_mix(tenants, gpus=gpus, most_percent=most_percent)
     share, demand = mix.whole_share(gpus)
     running = share * int(devices.sum()) // (demand * gpus * WHOLE) if gpus else 0
     return WholeNodes(gpus, *mix.light(gpus), running, mix.whole(gpus))

@@ -5,7 +5,7 @@ parameters. It remembers every arrival, and plays every stream through one pod a
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -94,50 +94,70 @@ class PlainMix:
         if len(self._arrivals) >= max(self._taken + 1, self._taken * self._set.growth_percent // 100):
             self._taken = len(self._arrivals)
 
-    def weights(self, kind: Kind) -> Counter[Size]:
-        """The sizes that such devices can be asked for, and what they weigh."""
+    def weights(self, kind: Kind) -> dict[str, Counter[Size]]:
+        """By namespace the sizes that such devices can be asked for, and what they weigh."""
         totals = Counter(namespace for namespace, _ in self._arrivals[: self._taken])
         counts = Counter((namespace, _wish(pod)) for namespace, pod in self._arrivals[: self._taken])
         of = {_wish(pod): pod for _, pod in self._arrivals[: self._taken]}
-        bound = self._bound(sorted(totals.values()))
-        weights: Counter[Size] = Counter()
+        bound = self._bound(sorted(1024 * total for total in totals.values()), len(totals))
+        weights: dict[str, Counter[Size]] = {}
         for (namespace, wish), count in counts.items():
             pod = of[wish]
             milli = milli_of_kind(pod, kind)
             if milli is not None and pod.request is not None:
                 size = (pod.cpu, -(-pod.memory // MIB), pod.request.count, milli)
                 total = 1024 * totals[namespace]
-                weights[size] += max(1, 1024 * count * min(total, bound) * (1 << 20) // total)
+                weights.setdefault(namespace, Counter())[size] += max(
+                    1, 1024 * count * min(total, bound) * (1 << 20) // total
+                )
         return weights
 
-    def _bound(self, totals: list[int]) -> int:
-        """How many shares of one tenant count, so that none weighs more than its part."""
-        part, parts = (self._set.most_percent, 100) if self._set.most_percent * len(totals) >= 100 else (1, len(totals))
+    def by_demand(self, weights: dict[str, Counter[Size]], gpus: int) -> Counter[Size]:
+        """What the sizes weigh where neither the whole-node jobs of a namespace nor its others exceed its part."""
+        parts = []
+        for its in weights.values():
+            whole = Counter({size: weight for size, weight in its.items() if size[2] == gpus and size[3] == 1000})
+            parts += [whole, its - whole]
+        namespaces = sum(_demand(its) > 0 for its in weights.values())
+        bound = self._bound(sorted(filter(None, map(_demand, parts))), namespaces)
+        found: Counter[Size] = Counter()
+        for part in parts:
+            for size, weight in part.items():
+                found[size] += max(1, weight * min(_demand(part), bound) // _demand(part)) if size[3] else 0
+        return found
+
+    def _bound(self, totals: list[int], tenants: int) -> int:
+        """How much of one total counts, so that none weighs more than a tenant's part."""
+        part, parts = (self._set.most_percent, 100) if self._set.most_percent * tenants >= 100 else (1, tenants)
         for bounded in range(len(totals)):
             others = totals[: len(totals) - bounded]
-            bound = part * 1024 * sum(others) // (parts - part * bounded)
-            if 1024 * others[-1] <= bound:
+            bound = part * sum(others) // (parts - part * bounded)
+            if others[-1] <= bound:
                 return bound
         return 0
 
 
 def outlook_of(mix: PlainMix, parameters: LookAhead, kind: Kind, nodes: Sequence[int]) -> Outlook:
     """What is expected of the nodes of one kind, which have so many devices that can be had."""
-    weights = mix.weights(kind)
+    by_namespace = mix.weights(kind)
     sizes = set(nodes) - {0}
-    asked_whole = {size[2] for size in weights if size[3] == 1000}
+    asked_whole = {size[2] for its in by_namespace.values() for size in its if size[3] == 1000}
     gpus = max(sizes & asked_whole, default=max(sizes, default=0))
+    weights = mix.by_demand(by_namespace, gpus)
     jobs = {size: weight for size, weight in weights.items() if size[2] == gpus and size[3] == 1000}
-    demand = sum(size[2] * size[3] * weight for size, weight in weights.items())
-    share = sum(size[2] * size[3] * weight for size, weight in jobs.items())
+    demand, share = _demand(weights), _demand(jobs)
     devices = 1000 * sum(nodes)
     return Outlook(
-        _streams(weights, parameters),
+        _streams(sum(by_namespace.values(), Counter()), parameters),
         gpus,
         (_lighter([(size[0], w) for size, w in jobs.items()]), _lighter([(size[1], w) for size, w in jobs.items()])),
         share * devices // (max(1, demand) * gpus * 1000) if gpus else 0,
         jobs,
     )
+
+
+def _demand(weights: Mapping[Size, int]) -> int:
+    return sum(size[2] * size[3] * weight for size, weight in weights.items())
 
 
 def _lighter(weighted: list[tuple[int, int]]) -> int:

@@ -3,6 +3,7 @@
 import heapq
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -96,3 +97,44 @@ def test_jobs_that_a_namespace_may_not_run_make_nobody_keep_nodes() -> None:
     for number in range(1000):
         assert state.arrive(_again(LARGER_THAN_ITS_QUOTA[0], number)) is None
     assert learned.count == before
+
+
+def test_whole_node_jobs_of_a_namespace_that_may_run_one_keep_a_quarter_of_the_nodes_at_most() -> None:
+    """As many jobs come of it as of each of the others; by demand they would be nearly all."""
+    state = cluster()
+    state.set_quota(QuotaFacts(FLOOD, total_devices=GPUS))
+    for number in range(400):
+        for tenant in "abc":
+            state.arrive(pod(f"{tenant}-{number}", tenant, 1, 100))
+        state.arrive(_again(LARGER_THAN_ITS_QUOTA[0], number))
+    placed = 0
+    for number in range(10 * NODES * GPUS):
+        share = pod(f"share-{number}", "abc"[number % 3], 1, 100)
+        try:
+            state.assume(share, decide(state, share).placement)
+        except NotFit:
+            break
+        placed += 1
+    assert placed >= 10 * (NODES - NODES // 4) * GPUS
+
+
+def test_the_jobs_of_one_namespace_are_expected_though_another_one_floods_the_pool_with_them() -> None:
+    """It says neither how many nodes are kept for all, nor what a whole node is."""
+
+    def kept(flood: int) -> int:
+        state = cluster()
+        state.set_quota(QuotaFacts(FLOOD, total_devices=GPUS))
+        for number in range(100):
+            state.arrive(pod(f"a-{number}", "a", 1, 500))
+            state.arrive(pod(f"c-{number}", "c", 1, 500))
+            if number % 4 == 0:
+                state.arrive(pod(f"b-{number}", "b", 8, 1000))
+            for copy in range(flood):
+                one = replace(LARGER_THAN_ITS_QUOTA[0], cpu=10**9)
+                state.arrive(_again(one, 10 * number + copy))
+        decide(state, pod("a", "a", 1, 500))
+        (hold,) = state.classes.foresights.of(state.fleet.pools["pool"]).holds
+        assert hold.free == NODES
+        return hold.expected
+
+    assert 3 <= kept(0) <= kept(4) <= NODES // 2

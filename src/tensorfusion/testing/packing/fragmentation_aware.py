@@ -5,10 +5,11 @@ It starts knowing nothing of the workload and learns it from the arrivals; it ne
 
 from collections import Counter
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
-from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size
+from tensorfusion.scheduling.arrivals import ArrivalMix, Size, Weighted, mix_of
 from tensorfusion.scheduling.fragmentation import NEVER, LookAhead, Outlook, draw, pick
 from tensorfusion.scheduling.whole_nodes import ranks, whole_nodes
 from tensorfusion.testing.packing.policies import Kept, Setting
@@ -30,12 +31,12 @@ class FragmentationAware:
         self._learned = ArrivalMix(classes=self._set.classes, most_percent=self._set.most_percent)
         self._running: Counter[int] = Counter()
         """Pods of whole devices that run now, by how many."""
-        self._look_ahead(Mix())
+        self._look_ahead([])
 
     def choose(self, arrival: int, request: Request) -> Spot | None:
         self._learned.add(Size(request.cpu, request.memory, request.gpus, request.milli))
         if self._learned.count >= self._due:
-            self._look_ahead(self._learned.mix())
+            self._look_ahead(self._learned.weights())
         size = request.cpu, request.memory, request.gpus, request.milli
         gains = self._kept.current(size, partial(self._gains, request))
         allowed = self.allowed(request, (gains[:, 0] > NEVER) | (gains[:, 1] > NEVER))
@@ -127,10 +128,11 @@ class FragmentationAware:
     def _wants_whole(self, request: Request) -> bool:
         return request.gpus == self._whole.gpus and request.milli == WHOLE
 
-    def _look_ahead(self, mix: Mix) -> None:
+    def _look_ahead(self, tenants: Weighted) -> None:
         world, count = self._world, self._learned.count
+        mix = mix_of(chain.from_iterable(tenants))
         self._outlook = Outlook(draw(mix, streams=self._set.streams, length=self._set.length), limit=self._set.states)
-        self._whole = whole_nodes(mix, world.device_capacity)
+        self._whole = whole_nodes(tenants, world.device_capacity, most_percent=self._set.most_percent)
         self._installed = self._whole.free(world.cpu_capacity, world.memory_capacity, world.device_capacity)
         takes = self._whole.takes(world.cpu_capacity, world.memory_capacity)
         self._ranks = ranks(self._installed, takes, most=self._set.rank)
