@@ -135,7 +135,13 @@ def test_each_change_can_be_said(recording: Path, tmp_path: Path) -> None:
     assert part["period"]["seconds"] == 2700
     assert part["baseline"]["sizes"]["1 GPU"]["placed"] == 2
     later = answer(recording, "--mode", "LowLoadFirst", "--from", "2026-01-01T00:45:00")
-    assert later["pods"] == {"there": 2, "arrived": 2, "runningAtTheEnd": 0, "neverPlaced": 0}
+    assert later["pods"] == {
+        "there": 2,
+        "arrived": 2,
+        "placedByOthers": 0,
+        "runningAtTheEnd": 0,
+        "neverPlaced": 0,
+    }
 
 
 def test_the_same_seed_gives_the_same_bytes(recording: Path) -> None:

@@ -36,7 +36,8 @@ def lines(found: dict[str, Any]) -> list[str]:  # Any: JSON
 def _period(found: dict[str, Any]) -> list[str]:  # Any: JSON
     period, pods = found["period"], found["pods"]
     length = f"{period['from']} to {period['to']} ({_time(period['seconds'])})"
-    told = [f"{length}: {pods['arrived']} pods arrived, {pods['there']} were there already"]
+    others = f", {pods['placedByOthers']} were placed by others" if pods["placedByOthers"] else ""
+    told = [f"{length}: {pods['arrived']} pods arrived, {pods['there']} were there already{others}"]
     return told + [f"nothing was recorded from {gap['from']} to {gap['to']}" for gap in found["gaps"]]
 
 

@@ -19,20 +19,18 @@ class Ground:
         self._meter = meter
         self._scenario = scenario
         self._added = {one.node.name for one in scenario.added}
+        self._devices: dict[str, DeviceFacts] = {}
+        """Those of the recording that are there now, on whatever node."""
         self.left_out: set[str] = set()
         """Nodes that were there, and are not in this run."""
 
     def change(self, change: FleetChange) -> str | None:
-        """Take over one change; answers the node that went, if one did."""
+        """Take over one change; answers the node that went, or is left out from now on, if one is."""
         state, facts, name = self._state, change.facts, change.name
         if change.kind == "nodes":
             return self._node(name, facts if isinstance(facts, NodeFacts) else None)
         if change.kind == "devices":
-            if not isinstance(facts, DeviceFacts):
-                self._hints += state.remove_device(name)
-            elif facts.node not in self.left_out:
-                self._hints += state.upsert_device(facts if facts.node in self._added else self._scenario.device(facts))
-            self._meter.note([name])
+            self._device(name, facts if isinstance(facts, DeviceFacts) else None)
         elif isinstance(facts, PoolFacts):
             self._hints += state.upsert_pool(self._scenario.pool(facts))
         elif change.kind == "pools":
@@ -53,12 +51,34 @@ class Ground:
         if facts is None:
             self._hints += self._state.remove_node(name)
             return name
+        mine = [one for one in self._devices.values() if one.node == name]
         if name not in self._added and self._scenario.leaves_out(facts):
+            if name in self.left_out:
+                return None
             self.left_out.add(name)
-        else:
-            self.left_out.discard(name)
-            self._hints += self._state.upsert_node(facts)
+            for one in mine:
+                self._hints += self._state.remove_device(one.name)
+            self._hints += self._state.remove_node(name)
+            self._meter.note([one.name for one in mine])
+            return name
+        self._hints += self._state.upsert_node(facts)
+        if name in self.left_out:
+            self.left_out.remove(name)
+            for one in mine:
+                self._device(one.name, one)
         return None
+
+    def _device(self, name: str, facts: DeviceFacts | None) -> None:
+        if facts is None:
+            self._devices.pop(name, None)
+            self._hints += self._state.remove_device(name)
+        elif facts.node in self._added:
+            self._hints += self._state.upsert_device(facts)
+        else:
+            self._devices[name] = facts
+            if facts.node not in self.left_out:
+                self._hints += self._state.upsert_device(self._scenario.device(facts))
+        self._meter.note([name])
 
     def leaves_out(self, job: Job) -> bool:
         """Whether the job can only be on nodes that are not in this run."""

@@ -43,6 +43,8 @@ class Job:
     comes_again: bool = True
     """If it is evicted it arrives anew; who was evicted in the recording has a successor there."""
     resizes: tuple[tuple[int, PodFacts], ...] = ()
+    pinned: bool = False
+    """Somebody else chose its node: it never waited."""
 
 
 def jobs_of(history: History, *, seed: int) -> list[Job]:
@@ -98,6 +100,7 @@ def _job(
         held=pod.held,
         node="" if pod.placement is None else pod.placement.node,
         comes_again=pod.how is not Ending.EVICTED,
+        pinned=pod.pinned and pod.placement is not None,
         resizes=tuple((at, replace(pod.as_asked(shape), created=created)) for at, shape in pod.resizes),
     )
 

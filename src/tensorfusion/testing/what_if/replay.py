@@ -51,7 +51,7 @@ class _Life:
     runs: int = 0
     gone: bool = False
     waited: bool = False
-    """It has had its first place."""
+    """It has had its first place, or somebody else chose it."""
 
 
 class Replay:
@@ -168,11 +168,16 @@ class Replay:
             self._empty(gone)
 
     def _empty(self, node: str) -> None:
-        """Pods lose the node that goes. Who was on it in the recording ended with it; anybody else starts anew."""
+        """Pods lose the node that goes. Who was on it in the recording ended with it; anybody else starts anew.
+
+        With a node that is left out only those end that can be nowhere else.
+        """
+        is_left_out = node in self._ground.left_out
         for uid in [uid for uid, one in self._state.allocations.items() if one.placement.node == node]:
             life = self._lives[uid]
-            again = life.job.node != node
+            again = not self._ground.leaves_out(life.job) if is_left_out else life.job.node != node
             self._outcome.displaced += again
+            self._outcome.dropped += is_left_out and not again
             self._leave(life, again=again)
 
     # --- pods come and go ---
@@ -199,7 +204,9 @@ class Replay:
             self._outcome.dropped += 1
             life.gone = True
             return
-        self._outcome.of(job.size).arrived += 1
+        life.waited = job.pinned
+        if not job.pinned:
+            self._outcome.of(job.size).arrived += 1
         self._plan_resizes(job)
         if job.fixed is not None:
             self._hold(life, facts, job.fixed)

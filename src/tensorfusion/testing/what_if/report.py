@@ -75,7 +75,8 @@ def _pods(history: History, jobs: Sequence[Job]) -> dict[str, int]:
     """How many there were, and of how many it is not known how long they run."""
     return {
         "there": sum(job.held for job in jobs),
-        "arrived": sum(not job.held for job in jobs),
+        "arrived": sum(not job.held and not job.pinned for job in jobs),
+        "placedByOthers": sum(job.pinned for job in jobs),
         "runningAtTheEnd": sum(pod.ended is None and (pod.bound is not None or pod.held) for pod in history.pods),
         "neverPlaced": sum(pod.bound is None and not pod.held for pod in history.pods),
     }
