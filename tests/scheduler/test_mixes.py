@@ -128,6 +128,24 @@ async def test_a_restart_goes_on_from_what_was_learned_and_counts_nobody_twice(w
     assert {size.count for its in learned(service).mix for size, _ in its} == {1, 2}
 
 
+async def test_a_pod_that_its_quota_refuses_at_a_takeover_counts_once_it_may_run(world) -> None:
+    begin(world)
+    await world.start()
+    world.worker("w")
+    await world.settle(70)
+    world.quota("default", {"total": {"maxGPUCount": 1}})
+    await world.settle(5)
+    await world.stop()
+    world.worker("while-nobody-was-there", tflops="30")
+    service = await world.start()
+    await world.settle(5)
+    assert learned(service).count == 1
+    world.delete("w")
+    await world.settle(60)
+    assert world.node_of("while-nobody-was-there")
+    assert learned(service).count == 2
+
+
 async def test_pods_that_were_turned_away_count_and_each_pod_once(world) -> None:
     begin(world, nodes=1)
     service = await world.start()

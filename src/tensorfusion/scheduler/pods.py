@@ -137,9 +137,12 @@ class PodBook:
         here = [facts for facts in known.values() if facts.request is not None and facts.request.pool == pool]
         for facts in sorted(here, key=lambda facts: (facts.created, facts.uid)):
             created = feeds.seconds(facts.created)
-            if created > since:
-                self._hints += self._state.arrive(facts, created=created) or ()
-            self._learned.add(facts.uid)
+            changes = self._state.arrive(facts, created=created) if created > since else ()
+            if changes is None:
+                self._learned.discard(facts.uid)  # what was learned of it is gone, and it cannot run yet
+            else:
+                self._learned.add(facts.uid)
+                self._hints += changes
 
     def wish(self, pod: Pod) -> GpuRequest | None:
         """What a pod asks of its devices; None where it asks for none, or cannot be read."""
