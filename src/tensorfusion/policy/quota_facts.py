@@ -4,7 +4,7 @@ Apart from the scheduler's other feeds because two ask: the scheduler, which enf
 up who uses what.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensorfusion.model.cohort import GPUCohort, SharingLimit
@@ -31,7 +31,7 @@ def quota_facts(namespace: str, quotas: Sequence[GPUResourceQuota]) -> QuotaFact
     if sharing is None:
         return QuotaFacts(namespace=namespace, **ceilings)
     spec = sharing.spec
-    limits = _limits(spec.borrowing, spec.lending)
+    limits = _limits(spec.borrowing, spec.lending) | _walls(quotas, ceilings, _limits(spec.borrowing, spec.lending))
     return QuotaFacts(namespace=namespace, cohort=spec.cohort, fair_weight=spec.fair_weight, **ceilings, **limits)
 
 
@@ -49,6 +49,27 @@ def cohort_facts(cohort: GPUCohort) -> CohortFacts:
         reclaim=spec.reclaim_policy,
         **_limits(spec.borrowing, spec.lending),
     )
+
+
+def _walls(
+    quotas: Sequence[GPUResourceQuota], own: Mapping[str, int], limits: Mapping[str, int | None]
+) -> dict[str, int]:
+    """What quotas without a cohort change of the limits: nothing of their ceilings is passed by borrowing.
+
+    What only such quotas state is lent to nobody either.
+    """
+    found: dict[str, int] = {}
+    alone = [_ceilings(quota) for quota in quotas if not quota.spec.cohort]
+    together = [_ceilings(quota) for quota in quotas if quota.spec.cohort]
+    for name in ("compute", "vram", "devices"):
+        total, borrow = f"total_{name}", f"borrow_{name}"
+        walls = [ceilings[total] for ceilings in alone if total in ceilings]
+        if walls:
+            above, most = min(walls) - own[total], limits[borrow]
+            found[borrow] = above if most is None else min(above, most)
+            if not any(total in ceilings for ceilings in together):
+                found[f"lend_{name}"] = 0
+    return found
 
 
 def _limits(borrowing: SharingLimit | None, lending: SharingLimit | None) -> dict[str, Any]:  # Any: fields of facts
