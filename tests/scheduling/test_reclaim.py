@@ -15,6 +15,7 @@ from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.owing import still_owed
 from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.remedies import Circumstances, more_important
 from tensorfusion.scheduling.state import State
 from tensorfusion.testing.reference_cohorts import ReferenceCohorts
 from worlds import GIB, device, fleet, node, pod, run
@@ -341,6 +342,17 @@ def test_of_the_rest_the_largest_is_asked_last() -> None:
     state.set_quota(gpus("a", 3))
     assert not still_owed(state, (whole("p", "b"),), [(large,), (small[0],), (small[1],)])
     assert still_owed(state, (whole("p", "b"),), [(large,), (small[0],)])
+
+
+def test_nobody_is_told_to_be_more_important_for_what_is_their_own() -> None:
+    for policy, told in ((ReclaimPolicy.ANY, False), (ReclaimPolicy.LOWER_PRIORITY, True)):
+        state = world(4, CohortFacts("x", reclaim=policy), gpus("a", 2), gpus("b", 2))
+        fill(state, "a", 4, priority=100)
+        asking = whole("p", "b")
+        with pytest.raises(QuotaExceeded) as refused:
+            decide(state, asking)
+        found = list(more_important(state, asking, refused.value, Circumstances(now=NOW)))
+        assert bool(found) is told
 
 
 amounts = st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 2))

@@ -132,6 +132,8 @@ def more_important(
         plan = _plan(state, replace(pod, priority=_HIGHEST), failure, around)
         if plan is None or not (plan.victims or plan.instead):
             return
+        if plan.owed and _plan(state, pod, failure, around) is not None:
+            return  # what is its own comes back as it is
         highest = max(one.pod.rank for one in plan.victims or plan.instead)
         least = max(pod.priority + 1, (highest - pod.rank + _LEVELS * pod.priority) // _LEVELS + 1)
         if least >= _HIGHEST:
