@@ -28,17 +28,15 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         source = Path(self.root) / _SOURCE
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         built = Path(self._folder.name) / _NAME
         problem = _compile(source, built)
-        beside = source.with_name(_NAME)
         if version == "editable":
-            beside.unlink(missing_ok=True)  # first: a process that runs has the old one mapped
+            problem = _put_beside(source, None if problem else built) or problem
         if problem:
             self.app.display_warning(f"no placement kernel, numpy takes its place, several times slower: {problem}")
             return
         if version == "editable":
-            beside.write_bytes(built.read_bytes())
             return
         build_data["force_include"][str(built)] = f"tensorfusion/scheduling/{_NAME}"
         build_data["pure_python"] = False
@@ -50,32 +48,50 @@ class CustomBuildHook(BuildHookInterface[Any]):
             self._folder.cleanup()
 
 
+def _put_beside(source: Path, built: Path | None) -> str:
+    """Replace the kernel beside its source, or remove it; answers what kept it from that, in one line."""
+    beside = source.with_name(_NAME)
+    try:
+        beside.unlink(missing_ok=True)  # first: a process that runs has the old one mapped
+        if built is not None:
+            beside.write_bytes(built.read_bytes())
+    except OSError as error:
+        return f"{beside}: {error.strerror}"
+    return ""
+
+
 def _compile(source: Path, target: Path) -> str:
     """What kept the compiler from it, in one line; empty if it is done."""
-    named = os.environ.get("CC")
+    named = os.environ.get("CC", "").strip()
     problems = []
     for compiler in [named] if named else [sysconfig.get_config_var("CC") or "cc", "cc"]:
-        problem = _compile_with(shlex.split(compiler), source, target)
+        problem = _compile_with(compiler, source, target)
         if not problem:
             return ""
         problems.append(problem)
     return problems[0]
 
 
-def _compile_with(compiler: list[str], source: Path, target: Path) -> str:
-    linking = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
+def _compile_with(compiler: str, source: Path, target: Path) -> str:
+    try:
+        words = shlex.split(compiler)
+    except ValueError as error:
+        return f"CC is {compiler!r}: {error}"
+    linking = (sysconfig.get_config_var("LDSHARED") or "cc -shared").split()
     shared = [flag for flag in linking if flag in ("-shared", "-bundle", "-undefined", "dynamic_lookup")]
     include = f"-I{sysconfig.get_path('include')}"
     try:
         done = subprocess.run(
-            [*compiler, *shared, *_FLAGS, include, str(source), "-o", str(target)],
+            [*words, *shared, *_FLAGS, include, str(source), "-o", str(target)],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
-    except OSError as error:
-        return f"{compiler[0]}: {error.strerror}"
+    except (OSError, ValueError) as error:  # there is none, or its name is none
+        return f"CC is {compiler!r}: {error}"
     if not done.returncode:
-        return ""
-    said = done.stderr.strip().splitlines() or [f"{compiler[0]} ended with {done.returncode}"]
+        return "" if target.is_file() else f"{compiler} made nothing"
+    said = done.stderr.strip().splitlines() or [f"{compiler} ended with {done.returncode}"]
     return next((line for line in said if "error" in line), said[0])

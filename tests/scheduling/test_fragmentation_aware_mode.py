@@ -1,5 +1,6 @@
 """Pools of mode FragmentationAware: holes before untouched devices, whole nodes kept, and learning from what is asked."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tensorfusion.errors import NotFit
 from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gang import Gang
+from tensorfusion.model.partitions import Profile
 from tensorfusion.model.request import Isolation
 from tensorfusion.scheduling.asked import Asked, asked_of
 from tensorfusion.scheduling.cycle import Decision, decide
@@ -99,6 +101,16 @@ class TestWorth:
         assert all(found)
         assert {one.placement.node for one in found if one is not None} == {"n0", "small"}
         assert come(state, pod("one-more", compute=1, vram=GIB)) == [None]
+
+    def test_of_several_profiles_of_one_model_always_the_same_one_counts(self) -> None:
+        """Not the one that comes first in a set, whose order is another one in every process."""
+        profiles = [Profile(most, 7, 0, (), ()) for most in range(2, 10)]
+        state = fleet(1, 1, pool=AHEAD)
+        for number in random.Random(0).sample(range(8), 8):
+            state.upsert_node(node(f"p{number}"))
+            state.upsert_device(device(f"p{number}-0", f"p{number}", profile=profiles[number]))
+        [kind] = state.classes.foresights.of(state.fleet.pools["pool"]).kinds
+        assert kind.profile == profiles[0]
 
     def test_pods_that_ask_for_a_device_to_themselves_or_for_nothing_are_placed(self) -> None:
         state = fleet(1, 2, pool=AHEAD)

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -278,8 +277,8 @@ class Foresight:
         for size in sorted({one.size for one in known}):
             alike = [one for one in known if one.size == size]
             makes = frozenset(chain.from_iterable(one.makes for one in alike))
-            profiles = min(chain.from_iterable(one.profiles for one in alike), key=itemgetter(0, 1), default=None)
-            self.kinds.append(Kind(*size, makes, None if profiles is None else profiles[2]))
+            profiles = sorted(chain.from_iterable(one.profiles for one in alike), key=_in_order)
+            self.kinds.append(Kind(*size, makes, profiles[0][2] if profiles else None))
         numbers = {(kind.compute, kind.vram): number for number, kind in enumerate(self.kinds)}
         self._kind[: len(self._fleets)] = [_NO_KIND if one is None else numbers[one.size] for one in self._fleets]
         return before != self.kinds
@@ -356,6 +355,12 @@ def _devices_of(devices: Sequence[Device]) -> _Devices:
         frozenset([(one.vendor, one.model) for one in facts]),
         frozenset([(one.vendor, one.model, one.profile) for one in facts if one.profile is not None]),
     )
+
+
+def _in_order(profile: tuple[str, str, Profile]) -> tuple[str, str, str]:
+    """By vendor and model; of several profiles of a model, while it changes, by what they say."""
+    vendor, model, what = profile
+    return vendor, model, repr(what)
 
 
 class Foresights:

@@ -35,7 +35,7 @@ class Kind:
 
 def kind_of(devices: Sequence[DeviceFacts], capacity: tuple[int, int]) -> Kind:
     """The kind with this capacity; ``devices`` are all of its nodes, some of which may have another one."""
-    in_order = sorted(devices, key=lambda device: (device.vendor, device.model))
+    in_order = sorted(devices, key=lambda device: (device.vendor, device.model, repr(device.profile)))
     profile = next((device.profile for device in in_order if device.profile is not None), None)
     example = DeviceFacts("", "", "", compute=capacity[0], vram=capacity[1], profile=profile)
     return Kind(example, {(device.vendor, device.model) for device in devices})
