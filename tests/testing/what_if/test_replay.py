@@ -335,7 +335,7 @@ arrivals = st.lists(
 def test_more_machines_never_place_fewer_whole_device_pods(
     pods: list[tuple[int, int, float]], nodes: int, more: int
 ) -> None:
-    """Without shares there is no fragmentation, and first come is first served."""
+    """Without shares there is no fragmentation. Single pods may wait longer: an older one may come before them now."""
     recorded = [pod(n, asks(L4), at, ended=at + ran) for n, (at, ran, _) in enumerate(pods)]
     recorded = [replace(one, bound=one.arrived) for one in recorded]
     world = history(
@@ -343,7 +343,6 @@ def test_more_machines_never_place_fewer_whole_device_pods(
     )
     was, would = play(world), play(world, more_l4(more))
     assert would.everybody.placed >= was.everybody.placed
-    assert all(would.waits[uid] <= waited + 10_000 for uid, waited in was.waits.items())
 
 
 @settings(max_examples=40, deadline=None)
