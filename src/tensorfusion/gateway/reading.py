@@ -1,0 +1,148 @@
+"""What an answer says, as far as the gateway wants to know: has a word come, has it ended, what has it used.
+
+Read by narrow projections: nothing else is decoded, and what goes on are the bytes that came. An event that is JSON but
+not of the known form (an array where a text is known) is passed on like a word that cannot be compared: ``opaque``.
+
+Source: OpenAI's API reference, "Chat completion chunk object", "Completion object", "Usage".
+"""
+
+from typing import Final
+
+import msgspec
+
+DONE: Final = b"[DONE]"
+_NOTHING: Final = msgspec.Raw(b"")
+_NULL: Final = b"null"
+
+
+class Details(msgspec.Struct, gc=False):
+    """Of which."""
+
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+
+
+class Usage(msgspec.Struct, gc=False):
+    """Tokens, as the target counts them."""
+
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    prompt_tokens_details: Details | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """What an event adds to one choice."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: msgspec.Raw = _NOTHING
+    function_call: msgspec.Raw = _NOTHING
+    audio: msgspec.Raw = _NOTHING
+
+    @property
+    def more_than_text(self) -> bool:
+        """Something is said that is no text, or no part of the answer's text."""
+        return bool(
+            self.reasoning_content
+            or self.reasoning
+            or self.refusal
+            or _holds(self.tool_calls)
+            or _holds(self.function_call)
+            or _holds(self.audio)
+        )
+
+
+class Choice(msgspec.Struct, gc=False):
+    """Of a stream, chat (``delta``) or not (``text``)."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Failure(msgspec.Struct, gc=False):
+    """What a target says went wrong, instead of an answer or in the middle of one."""
+
+    message: str = ""
+    type: str | None = None
+    code: str | int | None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """One event of a stream."""
+
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    error: msgspec.Raw = _NOTHING
+    opaque: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return _holds(self.error)
+
+
+class WholeChoice(msgspec.Struct, gc=False):
+    """Of an answer in one piece."""
+
+    finish_reason: str | None = None
+
+
+class Whole(msgspec.Struct, gc=False):
+    """An answer in one piece."""
+
+    choices: list[WholeChoice] | None = None
+    usage: Usage | None = None
+    error: msgspec.Raw = _NOTHING
+    data: msgspec.Raw = _NOTHING
+
+    @property
+    def failed(self) -> bool:
+        return _holds(self.error)
+
+
+_chunk: Final = msgspec.json.Decoder(Chunk)
+_whole: Final = msgspec.json.Decoder(Whole)
+_failure: Final = msgspec.json.Decoder(Failure)
+_anything: Final = msgspec.json.Decoder()
+
+
+def read_chunk(data: bytes) -> Chunk | None:
+    """What an event's data says; None where it is no JSON object."""
+    try:
+        return _chunk.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _decoded(data)
+        return Chunk(opaque=True) if isinstance(found, dict) else None
+
+
+def read_whole(body: bytes) -> Whole | None:
+    """What an answer in one piece says; None where it is no JSON object."""
+    try:
+        return _whole.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Whole() if isinstance(_decoded(body), dict) else None
+
+
+def read_failure(error: bytes | msgspec.Raw) -> Failure:
+    """What is behind ``error``, in whatever form."""
+    try:
+        return _failure.decode(error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _decoded(bytes(error))
+        return Failure(message=found if isinstance(found, str) else "")
+
+
+def _decoded(data: bytes) -> object:
+    """None where it is no JSON."""
+    try:
+        return _anything.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _holds(raw: msgspec.Raw) -> bool:
+    """There is a value, and not null, nor an empty one."""
+    return bool(raw) and bytes(raw) not in (_NULL, b"[]", b"{}", b'""')
