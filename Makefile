@@ -24,7 +24,7 @@ help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 # What an installation compiles; where no C compiler is, it works without.
-KERNEL := tools/build_kernel.py src/tensorfusion/scheduling/_rollout.c
+KERNEL := tools/build_kernel.py $(wildcard src/tensorfusion/scheduling/*.c)
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(KERNEL)
 	$(PYTHON) -m venv $(VENV)
@@ -110,5 +110,5 @@ bench-real: $(VENV)/.dev ## The benchmarks beside a real API server (after make 
 
 clean: ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo site
-	rm -f src/tensorfusion/scheduling/_rollout.abi3.so
+	rm -f src/tensorfusion/scheduling/*.abi3.so
 	find src tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
-"""Compile the placement kernel into the wheel, if a C compiler is there; without one the program works, with numpy.
+"""Compile the placement kernels into the wheel, if a C compiler is there; without one the program works, with numpy.
 
-Hatchling calls it. A wheel with the kernel says so in its tag (any CPython from 3.11 on, this platform); one without it
-is pure. An editable installation has the kernel beside its source. ``CC`` names another compiler than the one that
-Python was built with.
+Hatchling calls it. A wheel with the kernels says so in its tag (any CPython from 3.11 on, this platform); one without
+them is pure. An editable installation has them beside their sources. All of them are there or none. ``CC`` names
+another compiler than the one that Python was built with.
 """
 
 import os
@@ -15,30 +15,35 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_SOURCE = Path("src/tensorfusion/scheduling/_rollout.c")
-_NAME = "_rollout.abi3.so"
+_FOLDER = Path("src/tensorfusion/scheduling")
+_KERNELS = ("_rollout", "_rows")
+_ENDING = ".abi3.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """One C file, no dependency but a compiler."""
+    """A C file each, no dependency but a compiler."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the files of the wheel are collected."""
         if self.target_name != "wheel":
             return
-        source = Path(self.root) / _SOURCE
+        folder = Path(self.root) / _FOLDER
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        built = Path(self._folder.name) / _NAME
-        problem = _compile(source, built)
+        built = [Path(self._folder.name) / f"{name}{_ENDING}" for name in _KERNELS]
+        problem = ""
+        for target in built:
+            problem = problem or _compile(folder / f"{target.name.removesuffix(_ENDING)}.c", target)
         if version == "editable":
-            problem = _put_beside(source, None if problem else built) or problem
+            for target in built:
+                problem = _put_beside(folder / target.name, None if problem else target) or problem
         if problem:
             self.app.display_warning(f"no placement kernel, numpy takes its place, several times slower: {problem}")
             return
         if version == "editable":
             return
-        build_data["force_include"][str(built)] = f"tensorfusion/scheduling/{_NAME}"
+        for target in built:
+            build_data["force_include"][str(target)] = f"tensorfusion/scheduling/{target.name}"
         build_data["pure_python"] = False
         build_data["tag"] = f"cp311-abi3-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
@@ -48,9 +53,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
             self._folder.cleanup()
 
 
-def _put_beside(source: Path, built: Path | None) -> str:
+def _put_beside(beside: Path, built: Path | None) -> str:
     """Replace the kernel beside its source, or remove it; answers what kept it from that, in one line."""
-    beside = source.with_name(_NAME)
     try:
         beside.unlink(missing_ok=True)  # first: a process that runs has the old one mapped
         if built is not None:

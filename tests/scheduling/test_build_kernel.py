@@ -28,7 +28,8 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The build hook of a copy of the source."""
     there = tmp_path / "src/tensorfusion/scheduling"
     there.mkdir(parents=True)
-    (there / "_rollout.c").write_bytes((ROOT / "src/tensorfusion/scheduling/_rollout.c").read_bytes())
+    for source in (ROOT / "src/tensorfusion/scheduling").glob("*.c"):
+        (there / source.name).write_bytes(source.read_bytes())
     interface = types.ModuleType("hatchling.builders.hooks.plugin.interface")
     interface.BuildHookInterface = _Hook  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, interface.__name__, interface)

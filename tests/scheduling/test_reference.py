@@ -23,7 +23,7 @@ from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.provider_defaults import provider_specs
 from tensorfusion.model.providers import Providers
 from tensorfusion.model.request import GpuRequest, Isolation, larger
-from tensorfusion.scheduling import rated
+from tensorfusion.scheduling import rated, row_kernel
 from tensorfusion.scheduling.classes import Classes
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
@@ -469,13 +469,23 @@ def answer_of(decision: Decision) -> Answer:
 
 
 def live_through(
-    seed: int, *, nodes: int, steps: int, kept: int, one_by_one: int, front_from: int = 1, lends: bool = False
+    seed: int,
+    *,
+    nodes: int,
+    steps: int,
+    kept: int,
+    one_by_one: int,
+    front_from: int = 1,
+    compiled: bool = True,
+    lends: bool = False,
 ) -> World:
     """``one_by_one`` rows are corrected by comparisons, more by column operations; ``kept`` kinds are remembered.
 
-    ``front_from`` rows are enough to keep the best of them apart.
+    ``front_from`` rows are enough to keep the best of them apart. ``compiled``: the kernel corrects rows, if it is there.
     """
     before = rated.ONE_BY_ONE, rated.FRONT_FROM
+    there = row_kernel.COMPILED
+    row_kernel.COMPILED = compiled and there
     rated.ONE_BY_ONE, rated.FRONT_FROM = one_by_one, front_from  # type: ignore[misc]
     try:
         world = World(random.Random(seed), kept=kept, lends=lends)
@@ -487,6 +497,7 @@ def live_through(
                 world.rest(moments.choice((1, 2, ALL)))
     finally:
         rated.ONE_BY_ONE, rated.FRONT_FROM = before  # type: ignore[misc]
+        row_kernel.COMPILED = there
     return world
 
 
@@ -497,6 +508,7 @@ worlds = {
     "kept": st.sampled_from((64, 64, 2)),
     "one_by_one": st.sampled_from((8, 0, 1)),
     "front_from": st.sampled_from((1, 4096)),
+    "compiled": st.sampled_from((True, True, False)),
 }
 
 

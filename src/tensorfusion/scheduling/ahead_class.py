@@ -32,7 +32,7 @@ from tensorfusion.scheduling.front import ASKED
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
 from tensorfusion.scheduling.quota import Room
-from tensorfusion.scheduling.rated import ShareClass
+from tensorfusion.scheduling.rated import ONE_BY_ONE, ShareClass
 from tensorfusion.scheduling.score_parts import Parts, ScorePart
 from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.topology import least_damage, mask_of
@@ -109,6 +109,10 @@ class AheadClass(ShareClass):
         if not self._shape.kept or len(self.keys) != self.pool.shape[1]:
             return None
         return type(self)(self.pool, self._nodes, self._pod, self._foresight)
+
+    @property
+    def _few(self) -> int:
+        return ONE_BY_ONE  # with the kernel too: of more rows bounds are enough
 
     def _correct(self, at: Rows) -> None:
         super()._correct(at)

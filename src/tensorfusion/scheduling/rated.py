@@ -27,6 +27,7 @@ from tensorfusion.scheduling.reasons import (
     DeviceReason,
     NodeReason,
 )
+from tensorfusion.scheduling.row_kernel import DEVICES_CHANGED, NODES_CHANGED, Kernel, is_for_kernel
 from tensorfusion.scheduling.score_parts import Parts, ScorePart
 from tensorfusion.scheduling.search import device_codes, live_codes, node_code, plain_codes, pool_codes
 from tensorfusion.scheduling.shapes import PREFERENCE, Shape
@@ -73,6 +74,11 @@ class Rated(ABC):
         self.used_at = 0
         """When it was used last, counted in uses of all classes."""
 
+    @property
+    def _few(self) -> int:
+        """Rows up to which they are looked at again one by one."""
+        return ONE_BY_ONE
+
     def catch_up(self) -> bool:
         """Look again at what changed since the last time; False where it is better to start anew."""
         changed = self._log.since(self._position)
@@ -82,7 +88,7 @@ class Rated(ABC):
         if not changed:
             return True
         self._position = self._log.mark()
-        if len(changed) > ONE_BY_ONE:
+        if len(changed) > self._few:
             self._correct(np.array(changed, np.intp))
         else:
             self._correct_each(changed)
@@ -205,6 +211,9 @@ class ShareClass(Rated):
         """Of each row the tier of the best plan; None where nobody asks. 0 in rows with too few devices."""
         self._tier_key = self._key_of_a_tier() if self._rule.ranks_nodes else 0
         self._static = pool.static(pod.request)
+        self._kernel: Kernel | None = None
+        """Looks at rows again in the place of ``_correct_each`` and knows the best ones; None before it is needed."""
+        self._for_kernel = self._tiers is None and is_for_kernel(pod, pod.request)
         self._devices = Tally(device_codes(pool, pod.request, room=room), DEVICE_REASONS, first=_FIRST)
         super().__init__(nodes, pool.log, pod)
 
@@ -242,10 +251,48 @@ class ShareClass(Rated):
         """More than the whole span of the placement mode's points."""
         return TIER_KEY
 
+    @property
+    def _few(self) -> int:
+        return len(self.keys) if self._kernel is not None else ONE_BY_ONE
+
+    def _kernel_now(self) -> Kernel | None:
+        """The kernel, of the columns of now; None where it does not know all that counts."""
+        if not self._for_kernel or self.pool.dynamic_devices:
+            self._kernel = None
+            return None
+        known, static, shape = self._kernel, self._static, self._shape
+        if known is None or known.static is not static or known.preference is not shape.preference:
+            self._front = None  # the kernel knows the best rows from here on
+            self._kernel = known = Kernel(
+                self.pool,
+                self._nodes,
+                self._pod,
+                shape=shape,
+                static=static,
+                devices=self._devices,
+                tally=self._tally,
+                keys=self.keys,
+            )
+        return known
+
+    def best(self) -> list[tuple[int, int]]:
+        return super().best() if self._kernel is None else self._kernel.rows.best(ASKED)
+
     def _correct_each(self, rows: list[int]) -> None:
+        if self._static.position != self.pool.facts_log.mark():
+            self._static = self.pool.static(self._request)
+        kernel = self._kernel_now()
+        if kernel is None:
+            self._correct_one_by_one(rows)
+            return
+        changed = kernel.rows.correct(rows)
+        if changed & DEVICES_CHANGED:
+            self._devices.note()
+        if changed & NODES_CHANGED:
+            self._tally.note()
+
+    def _correct_one_by_one(self, rows: list[int]) -> None:
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
-        if self._static.position != pool.facts_log.mark():
-            self._static = pool.static(request)
         static, count, most = self._static, request.count, pool.facts.max_workers_per_node
         scores, preference = pool.node_scores, shape.preference
         tiers, rule = self._tiers, self._rule
@@ -338,5 +385,9 @@ class ShareClass(Rated):
                 slots[0] = least_damage(wired, slots, mask_of(codes), rule.source)
         return slots[:count], None if self._tiers is None else UNKNOWN_PLAN
 
-    chosen = best_slots
-    """The slots that the pool's placement mode takes of the best row, which ``best`` or ``best_among`` just found."""
+    def chosen(self, row: int, own: list[int]) -> tuple[list[int], Plan | None]:
+        """The slots that the pool's placement mode takes of the best row, which ``best`` or ``best_among`` just found,
+        and how near they are to each other, if that is asked; ``own`` are the scores of the row's slots."""
+        if self._kernel is not None and not self.pool.located:
+            return self._kernel.rows.slots(row), None
+        return self.best_slots(row, own)
