@@ -1,0 +1,236 @@
+"""The moving part of one route in one worker: picks targets, and learns from how attempts end.
+
+No clock and no randomness: ``now`` is in seconds of one clock that never goes back, ``random`` in [0, 1). Nothing here
+waits, so no lock is needed within one event loop.
+
+Workers do not talk to each other: each keeps exact shares for what it sees, so of N workers a target gets its share
+within N requests. Breakers are a worker's own too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorfusion.model.llm_route import RouteStrategy
+from tensorfusion.policy.routing.asks import SUCCESS, Ask, Failure, Outcome, blames_target
+from tensorfusion.policy.routing.conditions import allowed, unmet
+from tensorfusion.policy.routing.learning import Lengths
+from tensorfusion.policy.routing.retry import Next, RetryBudget, Verdict, judge
+from tensorfusion.policy.routing.rotation import members
+from tensorfusion.policy.routing.route import Route, Target
+from tensorfusion.policy.routing.state import Attempts, TargetReport, TargetState, Ticket, Unavailable
+from tensorfusion.policy.routing.strategies import Strategies
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows a failed attempt: ``target`` after ``delay`` seconds, or the end where it is None."""
+
+    target: Target | None
+    reason: str
+    delay: float = 0.0
+
+
+class Chooser:
+    """Targets of one route."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self._states = [TargetState() for _ in route.targets]
+        self._lengths = Lengths()
+        self._budget = RetryBudget()
+        self._strategies = Strategies(route, self._states, self._lengths)
+
+    def next(
+        self, ask: Ask, now: float, attempts: Attempts, *, random: float, like: Target | None = None
+    ) -> Target | None:
+        """The target to ask, or None: ``why_none`` says why. The first call for a request counts it.
+
+        ``like`` prefers targets of the same model: for an answer that has to go on in the same words.
+        """
+        if not attempts.tried:
+            self._budget.request(now)
+        mask = self.available(ask, now) & ~attempts.tried
+        return self._pick(mask, ask, now, attempts, random=random, like=like)
+
+    def started(self, target: Target, now: float) -> Ticket:
+        """An attempt begins. Every ticket has to come back through ``ended``, whatever happens."""
+        state = self._states[target.index]
+        state.in_flight += 1
+        state.used_at = now
+        return Ticket(target, state, now, probe=state.breaker.began(now))
+
+    def first_token(self, ticket: Ticket, now: float) -> None:
+        """The answer's first word came (without streaming: its first byte)."""
+        if ticket.first_token_after is None:
+            ticket.first_token_after = max(0.0, now - ticket.started_at)
+            ticket.state.speed.began(ticket.first_token_after, now)
+
+    def ended(self, ticket: Ticket, now: float, outcome: Outcome = SUCCESS) -> None:
+        """The attempt is over. Saying it again changes nothing."""
+        if not ticket.open:
+            return
+        ticket.open = False
+        state, seconds = ticket.state, max(0.0, now - ticket.started_at)
+        state.in_flight -= 1
+        if outcome.failure is None:
+            self.first_token(ticket, now)
+            state.speed.ended(seconds, ticket.first_token_after or 0.0, outcome.completion_tokens, now)
+            if outcome.completion_tokens > 0:
+                self._lengths.observe(outcome.completion_tokens)
+            state.breaker.succeeded(now)
+        elif blames_target(outcome):
+            state.speed.failed(seconds, now)
+            state.failed(str(outcome))
+            state.breaker.failed(now, probe=ticket.probe)
+        else:
+            if outcome.failure is not Failure.CANCELLED:
+                state.failed(str(outcome))
+            state.breaker.undecided(probe=ticket.probe)
+
+    def healthy(self, target: Target, now: float) -> None:
+        """A check from outside found the target well: its circuit closes."""
+        self._states[target.index].breaker.succeeded(now)
+
+    def after(
+        self,
+        ask: Ask,
+        now: float,
+        attempts: Attempts,
+        *,
+        target: Target,
+        outcome: Outcome,
+        wall: float,
+        random: float,
+        mid_stream: bool = False,
+    ) -> Step:
+        """What follows a failed attempt at ``target``, whose ticket was handed back. Counts what it grants.
+
+        ``wall`` is in Unix seconds. ``mid_stream``: words of the answer were already sent on, so it goes on elsewhere,
+        with the same model if possible.
+        """
+        verdict = judge(self.route.retry, outcome, retries=attempts.retries, wall=wall, random=random)
+        if mid_stream and verdict.next is Next.SAME:
+            verdict = Verdict(Next.OTHER, verdict.reason)
+        if verdict.next is Next.END:
+            return Step(None, verdict.reason)
+        if verdict.next is Next.SAME and self._states[target.index].breaker.allows(now) and self._budget.take(now):
+            attempts.retries += 1
+            return Step(target, verdict.reason, verdict.delay)
+        attempts.tried |= target.bit
+        attempts.retries = 0
+        if not self.route.enable_fallback and not attempts.plan:
+            return Step(None, f"{verdict.reason}; enableFallback is off")
+        mask = self.available(ask, now) & ~attempts.tried
+        if verdict.next is Next.LARGER:
+            mask = self._larger(mask, target)
+        found = self._pick(mask, ask, now, attempts, random=random, like=target if mid_stream else None)
+        if found is None:
+            return Step(None, f"{verdict.reason}; no other target is left")
+        if not (attempts.moves == 0 and self._states[found.index].breaker.spotless) and not self._budget.take(now):
+            return Step(None, f"{verdict.reason}; the route's budget of further attempts is used up")
+        attempts.moves += 1
+        return Step(found, verdict.reason)
+
+    def mirrors(self, ask: Ask, now: float, target: Target) -> tuple[Target, ...]:
+        """With strategy loadtest, all other targets that could answer, too; what they answer is thrown away."""
+        if self.route.strategy is not RouteStrategy.LOADTEST:
+            return ()
+        return tuple(self.route.targets[index] for index in members(self.available(ask, now) & ~target.bit))
+
+    def others(self, ask: Ask, now: float, attempts: Attempts, target: Target) -> bool:
+        """Whether another target could answer: only then is the time to the first word limited."""
+        return bool(self.available(ask, now) & ~attempts.tried & ~target.bit)
+
+    def estimate(self, ask: Ask, target: Target) -> int | None:
+        """Pico-dollars that the request will cost there; None where no price is known."""
+        return self._strategies.cost(target.index, ask)
+
+    def cheaper(self, ask: Ask, now: float, than: Target) -> tuple[Target, ...]:
+        """Targets with a lower estimated cost than one, cheapest first; none where its cost is not known."""
+        limit = self.estimate(ask, than)
+        if limit is None:
+            return ()
+        costs = ((self.estimate(ask, one), one) for one in self._targets(self.available(ask, now)))
+        below = [(cost, one.index, one) for cost, one in costs if cost is not None and cost < limit]
+        return tuple(one for _, _, one in sorted(below, key=lambda found: found[:2]))
+
+    def available(self, ask: Ask, now: float) -> int:
+        """The mask of targets that could be asked now: conditions met, circuit not open, room for one more."""
+        mask = allowed(self.route, ask)
+        for target, state in zip(self.route.targets, self._states, strict=True):
+            full = target.max_concurrency is not None and state.in_flight >= target.max_concurrency
+            if full or not (state.breaker.closed or state.breaker.allows(now)):
+                mask &= ~target.bit
+        return mask
+
+    def why_none(self, ask: Ask, now: float, attempts: Attempts) -> Unavailable:
+        """What keeps each target from being asked now."""
+        reasons, waits = [], []
+        for target, state in zip(self.route.targets, self._states, strict=True):
+            condition = unmet(target.conditions, ask) if target.conditions is not None else ""
+            wait = state.breaker.allowed_at(now) - now
+            if condition:
+                reasons.append((target.name, condition))
+            elif attempts.tried & target.bit:
+                reasons.append((target.name, state.last_error or "it was tried"))
+            elif wait > 0:
+                waits.append(wait)
+                reasons.append((target.name, f"its circuit is {state.breaker.circuit(now)} for another {wait:.1f}s"))
+            elif target.max_concurrency is not None and state.in_flight >= target.max_concurrency:
+                waits.append(1.0)
+                reasons.append((target.name, f"has its maxConcurrency of {target.max_concurrency} requests in flight"))
+        return Unavailable(tuple(reasons), min(waits, default=None))
+
+    def status(self, now: float) -> tuple[TargetReport, ...]:
+        """How each target does."""
+        found = []
+        for target, state in zip(self.route.targets, self._states, strict=True):
+            attempts, failures = state.breaker.rates(now)
+            found.append(
+                TargetReport(
+                    name=target.name,
+                    circuit=state.breaker.circuit(now),
+                    in_flight=state.in_flight,
+                    attempts=attempts,
+                    failures=failures,
+                    first_token_p50=state.speed.median_first_token,
+                    last_error=state.last_error,
+                )
+            )
+        return tuple(found)
+
+    def adopt(self, old: "Chooser") -> None:
+        """Take over what the chooser of the route's former version knew.
+
+        Targets of the same identity keep circuit, times and requests in flight (open tickets go on to count). Whose
+        turn it is goes on unless the targets or their weights changed.
+        """
+        known = {target.identity: state for target, state in zip(old.route.targets, old._states, strict=True)}
+        for target in self.route.targets:
+            self._states[target.index] = known.get(target.identity, self._states[target.index])
+        self._lengths, self._budget = old._lengths, old._budget
+        rotations = old._strategies.rotation, old._strategies.equal
+        self._strategies = Strategies(self.route, self._states, self._lengths)
+        names = [target.name for target in self.route.targets]
+        if names == [target.name for target in old.route.targets]:
+            self._strategies.equal = rotations[1]
+            if rotations[0].weights == self._strategies.rotation.weights:
+                self._strategies.rotation = rotations[0]
+
+    def _pick(
+        self, mask: int, ask: Ask, now: float, attempts: Attempts, *, random: float, like: Target | None
+    ) -> Target | None:
+        targets = self.route.targets
+        if attempts.plan:
+            return next((targets[index] for index in attempts.plan if mask >> index & 1), None)
+        if like is not None:
+            mask = sum(one.bit for one in self._targets(mask) if one.model == like.model) or mask
+        return targets[self._strategies.pick(mask, ask, now, random)] if mask else None
+
+    def _targets(self, mask: int) -> Sequence[Target]:
+        return [self.route.targets[index] for index in members(mask)]
+
+    def _larger(self, mask: int, than: Target) -> int:
+        """Those whose declared context is larger than that of ``than``; nobody's is where it declares none."""
+        size = than.context_length
+        return sum(one.bit for one in self._targets(mask) if size and (one.context_length or 0) > size)

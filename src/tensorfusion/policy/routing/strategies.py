@@ -1,0 +1,120 @@
+"""The strategies: one target out of those that could be asked.
+
+Each gets a mask that is not empty and gives an index in it. Which targets are well, have room and take the request was
+decided before.
+
+Source: the platform's contract, strategy semantics.
+"""
+
+from collections.abc import Callable, Sequence
+
+from tensorfusion.model.llm_route import RouteStrategy
+from tensorfusion.policy.routing.asks import Ask
+from tensorfusion.policy.routing.learning import Lengths
+from tensorfusion.policy.routing.rendezvous import name_hash, winner
+from tensorfusion.policy.routing.rotation import Rotation, members
+from tensorfusion.policy.routing.route import Route
+from tensorfusion.policy.routing.state import TargetState
+
+EXPLORED = 0.01
+"""Part of the requests that goes to a target nobody asked for ``IDLE`` seconds, to see how fast it is now."""
+IDLE = 30.0
+ALL_COMPARED = 8
+"""Of more targets, two are drawn and the better one is taken."""
+NEARLY_EQUAL = 20
+"""Costs within one part in this many of the lowest (5 %) count as equal."""
+
+
+class Strategies:
+    """What every strategy works on, and the strategies themselves."""
+
+    def __init__(self, route: Route, states: Sequence[TargetState], lengths: Lengths) -> None:
+        self.targets = route.targets
+        self.states = states
+        self.lengths = lengths
+        self.rotation = Rotation([target.weight for target in route.targets])
+        self.equal = Rotation([1] * len(route.targets))
+        self._hashes = tuple(name_hash(target.name) for target in route.targets)
+        self._priorities = tuple(target.priority for target in route.targets)
+        self.pick: Callable[[int, Ask, float, float], int] = {
+            RouteStrategy.WEIGHTED: self.weighted,
+            RouteStrategy.ROUND_ROBIN: self.round_robin,
+            RouteStrategy.PRIORITY: self.priority,
+            RouteStrategy.COST_OPTIMIZED: self.cheapest,
+            RouteStrategy.LATENCY_OPTIMIZED: self.fastest,
+            RouteStrategy.LOADTEST: self.first,
+        }[route.strategy]
+
+    def weighted(self, mask: int, ask: Ask, now: float, random: float) -> int:
+        """Exact shares; a session stays where it is."""
+        if ask.session:
+            return winner(ask.session, members(mask), self._hashes, self.rotation.weights)
+        return self.rotation.turn(mask)
+
+    def round_robin(self, mask: int, ask: Ask, now: float, random: float) -> int:
+        return self.equal.turn(mask)
+
+    def priority(self, mask: int, ask: Ask, now: float, random: float) -> int:
+        """The lowest number; equal ones by weight."""
+        return self.weighted(self.preferred(mask), ask, now, random)
+
+    def preferred(self, mask: int) -> int:
+        """The targets of the lowest priority number in the mask."""
+        best = min(self._priorities[index] for index in members(mask))
+        return sum(1 << index for index in members(mask) if self._priorities[index] == best)
+
+    def first(self, mask: int, ask: Ask, now: float, random: float) -> int:
+        return members(mask)[0]
+
+    def cheapest(self, mask: int, ask: Ask, now: float, random: float) -> int:
+        """The lowest estimated cost; of nearly equal ones the one with the fewest requests in flight."""
+        costs = {index: cost for index in members(mask) if (cost := self.cost(index, ask)) is not None}
+        if not costs:  # nobody knows any price: all are equal
+            costs = dict.fromkeys(members(mask), 0)
+        lowest = min(costs.values())
+        near = [index for index, cost in costs.items() if cost * NEARLY_EQUAL <= lowest * (NEARLY_EQUAL + 1)]
+        return min(near, key=lambda index: (self.states[index].in_flight, costs[index], index))
+
+    def cost(self, index: int, ask: Ask) -> int | None:
+        """Estimated pico-dollars of the request there; None where no price is known."""
+        price = self.targets[index].price
+        return None if price is None else price.cost(ask.prompt_tokens, self.lengths.expected(ask.max_tokens))
+
+    def fastest(self, mask: int, ask: Ask, now: float, random: float) -> int:
+        """The lowest predicted time, times the requests in flight there and this one."""
+        places = members(mask)
+        if random < EXPLORED:
+            idle = [index for index in places if self._idle_since(index) < now - IDLE]
+            if idle:
+                return min(idle, key=lambda index: (self._idle_since(index), index))
+        tokens = self.lengths.expected(ask.max_tokens)
+        if len(places) > ALL_COMPARED:
+            drawn = (random - EXPLORED) / (1 - EXPLORED) if random >= EXPLORED else random / EXPLORED
+            places = _two_of(places, drawn)
+        times = self.predictions(places, tokens)
+        return min(places, key=lambda index: (times[index], self.states[index].in_flight, index))
+
+    def predictions(self, places: Sequence[int], tokens: int) -> dict[int, float]:
+        """Predicted seconds by index. One that was never seen comes first while nobody is there to see it."""
+        known = {index: self.states[index].speed.predicted(tokens) for index in places}
+        best = min((seconds for seconds in known.values() if seconds is not None), default=0.0)
+        times = {}
+        for index, seconds in known.items():
+            in_flight = self.states[index].in_flight
+            if seconds is None:
+                times[index] = best * (in_flight + 1) if in_flight else 0.0
+            else:
+                times[index] = seconds * (in_flight + 1)
+        return times
+
+    def _idle_since(self, index: int) -> float:
+        used = self.states[index].used_at
+        return float("-inf") if used is None else used
+
+
+def _two_of(places: Sequence[int], drawn: float) -> tuple[int, int]:
+    """Two different places, each pair as likely as any other, by one number in [0, 1)."""
+    count = len(places)
+    pair = min(int(drawn * count * (count - 1)), count * (count - 1) - 1)
+    first, other = divmod(pair, count - 1)
+    return places[first], places[other + (other >= first)]
