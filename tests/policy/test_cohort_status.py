@@ -8,7 +8,8 @@ import pytest
 from tensorfusion.model.cohort import GPUCohort
 from tensorfusion.policy.cohort_status import MEMBERS_TOLD, cohort_status
 from tensorfusion.policy.quota_facts import cohort_facts
-from tensorfusion.scheduling.cohorts import Amounts, Cohorts
+from tensorfusion.scheduling.cohort_nodes import Amounts
+from tensorfusion.scheduling.cohorts import Cohorts
 from tensorfusion.scheduling.facts import CohortFacts, QuotaFacts
 
 

@@ -6,6 +6,7 @@ import pytest
 from scheduler_steps import budget, evicted, no_hold_left, nominated
 
 from tensorfusion.errors import TooManyRequests
+from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS
 from tensorfusion.scheduler.allocation import allocation
@@ -48,10 +49,15 @@ async def test_what_was_borrowed_is_reclaimed_and_told_to_everybody(world) -> No
     assert nominated(world, "mine", namespace="other") == "n0"
     (target,) = [one for one in world.pod(victim)["status"]["conditions"] if one["type"] == "DisruptionTarget"]
     assert "reclaiming what its namespace has borrowed" in target["message"]
+    theirs = str(world.pod(victim)) + str(explain(world.service, Key("default", victim)))
+    assert "other" not in theirs.replace("another", "").replace("others", ""), theirs
     world.delete(victim)
     await world.settle(2)
     assert world.node_of("mine", namespace="other") == "n0"
-    assert "namespace other asked for what it lent" in world.events_of(victim)["Reclaimed"]
+    told = world.events_of(victim)["Reclaimed"]
+    assert "more than its own quota: by reclaim policy Any of cohort both a member that stays within its own" in told
+    words = str((world.pod("mine", namespace="other"), explain(world.service, Key("other", "mine"))))
+    assert victim not in words, "a namespace is told nothing about the pods of another one"
     assert reclaimed() == before + 1
     no_hold_left(world)
     body = await allocation(world.service)
@@ -223,3 +229,30 @@ async def test_who_may_not_be_asked_is_not_asked_again_and_again(world) -> None:
         await world.settle(12)
     assert len(asked) <= 3
     assert "as no reclaim is asked for between them" in str(explain(world.service, Key("other", "mine")))
+
+
+@pytest.mark.parametrize("reclaim", [None, {}])
+async def test_a_lender_does_not_wait_until_pods_have_left_for_others_of_their_own_namespace(world, reclaim) -> None:
+    world.fleet(nodes=2, devices=2, vram="8Gi")
+    if reclaim is not None:
+        cohort(world, reclaim=reclaim)
+    member(world, "default", 2)
+    member(world, "other", 2)
+    for number in range(2):
+        world.worker(f"w{number}", vram="8Gi", nodeSelector={keys.HOSTNAME_LABEL: "n0"})
+    await world.start()
+    world.worker("more", vram="8Gi", priority=10, nodeSelector={keys.HOSTNAME_LABEL: "n0"})
+    await world.settle(2)
+    (victim,) = evicted(world)
+    assert nominated(world, "more") == "n0"
+    for number in range(2):
+        world.worker(f"theirs{number}", vram="8Gi", namespace="other")
+    await world.settle(2)
+    assert [world.node_of(f"theirs{number}", namespace="other") for number in range(2)] == ["n1", "n1"]
+    body = await allocation(world.service)
+    assert [one["borrowed"]["gpuCount"] for one in body["cohorts"]["both"]["members"]] == [0, 0]
+    world.delete(victim)
+    await world.settle(2)
+    assert (world.node_of("more"), evicted(world)) == ("n0", [victim])
+    no_hold_left(world)
+    world.check()

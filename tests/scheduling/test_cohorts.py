@@ -7,10 +7,11 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from cohort_worlds import COHORTS, NAMESPACES, cohorts, gpus, quotas, requests
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.cohorts import DIMENSIONS
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import CohortFacts, QuotaFacts
 from tensorfusion.scheduling.hints import Change, ChangeKind, helps
@@ -18,41 +19,6 @@ from tensorfusion.scheduling.quota import QuotaBook, Usage
 from tensorfusion.scheduling.state import State
 from tensorfusion.testing.reference_cohorts import ReferenceCohorts
 from worlds import fleet, pod
-
-NAMESPACES = ("a", "b", "c", "d")
-COHORTS = ("x", "y", "z")
-some = st.sampled_from((None, None, 0, 1, 3))
-quotas = st.builds(
-    QuotaFacts,
-    st.sampled_from(NAMESPACES),
-    total_compute=st.sampled_from((None, 0, 4, 8)),
-    total_vram=st.sampled_from((None, 6)),
-    total_devices=st.sampled_from((None, 0, 2, 4, 6)),
-    total_workers=st.sampled_from((None, None, 3)),
-    cohort=st.sampled_from(("", *COHORTS)),
-    fair_weight=st.sampled_from((1, 1, 2, 5)),
-    borrow_compute=some,
-    borrow_devices=some,
-    lend_compute=some,
-    lend_devices=some,
-)
-cohorts = st.builds(
-    CohortFacts,
-    st.sampled_from(COHORTS),
-    parent=st.sampled_from(("", *COHORTS, "unknown")),
-    fair_weight=st.sampled_from((1, 3)),
-    reclaim=st.sampled_from(ReclaimPolicy),
-    borrow_devices=some,
-    lend_devices=some,
-    lend_vram=some,
-)
-requests = st.builds(
-    GpuRequest,
-    st.just("pool"),
-    count=st.integers(1, 3),
-    compute=st.integers(0, 3),
-    vram=st.integers(0, 3),
-)
 
 
 def usage(request: GpuRequest) -> Usage:
@@ -231,10 +197,6 @@ def book(*facts: QuotaFacts | CohortFacts) -> QuotaBook:
         else:
             found.cohorts.set_cohort(one)
     return found
-
-
-def gpus(namespace: str, own: int, cohort: str = "x", **other: int) -> QuotaFacts:
-    return QuotaFacts(namespace, total_devices=own, cohort=cohort, **other)  # type: ignore[arg-type]
 
 
 def refusal(quotas: QuotaBook, namespace: str, count: int) -> QuotaExceeded | None:

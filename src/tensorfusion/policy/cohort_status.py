@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from tensorfusion.model.cohort import CohortMember, GPUCohort, GPUCohortStatus, SharedAmounts
 from tensorfusion.model.meta import Condition
-from tensorfusion.scheduling.cohorts import DIMENSIONS, Cohorts, Node
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS, Node
+from tensorfusion.scheduling.cohorts import Cohorts
 from tensorfusion.units import format_bytes, format_gflops
 
 MEMBERS_TOLD: Final = 100
@@ -30,7 +31,7 @@ def sums_of(node: Node) -> GPUCohortStatus:
     )
     return GPUCohortStatus(
         nominal=amounts_of([sum(one.quota[part] for one in _namespaces(node)) for part in DIMENSIONS]),
-        used=amounts_of([sum(one.held[part] for one in _namespaces(node)) for part in DIMENSIONS]),
+        used=amounts_of([sum(one.counted[part] for one in _namespaces(node)) for part in DIMENSIONS]),
         borrowed=amounts_of([node.above(part) for part in DIMENSIONS]) if node.parent is not None else None,
         members=tuple(_member(child, share) for share, child in members[:MEMBERS_TOLD]),
         member_count=len(node.children),
@@ -82,7 +83,7 @@ def _member(node: Node, share: Fraction) -> CohortMember:
         name=node.name,
         kind="GPUCohort" if node.is_cohort else "Namespace",
         nominal=told(node.quota),
-        used=told(node.held),
+        used=told(node.counted),
         borrowed=told([node.above(part) for part in DIMENSIONS]),
         share=percent(share),
     )

@@ -1,7 +1,7 @@
 """What namespaces of cohorts have borrowed, as metrics: those that give everything back go down to zero, once."""
 
 from tensorfusion.scheduler import meters
-from tensorfusion.scheduling.cohorts import DIMENSIONS
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS
 from tensorfusion.scheduling.state import State
 
 _GAUGES = meters.BORROWED_COMPUTE, meters.BORROWED_VRAM, meters.BORROWED_DEVICES

@@ -32,7 +32,7 @@ log = get_logger(__name__)
 SENDERS = 8
 _SOONEST, _LATEST = 0.2, 5.0
 _PREEMPTED = "preempting to accommodate a higher priority pod"
-_RECLAIMED = "reclaiming what its namespace has borrowed for the namespace that lent it"
+_RECLAIMED = "reclaiming what its namespace has borrowed for the member of its cohort that lent it"
 MOST_FAILURES = 5
 """Answers 500 to one eviction after which the pod counts as kept: the server cannot do it, whatever the reason."""
 

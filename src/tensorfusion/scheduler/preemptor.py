@@ -42,6 +42,7 @@ from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduler.room_search import RoomSearch
 from tensorfusion.scheduler.search_line import SearchLine
+from tensorfusion.scheduling.cohorts import policy_between
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan
@@ -278,7 +279,7 @@ class Preemptor:
         awaited = frozenset(found) | frozenset(plan.ending)
         made: list[Nomination] = []
         for pod, facts, placement in nominees:
-            self._state.nominate(facts, placement)
+            self._state.nominate(facts, placement, awaited)
             nomination = Nomination(
                 facts=facts,
                 key=pod.key,
@@ -474,9 +475,7 @@ class Preemptor:
             if held is not None and (gang := gang_of(held.pod)):
                 nomination.begun.add(gang)
             if uid in nomination.owed:
-                tree = self._state.quotas.cohorts.tree_of(victim.metadata.namespace)
-                meters.RECLAIMED.add((tree,))
-                self._reports.reclaimed(victim, nomination.facts.namespace, tree)
+                self._tell_reclaimed(victim, nomination.facts.namespace)
             else:
                 self._reports.preempted(victim, nomination.facts.uid, node)
         elif fate is Fate.KEPT:
@@ -490,6 +489,15 @@ class Preemptor:
                 if entry is not None:
                     self.line.ask_again(entry.uid)
         self._kick()
+
+    def _tell_reclaimed(self, victim: Pod, owner: str) -> None:
+        cohorts = self._state.quotas.cohorts
+        debtor, lender = cohorts.member(victim.metadata.namespace), cohorts.member(owner)
+        meters.RECLAIMED.add((cohorts.tree_of(victim.metadata.namespace),))
+        if debtor is None or lender is None or debtor.root is not lender.root:
+            return  # the trees were changed since; that it is disrupted its condition says
+        meeting, policy = policy_between(lender, debtor)
+        self._reports.reclaimed(victim, cohort=meeting.name, policy=policy.value)
 
 
 _OPENED = "at once: it is opened for the pod, though kept for whole-node jobs, before anybody is evicted"

@@ -141,9 +141,12 @@ class Reports:
         """The pod was evicted for a more important one."""
         self._event(victim, EventType.NORMAL, "Preempted", f"Preempted by pod {uid} on node {node}")
 
-    def reclaimed(self, victim: Pod, owner: str, cohort: str) -> None:
-        """The pod was evicted because its namespace held what is another one's own."""
-        words = f"its namespace held more than its own of cohort {cohort}, and namespace {owner} asked for what it lent"
+    def reclaimed(self, victim: Pod, *, cohort: str, policy: str) -> None:
+        """The pod was evicted because its namespace held what is another one's own, who stays unnamed."""
+        words = (
+            f"its namespace held more than its own quota: by reclaim policy {policy} of cohort {cohort} a member that "
+            "stays within its own takes back what it has lent"
+        )
         self._event(victim, EventType.NORMAL, "Reclaimed", words)
 
     def dra_fallback(self, pod: Pod) -> None:

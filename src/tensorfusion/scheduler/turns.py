@@ -20,7 +20,8 @@ from typing import TypeAlias
 
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.scheduler.queue import Entry, Place
-from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Cohorts, Node
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS, Amounts, Node
+from tensorfusion.scheduling.cohorts import Cohorts
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.hints import Change, ChangeKind, helps
 from tensorfusion.scheduling.quota import usage_of

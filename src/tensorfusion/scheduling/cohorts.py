@@ -14,167 +14,16 @@ al., 2011), of what is borrowed.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import Final
 
 from tensorfusion.model.cohort import ReclaimPolicy
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS, Amounts, Exchange, Node
 from tensorfusion.scheduling.facts import CohortFacts, QuotaFacts
 
-Amounts: TypeAlias = tuple[int, int, int]
-"""GFLOPS, bytes and devices."""
-Limits: TypeAlias = tuple[int | None, int | None, int | None]
-
-DIMENSIONS: Final = range(3)
 _DEFAULT: Final = CohortFacts("")
-
-
-class Node:
-    """A namespace or a cohort in its tree. Lists are by dimension."""
-
-    __slots__ = (
-        "all_of_one",
-        "borrowers",
-        "children",
-        "facts",
-        "falls",
-        "held",
-        "kept",
-        "most",
-        "name",
-        "own",
-        "parent",
-        "quota",
-        "root",
-        "scale",
-        "weight",
-        "whole",
-    )
-
-    def __init__(self, name: str, facts: QuotaFacts | CohortFacts) -> None:
-        self.name = name
-        self.facts = facts
-        self.parent: Node | None = None
-        self.root = self
-        self.weight = max(1, facts.fair_weight)
-        self.children: list[Node] = []
-        self.quota = [0, 0, 0]
-        """Its own: of a namespace its total, of a cohort what its members lend."""
-        self.own: Limits = (0, 0, 0)
-        """What a namespace states; None where it does not: there it counts for nothing, and nothing counts for it."""
-        if isinstance(facts, QuotaFacts):
-            self.own = (facts.total_compute, facts.total_vram, facts.total_devices)
-        self.kept = [0, 0, 0]
-        """The part of it that it never lends."""
-        self.most: Limits = (facts.borrow_compute, facts.borrow_vram, facts.borrow_devices)
-        """How far it may go above its own."""
-        self.held = [0, 0, 0]
-        """What it holds; of a cohort what its members hold above what they keep."""
-        self.whole = [0, 0, 0]
-        """Of a root: what all namespaces of the tree have of their own."""
-        self.scale = [0, 0, 0]
-        """What an amount above its own counts for beside its siblings: whole numbers in the proportions of shares."""
-        self.all_of_one = True
-        """Of a root: every namespace shares its devices and keeps none: without room here nobody has any."""
-        self.falls = 0
-        """Of a root: how often a namespace of the tree came to hold less."""
-        self.borrowers: set[str] = set()
-        """Of a root: the namespaces that hold more than their own of something."""
-
-    @property
-    def is_cohort(self) -> bool:
-        return isinstance(self.facts, CohortFacts)
-
-    @property
-    def path(self) -> "list[Node]":
-        """From the root to the node itself."""
-        nodes, node = [self], self.parent
-        while node is not None:
-            nodes.append(node)
-            node = node.parent
-        return nodes[::-1]
-
-    def above(self, dimension: int) -> int:
-        """How much it holds above its own."""
-        return max(0, self.held[dimension] - self.quota[dimension])
-
-    def settle(self) -> None:
-        """Take over what the children have, and work out what is kept."""
-        facts = self.facts
-        for child in self.children:
-            for part in DIMENSIONS:
-                self.quota[part] += child.quota[part] - child.kept[part]
-        if self.parent is not None:
-            for part, lent in enumerate((facts.lend_compute, facts.lend_vram, facts.lend_devices)):
-                if lent is not None:
-                    self.kept[part] = max(0, self.quota[part] - lent)
-
-    def hold(self, amounts: Amounts | tuple[int, ...]) -> None:
-        """Count more (or less) as held, here and as far up as it counts."""
-        for part in DIMENSIONS:
-            more, node = amounts[part], self
-            while more:
-                before, kept = node.held[part], node.kept[part]
-                node.held[part] = after = before + more
-                if node.parent is None:
-                    break
-                more = max(0, after - kept) - max(0, before - kept)
-                node = node.parent
-
-    def room(self, dimension: int) -> int:
-        """How much more it may hold; what it keeps is its own whatever the others hold. A root's may be below zero."""
-        quota, held = self.quota[dimension], self.held[dimension]
-        if self.parent is None:
-            return quota - held
-        return self._room(self.parent.room(dimension), dimension, held)
-
-    def reach(self, dimension: int) -> int:
-        """How much it could hold if nobody held anything."""
-        if self.parent is None:
-            return self.quota[dimension]
-        return self._room(self.parent.reach(dimension), dimension, 0)
-
-    def _room(self, above: int, dimension: int, held: int) -> int:
-        quota, kept, most = self.quota[dimension], self.kept[dimension], self.most[dimension]
-        if most is not None:
-            above = min(above, quota + most - max(held, kept))
-        return max(0, kept - held) + max(0, above)
-
-    def of_it(self, amounts: Amounts) -> Amounts:
-        """What of these amounts counts: of a namespace nothing in dimensions that it does not share."""
-        own = self.own
-        if None not in own:
-            return amounts
-        compute, vram, devices = [amount if mine is not None else 0 for amount, mine in zip(amounts, own, strict=True)]
-        return compute, vram, devices
-
-    def standing(self, more: Amounts = (0, 0, 0), held: list[int] | None = None) -> int:
-        """Its share with more held than ``held``, or than now, as a whole number: to be compared among siblings."""
-        now, quota, scale, largest = self.held if held is None else held, self.quota, self.scale, 0
-        for part in DIMENSIONS:
-            above = now[part] + more[part] - quota[part]
-            if above > 0 and above * scale[part] > largest:
-                largest = above * scale[part]
-        return largest
-
-    def standings_with(self, more: Amounts) -> tuple[int, ...]:
-        """From below the root down to the node: how it would stand at each level if it held more."""
-        added = self.of_it(more)
-        parent = self.parent
-        if parent is None:
-            return ()
-        if parent.parent is None:
-            return (self.standing(added),)
-        held, kept = self.held, self.kept
-        compute, vram, devices = [
-            max(0, held[part] + added[part] - kept[part]) - max(0, held[part] - kept[part]) for part in DIMENSIONS
-        ]
-        return (*parent.standings_with((compute, vram, devices)), self.standing(added))
-
-    @property
-    def share(self) -> Fraction:
-        """The dominant share of what it holds above its own, by its weight."""
-        return max(Fraction(self.above(part), max(1, self.root.whole[part]) * self.weight) for part in DIMENSIONS)
 
 
 class Cohorts:
@@ -182,6 +31,11 @@ class Cohorts:
 
     def __init__(self, usage_of: Callable[[str], Amounts]) -> None:
         self._usage_of = usage_of
+        self.exchanges: Callable[[AbstractSet[str]], Iterable[Mapping[str, tuple[Amounts, Amounts]]]] = lambda _: ()
+        """Asked for who waits for whom to leave: by namespace what comes and what goes, but for pods of these uids."""
+        self._gone: AbstractSet[str] = frozenset()
+        self._exchanged = True
+        """The trees know of these."""
         self._quotas: dict[str, QuotaFacts] = {}
         self._objects: dict[str, CohortFacts] = {}
         self._members: dict[str, Node] = {}
@@ -231,22 +85,36 @@ class Cohorts:
             return  # what is stale is summed up anew
         node = self._members[namespace]
         node.hold(node.of_it(amounts))
-        self._note(node)
+        node.note()
         if min(amounts) < 0:
             node.root.falls += 1
+
+    def outdate_exchanges(self) -> None:
+        """Others wait, or for others: it is asked for them when somebody asks for a node."""
+        self._exchanged = False
+
+    @contextmanager
+    def without(self, uids: AbstractSet[str]) -> Iterator[None]:
+        """In between these pods neither wait nor are waited for, as their amounts were taken out of the sums."""
+        if not uids:
+            yield
+            return
+        self._gone, self._exchanged = uids, False
+        try:
+            yield
+        finally:
+            self._gone, self._exchanged = frozenset(), False
 
     def member(self, namespace: str) -> Node | None:
         """The namespace in its tree; None where it is in no cohort."""
         if not self.active:
             return None
-        if self._stale:
-            self._build()
+        self._follow()
         return self._members.get(namespace)
 
     def cohort(self, name: str) -> Node | None:
         """A cohort in its tree; None where there is no object of that name and no quota names it."""
-        if self._stale:
-            self._build()
+        self._follow()
         return self._cohorts.get(name)
 
     def root(self, namespace: str) -> Node | None:
@@ -275,8 +143,7 @@ class Cohorts:
 
     def every(self) -> list[Node]:
         """The cohorts, by name."""
-        if self._stale:
-            self._build()
+        self._follow()
         return sorted(self._cohorts.values(), key=lambda node: node.name)
 
     def borrowers(self) -> set[str]:
@@ -294,8 +161,29 @@ class Cohorts:
         self._stale = True
         self.version += 1
 
+    def _follow(self) -> None:
+        """Bring the trees up to date."""
+        if self._stale:
+            self._build()
+        if not self._exchanged:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        self._exchanged = True
+        found: dict[Node, list[Exchange]] = {one: [] for one in self._cohorts.values() if one.parent is None}
+        for told in self.exchanges(self._gone):
+            parts: dict[Node, Exchange] = {}
+            for namespace, amounts in told.items():
+                node = self._members.get(namespace)
+                if node is not None:
+                    parts.setdefault(node.root, {})[node] = amounts
+            for root, one in parts.items():
+                found[root].append(one)
+        for root, exchanges in found.items():
+            root.exchange(exchanges)
+
     def _build(self) -> None:
-        self._stale = False
+        self._stale = self._exchanged = False
         self._members.clear()
         self._cohorts.clear()
         for facts in self._objects.values():
@@ -316,7 +204,9 @@ class Cohorts:
         for node in sorted(self._cohorts.values(), key=lambda node: node.parent is None):
             node.settle()
         for node in (*self._cohorts.values(), *self._members.values()):
-            node.root = node.path[0]
+            path = node.path
+            node.root, node.depth = path[0], len(path) - 1
+            node.root.keeps = node.root.keeps or any(node.kept)
         for node in self._members.values():
             root, whole = node.root, node.root.whole
             for part in DIMENSIONS:
@@ -326,14 +216,7 @@ class Cohorts:
             _scale(node.children)
         for namespace, node in self._members.items():
             node.hold(node.of_it(self._usage_of(namespace)))
-            self._note(node)
-
-    @staticmethod
-    def _note(node: Node) -> None:
-        """Whether the namespace is one of those that hold more than their own."""
-        held, quota = node.held, node.quota
-        borrows = held[0] > quota[0] or held[1] > quota[1] or held[2] > quota[2]
-        (node.root.borrowers.add if borrows else node.root.borrowers.discard)(node.name)
+            node.note()
 
 
 def policy_between(one: Node, other: Node) -> tuple[Node, ReclaimPolicy]:

@@ -31,6 +31,7 @@ class Held:
     placement: Placement
     nominated: bool
     ending: bool
+    awaits: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def facts_of(state: State, *, pods: bool = True) -> WorldFacts:
         nodes=tuple(record.facts for record in state.nodes() if record.facts is not None),
         devices=tuple(device.facts for row in rows for device in row if device.facts is not None),
         held=tuple(
-            Held(one.pod, one.placement, one.nominated, state.residents.is_ending(uid))
+            Held(one.pod, one.placement, one.nominated, state.residents.is_ending(uid), one.awaits)
             for uid, one in (state.allocations.items() if pods else ())
         ),
     )
@@ -90,7 +91,7 @@ def state_of(world: WorldFacts, *, nodes: Sequence[NodeFacts] = (), devices: Seq
         state.upsert_device(device)
     for one in world.held:
         if one.nominated:
-            state.nominate(one.pod, one.placement)
+            state.nominate(one.pod, one.placement, one.awaits)
             continue
         state.confirm(one.pod, one.placement)
         if one.ending:

@@ -206,7 +206,7 @@ class GangTrial:
         mark = state.checkpoint()
         for one in unit.members:
             if one.nominated:
-                state.nominate(one.pod, one.placement)
+                state.nominate(one.pod, one.placement, one.awaits)
             else:
                 state.confirm(one.pod, one.placement)
         nodes = {one.placement.node for one in unit.members}

@@ -121,6 +121,8 @@ class Allocation(msgspec.Struct, eq=False):  # a quarter of what a dataclass cos
     devices: tuple[Device, ...] = ()
     nominated: bool = False
     """The pod waits for others to leave: it is charged beside them, so that nobody else takes what they leave."""
+    awaits: frozenset[str] = frozenset()
+    """Uids of those others; the same for all pods that wait together."""
 
     @property
     def shares(self) -> tuple[GpuRequest, ...]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.request import GpuRequest, larger
+from tensorfusion.scheduling.exchanges import exchanges
 from tensorfusion.scheduling.facts import Off, Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.holds import PARTITIONED, SHARED, Allocation, Device, shares_of
@@ -58,6 +59,7 @@ class Ledger:
         self._open = 0
         self._undoing = False
         fleet.neighbours.placed = self._placed
+        quotas.cohorts.exchanges = lambda gone: exchanges(self.nominated.values(), self.allocations, gone)
         self._settle_later: list[Allocation] = []
         """Released while a checkpoint was open: what nobody refers to any more may be referred to again by undoing."""
 
@@ -73,15 +75,15 @@ class Ledger:
         devices = self._require_room(pod, placement)
         self._charge(Allocation(pod, placement, confirmed=False), devices)
 
-    def nominate(self, pod: PodFacts, placement: Placement) -> None:
-        """Charge a pod beside those that are about to leave its place: more may be held then than there is.
+    def nominate(self, pod: PodFacts, placement: Placement, awaits: frozenset[str] = frozenset()) -> None:
+        """Charge a pod beside those (``awaits``) that are about to leave its place: more may be held than there is.
 
         Raises:
             NotHoldable: the pod is charged already.
         """
         if pod.uid in self.allocations:
             raise NotHoldable(f"pod {pod.namespace}/{pod.name} is already placed on {self._where(pod.uid)}")
-        self._charge(Allocation(pod, placement, confirmed=False, nominated=True))
+        self._charge(Allocation(pod, placement, confirmed=False, nominated=True, awaits=awaits))
 
     def confirm(self, pod: PodFacts, placement: Placement) -> bool:
         """Take the API server's word for where a pod is; answers whether that was news to the ledger."""
@@ -218,6 +220,7 @@ class Ledger:
                     device.promised |= {pod.uid}
                 fleet.hold(device, pod.uid, pod.request, partitions.get(device.name) if partitions else None)
             self._quotas.add(pod.namespace, allocation.usage)
+            self._note_exchange(allocation)
         fleet.nodes.charge(record, pod)
         if self._open:
             self._log(lambda: self._release(allocation))
@@ -231,6 +234,7 @@ class Ledger:
         fleet = self._fleet
         if pod.request is not None:
             self._quotas.add(pod.namespace, allocation.usage, -1)
+            self._note_exchange(allocation)
             for device in allocation.devices:
                 fleet.drop(device, pod.uid)
         record = fleet.nodes.records[placement.node]
@@ -243,6 +247,17 @@ class Ledger:
         else:
             self.departed += pod.uid in self.awaited
             self._settle(allocation)
+
+    def is_exchanged(self, allocation: Allocation) -> bool:
+        """Whether the pod waits for others to leave, or others for it."""
+        uid = allocation.pod.uid
+        return bool(allocation.awaits) or any(uid in one.awaits for one in self.nominated.values())
+
+    def _note_exchange(self, allocation: Allocation) -> None:
+        """What counts twice may be something else with the pod than without it."""
+        cohorts = self._quotas.cohorts
+        if cohorts.active and self.is_exchanged(allocation):
+            cohorts.outdate_exchanges()
 
     def _replace(self, known: Allocation, pod: PodFacts, *, confirmed: bool) -> None:
         """Charge another version of a pod where it is. What only it refers to is not forgotten in between."""

@@ -18,7 +18,8 @@ from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
 from tensorfusion.model.cohort import ReclaimPolicy
-from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Node, policy_between
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS, Node, Sums
+from tensorfusion.scheduling.cohorts import policy_between
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.quota import asked_of_shares, within_own
@@ -62,13 +63,11 @@ class Owing:
         self.parts = parts
         """The dimensions in which a debt counts."""
         self.shields = shields
-        self._below = below
-        self._held: dict[int, list[int]] = {}
-        """By node what it holds, where that is another amount than in ``below``."""
+        self._sums: Sums = Sums(None if below is None else below._sums)
         if below is None:  # the books change while things are tried out in them
             for debtor in debtors.values():
                 for node in (debtor.node.root, *debtor.path):
-                    self._held.setdefault(id(node), list(node.held))
+                    self._sums.own(node)
 
     def fork(self) -> "Owing":
         """The same, to go on from without changing this one."""
@@ -79,7 +78,7 @@ class Owing:
         for one in allocations:
             debtor = self.debtors.get(one.pod.namespace)
             if debtor is not None and one.pod.request is not None:
-                self._take(debtor.node, one.usage.shared, sign)
+                self._sums.release(debtor.node, one.usage.shared, sign)
 
     def may_go(self, allocations: Iterable[Allocation]) -> bool:
         """Whether all of these, of one namespace, may be asked for as one, as things are here."""
@@ -94,7 +93,7 @@ class Owing:
         return any(
             total[part] > 0
             and own[part] is not None
-            and all(self._of(one)[part] > one.quota[part] for one in debtor.below)
+            and all(self._sums.of(one)[part] > one.quota[part] for one in debtor.below)
             for part in self.parts
         )
 
@@ -108,28 +107,7 @@ class Owing:
 
     def turn(self, namespace: str) -> Turn:
         """The smaller one gives back first."""
-        return tuple((-one.standing(held=self._of(one)), one.name) for one in self.debtors[namespace].path)
-
-    def _of(self, node: Node) -> list[int]:
-        found = self._held.get(id(node))
-        if found is None:
-            found = node.held if self._below is None else self._below._of(node)
-        return found
-
-    def _take(self, node: Node, amounts: Amounts, sign: int) -> None:
-        """As ``Node.hold`` of less, here alone."""
-        for part in DIMENSIONS:
-            less, at = sign * amounts[part] if node.own[part] is not None else 0, node
-            while less:
-                held = self._held.get(id(at))
-                if held is None:
-                    held = self._held[id(at)] = list(self._of(at))
-                before, kept = held[part], at.kept[part]
-                held[part] = after = before - less
-                if at.parent is None:
-                    break
-                less = max(0, before - kept) - max(0, after - kept)
-                at = at.parent
+        return tuple((-one.standing(held=self._sums.of(one)), one.name) for one in self.debtors[namespace].path)
 
 
 def owed_to(
@@ -151,7 +129,7 @@ def owed_to(
         more = -sum(part[0] for part in less), -sum(part[1] for part in less), -sum(part[2] for part in less)
     else:
         more = asked_of_shares(pod.request for pod in asking if pod.request is not None)
-    if not within_own(node, more):
+    if not within_own(node, more, node.held if charged else None):
         return None
     parts = _asked_and_shared(node, asking)
     debtors = {}

@@ -276,7 +276,7 @@ class _Books:
     def back(self, allocations: Iterable[Allocation]) -> None:
         for one in allocations:
             if one.nominated:
-                self._state.nominate(one.pod, one.placement)
+                self._state.nominate(one.pod, one.placement, one.awaits)
             else:
                 self._state.confirm(one.pod, one.placement)
 

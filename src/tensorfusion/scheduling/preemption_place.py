@@ -61,6 +61,8 @@ class Place:
         self._wired: Wired | None = None
         self._released: dict[str, Usage] = {}
         """What namespaces hold less, as far as it counts for the pod's quota."""
+        self._gone: set[str] = set()
+        """Uids of those that go while they wait for others to leave, or others for them."""
         self._has_ceiling = state.quotas.ceiling(pod.namespace) is not None
         if pod.request is not None:
             self._lay_out(pod.request)
@@ -108,6 +110,8 @@ class Place:
             pod.namespace == self._pod.namespace or self._state.quotas.counts_with(pod.namespace, self._pod.namespace)
         ):
             self._released.setdefault(pod.namespace, Usage()).add(one.usage, sign)
+            if self._state.nominated and self._state.is_exchanged(one):
+                (self._gone.add if sign > 0 else self._gone.discard)(pod.uid)
         if one.placement.node != self._record.name:  # a member of a gang on another node
             return
         if not self._roomy:
@@ -189,7 +193,8 @@ class Place:
         if self._pod.request is None or not self._has_ceiling:
             return True
         try:
-            self._state.quotas.check(self._pod.namespace, self._pod.request, released=self._released)
+            quotas = self._state.quotas
+            quotas.check(self._pod.namespace, self._pod.request, released=self._released, gone=self._gone)
         except QuotaExceeded:
             return False
         return True

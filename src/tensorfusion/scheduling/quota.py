@@ -9,6 +9,7 @@ the share it is, ``total.maxGPUCount``, and that totals may be shared in a cohor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,7 +18,8 @@ import msgspec
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.request import GpuRequest
-from tensorfusion.scheduling.cohorts import DIMENSIONS, Amounts, Cohorts, Node, policy_between
+from tensorfusion.scheduling.cohort_nodes import DIMENSIONS, Amounts, Node
+from tensorfusion.scheduling.cohorts import Cohorts, policy_between
 from tensorfusion.scheduling.facts import QuotaFacts
 from tensorfusion.units import format_bytes, format_gflops
 
@@ -220,10 +222,12 @@ class QuotaBook:
         capacities: Sequence[int] | None = None,
         *,
         released: Mapping[str, Usage] | None = None,
+        gone: AbstractSet[str] = frozenset(),
     ) -> None:
         """Refuse a request that the namespace has no room for; without ``capacities``, shares in percent pass.
 
-        ``released`` is what namespaces would hold less by then.
+        ``released`` is what namespaces would hold less by then. Of the pods that go for it, ``gone`` are the uids of
+        those that wait for others to leave, or that others wait for.
 
         Raises:
             QuotaExceeded: the first ceiling that is passed, single ones before totals.
@@ -236,7 +240,8 @@ class QuotaBook:
             if ceiling and requested > ceiling:
                 raise _exceeded(namespace, key, requested, ceiling=ceiling, words=words, resolvable=False)
         wanted = usage_of(request, (0,) * request.count if capacities is None else capacities)
-        self._check_total(namespace, quota, wanted, released=released)
+        with self.cohorts.without(gone):
+            self._check_total(namespace, quota, wanted, released=released)
 
     def check_change(self, namespace: str, before: GpuRequest, after: GpuRequest, capacities: Sequence[int]) -> None:
         """Refuse a live change that the namespace has no room for; what does not grow is not looked at.
@@ -367,7 +372,7 @@ def _not_lent(
     member: Node, key: str, part: int, *, usage: Usage, words: Callable[[int], str], may_ask: Callable[[Node], bool]
 ) -> QuotaExceeded:
     """A member's request that passes what it has and what the others lend it now."""
-    more, held, own = usage.shared[part], member.held[part], member.quota[part]
+    more, held, own = usage.shared[part], member.counted[part], member.quota[part]
     room, root = member.room(part), member.root
     cohort = member.parent
     entitled = within_own(member, usage.shared)
@@ -405,11 +410,10 @@ def asked_of_shares(requests: Iterable[GpuRequest]) -> Amounts:
     return total.shared
 
 
-def within_own(member: Node, more: Amounts) -> bool:
-    """Whether the namespace would hold no more than its own, of anything that it shares."""
-    return all(
-        own is None or member.held[part] + more[part] <= own for part, own in zip(DIMENSIONS, member.own, strict=True)
-    )
+def within_own(member: Node, more: Amounts, held: Sequence[int] | None = None) -> bool:
+    """Whether the namespace would hold no more than its own, of anything that it shares; ``held`` but for more."""
+    now = member.counted if held is None else held
+    return all(own is None or now[part] + more[part] <= own for part, own in zip(DIMENSIONS, member.own, strict=True))
 
 
 def _others(member: Node) -> int:

@@ -97,6 +97,8 @@ class State:
         for allocation in holders:
             self._ledger.touched[allocation.pod.uid] = None
             self.quotas.add(allocation.pod.namespace, allocation.usage)
+        if holders and self._ledger.nominated:
+            self.quotas.cohorts.outdate_exchanges()
         counted = {one.pod.namespace for one in holders if self.quotas.ceiling(one.pod.namespace) is not None}
         usages = tuple([self._usage_change(namespace) for namespace in sorted(counted)])
         return (_device_change(device, facts), *usages)
@@ -170,13 +172,15 @@ class State:
         self._ledger.assume(pod, placement)
         return self.placed(pod)
 
-    def nominate(self, pod: PodFacts, placement: Placement) -> None:
+    def nominate(self, pod: PodFacts, placement: Placement, awaits: frozenset[str] = frozenset()) -> None:
         """Keep for a pod what others are about to leave: charged beside them. ``release`` ends it, and so does binding.
+
+        ``awaits`` are the uids of those others: in what cohorts share the pod counts only beyond what they still hold.
 
         Raises:
             NotHoldable: the pod is charged already.
         """
-        self._ledger.nominate(pod, placement)
+        self._ledger.nominate(pod, placement, awaits)
 
     def confirm(self, pod: PodFacts, placement: Placement) -> tuple[Change, ...]:
         """The API server says where a pod is: charged as said, even over capacity, and never twice."""
@@ -287,6 +291,10 @@ class State:
     def nominated(self) -> Mapping[str, Allocation]:
         """Pods that wait for others to leave their place, by uid; they are among ``allocations``."""
         return MappingProxyType(self._ledger.nominated)
+
+    def is_exchanged(self, allocation: Allocation) -> bool:
+        """Whether the pod waits for others to leave, or others for it."""
+        return self._ledger.is_exchanged(allocation)
 
     @property
     def eased(self) -> int:
