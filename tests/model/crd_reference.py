@@ -601,6 +601,30 @@ status.targets[].ttftP50 string
 status.targets[].errorRate string
 status.targets[].lastError string
 """,
+    "LLMKey": """
+spec.hash string R
+spec.prefix string
+spec.user string
+spec.scopes array =['infer']
+spec.scopes[] string {infer,admin,logs}
+spec.models[] string
+spec.routes[] string
+spec.rateLimit.requestsPerMinute integer 0..
+spec.rateLimit.tokensPerMinute integer 0..
+spec.rateLimit.maxConcurrent integer 0..
+spec.rateLimit.per string =key {route,key,user,namespace}
+spec.rateLimit.burst integer 0..
+spec.budget.daily string
+spec.budget.monthly string
+spec.expiresAt string
+spec.disabled boolean
+spec.metadata map
+spec.labels map
+spec.previous[].hash string R
+spec.previous[].until string R
+spec.previous[].prefix string
+status.lastUsedAt string
+""",
     "WorkloadIntelligence": f"""
 spec.enablePrediction boolean =True
 spec.enableVectorization boolean =True
@@ -850,6 +874,8 @@ COLUMNS = {
     " Worker Name:.status.workerName Workload Name:.spec.workloadName Client Pod:.spec.clientPod",
     "LLMRoute": "Strategy:.spec.strategy Phase:.status.phase Active Target:.status.activeTarget"
     " Total Requests:.status.stats.totalRequests Cost Today:.status.costTracking.costToday",
+    "LLMKey": "Prefix:.spec.prefix User:.spec.user Scopes:.spec.scopes Disabled:.spec.disabled"
+    " Expires:.spec.expiresAt Last Used:.status.lastUsedAt Age:.metadata.creationTimestamp",
     "WorkloadIntelligence": "Phase:.status.phase Predictions:.status.predictionStats.totalPredictions"
     " Accuracy:.status.predictionStats.accuracyScore Vectors:.status.vectorDB.totalVectors",
     "AzureGPUSource": "Type:.spec.sourceType Region:.spec.region Phase:.status.phase"
@@ -872,6 +898,7 @@ SCOPES = {
     "TensorFusionCluster": ("tensorfusionclusters", "Cluster"),
     "TensorFusionConnection": ("tensorfusionconnections", "Namespaced"),
     "LLMRoute": ("llmroutes", "Namespaced"),
+    "LLMKey": ("llmkeys", "Namespaced"),
     "WorkloadIntelligence": ("workloadintelligences", "Cluster"),
     "AzureGPUSource": ("azuregpusources", "Cluster"),
 }

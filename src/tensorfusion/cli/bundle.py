@@ -133,8 +133,10 @@ _TENANT_RULES = [
 ]
 _NAMESPACE_KINDS = ["tensorfusionconnections", "tensorfusionworkloads", "workloadprofiles"]
 _AGGREGATED = {
-    "view": [_rule(keys.DOMAIN, ["gpuresourcequotas", *_NAMESPACE_KINDS], _READ)],
+    "view": [_rule(keys.DOMAIN, ["gpuresourcequotas", "llmkeys", *_NAMESPACE_KINDS], _READ)],
     "edit": [_rule(keys.DOMAIN, _NAMESPACE_KINDS, ["create", "update", "patch", "delete", "deletecollection"])],
+    # who makes keys sets their limits: the business of who gives rights in the namespace
+    "admin": [_rule(keys.DOMAIN, ["llmkeys"], ["create", "update", "patch", "delete", "deletecollection"])],
 }
 """What our kinds add to the cluster's own roles; ``admin`` includes ``edit``, and ``edit`` includes ``view``."""
 

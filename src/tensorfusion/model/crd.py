@@ -16,6 +16,7 @@ from tensorfusion.model import (
     gpu_node,
     gpu_pool,
     intelligence,
+    llm_key,
     llm_route,
     node_claim,
     node_class,
@@ -67,6 +68,7 @@ KINDS: Mapping[str, CustomKind] = {
         CustomKind(r.TENSOR_FUSION_WORKLOADS, workload.TensorFusionWorkload, workload.WORKLOAD_COLUMNS),
         CustomKind(r.WORKLOAD_PROFILES, workload.WorkloadProfile, workload.PROFILE_COLUMNS),
         CustomKind(r.LLM_ROUTES, llm_route.LLMRoute, llm_route.COLUMNS),
+        CustomKind(r.LLM_KEYS, llm_key.LLMKey, llm_key.COLUMNS),
         CustomKind(r.WORKLOAD_INTELLIGENCES, intelligence.WorkloadIntelligence, intelligence.COLUMNS),
         CustomKind(r.AZURE_GPU_SOURCES, azure_source.AzureGPUSource, azure_source.COLUMNS),
     )

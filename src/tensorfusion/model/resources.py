@@ -127,5 +127,6 @@ PROVIDER_CONFIGS = Resource(GROUP, VERSION, "providerconfigs", "ProviderConfig",
 TENSOR_FUSION_CLUSTERS = Resource(GROUP, VERSION, "tensorfusionclusters", "TensorFusionCluster", namespaced=False)
 TENSOR_FUSION_CONNECTIONS = Resource(GROUP, VERSION, "tensorfusionconnections", "TensorFusionConnection")
 LLM_ROUTES = Resource(GROUP, VERSION, "llmroutes", "LLMRoute")
+LLM_KEYS = Resource(GROUP, VERSION, "llmkeys", "LLMKey")
 WORKLOAD_INTELLIGENCES = Resource(GROUP, VERSION, "workloadintelligences", "WorkloadIntelligence", namespaced=False)
 AZURE_GPU_SOURCES = Resource(GROUP, VERSION, "azuregpusources", "AzureGPUSource", namespaced=False)

@@ -13,7 +13,7 @@ from tensorfusion.model.crd import KINDS, crd
 
 Json = Any  # Any: JSON of any shape
 
-_SAMPLES = ("a", "1", "1s", "0.5", "https://h.example", "0 0 * * *", "429", "True", "Ready", "UTC")
+_SAMPLES = ("a", "1", "1s", "0.5", "https://h.example", "0 0 * * *", "429", "True", "Ready", "UTC", "0" * 64)
 _MOMENT = "2026-01-01T00:00:00Z"
 _TYPES = {"string": 5, "integer": "x", "number": "x", "boolean": "x", "array": "x", "object": "x"}
 _NEVER = "=\n~"

@@ -1,0 +1,256 @@
+"""Keys of a YAML file, for a gateway without Kubernetes, and following the file while it changes.
+
+.. code-block:: yaml
+
+    keys:
+      - name: ci
+        namespace: team-red          # "default" where unset
+        hash: 9f86d081884c7d65...    # what `tensorfusion gateway keys create --file` writes
+        models: ["qwen3-*"]
+        rateLimit: {requestsPerMinute: 60}
+      - name: old-app
+        keyFrom: {env: OLD_APP_KEY}  # or {file: /run/secrets/old-app}: a key that was made elsewhere
+
+The other fields are those of an LLMKey's spec. A list can stand in a larger file, too: ``parse_keys`` reads it.
+
+A file that cannot be used leaves the keys as they were, and the log says so: a slip of the editor must not shut
+everybody out. So a key that has to go is gone only once the file can be read again.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import yaml
+
+from tensorfusion.clock import Clock
+from tensorfusion.errors import ConfigError
+from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.keys.record import KeyRecord, parse_time, record_of
+from tensorfusion.gateway.keys.secret import LONGEST, PREFIX, SHORTEST, SHOWN, digest_of
+from tensorfusion.model.llm_key import LLMKeySpec
+from tensorfusion.model.rules import Part, Rules
+from tensorfusion.model.strict import convert
+from tensorfusion.telemetry.logs import get_logger
+
+LOOK_SECONDS: Final = 0.25
+"""Between two looks at the file: an edit takes effect within this time and that of reading it."""
+DEFAULT_NAMESPACE: Final = "default"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_KEY = re.compile(rb"[!-~]+")
+
+log = get_logger(__name__)
+
+Json = Any  # Any: YAML of any shape
+
+
+class KeyFrom(Part, frozen=True):
+    """Where the key itself is; it is read once, and its hash is kept."""
+
+    env: Annotated[str, Rules("Name of an environment variable.")] = ""
+    file: Annotated[str, Rules("Path of a file that holds nothing else.")] = ""
+
+
+class KeyEntry(LLMKeySpec, frozen=True):
+    """One key of a file."""
+
+    name: Annotated[str, Rules("Its name.", required=True)] = ""
+    namespace: Annotated[str, Rules("The namespace that it calls from.")] = DEFAULT_NAMESPACE
+    key_from: Annotated[KeyFrom | None, Rules("In the place of a hash.")] = msgspec.field(default=None, name="keyFrom")
+    created_at: Annotated[str, Rules("When it was made.")] = msgspec.field(default="", name="createdAt")
+
+
+class KeyList(Part, frozen=True):
+    """A file of keys."""
+
+    keys: Annotated[tuple[KeyEntry, ...], Rules("The keys.")] = ()
+
+
+def parse_keys(documents: Sequence[Json], *, at: str, environ: Mapping[str, str] | None = None) -> list[KeyRecord]:
+    """The records of a list of keys; ``at`` is how messages name the list, such as ``gateway.yaml: keys``.
+
+    Raises:
+        ConfigError: an entry that cannot be used: it is named, with what is wanted.
+    """
+    records: dict[str, KeyRecord] = {}
+    owners: dict[bytes, str] = {}
+    for place, entry in enumerate(parse_entries(documents, at=at)):
+        record = _record(entry, f"{at}[{place}] ({entry.name})", os.environ if environ is None else environ)
+        for digest in record.digests:
+            if digest.sha256 in owners:
+                raise ConfigError(f"{at}[{place}]: has the hash of key {owners[digest.sha256]}: make a key of its own")
+            owners[digest.sha256] = record.id
+        records[record.id] = record
+    return list(records.values())
+
+
+def parse_entries(documents: Sequence[Json], *, at: str) -> list[KeyEntry]:
+    """The entries of a list of keys, without a look at what they point to.
+
+    Raises:
+        ConfigError: an unknown field, a wrong type, a name that is none or is there twice.
+    """
+    entries: dict[tuple[str, str], KeyEntry] = {}
+    for place, document in enumerate(documents):
+        entry = convert(_plain(document), KeyEntry, f"{at}[{place}]")
+        for field, name in (("name", entry.name), ("namespace", entry.namespace)):
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{at}[{place}].{field}: wanted lower-case letters, digits, '-' and '.', found {name[:80]!r}"
+                )
+        key = entry.namespace, entry.name
+        if key in entries:
+            raise ConfigError(f"{at}[{place}]: there is a key {'/'.join(key)} already: give this one another name")
+        entries[key] = entry
+    return list(entries.values())
+
+
+def read_keys(path: Path, environ: Mapping[str, str] | None = None) -> list[KeyRecord]:
+    """The records of a file of keys.
+
+    Raises:
+        ConfigError: the file cannot be read, or an entry cannot be used.
+    """
+    return parse_keys(load(path), at=f"{path}: keys", environ=environ)
+
+
+def load(path: Path) -> list[Json]:
+    """The entries of a file of keys, as they are written.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or is no list of keys.
+    """
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(
+            f"{path}: is no YAML{where}: {getattr(error, 'problem', None) or 'it cannot be parsed'}"
+        ) from (error)
+    keys = (found or {}).get("keys", []) if isinstance(found or {}, dict) else None
+    if not isinstance(keys, list) or (isinstance(found, dict) and set(found) - {"keys"}):
+        raise ConfigError(f"{path}: wanted a list of keys under `keys:` and nothing else")
+    plain: list[Json] = _plain(keys)
+    return plain
+
+
+def _record(entry: KeyEntry, at: str, environ: Mapping[str, str]) -> KeyRecord:
+    if entry.key_from is None and not entry.hash:
+        raise ConfigError(
+            f"{at}: wanted hash or keyFrom, found neither: `tensorfusion gateway keys create --file` adds"
+        )
+    if entry.key_from is not None and entry.hash:
+        raise ConfigError(f"{at}: wanted hash or keyFrom, found both: take one away")
+    created = parse_time(entry.created_at, f"{at}.createdAt") if entry.created_at else None
+    if entry.key_from is None:
+        return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, created_at=created)
+    key = _key(entry.key_from, f"{at}.keyFrom", environ)
+    if key.startswith(PREFIX.encode()) and not entry.prefix:
+        entry = msgspec.structs.replace(entry, prefix=key[:SHOWN].decode())
+    digest = digest_of(key)
+    return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, digest=digest, created_at=created)
+
+
+def _key(source: KeyFrom, at: str, environ: Mapping[str, str]) -> bytes:
+    """A key that lies somewhere else. Its text goes no further than into its hash."""
+    if bool(source.env) == bool(source.file):
+        raise ConfigError(f"{at}: wanted env or file, found {'both' if source.env else 'neither'}")
+    if source.env:
+        where = f"environment variable {source.env}"
+        found = environ.get(source.env, "").encode().strip()
+    else:
+        where = source.file
+        try:
+            found = Path(source.file).read_bytes().strip()
+        except OSError as error:
+            raise ConfigError(f"{at}: {where} cannot be read: {error.strerror}") from error
+    if not SHORTEST <= len(found) <= LONGEST or not _KEY.fullmatch(found):
+        raise ConfigError(
+            f"{at}: {where}: wanted a key of {SHORTEST} to {LONGEST} characters without spaces, "
+            f"found {len(found)} {'characters' if found else '(it is empty or unset)'}"
+        )
+    return found
+
+
+def _plain(value: Json) -> Json:
+    """YAML reads times as times; the objects of the API have them as text."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z") + ("" if value.tzinfo else "Z")
+    if isinstance(value, date):
+        return f"{value.isoformat()}T00:00:00Z"
+    return value
+
+
+class KeyFile:
+    """One file in a book, followed while it changes."""
+
+    def __init__(
+        self, path: Path, book: KeyBook, *, clock: Clock, environ: Mapping[str, str] | None = None, source: str = "file"
+    ) -> None:
+        self._path = path
+        self._book = book
+        self._clock = clock
+        self._environ = environ
+        self._source = source
+        self._seen: tuple[object, ...] = ()
+        self._secrets: tuple[Path, ...] = ()
+        self._complaint = ""
+
+    def load(self) -> None:
+        """Read the file now.
+
+        Raises:
+            ConfigError: it cannot be used; the keys are as they were.
+        """
+        before = _state(self._path)
+        documents = load(self._path)
+        self._secrets = _files_of(documents)
+        seen = (before, *map(_state, self._secrets))
+        self._book.replace(self._source, parse_keys(documents, at=f"{self._path}: keys", environ=self._environ))
+        self._seen, self._complaint = seen, ""
+
+    async def run(self) -> None:
+        """Follow the file until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            self.look()
+
+    def look(self) -> None:
+        """Read the file if it is another one than last time, or could not be used then."""
+        if not self._complaint and (_state(self._path), *map(_state, self._secrets)) == self._seen:
+            return
+        try:
+            self.load()
+        except ConfigError as error:
+            if str(error) != self._complaint:  # once for each fault, not four times a second
+                log.warning("the file of keys cannot be used: the keys stay as they were", error=str(error))
+            self._complaint = str(error)
+        else:
+            log.info("keys were read", file=str(self._path), keys=len(self._book))
+
+
+def _files_of(documents: Sequence[Json]) -> tuple[Path, ...]:
+    """The files that hold keys of the list: a Secret that is mounted changes, too."""
+    sources = (document.get("keyFrom") for document in documents if isinstance(document, dict))
+    paths = (source.get("file") for source in sources if isinstance(source, dict))
+    return tuple(Path(path) for path in paths if isinstance(path, str) and path)
+
+
+def _state(path: Path) -> object:
+    """What changes when a file does: written in place, or another one in its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,96 @@
+"""Keys that are objects: in force with the next request, gone as soon, and told when they were used."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.keys.errors import InvalidKey
+from tensorfusion.gateway.keys.objects import UsedTimes, follow
+from tensorfusion.gateway.keys.secret import digest_of
+from tensorfusion.model.llm_key import LLMKey
+from tensorfusion.model.resources import LLM_KEYS
+from tensorfusion.runtime.informer import Informer
+from tensorfusion.testing.api import FakeApi
+from tensorfusion.testing.clock import VirtualClock
+
+KEY = "tf-" + "k" * 43
+FIELDS = [(b"Authorization", f"Bearer {KEY}".encode())]
+HASH = digest_of(KEY.encode()).hex()
+
+
+def body(name: str = "app", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "red"}, "spec": {"hash": HASH, **spec}}
+
+
+@pytest.fixture
+def api(clock: VirtualClock) -> FakeApi:
+    return FakeApi(clock)
+
+
+@pytest.fixture
+async def informer(api: FakeApi, book: KeyBook, clock: VirtualClock) -> AsyncIterator[Informer[LLMKey]]:
+    informer = Informer(api, LLM_KEYS, LLMKey, clock=clock)
+    follow(informer, book)
+    running = asyncio.create_task(informer.run())
+    yield informer
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_object_lets_in_with_the_next_request_and_no_longer_than_it_is_there(
+    api: FakeApi, informer: Informer[LLMKey], book: KeyBook, clock: VirtualClock
+) -> None:
+    await clock.settle()
+    with pytest.raises(InvalidKey):
+        book.find(FIELDS)
+    api.seed(LLM_KEYS, body(models=["qwen3-*"]))
+    await clock.settle()
+    record = book.find(FIELDS)
+    assert (record.id, record.user) == ("red/app", "app")
+    assert record.models.patterns == ("qwen3-*",)
+    api.change(LLM_KEYS, "app", {"spec": {"disabled": True}}, namespace="red")
+    await clock.settle()
+    with pytest.raises(InvalidKey, match="disabled"):
+        book.find(FIELDS)
+    api.change(LLM_KEYS, "app", {"spec": {"disabled": False}}, namespace="red")
+    await clock.settle()
+    book.find(FIELDS)
+    await api.delete(LLM_KEYS, "app", namespace="red")
+    await clock.settle()
+    with pytest.raises(InvalidKey):
+        book.find(FIELDS)
+
+
+async def test_an_object_that_cannot_be_used_lets_nobody_in(
+    api: FakeApi, informer: Informer[LLMKey], book: KeyBook, clock: VirtualClock
+) -> None:
+    api.seed(LLM_KEYS, body())
+    await clock.settle()
+    book.find(FIELDS)
+    api.change(LLM_KEYS, "app", {"spec": {"expiresAt": "whenever"}}, namespace="red")
+    await clock.settle()
+    with pytest.raises(InvalidKey):
+        book.find(FIELDS)
+
+
+async def test_when_a_key_was_used_is_written_once_for_all_gateways(
+    api: FakeApi, informer: Informer[LLMKey], book: KeyBook, clock: VirtualClock
+) -> None:
+    api.seed(LLM_KEYS, body())
+    await clock.settle()
+    book.find(FIELDS)
+    used = UsedTimes(api, informer, book, clock=clock)
+    await used.write()
+    assert api.object(LLM_KEYS, "app", namespace="red")["status"] == {"lastUsedAt": "2026-01-01T00:00:00Z"}
+    await clock.settle()
+    book.find(FIELDS)
+    await used.write()
+    await used.write()
+    assert len([call for call in api.calls if call.verb == "patch"]) == 1
+    await clock.advance(120)
+    book.find(FIELDS)
+    await used.write()
+    assert api.object(LLM_KEYS, "app", namespace="red")["status"] == {"lastUsedAt": "2026-01-01T00:02:00Z"}
