@@ -256,3 +256,26 @@ async def test_a_lender_does_not_wait_until_pods_have_left_for_others_of_their_o
     assert (world.node_of("more"), evicted(world)) == ("n0", [victim])
     no_hold_left(world)
     world.check()
+
+
+async def test_a_successor_keeps_what_was_got_back_from_those_who_would_borrow_it(world) -> None:
+    world.fleet(devices=4, vram="8Gi")
+    cohort(world, reclaim={})
+    member(world, "default", 2)
+    member(world, "other", 2)
+    for number in range(4):
+        world.worker(f"w{number}", vram="8Gi", priority=100)
+    await world.start()
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(2)
+    (victim,) = evicted(world)
+    await world.stop()
+    await world.start()
+    (kept,) = world.service.preemptor.nominations.values()
+    assert kept.owed == {world.pod(victim)["metadata"]["uid"]}
+    world.worker("again", vram="8Gi", priority=100)
+    await world.settle(5)
+    world.delete(victim)
+    await world.settle(400)
+    assert world.node_of("mine", namespace="other") == "n0"
+    assert (world.node_of("again"), evicted(world)) == ("", [victim])

@@ -58,7 +58,7 @@ class Nomination:
     party: Party | None = None
     """The gang that it waits with."""
     owed: frozenset[str] = frozenset()
-    """Uids of victims that go only because their namespace holds what is this one's own."""
+    """Uids of those who have to leave only because their namespace holds what is this one's own."""
 
     begun: set[str] = field(default_factory=set)
     """Gangs of which somebody was evicted."""

@@ -47,6 +47,7 @@ from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.hints import Change as Hint
+from tensorfusion.scheduling.owing import given_back
 from tensorfusion.scheduling.preemption import Plan
 from tensorfusion.scheduling.residents import gang_of
 from tensorfusion.scheduling.state import State
@@ -277,6 +278,7 @@ class Preemptor:
         names = tuple(name_for(one.pod, space) for one in plan.victims)
         waits = _OPENED if plan.instead else _waits_for(names, party)
         awaited = frozenset(found) | frozenset(plan.ending)
+        owed = plan.owed | given_back(self._state, [facts for _, facts, _ in nominees], plan.ending)
         made: list[Nomination] = []
         for pod, facts, placement in nominees:
             self._state.nominate(facts, placement, awaited)
@@ -290,7 +292,7 @@ class Preemptor:
                 awaited=awaited,
                 names=names,
                 party=party,
-                owed=plan.owed,
+                owed=owed,
             )
             made.append(nomination)
         if party is not None:

@@ -181,6 +181,28 @@ def still_owed(state: State, pods: Sequence[PodFacts], rest: Iterable[Sequence[A
     return True
 
 
+def given_back(state: State, pods: Sequence[PodFacts], ending: Iterable[str]) -> frozenset[str]:
+    """Which of these pods, that end anyway, give back by it what is the own of these pods' namespace.
+
+    Nobody remembers why a pod ends: a predecessor may have asked it to, or its owner. Whichever it was, what its
+    namespace held too much of goes back to whom it belongs.
+    """
+    uids = frozenset(ending)
+    state.residents.sync()
+    owing = owed_to(state, pods, uids) if uids and state.quotas.cohorts.active else None
+    found: set[str] = set()
+    if owing is None:
+        return frozenset()
+    rank = min(pod.rank for pod in pods)
+    for uid in sorted(uids & state.allocations.keys()):
+        one = state.allocations[uid]
+        debtor = owing.debtors.get(one.pod.namespace)
+        if debtor is not None and not (debtor.lower_only and one.pod.rank >= rank) and owing.may_go((one,)):
+            owing.release((one,))
+            found.add(uid)
+    return frozenset(found)
+
+
 def shield_from(state: State, pods: Iterable[PodFacts], spared: AbstractSet[str] = frozenset()) -> Owing | None:
     """Who of its tree keeps its own from these pods of one namespace, however important they are.
 
