@@ -8,7 +8,8 @@ from scheduler_steps import budget, evicted, no_hold_left, nominated
 from tensorfusion.errors import TooManyRequests
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
-from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS
+from tensorfusion.model.resources import GPU_COHORTS, GPU_RESOURCE_QUOTAS, PODS
+from tensorfusion.scheduler.advice import Advisor
 from tensorfusion.scheduler.allocation import allocation
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.simulate import Question, Simulator
@@ -279,3 +280,34 @@ async def test_a_successor_keeps_what_was_got_back_from_those_who_would_borrow_i
     await world.settle(400)
     assert world.node_of("mine", namespace="other") == "n0"
     assert (world.node_of("again"), evicted(world)) == ("", [victim])
+
+
+@pytest.mark.parametrize("members", [0, 1])
+async def test_a_question_shows_no_displacement_that_the_scheduler_would_refuse(world, members: int) -> None:
+    await lent(world, reclaim={})
+    world.worker("mine", vram="8Gi", namespace="other")
+    await world.settle(2)
+    (victim,) = evicted(world)
+    budget(world, "keep", 0, app="web")
+    for name in {"w0", "w1", "w2", "w3"} - {victim}:  # nobody else may be asked
+        world.api.change(PODS, name, {"metadata": {"labels": {"app": "web"}}}, namespace="default")
+    again = world.worker("again", vram="8Gi", priority=100)
+    await world.settle(2)
+    answer = await Simulator(world.service).answer({**again, "kind": "Pod"}, Question(gang=members))
+    assert answer["preemption"]["possible"] is False, answer["preemption"]
+    advised = await Advisor(world.service, lambda _space, _pool: True).advise(
+        world.service.pods.get(Key("default", "again")),
+        world.service.book.facts(world.service.pods.get(Key("default", "again"))),
+    )
+    assert "priority" not in str(advised["help"]), advised
+
+
+async def test_a_question_leaves_alone_whom_the_scheduler_leaves_alone(world) -> None:
+    await lent(world, borrowed=1, reclaim={})
+    world.worker("theirs", vram="8Gi", namespace="other")
+    await world.settle(2)
+    world.service.preemptor.rooms.spare([world.pod(f"w{number}")["metadata"]["uid"] for number in range(3)], 60.0)
+    mine = world.worker("mine", vram="8Gi", namespace="other", schedulingGates=[{"name": "not-yet"}])
+    for gang in (0, 1):
+        answer = await Simulator(world.service).answer({**mine, "kind": "Pod"}, Question(gang=gang))
+        assert answer["preemption"]["possible"] is False, answer["preemption"]

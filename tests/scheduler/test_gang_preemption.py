@@ -8,11 +8,11 @@ from scheduler_steps import bound, budget, end, evicted, gang, no_hold_left, nom
 from tensorfusion.errors import Conflict, Forbidden
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import EVENTS, GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
-from tensorfusion.scheduler import room_search
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.nominations import Nominations
 from tensorfusion.scheduler.service import SchedulerService
+from tensorfusion.scheduling import circumstances
 from tensorfusion.testing.api import Call
 
 HIGH = {"priority": 10}
@@ -325,7 +325,7 @@ async def test_a_promise_to_a_gang_is_looked_at_once_and_one_in_a_step(world, of
             world.api.change(PODS, one, patch, namespace="default", subresource="status")
     searches: list[int] = []
     in_a_step: list[int] = []
-    search, step = room_search.search_gang, SchedulerService._step
+    search, step = circumstances.search_gang, SchedulerService._step
 
     def counted(*args: Any, **more: Any) -> Any:
         searches.append(len(args[1]))
@@ -337,7 +337,7 @@ async def test_a_promise_to_a_gang_is_looked_at_once_and_one_in_a_step(world, of
         in_a_step.append(len(searches) - before)
         return more
 
-    monkeypatch.setattr(room_search, "search_gang", counted)
+    monkeypatch.setattr(circumstances, "search_gang", counted)
     monkeypatch.setattr(SchedulerService, "_step", stepped)
     await world.start(office(epoch=2))
     await world.settle(2)
@@ -385,13 +385,13 @@ async def test_a_required_rack_is_made_room_in(world) -> None:
 async def test_gangs_that_nothing_helps_are_searched_for_less_and_less(world, monkeypatch) -> None:
     await full(world, 2)
     searches = []
-    real = room_search.search_gang
+    real = circumstances.search_gang
 
     def counted(*args: Any, **more: Any) -> Any:
         searches.append(world.clock.monotonic())
         return real(*args, **more)
 
-    monkeypatch.setattr(room_search, "search_gang", counted)
+    monkeypatch.setattr(circumstances, "search_gang", counted)
     gang(world, 3, wishes=HIGH)
     for _ in range(160):
         world.service.gangs._stirred["default/train"] = None

@@ -9,9 +9,10 @@ from tensorfusion.errors import Conflict, ServerError
 from tensorfusion.model import keys
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import GPUS, NODES, POD_DISRUPTION_BUDGETS, PODS
-from tensorfusion.scheduler import room_search, search_line
+from tensorfusion.scheduler import search_line
 from tensorfusion.scheduler.explain import explain
 from tensorfusion.scheduler.nominations import LONGEST_NOMINATION
+from tensorfusion.scheduling import circumstances
 
 
 def story(world: Any, name: str) -> dict[str, Any]:
@@ -461,13 +462,13 @@ async def test_a_plain_pod_makes_room_for_its_cpu(world) -> None:
 def searched(world, monkeypatch) -> list[tuple[float, str]]:
     """When a search for victims began, and for which pod."""
     searches = []
-    real = room_search.search
+    real = circumstances.search
 
     def counted(state: Any, pod: Any, failure: Any, **more: Any) -> Any:
         searches.append((world.clock.monotonic(), pod.name))
         return real(state, pod, failure, **more)
 
-    monkeypatch.setattr(room_search, "search", counted)
+    monkeypatch.setattr(circumstances, "search", counted)
     return searches
 
 
@@ -577,7 +578,7 @@ async def test_victims_with_a_long_grace_period_are_waited_for(world) -> None:
 
 async def test_a_search_that_fails_unexpectedly_stops_nobody_else(world, monkeypatch) -> None:
     await full(world)
-    real = room_search.search
+    real = circumstances.search
     asked = []
 
     def faulty(state: Any, pod: Any, failure: Any, **more: Any) -> Any:
@@ -586,7 +587,7 @@ async def test_a_search_that_fails_unexpectedly_stops_nobody_else(world, monkeyp
             raise KeyError("odd")
         return real(state, pod, failure, **more)
 
-    monkeypatch.setattr(room_search, "search", faulty)
+    monkeypatch.setattr(circumstances, "search", faulty)
     world.worker("odd", vram="8Gi", priority=20)
     world.worker("high", vram="8Gi", priority=10)
     await world.settle(5)

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.gang import Gang
+from tensorfusion.scheduling.circumstances import Circumstances
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import CohortFacts, Placement, PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.owing import still_owed
 from tensorfusion.scheduling.preemption import Hopeless, Plan, search
-from tensorfusion.scheduling.remedies import Circumstances, more_important
+from tensorfusion.scheduling.remedies import more_important
 from tensorfusion.scheduling.state import State
 from tensorfusion.testing.reference_cohorts import ReferenceCohorts
 from worlds import GIB, device, fleet, node, pod, run

@@ -12,10 +12,11 @@ from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.core import Taint
 from tensorfusion.model.request import Isolation
+from tensorfusion.scheduling.circumstances import Circumstances, Ending
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts, PoolFacts, QuotaFacts
 from tensorfusion.scheduling.pod_rules import HostPort, PodRules
-from tensorfusion.scheduling.remedies import Circumstances, Ending, failure_of, remedies
+from tensorfusion.scheduling.remedies import failure_of, remedies
 from tensorfusion.scheduling.remedy import Remedy
 from tensorfusion.scheduling.state import State
 from worlds import GIB, TFLOPS, device, fleet, node, plain, pod, required, requirement, run, term

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from fingerprints import fingerprint
 from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import QuotaExceeded
+from tensorfusion.scheduling.circumstances import Circumstances
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PoolFacts, QuotaFacts
 from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.preemption import Hopeless, Plan
-from tensorfusion.scheduling.remedies import Circumstances
 from tensorfusion.scheduling.score_parts import in_points
 from tensorfusion.scheduling.simulate import FILTER_NAMES, simulate
 from tensorfusion.scheduling.state import State

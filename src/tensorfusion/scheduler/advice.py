@@ -7,6 +7,7 @@ together may take a tenth of the time, however many ask: who asks beyond that is
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tensorfusion.clock import timestamp
@@ -22,7 +23,7 @@ from tensorfusion.scheduling.evictable import evictable
 from tensorfusion.scheduling.facts import PodFacts
 from tensorfusion.scheduling.gang_remedies import MOST_MEMBERS, gang_remedies, tried_gang
 from tensorfusion.scheduling.gangs import GangPlacement
-from tensorfusion.scheduling.remedies import Circumstances, failure_of, remedies
+from tensorfusion.scheduling.remedies import failure_of, remedies
 from tensorfusion.scheduling.remedy import Remedy
 
 Usable = Callable[[str, str], bool]
@@ -88,12 +89,11 @@ class Advisor:
 
     async def _tried_out(self, facts: PodFacts, failure: NotFit | QuotaExceeded) -> list[Raw]:
         service = self._service
-        around = Circumstances(
-            now=int(service.now().timestamp()),
-            endings=await endings_for(service.state, service.pods, facts),
+        endings = await endings_for(service.state, service.pods, facts)
+        around = replace(
+            service.preemptor.rooms.around(),
+            endings=endings,
             usable=lambda pool: self._usable(facts.namespace, pool),
-            cluster_wide=service.preemptor.cluster_wide(),
-            budgets=service.preemptor.budgets_of,
         )
         whys = {ending.uid: ending.why for ending in around.endings}
         found = []

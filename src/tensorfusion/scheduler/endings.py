@@ -9,8 +9,8 @@ from datetime import datetime
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
 from tensorfusion.runtime.cache import Cache
+from tensorfusion.scheduling.circumstances import Ending
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.remedies import Ending
 from tensorfusion.scheduling.state import State
 
 DEADLINE, TERMINATING = "activeDeadlineSeconds", "it was told to end"

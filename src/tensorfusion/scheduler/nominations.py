@@ -5,7 +5,7 @@ ago, whether the place is still there, and whose places are in the way of a more
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
 from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler.pods import Failure
+from tensorfusion.scheduling.circumstances import KeptPlace
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
 from tensorfusion.scheduling.owing import still_owed
@@ -145,22 +146,9 @@ class Nominations:
         different = {id(one.awaited): one.awaited for one in self.by_uid.values()}  # a gang has one for all
         awaited.update(self.by_uid, *different.values())
 
-    def kept_from(self, rank: int, pods: Sequence[PodFacts]) -> list[str]:
-        """Whose places these pods of one namespace, the least important of this rank, may not take as one.
-
-        Members of gangs, however low their own rank is; from those that would borrow, who gets back what is its own.
-        """
-        kept = [uid for uid, one in self.by_uid.items() if one.party is not None and one.rank >= rank]
-        if any(one.owed for one in self.by_uid.values()):
-            quotas, space = self._state.quotas, pods[0].namespace
-            if not quotas.stay_within_own(space, [one.request for one in pods]):
-                kept += [uid for uid, one in self.by_uid.items() if self._is_barred(one, space)]
-        return kept
-
-    def _is_barred(self, one: Nomination, namespace: str) -> bool:
-        """Whether it gets back what is its own, which pods of this namespace that would borrow may not take."""
-        other = one.facts.namespace
-        return bool(one.owed) and other != namespace and self._state.quotas.counts_with(other, namespace)
+    def kept(self) -> Iterator[KeptPlace]:
+        """The places that are kept."""
+        return map(_kept_place, self.by_uid.values())
 
     def in_the_way(self, facts: PodFacts, failure: Failure) -> list[Nomination]:
         """The nominations of less important pods whose end may let this one fit."""
@@ -169,7 +157,7 @@ class Nominations:
         shared = self._state.quotas.counts_with
         if any(one.owed for one in lower) and not self._state.quotas.stays_within_own(facts.namespace, facts.request):
             # what was got back for its owner is not lent again before the owner has it
-            lower = [one for one in lower if not self._is_barred(one, facts.namespace)]
+            lower = [one for one in lower if not _kept_place(one).is_barred(self._state, facts.namespace)]
         if isinstance(failure, QuotaExceeded) and not any(
             shared(one.facts.namespace, facts.namespace) for one in lower
         ):
@@ -208,3 +196,7 @@ class Nominations:
         finally:
             self._state.rollback(mark)
         return True
+
+
+def _kept_place(one: Nomination) -> KeptPlace:
+    return KeptPlace(one.facts.uid, one.facts.namespace, one.rank, in_gang=one.party is not None, owed=bool(one.owed))

@@ -111,7 +111,7 @@ class Preemptor:
             budgets=budgets,
             cluster_wide=cluster_wide,
             domain_keys=domain_keys,
-            kept_from=self.places.kept_from,
+            kept=self.places.kept,
         )
         self.cluster_wide, self.budgets_of = cluster_wide, self.rooms.budgets_of
         self.asks = Asks(

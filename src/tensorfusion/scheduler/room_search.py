@@ -3,18 +3,19 @@
 Apart from the preemptor because nothing is changed here: a search answers with a plan, or says why there is none.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler.pods import Failure
+from tensorfusion.scheduling.circumstances import Circumstances, KeptPlace, Spared, room_for_gang, room_for_pod
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
-from tensorfusion.scheduling.gangs import GangUnschedulable, in_order, place_gang
-from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.gang_preemption import GangPlan
+from tensorfusion.scheduling.gangs import GangUnschedulable, place_gang
+from tensorfusion.scheduling.preemption import Hopeless, Plan
 from tensorfusion.scheduling.state import State
 from tensorfusion.scheduling.victims import Looked
 
@@ -25,7 +26,7 @@ BUDGETS_BY_NAMESPACE = "namespace"
 class RoomSearch:
     """Searches in one state. ``domain_keys`` name labels, narrowest first.
 
-    ``kept_from`` names pods whose places are kept from others of a rank, for another reason than their own rank.
+    ``kept`` tells the places that are kept.
     """
 
     def __init__(
@@ -36,14 +37,14 @@ class RoomSearch:
         budgets: Cache[DisruptionBudget],
         cluster_wide: Callable[[], bool],
         domain_keys: Sequence[str],
-        kept_from: Callable[[int, Sequence[PodFacts]], Collection[str]],
+        kept: Callable[[], Iterable[KeptPlace]],
     ) -> None:
         self.cluster_wide = cluster_wide
         self._state = state
         self._clock = clock
         self._budgets = budgets
         self._domain_keys = domain_keys
-        self._kept_from = kept_from
+        self._kept = kept
         self._spared: dict[str, float] = {}
         """Pods that are left alone, and until when."""
 
@@ -59,20 +60,11 @@ class RoomSearch:
             failure: Failure = refused
         else:
             return Plan(placement, (), (), (), Looked())
-        return search(
-            self._state,
-            facts,
-            failure,
-            now=int(self._clock.now().timestamp()),
-            cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(facts.rank, (facts,)),
-            budgets=self.budgets_of,
-        )
+        return room_for_pod(self._state, facts, failure, self.around())
 
     def for_gang(self, members: Sequence[PodFacts], needed: int) -> GangPlan | Hopeless:
         """A plan for so many of the members of a gang; one without victims where they fit as things are."""
         state = self._state
-        first = [pod for pod, _ in in_order(state, members)[:needed]]
         mark = state.checkpoint()
         try:
             found = place_gang(state, members, needed=needed, domain_keys=self._domain_keys)
@@ -83,23 +75,20 @@ class RoomSearch:
             return GangPlan(places, (), (), (), Looked(), found.domain)
         finally:
             state.rollback(mark)
-        return search_gang(
-            state,
-            members,
-            needed=needed,
-            now=int(self._clock.now().timestamp()),
-            domain_keys=self._domain_keys,
-            cluster_wide=self.cluster_wide(),
-            spared=self._spared_now(min(one.rank for one in members), first),
-            budgets=self.budgets_of,
-        )
+        return room_for_gang(state, members, needed, self.around(), domain_keys=self._domain_keys)
 
-    def _spared_now(self, rank: int, pods: Sequence[PodFacts]) -> frozenset[str]:
+    def around(self) -> Circumstances:
+        """What a search has to know now, whoever asks for one."""
         now = self._clock.monotonic()
         if self._spared:
             here = self._state.allocations
             self._spared = {uid: until for uid, until in self._spared.items() if until > now and uid in here}
-        return frozenset(self._spared).union(self._kept_from(rank, pods))
+        return Circumstances(
+            now=int(self._clock.now().timestamp()),
+            cluster_wide=self.cluster_wide(),
+            budgets=self.budgets_of,
+            spared=Spared(frozenset(self._spared), tuple(self._kept())),
+        )
 
     def budgets_of(self, facts: PodFacts) -> Mapping[str, int]:
         """The disruption budgets that cover a pod, by name, and how many pods each of them lets go now."""

@@ -22,7 +22,6 @@ from tensorfusion.scheduler.simulation_words import simulation_words, without_na
 from tensorfusion.scheduler.what_if import Question, devices_of, nodes_of
 from tensorfusion.scheduling.copies import WorldFacts, facts_of, state_of
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PodFacts
-from tensorfusion.scheduling.remedies import Circumstances
 from tensorfusion.scheduling.simulate import Simulation
 from tensorfusion.scheduling.simulate import simulate as simulate_decision
 from tensorfusion.scheduling.state import State
@@ -76,11 +75,7 @@ class Simulator:
             raise ServerError("scheduler framework not found", code=500)
         facts = service.book.facts(pod)
         terms = _terms(facts, question.gang)
-        around = Circumstances(
-            now=int(service.now().timestamp()),
-            cluster_wide=service.preemptor.cluster_wide(),
-            budgets=service.preemptor.budgets_of,
-        )
+        around = service.preemptor.rooms.around()
         keys = service.gangs.domain_keys
         if not question.nodes and not question.gang and terms <= _FEW_TERMS:
             self._require_quick()

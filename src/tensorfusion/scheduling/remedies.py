@@ -7,47 +7,26 @@ Rejected: reading remedies off the counts of a refusal. A device that lacks memo
 what is said then does not help.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tensorfusion.errors import NotFit, QuotaExceeded
+from tensorfusion.scheduling.circumstances import Circumstances, Ending, room_for_pod
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.preemption import Plan, search
+from tensorfusion.scheduling.preemption import Plan
 from tensorfusion.scheduling.reasons import DeviceReason
 from tensorfusion.scheduling.remedy import Remedy, aside, tried_without
 from tensorfusion.scheduling.remedy_amounts import smaller_needs, smaller_shares
 from tensorfusion.scheduling.remedy_quota import quota_remedies
 from tensorfusion.scheduling.remedy_rules import looser_rules, other_pools
 from tensorfusion.scheduling.state import State
-from tensorfusion.scheduling.victims import Budgets, no_budgets
 
 ENDS_TRIED = 1024
 """Pods with a known end that are looked at, the first to end first."""
 _HIGHEST = 1_000_000_000
 """Priorities of users end here."""
 _LEVELS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A placed pod whose end is known, in Unix seconds, and why."""
-
-    uid: str
-    at: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What a try-out has to know of the world around the columns. ``now`` is in Unix seconds."""
-
-    now: int = 0
-    endings: Sequence[Ending] = ()
-    usable: Callable[[str], bool] = lambda _: True
-    """Whether the pod's namespace may use a pool."""
-    cluster_wide: bool = False
-    budgets: Budgets = no_budgets
 
 
 def failure_of(state: State, pod: PodFacts) -> NotFit | QuotaExceeded | None:
@@ -151,5 +130,5 @@ def more_important(
 
 
 def _plan(state: State, pod: PodFacts, failure: NotFit | QuotaExceeded, around: Circumstances) -> Plan | None:
-    found = search(state, pod, failure, now=around.now, cluster_wide=around.cluster_wide, budgets=around.budgets)
+    found = room_for_pod(state, pod, failure, around)
     return found if isinstance(found, Plan) else None

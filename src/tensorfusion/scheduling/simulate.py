@@ -16,18 +16,18 @@ from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.keys import GANG_DOMAINS
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduling.circumstances import Circumstances, room_for_gang, room_for_pod
 from tensorfusion.scheduling.codes import Bools, Rows
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.extra_rules import extra_rules
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.gang_preemption import GangPlan, search_gang
+from tensorfusion.scheduling.gang_preemption import GangPlan
 from tensorfusion.scheduling.gang_remedies import alike, tried_gang
 from tensorfusion.scheduling.gangs import GangPlacement, GangUnschedulable
 from tensorfusion.scheduling.pools import PoolColumns
-from tensorfusion.scheduling.preemption import Hopeless, Plan, search
+from tensorfusion.scheduling.preemption import Hopeless, Plan
 from tensorfusion.scheduling.rated import PlainClass, Rated
 from tensorfusion.scheduling.reasons import NODE_REASONS, DeviceReason, NodeReason
-from tensorfusion.scheduling.remedies import Circumstances
 from tensorfusion.scheduling.remedy import aside
 from tensorfusion.scheduling.score_parts import Parts, parts_of_rows
 from tensorfusion.scheduling.search import live_stages, needs
@@ -110,29 +110,14 @@ def simulate(
         simulation = _simulated(state, pod)
         simulation = replace(simulation, node_scores=_node_scores(state, pod, simulation))
         if around is not None and simulation.failure is not None and not gang:
-            found = search(
-                state,
-                pod,
-                simulation.failure,
-                now=around.now,
-                cluster_wide=around.cluster_wide,
-                budgets=around.budgets,
-            )
+            found = room_for_pod(state, pod, simulation.failure, around)
             simulation = replace(simulation, preemption=found)
     if gang:
         members = alike(_member(pod, gang), gang)
         simulation = replace(simulation, gang=tried_gang(state, members, needed=gang, domain_keys=domain_keys))
         if around is not None and isinstance(simulation.gang, GangUnschedulable):
             with aside(state):
-                room = search_gang(
-                    state,
-                    members,
-                    needed=gang,
-                    now=around.now,
-                    domain_keys=domain_keys,
-                    cluster_wide=around.cluster_wide,
-                    budgets=around.budgets,
-                )
+                room = room_for_gang(state, members, gang, around, domain_keys=domain_keys)
             simulation = replace(simulation, preemption=room)
     return simulation
 
