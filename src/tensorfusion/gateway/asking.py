@@ -17,7 +17,7 @@ from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.faults import invalid
 
 _T = TypeVar("_T")
-_BYTES_OF_A_TOKEN: Final = 4
+BYTES_OF_A_TOKEN: Final = 4
 _TRUE: Final = msgspec.Raw(b"true")
 _PROMPTS: Final = ("messages", "prompt", "input", "instructions", "system", "tools")
 _CHUNKED_APIS: Final = (Api.CHAT, Api.COMPLETIONS)
@@ -42,6 +42,7 @@ _text: Final = msgspec.json.Decoder(str)
 _flag: Final = msgspec.json.Decoder(bool | None)
 _count: Final = msgspec.json.Decoder(int | None)
 _options: Final = msgspec.json.Decoder(_StreamOptions | None)
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _messages: Final = msgspec.json.Decoder(list[_Message])
 _text_parts: Final = msgspec.json.Decoder(list[_TextPart])
 
@@ -49,7 +50,7 @@ _text_parts: Final = msgspec.json.Decoder(list[_TextPart])
 class Asked:
     """One request's body, taken apart."""
 
-    __slots__ = ("api", "max_tokens", "model", "parts", "prompt_tokens", "stream", "usage_wanted", "user")
+    __slots__ = ("api", "choices", "max_tokens", "model", "parts", "prompt_tokens", "stream", "usage_wanted", "user")
 
     def __init__(self, api: Api, body: bytes) -> None:
         """Raises Fault: it is no JSON object, or what must be read of it has another type."""
@@ -75,10 +76,23 @@ class Asked:
                     if self.max_tokens < 0:
                         raise invalid(f"{name} is {self.max_tokens}: wanted at least 0", param=name)
                     break
+        self.choices = self._choices()
         self.user = _read(_text, parts, "user", "a string") if _given(parts, "user") else ""
         size = sum(len(parts[name]) for name in _PROMPTS if name in parts)
-        self.prompt_tokens = (size + _BYTES_OF_A_TOKEN - 1) // _BYTES_OF_A_TOKEN
+        self.prompt_tokens = (size + BYTES_OF_A_TOKEN - 1) // BYTES_OF_A_TOKEN
         """An estimate: nothing is counted by a tokenizer."""
+
+    def _choices(self) -> int:
+        """How many answers are asked for at once. Raises Fault."""
+        count = 1
+        if "n" in self.parts:
+            count = _read(_count, self.parts, "n", "an integer") or 1
+        prompt = self.parts.get("prompt")
+        if self.api is Api.COMPLETIONS and prompt is not None and bytes(prompt).startswith(b"["):
+            prompts = _read(_list, self.parts, "prompt", "a string or a list")
+            if prompts and bytes(prompts[0])[:1] in (b'"', b"["):  # and not one prompt, as tokens
+                count *= len(prompts)
+        return count
 
     def last_user_message(self) -> str:
         """The text of the last message of a user; empty where there is none."""

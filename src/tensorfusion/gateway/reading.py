@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 DONE: Final = b"[DONE]"
-_NOTHING: Final = msgspec.Raw(b"")
+NOTHING: Final = msgspec.Raw(b"")
 _NULL: Final = b"null"
 
 
@@ -29,6 +29,13 @@ class Usage(msgspec.Struct, gc=False):
     completion_tokens: int | None = 0
     prompt_tokens_details: Details | None = None
 
+    def joined(self, later: "Usage") -> "Usage":
+        """With what a later event says of it: a number that is not told there stays."""
+        return Usage(
+            prompt_tokens=later.prompt_tokens or self.prompt_tokens,
+            completion_tokens=later.completion_tokens or self.completion_tokens,
+        )
+
 
 class Delta(msgspec.Struct, gc=False):
     """What an event adds to one choice."""
@@ -37,9 +44,9 @@ class Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: msgspec.Raw = _NOTHING
-    function_call: msgspec.Raw = _NOTHING
-    audio: msgspec.Raw = _NOTHING
+    tool_calls: msgspec.Raw = NOTHING
+    function_call: msgspec.Raw = NOTHING
+    audio: msgspec.Raw = NOTHING
 
     @property
     def more_than_text(self) -> bool:
@@ -48,9 +55,9 @@ class Delta(msgspec.Struct, gc=False):
             self.reasoning_content
             or self.reasoning
             or self.refusal
-            or _holds(self.tool_calls)
-            or _holds(self.function_call)
-            or _holds(self.audio)
+            or holds(self.tool_calls)
+            or holds(self.function_call)
+            or holds(self.audio)
         )
 
 
@@ -76,12 +83,12 @@ class Chunk(msgspec.Struct, gc=False):
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = NOTHING
     opaque: bool = False
 
     @property
     def failed(self) -> bool:
-        return _holds(self.error)
+        return holds(self.error)
 
 
 class WholeChoice(msgspec.Struct, gc=False):
@@ -95,12 +102,12 @@ class Whole(msgspec.Struct, gc=False):
 
     choices: list[WholeChoice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw = _NOTHING
-    data: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = NOTHING
+    data: msgspec.Raw = NOTHING
 
     @property
     def failed(self) -> bool:
-        return _holds(self.error)
+        return holds(self.error)
 
 
 _chunk: Final = msgspec.json.Decoder(Chunk)
@@ -114,7 +121,7 @@ def read_chunk(data: bytes) -> Chunk | None:
     try:
         return _chunk.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = _decoded(data)
+        found = decoded(data)
         return Chunk(opaque=True) if isinstance(found, dict) else None
 
 
@@ -123,7 +130,7 @@ def read_whole(body: bytes) -> Whole | None:
     try:
         return _whole.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Whole() if isinstance(_decoded(body), dict) else None
+        return Whole() if isinstance(decoded(body), dict) else None
 
 
 def read_failure(error: bytes | msgspec.Raw) -> Failure:
@@ -131,11 +138,11 @@ def read_failure(error: bytes | msgspec.Raw) -> Failure:
     try:
         return _failure.decode(error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = _decoded(bytes(error))
+        found = decoded(bytes(error))
         return Failure(message=found if isinstance(found, str) else "")
 
 
-def _decoded(data: bytes) -> object:
+def decoded(data: bytes) -> object:
     """None where it is no JSON."""
     try:
         return _anything.decode(data)
@@ -143,6 +150,6 @@ def _decoded(data: bytes) -> object:
         return None
 
 
-def _holds(raw: msgspec.Raw) -> bool:
+def holds(raw: msgspec.Raw) -> bool:
     """There is a value, and not null, nor an empty one."""
     return bool(raw) and bytes(raw) not in (_NULL, b"[]", b"{}", b'""')

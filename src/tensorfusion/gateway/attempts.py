@@ -1,0 +1,221 @@
+"""One request against one target after another, until one has answered or nobody is left.
+
+What an attempt does is given (``Way``): an answer in one piece, or a stream. Here is what they share: who is asked, and
+what follows a failure. Three things hold whatever happens: every ticket of the chooser comes back, every replica is
+released, and what was sent to a target ends with the task that asked.
+
+Source: the platform's contract, 3.6.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from tensorfusion.gateway.faults import Fault, no_healthy_target
+from tensorfusion.gateway.job import Job, Try
+from tensorfusion.gateway.outcomes import Broken, of_wire
+from tensorfusion.gateway.upstreams import Replica, Upstream
+from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome
+from tensorfusion.policy.routing.route import Target
+from tensorfusion.policy.routing.state import Ticket
+from tensorfusion.wire.errors import BrokenOff, ClientLeft, WireError
+from tensorfusion.wire.exchange import Exchange, Patience
+
+_JSON: Final = (b"Content-Type", b"application/json")
+_MOST_RESENT: Final = 3
+_LEFT: Final = Outcome(failure=Failure.CANCELLED)
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """At one replica of one target."""
+
+    job: Job
+    upstream: Upstream
+    replica: Replica
+    ticket: Ticket
+    noted: Try
+    begun: bool = False
+    """A word of its answer has come."""
+
+    @property
+    def target(self) -> Target:
+        return self.upstream.target
+
+    def first_token(self) -> None:
+        """The first word has come."""
+        job, now = self.job, self.job.loop.time()
+        self.begun = True
+        self.noted.first_token = now - self.ticket.started_at
+        job.chooser.first_token(self.ticket, now)
+        if job.first_token is None:
+            job.first_token = now - job.started
+
+    def exchange(self, further: Mapping[str, bytes] | None = None) -> Exchange:
+        """The request as this target gets it, on its way to it."""
+        job, upstream = self.job, self.upstream
+        timers = job.route.timers
+        if upstream.overriding:
+            further = {**upstream.overriding, **(further or {})}
+        return self.replica.pool.exchange(
+            b"POST",
+            upstream.path_of(job.call),
+            [*job.fields, _JSON, *upstream.credential],
+            job.asked.body_for(upstream.target.model, upstream.parameters, further=further),
+            patience=Patience(
+                connect=timers.connect,
+                head=timers.first_byte,
+                silence=timers.idle,
+                total=max(job.deadline - job.loop.time(), 0.0),
+            ),
+        )
+
+
+class Way(Protocol):
+    """How an answer is brought to the client."""
+
+    @property
+    def told(self) -> bool:
+        """The client has words of an answer."""
+        ...
+
+    @property
+    def open(self) -> bool:
+        """Another attempt could bring it, in view of what the client has."""
+        ...
+
+    @property
+    def first(self) -> Broken | None:
+        """The failure that cut the answer off, when the client had some of it."""
+        ...
+
+    async def attempt(self, attempt: Attempt) -> None:
+        """Bring the whole answer.
+
+        Raises:
+            Broken, WireError: it failed, and another attempt may follow.
+        """
+        ...
+
+
+async def answer(job: Job, way: Way) -> None:
+    """Bring an answer.
+
+    Raises:
+        Failed: nobody could.
+        Fault: nobody could be asked.
+        ClientLeft: nobody waits for it any more.
+    """
+    chooser, attempts = job.chooser, job.attempts
+    attempts.tried = unusable = job.upstreams.unusable(job.route)
+    target = chooser.next(job.ask, job.loop.time(), attempts, random=job.random())
+    if target is None:
+        raise _nobody(job, unusable)
+    while True:
+        broken, outcome = await _one(job, target, way)
+        if broken is None:
+            return
+        if broken.final or not way.open:
+            raise Failed(broken, target)
+        step = chooser.after(
+            job.ask,
+            job.loop.time(),
+            attempts,
+            target=target,
+            outcome=outcome,
+            wall=time.time(),
+            random=job.random(),
+            mid_stream=way.told,
+        )
+        if step.target is None or job.loop.time() + step.delay >= job.deadline:
+            raise Failed(broken, target)
+        if step.delay:
+            job.waited += step.delay
+            await asyncio.sleep(step.delay)
+        target = step.target
+
+
+class Failed(Exception):
+    """The last attempt's failure, and nothing can follow."""
+
+    def __init__(self, broken: Broken, target: Target) -> None:
+        self.broken = broken
+        self.target = target
+        super().__init__(str(broken))
+
+
+async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outcome]:
+    """One attempt; how it failed, or None."""
+    upstream = job.upstreams.of(job.route, target)
+    replica = upstream.pick()
+    if replica is None:
+        raise no_healthy_target(f"target {target.name} has no replica")
+    loop = job.loop
+    started = loop.time()
+    job.target = target
+    noted = Try(target.name, replica.url)
+    job.tries.append(noted)
+    tokens = job.ask.prompt_tokens
+    replica.tokens += tokens
+    replica.requests += 1
+    ticket = job.chooser.started(target, started)
+    attempt = Attempt(job, upstream, replica, ticket, noted)
+    broken: Broken | None = None
+    outcome = _LEFT
+    try:
+        try:
+            await _resending(attempt, way)
+            outcome = SUCCESS
+        except ClientLeft:
+            raise
+        except Broken as error:
+            broken = error
+        except WireError as error:
+            broken = of_wire(error, begun=attempt.begun)
+    finally:
+        now = loop.time()
+        noted.seconds = now - started
+        replica.tokens -= tokens
+        replica.requests -= 1
+        if broken is not None:
+            outcome = broken.outcome(noted.seconds)
+        elif outcome is SUCCESS:
+            used = job.used
+            outcome = Outcome(
+                seconds=noted.seconds,
+                prompt_tokens=used.prompt,
+                completion_tokens=0 if used.estimated else used.completion,
+            )
+        noted.outcome = str(outcome)
+        noted.status = outcome.status
+        job.chooser.ended(ticket, now, outcome)
+    return broken, outcome
+
+
+async def _resending(attempt: Attempt, way: Way) -> None:
+    """The attempt, and again where it met connections that the target had just closed, before it saw the request."""
+    for _ in range(_MOST_RESENT):
+        try:
+            return await way.attempt(attempt)
+        except BrokenOff as error:
+            if error.heard or not error.reused or isinstance(error, TimeoutError):
+                raise
+    return await way.attempt(attempt)
+
+
+def _nobody(job: Job, unusable: int) -> Fault:
+    """Why no target can be asked."""
+    job.attempts.tried = 0
+    none = job.chooser.why_none(job.ask, job.loop.time(), job.attempts)
+    problems = dict(none.reasons)
+    for target in job.route.targets:
+        if unusable & target.bit:
+            problems[target.name] = job.upstreams.of(job.route, target).problem
+    why = "; ".join(f"{name}: {reason}" for name, reason in problems.items())
+    wait = none.retry_after
+    return no_healthy_target(
+        f"route {job.route.key} has no target to ask: {why}",
+        retry_after=0 if wait is None else max(1, int(wait + 0.999)),
+    )

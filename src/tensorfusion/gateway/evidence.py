@@ -1,0 +1,226 @@
+"""What is left of a request when it is over: a record, counters, and never a word of what was said.
+
+A record is a plain value; where records go is a ``Sink``: a file of lines, a store of time series. A sink takes without
+waiting and drops, and counts, what it cannot take: no request waits for its record.
+
+Money is summed in whole pico-dollars (``policy/routing/money``) and written in micro-dollars.
+
+Source: the platform's contract, 3.8 (names of the record's fields).
+"""
+
+import time
+from typing import Final, Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from tensorfusion.gateway.job import Job
+from tensorfusion.policy.routing.money import PICO_PER_MICRO
+from tensorfusion.telemetry.metrics import REGISTRY
+from tensorfusion.telemetry.tallies import Tally, TimingTally
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_SHORT_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
+CLIENT_LEFT: Final = 499
+
+
+class TriedTarget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One attempt. ``status`` 0: none came."""
+
+    target: str
+    outcome: str
+    status: int = 0
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One request. Times in milliseconds, ``timestamp`` in Unix seconds, ``cost_microusd`` in micro-dollars."""
+
+    id: str
+    request_id: str
+    timestamp: float
+    api: str
+    status: int
+    latency_ms: float
+    overhead_ms: float
+    queue_ms: float = 0.0
+    model: str = ""
+    """As the client asked for it."""
+    route: str = ""
+    target: str = ""
+    target_model: str = ""
+    provider: str = ""
+    stream: bool = False
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usage_estimated: bool = False
+    cost_microusd: int = 0
+    finish_reason: str = ""
+    cache_hit: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events_dropped: int = 0
+    key_id: str = ""
+    namespace: str = ""
+    user: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    attempts: tuple[TriedTarget, ...] = ()
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def put(self, record: Record) -> None:
+        """Take it, without waiting."""
+        ...
+
+
+class Meters:
+    """Prometheus metrics of the gateway in this process."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        prefix = "tensorfusion_gateway_"
+        self.requests = Tally(
+            prefix + "requests", "Requests by how they were answered.", ("route", "status"), registry=registry
+        )
+        self.attempts = Tally(
+            prefix + "attempts", "Attempts by how they ended.", ("route", "target", "outcome"), registry=registry
+        )
+        self.tokens = Tally(prefix + "tokens", "Tokens.", ("route", "target", "kind"), registry=registry)
+        self.cost = Tally(prefix + "cost_microdollars", "Cost of answers.", ("route", "target"), registry=registry)
+        self.dropped = Tally(
+            prefix + "events_dropped", "Events of streams that were none.", ("route", "target"), registry=registry
+        )
+        self.records_dropped = Tally(
+            prefix + "records_dropped", "Records of requests that no sink took.", ("sink",), registry=registry
+        )
+        self.seconds = TimingTally(
+            prefix + "request_duration_seconds",
+            "Time to the end of an answer.",
+            ("route",),
+            bounds=_SECONDS,
+            registry=registry,
+        )
+        self.first_token = TimingTally(
+            prefix + "first_token_seconds",
+            "Time to the first word of an answer.",
+            ("route", "target"),
+            bounds=_SECONDS,
+            registry=registry,
+        )
+        self.overhead = TimingTally(
+            prefix + "overhead_seconds",
+            "Time that the gateway itself took.",
+            (),
+            bounds=_SHORT_SECONDS,
+            registry=registry,
+        )
+        self.queue = TimingTally(
+            prefix + "queue_seconds",
+            "Time that a request waited to be let in.",
+            (),
+            bounds=_SHORT_SECONDS,
+            registry=registry,
+        )
+
+
+class Evidence:
+    """Of one process."""
+
+    def __init__(self, sinks: tuple[Sink, ...] = (), *, meters: Meters) -> None:
+        self._sinks = sinks
+        self.meters = meters
+
+    def note(self, job: Job, *, status: int, error_type: str = "", error_message: str = "") -> None:
+        """A request with a route is over."""
+        now = job.loop.time()
+        seconds = now - job.started
+        route, target, used, meters = job.route.key, job.target, job.used, self.meters
+        name = target.name if target is not None else ""
+        overhead = max(seconds - job.waited, 0.0)
+        cost = 0
+        if target is not None and target.price is not None:
+            cost = target.price.cost(used.prompt, used.completion)
+        micro = -(-cost // PICO_PER_MICRO)
+        meters.requests.add((route, str(status)))
+        meters.seconds.observe((route,), seconds)
+        meters.overhead.observe((), overhead)
+        for one in job.tries:
+            meters.attempts.add((route, one.target, one.outcome.partition(" ")[0].rstrip(":")))
+        if job.first_token is not None:
+            meters.first_token.observe((route, name), job.first_token)
+        if used.prompt or used.completion:
+            meters.tokens.add((route, name, "prompt"), used.prompt)
+            meters.tokens.add((route, name, "completion"), used.completion)
+            meters.cost.add((route, name), micro)
+        if job.dropped:
+            meters.dropped.add((route, name), job.dropped)
+        if self._sinks:
+            self._put(job, status, seconds, overhead, micro, error_type, error_message)
+
+    def _put(
+        self,
+        job: Job,
+        status: int,
+        seconds: float,
+        overhead: float,
+        micro: int,
+        error_type: str,
+        error_message: str,
+    ) -> None:
+        used, target = job.used, job.target
+        first = job.first_token
+        pace = None
+        if first is not None and used.completion > 1:
+            pace = (seconds - first) * 1000 / (used.completion - 1)
+        name = job.id.decode("latin-1")
+        record = Record(
+            id=name,
+            request_id=name,
+            timestamp=round(time.time() - seconds, 3),
+            api=job.call.api or job.call.path.partition("?")[0],
+            status=status,
+            latency_ms=_ms(seconds),
+            overhead_ms=_ms(overhead),
+            model=job.ask.model,
+            route=job.route.key,
+            target=target.name if target is not None else "",
+            target_model=target.model if target is not None else "",
+            provider=target.provider if target is not None else "",
+            stream=job.ask.stream,
+            ttft_ms=None if first is None else _ms(first),
+            tpot_ms=None if pace is None else round(pace, 3),
+            prompt_tokens=used.prompt,
+            completion_tokens=used.completion,
+            usage_estimated=used.estimated,
+            cost_microusd=micro,
+            finish_reason=job.finish_reason,
+            bytes_in=job.request.received,
+            bytes_out=job.bytes_out,
+            events_dropped=job.dropped,
+            key_id=job.caller.key_id,
+            namespace=job.caller.namespace,
+            user=job.caller.user,
+            error_type=error_type,
+            error_message=error_message,
+            attempts=tuple(
+                TriedTarget(
+                    target=one.target,
+                    outcome=one.outcome,
+                    status=one.status,
+                    latency_ms=_ms(one.seconds),
+                    ttft_ms=None if one.first_token is None else _ms(one.first_token),
+                )
+                for one in job.tries
+            ),
+        )
+        for sink in self._sinks:
+            sink.put(record)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

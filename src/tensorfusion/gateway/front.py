@@ -1,0 +1,211 @@
+"""The front of the gateway: from a request to its answer, and from whatever goes wrong to an error in its API's words.
+
+Everything a request needs is at hand before the first await behind its body: the key, the route, the limits, the first
+target. What is held for it is given back in one place, once, however it ends.
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from tensorfusion.gateway.apis import Call, call_of
+from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.attempts import Failed, Way, answer
+from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
+from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, invalid, not_found, refusal
+from tensorfusion.gateway.job import Job, id_of
+from tensorfusion.gateway.outcomes import fault_of, told_as_it_is
+from tensorfusion.gateway.passing import fields_back, fields_out
+from tensorfusion.gateway.seams import Key, Keys, Limits
+from tensorfusion.gateway.sse import event_of
+from tensorfusion.gateway.state import State
+from tensorfusion.gateway.streaming import StreamWay
+from tensorfusion.gateway.whole import WholeWay
+from tensorfusion.model.request import QoS
+from tensorfusion.policy.routing.asks import Ask, Caller
+from tensorfusion.policy.routing.route import Route
+from tensorfusion.policy.routing.routes import NoRoute, NotAllowed
+from tensorfusion.wire.errors import ClientLeft, Refused
+from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.reply import Reply
+from tensorfusion.wire.request import Request
+
+MOST_BODY: Final = 32 << 20
+_PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
+_MOST_CALLERS: Final = 4096
+
+
+class Front:
+    """Of one process. ``state`` is replaced when the configuration changes."""
+
+    def __init__(
+        self, state: State, *, keys: Keys, limits: Limits, evidence: Evidence, most_body: int = MOST_BODY
+    ) -> None:
+        self.state = state
+        self.keys = keys
+        self.limits = limits
+        self.evidence = evidence
+        self._most_body = most_body
+        self._loop = asyncio.get_running_loop()
+        self._callers: dict[int, tuple[Key, Caller]] = {}
+
+    async def handle(self, request: Request, reply: Reply) -> None:
+        """Answer one request."""
+        call = call_of(request.target)
+        if call is None:
+            fault = Fault(404, "invalid_request_error", "there is no such path", code="unknown_path")
+            _tell(reply, fault, Words.OPENAI)
+            return
+        await self._call(request, reply, call)
+
+    async def _call(self, request: Request, reply: Reply, call: Call) -> None:
+        started = self._loop.time()
+        request_id = id_of(request)
+        try:
+            if request.method != b"POST":
+                raise invalid(f"{call.path} takes POST", status=405)
+            job = await self._admit(request, reply, call, request_id, started)
+        except Refused as refused:
+            _tell(reply, refusal(refused.status, str(refused)), call.words, request_id)
+        except Fault as fault:
+            _tell(reply, fault, call.words, request_id)
+        else:
+            await self._carry_out(job)
+
+    async def _admit(self, request: Request, reply: Reply, call: Call, request_id: bytes, started: float) -> Job:
+        """Who asks for what, and which route takes it.
+
+        Raises:
+            Fault, Refused: it is not let in.
+        """
+        key = self.keys.find(request.fields)
+        body = await request.whole(self._most_body)
+        asked = Asked(call.api, body)
+        key.require_model(asked.model)
+        session, priority, route_name = _hints(request.fields)
+        caller = self._caller(key)
+        ask = Ask(
+            model=asked.model,
+            prompt_tokens=asked.prompt_tokens,
+            max_tokens=asked.max_tokens,
+            priority=priority,
+            session=session or asked.user,
+            stream=asked.stream,
+        )
+        state = self.state
+        route = state.routes.match(caller, ask, route_name)
+        if not isinstance(route, Route):
+            raise _no_route(route)
+        key.require_route(route.key)
+        if route.conditional:
+            ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
+        held = self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0))
+        id_field = (b"x-request-id", request_id)
+        return Job(
+            id=request_id,
+            request=request,
+            reply=reply,
+            call=call,
+            asked=asked,
+            ask=ask,
+            caller=caller,
+            route=route,
+            chooser=state.choosers[route.key],
+            upstreams=state.upstreams,
+            held=held,
+            fields=[*fields_out(request.fields), id_field],
+            reply_fields=[id_field, *held.fields],
+            started=started,
+        )
+
+    async def _carry_out(self, job: Job) -> None:
+        """Answer, and settle what was held, whatever happens."""
+        way: Way = StreamWay(job) if job.ask.stream else WholeWay()
+        status, kind, message = CLIENT_LEFT, "client_closed", "the client left before its answer had ended"
+        try:
+            try:
+                await answer(job, way)
+            except Failed as failed:
+                status, kind, message = _tell_failure(job, way, failed)
+            except Fault as fault:
+                _tell(job.reply, fault, job.call.words, job.id)
+                status, kind, message = fault.status, fault.type, str(fault)
+            else:
+                status, kind, message = job.reply.status, "", ""
+        except ClientLeft:
+            pass
+        finally:
+            job.held.settle(job.used.prompt + job.used.completion)
+            self.evidence.note(job, status=status, error_type=kind, error_message=message)
+
+    def _caller(self, key: Key) -> Caller:
+        known = self._callers.get(id(key))
+        if known is not None and known[0] is key:
+            return known[1]
+        caller = Caller(namespace=key.namespace, user=key.user, key_id=key.id, labels=tuple(sorted(key.labels.items())))
+        if len(self._callers) >= _MOST_CALLERS:
+            self._callers.clear()
+        self._callers[id(key)] = key, caller
+        return caller
+
+
+def _hints(fields: Fields) -> tuple[str, QoS, str]:
+    """Session, priority and route, as the client's own fields say.
+
+    Raises:
+        Fault: there is no such priority.
+    """
+    session, priority, route = "", QoS.MEDIUM, ""
+    for name, value in fields:
+        if name[:5].lower() != b"x-tf-":
+            continue
+        match name.lower():
+            case b"x-tf-session":
+                session = value.decode("latin-1")
+            case b"x-tf-priority":
+                found = _PRIORITIES.get(value.lower())
+                if found is None:
+                    raise invalid("x-tf-priority: wanted low, medium, high or critical", param="x-tf-priority")
+                priority = found
+            case b"x-tf-route":
+                route = value.decode("latin-1")
+    return session, priority, route
+
+
+def _no_route(found: NoRoute | NotAllowed) -> Fault:
+    if isinstance(found, NoRoute):
+        return not_found(found.message)
+    return Fault(403, "permission_error", found.message, code="model_not_allowed", param="model")
+
+
+def _tell(reply: Reply, fault: Fault, words: Words, request_id: bytes = b"") -> None:
+    """Raises ClientLeft."""
+    fields = [JSON, *fault.fields]
+    if request_id:
+        fields.append((b"x-request-id", request_id))
+    reply.send(fault.status, fields, body_of(fault, words))
+
+
+def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
+    """Tell the client that nobody could answer; status, type and message for the record.
+
+    Raises:
+        ClientLeft: it is not there any more.
+    """
+    broken, target, words = failed.broken, failed.target, job.call.words
+    if way.told:
+        fault = fault_of(way.first or broken, target.name)
+        name = b"error" if words is Words.ANTHROPIC else b""
+        job.reply.push(event_of(body_of(fault, words), name=name))
+        job.reply.end()
+        return fault.status, fault.type, str(fault)
+    theirs = told_as_it_is(broken)
+    if theirs is not None:
+        job.bytes_out = len(theirs.body)
+        job.reply.send(theirs.status, [*job.answer_fields(target), *fields_back(theirs.fields)], theirs.body)
+        return theirs.status, "upstream_error", broken.detail
+    fault = fault_of(broken, target.name)
+    fields = [JSON, *fault.fields, *job.answer_fields(target)]
+    job.reply.send(fault.status, fields, body_of(fault, words))
+    return fault.status, fault.type, str(fault)

@@ -1,0 +1,111 @@
+"""One request on its way through the gateway: what is known of it, and what is noted for its record."""
+
+import asyncio
+import os
+import random
+import re
+from dataclasses import dataclass, field
+
+from tensorfusion.gateway.apis import Call
+from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.reading import Usage
+from tensorfusion.gateway.seams import Reservation
+from tensorfusion.gateway.upstreams import Upstreams
+from tensorfusion.policy.routing.asks import Ask, Caller
+from tensorfusion.policy.routing.chooser import Chooser
+from tensorfusion.policy.routing.route import Route, Target
+from tensorfusion.policy.routing.state import Attempts
+from tensorfusion.wire.reply import Reply
+from tensorfusion.wire.request import Request
+
+_ID = re.compile(rb"[!-~]{1,128}")
+
+
+@dataclass(slots=True)
+class Try:
+    """One attempt, as its record tells of it. Times in seconds."""
+
+    target: str
+    url: str
+    outcome: str = ""
+    status: int = 0
+    seconds: float = 0.0
+    first_token: float | None = None
+
+
+@dataclass(slots=True)
+class Used:
+    """Tokens of the answer that the client got. ``estimated``: the target told none."""
+
+    prompt: int = 0
+    completion: int = 0
+    estimated: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Made when its route is known."""
+
+    id: bytes
+    request: Request
+    reply: Reply
+    call: Call
+    asked: Asked
+    ask: Ask
+    caller: Caller
+    route: Route
+    chooser: Chooser
+    upstreams: Upstreams
+    held: Reservation
+    fields: list[tuple[bytes, bytes]]
+    """For every target, without a credential."""
+    reply_fields: list[tuple[bytes, bytes]]
+    """For the client, whatever becomes of it."""
+    started: float
+    """Of the loop's clock, like all times here."""
+    attempts: Attempts = field(default_factory=Attempts)
+    tries: list[Try] = field(default_factory=list)
+    waited: float = 0.0
+    """Seconds that were spent waiting for targets, and in pauses between attempts."""
+    target: Target | None = None
+    """Who answered, or was asked last."""
+    first_token: float | None = None
+    """Seconds from the start to the first word that the client got."""
+    used: Used = field(default_factory=Used)
+    finish_reason: str = ""
+    dropped: int = 0
+    bytes_out: int = 0
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    @property
+    def deadline(self) -> float:
+        return self.started + self.route.timers.total
+
+    def random(self) -> float:
+        return random.random()
+
+    def count(self, usage: Usage | None, *, completion: int) -> None:
+        """Note what was used; where the target did not tell, ``completion`` tokens are a guess."""
+        if usage is not None and (usage.prompt_tokens or usage.completion_tokens):
+            self.used = Used(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+        else:
+            self.used = Used(self.ask.prompt_tokens, completion, estimated=True)
+
+    def answer_fields(self, target: Target) -> list[tuple[bytes, bytes]]:
+        """What the client is told of how its answer came about."""
+        overhead = (self.loop.time() - self.started - self.waited) * 1000
+        return [
+            *self.reply_fields,
+            (b"x-tf-target", target.name.encode()),
+            (b"x-tf-model", target.model.encode()),
+            (b"x-tf-attempts", b"%d" % len(self.tries)),
+            (b"x-tf-overhead-ms", b"%.3f" % max(overhead, 0.0)),
+        ]
+
+
+def id_of(request: Request) -> bytes:
+    """The request's own id where it brought a proper one, else a new one."""
+    given = request.field(b"x-request-id")
+    if given is not None and _ID.fullmatch(given):
+        return given
+    return b"req-" + os.urandom(12).hex().encode()

@@ -1,0 +1,301 @@
+"""Listening to a stream on its way through: what it says decides, what it is goes on unchanged.
+
+One listener for each attempt. It gets each arrival and gives back the bytes that go on: whole events, as they came, but
+for those that are no JSON (dropped and counted) and the usage that only the gateway asked for. It never gives back an
+end that the answer has not: ``[DONE]`` goes on only behind a reason to finish, in every choice that was asked for.
+
+Source: the platform's contract, 3.6; OpenAI's streaming events; Anthropic's ("message_stop"); those of the Responses
+API ("response.completed").
+"""
+
+from typing import Final, Protocol
+
+import msgspec
+
+from tensorfusion.gateway.apis import Api
+from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.outcomes import Broken, of_error_event
+from tensorfusion.gateway.reading import DONE, Choice, Chunk, Usage, read_chunk
+from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
+from tensorfusion.gateway.typed import read_typed
+from tensorfusion.policy.routing.asks import Failure
+
+DONE_EVENT: Final = event_of(DONE)
+_FAILED_REASONS: Final = ("error",)
+
+
+class Said:
+    """What the client has of an answer, over all attempts."""
+
+    __slots__ = ("comparable", "pieces", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.pieces = 0
+        self.comparable = True
+        """It is text of one choice and nothing else, so that another target's can be fitted behind it."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def add(self, text: str) -> None:
+        self.texts.append(text)
+        self.pieces += 1
+
+    def mark(self) -> tuple[int, int, bool]:
+        """How much it is, for ``back_to``."""
+        return len(self.texts), self.pieces, self.comparable
+
+    def back_to(self, mark: tuple[int, int, bool]) -> None:
+        """What was heard since then never reached the client."""
+        count, self.pieces, self.comparable = mark
+        del self.texts[count:]
+
+
+class Join(Protocol):
+    """Fits the events of another attempt behind what was said."""
+
+    joined: bool
+    """What comes from now on is new."""
+    text: str
+    """The new text of the event that joined the two."""
+
+    def fit(self, data: bytes, chunk: Chunk) -> bytes:
+        """What goes on of an event; nothing of what was said already.
+
+        Raises:
+            Broken: it is another answer.
+        """
+        ...
+
+
+class Listener(Protocol):
+    """To one attempt at a stream."""
+
+    spoken: bool
+    """A word has come, or the end of an answer without any."""
+    finished: bool
+    """The answer is whole."""
+    done: bool
+    """The stream has told its end."""
+    finish_reason: str
+    usage: Usage | None
+    dropped: int
+    """Events that were none."""
+    failure: Broken | None
+    """The target told of a failure, or sent what is no stream of events: nothing goes on from there."""
+
+    def take(self, data: bytes) -> bytes:
+        """What goes on of an arrival: with a ``failure``, what came before it."""
+        ...
+
+    def end(self) -> bytes:
+        """The stream has ended without a failure of the connection: what is still to be sent.
+
+        Raises:
+            Broken: the answer is not whole.
+        """
+        ...
+
+
+class ChunkListener:
+    """To chunks of chat or text completions."""
+
+    __slots__ = (
+        "_asked",
+        "_ended",
+        "_events",
+        "_join",
+        "done",
+        "dropped",
+        "failure",
+        "finish_reason",
+        "finished",
+        "said",
+        "spoken",
+        "usage",
+    )
+
+    def __init__(self, asked: Asked, said: Said, join: Join | None = None) -> None:
+        self._asked = asked
+        self._events = Events()
+        self._ended: set[int] = set()
+        self._join = join
+        self.said = said
+        self.spoken = False
+        self.finished = False
+        self.done = False
+        self.finish_reason = ""
+        self.usage: Usage | None = None
+        self.dropped = 0
+        self.failure: Broken | None = None
+
+    def take(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        try:
+            for event in self._events.feed(data):
+                parts.append(self._hear(event))  # noqa: PERF401 - those before a failure are kept
+        except EventTooLong as error:
+            self.failure = Broken(Failure.MALFORMED, str(error))
+        except Broken as broken:
+            self.failure = broken
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def end(self) -> bytes:
+        if not self.finished:
+            raise Broken(Failure.MALFORMED, "the stream ended without a reason to finish")
+        if self.done:
+            return b""
+        self.done = True
+        return DONE_EVENT
+
+    def _hear(self, event: bytes) -> bytes:
+        if self.done:
+            return b""
+        data = data_of(event)
+        if data is None:
+            return event
+        if data == DONE:
+            self.done = True
+            return event if self.finished else b""
+        chunk = read_chunk(data)
+        if chunk is None:
+            self.dropped += 1
+            return b""
+        if chunk.failed:
+            raise of_error_event(chunk.error)
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+            if not chunk.choices and not self._asked.usage_wanted:
+                return b""
+        join = self._join
+        if join is not None and not join.joined:
+            event = join.fit(data, chunk)
+            if not join.joined:
+                return b""
+            _put_text(chunk, join.text)
+        if chunk.choices:
+            for choice in chunk.choices:
+                self._note(choice)
+        elif chunk.opaque:
+            self.said.comparable = False
+            self.spoken = True
+        return event
+
+    def _note(self, choice: Choice) -> None:
+        """Remember what a choice says that the client gets."""
+        delta = choice.delta
+        text = delta.content if delta is not None else choice.text
+        if text:
+            self.spoken = True
+            self.said.add(text)
+        if choice.index or (delta is not None and delta.more_than_text):
+            self.said.comparable = False
+            self.spoken = True
+        if choice.finish_reason:
+            if choice.finish_reason in _FAILED_REASONS:
+                raise Broken(Failure.MALFORMED, f"it finished with {choice.finish_reason!r}")
+            self.spoken = True
+            self.finish_reason = choice.finish_reason
+            self._ended.add(choice.index)
+            self.finished = len(self._ended) >= self._asked.choices
+
+
+def _put_text(chunk: Chunk, text: str) -> None:
+    """Of the event's text, only this is new."""
+    for choice in chunk.choices or ():
+        if choice.delta is not None:
+            choice.delta.content = text
+        else:
+            choice.text = text
+
+
+class TypedListener:
+    """To events that say their type: Anthropic's messages, and responses."""
+
+    __slots__ = (
+        "_events",
+        "_words",
+        "done",
+        "dropped",
+        "failure",
+        "finish_reason",
+        "finished",
+        "said",
+        "spoken",
+        "usage",
+    )
+
+    def __init__(self, api: Api, said: Said) -> None:
+        self._events = Events()
+        self._words = _MESSAGES if api is Api.MESSAGES else _RESPONSES
+        self.said = said
+        self.spoken = False
+        self.finished = False
+        self.done = False
+        self.finish_reason = ""
+        self.usage: Usage | None = None
+        self.dropped = 0
+        self.failure: Broken | None = None
+
+    def take(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        try:
+            for event in self._events.feed(data):
+                parts.append(self._hear(event))  # noqa: PERF401 - those before a failure are kept
+        except EventTooLong as error:
+            self.failure = Broken(Failure.MALFORMED, str(error))
+        except Broken as broken:
+            self.failure = broken
+        return b"".join(parts)
+
+    def end(self) -> bytes:
+        if not self.finished:
+            raise Broken(Failure.MALFORMED, f"the stream ended without {self._words.last[0]}")
+        return b""
+
+    def _hear(self, event: bytes) -> bytes:
+        data = data_of(event)
+        if data is None or data == DONE:
+            return event
+        found = read_typed(data)
+        if found is None:
+            self.dropped += 1
+            return b""
+        kind, words = found.type, self._words
+        if kind in words.failed:
+            raise of_error_event(found.failure)
+        if kind.startswith(words.word):
+            self.spoken = True
+            self.said.pieces += 1
+            self.said.comparable = False
+        if found.usage is not None:
+            self.usage = found.usage if self.usage is None else self.usage.joined(found.usage)
+        self.finish_reason = found.finish_reason or self.finish_reason
+        if kind in words.last:
+            self.spoken = self.finished = self.done = True
+        return event
+
+
+class _Words(msgspec.Struct, frozen=True):
+    """Types of events: those with a word of the answer, the last ones, and failures."""
+
+    word: tuple[str, ...]
+    last: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+_MESSAGES: Final = _Words(word=("content_block_delta",), last=("message_stop",), failed=("error",))
+_RESPONSES: Final = _Words(
+    word=("response.output_text.", "response.function_call", "response.reasoning", "response.refusal"),
+    last=("response.completed", "response.incomplete"),
+    failed=("error", "response.failed"),
+)
+
+
+def listener_for(asked: Asked, said: Said, join: Join | None = None) -> Listener:
+    """To a stream that answers this."""
+    if asked.api in (Api.MESSAGES, Api.RESPONSES):
+        return TypedListener(asked.api, said)
+    return ChunkListener(asked, said, join)

@@ -1,0 +1,109 @@
+"""What the front needs of those who know callers and count what they use.
+
+Apart from ``keys`` and ``limits``, which fill these, so that the road can be walked without either: in tests, and on
+loopback, where nobody is asked for a key that nobody has.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from tensorfusion.policy.routing.route import Route
+from tensorfusion.wire.fields import Fields
+
+
+class Key(Protocol):
+    """Whose a request is, and what it may."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+    def require_model(self, model: str) -> None:
+        """Return if it may ask the model. Raises KeyRefused."""
+        ...
+
+    def require_route(self, route: str) -> None:
+        """Return if it may take the route ``namespace/name``. Raises KeyRefused."""
+        ...
+
+
+class Keys(Protocol):
+    """Who calls."""
+
+    def find(self, fields: Fields) -> Key:
+        """Whose the request with these header fields is.
+
+        Raises:
+            KeyRefused: nobody's.
+        """
+        ...
+
+
+class Reservation(Protocol):
+    """What is held for one request. ``fields`` tell the client how much is left."""
+
+    @property
+    def fields(self) -> Fields: ...
+
+    def settle(self, tokens: int) -> None:
+        """It is over, and used so many. Saying it again changes nothing."""
+        ...
+
+
+class Limits(Protocol):
+    """How much may come in."""
+
+    def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+        """Hold room for one request of about so many tokens.
+
+        Raises:
+            Fault: there is none.
+        """
+        ...
+
+
+class Anyone:
+    """Who calls where no key is asked for. Never beyond loopback."""
+
+    id = "anyone"
+    namespace = "default"
+    user = ""
+    labels: Mapping[str, str] = {}
+
+    def require_model(self, model: str) -> None:
+        """It may."""
+
+    def require_route(self, route: str) -> None:
+        """It may."""
+
+
+ANYONE: Final = Anyone()
+
+
+class NoKeys:
+    """Everyone is anyone."""
+
+    def find(self, fields: Fields) -> Key:
+        return ANYONE
+
+
+class _Nothing:
+    fields: Fields = ()
+
+    def settle(self, tokens: int) -> None:
+        """Nothing was held."""
+
+
+_NOTHING: Final = _Nothing()
+
+
+class NoLimits:
+    """As much as comes."""
+
+    def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+        return _NOTHING

@@ -1,0 +1,117 @@
+"""Fitting another target's answer behind the part that the client already has.
+
+Two ways. A target that takes up a beginning (``prefill``) is given what was said, and goes on. Any other one answers
+from the start, and what it says is swallowed as long as it is what was said; an event that holds the end of the one and
+the beginning of the other is written anew without the former. Where it says something else, the answer cannot be told
+to its end: an explicit error is better than two halves of two answers.
+
+Text can be joined, of one choice. Calls of tools, several choices and what is not known here cannot.
+
+Source: the platform's contract, 3.6 (midStream).
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tensorfusion.gateway.apis import Api
+from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.outcomes import Broken
+from tensorfusion.gateway.reading import Chunk
+from tensorfusion.gateway.sse import event_of
+from tensorfusion.policy.routing.asks import Failure
+
+_encoder: Final = msgspec.json.Encoder()
+_messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_text: Final = msgspec.json.Decoder(str)
+_CONTINUED_BY: Final = ("self-hosted", "vllm", "custom")
+
+
+class Continued:
+    """The target was given what was said, and goes on: only the head of its stream is left out."""
+
+    __slots__ = ("joined", "text")
+
+    def __init__(self) -> None:
+        self.joined = False
+        self.text = ""
+
+    def fit(self, data: bytes, chunk: Chunk) -> bytes:
+        choice = chunk.choices[0] if chunk.choices else None
+        if choice is None:
+            return b""
+        text = choice.delta.content if choice.delta is not None else choice.text
+        if not text and not choice.finish_reason:
+            return b""  # who speaks was told
+        self.joined = True
+        self.text = text or ""
+        return _written_anew(data, self.text)
+
+
+class Repeated:
+    """The target answers from the start: what was said is swallowed as long as it says the same."""
+
+    __slots__ = ("_at", "_said", "joined", "text")
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+        self._at = 0
+        self.joined = False
+        self.text = ""
+
+    def fit(self, data: bytes, chunk: Chunk) -> bytes:
+        choice = chunk.choices[0] if chunk.choices else None
+        if choice is None:
+            return b""
+        if choice.index or (choice.delta is not None and choice.delta.more_than_text):
+            raise _another("it says what cannot be compared")
+        text = choice.delta.content if choice.delta is not None else choice.text
+        if text:
+            left = len(self._said) - self._at
+            if not text.startswith(self._said[self._at : self._at + len(text)]):
+                raise _another(f"it differs within {len(text)} characters behind the first {self._at}")
+            self._at += min(len(text), left)
+            text = text[left:]
+        if choice.finish_reason and self._at < len(self._said):
+            raise _another(f"it ended after {self._at} of {len(self._said)} characters")
+        if self._at == len(self._said) and (text or choice.finish_reason):
+            self.joined = True
+            self.text = text or ""
+            return _written_anew(data, self.text)
+        return b""
+
+
+def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[str, bytes]:
+    """What a request has to say in addition, for its target to go on from what was said."""
+    parts: dict[str, bytes] = {}
+    if asked.api is Api.COMPLETIONS:
+        prompt = _text.decode(asked.parts["prompt"])
+        parts["prompt"] = _encoder.encode(prompt + said)
+    else:
+        messages = _messages.decode(asked.parts["messages"])
+        messages.append(msgspec.Raw(_encoder.encode({"role": "assistant", "content": said})))
+        parts["messages"] = _encoder.encode(messages)
+        if provider in _CONTINUED_BY:
+            parts["add_generation_prompt"] = b"false"
+            parts["continue_final_message"] = b"true"
+    if asked.max_tokens is not None:
+        name = "max_completion_tokens" if "max_completion_tokens" in asked.parts else "max_tokens"
+        parts[name] = b"%d" % max(asked.max_tokens - pieces, 1)
+    return parts
+
+
+def _written_anew(data: bytes, text: str) -> bytes:
+    """The event with this text, and without who speaks."""
+    chunk: dict[str, Any] = msgspec.json.decode(data)  # Any: whatever the target sends
+    choice = chunk["choices"][0]
+    if isinstance(choice.get("delta"), dict):
+        choice["delta"].pop("role", None)
+        if text or "content" in choice["delta"]:
+            choice["delta"]["content"] = text
+    else:
+        choice["text"] = text
+    return event_of(_encoder.encode(chunk))
+
+
+def _another(why: str) -> Broken:
+    return Broken(Failure.MALFORMED, f"its answer cannot be joined to the one that broke off: {why}", final=True)

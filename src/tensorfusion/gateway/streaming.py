@@ -1,0 +1,187 @@
+"""An answer that comes as events: nothing is sent before its first word, and nothing is sent that hides its end.
+
+Until the first word the client has got nothing, not even a status: a failure moves to the next target unseen. From then
+on each arrival goes from socket to socket, listened to on the way. A failure then is followed by another target, if the
+route wants that and the words so far can be joined to (``splicing``); else by an explicit error event. A success ends
+with the stream's own end, or with ``[DONE]`` of ours where the target said why it finished and then nothing more.
+
+Source: the platform's contract, 3.6.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.job import Job
+from tensorfusion.gateway.listening import Join, Listener, Said, listener_for
+from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
+from tensorfusion.gateway.passing import fields_back
+from tensorfusion.gateway.splicing import Continued, Repeated, further_parts
+from tensorfusion.gateway.whole import MOST_ANSWER
+from tensorfusion.model.llm_route import MidStream
+from tensorfusion.policy.routing.asks import Failure
+from tensorfusion.wire.errors import BrokenOff, ClientLeft, TimedOut, WireError
+from tensorfusion.wire.exchange import Exchange
+from tensorfusion.wire.relay import pour
+
+_LAST_SECONDS: Final = 1.0
+"""That a target may take to end a stream behind its last event."""
+_NOT_UNDERSTOOD: Final = (400, 404, 409, 413, 415, 422, 501)
+
+
+class StreamWay:
+    """For one request. ``first`` is the failure that cut the answer off when the client had some of it already."""
+
+    __slots__ = ("_buffered", "_job", "first", "said")
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._buffered = job.route.mid_stream is MidStream.BUFFER
+        self.said = Said()
+        self.first: Broken | None = None
+
+    @property
+    def told(self) -> bool:
+        return self._job.reply.started
+
+    @property
+    def open(self) -> bool:
+        return not self.told or (self._job.route.mid_stream is MidStream.SPLICE and self.said.comparable)
+
+    async def attempt(self, attempt: Attempt) -> None:
+        try:
+            await self._attempt(attempt)
+        except ClientLeft:
+            raise
+        except (Broken, WireError) as error:
+            if self.told and self.first is None:
+                self.first = error if isinstance(error, Broken) else of_wire(error, begun=True)
+            raise
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        if not self.told:
+            await self._ask(attempt)
+            return
+        text = self.said.text
+        if attempt.target.prefill:
+            further = further_parts(self._job.asked, text, self.said.pieces, attempt.target.provider)
+            try:
+                await self._ask(attempt, Continued(), further)
+            except Broken as error:
+                if error.status not in _NOT_UNDERSTOOD or self.said.text != text:
+                    raise
+            else:
+                return
+        await self._ask(attempt, Repeated(text))
+
+    async def _ask(
+        self, attempt: Attempt, join: Join | None = None, further: Mapping[str, bytes] | None = None
+    ) -> None:
+        job = self._job
+        listener = listener_for(job.asked, self.said, join)
+        first_by = None
+        if job.chooser.others(job.ask, job.loop.time(), job.attempts, attempt.target):
+            first_by = attempt.ticket.started_at + job.route.timers.first_token
+        mark, sent = self.said.mark(), job.bytes_out
+        try:
+            async with asyncio.timeout_at(first_by) as first_timer, attempt.exchange(further) as exchange:
+                head = await self._first_word(attempt, exchange, listener, first_timer)
+                await self._rest(attempt, exchange, listener, head)
+        except TimeoutError as error:
+            if isinstance(error, TimedOut):
+                raise
+            raise Broken(Failure.FIRST_TOKEN, f"no first word within {job.route.timers.first_token:g} s") from error
+        finally:
+            job.dropped += listener.dropped
+            if job.bytes_out == sent:
+                self.said.back_to(mark)
+            if self.told:
+                job.count(listener.usage, completion=self.said.pieces)
+
+    async def _first_word(
+        self, attempt: Attempt, exchange: Exchange, listener: Listener, timer: asyncio.Timeout
+    ) -> bytes:
+        """What has come up to the first arrival with a word in it, or up to the end where the answer is buffered."""
+        job = self._job
+        try:
+            if exchange.status != 200:
+                raise of_refusal(await exchange.whole(MOST_ANSWER))
+            _require_events(exchange)
+            exchange.silent_for(job.route.timers.idle)
+            parts, size = [], 0
+            while not listener.done and (self._buffered or not listener.spoken):
+                data = await _next(exchange, listener)
+                part = listener.take(data) if data else listener.end()
+                if listener.failure is not None:
+                    raise listener.failure
+                parts.append(part)
+                size += len(part)
+                if size > MOST_ANSWER:
+                    raise Broken(Failure.MALFORMED, f"its answer has more than {MOST_ANSWER} bytes")
+                if listener.spoken and not attempt.begun:
+                    timer.reschedule(None)
+                    attempt.first_token()
+                if not data:
+                    break
+        finally:
+            job.waited += job.loop.time() - attempt.ticket.started_at
+        if not listener.spoken:
+            listener.end()
+        return b"".join(parts)
+
+    async def _rest(self, attempt: Attempt, exchange: Exchange, listener: Listener, head: bytes) -> None:
+        """Send the head of the answer, what has come, and what still comes."""
+        job = self._job
+        reply = job.reply
+        if not reply.started:
+            reply.start(200, [*job.answer_fields(attempt.target), *fields_back(exchange.fields)])
+        reply.push(head)
+        job.bytes_out += len(head)
+        if listener.done:
+            exchange.silent_for(_LAST_SECONDS)
+        if not exchange.done or not listener.done:
+            began = job.loop.time()
+            try:
+                await pour(exchange, reply, look=self._look(exchange, listener))
+            except BrokenOff:
+                if not listener.finished:
+                    raise
+            finally:
+                job.waited += job.loop.time() - began
+        reply.push(listener.end())
+        job.finish_reason = listener.finish_reason
+        reply.end()
+
+    def _look(self, exchange: Exchange, listener: Listener) -> Callable[[bytes], bytes]:
+        job, take = self._job, listener.take
+
+        def look(data: bytes) -> bytes:
+            passed = take(data)
+            job.bytes_out += len(passed)
+            if listener.failure is not None:
+                job.reply.push(passed)
+                raise listener.failure
+            if listener.done:
+                exchange.silent_for(_LAST_SECONDS)
+            return passed
+
+        return look
+
+
+async def _next(exchange: Exchange, listener: Listener) -> bytes:
+    """The next arrival; empty at the end, also where the connection broke off behind a whole answer."""
+    try:
+        return await exchange.read()
+    except BrokenOff:
+        if listener.finished:
+            return b""
+        raise
+
+
+def _require_events(exchange: Exchange) -> None:
+    """Raises Broken: the answer is no stream of events."""
+    kind = next((value for name, value in exchange.fields if name.lower() == b"content-type"), b"")
+    if not kind.lower().startswith(b"text/event-stream"):
+        what = kind[:64].decode("latin-1")
+        raise Broken(Failure.MALFORMED, f"it answered with {what!r} instead of a stream of events", status=200)

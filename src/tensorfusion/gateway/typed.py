@@ -1,0 +1,104 @@
+"""What the events and answers say that name their type: Anthropic's messages, and the responses of OpenAI.
+
+Apart from ``reading`` because nothing of their form is the same, and read as narrowly.
+
+Source: Anthropic's API reference, "Messages", "Streaming messages"; OpenAI's, "Responses", "Streaming events".
+"""
+
+from typing import Final
+
+import msgspec
+
+from tensorfusion.gateway.reading import NOTHING, Usage, decoded, holds
+
+
+class TypedUsage(msgspec.Struct, gc=False):
+    """Tokens, in the words of Anthropic and of the Responses API."""
+
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    cache_read_input_tokens: int | None = 0
+    cache_creation_input_tokens: int | None = 0
+
+    @property
+    def plain(self) -> Usage:
+        prompt = (
+            (self.input_tokens or 0) + (self.cache_read_input_tokens or 0) + (self.cache_creation_input_tokens or 0)
+        )
+        return Usage(prompt_tokens=prompt, completion_tokens=self.output_tokens or 0)
+
+
+class TypedAnswer(msgspec.Struct, gc=False):
+    """A message or a response, whole or as it stands in an event."""
+
+    usage: TypedUsage | None = None
+    stop_reason: str | None = None
+    status: str | None = None
+    error: msgspec.Raw = NOTHING
+
+    @property
+    def failed(self) -> bool:
+        return holds(self.error)
+
+
+class Typed(msgspec.Struct, gc=False):
+    """One event that says its type."""
+
+    type: str = ""
+    usage_told: TypedUsage | None = msgspec.field(default=None, name="usage")
+    delta: msgspec.Raw = NOTHING
+    message: msgspec.Raw = NOTHING
+    response: msgspec.Raw = NOTHING
+    error: msgspec.Raw = NOTHING
+
+    @property
+    def answer(self) -> TypedAnswer | None:
+        """What the event says of the answer as a whole."""
+        raw = self.message if holds(self.message) else self.response
+        if not holds(raw):
+            raw = self.delta if self.type == "message_delta" else NOTHING
+        try:
+            return _typed_answer.decode(raw) if raw else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    @property
+    def usage(self) -> Usage | None:
+        if self.usage_told is not None:
+            return self.usage_told.plain
+        answer = self.answer if self.type in _WITH_ANSWER else None
+        return answer.usage.plain if answer is not None and answer.usage is not None else None
+
+    @property
+    def finish_reason(self) -> str:
+        answer = self.answer if self.type in _WITH_ANSWER else None
+        return (answer.stop_reason or answer.status or "") if answer is not None else ""
+
+    @property
+    def failure(self) -> msgspec.Raw:
+        """What went wrong, where the event tells of that."""
+        if holds(self.error):
+            return self.error
+        answer = self.answer
+        return answer.error if answer is not None else self.message
+
+
+_WITH_ANSWER: Final = ("message_start", "message_delta", "response.completed", "response.incomplete", "response.failed")
+_typed_answer: Final = msgspec.json.Decoder(TypedAnswer)
+_typed: Final = msgspec.json.Decoder(Typed)
+
+
+def read_typed(data: bytes) -> Typed | None:
+    """What an event's data says that names its type; None where it is no JSON object."""
+    try:
+        return _typed.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Typed() if isinstance(decoded(data), dict) else None
+
+
+def read_typed_whole(body: bytes) -> TypedAnswer | None:
+    """What a message or a response in one piece says; None where it is no JSON object."""
+    try:
+        return _typed_answer.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return TypedAnswer() if isinstance(decoded(body), dict) else None

@@ -1,0 +1,184 @@
+"""What a target is on the wire: where its replicas are, how a path and a credential are written for its provider.
+
+Made anew with every change of routes; replicas, and with them open connections and what is in flight, stay as long as
+their address does. A target that cannot be reached as it is written (no address, no credential) is kept with the reason
+why: its route says so, and never asks it.
+
+Source: OpenAI, Azure OpenAI ("/openai/deployments/{deployment-id}", ``api-key``) and Anthropic (``x-api-key``,
+``anthropic-version``) API references.
+"""
+
+import ssl
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from tensorfusion.gateway.apis import Call
+from tensorfusion.gateway.secrets import Secrets, spelled
+from tensorfusion.policy.routing.route import Route, Target
+from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.messages import origin_of
+from tensorfusion.wire.pool import Pool
+
+AZURE_VERSION: Final = "2024-10-21"
+ANTHROPIC_VERSION: Final = b"2023-06-01"
+_KNOWN_ENDPOINTS: Final = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com/v1",
+}
+_MOST_WAITING: Final = 4096
+_encoder: Final = msgspec.json.Encoder()
+
+Addresses = Callable[[Target], Sequence[str]]
+"""URLs of a target's replicas, where its ``endpoint`` does not say."""
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One address, and what this process has under way there."""
+
+    url: str
+    pool: Pool
+    tokens: int = 0
+    """Estimated, of the requests in flight."""
+    requests: int = 0
+    """In flight."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upstream:
+    """One target of one route. ``problem`` says why it cannot be asked; empty when it can."""
+
+    target: Target
+    replicas: tuple[Replica, ...]
+    credential: Fields
+    parameters: Mapping[str, bytes]
+    overriding: Mapping[str, bytes]
+    bare: bool
+    """The endpoint has no path of its own."""
+    problem: str = ""
+
+    @property
+    def anthropic(self) -> bool:
+        """It speaks Anthropic's API."""
+        return self.target.provider == "anthropic"
+
+    def path_of(self, call: Call) -> bytes:
+        """The target of a request for the call, behind the path of the endpoint."""
+        if self.target.provider == "azure" and self.bare:
+            path, _, query = call.path.partition("?")
+            query = (
+                query if "api-version=" in query else "&".join(filter(None, (query, f"api-version={AZURE_VERSION}")))
+            )
+            return f"/openai/deployments/{quote(self.target.model, safe='')}/{path}?{query}".encode()
+        return (f"/v1/{call.path}" if self.bare else f"/{call.path}").encode("latin-1")
+
+    def pick(self, but: Collection[Replica] = ()) -> Replica | None:
+        """The replica with the fewest tokens in flight, those in ``but`` left out; None where none is left."""
+        replicas = self.replicas
+        if len(replicas) == 1:
+            return None if replicas[0] in but else replicas[0]
+        return min((one for one in replicas if one not in but), key=_load, default=None)
+
+
+def _load(replica: Replica) -> tuple[int, int]:
+    return replica.tokens, replica.requests
+
+
+class Upstreams:
+    """Those of all routes. ``adopt`` takes over the replicas of the one before."""
+
+    def __init__(
+        self, routes: Iterable[Route], secrets: Secrets, *, addresses: Addresses, adopt: "Upstreams | None" = None
+    ) -> None:
+        self._tls: ssl.SSLContext | None = adopt._tls if adopt is not None else None
+        self._known = adopt._replicas if adopt is not None else {}
+        self._replicas: dict[str, Replica] = {}
+        self._secrets = secrets
+        self._addresses = addresses
+        self._of = {(route.key, target.index): self._make(target) for route in routes for target in route.targets}
+        self._known = {}
+
+    def of(self, route: Route, target: Target) -> Upstream:
+        return self._of[route.key, target.index]
+
+    def unusable(self, route: Route) -> int:
+        """The mask of the route's targets that have a problem."""
+        return sum(target.bit for target in route.targets if self._of[route.key, target.index].problem)
+
+    @property
+    def replicas(self) -> Iterable[Replica]:
+        return self._replicas.values()
+
+    async def close(self) -> None:
+        """End all connections."""
+        for replica in self._replicas.values():
+            await replica.pool.close()
+
+    def _make(self, target: Target) -> Upstream:
+        problem, bare = "", False
+        replicas: tuple[Replica, ...] = ()
+        credential: Fields = ()
+        try:
+            urls = self._urls(target)
+            replicas = tuple(self._replica(url.rstrip("/")) for url in urls)
+            bare = not urlsplit(urls[0]).path.strip("/")
+            credential = self._credential(target)
+        except ValueError as error:
+            problem = str(error)
+        return Upstream(
+            target=target,
+            replicas=replicas,
+            credential=credential,
+            parameters={name: _encoder.encode(value) for name, value in target.parameters.items()},
+            overriding={name: _encoder.encode(value) for name, value in target.extra_parameters.items()},
+            bare=bare,
+            problem=problem,
+        )
+
+    def _urls(self, target: Target) -> Sequence[str]:
+        """Raises ValueError: there is none."""
+        if target.endpoint:
+            return (target.endpoint,)
+        found = self._addresses(target)
+        if found:
+            return found
+        if target.pool or target.azure_source:
+            where = f"GPUPool {target.pool}" if target.pool else f"AzureGPUSource {target.azure_source}"
+            raise ValueError(f"{where} has no address that answers")
+        if target.provider in _KNOWN_ENDPOINTS:
+            return (_KNOWN_ENDPOINTS[target.provider],)
+        raise ValueError(f"no address: set endpoint, gpuPool or azureGPUSource (provider {target.provider!r} has none)")
+
+    def _replica(self, url: str) -> Replica:
+        """Raises ValueError: the URL is none."""
+        found = self._replicas.get(url) or self._known.get(url)
+        if found is None:
+            if url.startswith("https:") and self._tls is None:
+                self._tls = ssl.create_default_context()
+            found = Replica(url, Pool(origin_of(url, tls=self._tls), most_waiting=_MOST_WAITING))
+        self._replicas[url] = found
+        return found
+
+    def _credential(self, target: Target) -> Fields:
+        """Raises ValueError: there is none."""
+        value = ""
+        if target.secret is not None:
+            found = self._secrets.get(target.secret)
+            if found is None:
+                raise ValueError(f"{spelled(target.secret)} does not exist")
+            value = found.strip()
+            if not value or not value.isascii() or not value.isprintable():
+                raise ValueError(f"{spelled(target.secret)} holds no credential that could be sent")
+        raw = value.encode()
+        if target.provider == "anthropic":
+            version = ((b"anthropic-version", ANTHROPIC_VERSION),)
+            return ((b"x-api-key", raw), *version) if raw else version
+        if not raw:
+            return ()
+        if target.provider == "azure":
+            return ((b"api-key", raw),)
+        return ((b"Authorization", b"Bearer " + raw),)

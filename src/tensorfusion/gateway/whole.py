@@ -1,0 +1,87 @@
+"""An answer that comes in one piece: read to its end, judged, and only then sent.
+
+Source: the platform's contract, 3.6: a body that is cut, is no JSON, or says of itself that it is no answer, is a
+failure, whatever its status.
+"""
+
+from typing import Final
+
+from tensorfusion.gateway.apis import Api
+from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN
+from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.outcomes import Broken, of_error_event, of_refusal
+from tensorfusion.gateway.passing import fields_back
+from tensorfusion.gateway.reading import Usage, read_whole
+from tensorfusion.gateway.typed import read_typed_whole
+from tensorfusion.policy.routing.asks import Failure
+from tensorfusion.policy.routing.money import format_usd
+from tensorfusion.wire.messages import Answer
+
+MOST_ANSWER: Final = 64 << 20
+"""Bytes of an answer that is kept here."""
+
+
+class WholeWay:
+    """For one request."""
+
+    __slots__ = ()
+    told = False
+    open = True
+    first = None
+
+    async def attempt(self, attempt: Attempt) -> None:
+        job = attempt.job
+        started = job.loop.time()
+        try:
+            async with attempt.exchange() as exchange:
+                found = await exchange.whole(MOST_ANSWER)
+        finally:
+            job.waited += job.loop.time() - started
+        if not 200 <= found.status < 300:
+            raise of_refusal(found)
+        usage, reason = judged(job.asked.api, found)
+        attempt.first_token()
+        job.count(usage, completion=-(-len(found.body) // BYTES_OF_A_TOKEN))
+        job.finish_reason = reason
+        target = attempt.target
+        fields = [*job.answer_fields(target), *fields_back(found.fields)]
+        if target.price is not None:
+            cost = target.price.cost(job.used.prompt, job.used.completion)
+            fields.append((b"x-tf-cost-usd", format_usd(cost).encode()))
+        job.bytes_out = len(found.body)
+        job.reply.send(found.status, fields, found.body)
+
+
+def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
+    """What the answer used and why it finished.
+
+    Raises:
+        Broken: it is none.
+    """
+    kind = found.field(b"content-type")
+    if kind is not None and "json" not in kind.lower():
+        raise Broken(Failure.MALFORMED, f"it answered with {kind[:64]!r} instead of JSON", status=found.status)
+    if api in (Api.MESSAGES, Api.RESPONSES):
+        typed = read_typed_whole(found.body)
+        if typed is None:
+            raise _no_json(found)
+        if typed.failed:
+            raise of_error_event(typed.error)
+        usage = typed.usage.plain if typed.usage is not None else None
+        return usage, typed.stop_reason or typed.status or ""
+    read = read_whole(found.body)
+    if read is None:
+        raise _no_json(found)
+    if read.failed:
+        raise of_error_event(read.error)
+    if api in (Api.CHAT, Api.COMPLETIONS):
+        if not read.choices:
+            raise Broken(Failure.MALFORMED, "its answer has no choices", status=found.status)
+        return read.usage, read.choices[0].finish_reason or ""
+    if api is Api.EMBEDDINGS and not read.data:
+        raise Broken(Failure.MALFORMED, "its answer has no data", status=found.status)
+    return read.usage, ""
+
+
+def _no_json(found: Answer) -> Broken:
+    return Broken(Failure.MALFORMED, "its answer is no JSON object", status=found.status)

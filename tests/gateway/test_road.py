@@ -1,0 +1,170 @@
+"""The road of a request: what a target gets, what the client gets, and what is noted of it."""
+
+import asyncio
+
+import pytest
+from fronts import (
+    DONE,
+    ROLE,
+    STOP,
+    USAGE,
+    Client,
+    answer,
+    ask,
+    chat,
+    failed,
+    gateway,
+    route,
+    said,
+    stall,
+    streamed,
+    target,
+    word,
+)
+
+from tensorfusion.gateway.secrets import Secrets
+
+SECRET = {"apiKeySecret": {"name": "s", "namespace": "n", "key": "k"}}
+
+
+async def test_a_whole_answer_comes_in_its_own_bytes_and_is_noted() -> None:
+    async with (
+        target(said("hello")) as one,
+        gateway(route({"endpoint": one.url, "costPer1MInput": "1", "costPer1MOutput": "2"})) as found,
+    ):
+        response = await ask(found.port, chat(temperature=0.5), fields=b"x-request-id: abc\r\n")
+        assert (response.status, response.body) == (200, said("hello").partition(b"\r\n\r\n")[2])
+        assert response.fields["x-tf-target"] == "t0"
+        assert response.fields["x-tf-model"] == "up0"
+        assert response.fields["x-tf-attempts"] == "1"
+        assert response.fields["x-request-id"] == "abc"
+        assert response.fields["x-tf-cost-usd"] == "0.000007"
+        assert float(response.fields["x-tf-overhead-ms"]) < 1000
+        assert one.requests[0].target == "/v1/chat/completions"
+        assert one.requests[0].json == {**chat(temperature=0.5), "model": "up0"}
+        record = found.records[0]
+        assert (record.request_id, record.status, record.model, record.route) == ("abc", 200, "m", "default/r")
+        assert (record.prompt_tokens, record.completion_tokens, record.cost_microusd) == (3, 2, 7)
+        assert (record.finish_reason, record.usage_estimated, len(record.attempts)) == ("stop", False, 1)
+        assert found.limits.settled == [5]
+
+
+async def test_a_stream_comes_in_its_own_bytes_without_the_usage_that_nobody_asked_for() -> None:
+    events = (ROLE, word("hé"), b": comment\n\n", word("llo"), STOP, USAGE, DONE)
+    async with target(streamed(*events)) as one, gateway(route({"endpoint": one.url})) as found:
+        response = await ask(found.port, chat(stream=True))
+        assert response.whole
+        assert response.body == b"".join(each for each in events if each is not USAGE)
+        assert response.fields["content-type"] == "text/event-stream"
+        assert one.requests[0].json["stream_options"] == {"include_usage": True}
+        record = found.records[0]
+        assert (record.stream, record.status, record.prompt_tokens, record.completion_tokens) == (True, 200, 7, 2)
+        assert record.ttft_ms is not None
+        wanted = await ask(found.port, chat(stream=True, stream_options={"include_usage": True}))
+        assert wanted.body == b"".join(events)
+
+
+async def test_only_what_is_a_targets_business_goes_there() -> None:
+    secrets = Secrets({("n", "s", "k"): "upstream-credential\n"})
+    fields = (
+        b"Authorization: Bearer tf-secret\r\nX-Api-Key: tf-secret\r\nCookie: tf-secret\r\nx-tf-session: tf-secret\r\n"
+        b"x-portkey-api-key: tf-secret\r\nAccept-Encoding: gzip\r\nUser-Agent: me\r\nOpenAI-Beta: x\r\n"
+    )
+    reply = answer({"choices": [{}]}, fields=b"Set-Cookie: a=b\r\nX-RateLimit-Limit-Requests: 3\r\nX-Other: 1\r\n")
+    async with target(reply) as one, gateway(route({"endpoint": one.url, **SECRET}), secrets=secrets) as found:
+        response = await ask(found.port, chat(), fields=fields)
+        got = one.requests[0].fields
+        assert got["authorization"] == "Bearer upstream-credential"
+        assert (got["user-agent"], got["openai-beta"]) == ("me", "x")
+        assert "tf-secret" not in str(got)
+        assert not {"accept-encoding", "cookie", "x-tf-session"} & set(got)
+        assert response.fields["x-other"] == "1"
+        assert not {"set-cookie", "x-ratelimit-limit-requests"} & set(response.fields)
+        assert "credential" not in str(found.records) + repr(secrets)
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint", "path", "field"),
+    [
+        ("openai", "", "/v1/chat/completions", ("authorization", "Bearer c")),
+        ("openai", "/api/v3", "/api/v3/chat/completions", ("authorization", "Bearer c")),
+        ("azure", "", "/openai/deployments/up0/chat/completions?api-version=2024-10-21", ("api-key", "c")),
+        ("azure", "/openai/v1", "/openai/v1/chat/completions", ("api-key", "c")),
+    ],
+)
+async def test_paths_and_credentials_are_the_providers(
+    provider: str, endpoint: str, path: str, field: tuple[str, str]
+) -> None:
+    secrets = Secrets({("n", "s", "k"): "c"})
+    async with target(said("a")) as one:
+        written = {"provider": provider, "endpoint": one.url.removesuffix("/v1") + endpoint, **SECRET}
+        async with gateway(route(written), secrets=secrets) as found:
+            assert (await ask(found.port, chat())).status == 200
+            assert one.requests[0].target == path
+            assert one.requests[0].fields[field[0]] == field[1]
+
+
+async def test_what_is_not_let_in_is_told_in_the_words_of_the_api() -> None:
+    async with target(said("a")) as one:
+        only = route({"endpoint": one.url}, selector={"modelPattern": "^m$"})
+        async with gateway(only) as found:
+            unknown = await ask(found.port, chat(model="other"))
+            assert (unknown.status, unknown.error["type"], unknown.error["param"]) == (404, "model_not_found", "model")
+            broken = await ask(found.port, b"{")
+            assert (broken.status, broken.error["type"]) == (400, "invalid_request_error")
+            large = await ask(found.port, b"x" * (33 << 20))
+            assert (large.status, large.error["type"]) == (413, "invalid_request_error")
+            message = await ask(found.port, b"{", path="messages")
+            assert message.json["type"] == "error"
+            hint = await ask(found.port, chat(), fields=b"x-tf-priority: urgent\r\n")
+            assert (hint.status, hint.error["param"]) == (400, "x-tf-priority")
+            async with Client(found.port) as client:
+                client.get("/v1/chat/completions")
+                assert (await client.response()).status == 405
+        assert one.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_a_credential_a_target_is_never_asked(*, stream: bool) -> None:
+    async with target(said("a")) as one, gateway(route({"endpoint": one.url, **SECRET})) as found:
+        response = await ask(found.port, chat(stream=stream))
+        assert (response.status, response.error["type"]) == (503, "no_healthy_target")
+        assert "Secret n/s key k does not exist" in str(response.error["message"])
+        assert one.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("spoken", [False, True])
+async def test_a_client_that_leaves_takes_its_request_along(*, stream: bool, spoken: bool) -> None:
+    events = (ROLE, word("a")) if stream and spoken else ()
+    async with target(stall(*events)) as one, gateway(route({"endpoint": one.url})) as found:
+        loop = asyncio.get_running_loop()
+        async with Client(found.port) as client:
+            client.send(chat(stream=stream))
+            if events:
+                await client.reader.readuntil(b"\r\n\r\n")
+                await client.chunk()
+            while not one.requests:
+                await asyncio.sleep(0.001)
+            left = loop.time()
+        async with asyncio.timeout(5):
+            while not one.left:
+                await asyncio.sleep(0.001)
+        assert one.left[0] - left < 0.1
+        async with asyncio.timeout(5):
+            while not found.records:
+                await asyncio.sleep(0.001)
+        record = found.records[0]
+        assert (record.status, record.error_type) == (499, "client_closed")
+        assert record.completion_tokens == len(events) // 2
+        assert record.attempts[0].outcome == "cancelled"
+
+
+async def test_what_the_target_says_of_the_request_is_the_clients_to_read() -> None:
+    theirs = failed(400, "bad thing")
+    async with target(theirs) as one, target(said("b")) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            response = await ask(found.port, chat())
+            assert (response.status, response.body) == (400, theirs.partition(b"\r\n\r\n")[2])
+            assert response.fields["x-tf-attempts"] == "1"
+            assert two.requests == []
