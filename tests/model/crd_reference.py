@@ -548,6 +548,8 @@ spec.targets[].conditions.minPriority string {{low,medium,high,critical}}
 spec.targets[].conditions.requestPattern string
 spec.targets[].maxConcurrency integer 1..
 spec.targets[].capabilities[] string {{prefill}}
+spec.targets[].contextLength integer 1..
+spec.targets[].version string
 spec.selector.namespaces[] string
 spec.selector.labelSelector.matchLabels map
 spec.selector.labelSelector.matchExpressions array
@@ -577,6 +579,12 @@ spec.rateLimit.tokensPerMinute integer 0..
 spec.rateLimit.maxConcurrent integer 0..
 spec.rateLimit.per string =key {{route,key,user,namespace}}
 spec.rateLimit.burst integer 0..
+spec.aliases[] string
+spec.rollout.target string R
+spec.rollout.steps[] integer 0..100
+spec.rollout.interval string =10m
+spec.rollout.maxErrorRate string =0.05
+spec.rollout.minRequests integer =20 0..
 status.phase string =Pending {{Pending,Active,Error,BudgetExceeded}}
 {CONDITIONS}
 status.activeTarget string
@@ -593,6 +601,13 @@ status.costTracking.costToday string
 status.costTracking.costThisMonth string
 status.costTracking.estimatedMonthlyCost string
 status.costTracking.totalTokens integer 0..
+status.rollout.id string R
+status.rollout.target string
+status.rollout.phase string =Progressing {{Progressing,Complete,RolledBack}}
+status.rollout.step integer 0..
+status.rollout.percent integer 0..100
+status.rollout.since string
+status.rollout.message string
 status.targets[].name string R
 status.targets[].healthy boolean
 status.targets[].circuit string {{closed,open,half-open}}

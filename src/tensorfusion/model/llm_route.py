@@ -1,7 +1,8 @@
 """LLMRoute: which requests go to which models, what they may cost, and what happens when a target fails.
 
 Source: LLMRoute of the platform's contract. Ours: ``rateLimit``, ``firstTokenTimeout``, ``midStream``, an alert instead
-of a refusal beyond the budget (``onExceeded: alert``, ``alertThresholdPercent``), and ``status.targets``.
+of a refusal beyond the budget (``onExceeded: alert``, ``alertThresholdPercent``), ``aliases``, ``rollout``, and
+``status.targets``.
 """
 
 from enum import StrEnum
@@ -76,6 +77,12 @@ class Circuit(StrEnum):
     HALF_OPEN = "half-open"
 
 
+class RolloutPhase(StrEnum):
+    PROGRESSING = "Progressing"
+    COMPLETE = "Complete"
+    ROLLED_BACK = "RolledBack"
+
+
 _ONE_TARGET = (Cel("self.exists(t, !has(t.enabled) || t.enabled)", "at least one target must be enabled"),)
 
 
@@ -124,6 +131,7 @@ class CachingConfig(Part, frozen=True):
     )
 
 
+ModelName = Annotated[str, Rules(pattern=r"^[^@\s]+$", min_length=1, max_length=128)]
 RetryError = Annotated[str, Rules(pattern=r"^([1-5][0-9]{2}|connect|reset|timeout)$")]
 
 
@@ -159,8 +167,33 @@ class RateLimit(Part, frozen=True):
     burst: Annotated[Count | None, Rules("Requests at once; one minute's worth where unset.")] = None
 
 
+class Rollout(Part, frozen=True):
+    """Moving requests to a new target step by step, and away from it when it fails too often."""
+
+    target: Annotated[str, Rules("Name of the new target.", min_length=1, max_length=253)]
+    steps: Annotated[
+        tuple[Percent, ...],
+        Rules("Percent of the requests that the new target gets, step by step.", min_items=1, max_items=32),
+    ] = (5, 25, 50, 100)
+    interval: Annotated[Duration, Rules("How long a step lasts at least.")] = "10m"
+    max_error_rate: Annotated[Fraction, Rules("Back to 0 percent above this part of failed requests.")] = msgspec.field(
+        default="0.05", name="maxErrorRate"
+    )
+    min_requests: Annotated[Count, Rules("Requests that a step has to have seen before anything is decided.")] = (
+        msgspec.field(default=20, name="minRequests")
+    )
+
+
 class LLMRouteSpec(Part, frozen=True):
     """Requests, targets and rules of the route."""
+
+    cel = (
+        Cel(
+            "!has(self.rollout) || self.strategy == 'weighted'"
+            " && self.targets.exists(target, target.name == self.rollout.target)",
+            "rollout needs strategy weighted and the name of one of the targets",
+        ),
+    )
 
     portkey_config_id: Annotated[str, Rules("Id of a managed configuration; the controller writes it.")] = (
         msgspec.field(default="", name="portkeyConfigID")
@@ -194,6 +227,14 @@ class LLMRouteSpec(Part, frozen=True):
     rate_limit: Annotated[RateLimit | None, Rules("How much may come in.")] = msgspec.field(
         default=None, name="rateLimit"
     )
+    aliases: Annotated[
+        tuple[ModelName, ...],
+        Rules(
+            "Names of models that the route answers to; NAME@VERSION asks for its targets of that version.",
+            max_items=32,
+        ),
+    ] = ()
+    rollout: Annotated[Rollout | None, Rules("Moving requests to a new target step by step.")] = None
 
 
 class RouteStats(Part, frozen=True):
@@ -240,6 +281,18 @@ class TargetStatus(Part, frozen=True):
     last_error: Annotated[str, Rules("The latest failure.")] = msgspec.field(default="", name="lastError")
 
 
+class RolloutStatus(Part, frozen=True):
+    """How far a rollout is."""
+
+    id: Annotated[str, Rules("Which rollout: another target or other steps make another one.")]
+    target: Annotated[str, Rules("The new target.")] = ""
+    phase: Annotated[RolloutPhase, Rules("Progressing, Complete or RolledBack.")] = RolloutPhase.PROGRESSING
+    step: Annotated[Count, Rules("Which of the steps, counted from 0.")] = 0
+    percent: Annotated[Percent, Rules("Percent of the requests that the new target gets.")] = 0
+    since: Annotated[Time | None, Rules("When the step began.")] = None
+    message: Annotated[str, Rules("What it waits for, or why it went back.")] = ""
+
+
 class LLMRouteStatus(Part, frozen=True):
     """How the route does."""
 
@@ -258,6 +311,7 @@ class LLMRouteStatus(Part, frozen=True):
         default=None, name="costTracking"
     )
     targets: Annotated[tuple[TargetStatus, ...], Rules("How each target does.", map_key="name")] = ()
+    rollout: Annotated[RolloutStatus | None, Rules("How far the rollout is.")] = None
 
 
 class LLMRoute(Object, frozen=True):

@@ -2,7 +2,8 @@
 
 Apart from ``llm_route`` because a target has readers of its own (prices, credentials, replicas).
 
-Source: LLMTarget of the platform's contract. Ours: prices, conditions, capabilities and the cap of requests in flight.
+Source: LLMTarget of the platform's contract. Ours: prices, conditions, capabilities, the cap of requests in flight,
+``version`` and ``contextLength``.
 """
 
 from enum import StrEnum
@@ -13,6 +14,8 @@ import msgspec
 from tensorfusion.model.common import SecretReference
 from tensorfusion.model.request import QoS
 from tensorfusion.model.rules import Count, Int32, Money, Part, Regex, Rules, Url
+
+Version = Annotated[str, Rules(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=63)]
 
 
 class TargetCapability(StrEnum):
@@ -75,3 +78,11 @@ class LLMTarget(Part, frozen=True):
     capabilities: Annotated[
         tuple[TargetCapability, ...], Rules("prefill: goes on from the beginning of an answer.")
     ] = ()
+    context_length: Annotated[
+        Int32 | None,
+        Rules(
+            "Tokens of prompt and answer that the model takes; tells where a prompt too long for others fits.",
+            minimum=1,
+        ),
+    ] = msgspec.field(default=None, name="contextLength")
+    version: Annotated[Version, Rules("Version of the model; an alias with @VERSION asks for it.")] = ""

@@ -94,3 +94,19 @@ def test_the_memo_is_bounded() -> None:
     for number in range(5 * HALF_A_MEMO):
         match(routes, model=f"m{number}")
     assert len(routes._young) + len(routes._old) <= 2 * HALF_A_MEMO
+
+
+def test_an_alias_is_a_name_of_the_route_with_or_without_a_version() -> None:
+    targets = [{"version": "v1"}, {"version": "v2"}]
+    routes = Routes.compile(
+        [
+            written("pattern", created="2020-01-01T00:00:00Z", selector={"modelPattern": "^chat"}),
+            written("alias", aliases=["chat"], targets=targets),
+        ]
+    )
+    assert match(routes, model="chat") == "red/alias"
+    assert match(routes, model="chat@v2") == "red/alias"
+    assert match(routes, model="chat@v3") == "red/pattern"
+    assert match(routes, model="chatty") == "red/pattern"
+    assert isinstance(match(routes, model="gpt"), NoRoute)
+    assert match(Routes.compile([written(aliases=["m"], selector={"modelPattern": "^x"})])) == "red/chat"

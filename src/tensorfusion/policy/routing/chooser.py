@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.policy.routing.asks import SUCCESS, Ask, Failure, Outcome, blames_target
-from tensorfusion.policy.routing.conditions import allowed, unmet
+from tensorfusion.policy.routing.conditions import allowed, of_version, unmet
 from tensorfusion.policy.routing.learning import Lengths
 from tensorfusion.policy.routing.retry import Next, RetryBudget, Verdict, judge
-from tensorfusion.policy.routing.rotation import members
-from tensorfusion.policy.routing.route import Route, Target
+from tensorfusion.policy.routing.rollout import Progress, advance, resume, shares
+from tensorfusion.policy.routing.rotation import Rotation, members
+from tensorfusion.policy.routing.route import RolloutPlan, Route, Target
 from tensorfusion.policy.routing.state import Attempts, TargetReport, TargetState, Ticket, Unavailable
 from tensorfusion.policy.routing.strategies import Strategies
 
@@ -33,12 +34,18 @@ class Step:
 class Chooser:
     """Targets of one route."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, progress: Progress | None = None) -> None:
+        """``progress`` is that of a rollout as it was written down, if it was."""
         self.route = route
         self._states = [TargetState() for _ in route.targets]
         self._lengths = Lengths()
         self._budget = RetryBudget()
         self._strategies = Strategies(route, self._states, self._lengths)
+        self.progress: Progress | None = None
+        """How far the rollout is, where the route has one."""
+        self._seen_before = (0, 0)  # requests and failures of the rollout's target when its step began
+        if route.rollout is not None:
+            self._go_on(route.rollout, resume(route.rollout, progress, 0.0))
 
     def next(
         self, ask: Ask, now: float, attempts: Attempts, *, random: float, like: Target | None = None
@@ -77,9 +84,12 @@ class Chooser:
             state.speed.ended(seconds, ticket.first_token_after or 0.0, outcome.completion_tokens, now)
             if outcome.completion_tokens > 0:
                 self._lengths.observe(outcome.completion_tokens)
+            state.requests += 1
             state.breaker.succeeded(now)
         elif blames_target(outcome):
             state.speed.failed(seconds, now)
+            state.requests += 1
+            state.failures += 1
             state.failed(str(outcome))
             state.breaker.failed(now, probe=ticket.probe)
         else:
@@ -90,6 +100,21 @@ class Chooser:
     def healthy(self, target: Target, now: float) -> None:
         """A check from outside found the target well: its circuit closes."""
         self._states[target.index].breaker.succeeded(now)
+
+    def roll(self, wall: float) -> Progress | None:
+        """Look at the rollout, if there is one, and go on if it is time (Unix seconds). Call it every few seconds."""
+        plan, progress = self.route.rollout, self.progress
+        if plan is None or progress is None:
+            return None
+        if not progress.since:  # it was never written down: it begins now
+            progress = resume(plan, None, wall)
+        state = self._states[plan.target]
+        requests, failures = self._seen_before
+        found = advance(plan, progress, wall, requests=state.requests - requests, failures=state.failures - failures)
+        if (found.phase, found.step) != (progress.phase, progress.step):
+            self._go_on(plan, found)
+        self.progress = found
+        return found
 
     def after(
         self,
@@ -166,8 +191,11 @@ class Chooser:
     def why_none(self, ask: Ask, now: float, attempts: Attempts) -> Unavailable:
         """What keeps each target from being asked now."""
         reasons, waits = [], []
+        versions = of_version(self.route, ask.model)
         for target, state in zip(self.route.targets, self._states, strict=True):
             condition = unmet(target.conditions, ask) if target.conditions is not None else ""
+            if not versions & target.bit:
+                condition = f"is of version {target.version or '(none)'}, not of {ask.model[:64]}"
             wait = state.breaker.allowed_at(now) - now
             if condition:
                 reasons.append((target.name, condition))
@@ -211,11 +239,24 @@ class Chooser:
         self._lengths, self._budget = old._lengths, old._budget
         rotations = old._strategies.rotation, old._strategies.equal
         self._strategies = Strategies(self.route, self._states, self._lengths)
-        names = [target.name for target in self.route.targets]
-        if names == [target.name for target in old.route.targets]:
+        plan, progress = self.route.rollout, old.progress
+        if plan is not None and progress is not None and progress.id == plan.id:
+            self._go_on(plan, progress)
+            self._seen_before = old._seen_before
+        elif plan is not None:
+            self._go_on(plan, resume(plan, self.progress, 0.0))
+        if [target.name for target in self.route.targets] == [target.name for target in old.route.targets]:
             self._strategies.equal = rotations[1]
             if rotations[0].weights == self._strategies.rotation.weights:
                 self._strategies.rotation = rotations[0]
+
+    def _go_on(self, plan: RolloutPlan, progress: Progress) -> None:
+        """The rollout's target gets the percent of this progress from now on."""
+        self.progress = progress
+        state = self._states[plan.target]
+        self._seen_before = state.requests, state.failures
+        weights = [target.weight for target in self.route.targets]
+        self._strategies.rotation = Rotation(shares(weights, plan.target, progress.percent(plan)))
 
     def _pick(
         self, mask: int, ask: Ask, now: float, attempts: Attempts, *, random: float, like: Target | None

@@ -4,15 +4,24 @@ A broken route is left out and reported; the others work. The API server has che
 checked by nobody.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
 
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model.durations import parse_duration
-from tensorfusion.model.llm_route import CachingConfig, CostBudget, LLMRoute, RateLimit, RetryConfig
+from tensorfusion.model.llm_route import (
+    CachingConfig,
+    CostBudget,
+    LLMRoute,
+    RateLimit,
+    RetryConfig,
+    Rollout,
+    RouteStrategy,
+)
 from tensorfusion.model.llm_target import LLMTarget, TargetCapability, TargetConditions
 from tensorfusion.policy.routing.asks import PRIORITY_RANKS
 from tensorfusion.policy.routing.money import FREE, Price, parse_usd
@@ -25,6 +34,7 @@ from tensorfusion.policy.routing.route import (
     JsonValue,
     RateRules,
     RetryRules,
+    RolloutPlan,
     Route,
     Target,
     Timers,
@@ -90,6 +100,9 @@ def compile_route(route: LLMRoute, prices: Mapping[str, Price] | None = None) ->
             targets.append(found)
     if not targets:
         raise at.refuse("targets", "wanted at least one enabled target, found none: set enabled: true")
+    plan = _rollout(spec.rollout, targets, at.under("rollout"))
+    if plan is not None and spec.strategy is not RouteStrategy.WEIGHTED:
+        raise at.refuse("rollout", f"wanted strategy weighted, found {spec.strategy}: a rollout is a change of weights")
     return Route(
         namespace=route.metadata.namespace,
         name=route.metadata.name,
@@ -106,6 +119,13 @@ def compile_route(route: LLMRoute, prices: Mapping[str, Price] | None = None) ->
         budget=_budget(spec.budget, at.under("budget")),
         caching=_caching(spec.caching, at.under("caching")),
         conditional=any(target.conditions for target in targets),
+        aliases=_aliases(spec.aliases, at),
+        versions={
+            f"{alias}@{version}": sum(target.bit for target in targets if target.version == version)
+            for alias in spec.aliases
+            for version in {target.version for target in targets if target.version}
+        },
+        rollout=plan,
     )
 
 
@@ -174,7 +194,9 @@ def _target(written: LLMTarget, at: _Fields, *, index: int, prices: Mapping[str,
         price=_price(written, at, prices),
         conditions=_conditions(written.conditions, at.under("conditions")),
         max_concurrency=written.max_concurrency,
+        context_length=written.context_length,
         prefill=TargetCapability.PREFILL in written.capabilities,
+        version=written.version,
     )
 
 
@@ -221,6 +243,36 @@ def _retry(written: RetryConfig | None, at: _Fields) -> RetryRules:
         connect=not words or "connect" in words,
         reset=not words or "reset" in words,
         timeout=not words or "timeout" in words,
+    )
+
+
+def _aliases(written: tuple[str, ...], at: _Fields) -> tuple[str, ...]:
+    for place, alias in enumerate(written):
+        if not alias or "@" in alias:
+            raise at.refuse(f"aliases[{place}]", f"wanted a name without @, found {alias!r}: @ asks for a version")
+    return written
+
+
+def _rollout(written: Rollout | None, targets: Sequence[Target], at: _Fields) -> RolloutPlan | None:
+    if written is None:
+        return None
+    found = next((target for target in targets if target.name == written.target), None)
+    if found is None or len(targets) < 2:
+        raise at.refuse("target", f"wanted one of at least two enabled targets, found {written.target!r}")
+    steps = written.steps
+    if not steps or any(not 0 <= percent <= 100 for percent in steps) or list(steps) != sorted(set(steps)):
+        raise at.refuse("steps", f"wanted percents that grow, such as 5, 25, 50, 100, found {list(steps)}")
+    rate = at.read("maxErrorRate", decimal, written.max_error_rate)
+    if rate > 1:
+        raise at.refuse("maxErrorRate", f"wanted 0 to 1, found {written.max_error_rate!r}")
+    text = "\n".join((*found.identity, found.version, *map(str, steps)))
+    return RolloutPlan(
+        id=blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest(),
+        target=found.index,
+        steps=steps,
+        interval=at.read("interval", seconds, written.interval),
+        max_error_rate=round(rate * 1_000_000_000),
+        min_requests=written.min_requests,
     )
 
 

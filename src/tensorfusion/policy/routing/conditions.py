@@ -5,13 +5,21 @@ from tensorfusion.policy.routing.route import Conditions, Route
 
 
 def allowed(route: Route, ask: Ask) -> int:
-    """The mask of the targets that take the request."""
-    mask = route.every
+    """The mask of the targets that take the request: of the version it asks for, with all conditions met."""
+    mask = of_version(route, ask.model) if route.aliases else route.every
     if route.conditional:
         for target in route.targets:
             if target.conditions is not None and unmet(target.conditions, ask):
                 mask &= ~target.bit
     return mask
+
+
+def of_version(route: Route, model: str) -> int:
+    """The mask of the targets that a model's name asks for: ``alias@version`` those of the version, others all."""
+    if model in route.versions:
+        return route.versions[model]
+    alias, at, _ = model.rpartition("@")
+    return 0 if at and alias in route.aliases else route.every
 
 
 def unmet(conditions: Conditions, ask: Ask) -> str:

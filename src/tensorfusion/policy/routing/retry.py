@@ -82,12 +82,11 @@ def may_pass(rules: RetryRules, outcome: Outcome) -> bool:
 
 def backoff(rules: RetryRules, retries: int, random: float) -> float:
     """A pause in seconds: anything from 0 to the bound, which grows with each retry (full jitter)."""
-    bound = rules.initial_delay
-    for _ in range(retries):  # not a power: a large one overflows, and this ends at the bound
-        if bound >= rules.max_delay:
-            break
-        bound *= rules.multiplier
-    return random * min(bound, rules.max_delay)
+    try:
+        grown = rules.initial_delay * rules.multiplier**retries
+    except OverflowError:
+        grown = rules.max_delay if rules.initial_delay else 0.0
+    return random * min(grown, rules.max_delay)
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

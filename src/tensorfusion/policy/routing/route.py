@@ -136,6 +136,21 @@ class Caching:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """A new target (its index) that gets more of the requests step by step. ``max_error_rate`` in billionths.
+
+    ``id`` differs where anything of it does, so that a changed rollout begins anew.
+    """
+
+    id: str
+    target: int
+    steps: tuple[int, ...]
+    interval: float
+    max_error_rate: int
+    min_requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One compiled route. ``targets`` are the enabled ones, in the order they were written."""
 
@@ -152,6 +167,10 @@ class Route:
     caching: Caching | None = None
     conditional: bool = False
     """Some target has conditions."""
+    aliases: tuple[str, ...] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)
+    """Mask of the targets for each ``alias@version``."""
+    rollout: RolloutPlan | None = None
 
     @property
     def key(self) -> str:

@@ -29,6 +29,8 @@ class Selector:
     users: frozenset[str] = frozenset()
     labels: LabelSelector | None = None
     model: BoundedPattern | None = None
+    aliases: frozenset[str] = frozenset()
+    """Models that are taken whatever the pattern says; without a pattern the only ones."""
 
     def refuses_caller(self, caller: Caller) -> str:
         """Why the caller may not use the route; empty if they may."""
@@ -42,7 +44,11 @@ class Selector:
 
     def refuses_model(self, model: str) -> str:
         """Why the route does not take a request for the model; empty if it does."""
-        if self.model is None or (len(model) <= LONGEST_MODEL and self.model.found_in(model)):
+        if model in self.aliases:
+            return ""
+        if self.model is None:
+            return f"answers to {', '.join(sorted(self.aliases))}" if self.aliases else ""
+        if len(model) <= LONGEST_MODEL and self.model.found_in(model):
             return ""
         return f"takes models like {self.model.source!r}"
 
@@ -53,7 +59,7 @@ class Candidate:
 
     route: Route
     selector: Selector
-    order: tuple[bool, bool, bool, bool, datetime, str, str]
+    order: tuple[bool, bool, bool, bool, bool, datetime, str, str]
 
 
 def candidate_of(written: LLMRoute, route: Route) -> Candidate:
@@ -75,12 +81,13 @@ def candidate_of(written: LLMRoute, route: Route) -> Candidate:
         raise InvalidRoute(route.key, "spec.selector.modelPattern", str(error)) from error
     return Candidate(
         route,
-        Selector(namespaces or (route.namespace,), users, labels, model),
+        Selector(namespaces or (route.namespace,), users, labels, model, frozenset((*route.aliases, *route.versions))),
         (
             not users,
             labels is None,
-            model is None,
+            model is None and not route.aliases,
             not namespaces,
+            not route.aliases,
             _created(written.metadata.creation_timestamp),
             route.name,
             route.namespace,

@@ -13,7 +13,7 @@ _LONGEST_ERROR = 256
 class TargetState:
     """The moving facts about one target. They outlive a reload that leaves the target what it is."""
 
-    __slots__ = ("breaker", "in_flight", "last_error", "speed", "used_at")
+    __slots__ = ("breaker", "failures", "in_flight", "last_error", "requests", "speed", "used_at")
 
     def __init__(self) -> None:
         self.breaker = Breaker()
@@ -22,8 +22,12 @@ class TargetState:
         self.used_at: float | None = None
         """When an attempt last began."""
         self.last_error = ""
+        self.requests = 0
+        """Attempts that ended and say something about the target, ever."""
+        self.failures = 0
 
     def failed(self, text: str) -> None:
+        """An attempt failed."""
         self.last_error = text[:_LONGEST_ERROR]
 
 
