@@ -12,6 +12,8 @@ SeriesError
 The first six are the fault of who sent the request, or pass: an HTTP server words them in its own codes.
 """
 
+from enum import StrEnum
+
 from tensorfusion.errors import TensorFusionError
 
 
@@ -35,23 +37,30 @@ class ColumnConflict(SeriesError):
     def __init__(self, table: str, column: str, *, wanted: str, found: str) -> None:
         self.table = table
         self.column = column
-        super().__init__(f"table {table}, column {column}: wanted {wanted}, found {found}")
+        where = f"table {table}, column {column}" if column else f"table {table}"
+        super().__init__(f"{where}: wanted {wanted}, found {found}")
 
 
-class Missing:
-    """What a query names that is not there, as ``QueryRefused.missing``."""
+class Refusal(StrEnum):
+    """Why a query can never work as written."""
 
-    NOTHING = ""
+    SYNTAX = "syntax"
+    STATEMENT = "statement"
+    """It is not a SELECT, or uses what is not given to queries."""
     TABLE = "table"
     COLUMN = "column"
+    PLAN = "plan"
+    """It does not fit the types that there are."""
+    RUN = "run"
+    """It failed on the way: a value that cannot be converted, memory."""
 
 
 class QueryRefused(SeriesError):
-    """The query can never work as written. ``missing`` is of ``Missing``."""
+    """Nothing was changed by it; the same query will be refused again."""
 
-    def __init__(self, message: str, missing: str = Missing.NOTHING) -> None:
-        self.missing = missing
-        super().__init__(message)
+    def __init__(self, why: Refusal, message: str) -> None:
+        self.why = why
+        super().__init__(f"query: {message}")
 
 
 class QueryTooLong(SeriesError):

@@ -1,0 +1,71 @@
+"""The embedded store forgets what is too old, and never grows beyond its bound."""
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tensorfusion.timeseries.retention import DAY, Retention
+from tensorfusion.timeseries.store import Store
+
+SECOND = 1_000_000_000
+NOW = 1_796_018_565 * SECOND
+SMALL = 4 << 20
+
+
+@pytest.fixture
+async def bounded(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(tmp_path / "s.duckdb", retention=Retention(most_bytes=SMALL), now=lambda: NOW)
+    yield store
+    await store.close()
+
+
+async def count(store: Store, table: str) -> int:
+    ((found,),) = (await store.query(f"SELECT count(*) FROM {table}")).rows
+    return int(found)
+
+
+async def test_every_table_has_its_own_bound(tmp_path: Path) -> None:
+    retention = Retention(DAY, {"slow": 3 * DAY})
+    store = await Store.open(tmp_path / "s.duckdb", retention=retention, now=lambda: NOW)
+    for table in ("fast", "slow"):
+        await store.write("\n".join(f"{table} x=1 {NOW - hours * 3600 * SECOND}" for hours in (0, 24, 25, 72, 73)))
+    assert await store.retain() == 3 + 1
+    assert await count(store, "fast") == 2
+    assert await count(store, "slow") == 4
+    assert await store.retain() == 0
+    await store.close()
+
+
+async def test_the_oldest_rows_go_when_the_file_is_too_large(bounded: Store) -> None:
+    drawn = random.Random(7)
+    newest = 0
+    for _ in range(12):
+        rows = range(newest, newest + 10_000)
+        text = "\n".join(f'big,k=k{row % 5} v={drawn.random()},t="{drawn.random()}" {NOW + row}' for row in rows)
+        await bounded.write(text)
+        await bounded.write(f"small x=1 {NOW + newest}")
+        newest += 10_000
+        await bounded.retain()
+        assert await bounded.size() <= SMALL
+    assert bounded.file.stat().st_size < 3 * SMALL  # room that was freed is used again
+    ((first, last, kept),) = (
+        await bounded.query("SELECT min(greptime_timestamp), max(greptime_timestamp), count(*) FROM big")
+    ).rows
+    assert last == NOW + newest - 1
+    assert first == last - kept + 1  # only from the old end
+    assert kept > 10_000
+
+
+async def test_a_reader_under_way_does_not_keep_rows_from_being_forgotten(bounded: Store) -> None:
+    await bounded.write("\n".join(f"a x={row} {NOW - 40 * DAY * SECOND + row}" for row in range(1000)))
+    found = await bounded.query("SELECT count(*) FROM a")
+    assert found.rows == [(1000,)]
+    assert await bounded.retain() == 1000
+    assert await count(bounded, "a") == 0
+
+
+async def test_an_empty_store_has_nothing_to_forget(bounded: Store) -> None:
+    assert await bounded.retain() == 0
+    assert await bounded.size() >= 0
