@@ -126,7 +126,7 @@ def test_no_tenant_is_more_than_its_part_of_the_demand(arrivals: list[tuple[str,
     demands: dict[tuple[int, bool], int] = {}
     for size, weight in zip(found.sizes, found.weights, strict=True):
         part = size.memory, size.is_whole(2)
-        demands[part] = demands.get(part, 0) + size.demand * weight
+        demands[part] = demands.get(part, 0) + size.takes(2) * weight
     tenants = {ord(tenant) for tenant, size in arrivals if size.demand}
     assert {tenant for tenant, _ in demands} == tenants
     if tenants:

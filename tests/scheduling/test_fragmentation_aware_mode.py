@@ -164,6 +164,16 @@ class TestHold:
         assert "1 whole node stays free for jobs that want all 4 devices of one: 1 of them run" in told
         assert come(state, pod("second", **wishes))[0] is not None
 
+    @pytest.mark.parametrize("part", [{"vram": 78 * GIB}, {"percent": 51_000}])
+    def test_nodes_are_kept_for_them_as_for_those_that_ask_for_all(self, part: dict[str, int]) -> None:
+        state, wishes = fleet(3, 4, pool=AHEAD), {"compute": 0, "vram": 0, "count": 4, **part}
+        come(state, *(pod(f"w{i}", **wishes) for i in range(3)), share("s", 70))
+        for i in range(3):
+            state.release(f"uid-w{i}")
+        come(state, *(share(f"fill-{i}", 100) for i in range(4)))
+        told = refused(state, share("small", 100)).message
+        assert "2 whole nodes stay free for jobs that want all 4 devices of one: 0 of them run" in told
+
     @pytest.mark.parametrize("wishes", [{"percent": 50_000, "count": 4}, {"percent": 100_000, "count": 3}])
     def test_jobs_of_which_two_share_a_node_or_that_leave_a_device_do_not(self, wishes: dict[str, int]) -> None:
         state = keeping()

@@ -55,8 +55,21 @@ class Size:
         return self.gpus * self.milli
 
     def is_whole(self, gpus: int) -> bool:
-        """Whether it wants so many whole devices."""
-        return self.gpus == gpus and self.milli == WHOLE
+        """Whether it needs a node of so many devices for itself."""
+        return self.gpus == gpus and needs_all(gpus, self.milli)
+
+    def takes(self, gpus: int) -> int:
+        """Milli-GPU in all beside jobs that need nodes of so many devices: each of these counts for the node."""
+        return gpus * WHOLE if self.is_whole(gpus) else self.demand
+
+
+def needs_all(gpus: int, milli: int) -> bool:
+    """Whether who asks for so much of each of ``gpus`` devices needs a node with as many for itself.
+
+    More than half of each of several is enough, for no two of them share a node; of a single device only all of it is,
+    else shares of more than half would be no shares any more.
+    """
+    return milli > (WHOLE // 2 if gpus > 1 else WHOLE - 1)
 
 
 Weighted: TypeAlias = Sequence[Sequence[tuple[Size, int]]]
@@ -71,17 +84,17 @@ class Mix:
     weights: Sequence[int] = ()
 
     def whole(self, gpus: int) -> list[tuple[Size, int]]:
-        """The jobs that want this many whole devices, with their weights."""
+        """The jobs that need a node of so many devices for themselves, with their weights."""
         pairs = zip(self.sizes, self.weights, strict=True)
         return [(size, weight) for size, weight in pairs if size.is_whole(gpus)]
 
     def whole_share(self, gpus: int) -> tuple[int, int]:
-        """The part of the demand for devices that comes from jobs of this many whole ones, as a fraction."""
-        demand = sum(size.demand * weight for size, weight in zip(self.sizes, self.weights, strict=True))
-        return sum(size.demand * weight for size, weight in self.whole(gpus)), max(1, demand)
+        """The part of the demand for devices that comes from jobs of nodes with so many, as a fraction."""
+        demand = sum(size.takes(gpus) * weight for size, weight in zip(self.sizes, self.weights, strict=True))
+        return sum(size.takes(gpus) * weight for size, weight in self.whole(gpus)), max(1, demand)
 
     def light(self, gpus: int) -> tuple[int, int]:
-        """CPU and memory that the lighter jobs of this many whole devices need: each the lower quartile; 0 without any.
+        """CPU and memory that the lighter jobs of nodes with so many devices need: the lower quartiles; 0 without any.
 
         Not the least: that would be the choice of any single pod.
         """
@@ -209,7 +222,7 @@ def mix_of(weighted: Iterable[tuple[Size, int]]) -> Mix:
 
 
 def fair_mix(tenants: Weighted, *, gpus: int, most_percent: int) -> Mix:
-    """The mix of what these tenants ask for, by which devices are shared out to jobs of ``gpus`` whole ones.
+    """The mix of what these tenants ask for, by which devices are shared out to jobs of nodes with ``gpus`` of them.
 
     A quarter of the arrivals can be nearly all of the demand. So of no tenant such jobs count for more of the demand
     than its part, nor do all its others, which would leave them none. Both are apart since one bound for both would
@@ -223,7 +236,7 @@ def fair_mix(tenants: Weighted, *, gpus: int, most_percent: int) -> Mix:
             [(size, weight) for size, weight in its if size.demand and not size.is_whole(gpus)],
         )
     ]
-    demands = [sum(size.demand * weight for size, weight in part) for part in parts]
+    demands = [sum(size.takes(gpus) * weight for size, weight in part) for part in parts]
     known = sum(1 for whole, other in zip(demands[::2], demands[1::2], strict=True) if whole or other)
     level = _level(sorted(filter(None, demands)), most_percent, tenants=known)
     return mix_of(

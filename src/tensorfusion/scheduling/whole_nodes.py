@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorfusion.scheduling.arrivals import WHOLE, Size, Weighted, fair_mix
+from tensorfusion.scheduling.arrivals import WHOLE, Size, Weighted, fair_mix, needs_all
 
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -34,12 +34,8 @@ class WholeNodes:
     """The whole-node jobs of the mix, with their weights."""
 
     def wants(self, gpus: int, milli: int) -> bool:
-        """Whether who asks for so much of each of so many devices needs a whole node.
-
-        More than half of each of several is enough, for no two of them share a node; of a single device only all of it
-        is, else shares of more than half would be no shares any more.
-        """
-        return gpus == self.gpus and milli > (WHOLE // 2 if gpus > 1 else WHOLE - 1)
+        """Whether who asks for so much of each of so many devices needs a whole node."""
+        return gpus == self.gpus and needs_all(gpus, milli)
 
     def free(self, cpu: Ints, memory: Ints, devices: Ints) -> Bools:
         """The nodes whose free part (or, asked about capacity, which at all) holds such a job. Shape (N,)."""
@@ -64,12 +60,12 @@ class WholeNodes:
 
 
 def whole_nodes(tenants: Weighted, devices: Ints, *, most_percent: int) -> WholeNodes:
-    """Whole nodes have the most devices that any node has and any job of the mix wants all of.
+    """Whole nodes have the most devices that any node has and any job of the mix needs for itself.
 
     The mix is told by tenant, for which ``most_percent`` stands as in ``fair_mix``. ``devices`` are as installed;
     without such a job, whole nodes are those with most devices, and none is held.
     """
-    asked = {size.gpus for its in tenants for size, _ in its if size.milli == WHOLE}
+    asked = {size.gpus for its in tenants for size, _ in its if size.is_whole(size.gpus)}
     sizes = set(np.count_nonzero(devices, axis=1).tolist()) - {0}
     gpus = max(sizes & asked, default=max(sizes, default=0))
     mix = fair_mix(tenants, gpus=gpus, most_percent=most_percent)

@@ -19,6 +19,7 @@ from tensorfusion.testing.reference_foresight import (
     PlainMix,
     amounts_of,
     free_milli,
+    is_much,
     kind_of,
     milli_of,
     milli_of_kind,
@@ -118,7 +119,7 @@ class PlainForesight:
 
     def _wants_whole(self, node: str, pod: PodFacts) -> bool:
         gpus, milli = self._outlook(node).gpus, milli_of_kind(pod, self._kinds[self._capacity[node]])
-        return pod.request is not None and pod.request.count == gpus and _is_much(gpus, milli or 0)
+        return pod.request is not None and pod.request.count == gpus and is_much(gpus, milli or 0)
 
     def kept(self, pod: PodFacts) -> set[str]:
         """The nodes that are kept from the pod for whole-node jobs."""
@@ -136,7 +137,7 @@ class PlainForesight:
         for device in self._everyone[node]:
             for request in self._books.on_device.get(device.name, {}).values():
                 milli = milli_of(device, *amounts_of(device, request, None))
-                taken += request.count == gpus and _is_much(gpus, milli)
+                taken += request.count == gpus and is_much(gpus, milli)
         return taken // gpus if gpus else 0
 
     def places(
@@ -204,11 +205,6 @@ def in_order(holes: Sequence[Place], untouched: Sequence[Place]) -> list[Place]:
 
 def _usable(device: DeviceFacts) -> bool:
     return device.phase == "Running" and device.used_by in ("", "tensor-fusion")
-
-
-def _is_much(gpus: int, milli: int) -> bool:
-    """Whether two such jobs do not fit on the devices of one; of a single device, whether it is all of it."""
-    return milli > 500 if gpus > 1 else milli >= 1000
 
 
 def _may_take(node: NodeFacts) -> bool:

@@ -116,14 +116,15 @@ class PlainMix:
         """What the sizes weigh where neither the whole-node jobs of a namespace nor its others exceed its part."""
         parts = []
         for its in weights.values():
-            whole = Counter({size: weight for size, weight in its.items() if size[2] == gpus and size[3] == 1000})
+            whole = Counter({size: weight for size, weight in its.items() if _is_whole(size, gpus)})
             parts += [whole, its - whole]
-        namespaces = sum(_demand(its) > 0 for its in weights.values())
-        bound = self._bound(sorted(filter(None, map(_demand, parts))), namespaces)
+        namespaces = sum(_demand(its, gpus) > 0 for its in weights.values())
+        demands = [_demand(part, gpus) for part in parts]
+        bound = self._bound(sorted(filter(None, demands)), namespaces)
         found: Counter[Size] = Counter()
-        for part in parts:
+        for part, demand in zip(parts, demands, strict=True):
             for size, weight in part.items():
-                found[size] += max(1, weight * min(_demand(part), bound) // _demand(part)) if size[3] else 0
+                found[size] += max(1, weight * min(demand, bound) // demand) if size[3] else 0
         return found
 
     def _bound(self, totals: list[int], tenants: int) -> int:
@@ -141,11 +142,11 @@ def outlook_of(mix: PlainMix, parameters: LookAhead, kind: Kind, nodes: Sequence
     """What is expected of the nodes of one kind, which have so many devices that can be had."""
     by_namespace = mix.weights(kind)
     sizes = set(nodes) - {0}
-    asked_whole = {size[2] for its in by_namespace.values() for size in its if size[3] == 1000}
+    asked_whole = {size[2] for its in by_namespace.values() for size in its if _is_whole(size, size[2])}
     gpus = max(sizes & asked_whole, default=max(sizes, default=0))
     weights = mix.by_demand(by_namespace, gpus)
-    jobs = {size: weight for size, weight in weights.items() if size[2] == gpus and size[3] == 1000}
-    demand, share = _demand(weights), _demand(jobs)
+    jobs = {size: weight for size, weight in weights.items() if _is_whole(size, gpus)}
+    demand, share = _demand(weights, gpus), _demand(jobs, gpus)
     devices = 1000 * sum(nodes)
     return Outlook(
         _streams(sum(by_namespace.values(), Counter()), parameters),
@@ -156,8 +157,18 @@ def outlook_of(mix: PlainMix, parameters: LookAhead, kind: Kind, nodes: Sequence
     )
 
 
-def _demand(weights: Mapping[Size, int]) -> int:
-    return sum(size[2] * size[3] * weight for size, weight in weights.items())
+def is_much(gpus: int, milli: int) -> bool:
+    """Whether two such jobs do not fit on the devices of one; of a single device, whether it is all of it."""
+    return milli > 500 if gpus > 1 else milli >= 1000
+
+
+def _is_whole(size: Size, gpus: int) -> bool:
+    return size[2] == gpus and is_much(gpus, size[3])
+
+
+def _demand(weights: Mapping[Size, int], gpus: int) -> int:
+    """Thousandths of devices; a job that leaves no room for another one like it counts for the whole node."""
+    return sum((1000 * gpus if _is_whole(size, gpus) else size[2] * size[3]) * w for size, w in weights.items())
 
 
 def _lighter(weighted: list[tuple[int, int]]) -> int:

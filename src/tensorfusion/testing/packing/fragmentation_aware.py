@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from tensorfusion.scheduling.arrivals import ArrivalMix, Size, Weighted, mix_of
+from tensorfusion.scheduling.arrivals import ArrivalMix, Size, Weighted, mix_of, needs_all
 from tensorfusion.scheduling.fragmentation import NEVER, LookAhead, Outlook, draw, pick
 from tensorfusion.scheduling.whole_nodes import ranks, whole_nodes
 from tensorfusion.testing.packing.policies import Kept, Setting
@@ -63,11 +63,11 @@ class FragmentationAware:
         return pick(gains, cost, allowed, streams=self._outlook.streams, grain=self._set.grain)
 
     def placed(self, arrival: int, request: Request, spot: Spot) -> None:
-        if request.milli == WHOLE:
+        if needs_all(request.gpus, request.milli):
             self._running[request.gpus] += 1
 
     def left(self, arrival: int, request: Request, spot: Spot) -> None:
-        if request.milli == WHOLE:
+        if needs_all(request.gpus, request.milli):
             self._running[request.gpus] -= 1
 
     def _slots(self, request: Request, node: int, *, hole: bool) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ class FragmentationAware:
         return self._outlook.total(after) - before[rows] + self._outlook.streams * request.demand
 
     def _wants_whole(self, request: Request) -> bool:
-        return request.gpus == self._whole.gpus and request.milli == WHOLE
+        return self._whole.wants(request.gpus, request.milli)
 
     def _look_ahead(self, tenants: Weighted) -> None:
         world, count = self._world, self._learned.count
