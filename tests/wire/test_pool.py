@@ -68,6 +68,9 @@ class _Sink(asyncio.Transport):
 
     def write(self, data: object) -> None: ...
     def abort(self) -> None: ...
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return False
 

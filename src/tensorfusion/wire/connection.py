@@ -20,6 +20,7 @@ from tensorfusion.wire.alarm import Alarm
 from tensorfusion.wire.errors import BrokenOff, Phase, TimedOut
 from tensorfusion.wire.fields import KIND_OF, Fields, Kind
 from tensorfusion.wire.messages import Answer
+from tensorfusion.wire.pieces import Pieces, add_piece
 
 Sink: TypeAlias = Callable[[bytes], bool]
 """Takes bytes of a body; False when it wants no more."""
@@ -28,6 +29,8 @@ MOST_HEAD: Final = 64 << 10
 """Bytes of an answer's fields."""
 HIGH_WATER: Final = 1 << 20
 """Bytes waiting for a reader beyond which the socket is not read."""
+_FIELD_SIZE = 16
+"""Bytes that a field counts beyond its own, so that many small ones are not free."""
 _NO_CONTENT = (204, 304)
 _CLOSED = "the server closed it"
 
@@ -43,7 +46,6 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._broken: BrokenOff | None = None
-        self._failure: Exception | None = None
         self._busy = False
         self._paused = False
         self._writable = True
@@ -61,8 +63,9 @@ class Connection(asyncio.Protocol):
         self._heard = False
         self._head_size = 0
         self._fields: list[tuple[bytes, bytes]] = []
-        self._pieces: list[bytes] = []
+        self._pieces: Pieces = []
         self._waiting = 0
+        self._failure: Exception | None = None
         self._sink: Sink | None = None
         self._head_by = self._total_by = self._silence = float("inf")
         self._seconds = (0.0, 0.0)
@@ -131,9 +134,11 @@ class Connection(asyncio.Protocol):
             BrokenOff: it broke off, or its body has more than ``most`` bytes.
         """
         self._high_water = most
+        self.resume()  # what came before anybody wanted it has stopped the socket
         while not self._done:
             if self._waiting > most:
                 raise BrokenOff(f"the answer has more than {most} bytes")
+            self._listen()
             await self._wait()
         if self._waiting > most:
             raise BrokenOff(f"the answer has more than {most} bytes")
@@ -150,6 +155,7 @@ class Connection(asyncio.Protocol):
         while not self._pieces:
             if self._done:
                 return b""
+            self.resume()
             self._listen()
             await self._wait()
         data = self._take()
@@ -164,14 +170,18 @@ class Connection(asyncio.Protocol):
             Exception: whatever ``sink`` raised.
         """
         self._sink = sink
-        if self._pieces:
-            self._hand_over(sink)
-        self._listen()
-        while self._sink is not None and not self._done:
-            await self._wait()
-        if self._failure is not None:
-            raise self._failure
-        return self._sink is not None
+        try:
+            self.resume()  # before the sink is called: that may stop it again
+            if self._pieces:
+                self._hand_over(sink)
+            self._listen()
+            while self._sink is not None and not self._done:
+                await self._wait()
+            if self._failure is not None:
+                raise self._failure
+            return self._sink is not None
+        finally:
+            self._sink = None  # who is no longer here gets nothing more
 
     def pause(self) -> None:
         """Read nothing more until ``resume``: whoever takes the body does not keep up."""
@@ -203,7 +213,7 @@ class Connection(asyncio.Protocol):
     def _take(self) -> bytes:
         pieces, self._pieces = self._pieces, []
         self._waiting = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)  # of one it is the same
 
     async def _wait(self) -> None:
         if self._broken is not None:
@@ -237,9 +247,8 @@ class Connection(asyncio.Protocol):
                 return min(self._head_by, self._total_by)
             self._break(TimedOut(Phase.HEAD, self._seconds[0]))
         else:
-            since = (
-                now if self._paused or self._pieces else self._quiet_since
-            )  # what waits here is not the server's silence
+            # as long as nobody waits for it, or it may not send, the silence is not the server's
+            since = now if self._paused or self._waiter is None else self._quiet_since
             by = min(since + self._silence, self._total_by)
             if now < by:
                 return by if by != float("inf") else None
@@ -285,13 +294,17 @@ class Connection(asyncio.Protocol):
         """The server ends; ``connection_lost`` follows."""
         if not self._busy:
             self._broken = self._broken or BrokenOff(_CLOSED)
+        elif self._head_done and self._broken is None and self._until_close():
+            self._done, self._busy = True, False
+            self._broken = self._told(BrokenOff(_CLOSED))
+            self._wake()
+        if self._transport is not None:
+            self._transport.abort()  # were it closed, what is still to be sent would keep it open
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._parser = None  # it refers back here: without it all of this is freed at once
         self._alarm.cancel()
-        if self._busy and self._head_done and error is None and self._broken is None and self._until_close():
-            self._done, self._busy = True, False
         if self._broken is None:
             self._broken = self._told(BrokenOff(str(error) if error is not None and str(error) else _CLOSED))
             self._broken.__cause__ = error
@@ -337,15 +350,17 @@ class Connection(asyncio.Protocol):
             self._break(BrokenOff("bytes behind the answer"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
+        self._head_size += len(name) + len(value) + _FIELD_SIZE
         if self._head_size <= MOST_HEAD and not self._done and not self._head_done:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._done or self._parser is None:
+        if self._done or self._parser is None or self._broken is not None:
             return
         self.status = self._parser.get_status_code()
         if self.status < 200:  # on its way, as 103 says; the answer comes behind it
+            if any(KIND_OF[name] >= Kind.LENGTH for name, _ in self._fields):
+                self._break(BrokenOff(f"an interim answer ({self.status}) with a body"))
             self._fields = []
             return
         for name, value in self._fields:
@@ -364,7 +379,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if not self._done:
-            self._pieces.append(body)
+            add_piece(self._pieces, body)
             self._waiting += len(body)
 
     def on_message_complete(self) -> None:
@@ -372,5 +387,8 @@ class Connection(asyncio.Protocol):
             return
         self._done = True
         self._busy = False
+        transport = self._transport
         if self._parser is None or not self._parser.should_keep_alive():
             self._break(BrokenOff("the server wants it closed"))
+        elif transport is not None and transport.get_write_buffer_size():
+            self._break(BrokenOff("the answer came before all of the request was sent"))

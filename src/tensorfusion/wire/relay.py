@@ -67,10 +67,9 @@ async def pour(answer: Exchange, reply: Reply, *, look: Look | None = None) -> b
             return True
 
     connection = reply.connection
+    await connection.room()
     connection.source = answer
     try:
-        if not connection.writable:
-            answer.pause()
         whole = await answer.pour(sink)
         await connection.room()
     finally:

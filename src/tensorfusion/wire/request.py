@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tensorfusion.wire.errors import Refused
 from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.pieces import Pieces, add_piece
 
 if TYPE_CHECKING:
     from tensorfusion.wire.server_connection import ServerConnection
@@ -54,7 +55,7 @@ class Request:
         self.waiting = 0
         self.high_water = HIGH_WATER
         self._connection = connection
-        self._pieces: list[bytes] = []
+        self._pieces: Pieces = []
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -105,7 +106,7 @@ class Request:
     def _take(self) -> bytes:
         pieces, self._pieces = self._pieces, []
         self.waiting = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)  # of one it is the same
 
     async def _more(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -118,7 +119,7 @@ class Request:
 
     def add(self, data: bytes) -> None:
         """More of the body."""
-        self._pieces.append(data)
+        add_piece(self._pieces, data)
         self.received += len(data)
         self.waiting += len(data)
 
