@@ -31,6 +31,7 @@ _COMMANDS = {
     "record": "Look at what a cluster recorded of its arrivals, waits and endings.",
     "what-if": "Replay a recorded period with another policy, fleet or quota.",
     "gateway": "Keys of the AI gateway.",
+    "testserver": "Run a simulated model server, for tests and demonstrations.",
     "version": "Print the version.",
     "completion": "Print a shell completion script.",
     "control": "Run the control-plane components of a cluster (what `up` runs beside the API).",

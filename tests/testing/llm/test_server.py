@@ -1,0 +1,291 @@
+"""The rest of the simulated server: pace, queue, what it has seen, its metrics, reranking, and being a program."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import aiohttp
+import openai
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+from tensorfusion.errors import ConfigError
+from tensorfusion.testing.llm import LlmServer, Settings
+
+MODEL = "sim-small"
+HI = [{"role": "user", "content": "hi"}]
+PATIENCE = 20
+
+
+@contextlib.asynccontextmanager
+async def asking(server: LlmServer) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="secret", max_retries=0) as client:
+        yield client
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def metrics(server: LlmServer) -> dict[str, float]:
+    async with aiohttp.ClientSession() as web, web.get(f"{server.url}/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        lines = (await answer.text()).splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+async def test_tokens_come_at_their_times(clock) -> None:
+    settings = Settings(ttft=0.5, tpot=0.25, answer_tokens=5)
+    async with LlmServer(settings, clock=clock) as server, asking(server) as client:
+        await client.chat.completions.create(model=MODEL, messages=HI)
+        assert clock.slept == [0.5, 1.0]
+        clock.slept.clear()
+        async for _ in await client.chat.completions.create(model=MODEL, messages=HI, stream=True):
+            pass
+        assert clock.slept == [0.5, 0.25, 0.25, 0.25, 0.25]
+        clock.slept.clear()
+        async for _ in await client.chat.completions.create(model=MODEL, messages=HI, stream=True, n=2):
+            pass
+        assert clock.slept == [0.5, 0.25, 0.25, 0.25, 0.25]
+        *_, seen = server.seen
+        assert seen.ended_at - seen.first_at == 1.0
+
+
+async def test_who_finds_no_place_waits_for_the_first_that_leaves(clock) -> None:
+    settings = Settings(ttft=1.0, concurrency=2)
+    clock.gate.clear()
+    async with LlmServer(settings, clock=clock) as server, asking(server) as client, asyncio.TaskGroup() as group:
+        first = group.create_task(client.completions.create(model=MODEL, prompt="one"))
+        await until(lambda: server.engine.running == 1)
+        second = group.create_task(client.completions.create(model=MODEL, prompt="two"))
+        await until(lambda: server.engine.running == 2)
+        third = group.create_task(client.completions.create(model=MODEL, prompt="three"))
+        await until(lambda: server.engine.waiting == 1)
+        told = await metrics(server)
+        labels = f'{{engine="0",model_name="{MODEL}"}}'
+        assert told[f"vllm:num_requests_running{labels}"] == 2
+        assert told[f"vllm:num_requests_waiting{labels}"] == 1
+        assert told[f"vllm:kv_cache_usage_perc{labels}"] == pytest.approx(34 / (1 << 20))
+        clock.gate.set()
+        assert all([await first, await second, await third])
+        assert (server.engine.running, server.engine.waiting, server.engine.kv_used) == (0, 0, 0)
+
+
+async def test_tokens_of_all_requests_are_bounded_too(clock) -> None:
+    settings = Settings(ttft=1.0, kv_tokens=40, context_length=40)
+    clock.gate.clear()
+    async with LlmServer(settings, clock=clock) as server, asking(server) as client, asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(client.completions.create(model=MODEL, prompt=f"{number}"))  # 17 tokens each
+        await until(lambda: (server.engine.running, server.engine.waiting) == (2, 1))
+        clock.gate.set()
+
+
+async def test_a_client_that_leaves_is_seen_to_leave(clock) -> None:
+    settings = Settings(tpot=1.0, concurrency=1, answer_tokens=50)
+    async with LlmServer(settings, clock=clock) as server, asking(server) as client:
+        stream = await client.chat.completions.create(model=MODEL, messages=HI, stream=True)
+        await anext(stream)
+        clock.gate.clear()
+        await until(lambda: server.engine.running == 1)
+        waiting = asyncio.ensure_future(client.chat.completions.create(model=MODEL, messages=HI))
+        await until(lambda: server.engine.waiting == 1)
+        waiting.cancel()
+        await until(lambda: server.engine.waiting == 0)
+        await stream.close()
+        await until(lambda: server.engine.running == 0)
+        streamed, waited = server.seen
+        assert (streamed.left, waited.left) == (True, True)
+        assert (waited.tokens, waited.status) == (0, 0)
+        assert 0 < streamed.tokens < 50
+        assert streamed.ended_at >= streamed.first_at
+        told = await metrics(server)
+        labels = f'engine="0",model_name="{MODEL}"'
+        assert told[f"vllm:generation_tokens_total{{{labels}}}"] == streamed.tokens
+        assert told[f"vllm:prompt_tokens_total{{{labels}}}"] == 2
+        assert told[f'vllm:request_success_total{{finished_reason="abort",{labels}}}'] == 2
+
+
+async def test_what_is_counted(clock) -> None:
+    async with LlmServer(Settings(ttft=0.3, answer_tokens=10), clock=clock) as server, asking(server) as client:
+        before = await metrics(server)
+        assert all(value == 0 for value in before.values())
+        await client.chat.completions.create(model=MODEL, messages=HI)
+        await client.chat.completions.create(model=MODEL, messages=HI, max_tokens=4)
+        await client.embeddings.create(model=MODEL, input="a b c")
+        told = await metrics(server)
+    labels = f'engine="0",model_name="{MODEL}"'
+    assert told[f"vllm:prompt_tokens_total{{{labels}}}"] == 2 + 2 + 3
+    assert told[f"vllm:generation_tokens_total{{{labels}}}"] == 14
+    assert told[f'vllm:request_success_total{{finished_reason="length",{labels}}}'] == 1
+    assert told[f'vllm:time_to_first_token_seconds_bucket{{le="0.25",{labels}}}'] == 0
+    assert told[f'vllm:time_to_first_token_seconds_bucket{{le="0.5",{labels}}}'] == 2
+    assert told[f'vllm:time_to_first_token_seconds_bucket{{le="+Inf",{labels}}}'] == 2
+    assert told[f"vllm:time_to_first_token_seconds_sum{{{labels}}}"] == pytest.approx(0.6)
+    assert told[f"vllm:e2e_request_latency_seconds_count{{{labels}}}"] == 2
+
+
+async def test_adapters_are_models_of_their_own_that_run_on_the_first(clock) -> None:
+    settings = Settings(models={"base": "base"}, adapters=("poet", "lawyer"), ttft=1.0, concurrency=1)
+    clock.gate.clear()
+    async with LlmServer(settings, clock=clock) as server, asking(server) as client, asyncio.TaskGroup() as group:
+        listed = (await client.models.list()).data
+        assert [(model.id, model.parent) for model in listed] == [("base", None), ("poet", "base"), ("lawyer", "base")]
+        poet = group.create_task(client.chat.completions.create(model="poet", messages=HI))
+        await until(lambda: server.engine.running == 1)
+        lawyer = group.create_task(client.chat.completions.create(model="lawyer", messages=HI))
+        await until(lambda: server.engine.waiting == 1)
+        (line,) = [line for line in await metrics(server) if line.startswith("vllm:lora_requests_info")]
+        assert 'running_lora_adapters="poet"' in line
+        assert 'waiting_lora_adapters="lawyer"' in line
+        assert 'max_lora="2"' in line
+        clock.gate.set()
+        assert (await poet).choices[0].message.content != (await lawyer).choices[0].message.content
+
+
+async def test_what_was_asked_is_told_without_the_key() -> None:
+    async with LlmServer() as server, asking(server) as client:
+        await client.chat.completions.create(model=MODEL, messages=HI, extra_headers={"X-Trace": "7"})
+        await client.completions.create(model=MODEL, prompt="x")
+        web = client.with_options(base_url=server.url)
+        told = await web.get("/testserver/seen", cast_to=object)
+        first, second = told["seen"]
+        assert (first["path"], first["model"], first["status"], first["end"]) == (
+            "/v1/chat/completions",
+            MODEL,
+            200,
+            "whole",
+        )
+        assert first["headers"]["x-trace"] == "7"
+        assert "authorization" not in first["headers"]
+        assert "secret" not in json.dumps(told)
+        assert re.fullmatch("[0-9a-f]{64}", first["body_sha256"])
+        assert first["body_sha256"] != second["body_sha256"]
+        later = await web.get("/testserver/seen?since=1", cast_to=object)
+        assert [seen["number"] for seen in later["seen"]] == [2]
+        await web.delete("/testserver/seen", cast_to=object)
+        assert server.seen == []
+        assert (await web.get("/testserver/state", cast_to=object))["running"] == 0
+        with pytest.raises(openai.BadRequestError, match="since is 'x'"):
+            await web.get("/testserver/seen?since=x", cast_to=object)
+        with pytest.raises(openai.NotFoundError):
+            await web.get("/testserver/other", cast_to=object)
+        with pytest.raises(openai.NotFoundError):
+            await web.get("/other", cast_to=object)
+        with pytest.raises(openai.APIStatusError, match="POST only"):
+            await web.get("/v1/completions", cast_to=object)
+
+
+async def test_only_the_latest_are_remembered() -> None:
+    for most, numbers in ((2, [2, 3]), (0, [])):
+        async with LlmServer(Settings(seen=most)) as server, asking(server) as client:
+            for _ in range(3):
+                await client.completions.create(model=MODEL, prompt="x")
+            assert [seen.number for seen in server.seen] == numbers
+
+
+async def test_the_same_request_again_is_answered_the_same_and_has_a_name_of_its_own() -> None:
+    async with LlmServer() as server, asking(server) as client:
+        answers = [await client.completions.create(model=MODEL, prompt=f"{number % 300}") for number in range(602)]
+        assert len({answer.id for answer in answers}) == 602
+        assert [answer.choices[0].text for answer in answers[:302]] == [
+            answer.choices[0].text for answer in answers[300:]
+        ]
+        assert len(server.known) == 256
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+async def test_documents_are_ranked_by_what_they_share_with_the_query(path: str) -> None:
+    body = {
+        "model": MODEL,
+        "query": "a fast device",
+        "documents": ["a b", {"text": "the fast device"}, "c"],
+        "top_n": 2,
+    }
+    async with LlmServer() as server, aiohttp.ClientSession() as web:
+        async with web.post(server.url + path, json=body) as answer:
+            told = await answer.json()
+        assert [(result["index"], result["document"]["text"]) for result in told["results"]] == [
+            (1, "the fast device"),
+            (0, "a b"),
+        ]
+        assert told["results"][0]["relevance_score"] > told["results"][1]["relevance_score"]
+        assert told["usage"]["total_tokens"] == 3 * 3 + 2 + 3 + 1
+        async with web.post(server.url + path, json={**body, "model": "other"}) as answer:
+            assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"ttft": -1.0}, "ttft is -1.0"),
+        ({"context_length": 0}, "context length is 0"),
+        ({"models": {}}, "no model"),
+        ({"adapters": (MODEL,)}, "both a model and an adapter"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Settings(**settings)
+
+
+# --- the program ---
+
+
+@contextlib.contextmanager
+def program(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Its address, and its process, which is ended."""
+    command = [sys.executable, "-m", "tensorfusion", "testserver", "llm", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_the_program_prints_its_address_and_serves() -> None:
+    with program("--model", "a", "--model", "b=a", "--answer-tokens", "5") as (address, _):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        with OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as client:
+            texts = [client.completions.create(model=name, prompt="x").choices[0].text for name in "ab"]
+            assert texts[0] == texts[1]
+            assert len(texts[0].split()) == 5
+        with urlopen(f"{address}/health") as answer:
+            assert answer.headers["Server"] == "tensorfusion-testserver (simulated)"
+
+
+def test_several_workers_serve_one_port_and_none_of_them_tells_what_it_has_seen() -> None:
+    with program("--workers", "2") as (address, process):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        with OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=3) as client:
+            assert client.completions.create(model=MODEL, prompt="x").choices
+            with pytest.raises(openai.APIStatusError, match="one of several workers"):
+                client.with_options(base_url=address, max_retries=0).get("/testserver/seen", cast_to=object)
+        workers = [int(pid) for pid in children.read_text().split()]
+        assert len(workers) == 2
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_an_address_that_is_taken_is_told() -> None:
+    with program() as (address, _):
+        port = address.rpartition(":")[2]
+        command = [sys.executable, "-m", "tensorfusion", "testserver", "llm", "--port", port]
+        for more in ([], ["--workers", "2"]):
+            done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=PATIENCE, check=False)
+            assert done.returncode == 1
+            assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
