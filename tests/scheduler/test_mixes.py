@@ -125,7 +125,7 @@ async def test_a_restart_goes_on_from_what_was_learned_and_counts_nobody_twice(w
     service = await world.start()
     await world.settle(5)
     assert learned(service).count == 7
-    assert {size.count for its in learned(service).mix for size, _ in its} == {1, 2}
+    assert {size.count for its in learned(service).mix for size, _ in its.weights} == {1, 2}
 
 
 async def test_a_pod_that_its_quota_refuses_at_a_takeover_counts_once_it_may_run(world) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Size, fair_mix, mix_of
+from tensorfusion.scheduling.arrivals import ArrivalMix, Mix, Part, Size, fair_mix, mix_of
 
 HALF, ONE, PLAIN = Size(1000, 1024, 1, 500), Size(2000, 1024, 1, 1000), Size(500, 1024, 0, 0)
 EIGHT = Size(64_000, 4096, 8, 1000)
@@ -166,3 +166,37 @@ def test_the_lighter_quarter_of_whole_node_jobs_decides_what_a_whole_node_is() -
     assert learned([heavy] * 7 + [EIGHT] * 2 + [light]).mix().light(8) == (64_000, 9)
     assert learned([EIGHT] * 9 + [light]).mix().light(8) == (64_000, 4096)
     assert learned([HALF]).mix().light(8) == (0, 0)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"),
+        st.tuples(st.integers(0, 8), st.dictionaries(SIZES, st.integers(1, 1 << 20), min_size=1, max_size=3)),
+        min_size=1,
+    ),
+    st.integers(1, 100),
+)
+def test_who_is_idle_is_no_more_than_its_part_of_a_tenant(
+    tenants: dict[str, tuple[int, dict[Size, int]]], most_percent: int
+) -> None:
+    found = ArrivalMix(classes=1000, most_percent=most_percent)
+    counts = {name: sizes for name, (_, sizes) in tenants.items()}
+    idle = {name: times for name, (times, _) in tenants.items()}
+    found.restore(counts, count=0, idle=idle)
+    names, weights = sorted(tenants), found.weights()
+    sums = [sum(weight for _, weight in its.weights) for its in weights]
+    present = sum(0.5 ** idle[name] for name in names)
+    for name, mine in zip(names, sums, strict=True):
+        assert mine <= (max(most_percent / 100, 1 / present) * 0.5 ** idle[name] + 1e-3) * sum(sums)
+    asked = [name for name, its in zip(names, weights, strict=True) if any(size.demand for size, _ in its.weights)]
+    for name in asked:  # told apart by memory, which the sizes have none of otherwise
+        marked = [
+            Part([(Size(size.cpu, 1 + (one == name), size.gpus, size.milli), w) for size, w in its.weights], its.idle)
+            for one, its in zip(names, weights, strict=True)
+        ]
+        mix = fair_mix(marked, gpus=2, most_percent=most_percent)
+        takes = [(size, size.takes(2) * w) for size, w in zip(mix.sizes, mix.weights, strict=True)]
+        bound = max(most_percent / 100, 1 / sum(0.5 ** idle[one] for one in asked)) * 0.5 ** idle[name]
+        for whole in (True, False):
+            mine = sum(demand for size, demand in takes if size.memory == 2 and size.is_whole(2) is whole)
+            assert mine <= (bound + 1e-3) * sum(demand for _, demand in takes)

@@ -12,6 +12,7 @@ from tensorfusion.model.core import Affinity, Taint, Toleration
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.partitions import Profile
 from tensorfusion.model.request import Isolation
+from tensorfusion.scheduling.arrivals import Part
 from tensorfusion.scheduling.asked import Asked, asked_of
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.diagnosis import Unschedulable
@@ -164,6 +165,21 @@ class TestHold:
         assert "1 whole node stays free for jobs that want all 4 devices of one: 1 of them run" in told
         assert come(state, pod("second", **wishes))[0] is not None
 
+    def test_the_batch_of_a_day_keeps_next_to_nothing_a_week_later(self) -> None:
+        """Also beside one namespace alone, though the jobs are most of what was asked for."""
+        state, day, found = fleet(64, 4, pool=AHEAD), 24 * 3600, []
+        for number in range(40):
+            state.arrive(whole(f"w{number}", namespace="batch"), created=day)
+        for since in range(8):
+            for number in range(40):
+                state.arrive(share(f"s{since}-{number}", 100), created=day * (1 + since))
+            (hold,) = state.classes.foresights.of(state.fleet.pools["pool"]).holds
+            found.append(hold.expected)
+        assert found[0] == 32
+        assert found == sorted(found, reverse=True)
+        assert found[3] <= 8
+        assert found[7] == 0
+
     @pytest.mark.parametrize("part", [{"vram": 78 * GIB}, {"percent": 51_000}])
     def test_nodes_are_kept_for_them_as_for_those_that_ask_for_all(self, part: dict[str, int]) -> None:
         state, wishes = fleet(3, 4, pool=AHEAD), {"compute": 0, "vram": 0, "count": 4, **part}
@@ -208,7 +224,7 @@ class TestHold:
         state = fleet(3, 4, pool=AHEAD)
         mix = [(whole("w", cpu=60_000), 1), (share("s", 100), 6)]
         state.fleet.pools["pool"].learned.decide_by(
-            [[(asked_of(one, one.request), count) for one, count in mix if one.request is not None]]
+            [Part([(asked_of(one, one.request), count) for one, count in mix if one.request is not None])]
         )
         busy = plain("busy", cpu=32_000)
         state.confirm(busy, Placement("n2"))
@@ -241,7 +257,7 @@ class TestNodesThatTakeNobody:
             state.upsert_node(one)
         expected = [(whole("w"), 5), (share("s", 100), 16)]
         mix = [(asked_of(one, one.request), count) for one, count in expected if one.request is not None]
-        state.fleet.pools["pool"].learned.decide_by([mix])
+        state.fleet.pools["pool"].learned.decide_by([Part(mix)])
         return state
 
     def opened(self, state: State, **own: object) -> list[str]:

@@ -1,6 +1,7 @@
 """What a pool has learned: the mix is taken as arrivals grow, and what is old loses its weight."""
 
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ START = 1_700_000_000
 def parts(learned: Learned) -> dict[Asked, float]:
     weights: Counter[Asked] = Counter()
     for its in learned.mix:
-        weights.update(dict(its))
+        weights.update(dict(its.weights))
     return {size: weight / weights.total() for size, weight in weights.items()}
 
 
@@ -152,3 +153,21 @@ def test_nothing_that_was_learned_is_halved_without_end() -> None:
     learned.add(SMALL, "a", created=1)
     learned.age(1 << 40)
     assert not learned.mix
+
+
+def test_an_old_batch_of_one_namespace_fades_beside_another_one_that_goes_on() -> None:
+    """Day by day: not as long as two namespaces are two, which would be nine days."""
+    learned = Learned()
+    for _ in range(200):
+        learned.add(LARGE, "b", created=START)
+    found = []
+    for day in range(5):
+        for _ in range(200):
+            learned.add(SMALL, "a", created=START + day * DAY)
+        found.append(parts(learned)[LARGE])
+    assert found[0] == 0.5
+    assert all(now <= before * 0.67 for before, now in pairwise(found)), found
+    assert found[-1] < 0.06
+    learned.add(LARGE, "b", created=START + 4 * DAY)
+    learned.age(START + 5 * DAY)
+    assert parts(learned)[LARGE] > 0.3, "it has come back"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorfusion.scheduling import fragmentation
-from tensorfusion.scheduling.arrivals import Mix, Size
+from tensorfusion.scheduling.arrivals import Mix, Part, Size
 from tensorfusion.scheduling.fragmentation import NEVER, Ints, Outlook, draw, pick, points
 from tensorfusion.scheduling.whole_nodes import WholeNodes, ranks, whole_nodes
 
@@ -163,7 +163,7 @@ INSTALLED = np.array([[1000] * 8, [1000] * 8, [1000] * 2 + [0] * 6, [1000] * 8])
 
 
 def whole_of(mix: Mix, devices: Ints) -> WholeNodes:
-    return whole_nodes([list(zip(mix.sizes, mix.weights, strict=True))], devices, most_percent=25)
+    return whole_nodes([Part(list(zip(mix.sizes, mix.weights, strict=True)))], devices, most_percent=25)
 
 
 def test_whole_nodes_are_those_that_hold_the_mixs_whole_node_jobs() -> None:

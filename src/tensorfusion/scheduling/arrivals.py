@@ -9,7 +9,8 @@ them is forgotten at once, the rarest of the tenants that have most, so a tenant
 ``classes`` / tenants sizes never loses any. *Weight*: with T tenants none counts for more than the larger of
 ``most_percent`` and 100 / T percent of the mix, however many pods it sends. *Demand*: where demand counts and not
 arrivals, neither its whole-node jobs nor all its others count for more than that of the demand, however large they are
-(``fair_mix``). Tenants are namespaces; one that can make many namespaces has to be kept from it elsewhere.
+(``fair_mix``). A tenant of whom nothing comes is less and less of one: the part of the others grows, and none of them
+has a say in how fast. Tenants are namespaces; one that can make many namespaces has to be kept from it elsewhere.
 """
 
 import heapq
@@ -27,6 +28,8 @@ ARRIVAL = 1 << 10
 """What one arrival counts for at first: it can be halved ten times before it is forgotten."""
 IDLE = 9
 """Halvings after which a tenant is forgotten of whom nothing comes."""
+_TENANT = 1 << IDLE
+"""Units of one tenant of whom something came lately."""
 _LIGHT_PERCENT = 25
 _PARTS = 8
 """One of so many sizes is forgotten when there are too many."""
@@ -72,8 +75,17 @@ def needs_all(gpus: int, milli: int) -> bool:
     return milli > (WHOLE // 2 if gpus > 1 else WHOLE - 1)
 
 
-Weighted: TypeAlias = Sequence[Sequence[tuple[Size, int]]]
-"""By tenant the sizes that it asks for, each once, and what each weighs."""
+@dataclass(frozen=True, slots=True)
+class Part(Generic[_Size]):
+    """What one tenant asks for: sizes, each once, and what each weighs."""
+
+    weights: Sequence[tuple[_Size, int]]
+    idle: int = 0
+    """How often all was halved since something came of it: it is half a tenant after the first time, and so on."""
+
+
+Weighted: TypeAlias = Sequence[Part[Size]]
+"""By tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +132,16 @@ class Arrivals(Generic[_Size]):
         self.count += 1
         self._put(tenant, size, ARRIVAL).idle = 0
 
-    def weights(self) -> list[list[tuple[_Size, int]]]:
-        """What has been learned so far, by tenant in the order of names: sizes, ascending, and how much each weighs."""
-        totals = sorted(its.total for its in self._tenants.values())
-        level = _level(totals, self._most_percent, tenants=len(totals))
-        return [
-            [
-                (size, max(1, count * min(its.total, level) * _SCALE // its.total))
-                for size, count in sorted(its.counts.items())
-            ]
-            for _, its in sorted(self._tenants.items())
-        ]
+    def weights(self) -> list[Part[_Size]]:
+        """What has been learned so far, by tenant in the order of names; sizes ascending."""
+        totals = [(its.total, its.idle) for its in self._tenants.values()]
+        level = _SCALE * _level(totals, self._most_percent, tenants=[idle for _, idle in totals])
+        found = []
+        for _, its in sorted(self._tenants.items()):
+            counts = min(its.total * _SCALE, level >> its.idle)
+            weights = [(size, max(1, count * counts // its.total)) for size, count in sorted(its.counts.items())]
+            found.append(Part(weights, its.idle))
+        return found
 
     def halve(self) -> None:
         """What has arrived so far counts for half from here on; what counts for next to nothing is forgotten.
@@ -209,7 +220,7 @@ class ArrivalMix(Arrivals[Size]):
 
     def mix(self) -> Mix:
         """What has been learned so far."""
-        return mix_of(pair for its in self.weights() for pair in its)
+        return mix_of(pair for its in self.weights() for pair in its.weights)
 
 
 def mix_of(weighted: Iterable[tuple[Size, int]]) -> Mix:
@@ -228,20 +239,18 @@ def fair_mix(tenants: Weighted, *, gpus: int, most_percent: int) -> Mix:
     than its part, nor do all its others, which would leave them none. Both are apart since one bound for both would
     make four tenants alike, also one that asks for little. Of one tenant it is the mix of its arrivals.
     """
-    parts = [
-        part
-        for its in tenants
-        for part in (
-            [(size, weight) for size, weight in its if size.demand and size.is_whole(gpus)],
-            [(size, weight) for size, weight in its if size.demand and not size.is_whole(gpus)],
-        )
-    ]
-    demands = [sum(size.takes(gpus) * weight for size, weight in part) for part in parts]
-    known = sum(1 for whole, other in zip(demands[::2], demands[1::2], strict=True) if whole or other)
-    level = _level(sorted(filter(None, demands)), most_percent, tenants=known)
+    parts: list[tuple[list[tuple[Size, int]], int]] = []
+    for its in tenants:
+        asking = [(size, weight) for size, weight in its.weights if size.demand]
+        parts.append(([one for one in asking if one[0].is_whole(gpus)], its.idle))
+        parts.append(([one for one in asking if not one[0].is_whole(gpus)], its.idle))
+    demands = [sum(size.takes(gpus) * weight for size, weight in part) for part, _ in parts]
+    asked = [(demand, idle) for demand, (_, idle) in zip(demands, parts, strict=True) if demand]
+    known = [its.idle for its, *both in zip(tenants, demands[::2], demands[1::2], strict=True) if any(both)]
+    level = _level(asked, most_percent, tenants=known)
     return mix_of(
-        (size, max(1, weight * min(demand, level) // demand))
-        for part, demand in zip(parts, demands, strict=True)
+        (size, max(1, weight * min(demand, level >> idle) // demand))
+        for (part, idle), demand in zip(parts, demands, strict=True)
         for size, weight in part
     )
 
@@ -254,19 +263,25 @@ class _Tenant(Generic[_Size]):
     """How often all was halved since something came."""
 
 
-def _level(totals: Sequence[int], most_percent: int, *, tenants: int) -> int:
-    """How much of one total counts, so that none that is more exceeds a tenant's part. ``totals`` ascending.
+def _level(totals: Iterable[tuple[int, int]], most_percent: int, *, tenants: Sequence[int]) -> int:
+    """How much of one total counts, so that none that is more exceeds a tenant's part.
 
-    With m totals above the level L, and the others adding up to R, L is the part p of R + m L.
+    With each total comes how long its tenant has been idle, and ``tenants`` are these of all of them: who was idle for
+    n times is a tenant to the 2^-n part, and so much of the level counts of it. With totals above the level L, of
+    tenants that are m in all, and the others adding up to R, L is the part p of R + m L.
     """
+    present = sum(_TENANT >> idle for idle in tenants)
     part, whole = most_percent, 100
-    if part * tenants < whole:
-        part, whole = 1, tenants  # fewer tenants than parts: all alike
-    for above in range(len(totals)):
-        below = totals[: len(totals) - above]
-        level = part * sum(below) // (whole - part * above)
-        if below[-1] <= level:
+    if part * present < whole * _TENANT:
+        part, whole = _TENANT, present  # fewer tenants than parts: all alike
+    below = sorted((total << idle, total, _TENANT >> idle) for total, idle in totals)  # the highest for its part last
+    rest, above = sum(total for _, total, _ in below), 0
+    while below:
+        level = part * rest * _TENANT // (whole * _TENANT - part * above)
+        highest, total, presence = below.pop()
+        if highest <= level:
             return level
+        rest, above = rest - total, above + presence
     return 0  # nobody has arrived
 
 

@@ -9,6 +9,7 @@ Rejected: adding the nodes and taking them away again. The columns grow, and wha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tensorfusion.scheduling.arrivals import Part
 from tensorfusion.scheduling.asked import Asked
 from tensorfusion.scheduling.facts import (
     CohortFacts,
@@ -41,7 +42,7 @@ class WorldFacts:
     profiles: Profiles
     namespaces: Mapping[str, Mapping[str, str]]
     pools: tuple[PoolFacts, ...]
-    mixes: Mapping[str, Sequence[Sequence[tuple[Asked, int]]]]
+    mixes: Mapping[str, Sequence[Part[Asked]]]
     """By pool and tenant, what it has learned that it decides by."""
     quotas: tuple[QuotaFacts, ...]
     cohorts: tuple[CohortFacts, ...]

@@ -21,7 +21,7 @@ import numpy as np
 
 from tensorfusion.model.common import PlacementMode
 from tensorfusion.model.partitions import Profile
-from tensorfusion.scheduling.arrivals import WHOLE, Size, mix_of
+from tensorfusion.scheduling.arrivals import WHOLE, Part, Size, mix_of
 from tensorfusion.scheduling.asked import MIB, Asked, Kind, part_of
 from tensorfusion.scheduling.codes import Bools, Ints, Rows
 from tensorfusion.scheduling.facts import NodeFacts
@@ -100,7 +100,7 @@ class Foresight:
         self._position = self._facts_position = -1
         self._learned = -1
         """Version of the mix that the streams were drawn from."""
-        self._asked: list[list[list[tuple[Size, int]]]] = []
+        self._asked: list[list[Part[Size]]] = []
         """By kind and tenant, what is asked for, and how much it weighs."""
         self._allocate()
 
@@ -288,9 +288,9 @@ class Foresight:
     def _draw(self) -> None:
         learned, known = self._pool.learned, self.parameters
         self._learned = learned.version
-        self._asked = [[kind.sizes(its) for its in learned.mix] for kind in self.kinds]
+        self._asked = [[Part(kind.sizes(its.weights), its.idle) for its in learned.mix] for kind in self.kinds]
         limit = known.states // max(1, len(self.kinds))
-        mixes = [mix_of(chain.from_iterable(each)) for each in self._asked]
+        mixes = [mix_of(pair for its in each for pair in its.weights) for each in self._asked]
         streams = [draw(mix, streams=known.streams, length=known.length) for mix in mixes]
         self._outlooks = [Outlook(each, limit=limit) for each in streams]
         self._demands = [np.sort([sum(size.demand for size in stream) for stream in each]) for each in streams]

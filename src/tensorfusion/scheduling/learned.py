@@ -9,7 +9,7 @@ one forgotten. Time is told by whoever knows it: by the pods (when they were cre
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tensorfusion.scheduling.arrivals import ARRIVAL, Arrivals
+from tensorfusion.scheduling.arrivals import ARRIVAL, Arrivals, Part
 from tensorfusion.scheduling.asked import Asked
 from tensorfusion.scheduling.fragmentation import LookAhead
 
@@ -39,7 +39,7 @@ class Learned:
         """Arrivals that were ever counted here; it never falls."""
         self._due = 1
         """As many of them as make another mix."""
-        self.mix: Sequence[Sequence[tuple[Asked, int]]] = ()
+        self.mix: Sequence[Part[Asked]] = ()
         """By tenant what was asked for, ascending, and how much each weighs."""
         self.version = 0
         """Of the mix."""
@@ -99,7 +99,7 @@ class Learned:
         self.until, self.halved_at = until, halved_at
         self._take()
 
-    def decide_by(self, mix: Sequence[Sequence[tuple[Asked, int]]]) -> None:
+    def decide_by(self, mix: Sequence[Part[Asked]]) -> None:
         """Decisions go by the mix of another one, which is not changed, until enough has been added here."""
         self.mix = mix
         self.version += 1

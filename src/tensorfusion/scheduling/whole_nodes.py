@@ -65,7 +65,7 @@ def whole_nodes(tenants: Weighted, devices: Ints, *, most_percent: int) -> Whole
     The mix is told by tenant, for which ``most_percent`` stands as in ``fair_mix``. ``devices`` are as installed;
     without such a job, whole nodes are those with most devices, and none is held.
     """
-    asked = {size.gpus for its in tenants for size, _ in its if size.is_whole(size.gpus)}
+    asked = {size.gpus for its in tenants for size, _ in its.weights if size.is_whole(size.gpus)}
     sizes = set(np.count_nonzero(devices, axis=1).tolist()) - {0}
     gpus = max(sizes & asked, default=max(sizes, default=0))
     mix = fair_mix(tenants, gpus=gpus, most_percent=most_percent)

@@ -5,7 +5,6 @@ It starts knowing nothing of the workload and learns it from the arrivals; it ne
 
 from collections import Counter
 from functools import partial
-from itertools import chain
 
 import numpy as np
 
@@ -130,7 +129,7 @@ class FragmentationAware:
 
     def _look_ahead(self, tenants: Weighted) -> None:
         world, count = self._world, self._learned.count
-        mix = mix_of(chain.from_iterable(tenants))
+        mix = mix_of(pair for its in tenants for pair in its.weights)
         self._outlook = Outlook(draw(mix, streams=self._set.streams, length=self._set.length), limit=self._set.states)
         self._whole = whole_nodes(tenants, world.device_capacity, most_percent=self._set.most_percent)
         self._installed = self._whole.free(world.cpu_capacity, world.memory_capacity, world.device_capacity)
