@@ -54,7 +54,8 @@ class Chooser:
 
         ``like`` prefers targets of the same model: for an answer that has to go on in the same words.
         """
-        if not attempts.tried:
+        if not attempts.counted:
+            attempts.counted = True
             self._budget.request(now)
         mask = self.available(ask, now) & ~attempts.tried
         return self._pick(mask, ask, now, attempts, random=random, like=like)
@@ -187,6 +188,16 @@ class Chooser:
             if full or not (state.breaker.closed or state.breaker.allows(now)):
                 mask &= ~target.bit
         return mask
+
+    def order(self, ask: Ask, now: float, *, random: float = 0.5) -> tuple[tuple[Target, str], ...]:
+        """The targets that would be asked one after the other if each failed, and why each. Changes nothing."""
+        strategies = self._strategies.preview(self.route)
+        mask, found = self.available(ask, now), []
+        while mask:
+            index = strategies.pick(mask, ask, now, random)
+            found.append((self.route.targets[index], strategies.why(index, mask, ask)))
+            mask = mask & ~(1 << index) if self.route.enable_fallback else 0
+        return tuple(found)
 
     def why_none(self, ask: Ask, now: float, attempts: Attempts) -> Unavailable:
         """What keeps each target from being asked now."""

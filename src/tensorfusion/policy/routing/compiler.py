@@ -78,8 +78,12 @@ class _Fields:
         return InvalidRoute(self.route, self.under(name).path if name else self.path, problem)
 
 
-def compile_route(route: LLMRoute, prices: Mapping[str, Price] | None = None) -> Route:
+def compile_route(route: LLMRoute, prices: Mapping[str, Price] | None = None, *, one_author: bool = False) -> Route:
     """The compiled form of one object. ``prices`` are by model, for targets that state none.
+
+    A route uses credentials of its own namespace only: whoever may write routes in one namespace could otherwise have
+    those of another sent to an endpoint of their choice. ``one_author`` lifts that, for routes that are all of one hand
+    (a file).
 
     Raises:
         InvalidRoute: a field cannot be used; the error names it.
@@ -95,7 +99,14 @@ def compile_route(route: LLMRoute, prices: Mapping[str, Price] | None = None) ->
             raise at.refuse("targets", f"wanted names that differ, found {name!r} twice")
     targets: list[Target] = []
     for place, written in enumerate(spec.targets):
-        found = _target(written, at.under(f"targets[{place}]"), index=len(targets), prices=prices or {})
+        where = at.under(f"targets[{place}]")
+        found = _target(written, where, index=len(targets), prices=prices or {})
+        if not one_author and found.secret is not None and found.secret.namespace != route.metadata.namespace:
+            raise where.refuse(
+                "apiKeySecret.namespace",
+                f"wanted {route.metadata.namespace}, for a route uses credentials of its own namespace only, found "
+                f"{found.secret.namespace}: copy the Secret there",
+            )
         if written.enabled:
             targets.append(found)
     if not targets:

@@ -44,6 +44,14 @@ class Rotation:
         return (self._sets.get(mask) or _Turns(mask, self.weights)).next()
 
 
+class Preview:
+    """A rotation that can be asked and does not move."""
+
+    def __init__(self, rotation: Rotation) -> None:
+        self.weights = rotation.weights
+        self.turn = rotation.peek
+
+
 class _Turns:
     """The turns of one set."""
 

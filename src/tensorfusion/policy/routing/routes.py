@@ -56,12 +56,21 @@ class Routes:
         self._old: dict[tuple[object, ...], Match] = {}
 
     @staticmethod
-    def compile(written: Iterable[LLMRoute], revision: str = "", prices: Mapping[str, Price] | None = None) -> "Routes":
-        """Compile all objects. Those that cannot be used are in ``problems``; the others work."""
+    def compile(
+        written: Iterable[LLMRoute],
+        revision: str = "",
+        prices: Mapping[str, Price] | None = None,
+        *,
+        one_author: bool = False,
+    ) -> "Routes":
+        """Compile all objects. Those that cannot be used are in ``problems``; the others work.
+
+        ``one_author``: all are of one hand (a file), so that routes may use credentials of any namespace.
+        """
         candidates, problems = [], []
         for one in written:
             try:
-                candidates.append(candidate_of(one, compile_route(one, prices)))
+                candidates.append(candidate_of(one, compile_route(one, prices, one_author=one_author)))
             except InvalidRoute as error:
                 problems.append(error)
         return Routes(candidates, problems, revision)
@@ -82,7 +91,7 @@ class Routes:
         return found
 
     def open_to(self, namespace: str) -> Sequence[Candidate]:
-        """The routes whose callers may be of the namespace: its own first, then the most specific."""
+        """The routes whose callers may be of the namespace: its own first; of those the most specific first."""
         return self._of.get(namespace, ())
 
     def _find(self, caller: Caller, model: str, route_name: str) -> Match:

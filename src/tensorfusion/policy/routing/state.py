@@ -48,11 +48,13 @@ class Ticket:
 class Attempts:
     """What one request has tried so far. Make one for each request."""
 
-    __slots__ = ("moves", "plan", "retries", "tried")
+    __slots__ = ("counted", "moves", "plan", "retries", "tried")
 
     def __init__(self, plan: tuple[int, ...] = ()) -> None:
         self.tried = 0
-        """Mask of the targets that are given up."""
+        """Mask of the targets that are given up, or that whoever asks knows to be of no use."""
+        self.counted = False
+        """The request is among those that the budget of further attempts is a part of."""
         self.retries = 0
         """How often the present target was asked again."""
         self.moves = 0

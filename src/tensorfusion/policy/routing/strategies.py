@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.policy.routing.asks import Ask
 from tensorfusion.policy.routing.learning import Lengths
+from tensorfusion.policy.routing.money import format_usd
 from tensorfusion.policy.routing.rendezvous import name_hash, winner
-from tensorfusion.policy.routing.rotation import Rotation, members
+from tensorfusion.policy.routing.rotation import Preview, Rotation, members
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.state import TargetState
 
@@ -29,11 +30,12 @@ class Strategies:
     """What every strategy works on, and the strategies themselves."""
 
     def __init__(self, route: Route, states: Sequence[TargetState], lengths: Lengths) -> None:
+        self._strategy = route.strategy
         self.targets = route.targets
         self.states = states
         self.lengths = lengths
-        self.rotation = Rotation([target.weight for target in route.targets])
-        self.equal = Rotation([1] * len(route.targets))
+        self.rotation: Rotation | Preview = Rotation([target.weight for target in route.targets])
+        self.equal: Rotation | Preview = Rotation([1] * len(route.targets))
         self._hashes = tuple(name_hash(target.name) for target in route.targets)
         self._priorities = tuple(target.priority for target in route.targets)
         self.pick: Callable[[int, Ask, float, float], int] = {
@@ -44,6 +46,39 @@ class Strategies:
             RouteStrategy.LATENCY_OPTIMIZED: self.fastest,
             RouteStrategy.LOADTEST: self.first,
         }[route.strategy]
+
+    def preview(self, route: Route) -> "Strategies":
+        """The same, of which nothing moves when it picks."""
+        found = Strategies(route, self.states, self.lengths)
+        found.rotation = Preview(self.rotation) if isinstance(self.rotation, Rotation) else self.rotation
+        found.equal = Preview(self.equal) if isinstance(self.equal, Rotation) else self.equal
+        return found
+
+    def why(self, index: int, mask: int, ask: Ask) -> str:
+        """Why the strategy takes this target of those in the mask, for people."""
+        target, strategy = self.targets[index], self._strategy
+        if strategy is RouteStrategy.PRIORITY:
+            mask = self.preferred(mask)
+            first = f"priority {target.priority} is the lowest"
+            return f"{first}; {self._why_weighted(index, mask, ask)}" if mask & (mask - 1) else first
+        if strategy is RouteStrategy.WEIGHTED:
+            return self._why_weighted(index, mask, ask)
+        if strategy is RouteStrategy.COST_OPTIMIZED:
+            cost = self.cost(index, ask)
+            if cost is None:
+                return "no target states a price; the fewest requests in flight"
+            return f"about ${format_usd(cost)}, the lowest or nearly; the fewest requests in flight"
+        if strategy is RouteStrategy.LATENCY_OPTIMIZED:
+            seconds = self.states[index].speed.predicted(self.lengths.expected(ask.max_tokens))
+            if seconds is None:
+                return "nothing is known yet of how fast it is"
+            return f"predicted {seconds:.3f}s, {self.states[index].in_flight} requests in flight"
+        return "it is its turn" if strategy is RouteStrategy.ROUND_ROBIN else "it is the first"
+
+    def _why_weighted(self, index: int, mask: int, ask: Ask) -> str:
+        total = sum(self.rotation.weights[one] for one in members(mask))
+        share = f"weight {self.rotation.weights[index]} of {total}"
+        return f"{share}; the session belongs to it" if ask.session else f"{share}; it is its turn"
 
     def weighted(self, mask: int, ask: Ask, now: float, random: float) -> int:
         """Exact shares; a session stays where it is."""
