@@ -18,7 +18,9 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from tensorfusion.errors import ConfigError
+from tensorfusion.testing.clock import VirtualClock
 from tensorfusion.testing.llm import LlmServer, Settings
+from tensorfusion.testing.llm.pace import Pace
 
 MODEL = "sim-small"
 HI = [{"role": "user", "content": "hi"}]
@@ -89,6 +91,31 @@ async def test_tokens_of_all_requests_are_bounded_too(clock) -> None:
             group.create_task(client.completions.create(model=MODEL, prompt=f"{number}"))  # 17 tokens each
         await until(lambda: (server.engine.running, server.engine.waiting) == (2, 1))
         clock.gate.set()
+
+
+async def test_several_answers_that_need_more_tokens_than_there_are_run_alone() -> None:
+    async with (
+        LlmServer(Settings(kv_tokens=40, context_length=40, answer_tokens=20)) as server,
+        asking(server) as client,
+        asyncio.timeout(PATIENCE),
+    ):
+        answers = await asyncio.gather(
+            *(client.chat.completions.create(model=MODEL, messages=HI, n=5) for _ in range(3))
+        )
+        assert [answer.usage.completion_tokens for answer in answers] == [100] * 3
+        assert (server.engine.running, server.engine.kv_used) == (0, 0)
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(0.9, 0), (1.0, 1), (1.9, 1), (2.0, 2), (9.0, 9), (11.5, 10)])
+async def test_who_leaves_before_its_whole_answer_is_worth_the_tokens_up_to_then(seconds: float, tokens: int) -> None:
+    clock = VirtualClock()
+    pace = Pace(clock, Settings(ttft=1.0, tpot=1.0))
+    saying = asyncio.ensure_future(pace.all(10, 10))
+    await clock.advance(seconds)
+    if not saying.done():
+        saying.cancel()
+    await asyncio.wait([saying])
+    assert pace.tokens == tokens
 
 
 async def test_a_client_that_leaves_is_seen_to_leave(clock) -> None:

@@ -13,6 +13,7 @@ class Place:
     """A request's: ``need`` are its tokens, prompt and answer."""
 
     need: int
+    runs: bool = False
     admitted: asyncio.Future[None] | None = None
 
 
@@ -36,10 +37,13 @@ class Engine:
         return self.kv_used / self.kv_tokens
 
     def enter(self, need: int) -> Place:
-        """Run at once, or wait: then ``admitted`` is to be awaited. Either way ``leave`` is owed."""
-        place = Place(need)
-        if not self._queue and self._fits(need):
-            self._admit(need)
+        """Run at once, or wait: then ``admitted`` is to be awaited. Either way ``leave`` is owed.
+
+        Who needs more than there is runs when it is alone.
+        """
+        place = Place(min(need, self.kv_tokens))
+        if not self._queue and self._fits(place):
+            self._admit(place)
         else:
             place.admitted = asyncio.get_running_loop().create_future()
             self._queue.append(place)
@@ -47,20 +51,22 @@ class Engine:
 
     def leave(self, place: Place) -> None:
         """It ran, or does not want to wait any longer."""
-        if place in self._queue:
-            self._queue.remove(place)
-        else:
+        if place.runs:
             self.running -= 1
             self.kv_used -= place.need
-        while self._queue and self._fits(self._queue[0].need):
+        else:
+            self._queue.remove(place)
+        while self._queue and self._fits(self._queue[0]):
             first = self._queue.popleft()
-            self._admit(first.need)
+            self._admit(first)
             if first.admitted is not None and not first.admitted.done():
                 first.admitted.set_result(None)
 
-    def _fits(self, need: int) -> bool:
-        return (not self.concurrency or self.running < self.concurrency) and self.kv_used + need <= self.kv_tokens
+    def _fits(self, place: Place) -> bool:
+        free = self.kv_tokens - self.kv_used
+        return (not self.concurrency or self.running < self.concurrency) and place.need <= free
 
-    def _admit(self, need: int) -> None:
+    def _admit(self, place: Place) -> None:
+        place.runs = True
         self.running += 1
-        self.kv_used += need
+        self.kv_used += place.need

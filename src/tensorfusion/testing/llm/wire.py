@@ -54,7 +54,7 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         why, _, where = str(error).partition(" - at `$.")
         raise wrong(f"{why}{f': {where[:-1]}' if where else ''}", where[:-1] or None) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise wrong(f"We could not parse the JSON body of your request: {error}") from error
 
 
