@@ -18,7 +18,7 @@ from tensorfusion.model.meta import SelectorRequirement
 from tensorfusion.model.partitions import Form, Partition, Profile
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.scheduler.recording import events as e
-from tensorfusion.scheduler.recording import segments
+from tensorfusion.scheduler.recording import reader, segments
 from tensorfusion.scheduler.recording.events import MAGIC, VERSION, Event, Frame
 from tensorfusion.scheduler.recording.history import PodHistory
 from tensorfusion.scheduler.recording.reader import read
@@ -269,6 +269,45 @@ def test_segments_of_another_cluster_are_told_and_not_mixed_in(tmp_path: Path) -
     found = read(tmp_path)
     assert list(found.history.fleet.nodes) == ["of-second"]
     assert (found.segments, found.left_out) == (3, 1)
+
+
+@pytest.mark.parametrize(("gone", "left"), [(1, ["n1", "n2"]), (2, ["n2"]), (3, ["later"])])
+def test_files_that_are_removed_while_a_live_folder_is_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int, left: list[str]
+) -> None:
+    journal = Journal(tmp_path, series="0123abcd", limit=1 << 20)
+
+    def write(at: int, name: str) -> None:
+        node = e.NodeSet(0, 0, NodeFacts(name))
+        journal.begin(at, packed(Frame(at, (opened(), node, e.Told(0)))))
+
+    for number in range(3):
+        write(NOW + number, f"n{number}")
+    told: list[Path] = []
+
+    def listed(folder: Path) -> list[Path]:
+        found = segments_of(folder)
+        if not told:  # the writer goes on between the listing and the reading
+            told.extend(found[:gone])
+            write(NOW + 3, "later")
+            for path in told:
+                path.unlink()
+        return found
+
+    monkeypatch.setattr(reader, "segments_of", listed)
+    found = read(tmp_path)
+    journal.end()
+    assert [*found.history.fleet.nodes, *(one.name for one in found.history.changes if one.facts is not None)] == left
+    assert found.removed == gone
+    assert found.segments == (1 if gone == 3 else 3 - gone)
+
+
+def test_a_folder_of_which_all_is_removed_again_and_again_is_not_read_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "segments_of", lambda folder: [folder / f"{NOW:014d}-0123abcd-000001{segments.SUFFIX}"])
+    with pytest.raises(ConfigError, match="removed before they could be read"):
+        read(tmp_path)
 
 
 def asks(pool: str) -> PodFacts:

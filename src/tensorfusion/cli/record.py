@@ -95,6 +95,7 @@ def _told(found: "Recorded") -> dict[str, Any]:  # Any: JSON
         "bytes": found.size,
         "bytesCutOff": found.torn,
         "segmentsLeftOut": found.left_out,
+        "segmentsRemoved": found.removed,
     }
 
 
@@ -109,6 +110,10 @@ def _lines(found: dict[str, Any]) -> list[str]:  # Any: JSON
     ]
     if found["bytesCutOff"]:
         told.append(f"{found['bytesCutOff']} bytes behind the last whole entry of a file were left out")
+    if found["segmentsRemoved"]:
+        told.append(
+            f"{found['segmentsRemoved']} of the oldest files were removed by who records before they could be read"
+        )
     if found["segmentsLeftOut"]:
         told.append(
             f"{found['segmentsLeftOut']} older files are not read: they are of another cluster, or with names "

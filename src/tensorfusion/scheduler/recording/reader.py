@@ -30,6 +30,8 @@ SILENCE = 15_000
 _BEHIND = 2_000
 """Milliseconds by which the watch of one scheduler, or its clock, may be behind what another one writes."""
 _GONE = "?"
+_LISTINGS = 5
+"""So often a folder is listed of which everything is removed before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,19 @@ class Recorded:
     torn: int
     """Bytes behind the last whole frame of segments that were cut off."""
     series: int
+    removed: int = 0
+    """Segments, the oldest, that the writer removed after they were listed."""
     left_out: int = 0
     """Segments of another cluster, or with names where the newest are without, or the other way round."""
 
 
 def read(where: Path) -> Recorded:
-    """The history in a folder of segments, or in one segment.
+    """The history in a folder of segments, or in one segment. Somebody may write to it, and remove the oldest of them.
 
     Raises:
         ConfigError: nothing is there, a file is no segment or of a newer version, or there is nothing in any of them.
     """
-    segments = [read_segment(path) for path in _paths(where)]
+    segments, removed = _read_all(where)
     told = [(segment, _opened(segment)) for segment in segments if segment.frames]
     if not told:
         raise ConfigError(f"{where}: wanted a recording, found nothing in it that was written whole yet")
@@ -71,7 +75,25 @@ def read(where: Path) -> Recorded:
         size=sum(segment.size for segment in segments),
         torn=sum(segment.torn for segment in segments),
         series=len(by_series),
+        removed=removed,
         left_out=len(told) - sum(map(len, by_series.values())),
+    )
+
+
+def _read_all(where: Path) -> tuple[list[Segment], int]:
+    """The segments that are there, oldest first, and how many were removed before they could be read."""
+    removed = 0
+    for _ in range(_LISTINGS):
+        segments: list[Segment] = []
+        for path in _paths(where):
+            try:
+                segments.append(read_segment(path))
+            except FileNotFoundError:
+                removed += 1
+        if segments:
+            return segments, removed
+    raise ConfigError(
+        f"{where}: wanted a recording, found files that were removed before they could be read: try again"
     )
 
 

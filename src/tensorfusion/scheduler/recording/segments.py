@@ -194,10 +194,13 @@ def read_segment(path: Path) -> Segment:
     """What can be read of a segment.
 
     Raises:
+        FileNotFoundError: it is not there any more: who writes the recording has removed it to keep the bound.
         ConfigError: it is no segment, one of a newer version, or what is in it is not what this version writes.
     """
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     start = _body(path, data)
