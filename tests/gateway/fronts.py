@@ -14,11 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from tensorfusion.gateway.evidence import Evidence, Meters, Record
 from tensorfusion.gateway.front import Front
-from tensorfusion.gateway.seams import Key, Limits, NoKeys, Reservation
+from tensorfusion.gateway.pages import Pages
+from tensorfusion.gateway.seams import Key, Keys, Limits, NoKeys, Reservation
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.route import Route
+from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.server import Server
 
@@ -245,11 +247,19 @@ def route(*targets: Mapping[str, object], name: str = "r", namespace: str = "def
 
 
 @contextlib.asynccontextmanager
-async def gateway(*routes: LLMRoute, secrets: Secrets | None = None) -> AsyncIterator[Gateway]:
+async def gateway(
+    *routes: LLMRoute, secrets: Secrets | None = None, keys: Keys | None = None
+) -> AsyncIterator[Gateway]:
     """Nothing of it is left at the end, and everything that was held was settled."""
     limits, kept = Counted(), Kept()
     state = State.make(routes, secrets or Secrets({}))
-    front = Front(state, keys=NoKeys(), limits=limits, evidence=Evidence((kept,), meters=Meters(CollectorRegistry())))
+    front = Front(
+        state,
+        keys=keys or NoKeys(),
+        limits=limits,
+        evidence=Evidence((kept,), meters=Meters(CollectorRegistry())),
+        pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
+    )
     failures: list[Exception] = []
     server = Server(front.handle, failed=lambda _, error: failures.append(error))
     try:

@@ -24,7 +24,7 @@ from fronts import (
 
 from tensorfusion.gateway.secrets import Secrets
 
-SECRET = {"apiKeySecret": {"name": "s", "namespace": "n", "key": "k"}}
+SECRET = {"apiKeySecret": {"name": "s", "namespace": "default", "key": "k"}}
 
 
 async def test_a_whole_answer_comes_in_its_own_bytes_and_is_noted() -> None:
@@ -65,7 +65,7 @@ async def test_a_stream_comes_in_its_own_bytes_without_the_usage_that_nobody_ask
 
 
 async def test_only_what_is_a_targets_business_goes_there() -> None:
-    secrets = Secrets({("n", "s", "k"): "upstream-credential\n"})
+    secrets = Secrets({("default", "s", "k"): "upstream-credential\n"})
     fields = (
         b"Authorization: Bearer tf-secret\r\nX-Api-Key: tf-secret\r\nCookie: tf-secret\r\nx-tf-session: tf-secret\r\n"
         b"x-portkey-api-key: tf-secret\r\nAccept-Encoding: gzip\r\nUser-Agent: me\r\nOpenAI-Beta: x\r\n"
@@ -95,7 +95,7 @@ async def test_only_what_is_a_targets_business_goes_there() -> None:
 async def test_paths_and_credentials_are_the_providers(
     provider: str, endpoint: str, path: str, field: tuple[str, str]
 ) -> None:
-    secrets = Secrets({("n", "s", "k"): "c"})
+    secrets = Secrets({("default", "s", "k"): "c"})
     async with target(said("a")) as one:
         written = {"provider": provider, "endpoint": one.url.removesuffix("/v1") + endpoint, **SECRET}
         async with gateway(route(written), secrets=secrets) as found:
@@ -129,7 +129,7 @@ async def test_without_a_credential_a_target_is_never_asked(*, stream: bool) -> 
     async with target(said("a")) as one, gateway(route({"endpoint": one.url, **SECRET})) as found:
         response = await ask(found.port, chat(stream=stream))
         assert (response.status, response.error["type"]) == (503, "no_healthy_target")
-        assert "Secret n/s key k does not exist" in str(response.error["message"])
+        assert "Secret default/s key k does not exist" in str(response.error["message"])
         assert one.requests == []
 
 

@@ -30,7 +30,7 @@ _COMMANDS = {
     "bench": "Compare placement policies by simulation, on a trace.",
     "record": "Look at what a cluster recorded of its arrivals, waits and endings.",
     "what-if": "Replay a recorded period with another policy, fleet or quota.",
-    "gateway": "Keys of the AI gateway.",
+    "gateway": "Serve models behind one address, with keys, limits and failover.",
     "testserver": "Run a simulated model server, for tests and demonstrations.",
     "version": "Print the version.",
     "completion": "Print a shell completion script.",

@@ -32,6 +32,8 @@ class Call:
 
 
 PREFIX: Final = b"/v1/"
+_MODELS: Final = b"/v1/models"
+"""The gateway's own."""
 _KNOWN: Final = {
     b"/v1/" + api.encode(): Call(api, str(api), Words.ANTHROPIC if api is Api.MESSAGES else Words.OPENAI)
     for api in Api
@@ -45,7 +47,7 @@ def call_of(target: bytes) -> Call | None:
     if found is not None:
         return found
     path, mark, query = target.partition(b"?")
-    if not path.startswith(PREFIX) or not path.isascii():
+    if not path.startswith(PREFIX) or not path.isascii() or path == _MODELS or path.startswith(_MODELS + b"/"):
         return None
     known = _KNOWN.get(path)
     text = (path[len(PREFIX) :] + mark + query).decode("latin-1")

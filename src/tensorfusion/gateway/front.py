@@ -15,13 +15,16 @@ from tensorfusion.gateway.attempts import Failed, Way, answer
 from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
 from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, invalid, not_found, refusal
 from tensorfusion.gateway.job import Job, id_of
+from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.outcomes import fault_of, told_as_it_is
+from tensorfusion.gateway.pages import Page, Pages
 from tensorfusion.gateway.passing import fields_back, fields_out
 from tensorfusion.gateway.seams import Key, Keys, Limits
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.gateway.state import State
 from tensorfusion.gateway.streaming import StreamWay
 from tensorfusion.gateway.whole import WholeWay
+from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.route import Route
@@ -40,12 +43,20 @@ class Front:
     """Of one process. ``state`` is replaced when the configuration changes."""
 
     def __init__(
-        self, state: State, *, keys: Keys, limits: Limits, evidence: Evidence, most_body: int = MOST_BODY
+        self,
+        state: State,
+        *,
+        keys: Keys,
+        limits: Limits,
+        evidence: Evidence,
+        pages: Pages,
+        most_body: int = MOST_BODY,
     ) -> None:
         self.state = state
         self.keys = keys
         self.limits = limits
         self.evidence = evidence
+        self._pages = pages
         self._most_body = most_body
         self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
@@ -54,10 +65,31 @@ class Front:
         """Answer one request."""
         call = call_of(request.target)
         if call is None:
-            fault = Fault(404, "invalid_request_error", "there is no such path", code="unknown_path")
-            _tell(reply, fault, Words.OPENAI)
-            return
-        await self._call(request, reply, call)
+            self._page(request, reply)
+        else:
+            await self._call(request, reply, call)
+
+    def _page(self, request: Request, reply: Reply) -> None:
+        """Answer what is no model's business."""
+        try:
+            page = self._found(request)
+        except (Fault, KeyRefused) as fault:
+            _tell(reply, of_key(fault), Words.OPENAI)
+        else:
+            reply.send(*page)
+
+    def _found(self, request: Request) -> Page:
+        """Raises Fault, KeyRefused: there is no such page for the caller."""
+        path = request.target.partition(b"?")[0]
+        found = self._pages.open_page(path)
+        if found is None:
+            key = self.keys.find(request.fields)
+            found = self._pages.page(path, self.state, key, self._caller(key))
+        if found is None:
+            raise Fault(404, "invalid_request_error", f"there is nothing at {_shown(path)}", code="unknown_path")
+        if request.method not in (b"GET", b"HEAD"):
+            raise invalid(f"{_shown(path)} takes GET", status=405)
+        return found
 
     async def _call(self, request: Request, reply: Reply, call: Call) -> None:
         started = self._loop.time()
@@ -68,8 +100,8 @@ class Front:
             job = await self._admit(request, reply, call, request_id, started)
         except Refused as refused:
             _tell(reply, refusal(refused.status, str(refused)), call.words, request_id)
-        except Fault as fault:
-            _tell(reply, fault, call.words, request_id)
+        except (Fault, KeyRefused) as fault:
+            _tell(reply, of_key(fault), call.words, request_id)
         else:
             await self._carry_out(job)
 
@@ -77,9 +109,10 @@ class Front:
         """Who asks for what, and which route takes it.
 
         Raises:
-            Fault, Refused: it is not let in.
+            Fault, KeyRefused, Refused: it is not let in.
         """
         key = self.keys.find(request.fields)
+        key.require_scope(KeyScope.INFER)
         body = await request.whole(self._most_body)
         asked = Asked(call.api, body)
         key.require_model(asked.model)
@@ -171,6 +204,17 @@ def _hints(fields: Fields) -> tuple[str, QoS, str]:
             case b"x-tf-route":
                 route = value.decode("latin-1")
     return session, priority, route
+
+
+def of_key(fault: Fault | KeyRefused) -> Fault:
+    """Why somebody is not let in, as a fault."""
+    if isinstance(fault, Fault):
+        return fault
+    return Fault(fault.status, fault.type, str(fault), code=fault.code, param=fault.param)
+
+
+def _shown(path: bytes) -> str:
+    return path[:128].decode("ascii", "replace")
 
 
 def _no_route(found: NoRoute | NotAllowed) -> Fault:

@@ -7,6 +7,7 @@ loopback, where nobody is asked for a key that nobody has.
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.wire.fields import Fields
 
@@ -22,6 +23,10 @@ class Key(Protocol):
     def user(self) -> str: ...
     @property
     def labels(self) -> Mapping[str, str]: ...
+
+    def require_scope(self, scope: KeyScope) -> None:
+        """Return if it is good for this. Raises KeyRefused."""
+        ...
 
     def require_model(self, model: str) -> None:
         """Return if it may ask the model. Raises KeyRefused."""
@@ -74,6 +79,9 @@ class Anyone:
     namespace = "default"
     user = ""
     labels: Mapping[str, str] = {}
+
+    def require_scope(self, scope: KeyScope) -> None:
+        """It is."""
 
     def require_model(self, model: str) -> None:
         """It may."""

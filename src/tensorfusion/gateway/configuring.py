@@ -1,0 +1,380 @@
+"""What a gateway without Kubernetes is told by files: routes, keys, credentials, where to listen.
+
+A file holds several YAML documents: LLMRoute and LLMKey objects as the API has them, Secrets, and at most one document
+without a kind, the settings:
+
+.. code-block:: yaml
+
+    listen: 127.0.0.1:8787
+    workers: 2
+    keyFile: keys.yaml                 # what `tensorfusion gateway keys create --file keys.yaml` writes
+    secrets:                           # what an apiKeySecret refers to, by reference
+      - {name: openai, key: api-key, env: OPENAI_API_KEY}
+      - {name: azure, key: api-key, file: /run/secrets/azure}
+    pools: {shared-l4: ["http://10.0.0.7:8000/v1"]}   # replicas of targets that name a gpuPool
+    log: {file: requests.jsonl}
+
+Everything wrong in it is told, one line each, and then nothing of it is used.
+"""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import yaml
+
+from tensorfusion.errors import ConfigError, InvalidRequest
+from tensorfusion.gateway.keys.file import parse_keys, read_keys
+from tensorfusion.gateway.keys.record import KeyRecord, record_of
+from tensorfusion.gateway.secrets import Reference, Secrets
+from tensorfusion.model.durations import parse_duration
+from tensorfusion.model.llm_key import LLMKey
+from tensorfusion.model.llm_route import LLMRoute, LLMSelector
+from tensorfusion.model.rules import Part, Rules
+from tensorfusion.model.strict import convert
+from tensorfusion.policy.dialects.convert import convert as in_schema
+from tensorfusion.policy.routing.route import Target
+from tensorfusion.policy.routing.routes import Routes
+
+DEFAULT_NAMESPACE: Final = "default"
+_MOST_BYTES: Final = 16 << 20
+_LAST_PORT: Final = 65_535
+_NANO: Final = 1_000_000_000
+_SUFFIXES: Final = (".yaml", ".yml")
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Json = Any  # Any: YAML of any shape
+
+
+class SecretSource(Part, frozen=True):
+    """Where one credential is."""
+
+    name: Annotated[str, Rules("Name of the Secret that routes refer to.", required=True)]
+    key: Annotated[str, Rules("Key in it.", required=True)]
+    namespace: Annotated[str, Rules("Namespace of it.")] = DEFAULT_NAMESPACE
+    env: Annotated[str, Rules("Name of an environment variable.")] = ""
+    file: Annotated[str, Rules("Path of a file that holds nothing else.")] = ""
+
+
+class RequestLog(Part, frozen=True):
+    """Where records of requests go."""
+
+    file: Annotated[str, Rules("Path of a file, a line a request; - is standard output.")] = ""
+
+
+class Tls(Part, frozen=True):
+    """What the gateway shows to clients."""
+
+    certificate: Annotated[str, Rules("Path of its chain, in PEM.", required=True)]
+    key: Annotated[str, Rules("Path of its private key, in PEM.", required=True)]
+
+
+class Settings(Part, frozen=True):
+    """The document without a kind."""
+
+    listen: Annotated[str, Rules("HOST:PORT.")] = "127.0.0.1:8787"
+    workers: Annotated[int, Rules("Processes.", minimum=1)] = 1
+    keys: Annotated[list[Json], Rules("Keys, as in a file of keys.")] = msgspec.field(default_factory=list)
+    key_file: Annotated[str, Rules("A file of keys.")] = msgspec.field(default="", name="keyFile")
+    secrets: Annotated[tuple[SecretSource, ...], Rules("Credentials of targets.")] = ()
+    pools: Annotated[dict[str, list[str]], Rules("URLs by the name of a GPUPool.")] = msgspec.field(
+        default_factory=dict
+    )
+    log: Annotated[RequestLog, Rules("Records of requests.")] = RequestLog()
+    tls: Annotated[Tls | None, Rules("Certificate.")] = None
+    max_body: Annotated[int, Rules("Bytes of a request's body.", minimum=1)] = msgspec.field(
+        default=32 << 20, name="maxBodyBytes"
+    )
+    drain: Annotated[str, Rules("How long requests may take to end when the gateway stops.")] = "30s"
+
+    @property
+    def drain_seconds(self) -> float:
+        return parse_duration(self.drain) / _NANO
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All of it, checked. ``files`` are those it was read from, ``path`` is what was named."""
+
+    path: Path
+    settings: Settings
+    routes: tuple[LLMRoute, ...]
+    keys: tuple[KeyRecord, ...]
+    secrets: Secrets
+    files: tuple[Path, ...]
+    revision: str = field(default="", compare=False)
+
+    def addresses(self, target: Target) -> Sequence[str]:
+        """URLs of a target without an endpoint."""
+        return self.settings.pools.get(target.pool, ()) if target.pool else ()
+
+    @property
+    def open_routes(self) -> tuple[LLMRoute, ...]:
+        """The routes; where no key is asked for, whoever comes may take them all, from whatever namespace they are."""
+        return self.routes if self.keys else tuple(map(_opened, self.routes))
+
+
+class WrongConfiguration(ConfigError):
+    """Everything that is wrong with it, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\nerror: ".join(problems))
+
+
+def read_configuration(path: Path, environ: Mapping[str, str] | None = None, *, listen: str = "") -> Configuration:
+    """The configuration in a file, or in the YAML files of a folder. ``listen`` goes before what they say.
+
+    Raises:
+        WrongConfiguration: something of it cannot be used.
+    """
+    folder = path if path.is_dir() else path.parent
+    reader = _Reader(os.environ if environ is None else environ, folder)
+    for source in sources_of(path):
+        with reader.noting():
+            reader.read(source)
+    return reader.finish(path, listen)
+
+
+class _Reader:
+    """Collects what documents say, and everything that is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self._environ = environ
+        self._folder = folder
+        self._problems: list[str] = []
+        self._settings: Settings | None = None
+        self._routes: dict[str, LLMRoute] = {}
+        self._keys: list[KeyRecord] = []
+        self._secrets: dict[Reference, str] = {}
+        self._files: list[Path] = []
+        self._hash = hashlib.sha256()
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """What goes wrong in here is noted, and the rest is read all the same."""
+        try:
+            yield
+        except (ConfigError, InvalidRequest) as error:
+            self._problems.append(str(error))
+
+    def read(self, source: Path) -> None:
+        """Raises ConfigError: it cannot be read, or is no YAML."""
+        text = self._text(source)
+        try:
+            documents = [one for one in yaml.load_all(text, Loader=_LOADER) if one is not None]
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise ConfigError(f"{source}: is no YAML: {' '.join(str(error).split())}") from error
+        for number, document in enumerate(documents, start=1):
+            with self.noting():
+                self._take(f"{source} (document {number})" if len(documents) > 1 else str(source), document)
+
+    def finish(self, path: Path, listen: str) -> Configuration:
+        """All of it, checked together. Raises WrongConfiguration."""
+        settings = self._settings or Settings()
+        if listen:
+            settings = msgspec.structs.replace(settings, listen=listen)
+        with self.noting():
+            _check(settings, str(path))
+        owners: dict[bytes, str] = {}
+        for record in self._keys:
+            for digest in record.digests:
+                other = owners.setdefault(digest.sha256, record.id)
+                if other != record.id:
+                    self._problems.append(f"keys {other} and {record.id} have one hash: make a key for each")
+        routes = tuple(self._routes.values())
+        self._problems += map(str, Routes.compile(routes).problems)
+        if not routes and not self._problems:
+            self._problems.append(f"{path}: wanted at least one LLMRoute, found none")
+        if not self._keys and not self._problems and not _is_loopback(settings.address[0]):
+            self._problems.append(
+                f"{path}: listen: {settings.listen} is open to others, and no key is configured: make one with "
+                "`tensorfusion gateway keys create NAME --file keys.yaml` and set keyFile: keys.yaml, "
+                "or listen on 127.0.0.1"
+            )
+        if self._problems:
+            raise WrongConfiguration(self._problems)
+        return Configuration(
+            path=path,
+            settings=settings,
+            routes=routes,
+            keys=tuple(self._keys),
+            secrets=Secrets(self._secrets),
+            files=tuple(self._files),
+            revision=self._hash.hexdigest()[:12],
+        )
+
+    def _take(self, at: str, document: Json) -> None:
+        """Raises ConfigError, InvalidRequest."""
+        if not isinstance(document, dict):
+            raise ConfigError(f"{at}: wanted an object or settings, found {type(document).__name__}")
+        match document.get("kind"):
+            case None:
+                self._take_settings(at, document)
+            case "LLMRoute":
+                self._take_route(at, document)
+            case "LLMKey":
+                key = convert(_in_schema(at, document), LLMKey, at)
+                name, namespace = key.metadata.name, key.metadata.namespace or DEFAULT_NAMESPACE
+                self._keys.append(record_of(key.spec, name=name, namespace=namespace, at=f"{at}: spec"))
+            case "Secret":
+                self._take_secret(at, document)
+            case "List":
+                for place, item in enumerate(document.get("items") or ()):
+                    with self.noting():
+                        self._take(f"{at} items[{place}]", item)
+            case kind:
+                raise ConfigError(f"{at}: wanted LLMRoute, LLMKey, Secret or settings without a kind, found {kind!r}")
+
+    def _take_route(self, at: str, document: Json) -> None:
+        route = convert(_in_schema(at, document), LLMRoute, at)
+        meta = msgspec.structs.replace(route.metadata, namespace=route.metadata.namespace or DEFAULT_NAMESPACE)
+        route = msgspec.structs.replace(route, metadata=meta)
+        name = str(route.key)
+        if not route.metadata.name:
+            raise ConfigError(f"{at}: metadata.name: wanted a name, found none")
+        if name in self._routes:
+            raise ConfigError(f"{at}: there is an LLMRoute {name} already: give this one another name")
+        self._routes[name] = route
+
+    def _take_secret(self, at: str, document: Json) -> None:
+        meta = document.get("metadata") or {}
+        name, namespace = meta.get("name"), meta.get("namespace") or DEFAULT_NAMESPACE
+        if not isinstance(name, str):
+            raise ConfigError(f"{at}: metadata.name: wanted a name, found none")
+        for field_name, decode in (("data", _from_base64), ("stringData", str)):
+            for key, value in (document.get(field_name) or {}).items():
+                try:
+                    self._secrets[namespace, name, key] = decode(value)
+                except (ValueError, binascii.Error) as error:
+                    raise ConfigError(f"{at}: {field_name}.{key}: wanted text in base64") from error
+
+    def _take_settings(self, at: str, document: Json) -> None:
+        if self._settings is not None:
+            raise ConfigError(f"{at}: there are settings already: one document without a kind is enough")
+        self._settings = settings = convert(document, Settings, at)
+        for place, source in enumerate(settings.secrets):
+            with self.noting():
+                self._secrets[source.namespace, source.name, source.key] = self._credential(
+                    source, f"{at}: secrets[{place}] ({source.name})"
+                )
+        with self.noting():
+            self._keys += parse_keys(document.get("keys") or (), at=f"{at}: keys", environ=self._environ)
+        if settings.key_file:
+            with self.noting():
+                found = self._folder / settings.key_file
+                self._text(found)
+                self._keys += read_keys(found, self._environ)
+
+    def _credential(self, source: SecretSource, at: str) -> str:
+        if bool(source.env) == bool(source.file):
+            raise ConfigError(f"{at}: wanted env or file, found {'both' if source.env else 'neither'}")
+        if source.env:
+            value = self._environ.get(source.env, "")
+            where = f"environment variable {source.env}"
+        else:
+            value = self._text(self._folder / source.file)
+            where = source.file
+        if not value.strip():
+            raise ConfigError(f"{at}: {where} is {'empty' if source.file or source.env in self._environ else 'unset'}")
+        return value.strip()
+
+    def _text(self, path: Path) -> str:
+        """What is in a file, which is one of those that this configuration is made of. Raises ConfigError."""
+        self._files.append(path)
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+            if len(data) > _MOST_BYTES:
+                raise ConfigError(f"{path}: has more than {_MOST_BYTES} bytes")
+            self._hash.update(data)
+            return data.decode()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: is no UTF-8") from error
+
+
+def state_of(files: Sequence[Path]) -> tuple[object, ...]:
+    """What changes when one of these does: written in place, or another one in its place."""
+    found: list[object] = []
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+def sources_of(path: Path) -> list[Path]:
+    """The file itself, or the YAML files of a folder."""
+    if not path.is_dir():
+        return [path]
+    try:
+        return sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES)
+    except OSError:
+        return []
+
+
+def _check(settings: Settings, at: str) -> None:
+    """Raises ConfigError."""
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
+        raise ConfigError(f"{at}: listen: wanted HOST:PORT, found {settings.listen[:80]!r}")
+    if settings.workers < 1:
+        raise ConfigError(f"{at}: workers: wanted at least 1, found {settings.workers}")
+    if settings.max_body < 1:
+        raise ConfigError(f"{at}: maxBodyBytes: wanted at least 1, found {settings.max_body}")
+    try:
+        parse_duration(settings.drain)
+    except InvalidRequest as error:
+        raise ConfigError(f"{at}: drain: {error}") from error
+    for name, urls in settings.pools.items():
+        for place, url in enumerate(urls):
+            if not url.startswith(("http://", "https://")):
+                raise ConfigError(f"{at}: pools.{name}[{place}]: wanted http:// or https://, found {url[:80]!r}")
+
+
+def _in_schema(at: str, document: Json) -> Json:
+    """The document in the schema of its kind, whatever dialect it is written in. Raises ConfigError."""
+    done = in_schema(document)
+    if done.refusals:
+        raise ConfigError(f"{at}: {'; '.join(map(str, done.refusals))}")
+    return done.document
+
+
+def _opened(route: LLMRoute) -> LLMRoute:
+    """For whoever comes, too."""
+    found = route.spec.selector or LLMSelector()
+    namespaces = {*(found.namespaces or (route.metadata.namespace,)), DEFAULT_NAMESPACE}
+    selector = msgspec.structs.replace(found, namespaces=tuple(sorted(namespaces)))
+    return msgspec.structs.replace(route, spec=msgspec.structs.replace(route.spec, selector=selector))
+
+
+def _from_base64(text: Json) -> str:
+    return base64.b64decode(text, validate=True).decode()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
