@@ -14,10 +14,13 @@ from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.core import Taint
 from tensorfusion.model.request import Isolation
 from tensorfusion.scheduling import row_kernel
-from tensorfusion.scheduling.codes import FITS, LOWEST
+from tensorfusion.scheduling.codes import FITS, LOWEST, NOT_ASKED
 from tensorfusion.scheduling.cycle import decide
 from tensorfusion.scheduling.facts import PodFacts, PoolFacts
 from tensorfusion.scheduling.rated import ShareClass
+from tensorfusion.scheduling.reasons import DEVICE_REASONS, NODE_REASONS
+from tensorfusion.scheduling.row_kernel import Answer
+from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
 from worlds import GIB, device, fleet, node, pod, run
 
@@ -36,8 +39,27 @@ def said(one: ShareClass) -> dict[str, Any]:
         "codes": (one.rows.tolist(), one.fitting_devices.tolist(), one.keys.tolist()),
         "counts": (one.feasible, one.devices_removed, one.nodes_removed),
         "best": best,
-        "chosen": [one.chosen(row, one.pool.scores_of(row)) for row, _ in best],
     }
+
+
+def answered(one: ShareClass) -> Answer | None:
+    """What the kernel answers, put together from what the class says."""
+    best, names = one.best(), one.pool.node_names
+    if not best:
+        return None
+    row, key = best[0]
+    own = one.pool.scores_of(row)
+    slots, _ = one.chosen(row, own)
+    return (
+        row,
+        slots,
+        -(-key // PREFERENCE),
+        tuple(own[slot] for slot in slots),
+        tuple((names[other], -(-points // PREFERENCE)) for other, points in best[1:]),
+        one.feasible,
+        one.devices_removed,
+        one.nodes_removed,
+    )
 
 
 KINDS = [
@@ -95,6 +117,8 @@ def test_a_class_says_the_same_with_and_without_the_kernel_after_every_change(se
         for compiled, plain in rng.sample(pairs, 3):
             assert compiled.catch_up() == plain.catch_up()
             assert said(compiled) == said(plain)
+            if compiled.answerer is not None:
+                assert compiled.answerer.rows.answer() == answered(plain)
     assert sum(compiled._kernel is not None for compiled, _ in pairs) > 4
     assert all(plain._kernel is None for _, plain in pairs)
 
@@ -143,24 +167,26 @@ def columns(**others: Any) -> tuple[Any, ...]:
     made = {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
     made["static"][:] = made["shape"][:] = FITS
     made["pods"][:] = 9
+    made["node_codes"][:] = NOT_ASKED
     made |= others
     return tuple(made[name] for name in order.split())
 
 
 ASKED = (1, 0, 0, 0, 0, 0, 0, 0, 64)
 REASONS = tuple(range(1, 10))
+TOLD = (DEVICE_REASONS[1:], 1, NODE_REASONS, ["n0", "n1", "n2"])
 
 
 def test_it_works_on_the_columns_themselves() -> None:
     keys, score = np.full(3, LOWEST, np.int64), np.array([[1, 2, 3], [4, 2, 3]], np.int64)
-    rows = row_kernel._rows.Rows(columns(keys=keys, score=score), ASKED, REASONS)
+    rows = row_kernel._rows.Rows(columns(keys=keys, score=score), ASKED, REASONS, *TOLD)
     assert rows.best(4) == []
-    assert rows.correct([2, 0]) == row_kernel.DEVICES_CHANGED | row_kernel.NODES_CHANGED
-    assert rows.correct([2]) == 0
+    assert rows.answer() is None
+    rows.correct([2, 0])
     assert keys.tolist() == [0, LOWEST, 0]
     assert rows.best(4) == [(0, 0), (2, 0)]
     assert rows.best(1) == [(0, 0)]
-    assert (rows.slots(0), rows.slots(2), rows.slots(1)) == ([1], [0], [])
+    assert rows.answer() == (0, [1], 0, (4,), (("n2", 0),), 2, (), ())
 
 
 @pytest.mark.parametrize(
@@ -176,16 +202,14 @@ def test_it_works_on_the_columns_themselves() -> None:
 )
 def test_columns_of_other_kinds_are_refused(others: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        row_kernel._rows.Rows(columns(**others), ASKED, REASONS)
+        row_kernel._rows.Rows(columns(**others), ASKED, REASONS, *TOLD)
 
 
 def test_nothing_outside_the_columns_is_read() -> None:
-    rows = row_kernel._rows.Rows(columns(node_row=np.array([0, 4, -1], np.int64)), ASKED, REASONS)
+    rows = row_kernel._rows.Rows(columns(node_row=np.array([0, 4, -1], np.int64)), ASKED, REASONS, *TOLD)
     for row, words in ((3, "row 3: wanted 0 to 2"), (-1, "row -1"), (1, "node row 4 of row 1"), (2, "node row -1")):
         with pytest.raises(IndexError, match=words):
             rows.correct([row])
-    with pytest.raises(IndexError, match="row 7"):
-        rows.slots(7)
     with pytest.raises(ValueError, match="wanted 0 to 12"):
         rows.best(13)
     with pytest.raises(TypeError, match="wanted a list"):
@@ -195,8 +219,10 @@ def test_nothing_outside_the_columns_is_read() -> None:
     locked = np.zeros(3, np.int64)
     locked.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
-        row_kernel._rows.Rows(columns(keys=locked), ASKED, REASONS)
+        row_kernel._rows.Rows(columns(keys=locked), ASKED, REASONS, *TOLD)
     with pytest.raises(ValueError, match="wanted 20 columns, found 0"):
-        row_kernel._rows.Rows((), ASKED, REASONS)
+        row_kernel._rows.Rows((), ASKED, REASONS, *TOLD)
+    with pytest.raises(ValueError, match="wanted reasons of codes 0 to 253, found 450 from 1 on"):
+        row_kernel._rows.Rows(columns(), ASKED, REASONS, DEVICE_REASONS * 30, 1, NODE_REASONS, [])
     with pytest.raises(ValueError, match="a share of 0 to 100000"):
-        row_kernel._rows.Rows(columns(), (0, *ASKED[1:]), REASONS)  # type: ignore[arg-type]
+        row_kernel._rows.Rows(columns(), (0, *ASKED[1:]), REASONS, *TOLD)  # type: ignore[arg-type]

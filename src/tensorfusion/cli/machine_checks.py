@@ -57,7 +57,7 @@ def _kernel() -> Finding:
     return info(
         "placement kernel",
         "numpy",
-        "install a C compiler and tensorfusion again: decisions get twice as fast, looking ahead several times",
+        "install a C compiler and tensorfusion again: placing gets several times faster",
     )
 
 

@@ -65,6 +65,12 @@ typedef struct {
     Py_ssize_t row;
 } Rank;
 
+/* What filters removed: the reasons' own objects from code `first` on, and as it was told last, NULL where that is over. */
+typedef struct {
+    PyObject *reasons, *told;
+    int first;
+} Removed;
+
 typedef struct {
     PyObject_HEAD
     Py_buffer views[COLUMNS];
@@ -72,6 +78,8 @@ typedef struct {
     Py_ssize_t slots, rows, nodes;
     Asked asked;
     Reasons reasons;
+    Removed removed[2]; /* of devices, of nodes */
+    PyObject *names;    /* of the rows' nodes */
     unsigned char *codes; /* of the row at hand */
     Py_ssize_t *order;    /* the slots of a row, as they rank */
     Rank ranks[MOST + 1]; /* the best rows, best first: all that rank at least as high as the floor are among them */
@@ -205,10 +213,7 @@ recode(unsigned char *known, unsigned char code, int64_t *counts)
     return 1;
 }
 
-enum { DEVICES_CHANGED = 1, NODES_CHANGED = 2 };
-
-/* Look at a row again: bits of what changed. */
-static int
+static void
 look_at(Rows *self, Py_ssize_t row, Py_ssize_t node)
 {
     const unsigned char *fixed = bytes_of(self, STATIC);
@@ -219,15 +224,14 @@ look_at(Rows *self, Py_ssize_t row, Py_ssize_t node)
         self->codes[slot] = code;
     }
     const int enough = fitting >= self->asked.count;
-    int changed = 0;
     for (Py_ssize_t slot = 0, at = row; slot < self->slots; slot++, at += self->rows) {
         const unsigned char code = !enough && self->codes[slot] == FITS ? self->reasons.count : self->codes[slot];
         if (recode(bytes_of(self, DEVICE_CODES) + at, code, ints_of(self, DEVICE_COUNTS)))
-            changed = DEVICES_CHANGED;
+            Py_CLEAR(self->removed[0].told);
     }
     const unsigned char code = enough ? node_code(self, node) : NOT_ASKED;
     if (recode(bytes_of(self, NODE_CODES) + row, code, ints_of(self, NODE_COUNTS)))
-        changed |= NODES_CHANGED;
+        Py_CLEAR(self->removed[1].told);
     int64_t key = LOWEST;
     if (code == FITS) {
         uint64_t points = (uint64_t)ints_of(self, NODE_SCORE)[row] * (uint64_t)self->asked.unit; /* wraps, as numpy does */
@@ -237,7 +241,6 @@ look_at(Rows *self, Py_ssize_t row, Py_ssize_t node)
     }
     ints_of(self, KEYS)[row] = key;
     rerank(self, row, key);
-    return changed;
 }
 
 /* --- what Python sees --- */
@@ -264,7 +267,6 @@ correct(PyObject *object, PyObject *list)
         PyErr_SetString(PyExc_TypeError, "rows: wanted a list");
         return NULL;
     }
-    int changed = 0;
     for (Py_ssize_t at = 0; at < PyList_Size(list); at++) {
         const Py_ssize_t row = row_of(self, PyList_GetItem(list, at));
         if (row < 0)
@@ -275,9 +277,33 @@ correct(PyObject *object, PyObject *list)
                          self->nodes - 1);
             return NULL;
         }
-        changed |= look_at(self, row, (Py_ssize_t)node);
+        look_at(self, row, (Py_ssize_t)node);
     }
-    return PyLong_FromLong(changed);
+    Py_RETURN_NONE;
+}
+
+/* The front has as many as are asked for, or all there are; answers how many. */
+static Py_ssize_t
+look_for(Rows *self, Py_ssize_t asked)
+{
+    if (!self->known || (self->kept < asked && !self->every))
+        look_at_all(self);
+    return self->kept < asked ? self->kept : asked;
+}
+
+/* A tuple of two objects that it takes over; NULL where one of them is. */
+static PyObject *
+pair(PyObject *one, PyObject *other)
+{
+    PyObject *both = one == NULL || other == NULL ? NULL : PyTuple_New(2);
+    if (both == NULL) {
+        Py_XDECREF(one);
+        Py_XDECREF(other);
+        return NULL;
+    }
+    PyTuple_SetItem(both, 0, one);
+    PyTuple_SetItem(both, 1, other);
+    return both;
 }
 
 static PyObject *
@@ -291,34 +317,50 @@ best(PyObject *object, PyObject *number)
         PyErr_Format(PyExc_ValueError, "the best %zd rows: wanted 0 to %d", asked, KEPT);
         return NULL;
     }
-    if (!self->known || (self->kept < asked && !self->every))
-        look_at_all(self);
-    const Py_ssize_t count = self->kept < asked ? self->kept : asked;
+    const Py_ssize_t count = look_for(self, asked);
     PyObject *found = PyList_New(count);
     for (Py_ssize_t at = 0; found != NULL && at < count; at++) {
-        PyObject *entry = PyTuple_New(2), *row = PyLong_FromSsize_t(self->ranks[at].row);
-        PyObject *key = PyLong_FromLongLong(self->ranks[at].key);
-        if (entry == NULL || row == NULL || key == NULL) {
-            Py_XDECREF(entry);
-            Py_XDECREF(row);
-            Py_XDECREF(key);
+        PyObject *entry = pair(PyLong_FromSsize_t(self->ranks[at].row), PyLong_FromLongLong(self->ranks[at].key));
+        if (entry == NULL)
             Py_CLEAR(found);
-            break;
-        }
-        PyTuple_SetItem(entry, 0, row);
-        PyTuple_SetItem(entry, 1, key);
-        PyList_SetItem(found, at, entry);
+        else
+            PyList_SetItem(found, at, entry);
     }
     return found;
 }
 
+/* What the filters removed, in their order, as Tally.removed has it; a new reference. */
 static PyObject *
-slots_of(PyObject *object, PyObject *number)
+tell(Removed *removed, const int64_t *counts)
 {
-    Rows *self = (Rows *)object;
-    const Py_ssize_t row = row_of(self, number);
-    if (row < 0)
-        return NULL;
+    if (removed->told == NULL) {
+        const Py_ssize_t reasons = PyTuple_Size(removed->reasons);
+        Py_ssize_t count = 0;
+        for (Py_ssize_t at = 0; at < reasons; at++)
+            count += counts[removed->first + at] != 0;
+        PyObject *told = PyTuple_New(count);
+        for (Py_ssize_t at = 0, place = 0; told != NULL && at < reasons; at++) {
+            const int64_t found = counts[removed->first + at];
+            if (found == 0)
+                continue;
+            PyObject *reason = PyTuple_GetItem(removed->reasons, at);
+            Py_INCREF(reason);
+            PyObject *entry = pair(reason, PyLong_FromLongLong(found));
+            if (entry == NULL)
+                Py_CLEAR(told);
+            else
+                PyTuple_SetItem(told, place++, entry);
+        }
+        removed->told = told;
+    }
+    Py_XINCREF(removed->told);
+    return removed->told;
+}
+
+/* The fitting slots of a row in `order`, as many as the pod asks for, the highest score first; answers how many. */
+static Py_ssize_t
+choose(Rows *self, Py_ssize_t row)
+{
     const int64_t *score = ints_of(self, SCORE) + row;
     const unsigned char *codes = bytes_of(self, DEVICE_CODES) + row;
     Py_ssize_t count = 0;
@@ -330,15 +372,84 @@ slots_of(PyObject *object, PyObject *number)
             self->order[at] = self->order[at - 1];
         self->order[at] = slot;
     }
-    if (count > self->asked.count)
-        count = (Py_ssize_t)self->asked.count;
-    PyObject *found = PyList_New(count);
-    for (Py_ssize_t at = 0; found != NULL && at < count; at++) {
-        PyObject *slot = PyLong_FromSsize_t(self->order[at]);
-        if (slot == NULL)
+    return count > self->asked.count ? (Py_ssize_t)self->asked.count : count;
+}
+
+/* The points of a key: its units of preference, rounded up. */
+static int64_t
+points_of(const Rows *self, int64_t key)
+{
+    const int64_t unit = self->asked.unit, points = key / unit;
+    return key % unit > 0 ? points + 1 : points;
+}
+
+static PyObject *
+alternatives(const Rows *self, Py_ssize_t count)
+{
+    PyObject *found = PyTuple_New(count > 1 ? count - 1 : 0);
+    for (Py_ssize_t at = 1; found != NULL && at < count; at++) {
+        PyObject *name = PyList_GetItem(self->names, self->ranks[at].row);
+        PyObject *entry = NULL;
+        if (name != NULL) {
+            Py_INCREF(name);
+            entry = pair(name, PyLong_FromLongLong(points_of(self, self->ranks[at].key)));
+        }
+        if (entry == NULL)
             Py_CLEAR(found);
         else
-            PyList_SetItem(found, at, slot);
+            PyTuple_SetItem(found, at - 1, entry);
+    }
+    return found;
+}
+
+/* How many rows a decision names: the one it takes, and its alternatives. As ASKED in front.py. */
+enum { ASKED = 4 };
+
+static PyObject *
+answer(PyObject *object, PyObject *unused)
+{
+    Rows *self = (Rows *)object;
+    (void)unused;
+    const Py_ssize_t count = look_for(self, ASKED);
+    if (count == 0)
+        Py_RETURN_NONE;
+    const Rank taken = self->ranks[0];
+    const Py_ssize_t chosen = choose(self, taken.row);
+    PyObject *slots = PyList_New(chosen), *scores = PyTuple_New(chosen);
+    for (Py_ssize_t at = 0; slots != NULL && scores != NULL && at < chosen; at++) {
+        const Py_ssize_t slot = self->order[at];
+        PyObject *number = PyLong_FromSsize_t(slot);
+        PyObject *score = PyLong_FromLongLong(ints_of(self, SCORE)[slot * self->rows + taken.row]);
+        if (number == NULL || score == NULL) {
+            Py_XDECREF(number);
+            Py_XDECREF(score);
+            Py_CLEAR(slots);
+            break;
+        }
+        PyList_SetItem(slots, at, number);
+        PyTuple_SetItem(scores, at, score);
+    }
+    PyObject *parts[] = {
+        PyLong_FromSsize_t(taken.row),
+        slots,
+        PyLong_FromLongLong(points_of(self, taken.key)),
+        scores,
+        alternatives(self, count),
+        PyLong_FromLongLong(ints_of(self, NODE_COUNTS)[FITS]),
+        tell(self->removed, ints_of(self, DEVICE_COUNTS)),
+        tell(self->removed + 1, ints_of(self, NODE_COUNTS)),
+    };
+    enum { PARTS = sizeof parts / sizeof *parts };
+    PyObject *found = PyTuple_New(PARTS);
+    for (int part = 0; part < PARTS; part++) {
+        if (parts[part] == NULL)
+            Py_CLEAR(found);
+    }
+    for (int part = 0; part < PARTS; part++) {
+        if (found != NULL)
+            PyTuple_SetItem(found, part, parts[part]);
+        else
+            Py_XDECREF(parts[part]);
     }
     return found;
 }
@@ -390,6 +501,21 @@ take(Rows *self, int column, PyObject *array)
     return 0;
 }
 
+/* Take the reasons from a code on: all of their codes are below 256. */
+static int
+take_reasons(Removed *removed, PyObject *reasons, int first)
+{
+    if (first < 0 || PyTuple_Size(reasons) > CODES - 2 - first) {
+        PyErr_Format(PyExc_ValueError, "wanted reasons of codes 0 to %d, found %zd from %d on", CODES - 3,
+                     PyTuple_Size(reasons), first);
+        return -1;
+    }
+    Py_INCREF(reasons);
+    removed->reasons = reasons;
+    removed->first = first;
+    return 0;
+}
+
 static int
 take_all(Rows *self, PyObject *columns)
 {
@@ -416,22 +542,25 @@ take_all(Rows *self, PyObject *columns)
 static PyObject *
 make(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
-    PyObject *columns;
+    PyObject *columns, *names, *of_devices, *of_nodes;
     Asked asked;
     Reasons reasons;
+    int first;
     if (named != NULL && PyDict_Size(named) > 0) {
         PyErr_SetString(PyExc_TypeError, "Rows takes no named arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "O!(LLLLLLLLL)(bbbbbbbbb):Rows", &PyTuple_Type, &columns, &asked.count,
+    if (!PyArg_ParseTuple(arguments, "O!(LLLLLLLLL)(bbbbbbbbb)O!iO!O!:Rows", &PyTuple_Type, &columns, &asked.count,
                           &asked.compute, &asked.percent, &asked.vram, &asked.blocked, &asked.cpu, &asked.memory,
                           &asked.workers, &asked.unit, &reasons.in_use, &reasons.compute, &reasons.vram,
                           &reasons.count, &reasons.cpu, &reasons.memory, &reasons.pods, &reasons.workers,
-                          &reasons.native))
+                          &reasons.native, &PyTuple_Type, &of_devices, &first, &PyTuple_Type, &of_nodes, &PyList_Type,
+                          &names))
         return NULL;
-    if (asked.count < 1 || asked.percent < 0 || asked.percent > WHOLE) {
-        PyErr_Format(PyExc_ValueError, "wanted a device or more and a share of 0 to %d, found %lld and %lld", WHOLE,
-                     asked.count, asked.percent);
+    if (asked.count < 1 || asked.percent < 0 || asked.percent > WHOLE || asked.unit < 1) {
+        PyErr_Format(PyExc_ValueError, "wanted a device or more, a share of 0 to %d and a unit from 1, found %lld, %lld "
+                     "and %lld",
+                     WHOLE, asked.count, asked.percent, asked.unit);
         return NULL;
     }
     const allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -440,7 +569,10 @@ make(PyTypeObject *type, PyObject *arguments, PyObject *named)
         return NULL;
     self->asked = asked;
     self->reasons = reasons;
-    if (take_all(self, columns) < 0) {
+    Py_INCREF(names);
+    self->names = names;
+    if (take_reasons(self->removed, of_devices, first) < 0 || take_reasons(self->removed + 1, of_nodes, 0) < 0
+        || take_all(self, columns) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -456,6 +588,11 @@ release(PyObject *object)
         if (self->taken[column])
             PyBuffer_Release(self->views + column);
     }
+    for (int kind = 0; kind < 2; kind++) {
+        Py_XDECREF(self->removed[kind].reasons);
+        Py_XDECREF(self->removed[kind].told);
+    }
+    Py_XDECREF(self->names);
     PyMem_Free(self->codes);
     PyMem_Free(self->order);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
@@ -463,12 +600,11 @@ release(PyObject *object)
 }
 
 static PyMethodDef methods[] = {
-    {"correct", correct, METH_O,
-     "correct(rows)\n--\n\nLook at these rows again; answers 1 where codes of devices changed, plus 2 where those of "
-     "nodes did."},
+    {"correct", correct, METH_O, "correct(rows)\n--\n\nLook at these rows again."},
     {"best", best, METH_O, "best(count)\n--\n\nThe fitting rows with the highest keys, and these, best first."},
-    {"slots", slots_of, METH_O,
-     "slots(row)\n--\n\nAs many fitting slots of the row as the pod asks for, the highest score first."},
+    {"answer", answer, METH_NOARGS,
+     "answer()\n--\n\nAll of a decision: the best row, the slots on it, its points, the slots' scores, other nodes and "
+     "their points, how many rows can take the pod, what removed devices and what removed nodes. None where none can."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -32,7 +32,8 @@ from tensorfusion.scheduling.front import ASKED
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns, rows_of
 from tensorfusion.scheduling.quota import Room
-from tensorfusion.scheduling.rated import ONE_BY_ONE, ShareClass
+from tensorfusion.scheduling.rated import Rated, ShareClass
+from tensorfusion.scheduling.row_kernel import Kernel
 from tensorfusion.scheduling.score_parts import Parts, ScorePart
 from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.topology import least_damage, mask_of
@@ -110,9 +111,11 @@ class AheadClass(ShareClass):
             return None
         return type(self)(self.pool, self._nodes, self._pod, self._foresight)
 
+    _look_again = Rated._look_again  # with the kernel too: of many rows bounds are enough
+
     @property
-    def _few(self) -> int:
-        return ONE_BY_ONE  # with the kernel too: of more rows bounds are enough
+    def answerer(self) -> Kernel | None:
+        return None
 
     def _correct(self, at: Rows) -> None:
         super()._correct(at)

@@ -11,12 +11,13 @@ meets what it has read, so it pays for the rows that changed, however often they
 class ChangeLog:
     """Numbers of changed rows. A *position* counts every change there has ever been."""
 
-    __slots__ = ("_at", "_count", "_marked", "_newest", "_void")
+    __slots__ = ("_at", "_marked", "_newest", "_void", "count")
 
     def __init__(self) -> None:
         self._at: dict[int, int] = {}
         """The position after the last change of each row, oldest first."""
-        self._count = 0
+        self.count = 0
+        """The position after the last change; whoever reads the log to remember how far asks ``mark`` for it."""
         self._void = 0
         """Positions before it are older than what is written down."""
         self._newest = -1
@@ -27,7 +28,7 @@ class ChangeLog:
     def mark(self) -> int:
         """The position of a reader that has seen everything so far."""
         self._marked = True
-        return self._count
+        return self.count
 
     def add(self, row: int) -> None:
         """The row changed."""
@@ -37,13 +38,13 @@ class ChangeLog:
         elif not self._marked:
             return
         self._marked = False
-        self._count += 1
-        self._at[row] = self._count
+        self.count += 1
+        self._at[row] = self.count
 
     def reset(self) -> None:
         """Every row changed, or the rows are other ones now."""
-        self._count += 1
-        self._void = self._count
+        self.count += 1
+        self._void = self.count
         self._at.clear()
         self._newest = -1
 

@@ -27,6 +27,7 @@ from tensorfusion.scheduling.pools import PoolColumns
 from tensorfusion.scheduling.quota import Room
 from tensorfusion.scheduling.rated import Rated
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
+from tensorfusion.scheduling.row_kernel import Answer
 from tensorfusion.scheduling.score_parts import Parts, parts_of_rows
 from tensorfusion.scheduling.shapes import PREFERENCE
 from tensorfusion.scheduling.state import State
@@ -95,10 +96,15 @@ def _decide_shares(
     # what the namespace has left is of the moment: a class with it is not worth keeping
     rated = state.classes.shares(pool, nodes, pod) if room is None else state.classes.fresh(pool, nodes, pod, room)
     elsewhere = state.fleet.present - pool.count
+    extra = extra_rules(state, pod)
+    kernel = rated.answerer
+    if kernel is not None and extra is None and pod.affinity is None:
+        answer = kernel.rows.answer()
+        if answer is not None:
+            return _told(pool, request, answer, elsewhere=elsewhere)
     devices_removed = rated.devices_removed
     if elsewhere:
         devices_removed = ((DeviceReason.POOL, elsewhere), *devices_removed)
-    extra = extra_rules(state, pod)
     kept = rated.kept() if state.holding else None
     found, feasible, nodes_removed = _ranked(rated, extra, pool.node_row, kept)
     if not feasible:
@@ -148,6 +154,24 @@ def _decide_shares(
             own=rated.parts,
         ),
         plan=plan,
+    )
+
+
+def _told(pool: PoolColumns, request: GpuRequest, answer: Answer, *, elsewhere: int) -> Decision:
+    """The decision that the kernel came to, for a pod that is not partitioned; ``elsewhere`` are devices of others."""
+    row, slots, score, device_scores, alternatives, feasible, devices_removed, nodes_removed = answer
+    here = pool.devices[row]
+    return Decision(
+        placement=Placement(pool.node_names[row], tuple([here[slot].name for slot in slots])),
+        mode=pool.policy.mode,
+        score=score,
+        device_scores=device_scores,
+        alternatives=alternatives,
+        nodes=pool.nodes,
+        feasible=feasible,
+        devices=pool.count,
+        devices_removed=((DeviceReason.POOL, elsewhere), *devices_removed) if elsewhere else devices_removed,
+        nodes_removed=nodes_removed,
     )
 
 

@@ -49,6 +49,8 @@ class ExtraRules(Protocol):
 
 def extra_rules(state: State, pod: PodFacts) -> ExtraRules | None:
     """The rules that this decision has to ask; None for nearly every pod."""
+    if pod.rules is None and state.domain is None and not (state.fleet.neighbours.active or state.profiles.by_name):
+        return None
     profile = state.profiles.of(pod.scheduler)
     about = state.fleet.neighbours.about(pod, state.fleet.nodes.size)
     limited = state.domain is not None and state.domain.limits(state.fleet, pod)

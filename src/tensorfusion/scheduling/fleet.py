@@ -98,7 +98,11 @@ class Fleet:
         device.hold(uid, request, partition)
         if partition is not None:
             self._lay_out(device)
-        self._refresh(device)
+        facts = device.facts
+        if facts is not None:
+            self.pools[facts.pool].refresh(device)
+        if self.overcommitted or device.compute_held > device.compute or device.vram_held > device.vram:
+            self._note(device)
 
     def drop(self, device: Device, uid: str) -> None:
         """Give a share of the device back; ``forget_unheld`` may then be due."""

@@ -14,7 +14,7 @@ import msgspec
 from tensorfusion.model.partitions import Partition
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.scheduling.facts import DeviceFacts, Placement, PodFacts
-from tensorfusion.scheduling.quota import Usage, compute_on, usage_of, usage_of_each
+from tensorfusion.scheduling.quota import Usage, compute_on, usage_of, usage_of_amounts, usage_of_each
 
 SHARED: Final = Isolation.SHARED
 """It and ``PARTITIONED`` are compared with for every pod: looking a member up in its enum takes ten times as long."""
@@ -84,7 +84,9 @@ class Device:
         if partition is not None:
             request = partition.share(request)
             self.partitions[uid] = partition
-        compute, vram = self.amounts(request)
+        compute, vram = request.compute, request.vram
+        if not compute or request.isolation is SHARED:
+            compute, vram = self.amounts(request)
         self.compute_held += compute
         self.vram_held += vram
         self.holders[uid] = request
@@ -139,6 +141,8 @@ class Allocation(msgspec.Struct, eq=False):  # a quarter of what a dataclass cos
         if request is None:
             return Usage()
         if not self.placement.partitions:
+            if not (request.percent or request.percent_limit):  # then no capacity counts
+                return usage_of_amounts(request, len(self.devices))
             return usage_of(request, self._capacities)
         return usage_of_each(self.shares, self._capacities)
 

@@ -20,6 +20,7 @@ from tensorfusion.scheduling.exchanges import exchanges
 from tensorfusion.scheduling.facts import Off, Placement, PodFacts
 from tensorfusion.scheduling.fleet import Fleet
 from tensorfusion.scheduling.holds import PARTITIONED, SHARED, Allocation, Device, shares_of
+from tensorfusion.scheduling.nodes import NodeRecord
 from tensorfusion.scheduling.partitions import Layout, fits, held_sorted
 from tensorfusion.scheduling.quota import QuotaBook, compute_on
 from tensorfusion.units import humanize_bytes, humanize_gflops
@@ -214,11 +215,17 @@ class Ledger:
             if devices is None:
                 devices = [fleet.device(name) for name in dict.fromkeys(names)]
             allocation.devices = tuple(devices)
-            partitions = dict(zip(names, placement.partitions, strict=False)) if placement.partitions else None
-            for device in devices:
-                if allocation.nominated:
-                    device.promised |= {pod.uid}
-                fleet.hold(device, pod.uid, pod.request, partitions.get(device.name) if partitions else None)
+            uid, request = pod.uid, pod.request
+            if allocation.nominated:
+                for device in devices:
+                    device.promised |= {uid}
+            if placement.partitions:
+                partitions = dict(zip(names, placement.partitions, strict=False))
+                for device in devices:
+                    fleet.hold(device, uid, request, partitions.get(device.name))
+            else:
+                for device in devices:
+                    fleet.hold(device, uid, request)
             self._quotas.add(pod.namespace, allocation.usage)
             self._note_exchange(allocation)
         fleet.nodes.charge(record, pod)
@@ -314,14 +321,8 @@ class Ledger:
         enough = not 0 < pod.cpu > facts.cpu - node.cpu and not 0 < pod.memory > facts.memory - node.memory
         if not enough or facts.pods - node.pods < 1:
             raise NotHoldable(f"node {placement.node} has no room for pod {pod.namespace}/{pod.name}")
-        if pod.extended:
-            for name, amount in pod.extended.items():
-                if node.extended_free(name) < amount:
-                    raise NotHoldable(f"node {placement.node} has less than {amount} {name} left")
-        if pod.rules is not None and pod.rules.ports and Off.PORTS not in pod.off:
-            port = fleet.neighbours.ports.taken(node.row, pod.rules.ports)
-            if port is not None:
-                raise NotHoldable(f"node {placement.node} has a pod with host port {port} already")
+        if pod.extended or pod.rules is not None:
+            self._require_rest(pod, node)
         if request is None:
             return []
         names = placement.devices
@@ -330,21 +331,39 @@ class Ledger:
             raise NotHoldable(f"pod {pod.namespace}/{pod.name}: {wanted} asked for, found {list(names)}")
         if request.isolation is PARTITIONED:
             self._require_partitions(pod, placement)
-        shares = shares_of(request, placement, len(names))
-        devices = [
-            self._require_share(pod, share, name, node=placement.node)
-            for share, name in zip(shares, names, strict=True)
-        ]
+        if placement.partitions:
+            shares = shares_of(request, placement, len(names))
+            devices = [
+                self._require_share(pod, share, name, node=placement.node)
+                for share, name in zip(shares, names, strict=True)
+            ]
+        else:
+            devices = [self._require_share(pod, request, name, node=placement.node) for name in names]
         most = fleet.pools[request.pool].facts.max_workers_per_node
         if 0 < most <= node.workers:
             raise NotHoldable(f"node {node.name} reached max workers per node {most}")
         if self._quotas.ceiling(pod.namespace) is not None:
             capacities = [device.compute for device in devices]
             if placement.partitions:
+                shares = shares_of(request, placement, len(names))
                 self._quotas.check_each(pod.namespace, shares, capacities)
             else:
                 self._quotas.check(pod.namespace, request, capacities)
         return devices
+
+    def _require_rest(self, pod: PodFacts, node: NodeRecord) -> None:
+        """Refuse a node that lacks other named resources, or a host port.
+
+        Raises:
+            NotHoldable: so it does.
+        """
+        for name, amount in pod.extended.items():
+            if node.extended_free(name) < amount:
+                raise NotHoldable(f"node {node.name} has less than {amount} {name} left")
+        if pod.rules is not None and pod.rules.ports and Off.PORTS not in pod.off:
+            port = self._fleet.neighbours.ports.taken(node.row, pod.rules.ports)
+            if port is not None:
+                raise NotHoldable(f"node {node.name} has a pod with host port {port} already")
 
     def _require_partitions(self, pod: PodFacts, placement: Placement) -> None:
         """Refuse a partition whose place is taken.
@@ -373,7 +392,9 @@ class Ledger:
         facts = device.facts if device is not None else None
         if device is None or facts is None or facts.node != node or facts.pool != request.pool:
             raise NotHoldable(f"device {name} is not on node {node} in pool {request.pool}")
-        compute, vram = device.amounts(request)
+        compute, vram = request.compute, request.vram
+        if not compute or request.isolation is SHARED:
+            compute, vram = device.amounts(request)
         if device.compute - device.compute_held < compute or device.vram - device.vram_held < vram:
             raise NotHoldable(f"device {name} has no room for pod {pod.namespace}/{pod.name}")
         return device

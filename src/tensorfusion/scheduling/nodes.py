@@ -221,8 +221,9 @@ class NodeColumns:
         workers[row] = record.workers
         unknown_native[row] = record.native - record.foreign
         plain_score[row] = ((0 if record.devices else GPU_FREE) + record.fullness) * PREFERENCE
-        for name, column in self.extended.items():
-            column[row] = record.extended_free(name)
+        if self.extended:
+            for name, column in self.extended.items():
+                column[row] = record.extended_free(name)
         self.log.add(row)
         for log, there in record.watchers:
             log.add(there)

@@ -272,15 +272,22 @@ class PoolColumns:
     def refresh(self, device: Device) -> None:
         """What is held of the device changed: write its live columns and its node's score."""
         row = device.row
-        at = device.slot * len(self.node_scores) + row
+        node_scores, compute, vram = self.node_scores, device.compute, device.vram
+        compute_held, vram_held = device.compute_held, device.vram_held
+        at = device.slot * len(node_scores) + row
         compute_free, vram_free, modes, score = self._cells
-        compute_free[at] = device.compute - device.compute_held
-        vram_free[at] = device.vram - device.vram_held
+        compute_free[at] = compute - compute_held
+        vram_free[at] = vram - vram_held
         modes[at] = device.modes
-        part, score[at] = self._scores(device)
-        self._node_sums[row] += part - device.node_part
+        scale = self._scales.get((compute, vram))
+        if scale is None:
+            scale = self._scales[compute, vram] = scale_of(self.policy, compute=compute, vram=vram)
+        part, score[at] = scores(self.policy, scale, compute_held=compute_held, vram_held=vram_held)
+        if device.facts is not None and device.facts.phase == _PENDING:
+            part //= 4
+        self._node_sums[row] = total = self._node_sums[row] + part - device.node_part
         device.node_part = part
-        self.node_scores[row] = self._node_sums[row] // len(self.devices[row])
+        node_scores[row] = total // len(self.devices[row])
         self.log.add(row)
 
     def scores_of(self, row: int) -> list[int]:
@@ -442,16 +449,6 @@ class PoolColumns:
         self.vram[at] = facts.vram
         self.lay_out(device, facts)
         self.refresh(device)
-
-    def _scores(self, device: Device) -> tuple[int, int]:
-        size = device.compute, device.vram
-        scale = self._scales.get(size)
-        if scale is None:
-            scale = self._scales[size] = scale_of(self.policy, compute=size[0], vram=size[1])
-        part, own = scores(self.policy, scale, compute_held=device.compute_held, vram_held=device.vram_held)
-        if device.facts is not None and device.facts.phase == _PENDING:
-            part //= 4
-        return part, own
 
 
 _Column = TypeVar("_Column", bound=np.generic)

@@ -86,13 +86,24 @@ def hard_percent(request: GpuRequest, capacities: Sequence[int]) -> int:
 
 def usage_of(request: GpuRequest, capacities: Sequence[int]) -> Usage:
     """What the request counts for on devices with these compute capacities."""
-    count = len(capacities)
-    compute, limit = request.compute * count, request.compute_limit * count
+    usage = usage_of_amounts(request, len(capacities))
     if request.percent:
-        compute = sum([compute_on(request, capacity) for capacity in capacities])
+        usage.compute = sum([compute_on(request, capacity) for capacity in capacities])
     if request.percent_limit:
-        limit = sum([limit_on(request, capacity) for capacity in capacities])
-    return Usage(compute, request.vram * count, limit, request.vram_limit * count, workers=1, devices=count)
+        usage.compute_limit = sum([limit_on(request, capacity) for capacity in capacities])
+    return usage
+
+
+def usage_of_amounts(request: GpuRequest, count: int) -> Usage:
+    """What the request counts for on so many devices, without what it asks for in percent."""
+    return Usage(
+        request.compute * count,
+        request.vram * count,
+        request.compute_limit * count,
+        request.vram_limit * count,
+        1,
+        count,
+    )
 
 
 def usage_of_each(shares: Sequence[GpuRequest], capacities: Sequence[int]) -> Usage:

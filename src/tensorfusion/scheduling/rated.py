@@ -27,7 +27,7 @@ from tensorfusion.scheduling.reasons import (
     DeviceReason,
     NodeReason,
 )
-from tensorfusion.scheduling.row_kernel import DEVICES_CHANGED, NODES_CHANGED, Kernel, is_for_kernel
+from tensorfusion.scheduling.row_kernel import Kernel, is_for_kernel
 from tensorfusion.scheduling.score_parts import Parts, ScorePart
 from tensorfusion.scheduling.search import device_codes, live_codes, node_code, plain_codes, pool_codes
 from tensorfusion.scheduling.shapes import PREFERENCE, Shape
@@ -74,25 +74,23 @@ class Rated(ABC):
         self.used_at = 0
         """When it was used last, counted in uses of all classes."""
 
-    @property
-    def _few(self) -> int:
-        """Rows up to which they are looked at again one by one."""
-        return ONE_BY_ONE
-
     def catch_up(self) -> bool:
         """Look again at what changed since the last time; False where it is better to start anew."""
         changed = self._log.since(self._position)
         if changed is None or not self._shape.kept or 4 * len(changed) > len(self.keys):
             return False
         self._shape.used = True
-        if not changed:
-            return True
-        self._position = self._log.mark()
-        if len(changed) > self._few:
-            self._correct(np.array(changed, np.intp))
-        else:
-            self._correct_each(changed)
+        if changed:
+            self._position = self._log.mark()
+            self._look_again(changed)
         return True
+
+    def _look_again(self, rows: list[int]) -> None:
+        """Correct what is known of these rows."""
+        if len(rows) > ONE_BY_ONE:
+            self._correct(np.array(rows, np.intp))
+        else:
+            self._correct_each(rows)
 
     def _put(self, row: int, code: int, key: int) -> None:
         """The new code and key of a row."""
@@ -251,45 +249,52 @@ class ShareClass(Rated):
         """More than the whole span of the placement mode's points."""
         return TIER_KEY
 
-    @property
-    def _few(self) -> int:
-        return len(self.keys) if self._kernel is not None else ONE_BY_ONE
+    def _look_again(self, rows: list[int]) -> None:
+        if self._kernel is not None:
+            self._correct_each(rows)  # however many: the kernel is cheaper than columns
+        else:
+            super()._look_again(rows)
 
-    def _kernel_now(self) -> Kernel | None:
+    def _correct_each(self, rows: list[int]) -> None:
+        pool = self.pool
+        if self._static.position != pool.facts_log.count:
+            self._static = pool.static(self._request)
+        kernel = self._kernel
+        if (
+            kernel is None
+            or kernel.static is not self._static
+            or kernel.preference is not self._shape.preference
+            or pool.dynamic_devices
+        ):
+            kernel = self._take_kernel()
+        if kernel is not None:
+            kernel.rows.correct(rows)
+        else:
+            self._correct_one_by_one(rows)
+
+    def _take_kernel(self) -> Kernel | None:
         """The kernel, of the columns of now; None where it does not know all that counts."""
-        if not self._for_kernel or self.pool.dynamic_devices:
-            self._kernel = None
-            return None
-        known, static, shape = self._kernel, self._static, self._shape
-        if known is None or known.static is not static or known.preference is not shape.preference:
-            self._front = None  # the kernel knows the best rows from here on
-            self._kernel = known = Kernel(
+        self._kernel = self._front = None  # where there is a kernel it knows the best rows from here on
+        if self._for_kernel and not self.pool.dynamic_devices:
+            self._kernel = Kernel(
                 self.pool,
                 self._nodes,
                 self._pod,
-                shape=shape,
-                static=static,
+                shape=self._shape,
+                static=self._static,
                 devices=self._devices,
                 tally=self._tally,
                 keys=self.keys,
             )
-        return known
+        return self._kernel
+
+    @property
+    def answerer(self) -> Kernel | None:
+        """Who knows all of a decision for which nothing else counts; None where that is asked part by part."""
+        return None if self.pool.located else self._kernel
 
     def best(self) -> list[tuple[int, int]]:
         return super().best() if self._kernel is None else self._kernel.rows.best(ASKED)
-
-    def _correct_each(self, rows: list[int]) -> None:
-        if self._static.position != self.pool.facts_log.mark():
-            self._static = self.pool.static(self._request)
-        kernel = self._kernel_now()
-        if kernel is None:
-            self._correct_one_by_one(rows)
-            return
-        changed = kernel.rows.correct(rows)
-        if changed & DEVICES_CHANGED:
-            self._devices.note()
-        if changed & NODES_CHANGED:
-            self._tally.note()
 
     def _correct_one_by_one(self, rows: list[int]) -> None:
         pool, request, pod, shape = self.pool, self._request, self._pod, self._shape
@@ -385,9 +390,5 @@ class ShareClass(Rated):
                 slots[0] = least_damage(wired, slots, mask_of(codes), rule.source)
         return slots[:count], None if self._tiers is None else UNKNOWN_PLAN
 
-    def chosen(self, row: int, own: list[int]) -> tuple[list[int], Plan | None]:
-        """The slots that the pool's placement mode takes of the best row, which ``best`` or ``best_among`` just found,
-        and how near they are to each other, if that is asked; ``own`` are the scores of the row's slots."""
-        if self._kernel is not None and not self.pool.located:
-            return self._kernel.rows.slots(row), None
-        return self.best_slots(row, own)
+    chosen = best_slots
+    """The slots that the pool's placement mode takes of the best row, which ``best`` or ``best_among`` just found."""

@@ -17,7 +17,14 @@ from tensorfusion.scheduling.holds import MODE_BIT, PARTITIONED, SHARED
 from tensorfusion.scheduling.nodes import NodeColumns
 from tensorfusion.scheduling.pools import PoolColumns, Static
 from tensorfusion.scheduling.quota import WHOLE
-from tensorfusion.scheduling.reasons import DEVICE_ORDER, NODE_ORDER, DeviceReason, NodeReason
+from tensorfusion.scheduling.reasons import (
+    DEVICE_ORDER,
+    DEVICE_REASONS,
+    NODE_ORDER,
+    NODE_REASONS,
+    DeviceReason,
+    NodeReason,
+)
 from tensorfusion.scheduling.shapes import PREFERENCE, Shape
 from tensorfusion.scheduling.tally import Tally
 
@@ -28,9 +35,6 @@ except ImportError:  # no compiler was there: see the module
 
 COMPILED = _rows is not None
 """Whether this installation has the kernel."""
-DEVICES_CHANGED: Final = 1
-"""The bit of ``correct`` that says that devices have other codes, and ``NODES_CHANGED`` that nodes have."""
-NODES_CHANGED: Final = 2
 _MOST: Final = 1 << 62
 """Amounts from here on are left to Python, whose integers have no end."""
 _REASONS: Final = (
@@ -45,6 +49,18 @@ _REASONS: Final = (
     NODE_ORDER[NodeReason.NATIVE],
 )
 
+Answer: TypeAlias = tuple[
+    int,
+    list[int],
+    int,
+    tuple[int, ...],
+    tuple[tuple[str, int], ...],
+    int,
+    tuple[tuple[DeviceReason, int], ...],
+    tuple[tuple[NodeReason, int], ...],
+]
+"""The best row, the slots on it, its points, the slots' scores, other nodes and their points, how many rows can take
+the pod, what removed devices and what removed nodes."""
 DeviceTally: TypeAlias = Tally[DeviceReason]
 NodeTally: TypeAlias = Tally[NodeReason]
 
@@ -90,7 +106,9 @@ class Kernel:
             _blocked(request),
             *(pod.cpu, pod.memory, pool.facts.max_workers_per_node, PREFERENCE),
         )
-        self.rows = _rows.Rows(columns, asked, _REASONS)
+        first = DEVICE_ORDER[DeviceReason.POOL] + 1  # the code before it means a slot without a device here
+        of_devices = DEVICE_REASONS[first:]
+        self.rows = _rows.Rows(columns, asked, _REASONS, of_devices, first, NODE_REASONS, pool.node_names)
 
 
 def _blocked(request: GpuRequest) -> int:

@@ -347,7 +347,8 @@ class State:
 
     def placed(self, pod: PodFacts) -> tuple[Change, ...]:
         """Whom it may help that the pod has a place."""
-        changes, request = self.neighbour_change(), pod.request
+        changes = self.neighbour_change() if self.fleet.neighbours.active else ()
+        request = pod.request
         pool = self.fleet.pools.get(request.pool) if request is not None else None
         if request is None or pool is None or not looks_ahead(pool):
             return changes
