@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tensorfusion.model.llm_route import RouteStrategy
-from tensorfusion.policy.routing.route import Route, Target
+from tensorfusion.policy.routing.route import PUBLIC_PROVIDERS, Route, Target
 from tensorfusion.policy.routing.routes import Routes
 from tensorfusion.policy.routing.selector import Candidate, Selector
 
-PUBLIC_PROVIDERS = frozenset({"openai", "anthropic"})
-"""Providers with one address for everybody; a target of theirs needs none of its own."""
 _ASK_A_KEY = frozenset({"openai", "azure", "anthropic"})
 _NO_END = 1 << 62
 

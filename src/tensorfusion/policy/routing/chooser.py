@@ -18,7 +18,7 @@ from tensorfusion.policy.routing.retry import Next, RetryBudget, Verdict, judge
 from tensorfusion.policy.routing.rollout import Progress, advance, resume, shares
 from tensorfusion.policy.routing.rotation import Rotation, members
 from tensorfusion.policy.routing.route import RolloutPlan, Route, Target
-from tensorfusion.policy.routing.state import Attempts, TargetReport, TargetState, Ticket, Unavailable
+from tensorfusion.policy.routing.state import Attempts, TargetReport, TargetState, Ticket, Unavailable, Walk
 from tensorfusion.policy.routing.strategies import Strategies
 
 
@@ -58,7 +58,9 @@ class Chooser:
             attempts.counted = True
             self._budget.request(now)
         mask = self.available(ask, now) & ~attempts.tried
-        return self._pick(mask, ask, now, attempts, random=random, like=like)
+        if attempts.walk is not None:
+            return self._walked(attempts.walk, attempts.walk.first(), mask)
+        return self._pick(mask, ask, now, random=random, like=like)
 
     def started(self, target: Target, now: float) -> Ticket:
         """An attempt begins. Every ticket has to come back through ``ended``, whatever happens."""
@@ -134,22 +136,27 @@ class Chooser:
         ``wall`` is in Unix seconds. ``mid_stream``: words of the answer were already sent on, so it goes on elsewhere,
         with the same model if possible.
         """
-        verdict = judge(self.route.retry, outcome, retries=attempts.retries, wall=wall, random=random)
+        rules = target.retry or self.route.retry
+        verdict = judge(rules, outcome, retries=attempts.retries, wall=wall, random=random)
         if mid_stream and verdict.next is Next.SAME:
             verdict = Verdict(Next.OTHER, verdict.reason)
-        if verdict.next is Next.END:
+        walk = attempts.walk
+        if verdict.next is Next.END and (walk is None or outcome.failure in (None, Failure.CANCELLED)):
             return Step(None, verdict.reason)
         if verdict.next is Next.SAME and self._states[target.index].breaker.allows(now) and self._budget.take(now):
             attempts.retries += 1
             return Step(target, verdict.reason, verdict.delay)
         attempts.tried |= target.bit
         attempts.retries = 0
-        if not self.route.enable_fallback and not attempts.plan:
+        if walk is None and not self.route.enable_fallback:
             return Step(None, f"{verdict.reason}; enableFallback is off")
         mask = self.available(ask, now) & ~attempts.tried
-        if verdict.next is Next.LARGER:
-            mask = self._larger(mask, target)
-        found = self._pick(mask, ask, now, attempts, random=random, like=target if mid_stream else None)
+        if walk is not None:
+            found = self._walked(walk, walk.after(target.index, _status(outcome)), mask)
+        else:
+            if verdict.next is Next.LARGER:
+                mask = self._larger(mask, target)
+            found = self._pick(mask, ask, now, random=random, like=target if mid_stream else None)
         if found is None:
             return Step(None, f"{verdict.reason}; no other target is left")
         if not (attempts.moves == 0 and self._states[found.index].breaker.spotless) and not self._budget.take(now):
@@ -201,6 +208,8 @@ class Chooser:
 
     def why_none(self, ask: Ask, now: float, attempts: Attempts) -> Unavailable:
         """What keeps each target from being asked now."""
+        if attempts.walk is not None and attempts.walk.reason:
+            return Unavailable((("configuration", attempts.walk.reason),))
         reasons, waits = [], []
         versions = of_version(self.route, ask.model)
         for target, state in zip(self.route.targets, self._states, strict=True):
@@ -269,15 +278,16 @@ class Chooser:
         weights = [target.weight for target in self.route.targets]
         self._strategies.rotation = Rotation(shares(weights, plan.target, progress.percent(plan)))
 
-    def _pick(
-        self, mask: int, ask: Ask, now: float, attempts: Attempts, *, random: float, like: Target | None
-    ) -> Target | None:
-        targets = self.route.targets
-        if attempts.plan:
-            return next((targets[index] for index in attempts.plan if mask >> index & 1), None)
+    def _pick(self, mask: int, ask: Ask, now: float, *, random: float, like: Target | None) -> Target | None:
         if like is not None:
             mask = sum(one.bit for one in self._targets(mask) if one.model == like.model) or mask
-        return targets[self._strategies.pick(mask, ask, now, random)] if mask else None
+        return self.route.targets[self._strategies.pick(mask, ask, now, random)] if mask else None
+
+    def _walked(self, walk: Walk, index: int | None, mask: int) -> Target | None:
+        """The first target from this one on that can be asked; the others count as not answering."""
+        while index is not None and not mask >> index & 1:
+            index = walk.after(index, _NOT_ASKED)
+        return None if index is None else self.route.targets[index]
 
     def _targets(self, mask: int) -> Sequence[Target]:
         return [self.route.targets[index] for index in members(mask)]
@@ -286,3 +296,14 @@ class Chooser:
         """Those whose declared context is larger than that of ``than``; nobody's is where it declares none."""
         size = than.context_length
         return sum(one.bit for one in self._targets(mask) if size and (one.context_length or 0) > size)
+
+
+_NOT_ASKED = 503
+_SILENCE = 408
+
+
+def _status(outcome: Outcome) -> int:
+    """A failure as an HTTP status, for a walk: silence is a timeout, no answer at all is 0."""
+    if outcome.status:
+        return outcome.status
+    return _SILENCE if outcome.failure in (Failure.SILENT, Failure.FIRST_TOKEN, Failure.STALL) else 0

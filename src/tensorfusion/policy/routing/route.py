@@ -16,6 +16,10 @@ from tensorfusion.policy.routing.money import Price
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 
+PUBLIC_PROVIDERS = frozenset({"openai", "anthropic"})
+"""Providers with one address for everybody; a target of theirs needs none of its own."""
+
+
 class Pattern(Protocol):
     """A regular expression that cannot take long."""
 
@@ -36,7 +40,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place that answers. ``index`` is its bit in masks.
+    """One place that answers. ``index`` is its bit in masks. An empty ``model`` leaves the name that was asked for.
 
     ``price`` is None where nobody stated one. ``context_length`` is in tokens, None where not declared.
     ``extra_parameters`` go over what the caller stated (a Portkey configuration's), ``parameters`` under it.
@@ -60,6 +64,14 @@ class Target:
     context_length: int | None = None
     prefill: bool = False
     version: str = ""
+    credential: str = field(default="", repr=False)
+    """A key that the caller's own configuration states, instead of ``secret``."""
+    retry: "RetryRules | None" = None
+    """Instead of the route's."""
+    timeout: float | None = None
+    """Seconds to the first byte, instead of the route's."""
+    forward_headers: tuple[str, ...] = ()
+    """Fields of the caller's request that go on to the target, in small letters."""
 
     @property
     def bit(self) -> int:

@@ -1,6 +1,7 @@
 """What is known about the targets of one route in one worker, and the tickets of the attempts under way."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from tensorfusion.model.llm_route import Circuit
 from tensorfusion.policy.routing.breaker import Breaker
@@ -45,12 +46,26 @@ class Ticket:
         self.first_token_after: float | None = None
 
 
+class Walk(Protocol):
+    """A way through the targets that something else than the route's strategy decides."""
+
+    @property
+    def reason(self) -> str:
+        """Why there is nobody to ask, where there is nobody."""
+
+    def first(self) -> int | None:
+        """The index of the first target."""
+
+    def after(self, index: int, status: int) -> int | None:
+        """The index of the target after one that failed with the status; 0 where it did not even answer."""
+
+
 class Attempts:
     """What one request has tried so far. Make one for each request."""
 
-    __slots__ = ("counted", "moves", "plan", "retries", "tried")
+    __slots__ = ("counted", "moves", "retries", "tried", "walk")
 
-    def __init__(self, plan: tuple[int, ...] = ()) -> None:
+    def __init__(self, walk: Walk | None = None) -> None:
         self.tried = 0
         """Mask of the targets that are given up, or that whoever asks knows to be of no use."""
         self.counted = False
@@ -59,8 +74,7 @@ class Attempts:
         """How often the present target was asked again."""
         self.moves = 0
         """How often the request went on to another target."""
-        self.plan = plan
-        """Indices to try, in order, instead of what the strategy says; empty for none."""
+        self.walk = walk
 
 
 @dataclass(frozen=True, slots=True)
