@@ -7,9 +7,11 @@ SeriesError
 ├── QueryTooLong      its time is over
 ├── QueryTooLarge     more rows than one answer may have
 ├── StoreBusy         more is waiting to be written than memory is given for; retried
-└── DatabaseError     what a database answered that is none of these, or did not answer; ``retryable`` tells
+└── DatabaseError     of a client: what a database at the other end answered
+    ├── DatabaseRefused   the same request will be refused again
+    └── DatabaseFailed    no answer, or a server in trouble; retried
 
-The first six are the fault of who sent the request, or pass: an HTTP server words them in its own codes.
+The first six are of the embedded store; its HTTP server words them in GreptimeDB's codes.
 """
 
 from enum import StrEnum
@@ -86,7 +88,7 @@ class StoreBusy(SeriesError):
 
 
 class DatabaseError(SeriesError):
-    """A database answered with an error, or not at all.
+    """A database at the other end of a connection said no, or nothing.
 
     ``status`` is HTTP's, 0 where no answer came; ``code`` is GreptimeDB's, 0 where it gave none.
     """
@@ -95,3 +97,17 @@ class DatabaseError(SeriesError):
         self.status = status
         self.code = code
         super().__init__(message)
+
+
+class DatabaseRefused(DatabaseError):
+    """The same request will be refused again."""
+
+
+class DatabaseFailed(DatabaseError):
+    """It may work in a moment, ``retry_after`` seconds where the server said so; it may have been carried out."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, status: int = 0, code: int = 0, retry_after: float = 0.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, status=status, code=code)

@@ -6,7 +6,6 @@ network, settings - is closed in ``engine`` once more.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from tensorfusion.timeseries.columns import TableShape
 from tensorfusion.timeseries.engine import SCHEMA, duckdb
 from tensorfusion.timeseries.errors import QueryRefused, QueryTooLarge, Refusal
+from tensorfusion.timeseries.results import Named, Result
 
 LONGEST_QUERY: Final = 64 << 10
 """Characters. Longer ones are lists that belong into a table."""
@@ -49,22 +49,6 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
 """A type of DuckDB: how GreptimeDB calls it, and how its value is taken from column n. Others become texts."""
 _DECIMAL: Final = ("Float64", "#{0}::DOUBLE")
 _OTHER: Final = ("String", "#{0}::VARCHAR")
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A column of an answer; ``kind`` in GreptimeDB's words."""
-
-    name: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """An answer: times are integers of their kind's unit since 1970."""
-
-    columns: tuple[Named, ...]
-    rows: list[tuple[Any, ...]]  # Any: what the columns' kinds say
 
 
 def run_query(cursor: "duckdb.DuckDBPyConnection", sql: str, tables: Mapping[str, TableShape], *, rows: int) -> Result:

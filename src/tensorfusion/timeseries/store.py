@@ -26,7 +26,8 @@ from tensorfusion.timeseries.encoder import Table
 from tensorfusion.timeseries.engine import connect, duckdb
 from tensorfusion.timeseries.errors import QueryTooLong, StoreBusy
 from tensorfusion.timeseries.ingest import Ingest, Write
-from tensorfusion.timeseries.queries import Result, run_query
+from tensorfusion.timeseries.queries import run_query
+from tensorfusion.timeseries.results import Result
 from tensorfusion.timeseries.retention import Retention, retain, used_bytes
 
 _READERS: Final = 2
