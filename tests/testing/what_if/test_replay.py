@@ -14,6 +14,7 @@ from tensorfusion.model.core import Affinity, NodeAffinity, NodeSelector, NodeSe
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.meta import SelectorRequirement
 from tensorfusion.model.request import GpuRequest
+from tensorfusion.scheduler import queue
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import FleetChange, History, Settings
 from tensorfusion.scheduling.facts import CohortFacts, PodFacts, QuotaFacts
@@ -335,14 +336,33 @@ arrivals = st.lists(
 def test_more_machines_never_place_fewer_whole_device_pods(
     pods: list[tuple[int, int, float]], nodes: int, more: int
 ) -> None:
-    """Without shares there is no fragmentation. Single pods may wait longer: an older one may come before them now."""
-    recorded = [pod(n, asks(L4), at, ended=at + ran) for n, (at, ran, _) in enumerate(pods)]
-    recorded = [replace(one, bound=one.arrived) for one in recorded]
-    world = history(
-        [node(f"n{n}") for n in range(nodes)], [d for n in range(nodes) for d in devices(f"n{n}")], recorded
-    )
+    """Without shares there is no fragmentation. Single pods may wait longer, but for backoffs alone."""
+    world = of_whole_devices([(at, ran) for at, ran, _ in pods], nodes)
     was, would = play(world), play(world, more_l4(more))
     assert would.everybody.placed >= was.everybody.placed
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(queue, "FIRST_BACKOFF", 0.0)
+        patched.setattr(queue, "LONGEST_BACKOFF", 0.0)
+        was, would = play(world), play(world, more_l4(more))
+    assert all(would.waits[uid] <= waited for uid, waited in was.waits.items())
+
+
+def of_whole_devices(pods: list[tuple[int, int]], nodes: int) -> History:
+    """Pods of one device each by arrival and run time, on so many nodes of one device."""
+    recorded = [pod(n, asks(L4), at, bound=at, ended=at + ran) for n, (at, ran) in enumerate(pods)]
+    gpus = [one for n in range(nodes) for one in devices(f"n{n}")]
+    return history([node(f"n{n}") for n in range(nodes)], gpus, recorded)
+
+
+def test_who_came_before_others_because_of_their_backoffs_waits_longer_on_more_machines() -> None:
+    """At 327 s all but the last are refused for the third time, and at 328 s the device is free again.
+
+    The last, refused for the second time, is decided at 329 s, before the others at 331 s. On two machines they go by age.
+    """
+    pods = [(54, 196), (138, 130), (218, 89), (297, 93), (162, 96), (60, 77), (89, 1)]
+    world = of_whole_devices(pods, 1)
+    last = jobs_of(world, seed=0)[-1].facts.uid
+    assert (play(world).waits[last], play(world, more_l4(1)).waits[last]) == (32_000, 49_000)
 
 
 @settings(max_examples=40, deadline=None)
