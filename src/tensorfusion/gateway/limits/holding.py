@@ -1,0 +1,67 @@
+"""What is held for one request while it is under way, and given back exactly once."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from tensorfusion.gateway.limits.rules import Charge
+from tensorfusion.gateway.limits.verdict import Verdict
+
+MOST_TOKENS = 1 << 32
+"""More than any request has: a target that reports nonsense must not close a key for ever."""
+
+
+class Limits(Protocol):
+    """Counters, wherever they are."""
+
+    async def reserve(self, charges: Sequence[Charge], tokens: int) -> "Reservation":
+        """Let a request in that may take ``tokens``, by every one of its limits or by none.
+
+        Raises:
+            RateLimited: one of them has no room; nothing is counted anywhere.
+        """
+        ...
+
+
+class Counters(Protocol):
+    """Who a reservation gives back to."""
+
+    def settle(self, charges: Sequence[Charge], reserved: int, tokens: int) -> None:
+        """A request of ``reserved`` tokens has ended and took ``tokens``."""
+        ...
+
+
+class Reservation:
+    """A request that was let in. Leaving its ``with`` block settles it, if nothing has before.
+
+    ``settle`` is called once the tokens are known; without it, the estimate counts as used: who does not know what a
+    request took must not give it away again.
+    """
+
+    __slots__ = ("_charges", "_counters", "_tokens", "verdict")
+
+    def __init__(self, counters: Counters, charges: Sequence[Charge], tokens: int, verdict: Verdict) -> None:
+        self._counters: Counters | None = counters
+        self._charges = charges
+        self._tokens = tokens
+        self.verdict = verdict
+
+    @property
+    def is_open(self) -> bool:
+        """It has not been settled."""
+        return self._counters is not None
+
+    def settle(self, tokens: int | None = None) -> bool:
+        """Count what the request really took, or the estimate; False, and nothing happens, from the second time on."""
+        counters, self._counters = self._counters, None
+        if counters is None:
+            return False
+        taken = self._tokens if tokens is None else min(max(tokens, 0), MOST_TOKENS)
+        counters.settle(self._charges, self._tokens, taken)
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.settle()

@@ -1,0 +1,355 @@
+"""Counters in memory that processes share: all of a request's limits at once, or none; given back; found after a death.
+
+**A counter** is a record of eight words: the two of its name, a moment for requests and one for tokens (see ``rules``),
+requests in flight, tokens they reserved, and what a token costs. Requests are counted when they are let in. Tokens are
+reserved then, which does not decay, and turn into what was really used when the request ends: so what a request did not
+use is free again exactly, and what it used beyond is a debt.
+
+**Bounds.** With ``depth`` of a bucket and ``rate`` as they are configured, of any stretch of time ``t``, whatever
+workers die or restart in it: at most ``depth + rate * t`` requests are let in; at most ``depth + rate * t`` tokens are
+counted as used, and beyond that only what requests took above their own estimates; never more than ``max_concurrent``
+requests of living workers are in flight. One minute's worth is the usual depth, so a minute may bring twice the rate,
+once. A file that is removed, or the machine's restart, gives each counter its depth once more.
+
+**Whose it is.** A worker notes in entries of its own, one for each counter, how many requests it has in flight there
+and their tokens. The sum over the entries of the living is what the record says. Of a worker that died its requests in
+flight are taken off, and their tokens are counted as used: nobody knows better, and dying must not pay.
+
+**Death in the middle.** Every store is one word, and they come in such an order that whatever part of them was done
+never leaves a counter with more room than it should have: what is charged comes before what is given back. What has to
+agree (records and entries) is added up anew by ``recover``, which who takes the lock next runs.
+
+**Room.** A counter can lie in 32 places, given by its name. A full one that holds nothing is as good as none: its place
+goes to who needs one. Where all 32 are busy, the request is refused.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorfusion.gateway.limits.page import (
+    ENTRIES,
+    ENTRIES_AT,
+    ENTRY_WORDS,
+    MOST_WORKERS,
+    RECORD_WORDS,
+    RECORDS_AT,
+    RECOVERED,
+    USED,
+    WAYS,
+    Page,
+)
+from tensorfusion.gateway.limits.rules import TICKS_PER_SECOND, Charge, Rule
+from tensorfusion.gateway.limits.verdict import RateLimited, Step, Verdict, What
+
+_SET_WORDS: Final = WAYS * RECORD_WORDS
+_LOOK: Final = TICKS_PER_SECOND // 20
+_ENDLESS: Final = 1 << 62
+"""No moment is later: 570 years of ticks would not fit behind it."""
+
+# Words of a record.
+HIGH, LOW, REQUESTS, TOKENS, COUNT, RESERVED, UNIT = range(7)
+# Words of an entry.
+RECORD, HELD, HELD_TOKENS = range(3)
+
+
+class Table:
+    """The counters of a page, as one worker uses them. Not for threads."""
+
+    def __init__(self, page: Page) -> None:
+        """Take a worker's place in the page, whose lock is held.
+
+        Raises:
+            ConfigError: there is none left; the page is closed.
+        """
+        self.page = page
+        self._words = page.words
+        self._looked = 0
+        self._mask = page.records // WAYS - 1
+        self._entries: dict[int, int] = {}
+        """Where in this worker's entries a record is noted."""
+        if page.mark():
+            self._recover()
+        try:
+            page.enter(self._reclaim)
+        except BaseException:
+            page.abandon()
+            page.close()
+            raise
+        start = ENTRIES_AT + page.worker * ENTRIES * ENTRY_WORDS
+        self._free = list(range(start + (ENTRIES - 1) * ENTRY_WORDS, start - 1, -ENTRY_WORDS))
+        page.release()
+
+    def take(self, charges: Sequence[Charge], tokens: int) -> Verdict:
+        """Count a request on all of its counters.
+
+        Raises:
+            RateLimited: one has no room; nothing is counted.
+            PageBusy: the page is not free.
+        """
+        page = self.page
+        if page.acquire():
+            self._recover()
+        try:
+            verdict = self._take_or_look(charges, tokens)
+        except RateLimited:
+            page.release()
+            raise
+        except BaseException:
+            page.abandon()
+            raise
+        page.release()
+        return verdict
+
+    def _take_or_look(self, charges: Sequence[Charge], tokens: int) -> Verdict:
+        try:
+            return self._take(charges, tokens)
+        except RateLimited as refusal:
+            if refusal.what is What.REQUESTS or not self._look_for_dead():
+                raise
+            return self._take(charges, tokens)  # what stood in the way was a dead worker's
+
+    def _take(self, charges: Sequence[Charge], tokens: int) -> Verdict:
+        words = self._words
+        now = self.page.now()
+        steps: list[Step] = []
+        for charge in charges:
+            at = charge.place
+            if words[at + LOW] != charge.low or words[at] != charge.high or at < RECORDS_AT:
+                at = self._find(charge, now, steps)
+            rule = charge.rule
+            step = _step(words, at, rule, tokens, now)
+            if (
+                step.requests > rule.request_depth
+                or step.tokens > rule.token_depth
+                or (rule.max_concurrent and words[at + COUNT] >= rule.max_concurrent)
+            ):
+                raise _refusal(charge, step, tokens)
+            steps.append(step)
+        if len(self._free) < len(steps):
+            raise _no_room(charges[0])
+        for at, rule, owed, _ in steps:
+            if rule.request_unit:
+                words[at + REQUESTS] = now + owed
+            if rule.holds:
+                self._hold(at, tokens, rule.token_unit)
+        return Verdict(steps)
+
+    def give_back(self, charges: Sequence[Charge], reserved: int, tokens: int) -> None:
+        """Turn what a request reserved into what it used.
+
+        Raises:
+            PageBusy: the page is not free; nothing is given back.
+        """
+        page = self.page
+        if page.acquire():
+            self._recover()
+        words = self._words
+        try:
+            now = page.now()
+            for charge in charges:
+                if charge.rule.holds:
+                    at = charge.place
+                    if words[at + LOW] != charge.low or words[at] != charge.high or at < RECORDS_AT:
+                        at = self._find(charge, now, ())
+                    self._drop(at, reserved, tokens, charge.rule.token_unit, now)
+        except BaseException:
+            page.abandon()
+            raise
+        page.release()
+
+    def tend(self) -> int:
+        """Give back what dead workers held; how many there were. Once a second is often enough.
+
+        Raises:
+            PageBusy: the page is not free.
+        """
+        page = self.page
+        if page.acquire():
+            self._recover()
+        try:
+            found = self._reclaim_dead()
+        except BaseException:
+            page.abandon()
+            raise
+        page.release()
+        return found
+
+    def close(self) -> None:
+        """Give the worker's place back, with whatever is still held, and close the page."""
+        page = self.page
+        if page.acquire():
+            self._recover()
+        self._reclaim(page.worker)
+        page.leave()
+        page.release()
+        self._words.release()
+        page.close()
+
+    # -- with the lock -------------------------------------------------------------------------------------------
+
+    def _find(self, charge: Charge, now: int, steps: Sequence[Step]) -> int:
+        """Where the counter is, or may be from now on: not in a place that ``steps`` are about to use.
+
+        Raises:
+            RateLimited: all its places are other busy counters'.
+        """
+        words = self._words
+        high, low = charge.high, charge.low
+        first = low & self._mask
+        free = 0
+        for number in (first, (first ^ (high & self._mask or 1)) & self._mask):
+            start = RECORDS_AT + number * _SET_WORDS
+            for at in range(start, start + _SET_WORDS, RECORD_WORDS):
+                found = words[at]
+                if found == high and words[at + LOW] == low:
+                    charge.place = at
+                    return at
+                if not free and (not found or self._is_idle(at, now)) and all(at != step.at for step in steps):
+                    free = at
+        if not free:
+            raise _no_room(charge)
+        words[free + HIGH] = 0  # nobody's, while it changes
+        for word in (REQUESTS, TOKENS, UNIT):
+            words[free + word] = 0
+        words[free + LOW] = low
+        words[free + HIGH] = high
+        charge.place = free
+        return free
+
+    def _is_idle(self, at: int, now: int) -> bool:
+        words = self._words
+        return (
+            words[at + REQUESTS] <= now
+            and words[at + TOKENS] <= now
+            and not words[at + COUNT]
+            and not words[at + RESERVED]
+        )
+
+    def _hold(self, at: int, tokens: int, unit: int) -> None:
+        words = self._words
+        entry = self._entries.get(at)
+        if entry is None:
+            entry = self._entries[at] = self._free.pop()
+            words[entry + HELD] = 1
+            words[entry + HELD_TOKENS] = tokens
+            words[entry + RECORD] = at  # from here on it counts
+        else:
+            words[entry + HELD_TOKENS] += tokens
+            words[entry + HELD] += 1
+        words[at + UNIT] = unit
+        words[at + RESERVED] += tokens
+        words[at + COUNT] += 1
+
+    def _drop(self, at: int, reserved: int, tokens: int, unit: int, now: int) -> None:
+        words = self._words
+        if unit and tokens:
+            self._charge(at, tokens * unit, now)
+        entry = self._entries.get(at)
+        if entry is None:
+            return  # held before this worker was taken for dead, and given back then
+        if words[entry + HELD] > 1:
+            words[entry + HELD] -= 1
+            words[entry + HELD_TOKENS] -= reserved
+        else:
+            words[entry + RECORD] = 0
+            del self._entries[at]
+            self._free.append(entry)
+        words[at + RESERVED] -= reserved
+        words[at + COUNT] -= 1
+
+    def _charge(self, at: int, ticks: int, now: int) -> None:
+        found = self._words[at + TOKENS]
+        self._words[at + TOKENS] = min(max(found, now) + ticks, _ENDLESS)
+
+    def _look_for_dead(self) -> int:
+        """As ``_reclaim_dead``, but not with every refusal of a flood."""
+        now = self.page.now()
+        if now - self._looked < _LOOK:
+            return 0
+        self._looked = now
+        return self._reclaim_dead()
+
+    def _reclaim_dead(self) -> int:
+        dead = self.page.dead()
+        for worker in dead:
+            self._reclaim(worker)
+        return len(dead)
+
+    def _reclaim(self, worker: int) -> None:
+        """Count what a worker had reserved as used, take its requests off, and free its place."""
+        words = self._words
+        now = self.page.now()
+        for entry in _entries_of(self._numbers(), worker):
+            at, held, tokens = (words[entry + word] for word in (RECORD, HELD, HELD_TOKENS))
+            if words[at + UNIT] and tokens:
+                self._charge(at, tokens * words[at + UNIT], now)
+            words[entry + RECORD] = 0
+            words[at + RESERVED] -= tokens
+            words[at + COUNT] -= held
+        words[self.page.worker_at(worker) + USED] = 0
+
+    def _recover(self) -> None:
+        """Add up anew, from the entries, what the records say: somebody died while he wrote."""
+        numbers = self._numbers()
+        records = numbers[RECORDS_AT:].reshape(-1, RECORD_WORDS)
+        counted = np.zeros((len(records), 2), np.int64)
+        for worker in range(MOST_WORKERS):
+            if not self._words[self.page.worker_at(worker) + USED]:
+                continue
+            entries = _entries_of(numbers, worker)
+            rows = (numbers[entries + RECORD] - RECORDS_AT) // RECORD_WORDS
+            np.add.at(counted, rows, np.stack([numbers[entries + HELD], numbers[entries + HELD_TOKENS]], axis=1))
+        records[:, COUNT] = counted[:, 0]
+        records[:, RESERVED] = counted[:, 1]
+        self._words[RECOVERED] += 1
+
+    def _numbers(self) -> NDArray[np.int64]:
+        """All words, shape (words,). Not kept: a page cannot be closed while somebody looks at it."""
+        return np.frombuffer(self.page.words, np.int64)
+
+
+def _step(words: memoryview, at: int, rule: Rule, tokens: int, now: int) -> Step:
+    """What is owed on a counter with one request more, of so many tokens."""
+    requests = owed = 0
+    if rule.request_unit:
+        requests = max(words[at + REQUESTS] - now, 0) + rule.request_unit
+    if rule.token_unit:
+        owed = max(words[at + TOKENS] - now, 0) + (words[at + RESERVED] + tokens) * rule.token_unit
+    return Step(at, rule, requests, owed)
+
+
+def _refusal(charge: Charge, step: Step, tokens: int) -> RateLimited:
+    """Why a request has no room. ``step`` is what would be owed with it."""
+    rule = charge.rule
+    who = f" for {charge.subject}" if charge.subject else ""
+    without = step._replace(requests=step.requests - rule.request_unit, tokens=step.tokens - tokens * rule.token_unit)
+    verdict = Verdict((without,))
+    if step.requests > rule.request_depth:
+        message = f"more than {rule.requests_per_minute} requests a minute{who}"
+        return RateLimited(What.REQUESTS, message, verdict, wait=step.requests - rule.request_depth)
+    if tokens * rule.token_unit > rule.token_depth:
+        message = (
+            f"the request asks for {tokens} tokens, and {rule.tokens_per_minute} a minute is the limit{who}: ask for "
+            "fewer, by a shorter prompt or a lower max_tokens"
+        )
+        return RateLimited(What.TOKENS, message, verdict, wait=None)
+    if step.tokens > rule.token_depth:
+        message = f"more than {rule.tokens_per_minute} tokens a minute{who}: the request asks for {tokens}"
+        return RateLimited(What.TOKENS, message, verdict, wait=step.tokens - rule.token_depth)
+    message = f"more than {rule.max_concurrent} requests at once{who}"
+    return RateLimited(What.CONCURRENT, message, verdict, wait=TICKS_PER_SECOND)
+
+
+def _entries_of(numbers: NDArray[np.int64], worker: int) -> NDArray[np.int64]:
+    """Where a worker's entries are that hold something, shape (entries,)."""
+    start = ENTRIES_AT + worker * ENTRIES * ENTRY_WORDS
+    stop = start + ENTRIES * ENTRY_WORDS
+    return np.flatnonzero(numbers[start:stop:ENTRY_WORDS]) * ENTRY_WORDS + start
+
+
+def _no_room(charge: Charge) -> RateLimited:
+    message = f"more callers are busy than can be counted: {charge.rule.name}"
+    return RateLimited(What.ROOM, message, Verdict(), wait=TICKS_PER_SECOND)

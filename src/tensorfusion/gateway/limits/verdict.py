@@ -1,0 +1,127 @@
+"""What a caller is told of its limits: what is left, when it is all there again, and when to come again.
+
+Source: the platform's contract, 3.4; RFC 9110 10.2.3 (Retry-After); OpenAI's ``x-ratelimit-*`` (names and durations).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Final, NamedTuple
+
+from tensorfusion.errors import TensorFusionError
+from tensorfusion.gateway.limits.rules import TICKS_PER_NS, TICKS_PER_SECOND, Rule
+from tensorfusion.wire.fields import Fields
+
+_TICKS_PER_MS: Final = 1_000_000 * TICKS_PER_NS
+
+
+class What(StrEnum):
+    """What there is too much of."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENT = "concurrent"
+    ROOM = "room"
+    """Counters: more callers are busy than can be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One limit and what is left of it. ``reset`` is ticks until all of it is there again."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
+class Step(NamedTuple):
+    """A request on one counter: where that is, and what is owed there with it, in ticks."""
+
+    at: int
+    rule: Rule
+    requests: int
+    tokens: int
+
+
+class Verdict:
+    """What is left of the tightest of the limits; None where nothing of the kind is limited.
+
+    Worked out only when it is asked for: an answer on its way to a program that does not look has no need of it.
+    """
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Sequence[Step] = ()) -> None:
+        self._steps = steps
+
+    @property
+    def requests(self) -> Left | None:
+        """Requests that are left."""
+        found = [
+            Left(rule.requests_per_minute, max(rule.request_depth - owed, 0) // rule.request_unit, owed)
+            for _, rule, owed, _ in self._steps
+            if rule.request_unit
+        ]
+        return min(found, key=_remaining) if found else None
+
+    @property
+    def tokens(self) -> Left | None:
+        """Tokens that are left."""
+        found = [
+            Left(rule.tokens_per_minute, max(rule.token_depth - owed, 0) // rule.token_unit, owed)
+            for _, rule, _, owed in self._steps
+            if rule.token_unit
+        ]
+        return min(found, key=_remaining) if found else None
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Header fields of the answer, whether it is one or a refusal."""
+        found: list[tuple[bytes, bytes]] = []
+        left = self.requests
+        if left is not None:
+            found += (
+                (b"x-ratelimit-limit-requests", b"%d" % left.limit),
+                (b"x-ratelimit-remaining-requests", b"%d" % left.remaining),
+                (b"x-ratelimit-reset-requests", duration(left.reset)),
+            )
+        left = self.tokens
+        if left is not None:
+            found += (
+                (b"x-ratelimit-limit-tokens", b"%d" % left.limit),
+                (b"x-ratelimit-remaining-tokens", b"%d" % left.remaining),
+                (b"x-ratelimit-reset-tokens", duration(left.reset)),
+            )
+        return found
+
+
+def _remaining(left: Left) -> int:
+    return left.remaining
+
+
+class RateLimited(TensorFusionError):
+    """Too much at once. ``status``, ``type`` and ``code`` are what the caller is told, beside the message."""
+
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "rate_limit_error"
+    code: ClassVar[str] = "rate_limit_exceeded"
+
+    def __init__(self, what: What, message: str, verdict: Verdict, *, wait: int | None) -> None:
+        self.what = what
+        self.verdict = verdict
+        self.retry_after = None if wait is None else max(1, -(-wait // TICKS_PER_SECOND))
+        """Whole seconds, rounded up; None where waiting does not help."""
+        super().__init__(message)
+
+    def fields(self) -> Fields:
+        """Header fields of the refusal."""
+        found = self.verdict.fields()
+        if self.retry_after is not None:
+            found.append((b"Retry-After", b"%d" % self.retry_after))
+        return found
+
+
+def duration(ticks: int) -> bytes:
+    """A time that is left, rounded up: ``250ms``, ``17s``."""
+    if ticks < TICKS_PER_SECOND:
+        return b"%dms" % -(-ticks // _TICKS_PER_MS) if ticks > 0 else b"0s"
+    return b"%ds" % -(-ticks // TICKS_PER_SECOND)
