@@ -232,6 +232,9 @@ class _Sink(asyncio.Transport):
 
     close = abort
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def can_write_eof(self) -> bool:

@@ -11,6 +11,10 @@ _LEAST = 0.001
 """Seconds until the next look: event loops count milliseconds and may ring early."""
 
 
+def _never() -> None:
+    return None
+
+
 class Alarm:
     """``look`` is called not before a time given to ``by``; it says when to look again, or None for never."""
 
@@ -35,6 +39,11 @@ class Alarm:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+
+    def end(self) -> None:
+        """It is needed no more, and lets go of who looked: both are freed at once, without the collector."""
+        self.cancel()
+        self._look = _never
 
     def _ring(self) -> None:
         self._handle = None

@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._parser = None  # it refers back here: without it all of this is freed at once
-        self._alarm.cancel()
+        self._alarm.end()
         if self._broken is None:
             self._broken = self._told(BrokenOff(str(error) if error is not None and str(error) else _CLOSED))
             self._broken.__cause__ = error

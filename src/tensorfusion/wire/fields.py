@@ -18,7 +18,7 @@ Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 class Kind(IntEnum):
-    """What a field's name means to a connection. Those from ``CONNECTION`` on do not go from one to the next."""
+    """What a field's name means to a connection. Those from ``EXPECT`` on do not go from one to the next."""
 
     PLAIN = 0
     DATE = 1
@@ -53,6 +53,7 @@ _KINDS: Final = {
 PLAIN: Final = Kind.PLAIN
 _DATE: Final = Kind.DATE
 _CONNECTION: Final = Kind.CONNECTION
+_EXPECT: Final = Kind.EXPECT
 _ENDS = (b"\r", b"\n", b"\0")
 _MOST_KNOWN = 4096
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -63,7 +64,9 @@ class _Known(dict[bytes, Kind]):
 
     def __missing__(self, name: bytes) -> Kind:
         kind = _KINDS.get(name.lower(), Kind.PLAIN) if _NAME.fullmatch(name) else Kind.WRONG
-        if len(self) < _MOST_KNOWN and len(name) <= 64:
+        if len(name) <= 64:
+            if len(self) >= _MOST_KNOWN:
+                self.clear()  # those that matter come back; who sends others on purpose keeps nobody out
             self[name] = kind
         return kind
 
@@ -73,15 +76,16 @@ KIND_OF: Final = _Known()
 
 
 def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
-    """The fields that go on to the next one: without those of the connection, and those that say where the body ends.
+    """The fields that go on to the next one: without those of the connection, those that say where the body ends, and
+    Expect, which was answered here.
 
-    Source: RFC 9110 7.6.1.
+    Source: RFC 9110 7.6.1, 10.1.1.
     """
     kept = []
     named: set[bytes] = set()
     for pair in fields:
         kind = KIND_OF[pair[0]]
-        if kind < _CONNECTION:
+        if kind < _EXPECT:
             kept.append(pair)
         elif kind == _CONNECTION:
             named.update(token.strip().lower() for token in pair[1].split(b","))

@@ -9,7 +9,7 @@ class Limits:
     """Bytes, counts and seconds. Every one is a bound on what a client can hold here without being heard."""
 
     most_connections: int = 10_000
-    """Further ones are answered 503 and closed."""
+    """Further ones are answered 503 and closed, unless one that has been idle for a while can make room."""
     most_requests: int = 100_000
     """Of one connection; the answer to the last says that it closes."""
     most_head: int = 32 << 10
@@ -25,7 +25,9 @@ class Limits:
     body_rate: int = 512
     """Bytes a second."""
     unread_seconds: float = 60.0
-    """That a client may leave its answer unread once the buffers are full; then it is given up."""
+    """In which a client has to take a part of its answer once the buffers are full, or it is given up ..."""
+    unread_rate: int = 512
+    """... namely so many bytes for each of these seconds."""
     high_water: int = 128 << 10
     """Bytes of an answer that wait for the client before whoever writes it has to wait."""
 

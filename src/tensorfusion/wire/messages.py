@@ -110,6 +110,8 @@ def request_head(method: bytes, target: bytes, origin: Origin, fields: Fields, *
     """
     if method not in _METHODS and (method == b"CONNECT" or not _TOKEN.fullmatch(method)):
         raise ValueError(f"method {method!r} is not spoken here")
+    if target[:1] != b"/" and (target, method) != (b"*", b"OPTIONS"):
+        raise ValueError(f"target {target!r} cannot be sent: wanted /PATH")
     if b" " in target or not target.isascii() or not target.decode("ascii").isprintable():
         raise ValueError(f"target {target!r} cannot be sent")
     start = b"%b %b%b HTTP/1.1\r\nHost: %b" % (method, origin.raw_prefix, target, origin.raw_authority)

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 _ONE_READ: Final = 256 << 10
 """What an event loop may hand over at once."""
+_STRIDE: Final = 8 << 10
+_CHUNKS_STRIDE: Final = 16 << 10
 _VERSIONS = ("1.1", "1.0")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _UPGRADE = (b"upgrade", b"http2-settings")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class RequestParser:
@@ -54,33 +57,59 @@ class RequestParser:
         """Nothing more is read."""
         self._parser = None  # it refers back here: without it all of this is freed at once
         self.requests.clear()
-        self._last = None
+        self.receiving = self._last = None
+        del self._connection
 
-    def feed(self, data: bytes | bytearray) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Read on."""
+        rest = self._feed(data)
+        while rest is not None:  # it wants another protocol: read its head once more, without that
+            self._feed(self._without_upgrade())
+            rest = self._feed(rest) if self.refusal is None and len(rest) else None
+
+    def feed_on(self, data: bytes | bytearray, *, busy: bool) -> memoryview:
+        """Read on, but not far beyond one request: parsed, small ones take many times their bytes. What is left.
+
+        ``busy`` is whether one is handled, so that nothing is to be read behind its end.
+        """
+        left = memoryview(data)
+        while left and self.refusal is None and self._parser is not None:
+            receiving = self.receiving
+            if receiving is None:
+                if busy or self.requests:
+                    break
+                size = _STRIDE
+            elif receiving.length is None:
+                size = _CHUNKS_STRIDE
+            else:
+                size = receiving.length - receiving.received
+            self.feed(left[:size])
+            left = left[size:]
+        return left
+
+    def _feed(self, data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview | None:
+        """Read on, up to the end of a head that wishes for another protocol; then, what is behind it."""
         if self._parser is None:
-            return
+            return None
         self._completed = False
         self._feeding = len(data)
-        before = self.receiving.received if self.receiving is not None else 0
+        receiving = self.receiving
+        before = receiving.received if receiving is not None else 0
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
+            return data[upgrade.args[0] :]
         except HttpParserCallbackError:
             if self.refusal is None:
                 raise
-            return
         except HttpParserError as error:
             if self.receiving is None and self._last is not None and not self._last.keep_alive:
                 self.close_behind_last()
             else:
                 self.refusal = Refused(400, f"not an HTTP request: {error}")
-            return
         else:
-            self._measure(len(data), before)
-            return
-        self._ignore_upgrade(rest)
+            self._measure(len(data), before if receiving is self.receiving else 0)
+        return None
 
     def close_behind_last(self) -> None:
         """What comes behind a request that was said to be the last one is nobody's."""
@@ -96,11 +125,13 @@ class RequestParser:
                 self.refusal = Refused(400, "the body is mostly framing")
         elif not self._completed:
             self._raw += size
+            self.begun = True  # empty lines before it belong to it: who sends nothing else has no more time
             if self._raw > most:
                 self.refusal = _too_long(url=len(self._url) > most // 2)
 
-    def _ignore_upgrade(self, rest: bytes | bytearray) -> None:
-        """Go on in HTTP/1.1, as a server may: the parser stops here, so a new one reads the head without the wish."""
+    def _without_upgrade(self) -> bytes:
+        """The head that was read last, for a new parser (this one stops here), to go on without the other protocol as a
+        server may."""
         fields = []
         for name, value in self._fields:
             if KIND_OF[name] is Kind.CONNECTION:
@@ -108,11 +139,12 @@ class RequestParser:
                 fields.append((name, b",".join(tokens).strip()))
             elif name.lower() not in _UPGRADE:
                 fields.append((name, value))
-        method = self._parser.get_method() if self._parser is not None else b""
-        head = b"%b %b HTTP/1.1\r\n" % (method, self._url)
-        head += b"".join(b"%b: %b\r\n" % pair for pair in fields) + b"\r\n"
+        parser = self._parser
+        if parser is None:
+            return b""
+        head = b"%b %b HTTP/%b\r\n" % (parser.get_method(), self._url, parser.get_http_version().encode())
         self._parser = HttpRequestParser(self)
-        self.feed(head + rest)
+        return head + b"".join(b"%b: %b\r\n" % pair for pair in fields) + b"\r\n"
 
     # --- for llhttp ---
 
@@ -182,13 +214,14 @@ def _frame(request: Request, version: str) -> None:
         raise Refused(505, f"HTTP/{version} is not spoken here")
     if request.method == b"CONNECT":
         raise Refused(501, "CONNECT is not spoken here")
-    hosts = 0
+    hosts, host = 0, b""
     for name, value in request.fields:
         kind = KIND_OF[name]
         if not kind:
             continue
         if kind is Kind.HOST:
             hosts += 1
+            host = value
             if not _HOST.fullmatch(value):
                 raise Refused(400, "Host is not a host")
         elif kind is Kind.LENGTH:
@@ -205,6 +238,23 @@ def _frame(request: Request, version: str) -> None:
             request.expects = True
     if hosts != 1 and not (request.old and hosts == 0):
         raise Refused(400, f"{hosts} Host fields: wanted exactly one")
+    request.target = _on_this_server(request.method, request.target, host)
+
+
+def _on_this_server(method: bytes, target: bytes, host: bytes) -> bytes:
+    """The target as a path. Source: RFC 9112 3.2.2 (absolute form), 3.2.4 (asterisk).
+
+    Raises:
+        Refused: it is none, or names another host than Host does.
+    """
+    if (target[:1] == b"/" and b"#" not in target) or (target == b"*" and method == b"OPTIONS"):
+        return target
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or b"#" in target:
+        raise Refused(400, "the target is not a path")
+    if absolute[1].lower() != host.lower():
+        raise Refused(400, "the target and Host name two hosts")
+    return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
 
 
 def _too_long(*, url: bool) -> Refused:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _LARGE: Final = 16 << 10
 """Bytes from which a piece is not copied to be framed."""
-_STARTS = {status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+_STARTS = {
+    status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode()) for status in HTTPStatus if status >= 200
+}
 _WITHOUT_BODY = (204, 304)
 
 

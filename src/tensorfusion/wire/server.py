@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from tensorfusion.wire.fields import Fields
@@ -31,6 +32,9 @@ IDLE_GRACE: Final = 1.0
 """Seconds of a drain in which idle connections may still bring a request."""
 _LAST_SECONDS = 5.0
 """How long handlers that were cancelled may take to end."""
+_SPARE_SECONDS = 0.5
+"""For which a connection must have been idle to make room, and between two times that room is made."""
+_PART_CLOSED = 16
 _TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
 _log = logging.getLogger(__name__)
 
@@ -65,6 +69,7 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._connections: set[ServerConnection] = set()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._room_made = float("-inf")
         self._changed: asyncio.Future[None] | None = None
 
     @property
@@ -144,7 +149,25 @@ class Server:
     def admit(self, connection: ServerConnection) -> bool:
         """Count a new one; False when there are too many, and it must go."""
         self._connections.add(connection)
-        return len(self._connections) <= self.limits.most_connections
+        most = self.limits.most_connections
+        if len(self._connections) > most:
+            self._make_room()
+        return len(self._connections) <= most
+
+    def _make_room(self) -> None:
+        """Close those that have been idle the longest: who holds connections open must not keep out who has a request.
+
+        Some at once, and not for everyone who comes: to look at all of them takes time.
+        """
+        now = self.loop.time()
+        if now < self._room_made + _SPARE_SECONDS:
+            return
+        self._room_made = now
+        idle = [(seconds, one) for one in self._connections if (seconds := one.idle_for(now)) >= _SPARE_SECONDS]
+        idle.sort(key=itemgetter(0), reverse=True)
+        for _, one in idle[: len(self._connections) // _PART_CLOSED + 1]:
+            one.close_if_idle()
+            self._connections.discard(one)
 
     def lost(self, connection: ServerConnection) -> None:
         """It has ended."""

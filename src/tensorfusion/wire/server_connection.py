@@ -9,7 +9,7 @@ Source: RFC 9112 9.3, 9.5, 9.6 (persistence, timeouts, closing); RFC 9110 10.1.1
 """
 
 import asyncio
-import select
+import logging
 import socket
 import struct
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 from tensorfusion.wire.alarm import Alarm
 from tensorfusion.wire.errors import ClientLeft, Refused
 from tensorfusion.wire.parsing import RequestParser
+from tensorfusion.wire.presence import Presence, Progress, untaken
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
 
@@ -29,9 +30,11 @@ MOST_AHEAD: Final = 64 << 10
 """Bytes of further requests that wait while one is handled."""
 _FAREWELL_SECONDS: Final = 2.0
 """How long what still comes is read and dropped behind a last answer, so that the client gets to read that."""
-_PRESENCE_SECONDS: Final = 0.05
 _NO_LINGER = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STRIDE: Final = 8 << 10
+"""Bytes that are parsed at once, however many requests are in them."""
+_log = logging.getLogger(__name__)
 
 
 class ServerConnection(asyncio.Protocol):
@@ -56,14 +59,14 @@ class ServerConnection(asyncio.Protocol):
         self._gone = False
         self._paused = False
         self._writable = True
-        self._room: asyncio.Future[None] | None = None
+        self._rooms: list[asyncio.Future[None]] = []
         self._paused_at = 0.0
         self._alarm = Alarm(self._loop, self._look)
         self._since = self._loop.time()
         self._body_since = 0.0
-        self._unsent = 0
+        self._progress = Progress()
         self._unread: Alarm | None = None
-        self._presence: Alarm | None = None
+        self._presence: Presence | None = None
 
     @property
     def idle(self) -> bool:
@@ -87,8 +90,9 @@ class ServerConnection(asyncio.Protocol):
     async def room(self) -> None:
         """Wait until the client has read enough. Raises ClientLeft."""
         while not self._writable:
-            self._room = self._loop.create_future()
-            await self._room
+            place = self._loop.create_future()
+            self._rooms.append(place)
+            await place
         if self._gone:
             raise ClientLeft("the client has closed the connection")
 
@@ -110,6 +114,7 @@ class ServerConnection(asyncio.Protocol):
         request = self._request
         if request is not None and request.expects and not request.complete:
             request.expects = False
+            self._body_since = self._loop.time()
             if self._reply is not None and not self._reply.started and not request.received:
                 self.write(_CONTINUE)
         self.body_taken()
@@ -132,6 +137,10 @@ class ServerConnection(asyncio.Protocol):
         self._transport.abort()
 
     # --- for the server ---
+
+    def idle_for(self, now: float) -> float:
+        """Seconds without a request; 0 with one."""
+        return now - self._since if self.idle else 0.0
 
     def close_if_idle(self) -> None:
         if self.idle and self._transport is not None:
@@ -175,12 +184,13 @@ class ServerConnection(asyncio.Protocol):
         self._transport = None
         self._parser.close()
         self._deaf = True
-        self._alarm.cancel()
+        self._alarm.end()
         for alarm in (self._unread, self._presence):
             if alarm is not None:
-                alarm.cancel()
+                alarm.end()
         self._leave()
-        self._ahead.clear()
+        self._request = self._reply = None
+        self._ahead = bytearray()
         self._server.lost(self)
 
     def pause_writing(self) -> None:
@@ -188,9 +198,12 @@ class ServerConnection(asyncio.Protocol):
         if self.source is not None:
             self.source.pause()
         if self._unread is None:
-            self._unread = Alarm(self._loop, self._give_up_unread)
+            self._unread = Alarm(self._loop, self._look_at_unread)
         self._unread.cancel()
-        self._unread.by(self._loop.time() + self._limits.unread_seconds)
+        if self._transport is not None:
+            now = self._loop.time()
+            self._progress.begin(untaken(self._transport), now)
+            self._unread.by(now + self._limits.unread_seconds)
 
     def resume_writing(self) -> None:
         self._writable = True
@@ -198,17 +211,27 @@ class ServerConnection(asyncio.Protocol):
             self._unread.cancel()
         if self.source is not None:
             self.source.resume()
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._wake_writers()
         if self._task is None:
             self._advance()
+
+    def _wake_writers(self) -> None:
+        rooms, self._rooms = self._rooms, []
+        for place in rooms:
+            if not place.done():
+                place.set_result(None)
 
     def _feed(self, data: bytes | bytearray) -> None:
         parser = self._parser
         if not parser.begun and parser.receiving is None:
             self._since = self._loop.time()
             self._alarm.by(self._since + self._limits.head_seconds)
-        parser.feed(data)
+        if len(data) <= _STRIDE:
+            parser.feed(data)
+        elif left := parser.feed_on(data, busy=self._task is not None):
+            self._ahead += left
+            if len(self._ahead) > MOST_AHEAD:
+                self._pause()
         receiving = parser.receiving
         if receiving is not None:
             if parser.refusal is not None:
@@ -252,8 +275,10 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(self._parser.refusal)
         elif self._ahead:
             data, self._ahead = self._ahead, bytearray()
-            self._resume()
             self._feed(data)
+            receiving = self._parser.receiving
+            if len(self._ahead) <= MOST_AHEAD and (receiving is None or receiving.waiting <= receiving.high_water):
+                self._resume()
         elif self._parser.receiving is None:
             self._rest()
 
@@ -279,7 +304,7 @@ class ServerConnection(asyncio.Protocol):
         except Refused as refused:
             self._answer(request, reply, refused)
         except Exception as error:  # noqa: BLE001 - the edge of a request
-            self._server.failed(request, error)
+            self._tell_failure(request, error)
             self._answer(request, reply, Refused(500, "internal error"))
         self._finish(request, reply)
 
@@ -290,8 +315,14 @@ class ServerConnection(asyncio.Protocol):
             fields, body = self._server.spell(refused.status, str(refused))
             reply.send(refused.status, fields, body)
         except Exception as error:  # noqa: BLE001 - how errors are spelled is given, too
-            self._server.failed(request, error)
+            self._tell_failure(request, error)
             reply.cut()
+
+    def _tell_failure(self, request: Request, error: Exception) -> None:
+        try:
+            self._server.failed(request, error)
+        except Exception:  # noqa: BLE001 - it is given
+            _log.exception("what tells of failures has failed itself")
 
     def _finish(self, request: Request, reply: Reply) -> None:
         """The handler is done: on to the next request, or to the end of the connection."""
@@ -300,10 +331,10 @@ class ServerConnection(asyncio.Protocol):
         if self._gone or self._transport is None:
             return
         if not reply.started:
-            self._server.failed(request, RuntimeError("the handler returned without an answer"))
+            self._tell_failure(request, RuntimeError("the handler returned without an answer"))
             self._answer(request, reply, Refused(500, "internal error"))
         if not reply.ended:
-            self._server.failed(request, RuntimeError("the handler returned in the middle of its answer"))
+            self._tell_failure(request, RuntimeError("the handler returned in the middle of its answer"))
             reply.cut()
         elif not request.keep_alive:
             self._farewell()
@@ -311,8 +342,10 @@ class ServerConnection(asyncio.Protocol):
             self._advance()
 
     def _rest(self) -> None:
-        """Nothing is under way."""
-        if not self._parser.begun:
+        """Nothing is under way. Half a head may be there: its time runs since it came, though nobody has looked."""
+        if self._parser.begun:
+            self._alarm.by(self._since + self._limits.head_seconds)
+        else:
             self._since = self._loop.time()
             self._alarm.by(self._since + self._limits.idle_seconds)
 
@@ -342,14 +375,15 @@ class ServerConnection(asyncio.Protocol):
         """It is about to close: what waits for the client goes out first, but not for ever."""
         self._deaf = True
         self._since = self._loop.time()
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._progress.begin(untaken(self._transport), self._since)
         self._alarm.by(self._since + _FAREWELL_SECONDS)
 
     def _leave(self) -> None:
         """The client is gone: so is the reason for its request, unless all of the answer is on its way."""
         self._gone = True
         task, self._task = self._task, None  # cancelled once: it may be cleaning up when the rest is lost
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._wake_writers()
         if task is not None:
             self._server.leaving(task)
             if self._reply is not None and not self._reply.ended:
@@ -367,7 +401,8 @@ class ServerConnection(asyncio.Protocol):
         if self._deaf:
             return self._look_at_closing(now)
         if receiving is not None and receiving is self._request:
-            by = now + 1.0 if self._paused else self._body_by(receiving)
+            held_up = self._paused or receiving.expects  # by us
+            by = now + 1.0 if held_up else self._body_by(receiving)
             if now >= by:
                 self._break(receiving, Refused(408, "the body of the request did not come in time"))
         elif self._task is not None:
@@ -384,17 +419,29 @@ class ServerConnection(asyncio.Protocol):
     def _look_at_closing(self, now: float) -> float | None:
         if self._transport is None:
             return None
-        unsent = self._transport.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent, self._since = unsent, now
-        if now >= self._since + (self._limits.unread_seconds if unsent else _FAREWELL_SECONDS):
+        if self._transport.get_write_buffer_size():
+            self._since = now
+            if self._read_on_by(self._transport, now) is None:
+                self._transport.abort()
+                return None
+        elif now >= self._since + _FAREWELL_SECONDS:
             self._transport.abort()
             return None
-        return now + 1.0
+        return now + min(1.0, self._limits.unread_seconds)
 
-    def _give_up_unread(self) -> float | None:
-        self.give_up()
-        return None
+    def _look_at_unread(self) -> float | None:
+        if self._transport is None:
+            return None
+        by = self._read_on_by(self._transport, self._loop.time())
+        if by is None:
+            self.give_up()
+        return by
+
+    def _read_on_by(self, transport: asyncio.Transport, now: float) -> float | None:
+        """When the client must have read more; None when it reads too little."""
+        limits = self._limits
+        left = untaken(transport)
+        return self._progress.due(left, now, seconds=limits.unread_seconds, rate=limits.unread_rate)
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None:
@@ -402,24 +449,17 @@ class ServerConnection(asyncio.Protocol):
             self._paused_at = self._loop.time()
             self._transport.pause_reading()
             if self._presence is None:
-                self._presence = Alarm(self._loop, self._look_for_client)
-            self._presence.by(self._paused_at + _PRESENCE_SECONDS)
+                self._presence = Presence(self._loop, self._is_gone)
+            self._presence.watch(self._transport)
 
-    def _look_for_client(self) -> float | None:
-        """While nothing is read, nobody tells that the client is gone: ask."""
-        if not self._paused or self._transport is None:
-            return None
-        link = self._transport.get_extra_info("socket")
-        if link is not None:
-            poll = select.poll()
-            poll.register(link.fileno(), select.POLLRDHUP)
-            if poll.poll(0):
-                self._leave()
-                self._transport.abort()
-                return None
-        return self._loop.time() + _PRESENCE_SECONDS
+    def _is_gone(self) -> None:
+        self._leave()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _resume(self) -> None:
         if self._paused and self._transport is not None:
             self._paused = False
+            if self._presence is not None:
+                self._presence.rest()
             self._transport.resume_reading()

@@ -1,0 +1,303 @@
+"""Clients that hold on to what they were given, callbacks that fail, and what many connections cost."""
+
+import asyncio
+import contextlib
+import gc
+import weakref
+
+import pytest
+from raw import HOST, Client, serving, until
+
+from tensorfusion.wire.fields import KIND_OF
+from tensorfusion.wire.limits import Limits
+from tensorfusion.wire.presence import pause_before_look
+from tensorfusion.wire.reply import Reply
+from tensorfusion.wire.request import Request
+
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+POST = b"POST / HTTP/1.1\r\n" + HOST
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+UPGRADE = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+async def test_half_a_head_behind_a_long_request_is_given_up_too() -> None:
+    """Its time is up while the request before it runs, when nobody looks."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        (connection,) = seen.server._connections
+        await until(lambda: connection._alarm._handle is None)
+        reply.send(200)
+
+    async with serving(handle, limits=Limits(head_seconds=0.05)) as seen, Client(seen.port) as client:
+        client.send(GET + b"GET /half HTT")
+        assert (await client.response()).status == 200
+        async with asyncio.timeout(5):
+            assert (await client.response()).status == 408
+            assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("head", [GET, b"\r\n" * 40], ids=["a head", "empty lines"])
+async def test_a_head_that_trickles_is_given_up(head: bytes) -> None:
+    async with serving(limits=Limits(head_seconds=0.1, idle_seconds=20)) as seen, Client(seen.port) as client:
+        client.get()
+        await client.response()
+        for number in range(len(head) - 4):
+            client.send(head[number : number + 1])
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            assert (await client.response()).status == 408
+
+
+async def test_any_number_of_wishes_for_another_protocol_is_passed_over() -> None:
+    async with serving() as seen, Client(seen.port) as client:
+        client.send(UPGRADE * 2000)
+        for _ in range(2000):
+            assert (await client.response()).status == 200
+    assert seen.failures == []
+
+
+async def test_a_wish_for_another_protocol_makes_an_old_request_no_newer() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        assert request.old
+        reply.start(200)
+        reply.push(b"a")
+        reply.end()
+
+    wish = b"Connection: upgrade\r\nUpgrade: x\r\n"
+    async with serving(handle) as seen:
+        async with Client(seen.port) as client:
+            client.send(b"POST / HTTP/1.0\r\n" + wish + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+            assert (await client.response()).status == 400
+        async with Client(seen.port) as client:
+            client.send(b"GET / HTTP/2.0\r\n" + HOST + wish + b"\r\n")
+            assert (await client.response()).status == 505
+        async with Client(seen.port) as client:
+            client.send(b"GET / HTTP/1.0\r\n" + wish + b"\r\n")
+            found = await client.response()
+            assert (found.body, found.fields.get("transfer-encoding")) == (b"a", None)
+    assert seen.failures == []
+
+
+async def test_small_chunks_take_no_more_memory_than_their_bytes() -> None:
+    gate, found = asyncio.Event(), []
+
+    async def handle(request: Request, reply: Reply) -> None:
+        found.append(request)
+        reply.send(200, body=b"%d" % len(await request.whole(1 << 20)))
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        client.send(CHUNKED + b"2\r\nab\r\n" * 10_000)
+        await until(lambda: found and found[0].received == 20_000)
+        assert len(found[0]._pieces) < 100
+        client.send(b"0\r\n\r\n")
+        assert (await client.response()).body == b"20000"
+    gate.set()
+
+
+async def test_requests_that_wait_for_their_turn_wait_as_bytes() -> None:
+    """A request of 26 bytes is half a thousand when it is parsed."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        await gate.wait()
+        reply.send(200)
+
+    gate = asyncio.Event()
+    small = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
+    async with serving(handle) as seen, Client(seen.port) as client:
+        for first in (small, POST + b"Content-Length: 9000\r\n\r\n" + b"x" * 9000, CHUNKED + b"1\r\na\r\n0\r\n\r\n"):
+            gate.clear()
+            client.send(first + small * 2000)
+            await until(lambda: any(one._task for one in seen.server._connections))
+            (connection,) = seen.server._connections
+            await until(lambda c=connection: len(c._ahead) > 1000)  # type: ignore[misc]
+            assert len(connection._parser.requests) < 1000
+            gate.set()
+            for _ in range(2001):
+                assert (await client.response()).status == 200
+
+
+async def test_a_request_behind_a_large_one_is_measured_by_itself() -> None:
+    async with serving() as seen, Client(seen.port) as client:
+        for _ in range(2):
+            client.send(POST + b"Content-Length: 400000\r\n\r\n" + b"x" * 399_000)
+            await until(lambda: any(one._task for one in seen.server._connections))
+            await until(lambda: next(iter(seen.server._connections))._parser.receiving.received == 399_000)
+            client.send(b"x" * 1000 + CHUNKED + b"3\r\nabc\r\n")
+            assert len((await client.response()).body) == 400_002
+            client.send(b"0\r\n\r\n")
+            assert (await client.response()).body == b"/ abc"
+
+
+async def test_a_fault_in_the_telling_of_faults_ends_no_connection() -> None:
+    def failed(request: Request, error: Exception) -> None:
+        raise RuntimeError("not even that")
+
+    async def handle(request: Request, reply: Reply) -> None:
+        if request.target == b"/bad":
+            raise ValueError
+        if request.target != b"/silent":
+            reply.send(200)
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        seen.server.failed = failed
+        for target, status in ((b"/bad", 500), (b"/silent", 500), (b"/", 200)):
+            client.get(target)
+            assert (await client.response()).status == status
+
+
+async def test_a_large_answer_may_take_longer_than_a_client_may_stand_still() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.send(200, body=b"x" * (24 << 20))
+
+    async with serving(handle, limits=Limits(unread_seconds=0.3)) as seen:
+        reader, writer = await asyncio.open_connection("127.0.0.1", seen.port, limit=1 << 16)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        began, total = asyncio.get_running_loop().time(), 0
+        while total < 24 << 20:
+            piece = await reader.read(1 << 18)
+            assert piece
+            total += len(piece)
+            await asyncio.sleep(0.01)
+        assert asyncio.get_running_loop().time() - began > 0.6
+        writer.transport.abort()
+
+
+async def test_a_client_that_reads_next_to_nothing_is_given_up() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.send(200, body=b"x" * (24 << 20))
+
+    limits = Limits(unread_seconds=0.2, unread_rate=100 << 20)
+    async with serving(handle, limits=limits) as seen:
+        reader, writer = await asyncio.open_connection("127.0.0.1", seen.port, limit=1 << 10)
+        writer.write(GET)
+        while seen.server.connections:
+            with contextlib.suppress(ConnectionError):
+                if not await reader.read(1000):
+                    break
+            await asyncio.sleep(0.01)
+        await until(lambda: seen.server.connections == 0)
+        writer.transport.abort()
+
+
+async def test_a_client_that_asks_first_is_not_late_before_it_is_told() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        await asyncio.sleep(0.2)
+        reply.send(200, body=await request.whole(10))
+
+    async with serving(handle, limits=Limits(body_seconds=0.05)) as seen, Client(seen.port) as client:
+        client.send(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert (await client.response()).status == 100
+        client.send(b"ab")
+        assert (await client.response()).body == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        (b"GET http://a/x?y HTTP/1.1", b"/x?y"),
+        (b"GET HTTP://A HTTP/1.1", b"/"),
+        (b"GET http://a?y HTTP/1.1", b"/?y"),
+        (b"OPTIONS * HTTP/1.1", b"*"),
+        (b"GET http://b/x HTTP/1.1", None),
+        (b"GET http://a@b/x HTTP/1.1", None),
+        (b"GET http://u@a/x HTTP/1.1", None),
+        (b"GET ftp://a/x HTTP/1.1", None),
+        (b"GET * HTTP/1.1", None),
+        (b"GET /x#y HTTP/1.1", None),
+    ],
+)
+async def test_a_target_says_where_on_this_server(line: bytes, target: bytes | None) -> None:
+    async with serving() as seen, Client(seen.port) as client:
+        client.send(line + b"\r\n" + HOST + b"\r\n")
+        assert (await client.response()).status == (400 if target is None else 200)
+    assert [found for _, found, _ in seen.requests] == ([] if target is None else [target])
+
+
+async def test_an_interim_status_is_no_answer() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        for status in (100, 103, 199):
+            with pytest.raises(ValueError, match="final"):
+                reply.send(status)
+        reply.send(200)
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        client.get()
+        assert (await client.response()).status == 200
+    assert seen.failures == []
+
+
+async def test_all_who_wait_for_room_go_on() -> None:
+    """A writer of events and one of heartbeats beside it."""
+    waiting = 0
+
+    async def write(reply: Reply) -> None:
+        nonlocal waiting
+        waiting += 1
+        await reply.write(b"x" * (8 << 20))
+
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.start(200)
+        await asyncio.gather(write(reply), write(reply), write(reply))
+        reply.end()
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        client.get()
+        await until(lambda: waiting == 3)
+        assert len((await client.response()).body) == 24 << 20
+
+
+def test_a_client_whose_body_waits_is_looked_for_less_and_less_often() -> None:
+    assert pause_before_look(0) == 0.05
+    assert pause_before_look(1) == 0.25
+    assert pause_before_look(100) == 1.0
+
+
+async def test_who_has_been_idle_for_long_makes_room_for_who_comes() -> None:
+    async with serving(limits=Limits(most_connections=20)) as seen, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Client(seen.port)) for _ in range(20)]
+        for client in clients:
+            client.get()
+            await client.response()
+        for connection in seen.server._connections:
+            connection._since -= 5
+        async with Client(seen.port) as late:
+            late.get()
+            assert (await late.response()).status == 200
+        assert seen.server.connections >= 15
+
+
+async def test_a_connection_that_ended_needs_no_collector() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        if request.target == b"/wait":
+            await asyncio.Event().wait()
+        reply.send(200, body=await request.whole(100))
+
+    async with serving(handle) as seen:
+        found: list[weakref.ref[object]] = []
+        gc.collect()
+        gc.disable()
+        try:
+            for target in (b"/", b"/wait"):
+                async with Client(seen.port) as client:
+                    client.post(b"ab", target=target)
+                    await until(lambda: seen.server._connections)
+                    found += [weakref.ref(one) for one in seen.server._connections]
+                    if target == b"/":
+                        await client.response()
+                    else:
+                        await until(lambda: any(one._task for one in seen.server._connections))
+                await until(lambda: not seen.server._connections and not seen.server._leaving)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert [ref() for ref in found] == [None, None]
+        finally:
+            gc.enable()
+
+
+async def test_names_that_never_come_again_do_not_keep_others_out() -> None:
+    for number in range(10_000):
+        KIND_OF[b"x-%d" % number]
+    KIND_OF[b"X-After"]
+    assert b"X-After" in KIND_OF
+    assert len(KIND_OF) < 5_000
