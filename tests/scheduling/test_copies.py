@@ -1,6 +1,7 @@
 """A copy decides as the original does, and what happens to it stays there."""
 
 import random
+from dataclasses import fields
 
 import pytest
 
@@ -9,7 +10,8 @@ from random_worlds import random_fleet, random_pod
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.scheduling.copies import facts_of, state_of
 from tensorfusion.scheduling.cycle import decide
-from tensorfusion.scheduling.facts import PodFacts, PoolFacts
+from tensorfusion.scheduling.facts import CohortFacts, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.fleet_facts import KINDS, PROFILES, Fact, FleetFacts, fleet_of, tell
 from tensorfusion.scheduling.state import State
 from worlds import TFLOPS, device, fleet, node, pod, run
 
@@ -86,3 +88,29 @@ def test_what_arrives_in_a_copy_is_learned_there_alone() -> None:
 
 def _shares(name: str, percent: int, *, count: int = 1) -> PodFacts:
     return pod(name, compute=0, vram=0, percent=percent * 1000, count=count)
+
+
+def test_every_kind_of_facts_is_copied_told_and_taken_back() -> None:
+    assert [one.name for one in fields(FleetFacts)] == [*KINDS, PROFILES]
+    state = State()
+    told: dict[str, tuple[str, Fact]] = {
+        "namespaces": ("team", {"a": "b"}),
+        "pools": ("pool", PoolFacts("pool", "CompactFirst")),
+        "cohorts": ("x", CohortFacts("x", fair_weight=2)),
+        "quotas": ("team", QuotaFacts("team", total_devices=2, cohort="x")),
+        "nodes": ("n0", node("n0")),
+        "devices": ("n0-0", device("n0-0", "n0")),
+    }
+    assert told.keys() == KINDS.keys()
+    for kind, (name, facts) in told.items():
+        tell(state, kind, name, facts)
+    found = fleet_of(state_of(facts_of(state)))
+    assert {kind: found.table(kind) for kind in KINDS} == {kind: dict([one]) for kind, one in told.items()}
+    same = found.copy()
+    for kind, (name, facts) in reversed(told.items()):
+        assert found.has(kind, name, facts)
+        found.put(kind, name, None)
+        tell(state, kind, name, None)
+    assert found == FleetFacts()
+    assert not any(fleet_of(state).table(kind) for kind in KINDS)
+    assert same.has("devices", "n0-0", told["devices"][1])

@@ -16,10 +16,11 @@ from tensorfusion.model.common import PlacementMode
 from tensorfusion.model.core import Taint
 from tensorfusion.model.keys import HOSTNAME_LABEL
 from tensorfusion.model.providers import NO_PROVIDERS
-from tensorfusion.scheduler.recording.history import Fleet, History
+from tensorfusion.scheduler.recording.history import History
 from tensorfusion.scheduler.recording.pseudonyms import CAPACITY_LABELS
 from tensorfusion.scheduler.what_if import devices_of, nodes_of, parse_shape
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts
+from tensorfusion.scheduling.fleet_facts import FleetFacts
 from tensorfusion.suggestions import did_you_mean
 from tensorfusion.testing.what_if.scenario import ONE, Added, QuotaWish, Scenario, Selector
 from tensorfusion.units import Rounding, to_bytes, to_gflops
@@ -161,7 +162,7 @@ def _moved(devices: Sequence[DeviceFacts], node: str) -> Iterator[DeviceFacts]:
         yield replace(one, name=names[one.name], node=node, peers=peers, used_by="")
 
 
-def _devices_by_node(fleet: Fleet) -> dict[str, list[DeviceFacts]]:
+def _devices_by_node(fleet: FleetFacts) -> dict[str, list[DeviceFacts]]:
     found: dict[str, list[DeviceFacts]] = {}
     for device in fleet.devices.values():
         found.setdefault(device.node, []).append(device)

@@ -5,8 +5,9 @@ from typing import Any
 from tensorfusion.model.keys import HOSTNAME_LABEL
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduler.recording.events import Ending
-from tensorfusion.scheduler.recording.history import Fleet, History, PodHistory, Settings
+from tensorfusion.scheduler.recording.history import History, PodHistory, Settings
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, Placement, PodFacts, PoolFacts
+from tensorfusion.scheduling.fleet_facts import FleetFacts
 from tensorfusion.testing.what_if.jobs import jobs_of
 from tensorfusion.testing.what_if.outcome import Outcome
 from tensorfusion.testing.what_if.replay import Replay
@@ -74,7 +75,7 @@ def pod(
 def history(
     nodes: list[NodeFacts], gpus: list[DeviceFacts], pods: list[PodHistory], seconds: float = 1000.0, **own: Any
 ) -> History:
-    fleet = Fleet(
+    fleet = FleetFacts(
         nodes={one.name: one for one in nodes},
         devices={one.name: one for one in gpus},
         pools={"pool": PoolFacts("pool")},

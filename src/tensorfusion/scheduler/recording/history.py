@@ -3,21 +3,11 @@
 Times are milliseconds since 1970. Nodes, devices, namespaces and gangs are called as the recording calls them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from tensorfusion.scheduler.recording.events import Ending
-from tensorfusion.scheduling.facts import (
-    CohortFacts,
-    DeviceFacts,
-    NodeFacts,
-    Placement,
-    PodFacts,
-    PoolFacts,
-    QuotaFacts,
-)
-from tensorfusion.scheduling.profile import Profiles
+from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.fleet_facts import Fact, FleetFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,57 +20,18 @@ class Settings:
     patience: float = 300.0
 
 
-@dataclass(slots=True)
-class Fleet:
-    """What there is at one time, each kind by name, in the order in which they came."""
-
-    nodes: dict[str, NodeFacts] = field(default_factory=dict)
-    devices: dict[str, DeviceFacts] = field(default_factory=dict)
-    pools: dict[str, PoolFacts] = field(default_factory=dict)
-    quotas: dict[str, QuotaFacts] = field(default_factory=dict)
-    namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    profiles: Profiles = field(default_factory=Profiles)
-    cohorts: dict[str, CohortFacts] = field(default_factory=dict)
-
-    def copy(self) -> "Fleet":
-        return Fleet(
-            dict(self.nodes),
-            dict(self.devices),
-            dict(self.pools),
-            dict(self.quotas),
-            dict(self.namespaces),
-            self.profiles,
-            dict(self.cohorts),
-        )
-
-    def apply(self, change: "FleetChange") -> None:
-        """Take over one change."""
-        if change.kind == "profiles":
-            if isinstance(change.facts, Profiles):
-                self.profiles = change.facts
-            return
-        table: dict[str, object] = getattr(self, change.kind)
-        if change.facts is None:
-            table.pop(change.name, None)
-        else:
-            table[change.name] = change.facts
-
-
-Fact: TypeAlias = NodeFacts | DeviceFacts | PoolFacts | QuotaFacts | CohortFacts | Mapping[str, str] | Profiles
-
-
 @dataclass(frozen=True, slots=True)
 class FleetChange:
-    """One thing came, changed or (``facts`` None) went. ``kind`` is the name of its table in ``Fleet``."""
+    """One thing came, changed or (``facts`` None) went. ``kind`` is one of ``KINDS`` or ``PROFILES``."""
 
     at: int
     kind: str
     name: str
     facts: Fact | None
 
-
-KINDS = ("namespaces", "pools", "cohorts", "quotas", "nodes", "devices")
-"""The tables of a fleet, in the order in which one has to be built up."""
+    def apply_to(self, fleet: FleetFacts) -> None:
+        """Take it over."""
+        fleet.put(self.kind, self.name, self.facts)
 
 
 @dataclass(slots=True)
@@ -140,7 +91,7 @@ class History:
     start: int
     end: int
     settings: Settings
-    fleet: Fleet
+    fleet: FleetFacts
     changes: list[FleetChange]
     pods: list[PodHistory]
     prices: dict[str, int]
@@ -151,10 +102,10 @@ class History:
     def seconds(self) -> float:
         return (self.end - self.start) / 1000
 
-    def ever(self) -> Fleet:
+    def ever(self) -> FleetFacts:
         """All that was there at any time, as it was last."""
         fleet = self.fleet.copy()
         for change in self.changes:
             if change.facts is not None:
-                fleet.apply(change)
+                change.apply_to(fleet)
         return fleet

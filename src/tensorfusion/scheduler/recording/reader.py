@@ -13,9 +13,6 @@ from tensorfusion.model.partitions import Profile
 from tensorfusion.scheduler.recording import events as e
 from tensorfusion.scheduler.recording.events import Ending
 from tensorfusion.scheduler.recording.history import (
-    KINDS,
-    Fact,
-    Fleet,
     FleetChange,
     Gap,
     History,
@@ -24,6 +21,7 @@ from tensorfusion.scheduler.recording.history import (
 )
 from tensorfusion.scheduler.recording.segments import SUFFIX, Segment, read_segment, segments_of
 from tensorfusion.scheduling.facts import Placement, PodFacts
+from tensorfusion.scheduling.fleet_facts import KINDS, PROFILES, Fact, FleetFacts
 
 SILENCE = 15_000
 """Milliseconds without a word after which nobody was recording: a series says something every ten seconds."""
@@ -126,7 +124,7 @@ class _World:
     """A segment begins: all that is there."""
 
     settings: Settings
-    fleet: Fleet
+    fleet: FleetFacts
     held: dict[int, PodHistory]
     waiting: dict[int, PodHistory]
     prices: dict[str, int]
@@ -186,7 +184,7 @@ def _told(segments: Sequence[Segment]) -> Iterator[tuple[int, _Said]]:
                 at = frame.base + event.at
                 if isinstance(event, e.Opened):
                     settings = Settings(event.names, event.cluster_wide, event.domains, event.patience)
-                    fleet = Fleet(profiles=event.profiles)
+                    fleet = FleetFacts(profiles=event.profiles)
                     opening = _World(settings, fleet, {}, {}, numbers.prices, event.complete, event.pools)
                     continue
                 said = _said(at, event, numbers)
@@ -204,7 +202,7 @@ def _told(segments: Sequence[Segment]) -> Iterator[tuple[int, _Said]]:
 def _open(world: _World, said: _Said) -> None:
     """One more thing that is there when a segment begins."""
     if isinstance(said, FleetChange):
-        world.fleet.apply(said)
+        said.apply_to(world.fleet)
     elif isinstance(said, PodHistory):
         (world.held if said.pinned else world.waiting)[said.pod] = said
         said.held, said.pinned = said.pinned, False
@@ -248,7 +246,7 @@ def _said(at: int, event: e.Event, numbers: _Numbers) -> _Said | None:  # noqa: 
         case e.NamespaceSet(name=name, labels=labels):
             return FleetChange(at, "namespaces", name, labels)
         case e.Configured(profiles=profiles):
-            return FleetChange(at, "profiles", "", profiles)
+            return FleetChange(at, PROFILES, "", profiles)
         case e.Shape(number=number, facts=shape):
             numbers.shapes[number] = shape
             return None
@@ -283,8 +281,8 @@ class _Builder:
         self._start: int | None = None
         self._end = 0
         self._settings = Settings()
-        self._first = Fleet()
-        self._now = Fleet()
+        self._first = FleetFacts()
+        self._now = FleetFacts()
         self._changes: list[FleetChange] = []
         self._pods: dict[int, PodHistory] = {}
         self._prices: list[dict[str, int]] = []
@@ -345,12 +343,9 @@ class _Builder:
                     pod.ended = at
 
     def _change(self, change: FleetChange) -> None:
-        if change.kind == "profiles":
-            if self._now.profiles == change.facts:
-                return
-        elif getattr(self._now, change.kind).get(change.name) == change.facts:
+        if self._now.has(change.kind, change.name, change.facts):
             return
-        self._now.apply(change)
+        change.apply_to(self._now)
         self._changes.append(change)
 
     def history(self) -> History:
@@ -395,16 +390,16 @@ def _happened(pod: PodHistory, at: int, said: _PodEvent) -> None:
                 pod.ended, pod.how = at, Ending(how)
 
 
-def _difference(at: int, before: Fleet, after: Fleet) -> list[FleetChange]:
+def _difference(at: int, before: FleetFacts, after: FleetFacts) -> list[FleetChange]:
     """What makes one fleet the other."""
     found: list[FleetChange] = []
     for kind in reversed(KINDS):
-        old, new = getattr(before, kind), getattr(after, kind)
+        old, new = before.table(kind), after.table(kind)
         found += [FleetChange(at, kind, name, None) for name in old if name not in new]
     for kind in KINDS:
-        old, new = getattr(before, kind), getattr(after, kind)
+        old, new = before.table(kind), after.table(kind)
         changed: list[tuple[str, Fact]] = [(name, facts) for name, facts in new.items() if old.get(name) != facts]
         found += [FleetChange(at, kind, name, facts) for name, facts in changed]
     if before.profiles != after.profiles:
-        found.append(FleetChange(at, "profiles", "", after.profiles))
+        found.append(FleetChange(at, PROFILES, "", after.profiles))
     return found

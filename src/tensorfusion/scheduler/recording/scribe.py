@@ -69,7 +69,7 @@ class Scribe:
     def opening(self, snapshot: Snapshot) -> tuple[Event, ...]:
         """The events that begin a segment: the world as it is. Numbers begin anew."""
         self._forget()
-        world = snapshot.world
+        world = snapshot.world.fleet
         out = self._out
         out.append(
             e.Opened(
@@ -87,15 +87,15 @@ class Scribe:
         )
         for name, labels in world.namespaces.items():
             self._namespace(0, name, dict(labels))
-        for pool in world.pools:
+        for pool in world.pools.values():
             self._pool(0, pool)
-        for cohort in world.cohorts:
+        for cohort in world.cohorts.values():
             self._cohort(0, cohort)
-        for quota in world.quotas:
+        for quota in world.quotas.values():
             self._quota(0, quota)
-        for node in world.nodes:
+        for node in world.nodes.values():
             self._node(0, node)
-        for device in world.devices:
+        for device in world.devices.values():
             self._device(0, device)
         held = [one for one in snapshot.allocations if snapshot.stages.get(one.pod.uid, _WAITING) > _WAITING]
         for facts in (*(one.pod for one in held), *(facts for facts, _ in snapshot.waiting)):

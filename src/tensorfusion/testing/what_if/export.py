@@ -10,7 +10,8 @@ from pathlib import Path
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.catalogue import model_matches
 from tensorfusion.model.request import GpuRequest, Isolation
-from tensorfusion.scheduler.recording.history import Fleet, History, PodHistory
+from tensorfusion.scheduler.recording.history import History, PodHistory
+from tensorfusion.scheduling.fleet_facts import FleetFacts
 from tensorfusion.scheduling.quota import WHOLE as WHOLE_PERCENT
 from tensorfusion.testing.traces import TraceNode, TracePod, write_trace
 
@@ -36,14 +37,14 @@ def _in_order(history: History) -> list[PodHistory]:
     return sorted(history.pods, key=lambda pod: (not pod.held, pod.arrived, pod.pod))
 
 
-def _pod(pod: PodHistory, fleet: Fleet) -> TracePod:
+def _pod(pod: PodHistory, fleet: FleetFacts) -> TracePod:
     facts = pod.facts
     request = facts.request
     milli, models = (0, ()) if request is None else _milli(request, fleet)
     return TracePod(facts.name, facts.cpu, facts.memory // _MIB, 0 if request is None else request.count, milli, models)
 
 
-def _milli(request: GpuRequest, fleet: Fleet) -> tuple[int, tuple[str, ...]]:
+def _milli(request: GpuRequest, fleet: FleetFacts) -> tuple[int, tuple[str, ...]]:
     """Thousandths of each device, and the models that it may be."""
     devices = [one for one in fleet.devices.values() if one.pool == request.pool]
     fitting = [one for one in devices if not request.model or model_matches(request.model, one.model)]

@@ -1,9 +1,9 @@
 """The machines, pools and quotas of a run: changes as they were recorded, and what the scenario makes of them."""
 
 from tensorfusion.scheduler.recording.history import FleetChange
-from tensorfusion.scheduling.facts import CohortFacts, DeviceFacts, NodeFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.fleet_facts import tell
 from tensorfusion.scheduling.hints import Change as Hint
-from tensorfusion.scheduling.profile import Profiles
 from tensorfusion.scheduling.state import State
 from tensorfusion.testing.what_if.jobs import Job
 from tensorfusion.testing.what_if.meter import Meter
@@ -31,20 +31,12 @@ class Ground:
             return self._node(name, facts if isinstance(facts, NodeFacts) else None)
         if change.kind == "devices":
             self._device(name, facts if isinstance(facts, DeviceFacts) else None)
-        elif isinstance(facts, PoolFacts):
-            self._hints += state.upsert_pool(self._scenario.pool(facts))
-        elif change.kind == "pools":
-            self._hints += state.remove_pool(name)
-        elif change.kind == "cohorts":
-            self._hints += state.set_cohort(facts) if isinstance(facts, CohortFacts) else state.remove_cohort(name)
-        elif change.kind == "quotas":
-            wished = self._scenario.quota(name, facts if isinstance(facts, QuotaFacts) else None)
-            self._hints += state.remove_quota(name) if wished is None else state.set_quota(wished)
-        elif isinstance(facts, Profiles):
-            state.profiles = facts
         else:
-            labels = facts if not isinstance(facts, NodeFacts | DeviceFacts | QuotaFacts | CohortFacts) else None
-            self._hints += state.set_namespace(name, labels)
+            if isinstance(facts, PoolFacts):
+                facts = self._scenario.pool(facts)
+            elif change.kind == "quotas":
+                facts = self._scenario.quota(name, facts if isinstance(facts, QuotaFacts) else None)
+            self._hints += tell(state, change.kind, name, facts)
         return None
 
     def _node(self, name: str, facts: NodeFacts | None) -> str | None:

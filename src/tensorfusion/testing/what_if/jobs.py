@@ -143,7 +143,7 @@ def cut(history: History, start: int | None, end: int | None) -> History:
     changes: list[FleetChange] = []
     for change in history.changes:
         if change.at < first:
-            fleet.apply(change)
+            change.apply_to(fleet)
         elif change.at <= last:
             changes.append(change)
     pods = [

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from tensorfusion.scheduler.recording.history import Fact, Fleet, FleetChange
+from tensorfusion.scheduler.recording.history import FleetChange
 from tensorfusion.scheduling.facts import DeviceFacts, NodeFacts, PodFacts, PoolFacts, QuotaFacts
+from tensorfusion.scheduling.fleet_facts import KINDS, FleetFacts
 
 ONE = Fraction(1)
 Selector = Callable[[Mapping[str, str]], bool]
@@ -46,12 +47,11 @@ class Scenario:
     quotas: Sequence[QuotaWish] = ()
     ratio: Fraction = ONE
 
-    def fleet(self, fleet: Fleet) -> list[FleetChange]:
+    def fleet(self, fleet: FleetFacts) -> list[FleetChange]:
         """What there is when the period begins, as changes of nothing, in the order to make them in."""
         found: list[FleetChange] = []
-        for kind in ("namespaces", "pools", "cohorts", "quotas", "nodes", "devices"):
-            table: Mapping[str, Fact] = getattr(fleet, kind)
-            found += [FleetChange(0, kind, name, facts) for name, facts in table.items()]
+        for kind in KINDS:
+            found += [FleetChange(0, kind, name, facts) for name, facts in fleet.table(kind).items()]
         wanted = {wish.namespace for wish in self.quotas} - fleet.quotas.keys()
         found += [FleetChange(0, "quotas", name, QuotaFacts(name)) for name in sorted(wanted)]
         return found
