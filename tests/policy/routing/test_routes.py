@@ -75,7 +75,16 @@ def test_who_may_not_use_a_route_of_their_own_namespace_is_told_so() -> None:
     assert match(Routes.compile([written()]), Caller("red", routes=("other",))) == NotAllowed(
         "LLMRoute red/chat is not among the routes of the key"
     )
-    assert match(Routes.compile([written()]), Caller("red", routes=("chat",))) == "red/chat"
+    for allowed in ("chat", "red/chat", "ch*", "red/*", "*"):
+        assert match(Routes.compile([written()]), Caller("red", routes=("x", allowed))) == "red/chat"
+    for other in ("blue/chat", "red/cha", "blue/*"):
+        assert isinstance(match(Routes.compile([written()]), Caller("red", routes=(other,))), NotAllowed)
+
+
+def test_a_key_takes_the_first_of_its_own_routes() -> None:
+    routes = Routes.compile([written("users", selector={"users": ["ann"]}), written("rest")])
+    assert match(routes) == "red/users"
+    assert match(routes, Caller("red", user="ann", routes=("rest",))) == "red/rest"
 
 
 def test_a_broken_route_is_named_and_the_others_work() -> None:

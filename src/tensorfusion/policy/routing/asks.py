@@ -13,8 +13,8 @@ PRIORITY_RANKS = {QoS.LOW: 0, QoS.MEDIUM: 1, QoS.HIGH: 2, QoS.CRITICAL: 3}
 class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who asks, as its key says. ``labels`` are those of its pod, sorted pairs.
 
-    ``routes`` are the only routes that its key may use, as ``name`` (of its own namespace) or ``namespace/name``; none
-    named means any.
+    ``routes`` are the only routes that its key may use, as ``name`` (of its own namespace) or ``namespace/name``, with
+    ``*`` and ``?``; none named means any.
     """
 
     namespace: str

@@ -5,8 +5,11 @@ by two halves: when the young one is full it becomes the old one, so what is in 
 invents passes through.
 """
 
+import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.asks import Ask, Caller
@@ -120,8 +123,13 @@ def is_named(route: Route, name: str) -> bool:
 
 def refuses_key(route: Route, caller: Caller) -> str:
     """Why the caller's key may not use the route; empty if it may."""
-    if not caller.routes or route.key in caller.routes:
-        return ""
-    if route.namespace == caller.namespace and route.name in caller.routes:
+    if not caller.routes or _named_by(caller.routes, caller.namespace).match(route.key):
         return ""
     return "is not among the routes of the key"
+
+
+@lru_cache(maxsize=4096)
+def _named_by(patterns: tuple[str, ...], namespace: str) -> re.Pattern[str]:
+    """What matches the ``namespace/name`` of the routes that a key of the namespace names, with ``*`` and ``?``."""
+    whole = (one if "/" in one or not namespace else f"{namespace}/{one}" for one in patterns)
+    return re.compile("|".join(f"(?:{fnmatch.translate(one)})" for one in whole))

@@ -7,6 +7,7 @@ Source: the platform's contract, strategy semantics.
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.policy.routing.asks import Ask
@@ -103,12 +104,23 @@ class Strategies:
 
     def cheapest(self, mask: int, ask: Ask, now: float, random: float) -> int:
         """The lowest estimated cost; of nearly equal ones the one with the fewest requests in flight."""
-        costs = {index: cost for index in members(mask) if (cost := self.cost(index, ask)) is not None}
+        tokens, lowest, costs = self.lengths.expected(ask.max_tokens), -1, []
+        for index in members(mask):
+            price = self.targets[index].price
+            if price is not None:
+                cost = ask.prompt_tokens * price.input + tokens * price.output
+                costs.append((index, cost))
+                if cost < lowest or lowest < 0:
+                    lowest = cost
         if not costs:  # nobody knows any price: all are equal
-            costs = dict.fromkeys(members(mask), 0)
-        lowest = min(costs.values())
-        near = [index for index, cost in costs.items() if cost * NEARLY_EQUAL <= lowest * (NEARLY_EQUAL + 1)]
-        return min(near, key=lambda index: (self.states[index].in_flight, costs[index], index))
+            costs = [(index, 0) for index in members(mask)]
+        best, best_load, best_cost = -1, 0, 0
+        for index, cost in costs:
+            if cost * NEARLY_EQUAL <= lowest * (NEARLY_EQUAL + 1) or lowest < 0:
+                load = self.states[index].in_flight
+                if best < 0 or (load, cost) < (best_load, best_cost):
+                    best, best_load, best_cost = index, load, cost
+        return best
 
     def cost(self, index: int, ask: Ask) -> int | None:
         """Estimated pico-dollars of the request there; None where no price is known."""
@@ -130,13 +142,17 @@ class Strategies:
         return min(places, key=lambda index: (times[index], self.states[index].in_flight, index))
 
     def predictions(self, places: Sequence[int], tokens: int) -> dict[int, float]:
-        """Predicted seconds by index. One that was never seen comes first while nobody is there to see it."""
+        """Predicted seconds by index. One that was never asked comes first while nobody is there to see how fast it is;
+        one that was asked and never answered comes last.
+        """
         known = {index: self.states[index].speed.predicted(tokens) for index in places}
         best = min((seconds for seconds in known.values() if seconds is not None), default=0.0)
         times = {}
         for index, seconds in known.items():
             in_flight = self.states[index].in_flight
-            if seconds is None:
+            if seconds is None and self.states[index].last_error:
+                times[index] = inf
+            elif seconds is None:
                 times[index] = best * (in_flight + 1) if in_flight else 0.0
             else:
                 times[index] = seconds * (in_flight + 1)
