@@ -12,6 +12,7 @@ without a kind, the settings:
       - {name: openai, key: api-key, env: OPENAI_API_KEY}
       - {name: azure, key: api-key, file: /run/secrets/azure}
     pools: {shared-l4: ["http://10.0.0.7:8000/v1"]}   # replicas of targets that name a gpuPool
+    limitsFile: /dev/shm/gateway.limits  # where all workers count; one for each configuration where unset
     log: {file: requests.jsonl}
 
 Everything wrong in it is told, one line each, and then nothing of it is used.
@@ -84,6 +85,9 @@ class Settings(Part, frozen=True):
     workers: Annotated[int, Rules("Processes.", minimum=1)] = 1
     keys: Annotated[list[Json], Rules("Keys, as in a file of keys.")] = msgspec.field(default_factory=list)
     key_file: Annotated[str, Rules("A file of keys.")] = msgspec.field(default="", name="keyFile")
+    limits_file: Annotated[str, Rules("Where limits are counted; a file in memory, of its own, where unset.")] = (
+        msgspec.field(default="", name="limitsFile")
+    )
     secrets: Annotated[tuple[SecretSource, ...], Rules("Credentials of targets.")] = ()
     pools: Annotated[dict[str, list[str]], Rules("URLs by the name of a GPUPool.")] = msgspec.field(
         default_factory=dict

@@ -23,10 +23,12 @@ from tensorfusion.gateway.evidence import Evidence, Meters
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
 from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.limits.gate import Gate, path_for
+from tensorfusion.gateway.limits.shared import SharedLimits
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.reloading import Following
-from tensorfusion.gateway.seams import Keys, NoKeys, NoLimits
+from tensorfusion.gateway.seams import Keys, NoKeys
 from tensorfusion.gateway.state import State
 from tensorfusion.telemetry import logs
 from tensorfusion.telemetry.metrics import metrics_response
@@ -37,7 +39,7 @@ from tensorfusion.wire.worker import work
 from tensorfusion.wire.workers import Workers
 
 _SOURCE: Final = "file"
-_FIXED: Final = ("listen", "workers", "log", "tls", "max_body", "drain")
+_FIXED: Final = ("listen", "workers", "limits_file", "log", "tls", "max_body", "drain")
 """Settings that a running process cannot change."""
 log = logs.get_logger(__name__)
 
@@ -80,6 +82,7 @@ class Gateway:
         self._configuration = configuration
         self._book = KeyBook(clock)
         self._book.replace(_SOURCE, configuration.keys)
+        self.gate = Gate(SharedLimits(path_for(path, settings.limits_file)))
         meters = Meters()
         self._lines: JsonLines | None = None
         if settings.log.file:
@@ -88,7 +91,7 @@ class Gateway:
         self.front = Front(
             self._state_of(configuration, None),
             keys=self._keys_of(configuration),
-            limits=NoLimits(),
+            limits=self.gate,
             evidence=Evidence((self._lines,) if self._lines is not None else (), meters=meters),
             pages=Pages(now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=metrics_response),
             most_body=settings.max_body,
@@ -158,14 +161,16 @@ async def _serve_alone(path: Path, found: Configuration, listen: str, say: Calla
         await told.wait()
         await gateway.server.drain(found.settings.drain_seconds)
 
-    await gateway.run(serve())
+    async with gateway.gate.tended(SystemClock()):
+        await gateway.run(serve())
 
 
 async def _serve_as_worker(path: Path, listen: str, listener: int, lifeline: int) -> None:
     found = read_configuration(path, listen=listen)
     gateway = Gateway(path, found, listen=listen)
     drain_seconds = found.settings.drain_seconds
-    await gateway.run(work(gateway.server, listener, lifeline, drain_seconds=drain_seconds, tls=gateway.tls))
+    async with gateway.gate.tended(SystemClock()):
+        await gateway.run(work(gateway.server, listener, lifeline, drain_seconds=drain_seconds, tls=gateway.tls))
 
 
 def _welcome(found: Configuration, port: int, workers: int) -> str:

@@ -55,7 +55,7 @@ class Reservation(Protocol):
     @property
     def fields(self) -> Fields: ...
 
-    def settle(self, tokens: int) -> None:
+    def settle(self, tokens: int) -> object:
         """It is over, and used so many. Saying it again changes nothing."""
         ...
 

@@ -1,5 +1,7 @@
 """Limits as they are written become integers, and name whom they count."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
@@ -41,6 +43,16 @@ def test_a_burst_is_of_requests() -> None:
     assert not only.holds
 
 
+@dataclass
+class Route:
+    key: str
+    rate: RateLimit | None = None
+
+
+def of(charges: Charges, key: KeyRecord, route: str, limit: RateLimit | None = None) -> tuple[Charge, ...]:
+    return charges.of(key, Route(route, limit), key.rate_limit)
+
+
 def who(charges: tuple[Charge, ...]) -> list[tuple[int, int]]:
     return [(charge.high, charge.low) for charge in charges]
 
@@ -58,11 +70,11 @@ def test_a_routes_limit_counts_apart_whom_it_says(
     per: RatePer, same: list[KeyRecord], different: list[KeyRecord]
 ) -> None:
     charges, limit = Charges(), RateLimit(requests_per_minute=1, per=per)
-    mine = who(charges.of(key(), "red/chat", limit))
+    mine = who(of(charges, key(), "red/chat", limit))
     assert len(mine) == 1
-    assert all(who(charges.of(other, "red/chat", limit)) == mine for other in same)
-    assert all(who(charges.of(other, "red/chat", limit)) != mine for other in different)
-    assert who(charges.of(key(), "red/other", limit)) != mine
+    assert all(who(of(charges, other, "red/chat", limit)) == mine for other in same)
+    assert all(who(of(charges, other, "red/chat", limit)) != mine for other in different)
+    assert who(of(charges, key(), "red/other", limit)) != mine
 
 
 @pytest.mark.parametrize(
@@ -79,21 +91,22 @@ def test_a_keys_own_limit_is_its_own_or_shared_as_it_says(
 ) -> None:
     limit = RateLimit(max_concurrent=1, per=per)
     charges = Charges()
-    mine = who(charges.of(key(limit=limit), "a/chat", None))
+    mine = who(of(charges, key(limit=limit), "a/chat", None))
     for name, user, route in shared:
-        assert who(charges.of(key(name, user=user, limit=limit), route, None)) == mine
+        assert who(of(charges, key(name, user=user, limit=limit), route, None)) == mine
     for name, user, route in apart:
-        assert who(charges.of(key(name, user=user, limit=limit), route, None)) != mine
-    assert who(charges.of(key(namespace="blue", limit=limit), "a/chat", None)) != mine
+        assert who(of(charges, key(name, user=user, limit=limit), route, None)) != mine
+    assert who(of(charges, key(namespace="blue", limit=limit), "a/chat", None)) != mine
 
 
 def test_the_counters_of_a_key_and_a_route_are_looked_up_once() -> None:
     charges, one = Charges(), key(limit=RateLimit(requests_per_minute=1))
     limit = RateLimit(requests_per_minute=2)
-    first = charges.of(one, "red/chat", limit)
+    route = Route("red/chat", limit)
+    first = charges.of(one, route, one.rate_limit)
     assert len(first) == 2
-    assert charges.of(one, "red/chat", limit) is first
-    again = charges.of(key(limit=RateLimit(requests_per_minute=5)), "red/chat", RateLimit(requests_per_minute=2))
+    assert charges.of(one, route, one.rate_limit) is first
+    again = of(charges, key(limit=RateLimit(requests_per_minute=5)), "red/chat", RateLimit(requests_per_minute=2))
     assert who(again) == who(first)
     assert again[0].rule != first[0].rule
 
@@ -101,7 +114,7 @@ def test_the_counters_of_a_key_and_a_route_are_looked_up_once() -> None:
 def test_many_keys_and_routes_do_not_fill_the_memory() -> None:
     charges, one, limit = Charges(), key(), RateLimit(requests_per_minute=2)
     for number in range(40_000):
-        charges.of(one, f"red/{number}", limit)
+        of(charges, one, f"red/{number}", limit)
     assert len(charges._known) <= 16384
 
 

@@ -6,4 +6,5 @@
 - ``page``      memory that the worker processes of a host share: a lock, a clock, and who is alive
 - ``table``     counters in such memory: taken, given back, found again after a death
 - ``shared``    the counters of one host
+- ``gate``      the limits of a gateway's requests: its keys' and its routes', as ``gateway.seams`` wants them
 """

@@ -47,6 +47,11 @@ class Reservation:
         self.verdict = verdict
 
     @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Header fields that say what is left."""
+        return self.verdict.fields()
+
+    @property
     def is_open(self) -> bool:
         """It has not been settled."""
         return self._counters is not None

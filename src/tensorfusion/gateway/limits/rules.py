@@ -11,18 +11,52 @@ Source: ITU-T I.371 annex A (GCRA); the platform's contract, 1.4 and 3.4.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from tensorfusion.gateway.keys.record import KeyRecord
-from tensorfusion.model.llm_route import RateLimit, RatePer
+from tensorfusion.model.llm_route import RatePer
 
 TICKS_PER_NS: Final = 16
 TICKS_PER_SECOND: Final = 1_000_000_000 * TICKS_PER_NS
 _MINUTE: Final = 60 * TICKS_PER_SECOND
 _MOST_CHARGES: Final = 16384
 _WORD: Final = (1 << 63) - 1
+
+
+class Rate(Protocol):
+    """A limit as it is written; 0 and None are no limit, and as a burst the default."""
+
+    @property
+    def requests_per_minute(self) -> int | None: ...
+    @property
+    def tokens_per_minute(self) -> int | None: ...
+    @property
+    def max_concurrent(self) -> int | None: ...
+    @property
+    def per(self) -> RatePer: ...
+    @property
+    def burst(self) -> int | None: ...
+
+
+class Caller(Protocol):
+    """Who is counted."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+
+
+class Limited(Protocol):
+    """A route: ``key`` is ``namespace/name``."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def rate(self) -> Rate | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +78,10 @@ class Rule:
         object.__setattr__(self, "holds", bool(self.token_unit or self.max_concurrent))
 
 
-def rule_of(name: str, limit: RateLimit | None) -> Rule | None:
+def rule_of(name: str, limit: Rate | None) -> Rule | None:
     """The rule of a limit as it is written; None where it limits nothing.
 
-    ``burst`` is requests; of tokens, one minute's worth may come at once. 0 is no limit, and as a burst the default.
+    ``burst`` is requests; of tokens, one minute's worth may come at once.
     """
     if limit is None:
         return None
@@ -93,37 +127,38 @@ class Charges:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, str], tuple[KeyRecord, RateLimit | None, tuple[Charge, ...]]] = {}
+        self._known: dict[tuple[int, int], tuple[Caller, Limited, tuple[Charge, ...]]] = {}
 
-    def of(self, key: KeyRecord, route: str, limit: RateLimit | None) -> tuple[Charge, ...]:
-        """The counters of a request with the key on the route ``namespace/name``, whose limit is given."""
-        which = (id(key), route)
+    def of(self, key: Caller, route: Limited, own: Rate | None = None) -> tuple[Charge, ...]:
+        """The counters of a request with the key on the route; ``own`` is the key's limit."""
+        which = (id(key), id(route))
         known = self._known.get(which)
-        if known is not None and known[0] is key and known[1] is limit:
+        if known is not None and known[0] is key and known[1] is route:
             return known[2]
         if len(self._known) >= _MOST_CHARGES:
             self._known.clear()  # in bulk and seldom: making them again costs microseconds
-        found = tuple(_charges(key, route, limit))
-        self._known[which] = (key, limit, found)
+        found = (*_of_key(key, route, own), *_of_route(key, route))
+        self._known[which] = (key, route, found)
         return found
 
 
-def _charges(key: KeyRecord, route: str, limit: RateLimit | None) -> list[Charge]:
-    found = []
-    if key.rate_limit is not None:
-        # Keys of one user, or of one namespace, that are counted together have one counter, each with its own figures.
-        name = "key" if key.rate_limit.per in (RatePer.KEY, RatePer.ROUTE) else f"keys-of-{key.rate_limit.per}"
-        subject = f"{key.id} {route}" if key.rate_limit.per is RatePer.ROUTE else _SUBJECTS[key.rate_limit.per](key)
-        rule = rule_of(name, key.rate_limit)
-        if rule is not None:
-            found.append(Charge(rule, subject))
-    rule = rule_of(f"route {route}", limit)
-    if rule is not None and limit is not None:
-        found.append(Charge(rule, _SUBJECTS[limit.per](key)))
-    return found
+def _of_key(key: Caller, route: Limited, own: Rate | None) -> Iterator[Charge]:
+    if own is None:
+        return
+    per = own.per
+    # Keys of one user, or of one namespace, that are counted together have one counter, each with its own figures.
+    rule = rule_of(f"keys of {per}" if per in (RatePer.USER, RatePer.NAMESPACE) else "key", own)
+    if rule is not None:
+        yield Charge(rule, f"{key.id} {route.key}" if per is RatePer.ROUTE else _SUBJECTS[per](key))
 
 
-_SUBJECTS: Final[dict[RatePer, Callable[[KeyRecord], str]]] = {
+def _of_route(key: Caller, route: Limited) -> Iterator[Charge]:
+    rule = rule_of(f"route {route.key}", route.rate)
+    if rule is not None and route.rate is not None:
+        yield Charge(rule, _SUBJECTS[route.rate.per](key))
+
+
+_SUBJECTS: Final[dict[RatePer, Callable[[Caller], str]]] = {
     RatePer.ROUTE: lambda key: "",
     RatePer.KEY: lambda key: key.id,
     RatePer.USER: lambda key: f"{key.namespace}/{key.user}",

@@ -1,0 +1,72 @@
+"""Limits of keys and routes on the road: 429 with what a client needs to know, and every request given back."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, word
+
+from tensorfusion.gateway.keys.secret import new_secret
+from test_program import program, until_ready, write, written
+
+
+def settings(tmp_path: Path, **limit: object) -> dict[str, object]:
+    key = {"name": "ci", "keyFrom": {"env": "CI_KEY"}, "rateLimit": limit}
+    return {"keys": [key], "limitsFile": str(tmp_path / "limits")}
+
+
+async def test_a_key_gets_what_its_limit_says_and_is_told_so_with_every_answer(tmp_path: Path) -> None:
+    path, key = tmp_path / "routes.yaml", new_secret().reveal()
+    bearer = f"Authorization: Bearer {key}\r\n".encode()
+    async with target(said("a", usage=(30, 20))) as one:
+        write(path, settings(tmp_path, requestsPerMinute=2, tokensPerMinute=100), written(one.url))
+        async with program(path, CI_KEY=key) as running:
+            first = await ask(running.port, chat(max_tokens=50), fields=bearer)
+            assert first.status == 200
+            assert first.fields["x-ratelimit-limit-requests"] == "2"
+            assert first.fields["x-ratelimit-remaining-requests"] == "1"
+            second = await ask(running.port, chat(max_tokens=40), fields=bearer)
+            assert second.status == 200  # the first one took 50 tokens, whatever it had asked for
+            third = await ask(running.port, chat(max_tokens=1), fields=bearer)
+            assert (third.status, third.error["type"], third.error["code"]) == (
+                429,
+                "rate_limit_error",
+                "rate_limit_exceeded",
+            )
+            assert 25 <= int(third.fields["retry-after"]) <= 30
+            assert third.fields["x-ratelimit-remaining-requests"] == "0"
+            assert len(one.requests) == 2
+            assert key[:12] not in str(running.told) + str(third)
+
+
+async def test_workers_keep_one_limit_of_requests_in_flight_and_give_back_those_of_clients_that_left(
+    tmp_path: Path,
+) -> None:
+    path, key = tmp_path / "routes.yaml", new_secret().reveal()
+    bearer = f"Authorization: Bearer {key}\r\n".encode()
+    go = asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        writer.write(streamed(ROLE, word("a"), STOP, DONE))
+
+    async with target(slowly) as one:
+        write(path, settings(tmp_path, maxConcurrent=3), written(one.url))
+        async with program(path, "--workers", "2", CI_KEY=key) as running:
+            await until_ready(running.port)
+            async with contextlib.AsyncExitStack() as stack:
+                clients = [await stack.enter_async_context(Client(running.port)) for _ in range(12)]
+                for client in clients:
+                    client.send(chat(stream=True), fields=bearer)
+                while len(one.requests) < 3:
+                    await asyncio.sleep(0.01)
+                refused = await ask(running.port, chat(), fields=bearer)
+                assert (refused.status, refused.fields["retry-after"]) == (429, "1")
+            while (again := await asyncio.wait_for(_probe(running.port, bearer, go), 20)).status == 429:
+                await asyncio.sleep(0.05)  # the clients have left: their places come back
+            assert again.status == 200
+
+
+async def _probe(port: int, bearer: bytes, go: asyncio.Event):
+    go.set()
+    return await ask(port, chat(stream=True), fields=bearer)
