@@ -212,11 +212,14 @@ from tensorfusion.gateway.limits.table import Table
 table = Table(Page(Path({str(tmp_path / "limits")!r}), records=256))
 table.take((charge(concurrent=1),), 0)
 if os.fork() == 0:
+    os.write(1, b"r")  # from here on it is a process of its own
     os.read(0, 1)  # outlives the parent
     os._exit(0)
 os.kill(os.getpid(), 9)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.read(1) == b"r"
         assert parent.wait() == -signal.SIGKILL
         living = Table(Page(tmp_path / "limits", records=256))
         assert living.tend() == 0  # its place went to this one, and what it held was given back
