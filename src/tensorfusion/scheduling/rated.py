@@ -269,6 +269,7 @@ class ShareClass(Rated):
             kernel = self._take_kernel()
         if kernel is not None:
             kernel.rows.correct(rows)
+            self._devices.told = self._tally.told = None
         else:
             self._correct_one_by_one(rows)
 

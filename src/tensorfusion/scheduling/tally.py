@@ -11,7 +11,7 @@ _Reason = TypeVar("_Reason", DeviceReason, NodeReason)
 class Tally(Generic[_Reason]):
     """Codes of devices or nodes, and how often each of them occurs."""
 
-    __slots__ = ("_end", "_first", "_reasons", "_rows", "_single", "_single_counts", "codes", "counts")
+    __slots__ = ("_end", "_first", "_reasons", "_rows", "_single", "_single_counts", "codes", "counts", "told")
 
     def __init__(self, codes: Codes, reasons: tuple[_Reason, ...], *, first: int = 0) -> None:
         self.codes = codes
@@ -21,6 +21,8 @@ class Tally(Generic[_Reason]):
         self.counts: Ints = counts(codes)
         """How often each code occurs. Shape (256,)."""
         self._single_counts = elements(self.counts)
+        self.told: tuple[tuple[_Reason, int], ...] | None = None
+        """``removed``, while nothing has changed; whoever changes counts has to forget it."""
 
     @property
     def fitting(self) -> int:
@@ -30,13 +32,16 @@ class Tally(Generic[_Reason]):
     @property
     def removed(self) -> tuple[tuple[_Reason, int], ...]:
         """What each filter removed, in their order."""
-        found = self._single_counts[self._first : self._end].tolist()
-        return tuple([entry for entry in zip(self._reasons, found, strict=True) if entry[1]])
+        if self.told is None:
+            found = self._single_counts[self._first : self._end].tolist()
+            self.told = tuple([entry for entry in zip(self._reasons, found, strict=True) if entry[1]])
+        return self.told
 
     def put(self, at: Rows, codes: Codes) -> None:
         """New codes of these rows."""
         self.counts += counts(codes) - counts(self.codes[..., at])
         self.codes[..., at] = codes
+        self.told = None
 
     def put_one(self, row: int, code: int) -> None:
         """The new code of a row that has one."""
@@ -45,6 +50,8 @@ class Tally(Generic[_Reason]):
             self._single[row] = code
             self._single_counts[before] -= 1
             self._single_counts[code] += 1
+            if before < self._end or code < self._end:  # the others are no reasons
+                self.told = None
 
     def slots(self, row: int) -> list[int]:
         """The codes of a row's slots; a new list."""
@@ -64,4 +71,5 @@ class Tally(Generic[_Reason]):
                 here[slot] = code
                 found[known] -= 1
                 found[code] += 1
+        self.told = None
         return True
