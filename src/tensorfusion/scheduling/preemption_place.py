@@ -78,16 +78,17 @@ class Place:
         pool.follow_wirings()
         self._wired = pool.wired(row)
         by_amounts = request.isolation in _BY_AMOUNTS and not _asks_nothing(request)
-        codes, dynamic = pool.static(request).of(row), pool.dynamic[:, row].tolist()
+        codes = pool.static(request).of(row)
+        dynamic = pool.dynamic[:, row].tolist() if pool.dynamic_devices else [False] * len(codes)
         for device in pool.devices[row]:
             if codes[device.slot] == FITS:
                 mixed = dynamic[device.slot] or not by_amounts
                 card = _Card(
                     device,
                     dynamic[device.slot],
-                    device.compute_free,
-                    device.vram_free,
-                    compute_on(request, device.compute),
+                    device.compute - device.compute_held,
+                    device.vram - device.vram_held,
+                    request.compute or compute_on(request, device.compute),
                     dict(device.holders) if mixed else None,
                 )
                 card.takes = _takes(card, request)
@@ -121,15 +122,18 @@ class Place:
         shares = self._shares.get(pod.uid)
         if shares is None:
             shares = self._shares[pod.uid] = self._shares_of(one)
+        least = request.vram
         for card, compute, vram in shares:
             card.compute += sign * compute
             card.vram += sign * vram
-            if card.holders is not None:
+            if card.holders is None:
+                takes = card.compute >= card.need and card.vram >= least
+            else:
                 if sign > 0:
                     del card.holders[pod.uid]
                 else:
                     card.holders[pod.uid] = card.device.holders[pod.uid]
-            takes = _takes(card, request)
+                takes = _takes(card, request)
             if takes is not card.takes:
                 card.takes = takes
                 self._takers += 1 if takes else -1
