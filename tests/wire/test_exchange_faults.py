@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import gc
+import ssl
+import weakref
 from pathlib import Path
 
 import pytest
 from scripted import ok, read_request, serving
 
+from tensorfusion.testing.certificates import Authority
 from tensorfusion.wire.connection import HIGH_WATER, Connection
 from tensorfusion.wire.errors import BrokenOff, Phase, TimedOut
 from tensorfusion.wire.exchange import PATIENCE, Exchange, Patience
-from tensorfusion.wire.messages import Origin
+from tensorfusion.wire.fields import end_to_end
+from tensorfusion.wire.messages import Origin, origin_of, request_head
 from tensorfusion.wire.pool import Pool
 
 PATIENT = 5
@@ -173,3 +178,127 @@ async def test_many_small_pieces_of_an_answer_take_no_more_memory_than_its_bytes
     connection._transport = None
     connection.data_received(b"0\r\n\r\n")
     assert (await waiting).body == b"ab" * 20_000
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_over_tls_a_body_that_ends_with_the_connection_is_whole_only_if_it_was_closed(
+    tmp_path: Path, *, clean: bool
+) -> None:
+    """Whoever is in between can end a connection, but not say farewell in the server's name."""
+    authority = Authority("wire")
+    certificate, key = authority.issue(name="server", hosts=("127.0.0.1",))
+    (tmp_path / "pair.pem").write_bytes(certificate + b"\n" + key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "pair.pem")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        await writer.drain()
+        if clean:
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    trust = ssl.create_default_context(cadata=authority.certificate_pem.decode())
+    pool = Pool(origin_of(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", tls=trust))
+    if clean:
+        async with get(pool) as answer:
+            assert (await answer.whole(10)).body == b"abc"
+    else:
+        with pytest.raises(BrokenOff):
+            async with get(pool) as answer:
+                await answer.whole(10)
+    await pool.close()
+    server.close()
+
+
+async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(ok(b"a"))
+    writer.close()
+
+
+async def test_an_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system looks up in few threads: names that hang would hold up addresses, too."""
+
+    async def never(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    pool = Pool(Origin(host="127.0.0.1", port=server.sockets[0].getsockname()[1]))
+    async with get(pool) as answer:
+        assert (await answer.whole(10)).body == b"a"
+    await pool.close()
+    server.close()
+
+
+async def test_a_name_is_looked_up_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, go_on = 0, asyncio.Event()
+
+    async def found(*_: object, **__: object) -> list[tuple[object, ...]]:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    pool = Pool(Origin(host="api.example", port=port))
+
+    async def ask() -> bytes:
+        async with get(pool) as answer:
+            return (await answer.whole(10)).body
+
+    asks = [asyncio.ensure_future(ask()) for _ in range(10)]
+    while pool.connections < 10 or not asked:
+        await asyncio.sleep(0)
+    asks.pop().cancel()
+    go_on.set()
+    assert await asyncio.gather(*asks) == [b"a"] * 9
+    assert asked == 1
+    await pool.close()
+    server.close()
+
+
+async def test_a_connection_that_ended_needs_no_collector(tmp_path: Path) -> None:
+    async with serving(tmp_path, ok(b"a")) as served:
+        pool = Pool(served.origin)
+        async with get(pool) as answer:
+            await answer.whole(10)
+        ref = weakref.ref(pool._idle[0])
+        gc.collect()
+        gc.disable()
+        try:
+            del answer
+            await pool.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert ref() is None
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("target", [b"", b"x", b"http://b/", b"*"])
+def test_a_target_is_a_path(target: bytes) -> None:
+    with pytest.raises(ValueError, match="/PATH"):
+        request_head(b"GET", target, Origin(), [], length=None)
+
+
+@pytest.mark.parametrize("url", ["http://a/x y", "http://a b/", "http://a/\u00e9"])
+def test_an_origin_that_would_break_a_request_line_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be sent|ascii"):
+        origin_of(url)
+
+
+def test_a_length_without_a_body_is_refused() -> None:
+    """The server would wait for it."""
+    with pytest.raises(ValueError, match="without a body"):
+        Pool(Origin()).exchange(b"POST", b"/", (), None, length=5)
+
+
+def test_what_was_expected_of_us_is_not_expected_of_the_next() -> None:
+    assert end_to_end([(b"Expect", b"100-continue"), (b"X-A", b"b")]) == [(b"X-A", b"b")]

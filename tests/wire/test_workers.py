@@ -152,6 +152,37 @@ async def test_a_successor_that_does_not_become_ready_replaces_nobody(tmp_path: 
         assert await pids_of(running.port, count=2) == first
 
 
+async def test_workers_that_cannot_be_started_end_nobody(tmp_path: Path) -> None:
+    """As when memory is short, or the program is being replaced."""
+    with supervised(tmp_path) as running:
+        first = await pids_of(running.port, count=2)
+        (tmp_path / "missing").touch()
+        running.process.send_signal(signal.SIGHUP)
+        await until(lambda: running.said("cannot be started"), seconds=SECONDS)
+        assert await pids_of(running.port, count=2) == first
+        os.kill(min(first), signal.SIGKILL)
+        await until(lambda: running.said("the next one starts in") >= 2, seconds=SECONDS)
+        (tmp_path / "missing").unlink()
+        second = await pids_of(running.port, count=2)
+        assert len(second & first) == 1
+
+
+async def test_a_supervisor_that_nobody_listens_to_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAM), str(tmp_path), "2", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        first = await pids_of(port, count=2)
+        process.stdout.close()
+        os.kill(min(first), signal.SIGKILL)
+        await until(lambda: not alive(min(first)), seconds=SECONDS)
+        assert len(await pids_of(port, count=2) & first) == 1
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
 async def test_workers_that_die_while_they_are_replaced_are_followed_by_their_successors(tmp_path: Path) -> None:
     with supervised(tmp_path) as running:
         first = await pids_of(running.port, count=2)

@@ -1,6 +1,7 @@
 """A program of workers on one port: ``worker_program.py FOLDER COUNT PORT`` supervises, ``... serve FOLDER 3 4`` serves.
 
-A worker answers with its process id. One that finds a file ``broken`` in the folder ends at once.
+A worker answers with its process id. One that finds a file ``broken`` in the folder ends at once; with a
+file ``missing`` there, none can be started.
 """
 
 import asyncio
@@ -20,9 +21,10 @@ DRAIN_SECONDS = 20
 
 
 def supervise(folder: Path, count: int, port: int) -> None:
+    missing = folder / "missing"
     program = [sys.executable, __file__, "serve", str(folder)]
     workers = Workers(
-        lambda listener, lifeline: [*program, str(listener), str(lifeline)],
+        lambda listener, lifeline: [*(["/nonexistent"] if missing.exists() else program), str(listener), str(lifeline)],
         count=count,
         port=port,
         drain_seconds=DRAIN_SECONDS,

@@ -11,6 +11,7 @@ Source: RFC 9112; the parser is llhttp.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
@@ -339,9 +340,21 @@ class Connection(asyncio.Protocol):
             self._room.set_result(None)
 
     def _until_close(self) -> bool:
-        """Whether the body is what comes until the connection ends."""
+        """Whether the body is what came until the connection ended, which it did now.
+
+        Over TLS the server has to have said so: what ends without that was cut by whoever is in between. asyncio's own
+        loop reports either. Source: RFC 9112 9.8.
+        """
         kinds = {KIND_OF[name] for name, _ in self._fields}
-        return not kinds & {Kind.LENGTH, Kind.TRANSFER} and self.status not in _NO_CONTENT
+        if kinds & {Kind.LENGTH, Kind.TRANSFER} or self.status in _NO_CONTENT or self._transport is None:
+            return False
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)
+        except ssl.SSLError:
+            return False
 
     # --- for the parser ---
 

@@ -49,6 +49,9 @@ class Origin:
     raw_authority: bytes = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for part in (self.prefix, self.authority):
+            if " " in part or not part.isprintable():
+                raise ValueError(f"{part!r} cannot be sent as a part of a request")
         object.__setattr__(self, "raw_prefix", self.prefix.encode("ascii"))
         object.__setattr__(self, "raw_authority", self.authority.encode("ascii"))
 

@@ -51,11 +51,18 @@ class Pool:
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._reaper: Alarm | None = None
         self._answered = ""
+        self._is_address = _is_address(origin.host)
+        self._lookup: asyncio.Task[list[str]] | None = None
 
     @property
     def connections(self) -> int:
         """Open ones, used or not, and those that are being made."""
         return len(self._idle) + len(self._used) + self._connecting
+
+    @property
+    def in_use(self) -> int:
+        """Connections that requests have, or that are about to be handed to one."""
+        return len(self._used)
 
     @property
     def waiting(self) -> int:
@@ -91,8 +98,12 @@ class Pool:
         """
         if isinstance(body, bytes):
             length = len(body)
-        elif body is not None and length is None:
-            length = CHUNKED
+        elif body is not None:
+            length = CHUNKED if length is None else length
+        elif length:
+            raise ValueError(f"a request of {length} bytes without a body")
+        else:
+            length = None
         head = request_head(method, target, self.origin, fields, length=length)
         return Exchange(self, head, body, length=length, bodyless=method == b"HEAD", patience=patience)
 
@@ -257,6 +268,23 @@ class Pool:
             self._connecting -= 1
         return connection
 
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> list[str]:
+        """The addresses of the host. Once for all who ask meanwhile: the system looks up in few threads, which one name
+        that hangs must not fill."""
+        if self._lookup is None:
+            self._lookup = loop.create_task(self._ask_system(loop))
+            self._lookup.add_done_callback(self._looked_up)
+        return list(await asyncio.shield(self._lookup))
+
+    async def _ask_system(self, loop: asyncio.AbstractEventLoop) -> list[str]:
+        found = await loop.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    def _looked_up(self, lookup: asyncio.Task[list[str]]) -> None:
+        self._lookup = None
+        if not lookup.cancelled():
+            lookup.exception()  # told to whoever still waits
+
     async def _connect_to_any(self, loop: asyncio.AbstractEventLoop, seconds: float) -> Connection:
         """To the first of the host's addresses that answers, the one that answered last before the others.
 
@@ -264,8 +292,7 @@ class Pool:
         """
         origin = self.origin
         name = (origin.server_name or origin.host) if origin.tls is not None else None
-        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        addresses = [origin.host] if self._is_address else await self._look_up(loop)
         addresses.sort(key=lambda address: address != self._answered)
         failure: OSError = OSError(f"{origin.host} has no address")
         for address in addresses:
@@ -280,3 +307,11 @@ class Pool:
                 self._answered = address
                 return connection
         raise failure
+
+
+def _is_address(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, UnicodeError):
+            socket.inet_pton(family, host)
+            return True
+    return False

@@ -78,7 +78,7 @@ class Workers:
             raise ValueError(f"{count} workers: wanted at least 1")
         self._command = command
         self._drain_seconds = drain_seconds
-        self._say = say
+        self._tell = say
         self._stopping = False
         self._replace = False
         self._to_replace: list[_Slot] = []
@@ -132,9 +132,9 @@ class Workers:
                 self._to_replace = []
                 self._say(f"{name} {_how(status)} before it was ready: the old ones stay")
                 return
-            slot.pause = _FIRST_PAUSE if worker.ready else min(max(slot.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            slot.start_at = now + slot.pause
-            self._say(f"{name} {_how(status)}: the next one starts in {slot.pause:g} s")
+            if worker.ready:
+                slot.pause = 0.0
+            self._later(slot, now, f"{name} {_how(status)}")
         elif now >= worker.by and (worker.ending or not worker.ready):
             self._say(f"{name} {'did not end' if worker.ending else 'was not ready'} in time: killed")
             worker.process.kill()
@@ -148,14 +148,39 @@ class Workers:
                 worker.ready = True
                 self._say(f"worker with pid {worker.process.pid} is ready")
 
+    def _later(self, slot: _Slot, now: float, why: str) -> None:
+        slot.pause = min(max(slot.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        slot.start_at = now + slot.pause
+        self._say(f"{why}: the next one starts in {slot.pause:g} s")
+
     def _start(self, slot: _Slot, now: float) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            descriptors = (slot.listener.fileno(), theirs.fileno())
-            command = self._command(*descriptors)
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)  # noqa: S603 - ours
+        """Start one more; where the system does not let us, those that are there go on."""
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                descriptors = (slot.listener.fileno(), theirs.fileno())
+                try:
+                    process = subprocess.Popen(  # noqa: S603 - ours
+                        self._command(*descriptors), stdin=subprocess.DEVNULL, pass_fds=descriptors
+                    )
+                except BaseException:
+                    ours.close()
+                    raise
+        except OSError as error:
+            why = f"a worker {slot.number} cannot be started: {error}"
+            if all(worker.ending for worker in slot.workers):
+                self._later(slot, now, why)
+            else:
+                self._to_replace = []
+                self._say(f"{why}: the old ones stay")
+            return
         ours.setblocking(False)
         slot.workers.append(_Worker(process, ours, now + READY_SECONDS))
+
+    def _say(self, line: str) -> None:
+        """Whoever listens no longer must not end the workers."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a closed file
+            self._tell(line)
 
     def _end(self, worker: _Worker, now: float) -> None:
         worker.ending = True
