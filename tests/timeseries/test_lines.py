@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tensorfusion.timeseries import lines
 from tensorfusion.timeseries.encoder import Field, Table, compiled, encode
+from tensorfusion.timeseries.errors import LineError
 from tensorfusion.timeseries.parser import parse
 from tensorfusion.timeseries.points import LEAST_INT, MOST_INT, MOST_UNSIGNED, Kind, Point, Unsigned
 
@@ -77,7 +78,7 @@ def test_a_compiled_table_writes_the_same_line() -> None:
     line = compiled(GPU)("n 1", "default", 2, 0.5, True, 'no "power"\n', None, 7, NOW)
     assert (
         line
-        == b'gpu_usage,node=n\\ 1,pool=default count=2i,load=0.5,ready=true,reason="no \\"power\\"\n",total=7u '
+        == b'gpu_usage,node=n\\ 1,pool=default count=2i,ready=true,load=0.5,reason="no \\"power\\"\n",total=7u '
         + (b"%d\n" % NOW)
     )
     assert parse(line.decode()) == [
@@ -101,17 +102,23 @@ def test_columns_may_be_given_by_name() -> None:
         "watts": None,
         "total": None,
     }
-    assert compiled(GPU)(**row, time=5) == b"gpu_usage,node=n count=1i,load=1,ready=false 5\n"
+    assert compiled(GPU)(**row, time=5) == b"gpu_usage,node=n count=1i,ready=false,load=1 5\n"
 
 
-def test_what_is_not_finite_is_left_out_and_what_is_too_large_is_bounded() -> None:
-    line = compiled(GPU)("n", "p", 1 << 70, math.nan, True, None, math.inf, -4, NOW)
+def test_what_is_not_finite_is_left_out() -> None:
+    line = compiled(GPU)("n", "p", 4, math.nan, True, None, math.inf, None, NOW)
     (point,) = parse(line.decode())
-    assert point.fields == {"count": MOST_INT, "ready": True, "total": 0}
+    assert point.fields == {"count": 4, "ready": True}
     assert encode(Point("t", {}, {"a": math.nan, "b": -math.inf})) == b""
     only = Table("t", (), (Field("a", Kind.FLOAT), Field("b", Kind.FLOAT, optional=True)))
     assert compiled(only)(math.nan, None, NOW) == b""
     assert compiled(only)(math.nan, 2.0, NOW) == b"t b=2.0 %d\n" % NOW
+
+
+def test_an_int_that_fits_no_column_is_for_the_database_to_refuse() -> None:
+    line = compiled(GPU)("n", "p", 1 << 70, 0.5, True, None, None, None, NOW)
+    with pytest.raises(LineError, match="an integer that fits 64 bits"):
+        parse(line.decode())
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

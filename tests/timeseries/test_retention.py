@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorfusion.timeseries.retention import DAY, Retention
+from tensorfusion.timeseries.retention_bounds import DAY, Retention
 from tensorfusion.timeseries.store import Store
 
 SECOND = 1_000_000_000

@@ -11,16 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 from tensorfusion.timeseries import lines
-from tensorfusion.timeseries.points import (
-    LEAST_INT,
-    MOST_INT,
-    MOST_UNSIGNED,
-    TIME_COLUMN,
-    FieldValue,
-    Kind,
-    Point,
-    Unsigned,
-)
+from tensorfusion.timeseries.points import TIME_COLUMN, FieldValue, Kind, Point, Unsigned
 
 Encode: TypeAlias = Callable[..., bytes]
 """``encode(*tags, *fields, time)``, by position in the table's order or by name; ``time`` in ns since 1970."""
@@ -84,21 +75,26 @@ def encode(point: Point) -> bytes:
 
 
 def compiled(table: Table) -> Encode:
-    """The encoder of a table's rows; lines as ``encode`` makes them, but for the order of tags, which is the table's.
+    """The encoder of a table's rows; lines as ``encode`` makes them, but for the order of tags and fields.
 
-    A float may be given as an int. An int beyond 64 bits is written to the nearest bound.
+    A float may be given as an int. An int that does not fit 64 bits makes a line that every database refuses.
     """
-    scope: dict[str, object] = {"_number": lines.number, "_bounded": _bounded}
+    scope: dict[str, object] = {"_number": lines.number}
     head = [table.name]
     for place, tag in enumerate(table.tags):
         scope[f"_tag{place}"] = _Spellings(tag)
         head.append(f"{{_tag{place}[{tag}]}}")
-    pieces = [f"_{place}" for place in range(len(table.fields))]
+    # fields that every row has go first: then the line is whole without looking whether it has a field at all
+    always = [field for field in table.fields if not field.optional and field.kind is not Kind.FLOAT]
+    others = [field for field in table.fields if field not in always]
+    body = f"{','.join(map(_written, always))}{''.join(f'{{_{field.name}}}' for field in others)}"
     source = [f"def encode({', '.join((*table.columns, 'time'))}):"]
-    source.extend(f"    {piece} = {_piece(field)}" for piece, field in zip(pieces, table.fields, strict=True))
-    source.append(f"    fields = f'{''.join(f'{{{piece}}}' for piece in pieces)}'")
-    source.append(f"    line = f'{''.join(head)} {{fields[1:]}} {{time}}\\n' if fields else ''")
-    source.append("    return line.encode('utf-8', 'replace')")
+    source.extend(f"    _{field.name} = {_escaped(field.name)}" for field in always if field.kind is Kind.STRING)
+    source.extend(f"    _{field.name} = {_piece(field)}" for field in others)
+    if not always:
+        source += [f"    fields = f'{body}'", "    if not fields:", "        return b''"]
+        body = "{fields[1:]}"
+    source.append(f"    return f'''{''.join(head)} {body} {{time}}\\n'''.encode('utf-8', 'replace')")
     exec("\n".join(source), scope)  # noqa: S102 - names of columns only, and they are identifiers
     return cast("Encode", scope["encode"])
 
@@ -121,26 +117,36 @@ class _Spellings(dict[str | None, str]):
         return piece
 
 
+def _written(field: Field) -> str:
+    """The part of an f-string that writes a field that every row has."""
+    name = field.name
+    match field.kind:
+        case Kind.INT:
+            return f"{name}={{{name}}}i"
+        case Kind.UNSIGNED:
+            return f"{name}={{{name}}}u"
+        case Kind.BOOL:
+            return f"{name}={{'true' if {name} else 'false'}}"
+        case _:
+            return f'{name}="{{_{name}}}"'
+
+
 def _piece(field: Field) -> str:
     """The expression that writes a field with a comma before it, or nothing."""
-    column = field.name
+    name = field.name
     match field.kind:
         case Kind.FLOAT:
-            piece = f"f',{column}={{{column}}}' if 1e-4 <= {column} < 1e16 else _number({column}, ',{column}=')"
-        case Kind.INT | Kind.UNSIGNED:
-            suffix, least, most = ("i", LEAST_INT, MOST_INT) if field.kind is Kind.INT else ("u", 0, MOST_UNSIGNED)
-            written = f"{{_bounded({column}, {least}, {most})}}{suffix}'"
-            piece = f"f',{column}={{{column}}}{suffix}' if {least} <= {column} <= {most} else f',{column}={written}"
-        case Kind.BOOL:
-            piece = f"',{column}=true' if {column} else ',{column}=false'"
+            plain = f"{name}.__class__ is float and 1e-4 <= {name} < 1e16"
+            piece = f"f',{name}={{{name}!r}}' if {plain} else _number({name}, ',{name}=')"
+        case Kind.STRING:
+            piece = f"""',{name}="' + {_escaped(name)} + '"'"""
         case _:
-            escaped = column + r""".replace('\\', '\\\\').replace('"', '\\"')"""
-            piece = f"""',{column}="' + {escaped} + '"'"""
-    return f"'' if {column} is None else ({piece})" if field.optional else piece
+            piece = f'f""",{_written(field)}"""'
+    return f"'' if {name} is None else ({piece})" if field.optional else piece
 
 
-def _bounded(value: int, least: int, most: int) -> int:
-    return max(least, min(value, most))
+def _escaped(name: str) -> str:
+    return name + r""".replace('\\', '\\\\').replace('"', '\\"')"""
 
 
 def _value(value: FieldValue) -> str:
@@ -149,7 +155,7 @@ def _value(value: FieldValue) -> str:
     if isinstance(value, Unsigned):
         return f"{int(value)}u"
     if isinstance(value, int):
-        return f"{_bounded(value, LEAST_INT, MOST_INT)}i"
+        return f"{value}i"
     if isinstance(value, float):
         return lines.number(value)
     return lines.quoted(value)

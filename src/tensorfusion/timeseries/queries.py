@@ -19,6 +19,11 @@ LONGEST_QUERY: Final = 64 << 10
 """Characters. Longer ones are lists that belong into a table."""
 
 _LONGEST_TEXT: Final = 400
+_WRITTEN: Final = "this store is written by line protocol"
+_OTHER_STATEMENTS: Final = frozenset(
+    {"ADMIN", "ALTER", "CREATE", "DELETE", "DROP", "INSERT", "TQL", "TRUNCATE", "UPDATE"}
+)
+"""Of GreptimeDB, whose grammar DuckDB does not know."""
 _ROW_MAKERS: Final = frozenset({"range", "generate_series", "unnest"})
 _CLOSED: Final = frozenset({"current_setting", "getvariable", "current_query", "write_log", "txid_current"})
 """Functions that say something of the machine or of others, or write."""
@@ -70,6 +75,9 @@ def run_query(cursor: "duckdb.DuckDBPyConnection", sql: str, tables: Mapping[str
     except duckdb.InterruptException:
         raise
     except duckdb.ParserException as error:
+        word = sql.split(maxsplit=1)[0].upper()
+        if word in _OTHER_STATEMENTS:
+            raise QueryRefused(Refusal.STATEMENT, f"wanted a SELECT, found {word}: {_WRITTEN}") from error
         raise QueryRefused(Refusal.SYNTAX, _text(error)) from error
     except (duckdb.BinderException, duckdb.CatalogException) as error:
         text = _text(error)
@@ -101,7 +109,7 @@ def _only_select(cursor: "duckdb.DuckDBPyConnection", sql: str, tables: Mapping[
         raise QueryRefused(Refusal.STATEMENT, f"wanted one statement, found {len(statements)}")
     kind = statements[0].type.name
     if kind != "SELECT":
-        raise QueryRefused(Refusal.STATEMENT, f"wanted a SELECT, found {kind}: this store is written by line protocol")
+        raise QueryRefused(Refusal.STATEMENT, f"wanted a SELECT, found {kind}: {_WRITTEN}")
     statement = sql.rstrip("; \t\r\n")
     (text,) = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement]).fetchone() or ("",)
     parsed = msgspec.json.decode(text)

@@ -4,28 +4,15 @@ Deleting makes room inside the file, which is used again by what comes; it shrin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from tensorfusion.timeseries.columns import TableShape
 from tensorfusion.timeseries.engine import SCHEMA, duckdb, quote
+from tensorfusion.timeseries.retention_bounds import Retention
 
-DAY: Final = 86_400
 _PART: Final = 10
 """One in so many rows goes at a time while the file is too large."""
 _MOST_ROUNDS: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Seconds that rows are kept, by table and otherwise, and the bytes that the file may use.
-
-    Source: metricsTTL of TensorFusion's dynamic configuration, 30 days by default.
-    """
-
-    seconds: int = 30 * DAY
-    tables: Mapping[str, int] = field(default_factory=dict)
-    most_bytes: int = 10 << 30
 
 
 def retain(

@@ -28,7 +28,8 @@ from tensorfusion.timeseries.errors import QueryTooLong, StoreBusy
 from tensorfusion.timeseries.ingest import Ingest, Write
 from tensorfusion.timeseries.queries import run_query
 from tensorfusion.timeseries.results import Result
-from tensorfusion.timeseries.retention import Retention, retain, used_bytes
+from tensorfusion.timeseries.retention import retain, used_bytes
+from tensorfusion.timeseries.retention_bounds import Retention
 
 _READERS: Final = 2
 _RING_SECONDS: Final = 0.05
