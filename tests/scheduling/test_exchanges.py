@@ -70,7 +70,7 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.state.quotas.check(namespace, request)
         except QuotaExceeded:
             member = self.state.quotas.cohorts.member(namespace)
-            assert refusing or not self.apart or (member is not None and member.root.keeps)
+            assert refusing or not self.apart or (member is not None and keeps(member.root))
             return
         assert not refusing
         one = self.made(namespace, request)
@@ -208,7 +208,7 @@ class ExchangeMachine(RuleBasedStateMachine):
             if node is None:
                 continue
             apart = self.apart
-            exact = apart and not node.root.keeps
+            exact = apart and not keeps(node.root)
             for part in DIMENSIONS:
                 most = max(model.uses(name, part) for model in futures)
                 assert node.counted[part] >= most
@@ -221,6 +221,11 @@ class ExchangeMachine(RuleBasedStateMachine):
                     least = min(model.room(name, part) for model in futures)
                     assert max(0, node.room(part)) <= least
                     assert max(0, node.room(part)) == least or not exact
+
+
+def keeps(root: Node) -> bool:
+    """Some node of the tree does not lend all that it has."""
+    return any(any(one.kept) or keeps(one) for one in root.children)
 
 
 def held_of(cohort: Node, model: ReferenceCohorts, part: int) -> int:
@@ -253,3 +258,23 @@ def test_who_has_to_leave_for_two_is_counted_for_one_of_them() -> None:
     assert member is not None and member.counted[2] == 4
     state.release("uid-p0")
     assert state.quotas.cohorts.member("a") is member and member.counted[2] == 2
+
+
+def test_what_passes_a_limit_on_lending_is_worked_out_anew_as_others_come_and_go() -> None:
+    """The pod that goes is within what its namespace keeps: only while that holds more its end gives others room."""
+    state = fleet(1, 8)
+    for quota in (gpus("a", 4, lend_devices=2), gpus("b", 4)):
+        state.set_quota(quota)
+    here = Placement("n0", ("n0-0",))
+    state.confirm(pod("goes", namespace="a"), here)
+    state.nominate(pod("waits", namespace="b"), here, frozenset({"uid-goes"}))
+    counted = []
+    for change in ("", "first", "second", "third", "-third", "-second"):
+        if change.startswith("-"):
+            state.release(f"uid-{change[1:]}")
+        elif change:
+            state.confirm(pod(change, namespace="a"), here)
+        root = state.quotas.cohorts.cohort("x")
+        assert root is not None
+        counted.append(root.counted[2])
+    assert counted == [1, 1, 1, 2, 1, 1]

@@ -23,7 +23,10 @@ Limits: TypeAlias = tuple[int | None, int | None, int | None]
 
 DIMENSIONS: Final = range(3)
 Exchange: TypeAlias = dict["Node", tuple[Amounts, Amounts]]
-"""By namespace of one tree what pods take that are nominated together, and what those hold who leave for them."""
+"""By namespace of one tree what pods take that are nominated together, and what those hold who leave for them.
+
+Only what it shares counts.
+"""
 
 
 class Sums:
@@ -50,10 +53,9 @@ class Sums:
         return found
 
     def release(self, node: "Node", amounts: Amounts, sign: int = 1) -> None:
-        """A namespace holds so much less (or, with -1, more); what it does not share counts for nothing."""
-        counted = node.of_it(amounts)
+        """A namespace holds so much less (or, with -1, more), of what it shares."""
         for part in DIMENSIONS:
-            less, at = sign * counted[part], node
+            less, at = sign * amounts[part], node
             while less:
                 held, kept = self.own(at), at.kept[part]
                 before = held[part]
@@ -74,6 +76,7 @@ class Node:
 
     __slots__ = (
         "_borrowers",
+        "_touched",
         "all_of_one",
         "children",
         "depth",
@@ -81,7 +84,6 @@ class Node:
         "facts",
         "falls",
         "held",
-        "keeps",
         "kept",
         "most",
         "name",
@@ -89,6 +91,7 @@ class Node:
         "parent",
         "quota",
         "root",
+        "sag",
         "scale",
         "twice",
         "unsettled",
@@ -118,6 +121,8 @@ class Node:
         """What it holds, nominated pods included; of a cohort what its members hold above what they keep."""
         self.twice = [0, 0, 0]
         """What of that is both in pods that are nominated and in those that leave for them; see ``counted``."""
+        self.sag: list[int] | None = None
+        """How far what is held can fall as exchanges are made; None where none concerns the node."""
         self.whole = [0, 0, 0]
         """Of a root: what all namespaces of the tree have of their own."""
         self.scale = [0, 0, 0]
@@ -130,8 +135,8 @@ class Node:
         """Of a root: who waits for whom to leave."""
         self.unsettled = False
         """Of a root: ``twice`` is not up to date in the tree."""
-        self.keeps = False
-        """Of a root: some node of the tree does not lend all that it has."""
+        self._touched: list[Node] = []
+        """Of a root: the nodes of which something is held by pods that wait, or that go for them."""
         self._borrowers: set[str] = set()
 
     @property
@@ -188,11 +193,11 @@ class Node:
                 node.held[part] = after = before + more
                 if node.parent is None:
                     break
+                sag = node.sag
+                if sag is not None and min(before, after) - sag[part] < kept < max(before, after):
+                    node.root.unsettled = True  # else as much passes of those who wait or go as before
                 more = max(0, after - kept) - max(0, before - kept)
                 node = node.parent
-        root = self.root
-        if root.keeps and root.exchanges:  # else what counts twice is the same whatever is held beside it
-            root.unsettled = True
 
     def note(self) -> None:
         """Take down with the root whether the namespace is one of those that hold more than their own."""
@@ -218,18 +223,19 @@ class Node:
         high, low = Sums(live), Sums(live)
         for one in self.exchanges:
             _exchanged(one, high, low)
-        for node in {*live.nodes, *high.nodes}:
-            node.twice = [held - counted for held, counted in zip(node.held, high.of(node), strict=True)]
-        for one in self.exchanges:
-            for node in one:
+        self._touched = [*dict.fromkeys((*live.nodes, *high.nodes, *low.nodes))]
+        for node in self._touched:
+            node.twice = [held - most for held, most in zip(node.held, high.of(node), strict=True)]
+            node.sag = [held - least for held, least in zip(node.held, low.of(node), strict=True)]
+            if not node.is_cohort:
                 node.note()
 
     def _forget_twice(self) -> None:
-        for one in self.exchanges:
-            for node in one:
-                for each in node.path:
-                    each.twice = [0, 0, 0]
+        for node in self._touched:
+            node.twice, node.sag = [0, 0, 0], None
+            if not node.is_cohort:
                 node.note()
+        self._touched = []
 
     def room(self, dimension: int) -> int:
         """How much more it may hold; what it keeps is its own whatever the others hold. A root's may be below zero."""
@@ -295,7 +301,7 @@ def _exchanged(exchange: Exchange, high: Sums, low: Sums) -> None:
     """
     nets: dict[Node, list[int]] = {}
     for node, (comes, goes) in exchange.items():
-        nets[node] = [to - off for to, off in zip(node.of_it(comes), node.of_it(goes), strict=True)]
+        nets[node] = [to - off for to, off in zip(comes, goes, strict=True)]
     while nets:
         node = max(nets, key=lambda one: one.depth)  # members before their cohort, which sums up what they pass on
         above = [0, 0, 0]

@@ -173,10 +173,10 @@ class Cohorts:
         found: dict[Node, list[Exchange]] = {one: [] for one in self._cohorts.values() if one.parent is None}
         for told in self.exchanges(self._gone):
             parts: dict[Node, Exchange] = {}
-            for namespace, amounts in told.items():
+            for namespace, (comes, goes) in told.items():
                 node = self._members.get(namespace)
                 if node is not None:
-                    parts.setdefault(node.root, {})[node] = amounts
+                    parts.setdefault(node.root, {})[node] = node.of_it(comes), node.of_it(goes)
             for root, one in parts.items():
                 found[root].append(one)
         for root, exchanges in found.items():
@@ -206,7 +206,6 @@ class Cohorts:
         for node in (*self._cohorts.values(), *self._members.values()):
             path = node.path
             node.root, node.depth = path[0], len(path) - 1
-            node.root.keeps = node.root.keeps or any(node.kept)
         for node in self._members.values():
             root, whole = node.root, node.root.whole
             for part in DIMENSIONS:

@@ -78,7 +78,7 @@ class Owing:
         for one in allocations:
             debtor = self.debtors.get(one.pod.namespace)
             if debtor is not None and one.pod.request is not None:
-                self._sums.release(debtor.node, one.usage.shared, sign)
+                self._sums.release(debtor.node, debtor.node.of_it(one.usage.shared), sign)
 
     def may_go(self, allocations: Iterable[Allocation]) -> bool:
         """Whether all of these, of one namespace, may be asked for as one, as things are here."""
