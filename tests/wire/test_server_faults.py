@@ -13,6 +13,8 @@ from tensorfusion.wire.limits import Limits
 from tensorfusion.wire.presence import pause_before_look
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
+from tensorfusion.wire.server import Server
+from tensorfusion.wire.server_connection import ServerConnection
 
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST / HTTP/1.1\r\n" + HOST
@@ -301,3 +303,36 @@ async def test_names_that_never_come_again_do_not_keep_others_out() -> None:
     KIND_OF[b"X-After"]
     assert b"X-After" in KIND_OF
     assert len(KIND_OF) < 5_000
+
+
+class _Link(asyncio.Transport):
+    """Knows whether it is read."""
+
+    reading = True
+
+    def write(self, data: object) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+async def test_who_sends_next_to_nothing_in_very_many_chunks_lets_others_have_their_turn() -> None:
+    """An event loop reads on from one client as long as there is something, and a chunk of one byte costs what any does."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        await request.whole(1 << 20)
+
+    connection, link = ServerConnection(Server(handle)), _Link()
+    connection.connection_made(link)
+    connection.data_received(CHUNKED)
+    await asyncio.sleep(0)
+    for piece, reading in ((b"1\r\na\r\n" * 40_000, False), (b"2000\r\n" + b"a" * 0x2000 + b"\r\n", True)):
+        connection.data_received(piece)
+        assert link.reading == reading
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert link.reading
+    connection.connection_lost(None)

@@ -392,7 +392,10 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if not self._done:
-            add_piece(self._pieces, body)
+            if self._pieces:
+                add_piece(self._pieces, body)
+            else:
+                self._pieces.append(body)
             self._waiting += len(body)
 
     def on_message_complete(self) -> None:

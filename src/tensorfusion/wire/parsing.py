@@ -42,6 +42,8 @@ class RequestParser:
         self.refusal: Refused | None = None
         self.begun = False
         """A head has begun and not ended."""
+        self.pieces = 0
+        """In which the last long arrival brought its bodies."""
         self._connection = connection
         self._limits = limits
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
@@ -72,6 +74,7 @@ class RequestParser:
 
         ``busy`` is whether one is handled, so that nothing is to be read behind its end.
         """
+        self.pieces = 0
         left = memoryview(data)
         while left and self.refusal is None and self._parser is not None:
             receiving = self.receiving
@@ -177,6 +180,8 @@ class RequestParser:
         try:
             self._hold_to_limits(fields)
             _frame(request, version)
+            if self._url[:1] != b"/" or b"#" in self._url:
+                request.target = _on_this_server(request)
         except Refused as refused:
             self.refusal = refused
             raise
@@ -185,6 +190,7 @@ class RequestParser:
 
     def on_body(self, body: bytes) -> None:
         if self.receiving is not None:
+            self.pieces += 1
             self.receiving.add(body)
 
     def on_message_complete(self) -> None:
@@ -214,14 +220,13 @@ def _frame(request: Request, version: str) -> None:
         raise Refused(505, f"HTTP/{version} is not spoken here")
     if request.method == b"CONNECT":
         raise Refused(501, "CONNECT is not spoken here")
-    hosts, host = 0, b""
+    hosts = 0
     for name, value in request.fields:
         kind = KIND_OF[name]
         if not kind:
             continue
         if kind is Kind.HOST:
             hosts += 1
-            host = value
             if not _HOST.fullmatch(value):
                 raise Refused(400, "Host is not a host")
         elif kind is Kind.LENGTH:
@@ -238,21 +243,21 @@ def _frame(request: Request, version: str) -> None:
             request.expects = True
     if hosts != 1 and not (request.old and hosts == 0):
         raise Refused(400, f"{hosts} Host fields: wanted exactly one")
-    request.target = _on_this_server(request.method, request.target, host)
 
 
-def _on_this_server(method: bytes, target: bytes, host: bytes) -> bytes:
-    """The target as a path. Source: RFC 9112 3.2.2 (absolute form), 3.2.4 (asterisk).
+def _on_this_server(request: Request) -> bytes:
+    """A target that is no plain path, as one. Source: RFC 9112 3.2.2 (absolute form), 3.2.4 (asterisk).
 
     Raises:
         Refused: it is none, or names another host than Host does.
     """
-    if (target[:1] == b"/" and b"#" not in target) or (target == b"*" and method == b"OPTIONS"):
+    target = request.target
+    if target == b"*" and request.method == b"OPTIONS":
         return target
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or b"#" in target:
         raise Refused(400, "the target is not a path")
-    if absolute[1].lower() != host.lower():
+    if absolute[1].lower() != (request.field(b"host") or b"").lower():
         raise Refused(400, "the target and Host name two hosts")
     return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
 

@@ -13,8 +13,8 @@ SMALL: Final = 512
 
 
 def add_piece(pieces: Pieces, data: bytes) -> None:
-    """Put it behind the others."""
-    if len(data) >= SMALL or not pieces:
+    """Put it behind the others, of which there is at least one."""
+    if len(data) >= SMALL:
         pieces.append(data)
         return
     last = pieces[-1]

@@ -46,7 +46,12 @@ class Reply:
             ClientLeft: nobody is there any more.
         """
         head = self._head(status, fields, len(body))
-        self._connection.write(head if self._mute or not body else head + body)
+        if self._mute or not body:
+            self._connection.write(head)
+        elif len(body) < _LARGE:
+            self._connection.write(head + body)
+        else:
+            self._connection.write_lines((head, body))
         self._left = 0
         self.end()
 

@@ -119,7 +119,10 @@ class Request:
 
     def add(self, data: bytes) -> None:
         """More of the body."""
-        add_piece(self._pieces, data)
+        if self._pieces:
+            add_piece(self._pieces, data)
+        else:
+            self._pieces.append(data)
         self.received += len(data)
         self.waiting += len(data)
 

@@ -34,6 +34,10 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STRIDE: Final = 8 << 10
 """Bytes that are parsed at once, however many requests are in them."""
+_LONG: Final = 32 << 10
+_MANY: Final = 4096
+"""Chunks in one arrival of more than ``_LONG`` bytes after which everybody else has a turn first: they cost time, not
+bytes, and an event loop reads on from one client as long as there is something."""
 _log = logging.getLogger(__name__)
 
 
@@ -240,7 +244,16 @@ class ServerConnection(asyncio.Protocol):
                 receiving.wake()
                 if receiving.waiting > receiving.high_water:
                     self._pause()
+                elif len(data) > _LONG and parser.pieces > _MANY:
+                    self._pause()
+                    self._loop.call_soon(self._read_on)
         self._advance()
+
+    def _read_on(self) -> None:
+        """Read again, if there is room for what comes."""
+        receiving = self._parser.receiving
+        if len(self._ahead) <= MOST_AHEAD and (receiving is None or receiving.waiting <= receiving.high_water):
+            self._resume()
 
     def _break(self, request: Request, refused: Refused) -> None:
         """A request whose body will never be whole: its handler ends; ``refused`` is the answer if none has begun."""
@@ -276,9 +289,7 @@ class ServerConnection(asyncio.Protocol):
         elif self._ahead:
             data, self._ahead = self._ahead, bytearray()
             self._feed(data)
-            receiving = self._parser.receiving
-            if len(self._ahead) <= MOST_AHEAD and (receiving is None or receiving.waiting <= receiving.high_water):
-                self._resume()
+            self._read_on()
         elif self._parser.receiving is None:
             self._rest()
 
