@@ -51,7 +51,7 @@ async def test_an_answer_that_had_to_wait_for_its_reader_goes_on(tmp_path: Path,
     async with serving(tmp_path, ok(body)) as served, asyncio.timeout(PATIENT):
         pool = Pool(served.origin)
         async with get(pool) as answer:
-            while not answer._open._paused:
+            while not answer.connection._paused:
                 await asyncio.sleep(0)
             found = bytearray()
             if how == "whole":

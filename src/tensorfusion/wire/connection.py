@@ -93,10 +93,11 @@ class Connection(asyncio.Protocol):
 
         The answer to a ``bodyless`` one (HEAD) is its head, whatever that says. Raises BrokenOff.
         """
-        if self._transport is None or not self.usable:
+        if self._transport is None or self._broken is not None or self._busy:
             raise self._broken or BrokenOff("the connection is not open")
         self._reset()
-        self.resume()
+        if self._paused:
+            self.resume()
         self._busy = True
         self._headless = bodyless
         self._count += 1
@@ -160,7 +161,8 @@ class Connection(asyncio.Protocol):
             self._listen()
             await self._wait()
         data = self._take()
-        self.resume()
+        if self._paused:
+            self.resume()
         return data
 
     async def pour(self, sink: Sink) -> bool:

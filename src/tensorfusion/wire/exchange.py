@@ -77,25 +77,25 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        return self._open.status
+        return self.connection.status
 
     @property
     def fields(self) -> Fields:
-        return self._open.fields
+        return self.connection.fields
 
     @property
     def length(self) -> int | None:
         """Bytes of the body as the head tells them; None where it does not."""
-        return self._open.length
+        return self.connection.length
 
     @property
     def done(self) -> bool:
         """All of the answer has arrived, though it may not have been read yet."""
-        return self._open.done
+        return self.connection.done
 
     def silent_for(self, seconds: float) -> None:
         """From now on wait at most so long for the next bytes, as between two events of a stream."""
-        self._open.silent_for(seconds)
+        self.connection.silent_for(seconds)
 
     async def read(self) -> bytes:
         """What has arrived since the last call, at least a byte; empty at the end.
@@ -104,25 +104,26 @@ class Exchange:
             BrokenOff: the end came too soon.
             TimedOut: nothing came for too long.
         """
-        return await self._open.read()
+        return await self.connection.read()
 
     async def whole(self, most: int) -> Answer:
         """All that is left of it, where it has at most so many bytes. Raises as ``read``, and BrokenOff beyond."""
-        return await self._open.whole(most)
+        return await self.connection.whole(most)
 
     async def pour(self, sink: Sink) -> bool:
         """Hand what is left to ``sink`` where it arrives; False when that wanted no more. Raises as ``read``."""
-        return await self._open.pour(sink)
+        return await self.connection.pour(sink)
 
     def pause(self) -> None:
         """Let nothing more arrive until ``resume``."""
-        self._open.pause()
+        self.connection.pause()
 
     def resume(self) -> None:
-        self._open.resume()
+        self.connection.resume()
 
     @property
-    def _open(self) -> Connection:
+    def connection(self) -> Connection:
+        """What the answer comes over. Raises RuntimeError: outside the block."""
         if self._connection is None:
             raise RuntimeError("an exchange is used outside its block")
         return self._connection

@@ -182,7 +182,7 @@ class Pool:
             self._used.discard(connection)
             connection.abort()
             self._wake_next(None)
-        elif not self._wake_next(connection):  # given on, it stays in use
+        elif not self._queue or not self._wake_next(connection):  # given on, it stays in use
             self._used.discard(connection)
             now = asyncio.get_running_loop().time()
             connection.idle_since = now

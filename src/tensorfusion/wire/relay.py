@@ -33,12 +33,12 @@ async def relay(answer: Exchange, reply: Reply, *, look: Look | None = None) -> 
             is left to the caller: there may be another way to go on.
         ClientLeft: nobody is there any more.
     """
-    fields = end_to_end(answer.fields)
-    length = None if look is not None else answer.length
-    if answer.done and look is None and not answer.bodyless:
-        reply.send(answer.status, fields, await answer.read())
+    connection = answer.connection
+    fields = end_to_end(connection.fields)
+    if look is None and connection.done and not answer.bodyless:
+        reply.send(connection.status, fields, await connection.read())
         return
-    reply.start(answer.status, fields, length=length)
+    reply.start(connection.status, fields, length=None if look is not None else connection.length)
     await pour(answer, reply, look=look)
     reply.end()
 
