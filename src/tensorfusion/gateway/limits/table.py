@@ -42,7 +42,7 @@ from tensorfusion.gateway.limits.page import (
     Page,
 )
 from tensorfusion.gateway.limits.rules import TICKS_PER_SECOND, Charge, Rule
-from tensorfusion.gateway.limits.verdict import RateLimited, Step, Verdict, What
+from tensorfusion.gateway.limits.verdict import RateLimited, Step, Verdict, What, refusal
 
 _SET_WORDS: Final = WAYS * RECORD_WORDS
 _LOOK: Final = TICKS_PER_SECOND // 20
@@ -324,23 +324,14 @@ def _step(words: memoryview, at: int, rule: Rule, tokens: int, now: int) -> Step
 def _refusal(charge: Charge, step: Step, tokens: int) -> RateLimited:
     """Why a request has no room. ``step`` is what would be owed with it."""
     rule = charge.rule
-    who = f" for {charge.subject}" if charge.subject else ""
-    without = step._replace(requests=step.requests - rule.request_unit, tokens=step.tokens - tokens * rule.token_unit)
-    verdict = Verdict((without,))
+    verdict = Verdict(
+        (step._replace(requests=step.requests - rule.request_unit, tokens=step.tokens - tokens * rule.token_unit),)
+    )
     if step.requests > rule.request_depth:
-        message = f"more than {rule.requests_per_minute} requests a minute{who}"
-        return RateLimited(What.REQUESTS, message, verdict, wait=step.requests - rule.request_depth)
-    if tokens * rule.token_unit > rule.token_depth:
-        message = (
-            f"the request asks for {tokens} tokens, and {rule.tokens_per_minute} a minute is the limit{who}: ask for "
-            "fewer, by a shorter prompt or a lower max_tokens"
-        )
-        return RateLimited(What.TOKENS, message, verdict, wait=None)
+        return refusal(What.REQUESTS, charge, tokens, verdict, wait=step.requests - rule.request_depth)
     if step.tokens > rule.token_depth:
-        message = f"more than {rule.tokens_per_minute} tokens a minute{who}: the request asks for {tokens}"
-        return RateLimited(What.TOKENS, message, verdict, wait=step.tokens - rule.token_depth)
-    message = f"more than {rule.max_concurrent} requests at once{who}"
-    return RateLimited(What.CONCURRENT, message, verdict, wait=TICKS_PER_SECOND)
+        return refusal(What.TOKENS, charge, tokens, verdict, wait=step.tokens - rule.token_depth)
+    return refusal(What.CONCURRENT, charge, tokens, verdict, wait=TICKS_PER_SECOND)
 
 
 def _entries_of(numbers: NDArray[np.int64], worker: int) -> NDArray[np.int64]:
@@ -351,5 +342,4 @@ def _entries_of(numbers: NDArray[np.int64], worker: int) -> NDArray[np.int64]:
 
 
 def _no_room(charge: Charge) -> RateLimited:
-    message = f"more callers are busy than can be counted: {charge.rule.name}"
-    return RateLimited(What.ROOM, message, Verdict(), wait=TICKS_PER_SECOND)
+    return refusal(What.ROOM, charge, 0, Verdict(), wait=TICKS_PER_SECOND)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import ClassVar, Final, NamedTuple
 
 from tensorfusion.errors import TensorFusionError
-from tensorfusion.gateway.limits.rules import TICKS_PER_NS, TICKS_PER_SECOND, Rule
+from tensorfusion.gateway.limits.rules import TICKS_PER_NS, TICKS_PER_SECOND, Charge, Rule
 from tensorfusion.wire.fields import Fields
 
 _TICKS_PER_MS: Final = 1_000_000 * TICKS_PER_NS
@@ -118,6 +118,27 @@ class RateLimited(TensorFusionError):
         if self.retry_after is not None:
             found.append((b"Retry-After", b"%d" % self.retry_after))
         return found
+
+
+def refusal(what: What, charge: Charge, tokens: int, verdict: Verdict, *, wait: int) -> RateLimited:
+    """What a caller is told who has no room on a counter; ``wait`` is ticks until there is some."""
+    rule = charge.rule
+    who = f" for {charge.subject}" if charge.subject else ""
+    if what is What.REQUESTS:
+        message = f"more than {rule.requests_per_minute} requests a minute{who}"
+    elif what is What.CONCURRENT:
+        message = f"more than {rule.max_concurrent} requests at once{who}"
+    elif what is What.ROOM:
+        message = f"more callers are busy than can be counted: {rule.name}"
+    elif tokens > rule.tokens_per_minute:
+        message = (
+            f"the request asks for {tokens} tokens, and {rule.tokens_per_minute} a minute is the limit{who}: ask for "
+            "fewer, by a shorter prompt or a lower max_tokens"
+        )
+        return RateLimited(what, message, verdict, wait=None)
+    else:
+        message = f"more than {rule.tokens_per_minute} tokens a minute{who}: the request asks for {tokens}"
+    return RateLimited(what, message, verdict, wait=wait)
 
 
 def duration(ticks: int) -> bytes:
