@@ -80,6 +80,34 @@ def test_retry_after_may_be_a_date(moment: datetime, before: float) -> None:
     assert retry_after(text, moment.timestamp() + before) == 0.0
 
 
+@pytest.mark.parametrize(
+    "text", ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+)
+def test_all_three_forms_of_a_date_are_read(text: str) -> None:
+    assert retry_after(text, 784_111_777.0 - 5) == 5.0
+
+
+def test_a_year_of_two_digits_is_never_far_ahead() -> None:
+    now = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
+    assert retry_after("Sunday, 06-Nov-94 08:49:37 GMT", now) == 0.0
+    assert retry_after("Tuesday, 01-Dec-26 00:00:00 GMT", now) == 86_400.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT",
+        "Sun, 06 Xyz 1994 08:49:37 GMT",
+        "1e9",
+        "-3",
+        "٣",
+    ],
+)
+def test_what_is_no_date_and_no_number_is_ignored(text: str) -> None:
+    assert retry_after(text, 0.0) is None
+
+
 @given(st.text(max_size=40))
 def test_any_retry_after_is_read_or_ignored(text: str) -> None:
     found = retry_after(text, 0.0)

@@ -244,7 +244,9 @@ def _retry(written: RetryConfig | None, at: _Fields) -> RetryRules:
     if multiplier < 1:
         raise at.refuse("backoffMultiplier", f"wanted at least 1, found {written.backoff_multiplier!r}")
     words = set(written.retry_on_errors)
-    statuses = frozenset(int(word) for word in words if word.isdigit()) if words else RETRIED_STATUSES
+    statuses = (
+        frozenset(int(word) for word in words if word.isascii() and word.isdigit()) if words else RETRIED_STATUSES
+    )
     return RetryRules(
         max_retries=max(0, written.max_retries),
         initial_delay=at.read("initialDelay", seconds, written.initial_delay),

@@ -90,29 +90,47 @@ def backoff(rules: RetryRules, retries: int, random: float) -> float:
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FIXED = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
+_DAY, _MONTH, _TIME = "[A-Z][a-z]{2}", "(?P<month>[A-Z][a-z]{2})", r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_DATES = tuple(
+    re.compile(form, re.ASCII)
+    for form in (
+        rf"{_DAY}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+        rf"[A-Z][a-z]{{5,8}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
+        rf"{_DAY} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+    )
+)
 
 
 def retry_after(text: str, wall: float) -> float | None:
     """A Retry-After in seconds from now, never below 0; None where there is none, or none that can be read.
 
-    Source: RFC 9110, sections 10.2.3 and 5.6.7 (of the three forms of a date, the one that may be sent).
+    Source: RFC 9110, sections 10.2.3 and 5.6.7: a number of seconds, or a date in one of three forms.
     """
     text = text.strip()
     if not text:
         return None
     if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 10:
         return float(text)
-    found = _FIXED.fullmatch(text)
-    if found is None:
-        return None
-    day, month, year, hour, minute, second = found.groups()
+    found = next((match for form in _DATES if (match := form.fullmatch(text))), None)
+    moment = None if found is None else _moment(found, wall)
+    return None if moment is None else max(0.0, moment - wall)
+
+
+def _moment(found: re.Match[str], wall: float) -> float | None:
+    """The Unix seconds of a date. Of a year with two digits it is the latest that is not 50 years ahead."""
+    year = int(found["year"])
     try:
-        at = _MONTHS.index(month) + 1
-        moment = datetime(int(year), at, int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC)
-    except ValueError:
+        if len(found["year"]) == 2:
+            present = datetime.fromtimestamp(wall, UTC).year
+            year += present - present % 100
+            year -= 100 if year > present + 50 else 0
+        month = _MONTHS.index(found["month"]) + 1
+        # A leap second is the second before it: this calendar has none.
+        second = min(int(found["second"]), 59)
+        moment = datetime(year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second, tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
         return None
-    return max(0.0, moment.timestamp() - wall)
+    return moment.timestamp()
 
 
 class RetryBudget:
