@@ -1,9 +1,12 @@
 """Counters: let in up to the limit and no further, given back exactly, and what a caller is told."""
 
+from pathlib import Path
+
 import pytest
 from limits_support import Open, Ticking, charge
 
 from tensorfusion.gateway.limits.page import BUSY, Page
+from tensorfusion.gateway.limits.shared import SharedLimits
 from tensorfusion.gateway.limits.table import Table
 from tensorfusion.gateway.limits.verdict import RateLimited, What
 
@@ -36,6 +39,23 @@ def test_a_burst_is_how_many_come_at_once(open_table: Open, ticking: Ticking) ->
     assert admitted(table, key) == 3
     ticking.advance(2)
     assert admitted(table, key) == 2
+
+
+def test_a_burst_beyond_all_measure_is_no_fault(open_table: Open, ticking: Ticking) -> None:
+    table, key = open_table(), charge(rpm=1, burst=(1 << 31) - 1)
+    table.take((key,), 0)
+    table.page.words[key.place + 2] += 1 << 60  # years of requests ahead of their time
+    with pytest.raises(RateLimited):
+        table.take((key,), 0)
+
+
+def test_a_target_that_reports_nonsense_does_not_close_a_key_for_days(tmp_path: Path, ticking: Ticking) -> None:
+    limits = SharedLimits(tmp_path / "limits", records=64, clock=ticking)
+    key = (charge(tpm=60_000),)
+    limits.take(key, 10).settle(1 << 60)
+    ticking.advance(3 * 3600)
+    limits.take(key, 10).settle(10)
+    limits.close()
 
 
 def test_a_refusal_says_when_to_come_again_and_what_is_left(open_table: Open, ticking: Ticking) -> None:

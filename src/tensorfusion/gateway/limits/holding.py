@@ -7,8 +7,8 @@ from typing import Protocol, Self
 from tensorfusion.gateway.limits.rules import Charge
 from tensorfusion.gateway.limits.verdict import Verdict
 
-MOST_TOKENS = 1 << 32
-"""More than any request has: a target that reports nonsense must not close a key for ever."""
+MOST_TOKENS = 1 << 23
+"""Eight millions, more than any request has: a target that reports nonsense must not close a key for days."""
 
 
 class Limits(Protocol):

@@ -116,4 +116,4 @@ class Lease:
         passed = int((now - self._heard) * TICKS_PER_SECOND)
         requests = max(self._owed_requests * _TICKS_PER_US - passed, 0) - self.requests * rule.request_unit
         owed = max(self._owed_tokens * _TICKS_PER_US - passed, 0)
-        return Step(0, rule, max(requests, 0), owed + (self._held - self.tokens + self.reserved) * rule.token_unit)
+        return 0, rule, max(requests, 0), owed + (self._held - self.tokens + self.reserved) * rule.token_unit

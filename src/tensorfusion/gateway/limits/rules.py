@@ -20,6 +20,8 @@ from tensorfusion.model.llm_route import RatePer
 TICKS_PER_NS: Final = 16
 TICKS_PER_SECOND: Final = 1_000_000_000 * TICKS_PER_NS
 _MINUTE: Final = 60 * TICKS_PER_SECOND
+_DEEPEST: Final = 1 << 59
+"""A year of ticks: behind it, a moment has to fit into a word."""
 _MOST_CHARGES: Final = 16384
 _WORD: Final = (1 << 63) - 1
 
@@ -93,7 +95,7 @@ def rule_of(name: str, limit: Rate | None) -> Rule | None:
         name=name,
         requests_per_minute=requests,
         request_unit=request_unit,
-        request_depth=request_unit * (limit.burst or requests),
+        request_depth=min(request_unit * (limit.burst or requests), _DEEPEST),
         tokens_per_minute=tokens,
         token_unit=token_unit,
         token_depth=token_unit * tokens,

@@ -47,7 +47,7 @@ from tensorfusion.gateway.limits.verdict import RateLimited, Step, Verdict, What
 _SET_WORDS: Final = WAYS * RECORD_WORDS
 _LOOK: Final = TICKS_PER_SECOND // 20
 _ENDLESS: Final = 1 << 62
-"""No moment is later: 570 years of ticks would not fit behind it."""
+"""No moment is later: nine years of ticks."""
 
 # Words of a record.
 HIGH, LOW, REQUESTS, TOKENS, COUNT, RESERVED, UNIT = range(7)
@@ -120,19 +120,19 @@ class Table:
             if words[at + LOW] != charge.low or words[at] != charge.high or at < RECORDS_AT:
                 at = self._find(charge, now, steps)
             rule = charge.rule
-            step = _step(words, at, rule, tokens, now)
+            _, _, requests, owed = step = _step(words, at, rule, tokens, now)
             if (
-                step.requests > rule.request_depth
-                or step.tokens > rule.token_depth
+                requests > rule.request_depth
+                or owed > rule.token_depth
                 or (rule.max_concurrent and words[at + COUNT] >= rule.max_concurrent)
             ):
                 raise _refusal(charge, step, tokens)
             steps.append(step)
         if len(self._free) < len(steps):
             raise _no_room(charges[0])
-        for at, rule, owed, _ in steps:
+        for at, rule, requests, _ in steps:
             if rule.request_unit:
-                words[at + REQUESTS] = now + owed
+                words[at + REQUESTS] = now + requests
             if rule.holds:
                 self._hold(at, tokens, rule.token_unit)
         return Verdict(steps)
@@ -207,7 +207,7 @@ class Table:
                 if found == high and words[at + LOW] == low:
                     charge.place = at
                     return at
-                if not free and (not found or self._is_idle(at, now)) and all(at != step.at for step in steps):
+                if not free and (not found or self._is_idle(at, now)) and all(at != used for used, _, _, _ in steps):
                     free = at
         if not free:
             raise _no_room(charge)
@@ -318,19 +318,17 @@ def _step(words: memoryview, at: int, rule: Rule, tokens: int, now: int) -> Step
         requests = max(words[at + REQUESTS] - now, 0) + rule.request_unit
     if rule.token_unit:
         owed = max(words[at + TOKENS] - now, 0) + (words[at + RESERVED] + tokens) * rule.token_unit
-    return Step(at, rule, requests, owed)
+    return at, rule, requests, owed
 
 
 def _refusal(charge: Charge, step: Step, tokens: int) -> RateLimited:
     """Why a request has no room. ``step`` is what would be owed with it."""
-    rule = charge.rule
-    verdict = Verdict(
-        (step._replace(requests=step.requests - rule.request_unit, tokens=step.tokens - tokens * rule.token_unit),)
-    )
-    if step.requests > rule.request_depth:
-        return refusal(What.REQUESTS, charge, tokens, verdict, wait=step.requests - rule.request_depth)
-    if step.tokens > rule.token_depth:
-        return refusal(What.TOKENS, charge, tokens, verdict, wait=step.tokens - rule.token_depth)
+    at, rule, requests, owed = step
+    verdict = Verdict(((at, rule, requests - rule.request_unit, owed - tokens * rule.token_unit),))
+    if requests > rule.request_depth:
+        return refusal(What.REQUESTS, charge, tokens, verdict, wait=requests - rule.request_depth)
+    if owed > rule.token_depth:
+        return refusal(What.TOKENS, charge, tokens, verdict, wait=owed - rule.token_depth)
     return refusal(What.CONCURRENT, charge, tokens, verdict, wait=TICKS_PER_SECOND)
 
 

@@ -6,7 +6,7 @@ Source: the platform's contract, 3.4; RFC 9110 10.2.3 (Retry-After); OpenAI's ``
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.limits.rules import TICKS_PER_NS, TICKS_PER_SECOND, Charge, Rule
@@ -34,13 +34,8 @@ class Left:
     reset: int
 
 
-class Step(NamedTuple):
-    """A request on one counter: where that is, and what is owed there with it, in ticks."""
-
-    at: int
-    rule: Rule
-    requests: int
-    tokens: int
+Step = tuple[int, Rule, int, int]
+"""A request on one counter: where that is, its rule, and what is owed there of requests and tokens with it, ticks."""
 
 
 class Verdict:
