@@ -1,0 +1,54 @@
+"""Keys on the road: what the command changes in a file is in force at every worker within a second."""
+
+import asyncio
+from pathlib import Path
+
+from click.testing import CliRunner
+from fronts import ask, chat, said, target
+
+from tensorfusion.cli.gateway_keys import keys
+from test_program import program, until_ready, write, written
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(keys, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout.strip()
+
+
+def bearer(key: str) -> bytes:
+    return f"Authorization: Bearer {key}\r\n".encode()
+
+
+async def test_a_key_that_is_rotated_or_revoked_is_so_within_a_second_at_all_workers(tmp_path: Path) -> None:
+    path, file = tmp_path / "routes.yaml", str(tmp_path / "keys.yaml")
+    old = run("create", "ci", "--file", file)
+    async with target(said("a")) as one:
+        write(path, {"keyFile": file, "limitsFile": str(tmp_path / "limits")}, written(one.url))
+        async with program(path, "--workers", "2") as running:
+            await until_ready(running.port)
+
+            async def all_say(key: str, status: int) -> float:
+                """Each request goes over a connection of its own, so to either worker; seconds until none differs."""
+                loop = asyncio.get_running_loop()
+                began = loop.time()
+                last_other = began
+                alike = 0
+                async with asyncio.timeout(20):
+                    while alike < 12:
+                        if (await ask(running.port, chat(), fields=bearer(key))).status == status:
+                            alike += 1
+                        else:
+                            alike, last_other = 0, loop.time()
+                return last_other - began
+
+            assert await all_say(old, 200) == 0
+            new = run("rotate", "ci", "--file", file, "--overlap", "1h")
+            assert await all_say(new, 200) < 1
+            assert await all_say(old, 200) == 0
+            run("revoke", "ci", "--file", file, "--previous")
+            assert await all_say(old, 401) < 1
+            run("revoke", "ci", "--file", file)
+            assert await all_say(new, 401) < 1
+            assert old[:9] not in str(running.told)
+            assert new[:9] not in str(running.told)
