@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import struct
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -22,6 +23,7 @@ from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.request import Request
 from tensorfusion.wire.server import Server
 
 PATIENCE = 20
@@ -261,7 +263,12 @@ async def gateway(
         pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
     )
     failures: list[Exception] = []
-    server = Server(front.handle, failed=lambda _, error: failures.append(error))
+
+    def failed(request: Request, error: Exception) -> None:
+        traceback.print_exception(error)
+        failures.append(error)
+
+    server = Server(front.handle, failed=failed)
     try:
         yield Gateway(await server.listen(), front, server, limits, kept.records, failures)
     finally:
@@ -274,6 +281,13 @@ async def gateway(
         assert (replica.requests, replica.tokens, replica.pool.connections) == (0, 0, 0)
     for chooser in front.state.choosers.values():
         assert all(report.in_flight == 0 for report in chooser.status(0.0))
+
+
+async def until(true: Callable[[], object], *, seconds: float = PATIENCE) -> None:
+    """Let the loop run until ``true()`` holds."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.001)
 
 
 # --- the client ---

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, word
+from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, until, word
 
 from tensorfusion.gateway.keys.secret import new_secret
 
@@ -45,7 +45,14 @@ def written(*urls: str, name: str = "r", namespace: str = "default", **spec: obj
 
 
 def write(path: Path, *documents: object) -> None:
-    path.write_text(yaml.safe_dump_all(documents))
+    """With limits that are counted beside it."""
+    if not any(isinstance(one, dict) and "kind" not in one for one in documents):
+        documents = ({}, *documents)
+    found = [
+        {**one, "limitsFile": str(path.with_suffix(".limits"))} if isinstance(one, dict) and "kind" not in one else one
+        for one in documents
+    ]
+    path.write_text(yaml.safe_dump_all(found))
 
 
 @contextlib.asynccontextmanager
@@ -165,8 +172,7 @@ async def test_workers_share_the_port_and_end_their_requests_before_themselves(t
                 clients = [await stack.enter_async_context(Client(running.port)) for _ in range(16)]
                 for client in clients:
                     client.send(chat(stream=True))
-                while len(one.requests) < 16:
-                    await asyncio.sleep(0.01)
+                await until(lambda: len(one.requests) == 16)
                 running.process.send_signal(signal.SIGTERM)
                 responses = [await client.response() for client in clients]
             assert {(found.status, found.body.endswith(DONE)) for found in responses} == {(200, True)}
@@ -209,6 +215,22 @@ async def test_keys_credentials_and_records(tmp_path: Path) -> None:
             for hidden in (key, "upstream-credential", "hi"):
                 assert f'"{hidden}"' not in everything
             assert key[:12] not in everything
+
+
+async def test_limits_are_those_of_all_workers_together(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    async with target(said("a")) as one:
+        write(path, written(one.url, rateLimit={"requestsPerMinute": 20, "per": "route"}))
+        async with program(path, "--workers", "2") as running:
+            await until_ready(running.port)
+            responses = [await ask(running.port, chat()) for _ in range(30)]
+            answered = [found for found in responses if found.status == 200]
+            refused = [found for found in responses if found.status == 429]
+            assert 20 <= len(answered) <= 22  # it refills meanwhile
+            assert len(answered) + len(refused) == 30
+            assert answered[0].fields["x-ratelimit-limit-requests"] == "20"
+            assert refused[0].error["type"] == "rate_limit_error"
+            assert int(refused[0].fields["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize(

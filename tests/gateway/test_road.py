@@ -19,6 +19,7 @@ from fronts import (
     stall,
     streamed,
     target,
+    until,
     word,
 )
 
@@ -144,16 +145,11 @@ async def test_a_client_that_leaves_takes_its_request_along(*, stream: bool, spo
             if events:
                 await client.reader.readuntil(b"\r\n\r\n")
                 await client.chunk()
-            while not one.requests:
-                await asyncio.sleep(0.001)
+            await until(lambda: one.requests)
             left = loop.time()
-        async with asyncio.timeout(5):
-            while not one.left:
-                await asyncio.sleep(0.001)
+        await until(lambda: one.left)
         assert one.left[0] - left < 0.1
-        async with asyncio.timeout(5):
-            while not found.records:
-                await asyncio.sleep(0.001)
+        await until(lambda: found.records)
         record = found.records[0]
         assert (record.status, record.error_type) == (499, "client_closed")
         assert record.completion_tokens == len(events) // 2

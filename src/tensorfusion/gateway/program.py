@@ -5,7 +5,6 @@ counters of limits. A worker is this module run with ``-m``.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -105,14 +104,15 @@ class Gateway:
 
     async def run(self, serve: Awaitable[None]) -> None:
         """Follow the files while ``serve`` serves, and close everything behind it."""
-        gc.collect()
-        gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
         async with asyncio.TaskGroup() as group:
-            following = group.create_task(self.following.run())
+            tasks = [group.create_task(self.following.run())]
+            if self._lines is not None:
+                tasks.append(group.create_task(self._lines.run()))
             await serve
-            following.cancel()
+            for task in tasks:
+                task.cancel()
         if self._lines is not None:
-            await asyncio.to_thread(self._lines.close)
+            await self._lines.close()
         await self.front.state.upstreams.close()
 
     def _state_of(self, configuration: Configuration, before: State | None) -> State:
