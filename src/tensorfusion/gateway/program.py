@@ -5,6 +5,7 @@ counters of limits. A worker is this module run with ``-m``.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -104,15 +105,14 @@ class Gateway:
 
     async def run(self, serve: Awaitable[None]) -> None:
         """Follow the files while ``serve`` serves, and close everything behind it."""
+        gc.collect()
+        gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.following.run())]
-            if self._lines is not None:
-                tasks.append(group.create_task(self._lines.run()))
+            following = group.create_task(self.following.run())
             await serve
-            for task in tasks:
-                task.cancel()
+            following.cancel()
         if self._lines is not None:
-            await self._lines.close()
+            await asyncio.to_thread(self._lines.close)
         await self.front.state.upstreams.close()
 
     def _state_of(self, configuration: Configuration, before: State | None) -> State:
