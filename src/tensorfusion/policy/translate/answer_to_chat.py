@@ -22,11 +22,13 @@ from msgspec import Raw
 
 from tensorfusion.policy.translate.pieces import (
     NULL,
+    Built,
     CannotTranslate,
     Members,
     Translated,
     Warnings,
     given,
+    in_a_string,
     inside,
     members_of,
     objects_of,
@@ -52,57 +54,57 @@ def answer_to_chat(body: bytes, *, created: int) -> Translated:
     if kind != raw("message"):
         raise CannotTranslate("type", f"wanted a message, found {bytes(kind).decode('utf-8', 'replace')}")
     message.pop("role", None)
-    said = _said(objects_of(message.pop("content", raw([])), "content"), warnings)
+    said = _said(objects_of(message.pop("content", Raw(b"[]")), "content"), warnings)
     reason = given(message, "stop_reason")
     sequence = given(message, "stop_sequence")
-    choice: Members = {
+    choice: Built = {
         "index": raw(0),
-        "message": raw(said),
+        "message": said,
         "logprobs": NULL,
-        "finish_reason": raw(finish_reason(None if reason is None else text_of(reason, "stop_reason"), warnings)),
+        "finish_reason": finish_reason(None if reason is None else text_of(reason, "stop_reason"), warnings),
     }
     if sequence is not None:
         choice["stop_reason"] = sequence
     usage = read_usage(given(message, "usage"), MessageUsage, "usage")
-    chat: Members = {
+    chat: Built = {
         "id": message.pop("id", raw("")),
-        "object": raw("chat.completion"),
+        "object": "chat.completion",
         "created": raw(created),
         "model": message.pop("model", raw("")),
-        "choices": raw([choice]),
-        "usage": raw(chat_usage(usage)),
+        "choices": [choice],
+        "usage": chat_usage(usage),
     }
     warnings.all_lost("", [(name, message.pop(name)) for name in _ONLY_MESSAGES if name in message])
     warnings.pass_on(message, chat)
     return Translated(spell(chat), warnings.told())
 
 
-def _said(blocks: list[Members], warnings: Warnings) -> Members:
+def _said(blocks: list[Members], warnings: Warnings) -> Built:
     texts: list[memoryview] = []
     thoughts: list[memoryview] = []
-    calls: list[Members] = []
+    calls: list[Built] = []
     for block in blocks:
         kind = text_of(block.pop("type", NULL), "content[].type")
         if kind == "text":
-            texts.append(inside(block.pop("text", raw(""))))
+            texts.append(inside(block.pop("text", raw("")), "content[].text"))
         elif kind == "thinking":
-            thoughts.append(inside(block.pop("thinking", raw(""))))
+            thoughts.append(inside(block.pop("thinking", raw("")), "content[].thinking"))
         elif kind == "tool_use":
             calls.append(_call(block))
         else:
             warnings.lost(f"content[].{kind}")
             continue
         warnings.all_lost("content[].", block.items())
-    said: Members = {"role": raw("assistant"), "content": NULL if calls and not any(texts) else quoted(*texts)}
+    said: Built = {"role": "assistant", "content": NULL if calls and not any(texts) else quoted(*texts)}
     said["refusal"] = NULL
     if any(thoughts):
         said["reasoning_content"] = quoted(*thoughts)
     if calls:
-        said["tool_calls"] = raw(calls)
+        said["tool_calls"] = calls
     return said
 
 
-def _call(block: Members) -> Members:
-    arguments = raw(bytes(block.pop("input", Raw(b"{}"))).decode())
-    function = raw({"name": block.pop("name", raw("")), "arguments": arguments})
-    return {"id": block.pop("id", raw("")), "type": raw("function"), "function": function}
+def _call(block: Members) -> Built:
+    arguments = in_a_string(block.pop("input", Raw(b"{}")), "content[].input")
+    function = {"name": block.pop("name", raw("")), "arguments": arguments}
+    return {"id": block.pop("id", raw("")), "type": "function", "function": function}

@@ -21,6 +21,7 @@ from msgspec import Raw
 
 from tensorfusion.policy.translate.pieces import (
     NULL,
+    Built,
     CannotTranslate,
     Members,
     Translated,
@@ -61,15 +62,15 @@ def answer_to_messages(body: bytes) -> Translated:
     choice.pop("index", None)
     warnings.all_lost("choices[].", choice.items())
     usage = read_usage(given(chat, "usage"), ChatUsage, "usage")
-    message: Members = {
+    message: Built = {
         "id": chat.pop("id", raw("")),
-        "type": raw("message"),
-        "role": raw("assistant"),
+        "type": "message",
+        "role": "assistant",
         "model": chat.pop("model", raw("")),
-        "content": raw(blocks),
-        "stop_reason": raw(word),
+        "content": blocks,
+        "stop_reason": word,
         "stop_sequence": sequence,
-        "usage": raw(message_usage(usage)),
+        "usage": message_usage(usage),
     }
     for name in _DETAILS:
         chat.pop(name, None)
@@ -77,16 +78,16 @@ def answer_to_messages(body: bytes) -> Translated:
     return Translated(spell(message), warnings.told())
 
 
-def _blocks(said: Members, warnings: Warnings) -> list[Members]:
+def _blocks(said: Members, warnings: Warnings) -> list[Built]:
     said.pop("role", None)
-    blocks: list[Members] = []
+    blocks: list[Built] = []
     thoughts = [value for name in _REASONING if (value := given(said, name)) is not None]
-    if thoughts and inside(thoughts[0]):
-        blocks.append({"type": raw("thinking"), "thinking": thoughts[0], "signature": raw("")})
+    if thoughts and inside(thoughts[0], "choices[0].message.reasoning_content"):
+        blocks.append({"type": "thinking", "thinking": thoughts[0], "signature": raw("")})
     for name in ("content", "refusal"):
         text = given(said, name)
-        if text is not None and inside(text):
-            blocks.append({"type": raw("text"), "text": text})
+        if text is not None and inside(text, f"choices[0].message.{name}"):
+            blocks.append({"type": "text", "text": text})
     calls = given(said, "tool_calls")
     if calls is not None:
         blocks += [_use(call, warnings) for call in objects_of(calls, "tool_calls")]
@@ -94,10 +95,10 @@ def _blocks(said: Members, warnings: Warnings) -> list[Members]:
     return blocks
 
 
-def _use(call: Members, warnings: Warnings) -> Members:
+def _use(call: Members, warnings: Warnings) -> Built:
     function = members_of(call.pop("function", NULL), "tool_calls[].function")
-    block = {
-        "type": raw("tool_use"),
+    block: Built = {
+        "type": "tool_use",
         "id": call.pop("id", raw("")),
         "name": function.pop("name", raw("")),
         "input": _arguments(function.pop("arguments", raw(""))),

@@ -14,6 +14,8 @@ from tensorfusion.errors import InvalidRequest
 
 Members: TypeAlias = dict[str, Raw]
 """An object whose values nobody has read yet."""
+Built: TypeAlias = dict[str, object]
+"""An object that is put together; pieces that nobody has read may be in it. It is spelled once, as a whole."""
 T = TypeVar("T")
 
 NULL: Final = Raw(b"null")
@@ -59,7 +61,7 @@ class Warnings:
             if not says_nothing(value):
                 self.lost(f"{where}{name}")
 
-    def pass_on(self, rest: Members, said: Members) -> None:
+    def pass_on(self, rest: Members, said: Built) -> None:
         """What nobody knows goes on, but for what is said in other words already."""
         for name, value in rest.items():
             if name not in said:
@@ -120,14 +122,33 @@ def raw(value: object) -> Raw:
     return Raw(_encoder.encode(value))
 
 
-def inside(text: Raw) -> memoryview:
-    """A string as it is spelled, without its quotes: to be put into another string."""
+def inside(text: Raw, where: str) -> memoryview:
+    """A string as it is spelled, without its quotes: to be put into another string.
+
+    Raises:
+        CannotTranslate: it is no string.
+    """
+    if not is_text(text):
+        raise CannotTranslate(where, "wanted a string")
     return memoryview(text)[1:-1]
+
+
+def in_a_string(value: Raw, where: str) -> Raw:
+    """A value as the string that holds its JSON. Raises CannotTranslate: it is no UTF-8."""
+    try:
+        return raw(bytes(value).decode())
+    except UnicodeDecodeError as error:
+        raise CannotTranslate(where, f"wanted UTF-8: {error}") from error
 
 
 def quoted(*parts: bytes | memoryview) -> Raw:
     """A string of what is spelled already."""
     return Raw(b"".join((b'"', *parts, b'"')))
+
+
+def event_of(decoder: "msgspec.json.Decoder[T]", data: bytes, wanted: str) -> T:
+    """The data of an event. Raises CannotTranslate: it is none."""
+    return _read(decoder, data, "", wanted)
 
 
 def spell(value: object) -> bytes:

@@ -43,11 +43,13 @@ from msgspec import Raw
 from tensorfusion.policy.translate.pieces import (
     FALSE,
     TRUE,
+    Built,
     CannotTranslate,
     Members,
     Translated,
     Warnings,
     given,
+    in_a_string,
     inside,
     is_text,
     members_of,
@@ -92,7 +94,7 @@ def request_to_chat(body: bytes, flavour: Flavour) -> Translated:
     """
     request = members_of(body, "")
     warnings = Warnings()
-    chat: Members = {}
+    chat: Built = {}
     for name in ("model", "temperature", "top_p"):
         _move(request, chat, name)
     chat["messages"] = _messages(request, chat, warnings, flavour)
@@ -110,13 +112,13 @@ def request_to_chat(body: bytes, flavour: Flavour) -> Translated:
     _output(request, chat, warnings)
     tier = given(request, "service_tier")
     if tier is not None:
-        chat["service_tier"] = Raw(b'"default"') if text_of(tier, "service_tier") == "standard_only" else tier
+        chat["service_tier"] = "default" if text_of(tier, "service_tier") == "standard_only" else tier
     warnings.all_lost("", [(name, request.pop(name)) for name in _ONLY_MESSAGES if name in request])
     warnings.pass_on(request, chat)
     return Translated(spell(chat), warnings.told())
 
 
-def _move(source: Members, target: Members, name: str, to: str = "") -> None:
+def _move(source: Members, target: Built, name: str, to: str = "") -> None:
     value = given(source, name)
     if value is not None:
         target[to or name] = value
@@ -125,11 +127,11 @@ def _move(source: Members, target: Members, name: str, to: str = "") -> None:
 # --- messages ---
 
 
-def _messages(request: Members, chat: Members, warnings: Warnings, flavour: Flavour) -> Raw:
-    messages: list[Members] = []
+def _messages(request: Members, chat: Built, warnings: Warnings, flavour: Flavour) -> list[Built]:
+    messages: list[Built] = []
     system = given(request, "system")
     if system is not None:
-        messages.append({"role": Raw(b'"system"'), "content": _system(system, warnings)})
+        messages.append({"role": "system", "content": _system(system, warnings)})
     came = given(request, "messages")
     if came is None:
         raise CannotTranslate("messages", "wanted a list of messages")
@@ -145,22 +147,22 @@ def _messages(request: Members, chat: Members, warnings: Warnings, flavour: Flav
         chat["add_generation_prompt"] = FALSE
     elif role == "assistant":
         warnings.lost("messages", "the last one is the assistant's: the answer begins anew instead of going on from it")
-    return raw(messages)
+    return messages
 
 
-def _system(system: Raw, warnings: Warnings) -> Raw:
+def _system(system: Raw, warnings: Warnings) -> object:
     if is_text(system):
         return system
     return _joined([_part(block, "system", warnings) for block in objects_of(system, "system")])
 
 
-def _said(message: Members, where: str, warnings: Warnings) -> list[Members]:
+def _said(message: Members, where: str, warnings: Warnings) -> list[Built]:
     """What the user says: results of tools each as a message of its own, then the rest."""
     content = message.pop("content", raw(""))
     if is_text(content):
-        return [{"role": Raw(b'"user"'), "content": content, **message}]
-    results: list[Members] = []
-    parts: list[Members] = []
+        return [{"role": "user", "content": content, **message}]
+    results: list[Built] = []
+    parts: list[Built] = []
     for block in objects_of(content, f"{where}.content"):
         if _type(block, f"{where}.content") == "tool_result":
             if parts:
@@ -171,11 +173,11 @@ def _said(message: Members, where: str, warnings: Warnings) -> list[Members]:
         else:
             parts.append(_part(block, f"{where}.content", warnings))
     if parts or not results:
-        results.append({"role": Raw(b'"user"'), "content": _joined(parts)})
+        results.append({"role": "user", "content": _joined(parts)})
     return [*results[:-1], results[-1] | message]
 
 
-def _result(block: Members, where: str, warnings: Warnings) -> tuple[Members, list[Members]]:
+def _result(block: Members, where: str, warnings: Warnings) -> tuple[Built, list[Built]]:
     """The message of a tool, and pictures, which it cannot hold."""
     del block["type"]
     content = given(block, "content")
@@ -185,25 +187,24 @@ def _result(block: Members, where: str, warnings: Warnings) -> tuple[Members, li
     if call is None:
         raise CannotTranslate(f"{where}.tool_use_id", "a tool's result says of which call it is")
     warnings.all_lost(f"{_general(where)}[].", [(name, block.pop(name)) for name in _ONLY_BLOCKS if name in block])
-    pictures: list[Members] = []
-    if content is None:
-        content = raw("")
-    elif not is_text(content):
+    pictures: list[Built] = []
+    said: object = content if content is not None else ""
+    if content is not None and not is_text(content):
         parts = [_part(inner, f"{where}.content", warnings) for inner in objects_of(content, f"{where}.content")]
         texts = [part for part in parts if part["type"] == _TEXT]
         pictures = [part for part in parts if part["type"] != _TEXT]
         if pictures:
             warnings.lost(f"{_general(where)}[].content", "what is no text of a tool's result goes on as the user's")
-        content = _joined(texts)
-    return {"role": Raw(b'"tool"'), "tool_call_id": call, "content": content, **block}, pictures
+        said = _joined(texts)
+    return {"role": "tool", "tool_call_id": call, "content": said, **block}, pictures
 
 
-def _assistant(message: Members, where: str, warnings: Warnings) -> list[Members]:
+def _assistant(message: Members, where: str, warnings: Warnings) -> list[Built]:
     content = message.pop("content", raw(""))
     if is_text(content):
-        return [{"role": Raw(b'"assistant"'), "content": content, **message}]
-    parts: list[Members] = []
-    calls: list[Members] = []
+        return [{"role": "assistant", "content": content, **message}]
+    parts: list[Built] = []
+    calls: list[Built] = []
     for block in objects_of(content, f"{where}.content"):
         kind = _type(block, f"{where}.content")
         if kind in ("thinking", "redacted_thinking"):
@@ -216,26 +217,26 @@ def _assistant(message: Members, where: str, warnings: Warnings) -> list[Members
             parts.append(_part(block, f"{where}.content", warnings))
         else:
             raise CannotTranslate(f"{where}.content", f"a block of type {kind} cannot be said in a chat completion")
-    said: Members = {"role": Raw(b'"assistant"'), **message}
+    said: Built = {"role": "assistant", **message}
     if parts or not calls:
         said["content"] = _joined(parts)
     if calls:
-        said["tool_calls"] = raw(calls)
+        said["tool_calls"] = calls
     return [said]
 
 
-def _call(block: Members, where: str, warnings: Warnings) -> Members:
+def _call(block: Members, where: str, warnings: Warnings) -> Built:
     del block["type"]
     name, call = block.pop("name", raw("")), block.pop("id", raw(""))
-    arguments = raw(bytes(block.pop("input", Raw(b"{}"))).decode())
+    arguments = in_a_string(block.pop("input", Raw(b"{}")), f"{where}.input")
     warnings.all_lost(f"{_general(where)}[].", block.items())
-    return {"id": call, "type": Raw(b'"function"'), "function": raw({"name": name, "arguments": arguments})}
+    return {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-_TEXT: Final = Raw(b'"text"')
+_TEXT: Final = "text"
 
 
-def _part(block: Members, where: str, warnings: Warnings) -> Members:
+def _part(block: Members, where: str, warnings: Warnings) -> Built:
     """A block that says something, as a part. Members that nobody knows stay with it."""
     kind = _type(block, where)
     make = _PARTS.get(kind)
@@ -247,11 +248,11 @@ def _part(block: Members, where: str, warnings: Warnings) -> Members:
     return part | block
 
 
-def _text(block: Members, where: str, warnings: Warnings) -> Members:
+def _text(block: Members, where: str, warnings: Warnings) -> Built:
     return {"type": _TEXT, "text": block.pop("text", raw(""))}
 
 
-def _image(block: Members, where: str, warnings: Warnings) -> Members:
+def _image(block: Members, where: str, warnings: Warnings) -> Built:
     source = members_of(block.pop("source", raw(None)), f"{where}.source")
     kind = text_of(source.get("type", raw("")), f"{where}.source.type")
     if kind == "base64":
@@ -260,10 +261,10 @@ def _image(block: Members, where: str, warnings: Warnings) -> Members:
         url = source.get("url", raw(""))
     else:
         raise CannotTranslate(f"{where}.source", f"an image of type {kind} is only known to the API that has it")
-    return {"type": Raw(b'"image_url"'), "image_url": raw({"url": url})}
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _document(block: Members, where: str, warnings: Warnings) -> Members:
+def _document(block: Members, where: str, warnings: Warnings) -> Built:
     source = members_of(block.pop("source", raw(None)), f"{where}.source")
     kind = text_of(source.get("type", raw("")), f"{where}.source.type")
     title = given(block, "title")
@@ -275,10 +276,10 @@ def _document(block: Members, where: str, warnings: Warnings) -> Members:
     if kind != "base64":
         raise CannotTranslate(f"{where}.source", f"a document of type {kind} cannot be said in a chat completion")
     file = {"filename": title or raw("document.pdf"), "file_data": _data_url(source, f"{where}.source")}
-    return {"type": Raw(b'"file"'), "file": raw(file)}
+    return {"type": "file", "file": file}
 
 
-_PARTS: Final[dict[str, Callable[[Members, str, Warnings], Members]]] = {
+_PARTS: Final[dict[str, Callable[[Members, str, Warnings], Built]]] = {
     "text": _text,
     "image": _image,
     "document": _document,
@@ -287,18 +288,18 @@ _PARTS: Final[dict[str, Callable[[Members, str, Warnings], Members]]] = {
 
 def _data_url(source: Members, where: str) -> Raw:
     media, data = source.get("media_type"), source.get("data")
-    if media is None or data is None or not is_text(media) or not is_text(data):
-        raise CannotTranslate(where, "wanted media_type and data as strings")
-    return quoted(b"data:", inside(media), b";base64,", inside(data))
+    if media is None or data is None:
+        raise CannotTranslate(where, "wanted media_type and data")
+    return quoted(b"data:", inside(media, f"{where}.media_type"), b";base64,", inside(data, f"{where}.data"))
 
 
-def _joined(parts: list[Members]) -> Raw:
+def _joined(parts: list[Built]) -> object:
     """Content: one plain text as a string, anything else as parts."""
     if not parts:
         return raw("")
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         return parts[0]["text"]
-    return raw(parts)
+    return parts
 
 
 def _type(block: Members, where: str) -> str:
@@ -314,7 +315,7 @@ def _general(where: str) -> str:
 # --- the rest ---
 
 
-def _user(request: Members, chat: Members, warnings: Warnings) -> None:
+def _user(request: Members, chat: Built, warnings: Warnings) -> None:
     metadata = given(request, "metadata")
     if metadata is None:
         return
@@ -323,20 +324,20 @@ def _user(request: Members, chat: Members, warnings: Warnings) -> None:
     warnings.all_lost("metadata.", members.items())
 
 
-def _tools(request: Members, chat: Members, warnings: Warnings) -> None:
+def _tools(request: Members, chat: Built, warnings: Warnings) -> None:
     tools = given(request, "tools")
     if tools is not None:
         functions = [_tool(tool, warnings) for tool in objects_of(tools, "tools")]
         known = [function for function in functions if function is not None]
         if known:
-            chat["tools"] = raw(known)
+            chat["tools"] = known
     choice = given(request, "tool_choice")
     if choice is None:
         return
     members = members_of(choice, "tool_choice")
     kind = text_of(members.pop("type", raw("")), "tool_choice.type")
     if kind == "tool":
-        chat["tool_choice"] = raw({"type": "function", "function": {"name": members.pop("name", raw(""))}})
+        chat["tool_choice"] = {"type": "function", "function": {"name": members.pop("name", raw(""))}}
     elif kind in _CHOICES:
         chat["tool_choice"] = raw(_CHOICES[kind])
     else:
@@ -346,20 +347,20 @@ def _tools(request: Members, chat: Members, warnings: Warnings) -> None:
     warnings.all_lost("tool_choice.", members.items())
 
 
-def _tool(tool: Members, warnings: Warnings) -> Members | None:
+def _tool(tool: Members, warnings: Warnings) -> Built | None:
     kind = given(tool, "type")
     if kind is not None and text_of(kind, "tools[].type") != "custom":
         warnings.lost(f"tools[].{text_of(kind, 'tools[].type')}", "is a tool of Anthropic's own servers")
         return None
     warnings.all_lost("tools[].", [(name, tool.pop(name)) for name in _ONLY_TOOLS if name in tool])
-    function: Members = {}
+    function: Built = {}
     for name, to in (("name", "name"), ("description", "description"), ("input_schema", "parameters")):
         _move(tool, function, name, to)
     _move(tool, function, "strict")
-    return {"type": Raw(b'"function"'), "function": raw(function), **tool}
+    return {"type": "function", "function": function, **tool}
 
 
-def _output(request: Members, chat: Members, warnings: Warnings) -> None:
+def _output(request: Members, chat: Built, warnings: Warnings) -> None:
     config = given(request, "output_config")
     if config is None:
         return
@@ -373,5 +374,5 @@ def _output(request: Members, chat: Members, warnings: Warnings) -> None:
         if text_of(form.get("type", raw("")), "output_config.format.type") != "json_schema":
             raise CannotTranslate("output_config.format.type", "wanted json_schema")
         schema = {"name": "answer", "schema": form.get("schema", raw(None)), "strict": True}
-        chat["response_format"] = raw({"type": "json_schema", "json_schema": schema})
+        chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     warnings.all_lost("output_config.", members.items())

@@ -43,6 +43,7 @@ from msgspec import Raw
 from tensorfusion.policy.translate.pieces import (
     FALSE,
     TRUE,
+    Built,
     CannotTranslate,
     Members,
     Translated,
@@ -82,9 +83,9 @@ _ONLY_CHAT: Final = (
 _REFUSED: Final = ("functions", "function_call", "audio")
 _CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
-_ASSISTANT: Final = Raw(b'"assistant"')
-_USER: Final = Raw(b'"user"')
-_TEXT: Final = Raw(b'"text"')
+_ASSISTANT: Final = "assistant"
+_USER: Final = "user"
+_TEXT: Final = "text"
 
 
 def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
@@ -95,7 +96,7 @@ def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
     """
     chat = members_of(body, "")
     warnings = Warnings()
-    request: Members = {}
+    request: Built = {}
     for name in _REFUSED:
         if not says_nothing(chat.pop(name, None)):
             raise CannotTranslate(name, "cannot be said in a request for a message")
@@ -111,10 +112,10 @@ def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
     _messages(chat, request, warnings)
     stop = given(chat, "stop")
     if stop is not None:
-        request["stop_sequences"] = raw([stop]) if is_text(stop) else stop
+        request["stop_sequences"] = [stop] if is_text(stop) else stop
     user = given(chat, "user")
     if user is not None:
-        request["metadata"] = raw({"user_id": user})
+        request["metadata"] = {"user_id": user}
     _tools(chat, request, warnings)
     _output(chat, request, warnings)
     _tier(chat, request, warnings)
@@ -124,7 +125,7 @@ def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
     return Translated(spell(request), warnings.told())
 
 
-def _temperature(chat: Members, request: Members, warnings: Warnings) -> None:
+def _temperature(chat: Members, request: Built, warnings: Warnings) -> None:
     value = given(chat, "temperature")
     if value is None:
         return
@@ -137,7 +138,7 @@ def _temperature(chat: Members, request: Members, warnings: Warnings) -> None:
     request["temperature"] = Raw(b"1") if above else value
 
 
-def _bound(chat: Members, request: Members, warnings: Warnings, max_tokens: int) -> None:
+def _bound(chat: Members, request: Built, warnings: Warnings, max_tokens: int) -> None:
     newer, older = given(chat, "max_completion_tokens"), given(chat, "max_tokens")
     found = newer if newer is not None else older
     if found is None:
@@ -149,13 +150,13 @@ def _bound(chat: Members, request: Members, warnings: Warnings, max_tokens: int)
 # --- messages ---
 
 
-def _messages(chat: Members, request: Members, warnings: Warnings) -> None:
+def _messages(chat: Members, request: Built, warnings: Warnings) -> None:
     came = given(chat, "messages")
     if came is None:
         raise CannotTranslate("messages", "wanted a list of messages")
     goes_on = chat.pop("continue_final_message", FALSE) == TRUE
     chat.pop("add_generation_prompt", None)
-    system: list[Members] = []
+    system: list[Built] = []
     turns: list[_Turn] = []
     for number, message in enumerate(objects_of(came, "messages")):
         where = f"messages[{number}]"
@@ -187,13 +188,13 @@ def _messages(chat: Members, request: Members, warnings: Warnings) -> None:
         warnings.lost(
             "messages", "the last one is the assistant's: the answer goes on from it instead of beginning anew"
         )
-    request["messages"] = raw([turn.members() for turn in turns])
+    request["messages"] = [turn.members() for turn in turns]
 
 
 class _Turn:
     """Consecutive messages that are one: of ``tool`` as long as nothing of the user came."""
 
-    def __init__(self, role: str, blocks: list[Members], rest: Members) -> None:
+    def __init__(self, role: str, blocks: list[Built], rest: Members) -> None:
         self.role = role
         self._blocks = blocks
         self._rest = rest
@@ -203,21 +204,21 @@ class _Turn:
         self._blocks += other._blocks
         self._rest |= other._rest
 
-    def members(self) -> Members:
+    def members(self) -> Built:
         role = _ASSISTANT if self.role == "assistant" else _USER
         return {"role": role, "content": _content(self._blocks), **self._rest}
 
 
-def _content(blocks: list[Members]) -> Raw:
+def _content(blocks: list[Built]) -> object:
     """One plain text as a string, anything else as blocks."""
     if not blocks:
         return raw("")
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         return blocks[0]["text"]
-    return raw(blocks)
+    return blocks
 
 
-def _blocks(content: Raw | None, where: str, warnings: Warnings) -> list[Members]:
+def _blocks(content: Raw | None, where: str, warnings: Warnings) -> list[Built]:
     if content is None:
         return []
     if is_text(content):
@@ -225,11 +226,11 @@ def _blocks(content: Raw | None, where: str, warnings: Warnings) -> list[Members
     return [_block(part, f"{where}.content", warnings) for part in objects_of(content, f"{where}.content")]
 
 
-def _block(part: Members, where: str, warnings: Warnings) -> Members:
+def _block(part: Members, where: str, warnings: Warnings) -> Built:
     """A part as a block. Members that nobody knows stay with it."""
     kind = text_of(part.pop("type", raw(None)), f"{where}.type")
     if kind == "text":
-        block: Members = {"type": _TEXT, "text": part.pop("text", raw(""))}
+        block: Built = {"type": _TEXT, "text": part.pop("text", raw(""))}
     elif kind == "refusal":
         warnings.lost("messages[].content[].refusal", "goes on as text")
         block = {"type": _TEXT, "text": part.pop("refusal", raw(""))}
@@ -244,7 +245,7 @@ def _block(part: Members, where: str, warnings: Warnings) -> Members:
     return block | part
 
 
-def _image(image: Members, where: str, warnings: Warnings) -> Members:
+def _image(image: Members, where: str, warnings: Warnings) -> Built:
     url = image.pop("url", None)
     if url is None or not is_text(url):
         raise CannotTranslate(f"{where}.image_url.url", "wanted a string")
@@ -253,27 +254,27 @@ def _image(image: Members, where: str, warnings: Warnings) -> Members:
         warnings.lost("messages[].content[].image_url.detail")
     source = _base64(url)
     if source is None:
-        source = {"type": raw("url"), "url": url}
-    return {"type": raw("image"), "source": raw(source)}
+        source = {"type": "url", "url": url}
+    return {"type": "image", "source": source}
 
 
-def _document(file: Members, where: str) -> Members:
+def _document(file: Members, where: str) -> Built:
     data = given(file, "file_data")
     source = _base64(data) if data is not None and is_text(data) else None
     if source is None:
         raise CannotTranslate(
             f"{where}.file", "wanted file_data as a data URL: a file by its id is not known elsewhere"
         )
-    block: Members = {"type": raw("document"), "source": raw(source)}
+    block: Built = {"type": "document", "source": source}
     title = given(file, "filename")
     if title is not None and title != raw("document.pdf"):
         block["title"] = title
     return block
 
 
-def _base64(url: Raw) -> Members | None:
+def _base64(url: Raw) -> Built | None:
     """What a data URL holds, unread; None where it is none in base64."""
-    spelled = inside(url)
+    spelled = inside(url, "image_url.url")
     head, comma, _ = bytes(spelled[:128]).partition(b",")
     if not comma or not head.startswith(b"data:") or not head.endswith(b";base64"):
         return None
@@ -281,7 +282,7 @@ def _base64(url: Raw) -> Members | None:
     return {"type": raw("base64"), "media_type": quoted(media), "data": quoted(spelled[len(head) + 1 :])}
 
 
-def _assistant(content: Raw | None, message: Members, where: str, warnings: Warnings) -> list[Members]:
+def _assistant(content: Raw | None, message: Members, where: str, warnings: Warnings) -> list[Built]:
     for name in ("function_call", "audio"):
         if not is_null(message.pop(name, None)):
             raise CannotTranslate(f"{where}.{name}", "cannot be said in a message")
@@ -302,7 +303,7 @@ def _assistant(content: Raw | None, message: Members, where: str, warnings: Warn
     return blocks
 
 
-def _call(call: Members, where: str, warnings: Warnings) -> Members:
+def _call(call: Members, where: str, warnings: Warnings) -> Built:
     kind = text_of(call.pop("type", raw("function")), f"{where}.type")
     if kind != "function":
         raise CannotTranslate(where, f"a call of type {kind} cannot be said in a message")
@@ -312,14 +313,14 @@ def _call(call: Members, where: str, warnings: Warnings) -> Members:
     members_of(arguments, f"{where}.function.arguments")
     name, number = function.pop("name", raw("")), call.pop("id", raw(""))
     warnings.all_lost("messages[].tool_calls[].", (function | call).items())
-    return {"type": raw("tool_use"), "id": number, "name": name, "input": Raw(arguments)}
+    return {"type": "tool_use", "id": number, "name": name, "input": Raw(arguments)}
 
 
-def _result(content: Raw | None, message: Members, where: str, warnings: Warnings) -> Members:
+def _result(content: Raw | None, message: Members, where: str, warnings: Warnings) -> Built:
     call = message.pop("tool_call_id", None)
     if call is None:
         raise CannotTranslate(f"{where}.tool_call_id", "a tool's message says of which call it is")
-    block: Members = {"type": raw("tool_result"), "tool_use_id": call}
+    block: Built = {"type": "tool_result", "tool_use_id": call}
     if content is not None:
         block["content"] = _content(_blocks(content, where, warnings))
     return block
@@ -328,19 +329,19 @@ def _result(content: Raw | None, message: Members, where: str, warnings: Warning
 # --- the rest ---
 
 
-def _tools(chat: Members, request: Members, warnings: Warnings) -> None:
+def _tools(chat: Members, request: Built, warnings: Warnings) -> None:
     tools = given(chat, "tools")
     if tools is not None:
         functions = [_tool(tool, warnings) for tool in objects_of(tools, "tools")]
         known = [function for function in functions if function is not None]
         if known:
-            request["tools"] = raw(known)
+            request["tools"] = known
     choice, parallel = given(chat, "tool_choice"), given(chat, "parallel_tool_calls")
     chosen = _choice(choice, warnings) if choice is not None else None
     if parallel == FALSE and "tools" in request:
         chosen = {**(chosen or {"type": "auto"}), "disable_parallel_tool_use": True}
     if chosen is not None:
-        request["tool_choice"] = raw(chosen)
+        request["tool_choice"] = chosen
 
 
 def _choice(choice: Raw, warnings: Warnings) -> dict[str, object]:
@@ -357,13 +358,13 @@ def _choice(choice: Raw, warnings: Warnings) -> dict[str, object]:
     return {"type": "tool", "name": function.get("name", raw(""))}
 
 
-def _tool(tool: Members, warnings: Warnings) -> Members | None:
+def _tool(tool: Members, warnings: Warnings) -> Built | None:
     kind = text_of(tool.pop("type", raw("function")), "tools[].type")
     if kind != "function":
         warnings.lost(f"tools[].{kind}", "is no function")
         return None
     function = members_of(tool.pop("function", raw(None)), "tools[].function")
-    made: Members = {"name": function.pop("name", raw(""))}
+    made: Built = {"name": function.pop("name", raw(""))}
     for name in ("description", "strict"):
         value = given(function, name)
         if value is not None:
@@ -373,8 +374,8 @@ def _tool(tool: Members, warnings: Warnings) -> Members | None:
     return made | function | tool
 
 
-def _output(chat: Members, request: Members, warnings: Warnings) -> None:
-    config: Members = {}
+def _output(chat: Members, request: Built, warnings: Warnings) -> None:
+    config: Built = {}
     effort = given(chat, "reasoning_effort")
     if effort is not None:
         if text_of(effort, "reasoning_effort") in _EFFORTS:
@@ -387,14 +388,14 @@ def _output(chat: Members, request: Members, warnings: Warnings) -> None:
         kind = text_of(form.get("type", raw("")), "response_format.type")
         if kind == "json_schema":
             schema = members_of(form.get("json_schema", raw(None)), "response_format.json_schema")
-            config["format"] = raw({"type": "json_schema", "schema": schema.get("schema", raw(None))})
+            config["format"] = {"type": "json_schema", "schema": schema.get("schema", raw(None))}
         elif kind != "text":
             warnings.lost(f"response_format {kind}")
     if config:
-        request["output_config"] = raw(config)
+        request["output_config"] = config
 
 
-def _tier(chat: Members, request: Members, warnings: Warnings) -> None:
+def _tier(chat: Members, request: Built, warnings: Warnings) -> None:
     tier = given(chat, "service_tier")
     if tier is None:
         return

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Raw
 
 from tensorfusion.policy.translate.errors import error_to_chat
-from tensorfusion.policy.translate.pieces import NULL, CannotTranslate, Warnings, inside, raw, spell
+from tensorfusion.policy.translate.pieces import NULL, CannotTranslate, Warnings, event_of, in_a_string, inside, spell
 from tensorfusion.policy.translate.words import MessageUsage, chat_usage, finish_reason
 
 DONE: Final = b"[DONE]"
@@ -93,10 +93,7 @@ class StreamToChat:
         Raises:
             CannotTranslate: it is no event of a message, or comes before the message has begun.
         """
-        try:
-            event = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CannotTranslate("", f"no event of a message: {error}") from error
+        event = event_of(_decoder, data, "an event of a message")
         match event.type:
             case "content_block_delta":
                 return self._delta(event.index, event.delta or _Delta())
@@ -137,7 +134,7 @@ class StreamToChat:
             if bytes(block.input) in (b"{}", b"null"):
                 self._mute.add(index)
             else:
-                started.append(self._arguments(number, raw(bytes(block.input).decode())))
+                started.append(self._arguments(number, in_a_string(block.input, "content_block.input")))
             return started
         if block.type == "text":
             return self._said(b"content", block.text)
@@ -183,7 +180,7 @@ class StreamToChat:
         return [self._head + b'],"usage":%b}' % spell(chat_usage(self._usage)), DONE]
 
     def _said(self, name: bytes, text: Raw) -> list[bytes]:
-        if not inside(text) or text == NULL:
+        if text == NULL or not inside(text, f"content[].{name.decode()}"):
             return []
         return [self._chunk(b'{"%b":%b}' % (name, bytes(text)))]
 

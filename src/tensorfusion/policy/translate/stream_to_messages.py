@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Raw
 
 from tensorfusion.policy.translate.errors import error_to_messages
-from tensorfusion.policy.translate.pieces import NULL, CannotTranslate, Warnings, inside, spell
+from tensorfusion.policy.translate.pieces import NULL, CannotTranslate, Warnings, event_of, inside, spell
 from tensorfusion.policy.translate.words import ChatUsage, message_usage, stop_reason
 
 Named: TypeAlias = tuple[bytes, bytes]
@@ -104,10 +104,7 @@ class StreamToMessages:
         """
         if data == _DONE:
             return self._end()
-        try:
-            chunk = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CannotTranslate("", f"no chunk of a chat completion: {error}") from error
+        chunk = event_of(_decoder, data, "a chunk of a chat completion")
         if chunk.error != NULL:
             return [(b"error", error_to_messages(500, data))]
         events: list[Named] = []
@@ -149,7 +146,7 @@ class StreamToMessages:
             self._sequence = choice.stop_reason
 
     def _add(self, kind: int, text: Raw, events: list[Named]) -> None:
-        if text == NULL or not inside(text):
+        if text == NULL or not inside(text, "choices[].delta"):
             return
         if self._open != kind:
             self._begin(kind, _BEGINNINGS[kind], events)
@@ -164,7 +161,7 @@ class StreamToMessages:
             self._begin(call.index, spell(block), events)
         elif call.index != self._open:
             raise CannotTranslate("tool_calls", f"more of call {call.index} came when another had begun")
-        if function.arguments != NULL and inside(function.arguments):
+        if function.arguments != NULL and inside(function.arguments, "tool_calls[].function.arguments"):
             self._delta(b'{"type":"input_json_delta","partial_json":%b}' % bytes(function.arguments), events)
 
     def _begin(self, kind: int, block: bytes, events: list[Named]) -> None:
