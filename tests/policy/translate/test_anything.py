@@ -21,12 +21,24 @@ from tensorfusion.policy.translate import (
     request_to_messages,
 )
 
-NAMES = st.sampled_from(
-    ["type", "role", "content", "text", "id", "name", "input", "source", "url", "data", "media_type", "file", "file_data", "file_id", "tool_use_id", "is_error", "tool_calls", "function", "arguments", "tool_call_id", "image_url", "detail", "refusal", "thinking", "index", "delta", "choices", "message", "usage", "content_block", "stop_reason", "finish_reason", "partial_json", "input_tokens", "prompt_tokens", "format", "schema", "effort", "json_schema", "user_id", "prefix", "signature", "cache_control", "prompt_tokens_details", "error", "code"]
-)
-WORDS = st.sampled_from(
-    ["text", "image", "image_url", "file", "document", "tool_use", "tool_result", "thinking", "refusal", "user", "assistant", "system", "tool", "function", "base64", "url", "auto", "any", "none", "required", "json_schema", "message", "message_start", "message_delta", "content_block_start", "content_block_delta", "content_block_stop", "message_stop", "text_delta", "input_json_delta", "thinking_delta", "stop", "tool_calls", "error"]
-)
+_SETTINGS = """
+system tools tool_choice metadata output_config response_format service_tier reasoning_effort temperature stop n
+max_tokens stream stop_sequences top_k user parallel_tool_calls functions thinking usage model id type choices
+content stop_reason
+"""
+_WORDS = """
+text image image_url file document tool_use tool_result thinking refusal user assistant system tool function base64
+url auto any none required json_schema message message_start message_delta content_block_start content_block_delta
+content_block_stop message_stop text_delta input_json_delta thinking_delta stop tool_calls error
+"""
+_NAMES = """
+type role content text id name input source url data media_type file file_data file_id tool_use_id is_error
+tool_calls function arguments tool_call_id image_url detail refusal thinking index delta choices message usage
+content_block stop_reason finish_reason partial_json input_tokens prompt_tokens format schema effort json_schema
+user_id prefix signature cache_control prompt_tokens_details error code
+"""
+NAMES = st.sampled_from(_NAMES.split())
+WORDS = st.sampled_from(_WORDS.split())
 VALUE: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 3) | WORDS | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
@@ -38,9 +50,7 @@ MESSAGE = st.fixed_dictionaries(
     optional={"tool_calls": VALUE, "tool_call_id": VALUE, "refusal": VALUE, "name": VALUE},
 )
 SETTINGS = st.dictionaries(
-    st.sampled_from(
-        ["system", "tools", "tool_choice", "metadata", "output_config", "response_format", "service_tier", "reasoning_effort", "temperature", "stop", "n", "max_tokens", "stream", "stop_sequences", "top_k", "user", "parallel_tool_calls", "functions", "thinking", "usage", "model", "id", "type", "choices", "content", "stop_reason"]
-    ),
+    st.sampled_from(_SETTINGS.split()),
     VALUE,
     max_size=4,
 )

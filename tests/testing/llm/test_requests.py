@@ -24,55 +24,13 @@ TALKS = [Chat, Completion, Messages, Responses]
 SCALARS = (
     st.none() | st.booleans() | st.integers(-5, 50) | st.sampled_from(["", "m", "x y", "user", "text", "auto", "a"])
 )
-WORDS = st.sampled_from(
-    [
-        "model",
-        "messages",
-        "prompt",
-        "input",
-        "role",
-        "content",
-        "type",
-        "text",
-        "tools",
-        "function",
-        "name",
-        "parameters",
-        "input_schema",
-        "tool_choice",
-        "stop",
-        "stop_sequences",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "n",
-        "seed",
-        "stream",
-        "stream_options",
-        "response_format",
-        "json_schema",
-        "schema",
-        "format",
-        "system",
-        "query",
-        "documents",
-        "top_n",
-        "dimensions",
-        "encoding_format",
-        "prefix",
-        "continue_final_message",
-        "properties",
-        "required",
-        "items",
-        "enum",
-        "anyOf",
-        "tool_calls",
-        "arguments",
-        "instructions",
-        "output",
-        "thinking",
-    ]
-)
+_WORDS = """
+model messages prompt input role content type text tools function name parameters input_schema tool_choice stop
+stop_sequences max_tokens max_completion_tokens max_output_tokens n seed stream stream_options response_format
+json_schema schema format system query documents top_n dimensions encoding_format prefix continue_final_message
+properties required items enum anyOf tool_calls arguments instructions output thinking
+"""
+WORDS = st.sampled_from(_WORDS.split())
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5), max_leaves=20
 )
