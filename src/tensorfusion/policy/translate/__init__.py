@@ -2,7 +2,7 @@
 and errors.
 
 Pure: bytes and events in, bytes and events out. What neither has to change - texts, schemas, pictures - stays the bytes
-that came (``msgspec.Raw``): a large prompt is looked over once for each level that it lies below, and copied once, which
+that came (``msgspec.Raw``): a large prompt is looked over once for each level that it lies below, and copied once. That
 takes half to two thirds of the time of decoding and encoding it (``benchmarks/translate.py``).
 
 Three rules hold everywhere, and each module has the table of what becomes of what:
