@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from tensorfusion.gateway.configuring import RedisSource, Settings
 from tensorfusion.gateway.keys.file import parse_keys
 from tensorfusion.gateway.keys.record import record_of
 from tensorfusion.model.llm_key import LLMKey
@@ -42,7 +43,8 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_the_keys_of_the_guide_are_keys() -> None:
-    file, manifest = (yaml.safe_load(block) for block in blocks("yaml"))
+    file, manifest, settings = (yaml.safe_load(block) for block in blocks("yaml"))
+    assert convert(settings, Settings, "guide").limits_redis == RedisSource(env="REDIS_URL")
     records = parse_keys(file["keys"], at="guide", environ={"OLD_APP_KEY": "sk-made-elsewhere-0123456789"})
     assert [record.id for record in records] == ["team-red/chat-ui", "default/old-app"]
     key = convert(manifest, LLMKey, "guide")

@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import shutil
 from pathlib import Path
 
+import pytest
 from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, word
 
+from tensorfusion.errors import ConfigError
+from tensorfusion.gateway.configuring import RedisSource
 from tensorfusion.gateway.keys.secret import new_secret
+from tensorfusion.gateway.limits.gate import redis_url
 from test_program import program, until_ready, write, written
 
 
@@ -70,3 +75,51 @@ async def test_workers_keep_one_limit_of_requests_in_flight_and_give_back_those_
 async def _probe(port: int, bearer: bytes, go: asyncio.Event):
     go.set()
     return await ask(port, chat(stream=True), fields=bearer)
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server on this machine")
+async def test_gateways_of_several_hosts_keep_one_limit_by_redis(tmp_path: Path) -> None:
+    key = new_secret().reveal()
+    bearer = f"Authorization: Bearer {key}\r\n".encode()
+    socket = tmp_path / "redis.sock"
+    redis = await asyncio.create_subprocess_exec(
+        *("redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert redis.stdout is not None
+    async for line in redis.stdout:
+        if b"eady to accept" in line:
+            break
+    try:
+        async with target(said("a")) as one, contextlib.AsyncExitStack() as stack:
+            ports = []
+            for number in range(2):
+                path = tmp_path / f"{number}.yaml"
+                here = {**settings(tmp_path, requestsPerMinute=4), "limitsFile": str(tmp_path / f"limits-{number}")}
+                write(path, {**here, "limitsRedis": {"env": "WHERE"}}, written(one.url))
+                running = await stack.enter_async_context(program(path, CI_KEY=key, WHERE=f"unix://{socket}"))
+                ports.append(running.port)
+            statuses = [(await ask(port, chat(), fields=bearer)).status for port in ports * 6]
+            assert (
+                3 <= statuses.count(200) <= 5
+            )  # a quarter of a minute may pass; what was taken in advance may be lost
+            assert set(statuses) == {200, 429}
+    finally:
+        redis.terminate()
+        await redis.wait()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (RedisSource(), "wanted url or env, found neither"),
+        (RedisSource(url="redis://x", env="Y"), "wanted url or env, found both"),
+        (RedisSource(env="NOT_SET"), "environment variable NOT_SET is unset"),
+    ],
+)
+def test_a_redis_that_is_not_named_is_refused(source: RedisSource, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        redis_url(source, {})
+    assert redis_url(RedisSource(url="redis://x")) == "redis://x"
+    assert redis_url(RedisSource(env="A"), {"A": "redis://y"}) == "redis://y"
+    assert redis_url(None) == ""

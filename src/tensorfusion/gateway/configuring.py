@@ -13,6 +13,7 @@ without a kind, the settings:
       - {name: azure, key: api-key, file: /run/secrets/azure}
     pools: {shared-l4: ["http://10.0.0.7:8000/v1"]}   # replicas of targets that name a gpuPool
     limitsFile: /dev/shm/gateway.limits  # where all workers count; one for each configuration where unset
+    limitsRedis: {env: REDIS_URL}          # or {url: "redis://10.0.0.5"}: gateways on several hosts count together
     log: {file: requests.jsonl}
 
 Everything wrong in it is told, one line each, and then nothing of it is used.
@@ -78,6 +79,13 @@ class Tls(Part, frozen=True):
     key: Annotated[str, Rules("Path of its private key, in PEM.", required=True)]
 
 
+class RedisSource(Part, frozen=True):
+    """Where the limits of a cluster are counted."""
+
+    url: Annotated[str, Rules("redis://, rediss:// or unix://, without a password.")] = ""
+    env: Annotated[str, Rules("Name of an environment variable with the URL, where it has a password.")] = ""
+
+
 class Settings(Part, frozen=True):
     """The document without a kind."""
 
@@ -87,6 +95,9 @@ class Settings(Part, frozen=True):
     key_file: Annotated[str, Rules("A file of keys.")] = msgspec.field(default="", name="keyFile")
     limits_file: Annotated[str, Rules("Where limits are counted; a file in memory, of its own, where unset.")] = (
         msgspec.field(default="", name="limitsFile")
+    )
+    limits_redis: Annotated[RedisSource | None, Rules("Where gateways on several hosts count together.")] = (
+        msgspec.field(default=None, name="limitsRedis")
     )
     secrets: Annotated[tuple[SecretSource, ...], Rules("Credentials of targets.")] = ()
     pools: Annotated[dict[str, list[str]], Rules("URLs by the name of a GPUPool.")] = msgspec.field(

@@ -1,7 +1,7 @@
 """The front of the gateway: from a request to its answer, and from whatever goes wrong to an error in its API's words.
 
-Everything a request needs is at hand before the first await behind its body: the key, the route, the limits, the first
-target. What is held for it is given back in one place, once, however it ends.
+Everything a request needs is at hand before the first await behind its body: the key, the route, the first target (and
+the limits, but where a cluster counts them). What is held for it is given back in one place, once, however it ends.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ class Front:
         key.require_route(route.key)
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
-        held = self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0))
+        held = await self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0))
         id_field = (b"x-request-id", request_id)
         return Job(
             id=request_id,

@@ -24,8 +24,7 @@ from tensorfusion.gateway.evidence import Evidence, Meters
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
 from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.keys.book import KeyBook
-from tensorfusion.gateway.limits.gate import Gate, path_for
-from tensorfusion.gateway.limits.shared import SharedLimits
+from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.reloading import Following
@@ -40,7 +39,7 @@ from tensorfusion.wire.worker import work
 from tensorfusion.wire.workers import Workers
 
 _SOURCE: Final = "file"
-_FIXED: Final = ("listen", "workers", "limits_file", "log", "tls", "max_body", "drain")
+_FIXED: Final = ("listen", "workers", "limits_file", "limits_redis", "log", "tls", "max_body", "drain")
 """Settings that a running process cannot change."""
 log = logs.get_logger(__name__)
 
@@ -83,7 +82,7 @@ class Gateway:
         self._configuration = configuration
         self._book = KeyBook(clock)
         self._book.replace(_SOURCE, configuration.keys)
-        self.gate = Gate(SharedLimits(path_for(path, settings.limits_file)))
+        self.gate = gate_of(path, file=settings.limits_file, redis=redis_url(settings.limits_redis))
         meters = Meters()
         self._lines: JsonLines | None = None
         if settings.log.file:

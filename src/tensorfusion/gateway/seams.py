@@ -63,7 +63,7 @@ class Reservation(Protocol):
 class Limits(Protocol):
     """How much may come in."""
 
-    def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
         """Hold room for one request of about so many tokens.
 
         Raises:
@@ -113,5 +113,5 @@ _NOTHING: Final = _Nothing()
 class NoLimits:
     """As much as comes."""
 
-    def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
         return _NOTHING

@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tensorfusion.clock import Clock
+from tensorfusion.errors import ConfigError
+from tensorfusion.gateway.configuring import RedisSource
 from tensorfusion.gateway.faults import Fault
 from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.gateway.limits.holding import Reservation
@@ -16,6 +19,9 @@ from tensorfusion.gateway.limits.shared import SharedLimits, default_path
 from tensorfusion.gateway.limits.verdict import RateLimited
 from tensorfusion.gateway.seams import Key
 from tensorfusion.policy.routing.route import Route
+
+if TYPE_CHECKING:
+    from tensorfusion.gateway.limits.redis import RedisLimits
 
 TEND_SECONDS: Final = 1.0
 
@@ -34,12 +40,14 @@ def path_for(configuration: Path, chosen: str = "") -> Path:
 class Gate:
     """Satisfies ``seams.Limits``."""
 
-    def __init__(self, limits: SharedLimits) -> None:
-        self._limits = limits
+    def __init__(self, host: SharedLimits, cluster: "RedisLimits | None" = None) -> None:
+        """``host`` counts, or where there is a ``cluster``, only while that cannot be reached."""
+        self._host = host
+        self._cluster = cluster
         self._charges = Charges()
 
-    def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
-        """As ``seams.Limits.reserve``.
+    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+        """As ``seams.Limits.reserve``. Waits only where a cluster counts, and then not for each request.
 
         Raises:
             Fault: 429: a limit has no room.
@@ -47,7 +55,9 @@ class Gate:
         own = key.rate_limit if isinstance(key, KeyRecord) else None
         charges = self._charges.of(key, route, own)
         try:
-            return self._limits.take(charges, tokens)
+            if self._cluster is not None:
+                return await self._cluster.reserve(charges, tokens)
+            return self._host.take(charges, tokens)
         except RateLimited as error:
             raise Fault(error.status, error.type, str(error), code=error.code, fields=error.fields()) from error
 
@@ -56,13 +66,47 @@ class Gate:
         """Inside, what the dead have left is looked for once a second; behind, everything is given back."""
         try:
             async with asyncio.TaskGroup() as group:
-                tending = group.create_task(self._tend(clock))
+                tending = group.create_task(self._tend(clock) if self._cluster is None else self._cluster.run())
                 yield
                 tending.cancel()
         finally:
-            self._limits.close()
+            self._host.close()
 
     async def _tend(self, clock: Clock) -> None:
         while True:
             await clock.sleep(TEND_SECONDS)
-            self._limits.tend()
+            self._host.tend()
+
+
+def redis_url(source: RedisSource | None, environ: Mapping[str, str] | None = None) -> str:
+    """The URL of a cluster's Redis; empty where none is used.
+
+    Raises:
+        ConfigError: it is said in two ways or in none, or the variable is unset.
+    """
+    if source is None:
+        return ""
+    if bool(source.url) == bool(source.env):
+        raise ConfigError(f"limitsRedis: wanted url or env, found {'both' if source.url else 'neither'}")
+    if source.url:
+        return source.url
+    found = (os.environ if environ is None else environ).get(source.env, "")
+    if not found:
+        raise ConfigError(f"limitsRedis.env: environment variable {source.env} is unset: set it to redis://HOST:PORT")
+    return found
+
+
+def gate_of(configuration: Path, *, file: str = "", redis: str = "") -> Gate:
+    """The limits of a gateway by its settings: where its host counts, and the URL of a Redis where a cluster does.
+
+    Raises:
+        ConfigError: the file or the URL cannot be used, or the extra ``redis`` is not installed.
+    """
+    host = SharedLimits(path_for(configuration, file))
+    if not redis:
+        return Gate(host)
+    try:
+        from tensorfusion.gateway.limits.redis import RedisLimits
+    except ImportError as error:
+        raise ConfigError("limitsRedis: wanted the package redis: pip install 'tensorfusion[redis]'") from error
+    return Gate(host, RedisLimits(redis, host=host))
