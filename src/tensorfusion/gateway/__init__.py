@@ -15,5 +15,5 @@ The road of a request, and who keeps which part of it:
 - ``sse``        events out of bytes, with the bytes
 - ``reading``    what an event or an answer says, as far as anybody here wants to know
 - ``evidence``   what is left of a request: a log record, counters, money
-- ``configuring``, ``reloading``, ``program``: files, their changes, processes
+- ``process``    one process of it; ``configuring``, ``reloading``, ``program``: told by files
 """

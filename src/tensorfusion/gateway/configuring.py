@@ -43,7 +43,7 @@ from tensorfusion.model.llm_route import LLMRoute, LLMSelector
 from tensorfusion.model.rules import Part, Rules
 from tensorfusion.model.strict import convert
 from tensorfusion.policy.dialects.convert import convert as in_schema
-from tensorfusion.policy.routing.route import Target
+from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
 
 DEFAULT_NAMESPACE: Final = "default"
@@ -133,9 +133,9 @@ class Configuration:
     files: tuple[Path, ...]
     revision: str = field(default="", compare=False)
 
-    def addresses(self, target: Target) -> Sequence[str]:
+    def addresses(self, route: Route, target: Target) -> Sequence[str]:
         """URLs of a target without an endpoint."""
-        return self.settings.pools.get(target.pool, ()) if target.pool else ()
+        return self.settings.pools.get(target.pool, ()) if target.pool and not target.endpoint else ()
 
     @property
     def open_routes(self) -> tuple[LLMRoute, ...]:

@@ -10,11 +10,11 @@ from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.upstreams import Addresses, Upstreams
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.chooser import Chooser
-from tensorfusion.policy.routing.route import Target
+from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
 
 
-def no_addresses(target: Target) -> Sequence[str]:
+def no_addresses(route: Route, target: Target) -> Sequence[str]:
     """Only endpoints are known."""
     return ()
 
@@ -39,11 +39,24 @@ class State:
         before: "State | None" = None,
     ) -> "State":
         """Routes that cannot be used are left out and named in ``routes.problems``."""
-        routes = Routes.compile(written, revision)
+        return State.of(Routes.compile(written, revision), secrets, addresses=addresses, before=before)
+
+    @staticmethod
+    def of(
+        routes: Routes,
+        secrets: Secrets,
+        *,
+        addresses: Addresses = no_addresses,
+        before: "State | None" = None,
+    ) -> "State":
+        """Of compiled routes. The chooser of a route that is the same object as before is kept as it is."""
         choosers = {}
         for key, route in routes.by_key.items():
-            choosers[key] = chooser = Chooser(route)
             known = before.choosers.get(key) if before is not None else None
+            if known is not None and known.route is route:
+                choosers[key] = known
+                continue
+            choosers[key] = chooser = Chooser(route)
             if known is not None:
                 chooser.adopt(known)
         upstreams = Upstreams(

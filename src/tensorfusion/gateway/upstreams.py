@@ -32,8 +32,11 @@ _KNOWN_ENDPOINTS: Final = {
 _MOST_WAITING: Final = 4096
 _encoder: Final = msgspec.json.Encoder()
 
-Addresses = Callable[[Target], Sequence[str]]
-"""URLs of a target's replicas, where its ``endpoint`` does not say."""
+Addresses = Callable[[Route, Target], Sequence[str]]
+"""URLs of the replicas of a route's target. None at all: its ``endpoint`` says where it is.
+
+Raises ValueError: there is no replica, and why.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +102,9 @@ class Upstreams:
         self._replicas: dict[str, Replica] = {}
         self._secrets = secrets
         self._addresses = addresses
-        self._of = {(route.key, target.index): self._make(target) for route in routes for target in route.targets}
+        self._of = {
+            (route.key, target.index): self._make(route, target) for route in routes for target in route.targets
+        }
         self._known = {}
 
     def of(self, route: Route, target: Target) -> Upstream:
@@ -118,12 +123,12 @@ class Upstreams:
         for replica in self._replicas.values():
             await replica.pool.close()
 
-    def _make(self, target: Target) -> Upstream:
+    def _make(self, route: Route, target: Target) -> Upstream:
         problem, bare = "", False
         replicas: tuple[Replica, ...] = ()
         credential: Fields = ()
         try:
-            urls = self._urls(target)
+            urls = self._urls(route, target)
             replicas = tuple(self._replica(url.rstrip("/")) for url in urls)
             bare = not urlsplit(urls[0]).path.strip("/")
             credential = self._credential(target)
@@ -139,13 +144,13 @@ class Upstreams:
             problem=problem,
         )
 
-    def _urls(self, target: Target) -> Sequence[str]:
+    def _urls(self, route: Route, target: Target) -> Sequence[str]:
         """Raises ValueError: there is none."""
-        if target.endpoint:
-            return (target.endpoint,)
-        found = self._addresses(target)
+        found = self._addresses(route, target)
         if found:
             return found
+        if target.endpoint:
+            return (target.endpoint,)
         if target.pool or target.azure_source:
             where = f"GPUPool {target.pool}" if target.pool else f"AzureGPUSource {target.azure_source}"
             raise ValueError(f"{where} has no address that answers")

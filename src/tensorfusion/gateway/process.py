@@ -1,0 +1,142 @@
+"""One process of the gateway: everything it is made of, whoever tells it its routes.
+
+Who does (files, objects of a Kubernetes API) gives it a state to begin with, puts others in force, and is followed
+while the process serves: by itself, or as one of several workers on one port.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from tensorfusion.clock import SystemClock
+from tensorfusion.errors import ConfigError
+from tensorfusion.gateway.configuring import Settings, Tls
+from tensorfusion.gateway.evidence import Evidence, Meters
+from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
+from tensorfusion.gateway.front import Front
+from tensorfusion.gateway.limits.gate import gate_of, redis_url
+from tensorfusion.gateway.lines import JsonLines
+from tensorfusion.gateway.pages import Pages
+from tensorfusion.gateway.seams import Keys
+from tensorfusion.gateway.state import State
+from tensorfusion.telemetry import logs
+from tensorfusion.telemetry.metrics import metrics_response
+from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.request import Request
+from tensorfusion.wire.server import Server
+from tensorfusion.wire.worker import work
+
+Follow = Callable[[], Coroutine[None, None, None]]
+"""Runs until it is cancelled."""
+
+
+class Gateway:
+    """Everything of one process.
+
+    ``origin`` is where its routes are from: gateways of one origin on a host count their limits together.
+    """
+
+    def __init__(self, settings: Settings, state: State, *, keys: Keys, origin: Path) -> None:
+        """Raises ConfigError: something of it cannot be used here."""
+        self._drain_seconds = settings.drain_seconds
+        self._gate = gate_of(origin, file=settings.limits_file, redis=redis_url(settings.limits_redis))
+        meters = Meters()
+        self._lines: JsonLines | None = None
+        if settings.log.file:
+            where = settings.log.file
+            self._lines = JsonLines(where, dropped=lambda: meters.records_dropped.add((where,)))
+        self.front = Front(
+            state,
+            keys=keys,
+            limits=self._gate,
+            evidence=Evidence((self._lines,) if self._lines is not None else (), meters=meters),
+            pages=Pages(now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=metrics_response),
+            most_body=settings.max_body,
+        )
+        self._server = Server(self.front.handle, spell=_spell, failed=_failed)
+        self._tls = _context(settings.tls) if settings.tls is not None else None
+
+    async def serve_alone(self, settings: Settings, follow: Follow, *, listening: Callable[[int], None]) -> None:
+        """Serve until SIGTERM or SIGINT. ``listening`` is told the port.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        host, port = settings.address
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        try:
+            port = await self._server.listen(host, port, tls=self._tls)
+        except OSError as error:
+            raise cannot_listen(settings, error) from error
+        listening(port)
+
+        async def serve() -> None:
+            await told.wait()
+            await self._server.drain(self._drain_seconds)
+
+        await self._run(serve(), follow)
+
+    async def serve_as_worker(self, follow: Follow, *, listener: int, lifeline: int) -> None:
+        """Serve as ``wire.worker.work`` does."""
+        serving = work(self._server, listener, lifeline, drain_seconds=self._drain_seconds, tls=self._tls)
+        await self._run(serving, follow)
+
+    async def _run(self, serve: Coroutine[None, None, None], follow: Follow) -> None:
+        """Follow while ``serve`` serves, and close everything behind it."""
+        gc.collect()
+        gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
+        async with self._gate.tended(SystemClock()), asyncio.TaskGroup() as group:
+            following = group.create_task(follow())
+            await serve
+            following.cancel()
+        if self._lines is not None:
+            await asyncio.to_thread(self._lines.close)
+        await self.front.state.upstreams.close()
+
+    def _why_not_ready(self) -> str:
+        return "draining" if self._server.draining else ""
+
+
+def setup_logs() -> None:
+    """As the environment says."""
+    logs.setup(os.environ.get(logs.VARIABLE, "info"), "gateway")
+
+
+def welcome(settings: Settings, port: int, what: str) -> str:
+    """What is said of a gateway that listens; ``what`` is of its routes, keys and processes."""
+    host = settings.address[0]
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    scheme = "https" if settings.tls is not None else "http"
+    return f"gateway: listening on {scheme}://{where} ({what})"
+
+
+def cannot_listen(settings: Settings, error: OSError) -> ConfigError:
+    return ConfigError(f"listen: {settings.listen}: {error.strerror or error}: choose another address or port")
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Raises ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"tls: {tls.certificate}, {tls.key}: cannot be used: {error}") from error
+    return context
+
+
+def _spell(status: int, why: str) -> tuple[Fields, bytes]:
+    """What the connection refuses, in the words that most clients read."""
+    return (JSON,), body_of(refusal(status, why), Words.OPENAI)
+
+
+def _failed(request: Request, error: Exception) -> None:
+    """A fault of ours, at the edge of a request: no body, no fields in the log."""
+    where = request.target.partition(b"?")[0][:128].decode("latin-1")
+    logging.getLogger(__name__).error("a request failed path=%r", where, exc_info=error)
