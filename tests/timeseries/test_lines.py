@@ -121,6 +121,15 @@ def test_an_int_that_fits_no_column_is_for_the_database_to_refuse() -> None:
         parse(line.decode())
 
 
+def test_long_texts_are_cut_and_stay_readable() -> None:
+    long = 'x"' * 50_000
+    line = compiled(GPU)(long, "p", 1, 0.5, True, long, None, None, NOW)
+    (point,) = parse(line.decode())
+    assert point.fields["reason"] == long[: lines.MOST_TEXT]
+    assert point.tags["node"] == long[: lines.MOST_TEXT]
+    assert parse(encode(Point("t", {"a": "y" * 50_000}, {"s": long}, NOW)).decode())[0].fields["s"] == long[:16384]
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     line = compiled(GPU)("n", "p", np.int64(3), np.float64(0.25), np.bool_(True), None, np.float64(2e30), None, NOW)
     (point,) = parse(line.decode())

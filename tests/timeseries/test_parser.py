@@ -109,6 +109,13 @@ def test_thousands_of_digits_are_refused_like_any_number_that_is_too_large() -> 
             parse(text)
 
 
+def test_texts_and_heads_have_a_bound() -> None:
+    with pytest.raises(LineError, match="a text of at most 65536 characters in the field s"):
+        parse(f'a s="{"x" * 70_000}"')
+    with pytest.raises(LineError, match="of at most 65536 characters"):
+        parse(f"a,t={'x' * 70_000} s=1")
+
+
 def test_a_time_that_fits_only_in_its_own_precision_is_refused() -> None:
     with pytest.raises(LineError, match="a timestamp that fits 64 bits in ns"):
         parse("a c=1 9223372036854775", precision="ms")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tensorfusion.timeseries import queries
 from tensorfusion.timeseries.errors import QueryRefused, QueryTooLarge, QueryTooLong, Refusal, StoreBusy
 from tensorfusion.timeseries.store import Store, StoreLimits
 
@@ -98,6 +99,26 @@ async def test_ends_and_remarks_do_no_harm(store: Store, end: str) -> None:
         ("SELECT * FROM glob('/*')", Refusal.STATEMENT, "function glob: not given"),
         ("SELECT * FROM query('SELECT 1')", Refusal.STATEMENT, "function query: not given"),
         ("SELECT (SELECT max(name) FROM duckdb_settings())", Refusal.STATEMENT, "function duckdb_settings: not given"),
+        ("SELECT repeat('x', 1000000000)", Refusal.STATEMENT, "function repeat: not given to queries"),
+        ("SELECT replace(node, 'n', 'nnnnnnnn') FROM gpu", Refusal.STATEMENT, "function replace: not given"),
+        ("SELECT range(1000000000)", Refusal.STATEMENT, "function range: not given to queries"),
+        (
+            "SELECT sum(x) FROM range(length(lpad('x', 1000000000, 'y'))) r(x)",
+            Refusal.STATEMENT,
+            "function lpad: not given",
+        ),
+        ("SELECT max(getenv('HOME')) OVER ()", Refusal.STATEMENT, "function getenv: not given"),
+        (
+            "SELECT list(node) OVER (ORDER BY write_log('x')) FROM gpu",
+            Refusal.STATEMENT,
+            "function write_log: not given",
+        ),
+        (
+            "WITH RECURSIVE t AS (SELECT 'x' AS s UNION ALL SELECT s || s FROM t) SELECT * FROM t",
+            Refusal.STATEMENT,
+            "RECURSIVE",
+        ),
+        ("SELECT node||node||node||node||node||node FROM gpu", Refusal.STATEMENT, "joined at most 4 times, found 5"),
         ("SELECT current_setting('home_directory')", Refusal.STATEMENT, "function current_setting: not given"),
         ("SELECT * FROM '/etc/passwd'", Refusal.TABLE, "table /etc/passwd: not found"),
         ("SELECT * FROM duckdb_settings", Refusal.TABLE, "table duckdb_settings: not found"),
@@ -107,7 +128,7 @@ async def test_ends_and_remarks_do_no_harm(store: Store, end: str) -> None:
         ("SELECT * FROM gpus", Refusal.TABLE, "table gpus: not found"),
         ("SELECT loud FROM gpu", Refusal.COLUMN, 'Referenced column "loud" not found'),
         ("SELECT load FRM gpu", Refusal.SYNTAX, 'syntax error at or near "gpu"'),
-        ("SELECT nothing_known(load) FROM gpu", Refusal.PLAN, "nothing_known does not exist"),
+        ("SELECT nothing_known(load) FROM gpu", Refusal.STATEMENT, "function nothing_known: not given to queries"),
         (
             "SELECT node + load FROM gpu",
             Refusal.PLAN,
@@ -178,7 +199,7 @@ async def test_what_a_query_may_ask_for_is_bounded_by_the_store(tmp_path: Path) 
 async def test_a_query_that_needs_more_memory_than_there_is_fails_alone(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "s.duckdb", limits=StoreLimits(memory=64 << 20, spill=1 << 20))
     with pytest.raises(QueryRefused, match="Out of Memory") as caught:
-        await store.query("SELECT length(string_agg(repeat('x', 1000), '')) FROM range(1000000)")
+        await store.query("SELECT length(string_agg('" + "x" * 1000 + "', '')) FROM range(1000000)")
     assert caught.value.why is Refusal.RUN
     assert await store.write("a x=1 1") == 1
     assert await rows(store, "SELECT count(*) FROM a") == [(1,)]
@@ -199,6 +220,45 @@ async def test_readers_see_one_moment_while_somebody_writes(store: Store) -> Non
     await writing
     assert seen
     assert all(one == two for one, two in seen)
+
+
+async def test_what_metrics_are_asked_with_is_let_in(store: Store) -> None:
+    parts = (
+        "count(*) FILTER (load > 1.5)",
+        "sum(load) / nullif(count(*), 0)",
+        "round(100 - avg(load), 2)",
+        "quantile_cont(load, 0.95)",
+        "stddev(load)",
+        "arg_max(node, load)",
+        "coalesce(max(CASE WHEN node LIKE 'n%' THEN load END), 0)",
+        "max(lower(node) || '-' || left(node, 1))",
+        "date_diff('second', min(greptime_timestamp), max(greptime_timestamp))",
+        "extract(hour FROM max(greptime_timestamp))",
+        "count(DISTINCT node)",
+        "string_agg(node, ',' ORDER BY node)",
+        "max(greptime_timestamp) - INTERVAL '1 minute' < now()",
+        "min(date_trunc('hour', greptime_timestamp))",
+    )
+    ((*found,),) = await rows(
+        store, f"SELECT {', '.join(parts)} FROM gpu WHERE node IN ('n0', 'n1') AND load BETWEEN 0 AND 99"
+    )
+    assert found[:3] == [8, 5.0, 95.0]
+    windows = "sum(load) OVER (PARTITION BY node ORDER BY greptime_timestamp), lag(load) OVER (ORDER BY load), row_number() OVER ()"
+    assert len(await rows(store, f"SELECT {windows} FROM gpu")) == 10
+    assert await rows(store, "SELECT x FROM range(3) r(x) UNION ALL SELECT unnest([7]) ORDER BY 1") == [
+        (0,),
+        (1,),
+        (2,),
+        (7,),
+    ]
+
+
+async def test_long_texts_together_are_too_large(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_TEXT", 1000)
+    await store.write("\n".join(f't s="{"x" * 600}" {number}' for number in range(2)))
+    with pytest.raises(QueryTooLarge, match="wanted at most 1000 characters of text, found more"):
+        await store.query("SELECT s FROM t")
+    assert len(await rows(store, "SELECT s FROM t LIMIT 1")) == 1
 
 
 async def test_numbers_that_json_has_no_word_for_are_given_as_they_are(store: Store) -> None:

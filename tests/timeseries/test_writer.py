@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from served_store import ACCOUNTS, BOTH, Served
 from starlette.applications import Starlette
@@ -263,6 +263,7 @@ async def test_draining_nothing_takes_no_time() -> None:
     assert clock.monotonic() == 0.0
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["put", "put", "put", "wait", "fail", "heal", "refuse"]), max_size=60))
 def test_every_line_is_sent_once_or_counted(steps: list[str]) -> None:
     async def play() -> None:

@@ -146,7 +146,7 @@ def _piece(field: Field) -> str:
 
 
 def _escaped(name: str) -> str:
-    return name + r""".replace('\\', '\\\\').replace('"', '\\"')"""
+    return f"{name}[:{lines.MOST_TEXT}]" + r""".replace('\\', '\\\\').replace('"', '\\"')"""
 
 
 def _value(value: FieldValue) -> str:

@@ -5,7 +5,7 @@ SeriesError
 ├── ColumnConflict    a value of another type than its column holds
 ├── QueryRefused      SQL that is no single SELECT on tables of this store, or names what is not there
 ├── QueryTooLong      its time is over
-├── QueryTooLarge     more rows than one answer may have
+├── QueryTooLarge     more rows, or longer texts, than one answer may have
 ├── StoreBusy         more is waiting to be written than memory is given for; retried
 └── DatabaseError     of a client: what a database at the other end answered
     ├── DatabaseRefused   the same request will be refused again
@@ -74,11 +74,10 @@ class QueryTooLong(SeriesError):
 
 
 class QueryTooLarge(SeriesError):
-    """More rows than one answer may have; none are given, since a part would be taken for the whole."""
+    """More than one answer may have; nothing is given, since a part would be taken for the whole."""
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        super().__init__(f"query: wanted at most {rows} rows, found more: aggregate, or add a LIMIT")
+    def __init__(self, most: str) -> None:
+        super().__init__(f"query: wanted at most {most}, found more: aggregate, or add a LIMIT")
 
 
 class StoreBusy(SeriesError):

@@ -50,6 +50,8 @@ _FIELD: Final = re.compile(
 _TIME: Final = re.compile(r"(-?[0-9]+)[ ]*(?=\n|\Z)")
 _NAME_ESCAPE: Final = re.compile(r"\\([\\,= ])")
 _TEXT_ESCAPE: Final = re.compile(r'\\([\\"])')
+MOST_TEXT: Final = 64 << 10
+"""Characters of a text as it is written. Source: the bound of influxdb_line_protocol, which is in bytes."""
 _MOST_HEADS: Final = 4096
 _MOST_DIGITS: Final = 20
 _SHOWN: Final = 40
@@ -94,8 +96,8 @@ def _skip(text: str, position: int) -> int:
 def _read_head(text: str, position: int, heads: dict[str, _Head]) -> tuple[_Head, int]:
     """Table and tags, and where the fields begin."""
     found = _HEAD.match(text, position)
-    if found is None:
-        raise _error(text, position, "the name of a table")
+    if found is None or found.end() - position > MOST_TEXT:
+        raise _error(text, position, f"the name of a table, and tags, of at most {MOST_TEXT} characters")
     raw, after = found[0], found.end()
     if text[after : after + 1] != " ":
         raise _error(text, after, "a space and at least one field")
@@ -154,6 +156,8 @@ def _read_fields(text: str, position: int) -> tuple[dict[str, FieldValue], int, 
             if value - value != 0:
                 raise _error(text, position, f"a finite number for the field {key}")
         elif quoted is not None:
+            if len(quoted) > MOST_TEXT:
+                raise _error(text, position, f"a text of at most {MOST_TEXT} characters in the field {key}")
             value = _TEXT_ESCAPE.sub(r"\1", quoted) if "\\" in quoted else quoted
         elif unsigned is not None:
             value = Unsigned(_whole(unsigned))

@@ -13,10 +13,14 @@ import msgspec
 from tensorfusion.timeseries.columns import TableShape
 from tensorfusion.timeseries.engine import SCHEMA, duckdb
 from tensorfusion.timeseries.errors import QueryRefused, QueryTooLarge, Refusal
+from tensorfusion.timeseries.functions import FUNCTIONS, JOINING, MOST_JOINED, ROW_MAKERS
 from tensorfusion.timeseries.results import Named, Result
 
 LONGEST_QUERY: Final = 64 << 10
 """Characters. Longer ones are lists that belong into a table."""
+MOST_TEXT: Final = 64 << 20
+"""Characters of all texts of an answer."""
+_FETCHED: Final = 256
 
 _LONGEST_TEXT: Final = 400
 _WRITTEN: Final = "this store is written by line protocol"
@@ -24,9 +28,6 @@ _OTHER_STATEMENTS: Final = frozenset(
     {"ADMIN", "ALTER", "CREATE", "DELETE", "DROP", "INSERT", "TQL", "TRUNCATE", "UPDATE"}
 )
 """Of GreptimeDB, whose grammar DuckDB does not know."""
-_ROW_MAKERS: Final = frozenset({"range", "generate_series", "unnest"})
-_CLOSED: Final = frozenset({"current_setting", "getvariable", "current_query", "write_log", "txid_current"})
-"""Functions that say something of the machine or of others, or write."""
 _CATALOG: Final = frozenset({"tables", "columns"})
 _SYSTEM: Final = ("duckdb_", "pragma_", "pg_", "sqlite_")
 
@@ -96,9 +97,16 @@ def _answer(cursor: "duckdb.DuckDBPyConnection", statement: str, rows: int) -> R
         columns.append(Named(name, ours))
         taken.append(expression.format(place))
     # the line end keeps a comment at the end of the statement from swallowing the bracket
-    found = cursor.execute(f"SELECT {', '.join(taken)} FROM ({statement}\n) LIMIT {rows + 1}").fetchall()
-    if len(found) > rows:
-        raise QueryTooLarge(rows)
+    cursor.execute(f"SELECT {', '.join(taken)} FROM ({statement}\n) LIMIT {rows + 1}")
+    found: list[tuple[Any, ...]] = []  # Any: see Result
+    texts = 0
+    while part := cursor.fetchmany(_FETCHED):
+        found.extend(part)
+        texts += sum(len(value) for row in part for value in row if isinstance(value, str))
+        if len(found) > rows:
+            raise QueryTooLarge(f"{rows} rows")
+        if texts > MOST_TEXT:
+            raise QueryTooLarge(f"{MOST_TEXT} characters of text")
     return Result(tuple(columns), found)
 
 
@@ -119,6 +127,9 @@ def _only_select(cursor: "duckdb.DuckDBPyConnection", sql: str, tables: Mapping[
     defined = {entry["key"].lower() for node in nodes for entry in _defined(node)}
     for node in nodes:
         _check(node, defined, tables)
+    joined = sum(node.get("function_name") in JOINING for node in nodes)
+    if joined > MOST_JOINED:
+        raise QueryRefused(Refusal.STATEMENT, f"wanted texts joined at most {MOST_JOINED} times, found {joined}")
     return statement
 
 
@@ -152,11 +163,14 @@ def _check(node: dict[str, Any], defined: set[str], tables: Mapping[str, TableSh
             raise QueryRefused(Refusal.TABLE, f"table {where}: not found")
     elif kind == "SHOW_REF":
         raise QueryRefused(Refusal.STATEMENT, "wanted a SELECT, found SHOW or DESCRIBE: ask information_schema.columns")
+    elif kind == "RECURSIVE_CTE_NODE":
+        raise QueryRefused(Refusal.STATEMENT, "wanted a SELECT, found WITH RECURSIVE")
     elif kind == "TABLE_FUNCTION":
-        name = str(node["function"].get("function_name"))
-        if name not in _ROW_MAKERS:
+        function = node["function"]
+        name = str(function.pop("function_name", ""))  # taken away, for it is no value
+        if name not in ROW_MAKERS:
             raise QueryRefused(Refusal.STATEMENT, f"function {name}: not given to queries in FROM")
-    elif node.get("class") == "FUNCTION" and node.get("function_name") in _CLOSED:
+    elif "function_name" in node and node["function_name"] not in FUNCTIONS:
         raise QueryRefused(Refusal.STATEMENT, f"function {node['function_name']}: not given to queries")
 
 
