@@ -9,27 +9,28 @@ from typing import Final
 
 _OPERATORS: Final = "+ - * / // % ^ ** & | << >> ~ @ || ~~ !~~ ~~* !~~* ~~~"
 _AGGREGATES: Final = """
-    any_value approx_count_distinct approx_percentile_cont approx_quantile arg_max arg_min array_agg avg bool_and
-    bool_or corr count count_if count_star covar_pop covar_samp first fsum kahan_sum last list max max_by mean median
-    min min_by mode quantile_cont quantile_disc regr_intercept regr_r2 regr_slope stddev stddev_pop stddev_samp string_agg
-    sum var_pop var_samp variance
+    any_value approx_count_distinct approx_percentile_cont approx_quantile arg_max arg_min array_agg avg
+    bool_and bool_or corr count count_if count_star covar_pop covar_samp first fsum kahan_sum last list max
+    max_by mean median min min_by mode quantile_cont quantile_disc regr_intercept regr_r2 regr_slope stddev
+    stddev_pop stddev_samp string_agg sum var_pop var_samp variance
 """
 _WINDOWS: Final = """
     cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
 """
 _NUMBERS: Final = """
-    abs ceil ceiling exp floor greatest if ifnull isfinite isinf isnan least ln log log10 log2 mod nullif pow power
-    round sign sqrt trunc
+    abs ceil ceiling exp floor greatest if ifnull isfinite isinf isnan least ln log log10 log2 mod nullif pow
+    power round sign sqrt trunc
 """
 _TEXTS: Final = """
-    concat contains ends_with left length lower ltrim octet_length position prefix regexp_extract regexp_full_match
-    regexp_matches right rtrim split_part starts_with strlen strpos substr substring suffix trim upper
+    concat contains ends_with left length lower ltrim octet_length position prefix regexp_extract
+    regexp_full_match regexp_matches right rtrim split_part starts_with strlen strpos substr substring suffix
+    trim upper
 """
 _TIMES: Final = """
-    age current_date date_bin date_diff date_part date_trunc datediff day dayofweek dayofyear epoch epoch_ms epoch_ns
-    epoch_us get_current_timestamp hour make_timestamp make_timestamp_ns minute month now second strptime time_bucket
-    timezone to_days to_hours to_microseconds to_milliseconds to_minutes to_months to_seconds to_timestamp to_weeks
-    to_years week year
+    age current_date date_bin date_diff date_part date_trunc datediff day dayofweek dayofyear epoch epoch_ms
+    epoch_ns epoch_us get_current_timestamp hour make_timestamp make_timestamp_ns minute month now second
+    strptime time_bucket timezone to_days to_hours to_microseconds to_milliseconds to_minutes to_months
+    to_seconds to_timestamp to_weeks to_years week year
 """
 _LISTS: Final = "list_value row struct_pack unnest"
 
