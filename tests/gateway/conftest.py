@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tensorfusion.policy.routing import compiler
+from tensorfusion.policy.routing.route import Timers
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -15,3 +18,9 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def short_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So long is too long between two events."""
+    monkeypatch.setattr(compiler, "Timers", lambda **given: Timers(**given, idle=0.1))

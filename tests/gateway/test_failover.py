@@ -31,9 +31,6 @@ from fronts import (
     word,
 )
 
-from tensorfusion.policy.routing import compiler
-from tensorfusion.policy.routing.route import Timers
-
 HTML = answer(b"<html>sorry</html>", kind=b"text/html")
 FAST = {"timeout": "100ms", "firstTokenTimeout": "150ms"}
 
@@ -240,12 +237,6 @@ CUTS: dict[str, bytes | Act] = {
     "finished in an error": apart(ROLE, word("one "), BAD_END),
     "broken framing": STREAM + chunked(ROLE, word("one ")) + b"zz\r\n",
 }
-
-
-@pytest.fixture
-def short_stall(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So long is too long between two events."""
-    monkeypatch.setattr(compiler, "Timers", lambda **given: Timers(**given, idle=0.1))
 
 
 @pytest.mark.usefixtures("short_stall")
