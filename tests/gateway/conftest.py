@@ -23,4 +23,4 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture
 def short_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     """So long is too long between two events."""
-    monkeypatch.setattr(compiler, "Timers", lambda **given: Timers(**given, idle=0.1))
+    monkeypatch.setattr(compiler, "Timers", lambda **given: Timers(**given, idle=0.5))

@@ -180,3 +180,70 @@ async def test_anthropics_client_to_a_target_that_speaks_it() -> None:
                 server.rules.set([Rule("rate-limit")])
                 with pytest.raises(anthropic.RateLimitError):
                     await client.messages.create(model="m", max_tokens=100, messages=HI)
+
+
+async def test_a_message_at_a_target_of_openais_wire_and_a_chat_at_one_of_anthropics() -> None:
+    async with LlmServer(Settings()) as server:
+        openais = route({"endpoint": f"{server.url}/v1", "model": MODEL}, name="a", selector={"modelPattern": "^a$"})
+        anthropics = route(
+            {"endpoint": f"{server.url}/v1", "model": MODEL, "provider": "anthropic"},
+            name="b",
+            selector={"modelPattern": "^b$"},
+        )
+        async with gateway(openais, anthropics) as found:
+            base = f"http://127.0.0.1:{found.port}"
+            async with AsyncAnthropic(base_url=base, api_key="tf-any", max_retries=0) as client:
+                whole = await client.messages.create(model="a", max_tokens=100, messages=HI)
+                assert whole.stop_reason == "end_turn"
+                async with client.messages.stream(model="a", max_tokens=100, messages=HI) as stream:
+                    final = await stream.get_final_message()
+                assert final.content[0].text == whole.content[0].text
+                assert final.usage.output_tokens == whole.usage.output_tokens
+                tools = [{"name": "w", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}]
+                async with client.messages.stream(
+                    model="a", max_tokens=100, messages=HI, tools=tools, tool_choice={"type": "any"}
+                ) as stream:
+                    assert (await stream.get_final_message()).content[-1].type == "tool_use"
+                server.rules.set([Rule("context-length")])
+                with pytest.raises(anthropic.BadRequestError):
+                    await client.messages.create(model="a", max_tokens=100, messages=HI)
+                server.rules.set([Rule("cut")])
+                with pytest.raises(anthropic.APIError):
+                    async with client.messages.stream(model="a", max_tokens=100, messages=HI) as stream:
+                        await stream.get_final_message()
+                server.rules.set([])
+            async with client_of(found) as client:
+                whole = await client.chat.completions.create(model="b", messages=HI)
+                assert whole.choices[0].finish_reason == "stop"
+                stream = await client.chat.completions.create(
+                    model="b", messages=HI, stream=True, stream_options={"include_usage": True}
+                )
+                chunks = [chunk async for chunk in stream]
+                text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+                assert text == whole.choices[0].message.content
+                assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+                server.rules.set([Rule("rate-limit")])
+                with pytest.raises(openai.RateLimitError):
+                    await client.chat.completions.create(model="b", messages=HI)
+                with pytest.raises(openai.BadRequestError):
+                    await client.embeddings.create(model="b", input="a")
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut-reset", "short-end", "error-event"])
+async def test_a_translated_answer_goes_on_at_another_target(fault: str) -> None:
+    async with LlmServer(Settings(tpot=0.005), rules=[Rule(fault)]) as one, LlmServer(Settings(tpot=0.005)) as two:
+        for provider in ("vllm", "anthropic"):
+            targets = [{"endpoint": f"{each.url}/v1", "model": MODEL, "provider": provider} for each in (one, two)]
+            async with gateway(route(*targets)) as found:
+                async with client_of(found) as client:
+                    async with AsyncAnthropic(base_url=f"http://127.0.0.1:{found.port}", api_key="x") as other:
+                        if provider == "vllm":
+                            async with other.messages.stream(model="m", max_tokens=100, messages=HI) as stream:
+                                text = (await stream.get_final_message()).content[0].text
+                            whole = await other.messages.create(model="m", max_tokens=100, messages=HI)
+                            assert text == whole.content[0].text
+                        else:
+                            chunks = await client.chat.completions.create(model="m", messages=HI, stream=True)
+                            text = "".join([c.choices[0].delta.content or "" async for c in chunks if c.choices])
+                            assert text
+                assert len(found.records[0].attempts) == 2

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from tensorfusion.gateway.faults import Fault, no_healthy_target
 from tensorfusion.gateway.job import Job, Try
 from tensorfusion.gateway.outcomes import Broken, of_wire
+from tensorfusion.gateway.speech import Speech, speech_for
 from tensorfusion.gateway.upstreams import Replica, Upstream
 from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome
 from tensorfusion.policy.routing.route import Target
@@ -37,6 +38,7 @@ class Attempt:
     replica: Replica
     ticket: Ticket
     noted: Try
+    speech: Speech
     begun: bool = False
     """A word of its answer has come."""
 
@@ -61,9 +63,9 @@ class Attempt:
             further = {**upstream.overriding, **(further or {})}
         return self.replica.pool.exchange(
             b"POST",
-            upstream.path_of(job.call),
+            upstream.path_of(self.speech.call),
             [*job.fields, _JSON, *upstream.credential],
-            job.asked.body_for(upstream.target.model, upstream.parameters, further=further),
+            self.speech.body(upstream, further),
             patience=Patience(
                 connect=timers.connect,
                 head=timers.first_byte,
@@ -161,19 +163,23 @@ async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outco
     replica.tokens += tokens
     replica.requests += 1
     ticket = job.chooser.started(target, started)
-    attempt = Attempt(job, upstream, replica, ticket, noted)
     broken: Broken | None = None
     outcome = _LEFT
+    begun = False
     try:
         try:
-            await _resending(attempt, way)
+            attempt = Attempt(job, upstream, replica, ticket, noted, speech_for(job.asked, job.call, upstream))
+            try:
+                await _resending(attempt, way)
+            finally:
+                begun = attempt.begun
             outcome = SUCCESS
         except ClientLeft:
             raise
         except Broken as error:
             broken = error
         except WireError as error:
-            broken = of_wire(error, begun=attempt.begun)
+            broken = of_wire(error, begun=begun)
     finally:
         now = loop.time()
         noted.seconds = now - started

@@ -73,18 +73,36 @@ class Join(Protocol):
 class Listener(Protocol):
     """To one attempt at a stream."""
 
-    spoken: bool
-    """A word has come, or the end of an answer without any."""
-    finished: bool
-    """The answer is whole."""
-    done: bool
-    """The stream has told its end."""
-    finish_reason: str
-    usage: Usage | None
-    dropped: int
-    """Events that were none."""
-    failure: Broken | None
-    """The target told of a failure, or sent what is no stream of events: nothing goes on from there."""
+    @property
+    def spoken(self) -> bool:
+        """A word has come, or the end of an answer without any."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """The answer is whole."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """The stream has told its end."""
+        ...
+
+    @property
+    def finish_reason(self) -> str: ...
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def dropped(self) -> int:
+        """Events that were none."""
+        ...
+
+    @property
+    def failure(self) -> Broken | None:
+        """The target told of a failure, or sent what is no stream of events: nothing goes on from there."""
+        ...
 
     def take(self, data: bytes) -> bytes:
         """What goes on of an arrival: with a ``failure``, what came before it."""

@@ -14,9 +14,10 @@ from typing import Final
 
 from tensorfusion.gateway.attempts import Attempt
 from tensorfusion.gateway.job import Job
-from tensorfusion.gateway.listening import Join, Listener, Said, listener_for
+from tensorfusion.gateway.listening import Join, Listener, Said
 from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
 from tensorfusion.gateway.passing import fields_back
+from tensorfusion.gateway.speech import Voice
 from tensorfusion.gateway.splicing import Continued, Repeated, further_parts
 from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.model.llm_route import MidStream
@@ -33,13 +34,15 @@ _NOT_UNDERSTOOD: Final = (400, 404, 409, 413, 415, 422, 501)
 class StreamWay:
     """For one request. ``first`` is the failure that cut the answer off when the client had some of it already."""
 
-    __slots__ = ("_buffered", "_job", "first", "said")
+    __slots__ = ("_buffered", "_job", "_pushes", "_voice", "first", "said")
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._buffered = job.route.mid_stream is MidStream.BUFFER
         self.said = Said()
         self.first: Broken | None = None
+        self._voice: Voice | None = None
+        self._pushes = 0
 
     @property
     def told(self) -> bool:
@@ -65,7 +68,7 @@ class StreamWay:
             return
         text = self.said.text
         if attempt.target.prefill:
-            further = further_parts(self._job.asked, text, self.said.pieces, attempt.target.provider)
+            further = further_parts(attempt.speech.asked, text, self.said.pieces, attempt.target.provider)
             try:
                 await self._ask(attempt, Continued(), further)
             except Broken as error:
@@ -79,11 +82,11 @@ class StreamWay:
         self, attempt: Attempt, join: Join | None = None, further: Mapping[str, bytes] | None = None
     ) -> None:
         job = self._job
-        listener = listener_for(job.asked, self.said, join)
+        listener = attempt.speech.listener(self.said, join)
         first_by = None
         if job.chooser.others(job.ask, job.loop.time(), job.attempts, attempt.target):
             first_by = attempt.ticket.started_at + job.route.timers.first_token
-        mark, sent = self.said.mark(), job.bytes_out
+        mark, pushes = self.said.mark(), self._pushes
         try:
             async with asyncio.timeout_at(first_by) as first_timer, attempt.exchange(further) as exchange:
                 head = await self._first_word(attempt, exchange, listener, first_timer)
@@ -94,7 +97,7 @@ class StreamWay:
             raise Broken(Failure.FIRST_TOKEN, f"no first word within {job.route.timers.first_token:g} s") from error
         finally:
             job.dropped += listener.dropped
-            if job.bytes_out == sent:
+            if self._pushes == pushes:
                 self.said.back_to(mark)
             if self.told:
                 job.count(listener.usage, completion=self.said.pieces)
@@ -106,7 +109,7 @@ class StreamWay:
         job = self._job
         try:
             if exchange.status != 200:
-                raise of_refusal(await exchange.whole(MOST_ANSWER))
+                raise of_refusal(attempt.speech.whole(await exchange.whole(MOST_ANSWER)))
             _require_events(exchange)
             exchange.silent_for(job.route.timers.idle)
             parts, size = [], 0
@@ -135,9 +138,9 @@ class StreamWay:
         job = self._job
         reply = job.reply
         if not reply.started:
+            self._voice = attempt.speech.voice()
             reply.start(200, [*job.answer_fields(attempt.target), *fields_back(exchange.fields)])
-        reply.push(head)
-        job.bytes_out += len(head)
+        reply.push(self._said(head))
         if listener.done:
             exchange.silent_for(_LAST_SECONDS)
         if not exchange.done or not listener.done:
@@ -149,16 +152,23 @@ class StreamWay:
                     raise
             finally:
                 job.waited += job.loop.time() - began
-        reply.push(listener.end())
+        reply.push(self._said(listener.end()))
         job.finish_reason = listener.finish_reason
         reply.end()
 
+    def _said(self, heard: bytes) -> bytes:
+        """What the client gets of it, from now on."""
+        self._pushes += 1
+        if self._voice is not None:
+            heard = self._voice.say(heard)
+        self._job.bytes_out += len(heard)
+        return heard
+
     def _look(self, exchange: Exchange, listener: Listener) -> Callable[[bytes], bytes]:
-        job, take = self._job, listener.take
+        job, take, said = self._job, listener.take, self._said
 
         def look(data: bytes) -> bytes:
-            passed = take(data)
-            job.bytes_out += len(passed)
+            passed = said(take(data))
             if listener.failure is not None:
                 job.reply.push(passed)
                 raise listener.failure

@@ -17,6 +17,7 @@ from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.policy.routing.money import format_usd
 from tensorfusion.wire.messages import Answer
 
+_ERROR: Final = 400
 MOST_ANSWER: Final = 64 << 20
 """Bytes of an answer that is kept here."""
 
@@ -38,8 +39,9 @@ class WholeWay:
         finally:
             job.waited += job.loop.time() - started
         if not 200 <= found.status < 300:
-            raise of_refusal(found)
-        usage, reason = judged(job.asked.api, found)
+            raise of_refusal(attempt.speech.whole(found) if found.status >= _ERROR else found)
+        usage, reason = judged(attempt.speech.call.api, found)
+        found = attempt.speech.whole(found)
         attempt.first_token()
         job.count(usage, completion=-(-len(found.body) // BYTES_OF_A_TOKEN))
         job.finish_reason = reason
