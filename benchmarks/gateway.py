@@ -1,0 +1,249 @@
+"""What the AI gateway costs beside no gateway at all, and beside LiteLLM's proxy and Portkey's gateway.
+
+All in one run on one box: each gateway in turn is pinned to one core, the test backend (``tensorfusion testserver
+llm``) and the load to another. Ours runs as ``tensorfusion gateway --config`` with key, limits of the key and of the
+route, a route matched by the model's name, prices, request log and metrics; one process. Peers are found where they
+were installed, and left out otherwise:
+
+    python -m venv litellm && litellm/bin/pip install 'litellm[proxy]'       --litellm litellm/bin/litellm
+    npm install @portkey-ai/gateway                                          --portkey node_modules/@portkey-ai/gateway
+
+(Portkey 1.15.2 answers every stream with 500 beside a newer @hono/node-server than 1.13.8: name that one under
+"overrides" in package.json.)
+
+Rows: requests a second with 32 in flight, whole answers and streams of 64 events; the same for each second of the
+gateway's own processor time (which other work on the box does not change much); what is added at one request at a time,
+measured request by request beside the backend itself; 512 streams of 64 events 20 ms apart; memory. Of several rounds
+the best one counts, for every side. ``added`` is the difference of two sides' percentiles.
+"""
+
+import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from _gateway_load import Answer, Asking, ask, at, memory_of, processor_seconds, request_of
+from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey
+from _report import Row, report
+
+OURS = "gateway"
+IN_FLIGHT = 32
+GOAL_RATE = 4000.0
+EVENTS = 64
+WARM_SECONDS = 6.0
+EVENT_SECONDS = 0.02
+_US = 1e3
+_PROMPT = "Tell me of the gateway. " * 25
+
+
+@dataclass
+class Found:
+    """Of one side, over all rounds."""
+
+    rates: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+    """Requests a second, whole answers and streams."""
+    processor: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+    """Seconds of its processor time a request."""
+    idle: int = 0
+    loaded: int = 0
+    latency: list[tuple[float, float]] = field(default_factory=list)
+    """Microseconds that are added to a whole answer with nothing else under way: p50 and p99 of each round."""
+    first_word: list[tuple[float, float]] = field(default_factory=list)
+    """The same for the first word of a stream."""
+
+
+def asking(side: Side, *, stream: bool, gaps: bool = False) -> Asking:
+    body = {
+        "model": side.model,
+        "messages": [{"role": "user", "content": _PROMPT}],
+        "max_tokens": EVENTS,
+        **({"stream": True} if stream else {}),
+    }
+    return Asking(side.port, request_of(side.port, side.fields, msgspec.json.encode(body)), stream, gaps)
+
+
+async def rate(side: Side, found: Found, *, stream: bool, seconds: float) -> None:
+    """Requests a second with so many in flight, and processor time a request."""
+    what = asking(side, stream=stream)
+    if not found.rates[stream]:
+        await ask(what, clients=IN_FLIGHT, seconds=WARM_SECONDS)  # what compiles as it runs has to have run
+    cpu = processor_seconds(side.pid)
+    answers = await ask(what, clients=IN_FLIGHT, seconds=seconds)
+    cpu = processor_seconds(side.pid) - cpu
+    require_whole(side, answers, stream=stream)
+    took = (max(one.ended for one in answers) - min(one.asked for one in answers)) / 1e9
+    found.rates[stream].append(len(answers) / took)
+    found.processor[stream].append(cpu / len(answers))
+
+
+async def added(side: Side, direct: Side, *, stream: bool, requests: int) -> tuple[float, float]:
+    """Microseconds p50 and p99 that one side adds to the other; they are asked in turns, so that both meet the same."""
+    times: dict[str, list[float]] = {side.name: [], direct.name: []}
+    whats = {one.name: asking(one, stream=stream) for one in (side, direct)}
+    for what in whats.values():
+        await ask(what, clients=1, each=10)
+    for _ in range(max(requests // 25, 1)):
+        for name, what in whats.items():
+            answers = await ask(what, clients=1, each=26)
+            ends = ((one.first_word if stream else one.ended) - one.asked for one in answers[1:])  # the first connects
+            times[name] += [end / _US for end in ends]
+    mine, theirs = times[side.name], times[direct.name]
+    return at(0.5, mine) - at(0.5, theirs), at(0.99, mine) - at(0.99, theirs)
+
+
+async def streams(side: Side, count: int) -> tuple[list[Answer], list[float], float, float]:
+    """So many streams at once: the answers, how much longer than its pause each gap was (microseconds), seconds, and
+    the side's processor seconds."""
+    cpu = processor_seconds(side.pid)
+    answers = await ask(asking(side, stream=True, gaps=True), clients=count, each=1)
+    cpu = processor_seconds(side.pid) - cpu
+    late = [
+        (behind - before - EVENT_SECONDS * 1e9) / _US
+        for one in answers
+        for before, behind in zip(one.arrivals[1 : EVENTS - 1], one.arrivals[2:EVENTS], strict=False)
+    ]
+    took = (max(one.ended for one in answers) - min(one.asked for one in answers)) / 1e9
+    return answers, late, took, cpu
+
+
+def require_whole(side: Side, answers: list[Answer], *, stream: bool) -> None:
+    broken = [one for one in answers if not one.whole or (stream and one.words != EVENTS)]
+    if broken:
+        one = broken[0]
+        raise SystemExit(
+            f"{side.name}: {len(broken)} of {len(answers)} answers are not whole: "
+            f"status {one.status}, {one.words} words"
+        )
+
+
+# --- rows ---
+
+
+def rows_of_rates(found: dict[str, Found]) -> Iterator[Row]:
+    ours = found[OURS]
+    for stream in (False, True):
+        what = "streams" if stream else "requests"
+        goals = {"direct": None, "portkey": 4.0, "litellm": 50.0}
+        mine, mine_cpu = max(ours.rates[stream]), 1 / min(ours.processor[stream])
+        if not stream:
+            yield Row(what, mine, "1/s", "goal", GOAL_RATE, {"in_flight": IN_FLIGHT})
+        for name, goal in goals.items():
+            if name not in found:
+                continue
+            theirs = found[name]
+            told = {"in_flight": IN_FLIGHT, **({"goal_ratio": goal} if goal else {})}
+            yield Row(what, mine, "1/s", name, max(theirs.rates[stream]), told)
+            yield Row(f"{what}_per_cpu_second", mine_cpu, "1/s", name, 1 / min(theirs.processor[stream]), told)
+
+
+def rows_of_times(found: dict[str, Found]) -> Iterator[Row]:
+    for name, column, kind, goal in (
+        ("added_p50", 0, "latency", 200.0),
+        ("added_p99", 1, "latency", 1000.0),
+        ("added_first_word_p50", 0, "first_word", None),
+        ("added_first_word_p99", 1, "first_word", 1000.0),
+    ):
+        values = {
+            peer: min(times[column] for times in getattr(one, kind)) for peer, one in found.items() if one.latency
+        }
+        mine = values[OURS]
+        if goal is not None:
+            yield Row(name, mine, "us", "goal", goal, {"in_flight": 1})
+        for peer, theirs in values.items():
+            if peer != OURS:
+                yield Row(name, mine, "us", peer, theirs, {"in_flight": 1})
+
+
+def rows_of_memory(found: dict[str, Found]) -> Iterator[Row]:
+    ours = found[OURS]
+    yield Row("memory_idle", ours.idle / 1e6, "MB", "goal", 90.0, {})
+    for name in ("portkey", "litellm"):
+        if name in found:
+            yield Row("memory_idle", ours.idle / 1e6, "MB", name, found[name].idle / 1e6, {})
+            yield Row("memory_loaded", ours.loaded / 1e6, "MB", name, found[name].loaded / 1e6, {})
+
+
+async def rows_of_streams(side: Side, direct: Side, count: int, rounds: int) -> list[Row]:
+    """Gaps and completion of many paced streams at once."""
+    rows = []
+    for number in (IN_FLIGHT, count):
+        lates: dict[str, list[tuple[float, float]]] = {}
+        whole = asked = 0
+        best, cpu = 1e9, 1e9
+        for _ in range(rounds):
+            for one in (direct, side):
+                answers, late, took, used = await streams(one, number)
+                lates.setdefault(one.name, []).append((at(0.5, late), at(0.99, late)))
+                if one is side:
+                    asked += len(answers)
+                    whole += sum(answer.whole and answer.words == EVENTS for answer in answers)
+                    best, cpu = min(best, took), min(cpu, used / (number * EVENTS))
+        told = {"streams": number}
+        rows.append(Row("clean_streams", whole, "of all", "all", asked, told))
+        rows.append(Row("completion", best, "s", "pauses", EVENTS * EVENT_SECONDS, told))
+        rows.append(Row("event_cpu", cpu * 1e6, "us", "", None, told))
+        for column, name, goal in ((0, "added_gap_p50", None), (1, "added_gap_p99", 100.0)):
+            mine, theirs = (min(each[column] for each in lates[one.name]) for one in (side, direct))
+            rows.append(Row(name, mine - theirs, "us", "goal" if goal else "", goal, told))
+    return rows
+
+
+# --- the run ---
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--litellm", type=Path, help="program of LiteLLM's proxy")
+    parser.add_argument("--portkey", type=Path, help="folder of the package @portkey-ai/gateway")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    parser.add_argument("--requests", type=int, default=500, help="one at a time, for what is added")
+    parser.add_argument("--streams", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    here, there = CORES[0], CORES[-1]
+    os.sched_setaffinity(0, {here})
+    tokens = ("--answer-tokens", str(EVENTS))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        direct = stack.enter_context(backend(*tokens, core=here))
+        starts: dict[str, Callable[[], AbstractContextManager[Side]]] = {
+            OURS: lambda: gateway(direct.port, folder, there)
+        }
+        if arguments.portkey is not None:
+            starts["portkey"] = lambda: portkey(arguments.portkey, direct.port, there)
+        if arguments.litellm is not None:
+            starts["litellm"] = lambda: litellm(arguments.litellm, direct.port, folder, there)
+        for peer in ("portkey", "litellm"):
+            if peer not in starts:
+                print(f"{peer} is left out: --{peer} does not say where it is")
+        found = {name: Found() for name in ("direct", *starts)}
+        sides = {"direct": direct, **{name: stack.enter_context(start()) for name, start in starts.items()}}
+        for name, side in sides.items():
+            found[name].idle = memory_of(side.pid)
+        for _ in range(arguments.rounds):
+            for name, side in sides.items():
+                for stream in (False, True):
+                    await rate(side, found[name], stream=stream, seconds=arguments.seconds)
+                if side is not direct:
+                    times = arguments.requests // (10 if name == "litellm" else 1)
+                    found[name].latency.append(await added(side, direct, stream=False, requests=times))
+                    found[name].first_word.append(await added(side, direct, stream=True, requests=times))
+                found[name].loaded = memory_of(side.pid)
+        rows = [*rows_of_rates(found), *rows_of_times(found), *rows_of_memory(found)]
+        pace = ("--tpot", str(EVENT_SECONDS))
+        paced = stack.enter_context(backend(*tokens, *pace, core=here))
+        side = stack.enter_context(gateway(paced.port, folder, there))
+        rows += await rows_of_streams(side, paced, arguments.streams, arguments.rounds)
+    report(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
