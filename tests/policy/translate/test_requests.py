@@ -218,6 +218,13 @@ def test_what_becomes_of_a_request_for_a_chat_completion() -> None:
     )
 
 
+def test_what_describes_a_schema_is_named_where_it_cannot_be_said() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "description": "d", "schema": {}}}
+    found, warnings = to_messages({"model": "m", "max_tokens": 1, "messages": HI, "response_format": form})
+    assert found["output_config"] == {"format": {"type": "json_schema", "schema": {}}}
+    assert warnings == ("response_format.json_schema.description: has no counterpart",)
+
+
 def test_how_an_answer_that_has_begun_goes_on() -> None:
     begun = {"model": "m", "max_tokens": 9, "messages": [*HI, {"role": "assistant", "content": "we"}]}
     chat, warnings = to_chat(begun, Flavour.VLLM)

@@ -241,6 +241,7 @@ def test_usage_is_told_only_where_it_was_asked_for() -> None:
     start = {"type": "message_start", "message": {"id": "m", "model": "m", "usage": {"input_tokens": 1}}}
     (chunk,) = stream.feed(json.dumps(start).encode())
     assert "usage" not in json.loads(chunk)
+    stream.feed(b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}}')
     assert stream.feed(b'{"type":"message_stop"}') == [b"[DONE]"]
 
 
@@ -290,13 +291,57 @@ def test_what_is_no_event_of_a_message(data: bytes) -> None:
         StreamToChat(created=7, include_usage=True).feed(data)
 
 
+def test_calls_that_all_have_the_number_0_are_told_apart_by_their_ids() -> None:
+    """As Google's compatible API and others number them."""
+    stream = StreamToMessages()
+    events: list[tuple[bytes, bytes]] = []
+    for number in ("a", "a", "b"):
+        call = {
+            "index": 0,
+            "id": number,
+            "function": {"name": "f", "arguments": '{"x":1}' if number == "b" else "{}"[:1]},
+        }
+        if number == "a" and events:
+            call["function"]["arguments"] = "}"
+        events += stream.feed(json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).encode())
+    events += stream.feed(b'{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}')
+    events += stream.feed(b"[DONE]")
+    assert [(block["id"], block["input"]) for block in message_of(events)["content"]] == [("a", {}), ("b", {"x": 1})]
+
+
+def test_an_end_that_is_none_is_not_told_as_one() -> None:
+    stream = StreamToMessages()
+    stream.feed(b'{"choices":[{"index":0,"delta":{"content":"x"}}]}')
+    with pytest.raises(CannotTranslate, match="without a finish_reason"):
+        stream.feed(b"[DONE]")
+    other = StreamToChat(created=7, include_usage=True)
+    other.feed(b'{"type":"message_start","message":{"id":"m","model":"m"}}')
+    with pytest.raises(CannotTranslate, match="without a stop_reason"):
+        other.feed(b'{"type":"message_stop"}')
+    assert not (stream.finished or other.finished)
+
+
+def test_behind_the_end_nothing_is_told() -> None:
+    stream = StreamToMessages()
+    stream.feed(b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')
+    assert stream.feed(b"[DONE]")
+    assert stream.feed(b"[DONE]") == []
+    other = StreamToChat(created=7, include_usage=True)
+    other.feed(b'{"type":"message_start","message":{"id":"m","model":"m"}}')
+    other.feed(b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}}')
+    assert other.feed(b'{"type":"message_stop"}')
+    assert other.feed(b'{"type":"message_stop"}') == []
+
+
 def test_what_is_no_chunk_and_what_goes_back_to_a_call_that_has_ended() -> None:
     for data in (b"", b"x", b"[]", b'{"choices":"x"}', b"[DONE]"):
         with pytest.raises(CannotTranslate):
             StreamToMessages().feed(data)
     stream = StreamToMessages()
     for index in (0, 1):
-        call = {"index": index, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+        call = {"index": index, "id": "ab"[index], "type": "function", "function": {"name": "f", "arguments": ""}}
         stream.feed(json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).encode())
+    with pytest.raises(CannotTranslate, match="more of call 0"):
+        stream.feed(b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{}}]}}]}')
     with pytest.raises(CannotTranslate, match="more of call 0"):
         stream.feed(b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}')

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from tensorfusion.errors import ConfigError
+from tensorfusion.testing.certificates import Authority
 from tensorfusion.testing.clock import VirtualClock
 from tensorfusion.testing.llm import LlmServer, Settings
 from tensorfusion.testing.llm.pace import Pace
@@ -229,6 +231,31 @@ async def test_the_same_request_again_is_answered_the_same_and_has_a_name_of_its
             answer.choices[0].text for answer in answers[300:]
         ]
         assert len(server.known) == 256
+
+
+async def test_it_comes_back_at_the_port_where_it_was() -> None:
+    async with LlmServer() as server, asking(server) as client:
+        first = await client.completions.create(model=MODEL, prompt="x")
+    with pytest.raises(openai.APIConnectionError):
+        async with asking(server) as client:
+            await client.completions.create(model=MODEL, prompt="x")
+    async with LlmServer(port=server.port) as again, asking(again) as client:
+        assert again.url == server.url
+        assert (await client.completions.create(model=MODEL, prompt="x")).choices == first.choices
+
+
+async def test_it_serves_over_tls(tmp_path: Path) -> None:
+    authority = Authority("models")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue_files(tmp_path, name="server", hosts=["127.0.0.1"]))
+    trust = ssl.create_default_context(cadata=authority.certificate_pem.decode())
+    async with (
+        LlmServer(tls=context) as server,
+        aiohttp.ClientSession() as web,
+        web.get(f"{server.url}/v1/models", ssl=trust) as answer,
+    ):
+        assert server.url.startswith("https://")
+        assert (await answer.json())["data"][0]["id"] == MODEL
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])

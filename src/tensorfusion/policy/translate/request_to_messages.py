@@ -10,7 +10,7 @@
 | ``user`` | ``metadata.user_id`` |
 | ``tools`` | with ``input_schema``; those that are no functions: a warning |
 | ``tool_choice``, ``parallel_tool_calls: false`` | ``auto``, ``none``, ``any`` for ``required``, ``tool``; ``disable_parallel_tool_use``; others: refused |
-| ``response_format`` | ``output_config.format``; its name is left out; ``json_object``: a warning |
+| ``response_format`` | ``output_config.format``; its name and ``strict`` say nothing there; ``json_object``: a warning |
 | ``reasoning_effort`` | ``output_config.effort``; ``none`` and ``minimal``: a warning |
 | ``service_tier`` | ``auto``, ``standard_only`` for ``default``; others: a warning |
 | ``stream_options`` | nothing: a stream of messages always tells usage, ``StreamToChat`` is told whether to |
@@ -388,7 +388,9 @@ def _output(chat: Members, request: Built, warnings: Warnings) -> None:
         kind = text_of(form.get("type", raw("")), "response_format.type")
         if kind == "json_schema":
             schema = members_of(form.get("json_schema", raw(None)), "response_format.json_schema")
-            config["format"] = {"type": "json_schema", "schema": schema.get("schema", raw(None))}
+            config["format"] = {"type": "json_schema", "schema": schema.pop("schema", raw(None))}
+            rest = [(name, value) for name, value in schema.items() if name not in ("name", "strict")]
+            warnings.all_lost("response_format.json_schema.", rest)
         elif kind != "text":
             warnings.lost(f"response_format {kind}")
     if config:

@@ -72,6 +72,7 @@ class StreamToChat:
 
     def __init__(self, *, created: int, include_usage: bool) -> None:
         self.finished = False
+        self._ended = False
         self._warnings = Warnings()
         self._created = created
         self._include_usage = include_usage
@@ -93,6 +94,8 @@ class StreamToChat:
         Raises:
             CannotTranslate: it is no event of a message, or comes before the message has begun.
         """
+        if self.finished:
+            return []
         event = event_of(_decoder, data, "an event of a message")
         match event.type:
             case "content_block_delta":
@@ -169,11 +172,14 @@ class StreamToChat:
         delta = event.delta
         if delta is None or delta.stop_reason is None:
             return []
+        self._ended = True
         reason = spell(finish_reason(delta.stop_reason, self._warnings))
         met = b',"stop_reason":%b' % bytes(delta.stop_sequence) if delta.stop_sequence != NULL else b""
         return [self._chunk(b"{}", reason + met)]
 
     def _stop(self) -> list[bytes]:
+        if not self._ended:
+            raise CannotTranslate("", "the stream ended without a stop_reason")
         self.finished = True
         if not self._include_usage:
             return [DONE]

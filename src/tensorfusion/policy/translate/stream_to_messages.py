@@ -11,9 +11,9 @@
 | an error | ``error`` |
 | choices beside the first, ``logprobs``, ``function_call`` | a warning |
 
-A block ends where the next one begins, and cannot go on after that: an upstream that goes back to an earlier call of a
-tool is refused. Texts go on as they are spelled. The events together say what ``answer_to_messages`` makes of the
-whole.
+A call begins with a new number, or with a new id: some give all of them the number 0. A block ends where the next one
+begins, and cannot go on after that: an upstream that goes back to an earlier call of a tool is refused. Texts go on as
+they are spelled. The events together say what ``answer_to_messages`` makes of the whole.
 
 Source: as ``stream_to_chat``.
 """
@@ -30,6 +30,7 @@ from tensorfusion.policy.translate.words import ChatUsage, message_usage, stop_r
 Named: TypeAlias = tuple[bytes, bytes]
 """An event's name and its data."""
 _DONE: Final = b"[DONE]"
+_EMPTY: Final = Raw(b'""')
 _TEXT, _THINKING, _REFUSAL = -1, -2, -3
 _BEGINNINGS: Final = {
     _TEXT: b'{"type":"text","text":""}',
@@ -88,6 +89,7 @@ class StreamToMessages:
         """What is being said: ``_TEXT``, ``_THINKING``, ``_REFUSAL``, or the number of a call."""
         self._index = -1
         self._last_call = -1
+        self._call_ids: list[bytes | None] = []
         self._reason: str | None = None
         self._sequence = NULL
         self._usage = ChatUsage()
@@ -102,6 +104,8 @@ class StreamToMessages:
         Raises:
             CannotTranslate: it is no chunk, or one that goes back to what has ended.
         """
+        if self.finished:
+            return []
         if data == _DONE:
             return self._end()
         chunk = event_of(_decoder, data, "a chunk of a chat completion")
@@ -155,11 +159,13 @@ class StreamToMessages:
 
     def _call(self, call: _Call, events: list[Named]) -> None:
         function = call.function or _Function()
-        if call.index > self._last_call:
-            self._last_call = call.index
+        named = bytes(call.id) if call.id not in (NULL, _EMPTY) else None
+        if call.index > self._last_call or (named is not None and named not in self._call_ids):
+            self._last_call = max(call.index, self._last_call)
+            self._call_ids.append(named)
             block = {"type": "tool_use", "id": call.id, "name": function.name, "input": {}}
             self._begin(call.index, spell(block), events)
-        elif call.index != self._open:
+        elif call.index != self._open or (named is not None and named != self._call_ids[-1]):
             raise CannotTranslate("tool_calls", f"more of call {call.index} came when another had begun")
         if function.arguments != NULL and inside(function.arguments, "tool_calls[].function.arguments"):
             self._delta(b'{"type":"input_json_delta","partial_json":%b}' % bytes(function.arguments), events)
@@ -181,9 +187,9 @@ class StreamToMessages:
             events.append((b"content_block_stop", b'{"type":"content_block_stop","index":%d}' % self._index))
 
     def _end(self) -> list[Named]:
-        """Raises CannotTranslate: nothing has begun."""
-        if not self._started:
-            raise CannotTranslate("", "the end of a stream that has not begun")
+        """Raises CannotTranslate: not all was said."""
+        if self._reason is None:
+            raise CannotTranslate("", "the stream ended without a finish_reason")
         events: list[Named] = []
         self._close(events)
         word, sequence = stop_reason(self._reason, self._sequence)

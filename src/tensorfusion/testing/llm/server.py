@@ -5,6 +5,7 @@ It says what it is: in ``Server``, in ``system_fingerprint`` and in ``owned_by``
 """
 
 import secrets
+import ssl
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -41,6 +42,8 @@ _rules: Final = msgspec.json.Decoder(RuleList)
 class LlmServer:
     """``async with LlmServer(Settings()) as server``: serves at ``server.url`` until the block ends.
 
+    ``port`` 0 is one that the system chooses; the one that an earlier server had brings that one back. With ``tls`` it
+    is served over https.
     ``alone`` is False for one of several workers on a port: it cannot be asked what it has seen, nor be told how to
     fail, since the next request may reach another one.
     """
@@ -53,6 +56,8 @@ class LlmServer:
         *,
         clock: Clock | None = None,
         rules: Sequence[Rule] = (),
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
         alone: bool = True,
     ) -> None:
         self.settings = settings or Settings()
@@ -63,7 +68,8 @@ class LlmServer:
         self.meters = Meters(self.settings, self.engine)
         self.known: dict[tuple[bytes, bytes], tuple[Talk, Answer]] = {}
         """What was made of the latest small requests: the same one again is answered the same."""
-        self.port = 0
+        self.port = port
+        self._tls = tls
         self._alone = alone
         self._began = self.clock.monotonic()
         self._epoch = self.clock.now().timestamp() - self._began
@@ -73,7 +79,7 @@ class LlmServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def seen(self) -> list[Seen]:
@@ -82,7 +88,7 @@ class LlmServer:
 
     async def __aenter__(self) -> Self:
         self._server = self.serving()
-        self.port = await self._server.listen()
+        self.port = await self._server.listen(port=self.port, tls=self._tls)
         return self
 
     async def __aexit__(
