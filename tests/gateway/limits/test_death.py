@@ -254,7 +254,10 @@ def test_a_holder_that_is_stopped_makes_each_worker_count_by_itself_for_a_while(
     limits.close()
 
 
-def test_several_workers_that_are_killed_and_started_again_let_in_no_more_than_the_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [3, pytest.param(150, marks=pytest.mark.long)])
+def test_several_workers_that_are_killed_and_started_again_let_in_no_more_than_the_bound(
+    tmp_path: Path, rounds: int
+) -> None:
     """Four processes ask as fast as they can; two are killed at a time, in the middle of whatever they do."""
     path = tmp_path / "limits"
     SharedLimits(path, records=1024).close()
@@ -269,10 +272,10 @@ def test_several_workers_that_are_killed_and_started_again_let_in_no_more_than_t
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.read(1) == b"r"  # ready: all of them ask at once
-    for round_ in range(3):
+    for round_ in range(rounds):
         for victim in workers[:2]:
             assert victim.stdout is not None
-            victim.stdout.read(1 + round_)  # some hundreds of requests
+            victim.stdout.read(1 + round_ % 5)  # some hundreds of requests
             victim.kill()
             victim.wait()
             victim.stdout.close()

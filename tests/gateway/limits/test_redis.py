@@ -151,6 +151,26 @@ async def test_a_busy_key_is_decided_where_the_request_is(url: str) -> None:
         assert await calls(url) - before < 200
 
 
+async def test_a_client_that_leaves_while_redis_is_asked_holds_nothing(url: str) -> None:
+    async with worker(url) as one, worker(url) as two:
+        (await one.reserve((charge("warm", rpm=100),), 0)).settle(0)  # the script and a connection are there
+        for steps in range(12):
+            asking = asyncio.ensure_future(one.reserve((charge(concurrent=1, tpm=100),), 60))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asking.cancel()
+            found = await asyncio.gather(asking, return_exceptions=True)
+            if not isinstance(found[0], BaseException):
+                found[0].settle(0)
+            async with asyncio.timeout(2):  # of the 5 seconds that a dead worker's place is kept
+                while True:
+                    with contextlib.suppress(RateLimited):
+                        (await two.reserve((charge(concurrent=1, tpm=100),), 60)).settle(0)
+                        break
+                    await asyncio.sleep(0.02)
+            await two.beat()
+
+
 async def test_what_a_dead_worker_held_comes_back_and_its_tokens_count(url: str) -> None:
     dead_host = SharedLimits(None, records=64)
     dead = RedisLimits(url, host=dead_host, hold_seconds=0.3)

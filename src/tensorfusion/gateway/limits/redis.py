@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -77,6 +77,7 @@ class RedisLimits:
         self._worker = f"{os.getpid()}-{os.urandom(6).hex()}"
         self._leases: dict[tuple[int, int], Lease] = {}
         self._apart_until = 0.0
+        self._asking: set[asyncio.Future[None]] = set()
         self._tight: set[Lease] = set()
         self._hurry = asyncio.Event()
 
@@ -98,7 +99,7 @@ class RedisLimits:
                     lease.use(tokens)
                 return Reservation(self, charges, tokens, Verdict([lease.step(now) for lease in leases]))
             try:
-                await self._ask(leases, tokens)
+                await self._heard_out(self._ask(leases, tokens))
             except (RedisError, OSError) as error:
                 self._part(error)
                 return self._host.take(charges, tokens)
@@ -167,8 +168,25 @@ class RedisLimits:
 
     async def close(self) -> None:
         """Give everything back that can be, and end the connections."""
+        if self._asking:
+            await asyncio.wait(self._asking)
         await self.beat()
         await self._redis.aclose()
+
+    async def _heard_out(self, asking: Coroutine[None, None, None]) -> None:
+        """Wait for a call that is carried through even if who waits for it leaves.
+
+        What Redis gave would otherwise be held for somebody who never heard of it.
+        """
+        task = asyncio.ensure_future(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Future[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever is still there was told; nobody else wants to know
 
     async def _ask(self, leases: Sequence[Lease], tokens: int) -> None:
         """Take what is lacking, a little more than that.
