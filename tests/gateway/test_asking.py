@@ -107,3 +107,8 @@ def test_paths_and_whose_words_their_errors_have() -> None:
     assert audio is not None
     assert (audio.api, audio.path) == (Api.VERBATIM, "audio/speech")
     assert call_of(b"/health") is None
+
+
+@pytest.mark.parametrize("path", [b"/v1/../x", b"/v1/%2E%2e/x", b"/v1//x", b"/v1/a%2Fb", b"/v1/a\\b", b"/v1/\xc3\xa9"])
+def test_a_path_that_could_mean_another_is_none(path: bytes) -> None:
+    assert call_of(path) is None

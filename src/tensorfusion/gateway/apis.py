@@ -34,6 +34,8 @@ class Call:
 PREFIX: Final = b"/v1/"
 _MODELS: Final = b"/v1/models"
 """The gateway's own."""
+_ODD: Final = (b"..", b"//", b"%2e", b"%2f", b"%5c", b"\\")
+"""Could mean another path to whoever is behind this one."""
 _KNOWN: Final = {
     b"/v1/" + api.encode(): Call(api, str(api), Words.ANTHROPIC if api is Api.MESSAGES else Words.OPENAI)
     for api in Api
@@ -48,6 +50,8 @@ def call_of(target: bytes) -> Call | None:
         return found
     path, mark, query = target.partition(b"?")
     if not path.startswith(PREFIX) or not path.isascii() or path == _MODELS or path.startswith(_MODELS + b"/"):
+        return None
+    if any(odd in path.lower() for odd in _ODD):
         return None
     known = _KNOWN.get(path)
     text = (path[len(PREFIX) :] + mark + query).decode("latin-1")

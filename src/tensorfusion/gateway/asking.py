@@ -18,6 +18,7 @@ from tensorfusion.gateway.faults import invalid
 
 _T = TypeVar("_T")
 BYTES_OF_A_TOKEN: Final = 4
+_JSON: Final = b"application/json"
 _TRUE: Final = msgspec.Raw(b"true")
 _PROMPTS: Final = ("messages", "prompt", "input", "instructions", "system", "tools")
 _CHUNKED_APIS: Final = (Api.CHAT, Api.COMPLETIONS)
@@ -50,25 +51,40 @@ _text_parts: Final = msgspec.json.Decoder(list[_TextPart])
 class Asked:
     """One request's body, taken apart."""
 
-    __slots__ = ("api", "choices", "max_tokens", "model", "parts", "prompt_tokens", "stream", "usage_wanted", "user")
+    __slots__ = (
+        "api",
+        "choices",
+        "content_type",
+        "max_tokens",
+        "method",
+        "model",
+        "parts",
+        "prompt_tokens",
+        "stream",
+        "usage_wanted",
+        "user",
+    )
 
-    def __init__(self, api: Api, body: bytes) -> None:
+    parts: dict[str, msgspec.Raw]
+    max_tokens: int | None
+
+    def __init__(self, api: Api, body: bytes, *, model_wanted: bool = True) -> None:
         """Raises Fault: it is no JSON object, or what must be read of it has another type."""
         try:
             parts = _parts.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise invalid(f"the body is no JSON object: {error}") from error
-        self.api = api
+        self._nothing(api)
         self.parts = parts
-        self.model = _read(_text, parts, "model", "a string") if "model" in parts else ""
-        if not self.model:
+        if "model" in parts:
+            self.model = _read(_text, parts, "model", "a string")
+        if not self.model and model_wanted:
             raise invalid("the body names no model: wanted a string under 'model'", param="model")
-        self.stream = bool(_read(_flag, parts, "stream", "a boolean")) if "stream" in parts else False
-        self.usage_wanted = False
+        if "stream" in parts:
+            self.stream = bool(_read(_flag, parts, "stream", "a boolean"))
         if self.stream and "stream_options" in parts:
             options = _read(_options, parts, "stream_options", "an object")
             self.usage_wanted = bool(options and options.include_usage)
-        self.max_tokens: int | None = None
         for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
             if name in parts:
                 self.max_tokens = _read(_count, parts, name, "an integer")
@@ -80,6 +96,20 @@ class Asked:
         self.user = _read(_text, parts, "user", "a string") if _given(parts, "user") else ""
         size = sum(len(parts[name]) for name in _PROMPTS if name in parts)
         self.prompt_tokens = (size + BYTES_OF_A_TOKEN - 1) // BYTES_OF_A_TOKEN
+
+    def _nothing(self, api: Api = Api.VERBATIM) -> None:
+        """As of a request that says nothing."""
+        self.api = api
+        self.parts = {}
+        self.method = b"POST"
+        self.content_type = _JSON
+        self.model = ""
+        self.stream = False
+        self.usage_wanted = False
+        self.max_tokens = None
+        self.choices = 1
+        self.user = ""
+        self.prompt_tokens = 0
         """An estimate: nothing is counted by a tokenizer."""
 
     def _choices(self) -> int:

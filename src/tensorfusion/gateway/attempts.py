@@ -24,7 +24,6 @@ from tensorfusion.policy.routing.state import Ticket
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, WireError
 from tensorfusion.wire.exchange import Exchange, Patience
 
-_JSON: Final = (b"Content-Type", b"application/json")
 _MOST_RESENT: Final = 3
 _LEFT: Final = Outcome(failure=Failure.CANCELLED)
 
@@ -61,11 +60,13 @@ class Attempt:
         timers = job.route.timers
         if upstream.overriding:
             further = {**upstream.overriding, **(further or {})}
+        asked = self.speech.asked
+        kind = ((b"Content-Type", asked.content_type),) if asked.content_type else ()
         return self.replica.pool.exchange(
-            b"POST",
+            asked.method,
             upstream.path_of(self.speech.call),
-            [*job.fields, _JSON, *upstream.credential],
-            self.speech.body(upstream, further),
+            [*job.fields, *kind, *upstream.credential],
+            self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
                 connect=timers.connect,
                 head=timers.first_byte,

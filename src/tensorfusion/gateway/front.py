@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from tensorfusion.gateway.apis import Call, call_of
+from tensorfusion.gateway.apis import Api, Call, call_of
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.attempts import Failed, Way, answer
 from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
@@ -23,6 +23,7 @@ from tensorfusion.gateway.seams import Key, Keys, Limits
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.gateway.state import State
 from tensorfusion.gateway.streaming import StreamWay
+from tensorfusion.gateway.verbatim import AskedVerbatim, VerbatimWay
 from tensorfusion.gateway.whole import WholeWay
 from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.model.request import QoS
@@ -95,7 +96,7 @@ class Front:
         started = self._loop.time()
         request_id = id_of(request)
         try:
-            if request.method != b"POST":
+            if request.method != b"POST" and call.api is not Api.VERBATIM:
                 raise invalid(f"{call.path} takes POST", status=405)
             job = await self._admit(request, reply, call, request_id, started)
         except Refused as refused:
@@ -114,9 +115,13 @@ class Front:
         key = self.keys.find(request.fields)
         key.require_scope(KeyScope.INFER)
         body = await request.whole(self._most_body)
-        asked = Asked(call.api, body)
-        key.require_model(asked.model)
         session, priority, route_name = _hints(request.fields)
+        if call.api is Api.VERBATIM:
+            asked: Asked = AskedVerbatim(request, call, body, routed=bool(route_name))
+        else:
+            asked = Asked(call.api, body)
+        if asked.model:
+            key.require_model(asked.model)
         caller = self._caller(key)
         ask = Ask(
             model=asked.model,
@@ -154,7 +159,7 @@ class Front:
 
     async def _carry_out(self, job: Job) -> None:
         """Answer, and settle what was held, whatever happens."""
-        way: Way = StreamWay(job) if job.ask.stream else WholeWay()
+        way = _way_of(job)
         status, kind, message = CLIENT_LEFT, "client_closed", "the client left before its answer had ended"
         try:
             try:
@@ -181,6 +186,12 @@ class Front:
             self._callers.clear()
         self._callers[id(key)] = key, caller
         return caller
+
+
+def _way_of(job: Job) -> Way:
+    if job.call.api is Api.VERBATIM:
+        return VerbatimWay()
+    return StreamWay(job) if job.ask.stream else WholeWay()
 
 
 def _hints(fields: Fields) -> tuple[str, QoS, str]:
@@ -238,6 +249,8 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
         ClientLeft: it is not there any more.
     """
     broken, target, words = failed.broken, failed.target, job.call.words
+    if way.told and job.reply.ended:
+        return broken.status or 502, "upstream_error", broken.detail
     if way.told:
         fault = fault_of(way.first or broken, target.name)
         name = b"error" if words is Words.ANTHROPIC else b""

@@ -1,0 +1,139 @@
+"""What the gateway has no form for - audio, images, files, batches, rerank, and what comes after them: passed on as it
+came, to the target of its model.
+
+The model is named in a JSON body, in the field ``model`` of a form, or, where neither has one, by ``?model=`` or the
+header ``x-tf-route``. An answer is judged by its status alone and goes to the client as its bytes come; one that breaks
+off resets the client's connection, so that it is an end in no framing.
+
+Source: OpenAI's API reference, "Audio", "Images", "Files", "Batches"; RFC 7578 (multipart/form-data).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qs
+
+from tensorfusion.gateway.apis import Api, Call
+from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked
+from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.faults import invalid
+from tensorfusion.gateway.outcomes import Broken, of_refusal
+from tensorfusion.gateway.passing import fields_back
+from tensorfusion.gateway.whole import MOST_ANSWER
+from tensorfusion.policy.routing.asks import Failure
+from tensorfusion.wire.errors import BrokenOff
+from tensorfusion.wire.relay import pour
+from tensorfusion.wire.request import Request
+
+_BOUNDARY: Final = re.compile(rb'boundary=(?:"([^"]{1,70})"|([!-:<-~]{1,70}))', re.IGNORECASE)
+_NAME: Final = re.compile(rb'content-disposition:[^\r\n]*;[ \t]*name="model"', re.IGNORECASE)
+_MOST_MODEL: Final = 256
+
+
+class AskedVerbatim(Asked):
+    """A request that goes on as it is, but for the name of its model."""
+
+    __slots__ = ("_body", "_model_at")
+
+    def __init__(self, request: Request, call: Call, body: bytes, *, routed: bool) -> None:
+        """``routed``: the client names its route, so it need not name a model.
+
+        Raises:
+            Fault: it names neither.
+        """
+        self._model_at: tuple[int, int] | None = None
+        kind = request.field(b"content-type") or b""
+        if body and b"json" in kind.lower():
+            super().__init__(Api.VERBATIM, body, model_wanted=False)
+        else:
+            self._nothing()
+            self.prompt_tokens = 0
+        self._body = body
+        self.method = request.method
+        self.content_type = kind
+        if not self.model and kind.lower().startswith(b"multipart/form-data"):
+            self._model_at = _model_in(kind, body)
+            if self._model_at is not None:
+                self.model = body[slice(*self._model_at)].decode("utf-8", "replace")
+        if not self.model:
+            self.model = parse_qs(call.path.partition("?")[2]).get("model", [""])[0][:_MOST_MODEL]
+        if not self.model and not routed:
+            raise invalid(
+                f"{call.path.partition('?')[0]} names no model: say it in the body, as ?model=, or name a route by the "
+                "header x-tf-route",
+                param="model",
+            )
+        self.prompt_tokens = self.prompt_tokens or -(-len(body) // BYTES_OF_A_TOKEN)
+
+    def body_for(
+        self, model: str, parameters: Mapping[str, bytes], *, further: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        if "model" in self.parts:
+            return super().body_for(model, parameters, further=further)
+        if self._model_at is None:
+            return self._body
+        start, end = self._model_at
+        return b"%b%b%b" % (self._body[:start], model.encode(), self._body[end:])
+
+
+class VerbatimWay:
+    """For one request."""
+
+    __slots__ = ("_told", "first")
+
+    def __init__(self) -> None:
+        self._told = False
+        self.first: Broken | None = None
+
+    @property
+    def told(self) -> bool:
+        return self._told
+
+    @property
+    def open(self) -> bool:
+        return not self._told
+
+    async def attempt(self, attempt: Attempt) -> None:
+        job = attempt.job
+        started = job.loop.time()
+        try:
+            async with attempt.exchange() as exchange:
+                if not 200 <= exchange.status < 300:
+                    raise of_refusal(await exchange.whole(MOST_ANSWER))
+                attempt.first_token()
+                self._told = True
+                fields = [*job.answer_fields(attempt.target), *fields_back(exchange.fields)]
+                job.reply.start(exchange.status, fields, length=exchange.length)
+
+                def look(data: bytes) -> bytes:
+                    job.bytes_out += len(data)
+                    return data
+
+                try:
+                    await pour(exchange, job.reply, look=look)
+                except BrokenOff as error:
+                    job.reply.cut()
+                    raise Broken(Failure.RESET, f"its answer broke off: {error}", final=True) from error
+                job.reply.end()
+        finally:
+            job.waited += job.loop.time() - started
+
+
+def _model_in(kind: bytes, body: bytes) -> tuple[int, int] | None:
+    """Where in a form the model's name begins and ends; None where it has none."""
+    found = _BOUNDARY.search(kind)
+    if found is None:
+        return None
+    mark = b"--" + (found[1] or found[2])
+    at = body.find(mark)
+    while at >= 0:
+        head_end = body.find(b"\r\n\r\n", at)
+        if head_end < 0:
+            return None
+        end = body.find(b"\r\n" + mark, head_end + 2)
+        if end < 0:
+            return None
+        if _NAME.search(body, at, head_end) and end - head_end - 4 <= _MOST_MODEL:
+            return head_end + 4, end
+        at = end + 2
+    return None
