@@ -212,7 +212,7 @@ class _Reader:
                 if other != record.id:
                     self._problems.append(f"keys {other} and {record.id} have one hash: make a key for each")
         routes = tuple(self._routes.values())
-        self._problems += map(str, Routes.compile(routes).problems)
+        self._problems += map(str, Routes.compile(routes, one_author=True).problems)
         if not routes and not self._problems:
             self._problems.append(f"{path}: wanted at least one LLMRoute, found none")
         if not self._keys and not self._problems and not _is_loopback(settings.address[0]):

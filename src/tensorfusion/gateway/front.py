@@ -37,6 +37,7 @@ from tensorfusion.wire.request import Request
 
 MOST_BODY: Final = 32 << 20
 _PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
+_DRY_RUN: Final = b"/fallback/test"
 _MOST_CALLERS: Final = 4096
 
 
@@ -65,10 +66,28 @@ class Front:
     async def handle(self, request: Request, reply: Reply) -> None:
         """Answer one request."""
         call = call_of(request.target)
-        if call is None:
+        if request.target == _DRY_RUN and request.method == b"POST":
+            await self._try_out(request, reply)
+        elif call is None:
             self._page(request, reply)
         else:
             await self._call(request, reply, call)
+
+    async def _try_out(self, request: Request, reply: Reply) -> None:
+        """Say what would become of a chat completion, without asking anybody."""
+        try:
+            key = self.keys.find(request.fields)
+            asked = Asked(Api.CHAT, await request.whole(self._most_body))
+            session, priority, route_name = _hints(request.fields)
+            ask = _ask_of(asked, session=session, priority=priority)
+            ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
+            page = self._pages.dry_run(self.state, self._caller(key), ask, route_name)
+        except Refused as refused:
+            _tell(reply, refusal(refused.status, str(refused)), Words.OPENAI)
+        except (Fault, KeyRefused) as fault:
+            _tell(reply, of_key(fault), Words.OPENAI)
+        else:
+            reply.send(*page)
 
     def _page(self, request: Request, reply: Reply) -> None:
         """Answer what is no model's business."""
@@ -123,14 +142,7 @@ class Front:
         if asked.model:
             key.require_model(asked.model)
         caller = self._caller(key)
-        ask = Ask(
-            model=asked.model,
-            prompt_tokens=asked.prompt_tokens,
-            max_tokens=asked.max_tokens,
-            priority=priority,
-            session=session or asked.user,
-            stream=asked.stream,
-        )
+        ask = _ask_of(asked, session=session, priority=priority)
         state = self.state
         route = state.routes.match(caller, ask, route_name)
         if not isinstance(route, Route):
@@ -181,11 +193,28 @@ class Front:
         known = self._callers.get(id(key))
         if known is not None and known[0] is key:
             return known[1]
-        caller = Caller(namespace=key.namespace, user=key.user, key_id=key.id, labels=tuple(sorted(key.labels.items())))
+        caller = Caller(
+            namespace=key.namespace,
+            user=key.user,
+            key_id=key.id,
+            labels=tuple(sorted(key.labels.items())),
+            routes=key.routes.patterns,
+        )
         if len(self._callers) >= _MOST_CALLERS:
             self._callers.clear()
         self._callers[id(key)] = key, caller
         return caller
+
+
+def _ask_of(asked: Asked, *, session: str, priority: QoS) -> Ask:
+    return Ask(
+        model=asked.model,
+        prompt_tokens=asked.prompt_tokens,
+        max_tokens=asked.max_tokens,
+        priority=priority,
+        session=session or asked.user,
+        stream=asked.stream,
+    )
 
 
 def _way_of(job: Job) -> Way:

@@ -15,6 +15,7 @@ from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.seams import Key
 from tensorfusion.gateway.state import State
 from tensorfusion.policy.routing.asks import Ask, Caller
+from tensorfusion.policy.routing.explain import explain
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.selector import Candidate
 from tensorfusion.wire.fields import Fields
@@ -58,6 +59,8 @@ class Pages:
         if path == b"/routes":
             routes = [self._route(state, one) for one in state.routes.open_to(caller.namespace)]
             return _json({"object": "list", "revision": state.routes.revision, "data": routes})
+        if path == b"/providers/status":
+            return _json({"object": "list", "data": self._providers(state, caller)})
         if path == b"/v1/models":
             models = [_model(name, route) for name, route in sorted(_models(state, key, caller).items())]
             return _json({"object": "list", "data": models})
@@ -68,6 +71,49 @@ class Pages:
                 raise not_found(f"there is no model {name[:64]!r}")
             return _json(_model(name, found))
         return None
+
+    def dry_run(self, state: State, caller: Caller, ask: Ask, route_name: str) -> Page:
+        """Which targets would be tried for a request, in which order and why, and which would not."""
+        found = explain(state.routes, caller, ask, route_name=route_name, choosers=state.choosers, now=self._now())
+        route = state.routes.by_key.get(found.route)
+        problems: dict[str, str] = {}
+        if route is not None:
+            problems = {one.name: state.upstreams.of(route, one).problem for one in route.targets}
+        targets = [
+            {
+                "target": one.target,
+                "model": one.model,
+                "reason": problems.get(one.target) or one.reason,
+                "tried": not (one.left_out or problems.get(one.target)),
+            }
+            for one in found.targets
+        ]
+        return _json(
+            {
+                "route": found.route,
+                "refusal": found.refusal,
+                "strategy": found.strategy,
+                "targets": targets,
+                "routes": [{"route": one.route, "reason": one.reason, "taken": one.taken} for one in found.considered],
+            }
+        )
+
+    def _providers(self, state: State, caller: Caller) -> list[dict[str, object]]:
+        """How the providers of a caller's routes do."""
+        found: dict[str, dict[str, int]] = {}
+        for candidate in state.routes.open_to(caller.namespace):
+            route = candidate.route
+            reports = state.choosers[route.key].status(self._now())
+            for target, report in zip(route.targets, reports, strict=True):
+                numbers = found.setdefault(
+                    target.provider, {"targets": 0, "healthy": 0, "inFlight": 0, "attempts": 0, "failures": 0}
+                )
+                numbers["targets"] += 1
+                numbers["healthy"] += report.healthy and not state.upstreams.of(route, target).problem
+                numbers["inFlight"] += report.in_flight
+                numbers["attempts"] += report.attempts
+                numbers["failures"] += report.failures
+        return [{"provider": name, **numbers} for name, numbers in sorted(found.items())]
 
     def _route(self, state: State, candidate: Candidate) -> dict[str, object]:
         route = candidate.route

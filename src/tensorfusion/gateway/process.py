@@ -12,6 +12,7 @@ import signal
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Final
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
@@ -30,6 +31,8 @@ from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.request import Request
 from tensorfusion.wire.server import Server
 from tensorfusion.wire.worker import work
+
+_ROLL_SECONDS: Final = 5.0
 
 Follow = Callable[[], Coroutine[None, None, None]]
 """Runs until it is cancelled."""
@@ -93,12 +96,21 @@ class Gateway:
         gc.collect()
         gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
         async with self._gate.tended(SystemClock()), asyncio.TaskGroup() as group:
-            following = group.create_task(follow())
+            tasks = [group.create_task(run) for run in (follow(), self._roll())]
             await serve
-            following.cancel()
+            for task in tasks:
+                task.cancel()
         if self._lines is not None:
             await asyncio.to_thread(self._lines.close)
         await self.front.state.upstreams.close()
+
+    async def _roll(self) -> None:
+        """Go on with rollouts of new versions."""
+        clock = SystemClock()
+        while True:
+            await clock.sleep(_ROLL_SECONDS)
+            for chooser in self.front.state.choosers.values():
+                chooser.roll(clock.now().timestamp())
 
     def _why_not_ready(self) -> str:
         return "draining" if self._server.draining else ""

@@ -100,6 +100,7 @@ def _state_of(configuration: Configuration, before: State | None) -> State:
         addresses=configuration.addresses,
         revision=configuration.revision,
         before=before,
+        one_author=True,
     )
 
 

@@ -7,6 +7,7 @@ loopback, where nobody is asked for a key that nobody has.
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from tensorfusion.gateway.keys.record import Globs
 from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.wire.fields import Fields
@@ -23,6 +24,8 @@ class Key(Protocol):
     def user(self) -> str: ...
     @property
     def labels(self) -> Mapping[str, str]: ...
+    @property
+    def routes(self) -> Globs: ...
 
     def require_scope(self, scope: KeyScope) -> None:
         """Return if it is good for this. Raises KeyRefused."""
@@ -79,6 +82,7 @@ class Anyone:
     namespace = "default"
     user = ""
     labels: Mapping[str, str] = {}
+    routes = Globs()
 
     def require_scope(self, scope: KeyScope) -> None:
         """It is."""

@@ -37,9 +37,14 @@ class State:
         addresses: Addresses = no_addresses,
         revision: str = "",
         before: "State | None" = None,
+        one_author: bool = False,
     ) -> "State":
-        """Routes that cannot be used are left out and named in ``routes.problems``."""
-        return State.of(Routes.compile(written, revision), secrets, addresses=addresses, before=before)
+        """``one_author``: whoever wrote one route wrote all, so that they may use each other's credentials.
+
+        Routes that cannot be used are left out and named in ``routes.problems``."""
+        return State.of(
+            Routes.compile(written, revision, one_author=one_author), secrets, addresses=addresses, before=before
+        )
 
     @staticmethod
     def of(
