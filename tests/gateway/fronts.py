@@ -207,7 +207,7 @@ class Counted(Limits):
         self.open = 0
         self.settled: list[int] = []
 
-    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+    async def reserve(self, key: Key, route: Route, *, tokens: int, guess: int = 0) -> Reservation:
         self.open += 1
         return Held(self)
 

@@ -77,6 +77,41 @@ async def _probe(port: int, bearer: bytes, go: asyncio.Event):
     return await ask(port, chat(stream=True), fields=bearer)
 
 
+async def test_answers_whose_length_nobody_said_are_reserved_by_what_is_usual(tmp_path: Path) -> None:
+    path, key = tmp_path / "routes.yaml", new_secret().reveal()
+    bearer = f"Authorization: Bearer {key}\r\n".encode()
+    go = asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        writer.write(said("a", usage=(10, 200)))
+
+    async with target(slowly) as one:
+        write(path, settings(tmp_path, tokensPerMinute=1000), written(one.url))
+        async with program(path, CI_KEY=key) as running, contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(Client(running.port)) for _ in range(12)]
+            for client in clients:
+                client.send(chat(), fields=bearer)
+            while len(one.requests) < 3:
+                await asyncio.sleep(0.01)
+            refused = await ask(running.port, chat(), fields=bearer)
+            assert (refused.status, len(one.requests)) == (429, 3)  # 256 are guessed before the first answer
+            go.set()
+            statuses = [(await client.response()).status for client in clients]
+            assert (statuses.count(200), statuses.count(429)) == (3, 9)
+            assert (await ask(running.port, chat(max_tokens=300), fields=bearer)).status == 200  # 630 were used
+
+
+async def test_a_guess_is_never_why_a_request_is_larger_than_its_limit(tmp_path: Path) -> None:
+    path, key = tmp_path / "routes.yaml", new_secret().reveal()
+    bearer = f"Authorization: Bearer {key}\r\n".encode()
+    async with target(said("a", usage=(10, 20))) as one:
+        write(path, settings(tmp_path, tokensPerMinute=100), written(one.url))
+        async with program(path, CI_KEY=key) as running:
+            assert (await ask(running.port, chat(), fields=bearer)).status == 200
+            assert (await ask(running.port, chat(max_tokens=200), fields=bearer)).status == 429
+
+
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server on this machine")
 async def test_gateways_of_several_hosts_keep_one_limit_by_redis(tmp_path: Path) -> None:
     key = new_secret().reveal()

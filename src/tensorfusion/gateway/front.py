@@ -150,7 +150,9 @@ class Front:
         key.require_route(route.key)
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
-        held = await self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0))
+        chooser = state.choosers[route.key]
+        guess = chooser.usual_tokens if asked.max_tokens is None else 0
+        held = await self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0), guess=guess)
         id_field = (b"x-request-id", request_id)
         return Job(
             id=request_id,
@@ -161,7 +163,7 @@ class Front:
             ask=ask,
             caller=caller,
             route=route,
-            chooser=state.choosers[route.key],
+            chooser=chooser,
             upstreams=state.upstreams,
             held=held,
             fields=[*fields_out(request.fields), id_field],

@@ -66,8 +66,8 @@ class Reservation(Protocol):
 class Limits(Protocol):
     """How much may come in."""
 
-    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
-        """Hold room for one request of about so many tokens.
+    async def reserve(self, key: Key, route: Route, *, tokens: int, guess: int = 0) -> Reservation:
+        """Hold room for one request of so many tokens, and of so many more that nobody said but that are usual.
 
         Raises:
             Fault: there is none.
@@ -117,5 +117,5 @@ _NOTHING: Final = _Nothing()
 class NoLimits:
     """As much as comes."""
 
-    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+    async def reserve(self, key: Key, route: Route, *, tokens: int, guess: int = 0) -> Reservation:
         return _NOTHING

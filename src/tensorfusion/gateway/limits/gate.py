@@ -46,18 +46,23 @@ class Gate:
         self._cluster = cluster
         self._charges = Charges()
 
-    async def reserve(self, key: Key, route: Route, *, tokens: int) -> Reservation:
+    async def reserve(self, key: Key, route: Route, *, tokens: int, guess: int = 0) -> Reservation:
         """As ``seams.Limits.reserve``. Waits only where a cluster counts, and then not for each request.
+
+        A guess never makes a request larger than its limit: that would refuse it for ever by what nobody asked for.
 
         Raises:
             Fault: 429: a limit has no room.
         """
         own = key.rate_limit if isinstance(key, KeyRecord) else None
         charges = self._charges.of(key, route, own)
+        for charge in charges if guess else ():
+            if charge.rule.tokens_per_minute:
+                guess = max(min(guess, charge.rule.tokens_per_minute - tokens), 0)
         try:
             if self._cluster is not None:
-                return await self._cluster.reserve(charges, tokens)
-            return self._host.take(charges, tokens)
+                return await self._cluster.reserve(charges, tokens + guess)
+            return self._host.take(charges, tokens + guess)
         except RateLimited as error:
             raise Fault(error.status, error.type, str(error), code=error.code, fields=error.fields()) from error
 

@@ -174,6 +174,11 @@ class Chooser:
         """Whether another target could answer: only then is the time to the first word limited."""
         return bool(self.available(ask, now) & ~attempts.tried & ~target.bit)
 
+    @property
+    def usual_tokens(self) -> int:
+        """Tokens of an answer whose request does not say how long it may be."""
+        return self._lengths.expected(None)
+
     def estimate(self, ask: Ask, target: Target) -> int | None:
         """Pico-dollars that the request will cost there; None where no price is known."""
         return self._strategies.cost(target.index, ask)
