@@ -59,7 +59,7 @@ class Answering:
         self._seen: Seen | None = None
         self._fault: Fault | None = None
         self._ticket = server.ticket()
-        self._own: Fields = (server.name, (_ID_FIELDS[path], b"req_" + self._ticket.name.encode()))
+        self._own: Fields = (server.name, (_ID_FIELDS[path], b"req_%b" % self._ticket.name.encode()))
 
     async def run(self) -> None:
         """Answer it."""

@@ -81,8 +81,7 @@ class Answer:
         return Answer(self.model, self.prompt_tokens, choices)
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct):
     """``turns`` are role and text of what was said before; ``begun`` is how the answer begins already."""
 
     model: str
@@ -118,9 +117,9 @@ def answer(ask: Ask, settings: Settings) -> Answer:
         raise unknown_model(ask.model)
     prompt = len(ask.turns) + ask.other_tokens
     for _, text in ask.turns:
-        prompt += len(text.split())
+        prompt += words.count(text)
     if ask.begun:
-        prompt += len(ask.begun.split())
+        prompt += words.count(ask.begun)
     context = min(settings.context_length, settings.kv_tokens)
     room = context - prompt
     if room < 1:
@@ -131,10 +130,9 @@ def answer(ask: Ask, settings: Settings) -> Answer:
         raise too_long(context, prompt, ask.most)
     else:
         most = ask.most
-    key = words.key_of(weights, ask.turns, ask.seed)
-    calls = _calls(ask) if ask.tools and not ask.begun else []
-    if calls:
+    if ask.tools and not ask.begun and (calls := _calls(ask)):
         return Answer(ask.model, prompt, [Choice([], TOOLS, calls) for _ in range(ask.choices)])
+    key = words.key_of(weights, ask.turns, ask.seed)
     choices = []
     for number in range(ask.choices):
         pieces = _structured(ask) if ask.schema is not None else None
@@ -156,7 +154,7 @@ def _structured(ask: Ask) -> list[str] | None:
 
 def _words(ask: Ask, key: bytes, most: int, length: int) -> list[str]:
     """The words of the answer, behind those that it begins with, one more than wanted where there are more."""
-    done = len(ask.begun.split()) if ask.begun else 0
+    done = words.count(ask.begun)
     total = length or words.natural_length(key)
     if ask.endless:
         total = done + most

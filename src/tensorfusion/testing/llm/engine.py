@@ -7,9 +7,10 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
 
-@dataclass(slots=True, eq=False)
-class Place:
+
+class Place(msgspec.Struct, eq=False):
     """A request's: ``need`` are its tokens, prompt and answer."""
 
     need: int

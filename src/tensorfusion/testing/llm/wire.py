@@ -1,7 +1,6 @@
 """What the wires share: how a request is read, an event spelled, an answer named."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -19,8 +18,7 @@ T = TypeVar("T")
 encode: Final = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, gc=False):
     """Of one answer: ``name`` is different for each, ``created`` in seconds since 1970."""
 
     name: str
