@@ -133,13 +133,27 @@ def test_what_began_before_the_circuit_opened_says_nothing_new_when_it_fails() -
     assert breaker.allowed_at(9.0) == 19.0
 
 
-def test_more_than_half_of_twenty_open_it_and_half_do_not() -> None:
+def after(outcomes: str) -> Breaker:
+    """A breaker that saw these, one each tenth of a second: + a success, - a failure."""
     breaker = Breaker()
-    for at in range(20):
-        breaker.succeeded(at / 10) if at % 2 else breaker.failed(at / 10)
-    assert breaker.closed
-    breaker.failed(2.0)
-    assert not breaker.closed
+    for at, outcome in enumerate(outcomes):
+        breaker.succeeded(at / 10) if outcome == "+" else breaker.failed(at / 10)
+    return breaker
+
+
+def test_more_than_half_of_twenty_open_it_and_half_or_fewer_attempts_do_not() -> None:
+    assert after("+-" * 10).closed
+    assert after("-+" * 9 + "+-").closed  # the twentieth fails: ten of twenty
+    assert not after("-+" * 9 + "--").closed  # eleven of twenty
+    assert after("-+" * 9 + "-").closed  # ten of nineteen
+    assert not after("+-" * 10 + "-").closed
+
+
+def test_the_window_is_thirty_seconds_by_whole_seconds() -> None:
+    breaker = Breaker()
+    breaker.failed(0.9)
+    assert breaker.rates(29.9) == (1, 1)
+    assert breaker.rates(30.0) == (0, 0)
 
 
 def test_what_is_older_than_the_window_does_not_count() -> None:

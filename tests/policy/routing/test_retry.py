@@ -148,6 +148,24 @@ def test_further_attempts_stay_below_a_fifth_and_ten(events: list[tuple[float, b
             extra.append(now)
 
 
+def test_ten_further_attempts_are_always_there_and_a_fifth_of_the_requests() -> None:
+    budget = RetryBudget()
+    assert [budget.take(1.0) for _ in range(12)] == [True] * 10 + [False] * 2
+    for _ in range(9):
+        budget.request(1.0)
+    assert [budget.take(1.0) for _ in range(3)] == [True, False, False]
+    budget.request(1.0)
+    assert [budget.take(10.9) for _ in range(2)] == [True, False]
+    assert budget.take(11.0)
+
+
+def spent(driver: Driver) -> Driver:
+    """The route's budget of further attempts is used up."""
+    while driver.chooser._budget.take(driver.now):
+        pass
+    return driver
+
+
 def flow(driver: Driver, outcomes: dict[str, Outcome], ask: Ask | None = None) -> tuple[list[str], str]:
     """The targets that one request asks, if each answers as it always does."""
     attempts, asked, reason = Attempts(), [], ""
@@ -219,6 +237,24 @@ def test_one_targets_outage_costs_no_request_however_many_are_under_way() -> Non
         step = driver.after(Attempts(), ticket.target, outcome)
         assert step.target is not None
         driver.end(driver.chooser.started(step.target, driver.now))
+
+
+def test_only_the_first_move_to_a_target_that_did_not_fail_last_time_is_free() -> None:
+    refused = "the route's budget of further attempts is used up"
+    broken = Outcome(F.STATUS, status=500)
+    free = spent(ordered({}, {}, {}))
+    assert flow(free, {"a": broken}) == (["a", "b"], "answered")
+    assert flow(free, {"a": broken, "b": broken}) == (["a", "b"], f"status 500; {refused}")
+    stained = spent(ordered({}, {}))
+    stained.serve("b", F.RESET)
+    assert flow(stained, {"a": broken}) == (["a"], f"status 500; {refused}")
+    stained.serve("b")
+    assert flow(stained, {"a": broken}) == (["a", "b"], "answered")
+
+
+def test_asking_the_same_target_again_takes_from_the_budget() -> None:
+    driver = spent(ordered({}, {}, retry={"maxRetries": 3}))
+    assert flow(driver, {"a": Outcome(F.STATUS, status=500)}) == (["a", "b"], "answered")
 
 
 def test_in_the_middle_of_an_answer_the_same_model_goes_first() -> None:

@@ -158,16 +158,23 @@ def test_a_target_that_never_answered_is_not_taken_for_the_fastest() -> None:
     assert driver.names(5) == "bbbbb"
 
 
-def test_one_in_a_hundred_looks_at_who_was_idle() -> None:
+def test_one_in_a_hundred_looks_at_who_was_idle_for_thirty_seconds() -> None:
     driver = Driver(written(strategy="latency-optimized", targets=[{}, {}, {}]))
-    for name, first in (("c", 0.9), ("b", 0.8), ("a", 0.1)):
+    for name, first in (("c", 0.75), ("b", 0.5), ("a", 0.125)):
         answer(driver, name, first)
-    driver.now += 28
-    assert driver.pick(random=0.005).name == "a"  # type: ignore[union-attr]
-    driver.now += 3
-    driver.serve("a")
-    assert driver.pick(random=0.0).name == "c"  # type: ignore[union-attr]
-    assert driver.pick(random=0.0101).name == "a"  # type: ignore[union-attr]
+    asked = {"c": 1000.0, "b": 1000.75, "a": 1001.25}
+
+    def pick(now: float, random: float) -> str:
+        driver.now = now
+        target = driver.pick(random=random)
+        assert target is not None
+        return target.name
+
+    assert pick(asked["c"] + 30, 0.0) == "a"
+    assert pick(asked["c"] + 30.125, 0.0099) == "c"
+    assert pick(asked["c"] + 30.125, 0.01) == "a"
+    driver.serve("c")
+    assert pick(asked["b"] + 30.125, 0.0) == "b"
 
 
 @given(st.integers(2, 64))
