@@ -1,5 +1,6 @@
 """Targets in the order that the strategy says, until one answers."""
 
+from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Ask, Failure, Outcome
 from tensorfusion.policy.routing.state import Attempts
 from tensorfusion.testing.routing import Driver, written
@@ -67,6 +68,19 @@ def test_conditions_and_concurrency_leave_targets_out_and_say_why() -> None:
         "d": "has its maxConcurrency of 1 requests in flight",
     }
     assert driver.pick(Ask("m", prompt_tokens=11, last_user_message="some SQL")).name == "c"  # type: ignore[union-attr]
+
+
+def test_the_bounds_of_conditions_are_inside() -> None:
+    bounds = {"minTokens": 10, "maxTokens": 20, "minPriority": "high"}
+    driver = Driver(written(targets=[{"conditions": bounds}]))
+    for tokens, priority, taken in (
+        (9, QoS.HIGH, False),
+        (10, QoS.HIGH, True),
+        (20, QoS.CRITICAL, True),
+        (21, QoS.HIGH, False),
+        (15, QoS.MEDIUM, False),
+    ):
+        assert (driver.pick(Ask("m", prompt_tokens=tokens, priority=priority)) is not None) is taken
 
 
 def test_an_attempt_ends_once() -> None:

@@ -192,6 +192,12 @@ def test_the_same_target_then_the_next() -> None:
     assert flow(driver, {"a": Outcome(F.STATUS, status=503)}) == (["a", "a", "a", "b"], "answered")
 
 
+def test_each_target_is_asked_again_as_often() -> None:
+    down = {name: Outcome(F.STATUS, status=503) for name in "ab"}
+    driver = ordered({}, {}, {}, retry={"maxRetries": 2})
+    assert flow(driver, down) == (["a", "a", "a", "b", "b", "b", "c"], "answered")
+
+
 def test_a_target_whose_circuit_opened_is_not_asked_again() -> None:
     driver = ordered({}, {}, retry={"maxRetries": 9})
     assert flow(driver, {"a": Outcome(F.STATUS, status=503)}) == (["a"] * 5 + ["b"], "answered")
