@@ -273,6 +273,7 @@ async def gateway(
         yield Gateway(await server.listen(), front, server, limits, kept.records, failures)
     finally:
         await server.drain(0)
+        await front.portkeys.close()
         await front.state.upstreams.close()
     assert failures == []
     assert limits.open == 0

@@ -143,7 +143,8 @@ class Asked:
         """The body for a target: its name of the model, its ``parameters`` (JSON) where the client gave none, and
         ``further`` ones that replace what the client gave. A stream of chunks tells its usage."""
         parts = dict(self.parts)
-        parts["model"] = msgspec.Raw(_encoder.encode(model))
+        if model:
+            parts["model"] = msgspec.Raw(_encoder.encode(model))
         for name, value in parameters.items():
             if name not in parts:
                 parts[name] = msgspec.Raw(value)

@@ -23,6 +23,7 @@ from tensorfusion.policy.routing.route import Target
 from tensorfusion.policy.routing.state import Ticket
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, WireError
 from tensorfusion.wire.exchange import Exchange, Patience
+from tensorfusion.wire.fields import Fields
 
 _MOST_RESENT: Final = 3
 _LEFT: Final = Outcome(failure=Failure.CANCELLED)
@@ -58,6 +59,7 @@ class Attempt:
         """The request as this target gets it, on its way to it."""
         job, upstream = self.job, self.upstream
         timers = job.route.timers
+        target = upstream.target
         if upstream.overriding:
             further = {**upstream.overriding, **(further or {})}
         asked = self.speech.asked
@@ -65,15 +67,24 @@ class Attempt:
         return self.replica.pool.exchange(
             asked.method,
             upstream.path_of(self.speech.call),
-            [*job.fields, *kind, *upstream.credential],
+            [*job.fields, *self._forwarded(), *kind, *upstream.credential],
             self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
                 connect=timers.connect,
-                head=timers.first_byte,
+                head=timers.first_byte if target.timeout is None else target.timeout,
                 silence=timers.idle,
                 total=max(job.deadline - job.loop.time(), 0.0),
             ),
         )
+
+    def _forwarded(self) -> Fields:
+        """What the target wants of the client's fields that would stay here."""
+        wanted = self.target.forward_headers
+        if not wanted:
+            return ()
+        kept = {name.lower() for name, _ in self.job.fields}
+        found = ((name, value) for name, value in self.job.request.fields if name.lower() not in kept)
+        return [pair for pair in found if pair[0].lower().decode("latin-1") in wanted]
 
 
 class Way(Protocol):

@@ -37,12 +37,14 @@ from tensorfusion.errors import ConfigError, InvalidRequest
 from tensorfusion.gateway.keys.file import parse_keys, read_keys
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
 from tensorfusion.gateway.secrets import Reference, Secrets
+from tensorfusion.model.common import SecretReference
 from tensorfusion.model.durations import parse_duration
 from tensorfusion.model.llm_key import LLMKey
 from tensorfusion.model.llm_route import LLMRoute, LLMSelector
 from tensorfusion.model.rules import Part, Rules
 from tensorfusion.model.strict import convert
 from tensorfusion.policy.dialects.convert import convert as in_schema
+from tensorfusion.policy.routing.portkey.reading import config_of, read_configs
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
 
@@ -103,6 +105,9 @@ class Settings(Part, frozen=True):
     pools: Annotated[dict[str, list[str]], Rules("URLs by the name of a GPUPool.")] = msgspec.field(
         default_factory=dict
     )
+    portkey_configs: Annotated[str, Rules("A file of Portkey configurations by id, in JSON.")] = msgspec.field(
+        default="", name="portkeyConfigs"
+    )
     log: Annotated[RequestLog, Rules("Records of requests.")] = RequestLog()
     tls: Annotated[Tls | None, Rules("Certificate.")] = None
     max_body: Annotated[int, Rules("Bytes of a request's body.", minimum=1)] = msgspec.field(
@@ -131,6 +136,8 @@ class Configuration:
     keys: tuple[KeyRecord, ...]
     secrets: Secrets
     files: tuple[Path, ...]
+    portkey: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    """Configurations by id."""
     revision: str = field(default="", compare=False)
 
     def addresses(self, route: Route, target: Target) -> Sequence[str]:
@@ -177,6 +184,7 @@ class _Reader:
         self._keys: list[KeyRecord] = []
         self._secrets: dict[Reference, str] = {}
         self._files: list[Path] = []
+        self._portkey: Mapping[str, Json] = {}
         self._hash = hashlib.sha256()
 
     @contextlib.contextmanager
@@ -230,6 +238,7 @@ class _Reader:
             keys=tuple(self._keys),
             secrets=Secrets(self._secrets),
             files=tuple(self._files),
+            portkey=self._portkey,
             revision=self._hash.hexdigest()[:12],
         )
 
@@ -289,11 +298,29 @@ class _Reader:
                 )
         with self.noting():
             self._keys += parse_keys(document.get("keys") or (), at=f"{at}: keys", environ=self._environ)
+        if settings.portkey_configs:
+            with self.noting():
+                self._portkey = self._configs(self._folder / settings.portkey_configs)
         if settings.key_file:
             with self.noting():
                 found = self._folder / settings.key_file
                 self._text(found)
                 self._keys += read_keys(found, self._environ)
+
+    def _configs(self, path: Path) -> Mapping[str, Json]:
+        """Raises ConfigError: one of them cannot be used."""
+        found = read_configs(self._text(path))
+        for name, config in found.items():
+            try:
+                config_of(config, name=name, custom_hosts=True, secret_of=self._virtual)
+            except InvalidRequest as error:
+                raise ConfigError(f"{path}: {name}: {error}") from error
+        return found
+
+    def _virtual(self, name: str) -> SecretReference | None:
+        """What a virtual key stands for, in whatever namespace."""
+        known = next((one for one in self._secrets if one[1] == name), None)
+        return None if known is None else SecretReference(namespace=known[0], name=known[1], key=known[2])
 
     def _credential(self, source: SecretSource, at: str) -> str:
         if bool(source.env) == bool(source.file):

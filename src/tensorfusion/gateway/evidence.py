@@ -189,7 +189,7 @@ class Evidence:
             model=job.ask.model,
             route=job.route.key,
             target=target.name if target is not None else "",
-            target_model=target.model if target is not None else "",
+            target_model=(target.model or job.ask.model) if target is not None else "",
             provider=target.provider if target is not None else "",
             stream=job.ask.stream,
             ttft_ms=None if first is None else _ms(first),

@@ -19,6 +19,7 @@ from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.outcomes import fault_of, told_as_it_is
 from tensorfusion.gateway.pages import Page, Pages
 from tensorfusion.gateway.passing import fields_back, fields_out
+from tensorfusion.gateway.portkey import HEADER, METADATA, Portkeys
 from tensorfusion.gateway.seams import Key, Keys, Limits
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.gateway.state import State
@@ -30,6 +31,7 @@ from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.routes import NoRoute, NotAllowed
+from tensorfusion.policy.routing.state import Attempts
 from tensorfusion.wire.errors import ClientLeft, Refused
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.reply import Reply
@@ -59,6 +61,7 @@ class Front:
         self.limits = limits
         self.evidence = evidence
         self._pages = pages
+        self.portkeys = Portkeys()
         self._most_body = most_body
         self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
@@ -144,13 +147,20 @@ class Front:
         caller = self._caller(key)
         ask = _ask_of(asked, session=session, priority=priority)
         state = self.state
-        route = state.routes.match(caller, ask, route_name)
-        if not isinstance(route, Route):
-            raise _no_route(route)
-        key.require_route(route.key)
+        attempts = Attempts()
+        brought = _brought(request.fields)
+        if HEADER in brought:
+            portkey = self.portkeys.of(brought[HEADER], key, state)
+            route, chooser, upstreams = portkey.config.route, portkey.chooser, portkey.upstreams
+            attempts = portkey.attempts(brought, asked, call)
+        else:
+            match = state.routes.match(caller, ask, route_name)
+            if not isinstance(match, Route):
+                raise _no_route(match)
+            route, chooser, upstreams = match, state.choosers[match.key], state.upstreams
+            key.require_route(route.key)
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
-        chooser = state.choosers[route.key]
         guess = chooser.usual_tokens if asked.max_tokens is None else 0
         held = await self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0), guess=guess)
         id_field = (b"x-request-id", request_id)
@@ -164,7 +174,8 @@ class Front:
             caller=caller,
             route=route,
             chooser=chooser,
-            upstreams=state.upstreams,
+            upstreams=upstreams,
+            attempts=attempts,
             held=held,
             fields=[*fields_out(request.fields), id_field],
             reply_fields=[id_field, *held.fields],
@@ -257,6 +268,15 @@ def of_key(fault: Fault | KeyRefused) -> Fault:
 
 def _shown(path: bytes) -> str:
     return path[:128].decode("ascii", "replace")
+
+
+def _brought(fields: Fields) -> dict[bytes, bytes]:
+    """What a client of Portkey's brings along."""
+    found: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name[:10].lower() == b"x-portkey-" and (lower := name.lower()) in (HEADER, METADATA):
+            found[lower] = value
+    return found
 
 
 def _no_route(found: NoRoute | NotAllowed) -> Fault:

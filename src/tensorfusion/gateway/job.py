@@ -96,7 +96,7 @@ class Job:
         return [
             *self.reply_fields,
             (b"x-tf-target", target.name.encode()),
-            (b"x-tf-model", target.model.encode()),
+            (b"x-tf-model", (target.model or self.asked.model).encode()),
             (b"x-tf-attempts", b"%d" % len(self.tries)),
             (b"x-tf-overhead-ms", b"%.3f" % max(overhead, 0.0)),
         ]

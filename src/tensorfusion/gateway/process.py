@@ -102,6 +102,7 @@ class Gateway:
                 task.cancel()
         if self._lines is not None:
             await asyncio.to_thread(self._lines.close)
+        await self.front.portkeys.close()
         await self.front.state.upstreams.close()
 
     async def _roll(self) -> None:

@@ -72,6 +72,7 @@ class FromFiles:
             keys=self._keys_of(configuration),
             origin=path,
         )
+        self.gateway.front.portkeys.named = configuration.portkey
         self.following = Following(
             configuration, read=lambda: read_configuration(path, listen=listen), clock=clock, use=self._use
         )
@@ -90,6 +91,7 @@ class FromFiles:
         self._book.replace(_SOURCE, configuration.keys)
         front.keys = self._keys_of(configuration)
         front.state = state
+        front.portkeys.named = configuration.portkey
         self._configuration = configuration
 
 

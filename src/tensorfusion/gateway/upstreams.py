@@ -115,6 +115,10 @@ class Upstreams:
         return sum(target.bit for target in route.targets if self._of[route.key, target.index].problem)
 
     @property
+    def secrets(self) -> Secrets:
+        return self._secrets
+
+    @property
     def replicas(self) -> Iterable[Replica]:
         return self._replicas.values()
 
@@ -170,7 +174,7 @@ class Upstreams:
 
     def _credential(self, target: Target) -> Fields:
         """Raises ValueError: there is none."""
-        value = ""
+        value = target.credential
         if target.secret is not None:
             found = self._secrets.get(target.secret)
             if found is None:

@@ -70,7 +70,7 @@ class AskedVerbatim(Asked):
     ) -> bytes:
         if "model" in self.parts:
             return super().body_for(model, parameters, further=further)
-        if self._model_at is None:
+        if self._model_at is None or not model:
             return self._body
         start, end = self._model_at
         return b"%b%b%b" % (self._body[:start], model.encode(), self._body[end:])
