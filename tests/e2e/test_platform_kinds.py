@@ -16,7 +16,6 @@ from tensorfusion.policy.not_served import NOT_SERVED
 SPECS: dict[str, dict[str, Any]] = {
     "GPUNodeClaim": {"tflopsOffered": "312", "vramOffered": "80Gi", "gpuDeviceOffered": 1},
     "GPUNodeClass": {"osImageType": "Public"},
-    "LLMRoute": {"targets": [{"name": "a", "provider": "openai", "model": "gpt-4o"}]},
     "WorkloadIntelligence": {"confidenceThreshold": "0.8"},
     "AzureGPUSource": {
         "sourceType": "foundry",

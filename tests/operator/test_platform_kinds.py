@@ -157,7 +157,7 @@ async def test_conditions_of_others_stay(cluster) -> None:
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
     body = {"metadata": {"name": "x"}, "spec": {}, "status": {"conditions": [other]}}
-    cluster.api.seed(r.LLM_ROUTES, body, namespace="team")
+    cluster.api.seed(r.AZURE_GPU_SOURCES, body)
     await cluster.passes(3)
-    types = [one["type"] for one in cluster.status(r.LLM_ROUTES, "x", namespace="team")["conditions"]]
-    assert types == ["Other", "Accepted"]
+    types = [one["type"] for one in cluster.status(r.AZURE_GPU_SOURCES, "x")["conditions"]]
+    assert types == ["Other", "Ready"]

@@ -118,10 +118,22 @@ _PROCESS_NODE_RULES = [
 ]
 """The embedded API adds the ConfigMaps and Secrets that the node's own pods name."""
 
+_GATEWAY_RULES = [
+    _rule(keys.DOMAIN, ["llmroutes", "llmkeys"], _READ),
+    _rule(keys.DOMAIN, ["llmroutes/status", "llmkeys/status"], ["patch"]),
+    _rule("", ["services"], _READ),
+    _rule("discovery.k8s.io", ["endpointslices"], _READ),
+    _rule("", ["events"], ["create", "patch"]),
+]
+GATEWAY_CREDENTIALS = f"{keys.GATEWAY_ACCOUNT}-credentials"
+"""Leave to read Secrets. The gateway asks for those that targets name, by name; which those are, tenants decide. So it
+is bound over the whole cluster, apart from everything else, and may be bound in single namespaces instead."""
+
 ACCOUNTS = {
     keys.CONTROLLER_ACCOUNT: _CONTROLLER_RULES,
     keys.HYPERVISOR_ACCOUNT: _HYPERVISOR_RULES,
     WORKLOADS_ACCOUNT: _WORKLOADS_RULES,
+    keys.GATEWAY_ACCOUNT: _GATEWAY_RULES,
 }
 PROCESS_NODE_ACCOUNTS = {**ACCOUNTS, keys.PROCESS_NODE_ACCOUNT: _PROCESS_NODE_RULES}
 """The accounts of a cluster with a process node."""
@@ -156,35 +168,49 @@ def account_objects(accounts: Mapping[str, list[Raw]]) -> Iterator[tuple[r.Resou
     for account, rules in accounts.items():
         yield r.SERVICE_ACCOUNTS, _object(r.SERVICE_ACCOUNTS, account, namespace=keys.SYSTEM_NAMESPACE)
         yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, account), "rules": rules}
-        yield (
-            r.CLUSTER_ROLE_BINDINGS,
-            {
-                **_object(r.CLUSTER_ROLE_BINDINGS, account),
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account},
-                "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": keys.SYSTEM_NAMESPACE}],
-            },
-        )
+        yield r.CLUSTER_ROLE_BINDINGS, _bound(account, account)
 
 
-def config_reader() -> Iterator[tuple[r.Resource, Raw]]:
-    """Leave to use ConfigMaps of our own namespace: the dynamic configuration, and what was assigned to pods."""
-    name = f"{keys.CONTROLLER_ACCOUNT}-config"
-    yield (
-        r.ROLES,
-        {
-            **_object(r.ROLES, name, namespace=keys.SYSTEM_NAMESPACE),
-            "rules": [_rule("", ["configmaps"], [*_READ, "create", "patch"])],
-        },
-    )
-    account = {"kind": "ServiceAccount", "name": keys.CONTROLLER_ACCOUNT, "namespace": keys.SYSTEM_NAMESPACE}
+def own_namespace_roles() -> Iterator[tuple[r.Resource, Raw]]:
+    """Leave to use objects of our own namespace: the dynamic configuration and what was assigned to pods, and the Lease
+    of the gateway that writes the status of routes."""
+    config = [_rule("", ["configmaps"], [*_READ, "create", "patch"])]
+    yield from _own_role(keys.CONTROLLER_ACCOUNT, "config", config)
+    leases = _rule("coordination.k8s.io", ["leases"], ["create"])
+    held = {**_rule("coordination.k8s.io", ["leases"], ["get", "patch"]), "resourceNames": [keys.GATEWAY_LEASE]}
+    yield from _own_role(keys.GATEWAY_ACCOUNT, "lease", [leases, held])
+
+
+def _own_role(account: str, what: str, rules: list[Raw]) -> Iterator[tuple[r.Resource, Raw]]:
+    name = f"{account}-{what}"
+    yield r.ROLES, {**_object(r.ROLES, name, namespace=keys.SYSTEM_NAMESPACE), "rules": rules}
     yield (
         r.ROLE_BINDINGS,
         {
             **_object(r.ROLE_BINDINGS, name, namespace=keys.SYSTEM_NAMESPACE),
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [account],
+            "subjects": [_subject(account)],
         },
     )
+
+
+def gateway_credentials() -> Iterator[tuple[r.Resource, Raw]]:
+    """See ``GATEWAY_CREDENTIALS``."""
+    rules = [_rule("", ["secrets"], _READ)]
+    yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, GATEWAY_CREDENTIALS), "rules": rules}
+    yield r.CLUSTER_ROLE_BINDINGS, _bound(GATEWAY_CREDENTIALS, keys.GATEWAY_ACCOUNT)
+
+
+def _bound(role: str, account: str) -> Raw:
+    return {
+        **_object(r.CLUSTER_ROLE_BINDINGS, role),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [_subject(account)],
+    }
+
+
+def _subject(account: str) -> Raw:
+    return {"kind": "ServiceAccount", "name": account, "namespace": keys.SYSTEM_NAMESPACE}
 
 
 def priority_classes() -> Iterator[tuple[r.Resource, Raw]]:
@@ -206,7 +232,8 @@ def bundle(accounts: Mapping[str, list[Raw]] = ACCOUNTS) -> Iterator[tuple[r.Res
         yield r.CUSTOM_RESOURCE_DEFINITIONS, crd
     yield from account_objects(accounts)
     yield from user_roles()
-    yield from config_reader()
+    yield from own_namespace_roles()
+    yield from gateway_credentials()
     yield from priority_classes()
 
 

@@ -17,25 +17,56 @@ from tensorfusion.errors import ConfigError
     type=click.Path(path_type=Path),
     help="File (or folder) of routes, keys and settings; followed while it changes.",
 )
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="Whose LLMRoutes and LLMKeys to serve, without --config.  [default: as kubectl finds its cluster]",
+)
+@click.option(
+    "--settings", type=click.Path(path_type=Path), help="File of settings, without --config: as there, but no routes."
+)
 @click.option("--listen", default="", help="HOST:PORT.  [default: the file's, else 127.0.0.1:8787]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on the port.  [default: the file's, else 1]")
 @click.pass_context
-def command(context: click.Context, config: Path | None, listen: str, workers: int | None) -> None:
+def command(
+    context: click.Context,
+    config: Path | None,
+    kubeconfig: Path | None,
+    settings: Path | None,
+    listen: str,
+    workers: int | None,
+) -> None:
     """Serve models behind one address, with keys, limits and failover.
 
+    Routes, keys and credentials come from a file, or from the objects of a cluster: LLMRoutes, LLMKeys and the Secrets
+    that targets name. Either is followed: a change is in force at once, and no request fails by it.
+
     \b
-    tensorfusion gateway --config routes.yaml                     serve
+    tensorfusion gateway --config routes.yaml                     serve what a file says
+    tensorfusion gateway --kubeconfig gateway.kubeconfig          serve what a cluster's objects say
     tensorfusion gateway keys create chat-ui --file keys.yaml     let somebody in
     """
     if context.invoked_subcommand is not None:
         return
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
     if config is None:
-        raise click.UsageError("wanted --config FILE, or one of the commands below `tensorfusion gateway --help`")
+        from tensorfusion.gateway.objects import program as objects
+        from tensorfusion.gateway.objects.settings import settings_of
+
+        found = settings_of(settings, listen=listen, workers=workers or 0)
+        objects.run(objects.Start(found, str(kubeconfig.absolute()) if kubeconfig is not None else ""), say=say)
+        return
+    for name, value in (("--kubeconfig", kubeconfig), ("--settings", settings)):
+        if value is not None:
+            raise click.UsageError(f"wanted either --config or {name}: a file of routes, or those of a cluster")
     if not config.exists():
         raise ConfigError(f"--config: {config} does not exist")
     from tensorfusion.gateway.program import run
 
-    run(config, listen=listen, workers=workers or 0, say=lambda line: click.echo(line, err=True))
+    run(config, listen=listen, workers=workers or 0, say=say)
 
 
 command.add_command(keys)

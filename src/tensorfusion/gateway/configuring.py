@@ -212,7 +212,7 @@ class _Reader:
         if listen:
             settings = msgspec.structs.replace(settings, listen=listen)
         with self.noting():
-            _check(settings, str(path))
+            check_settings(settings, str(path))
         owners: dict[bytes, str] = {}
         for record in self._keys:
             for digest in record.digests:
@@ -374,8 +374,8 @@ def sources_of(path: Path) -> list[Path]:
         return []
 
 
-def _check(settings: Settings, at: str) -> None:
-    """Raises ConfigError."""
+def check_settings(settings: Settings, at: str) -> None:
+    """Return if they can be used. Raises ConfigError."""
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
         raise ConfigError(f"{at}: listen: wanted HOST:PORT, found {settings.listen[:80]!r}")

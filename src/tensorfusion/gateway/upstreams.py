@@ -53,7 +53,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
-    """One target of one route. ``problem`` says why it cannot be asked; empty when it can."""
+    """One target of one route."""
 
     target: Target
     replicas: tuple[Replica, ...]
@@ -62,7 +62,15 @@ class Upstream:
     overriding: Mapping[str, bytes]
     bare: bool
     """The endpoint has no path of its own."""
-    problem: str = ""
+    unreachable: str = ""
+    """Why it has no address; empty when it has."""
+    unauthorized: str = ""
+    """Why it has no credential where it wants one; empty when it has."""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be asked; empty when it can."""
+        return self.unreachable or self.unauthorized
 
     @property
     def anthropic(self) -> bool:
@@ -128,16 +136,20 @@ class Upstreams:
             await replica.pool.close()
 
     def _make(self, route: Route, target: Target) -> Upstream:
-        problem, bare = "", False
+        unreachable = unauthorized = ""
+        bare = False
         replicas: tuple[Replica, ...] = ()
         credential: Fields = ()
         try:
             urls = self._urls(route, target)
             replicas = tuple(self._replica(url.rstrip("/")) for url in urls)
             bare = not urlsplit(urls[0]).path.strip("/")
+        except ValueError as error:
+            unreachable = str(error)
+        try:
             credential = self._credential(target)
         except ValueError as error:
-            problem = str(error)
+            unauthorized = str(error)
         return Upstream(
             target=target,
             replicas=replicas,
@@ -145,7 +157,8 @@ class Upstreams:
             parameters={name: _encoder.encode(value) for name, value in target.parameters.items()},
             overriding={name: _encoder.encode(value) for name, value in target.extra_parameters.items()},
             bare=bare,
-            problem=problem,
+            unreachable=unreachable,
+            unauthorized=unauthorized,
         )
 
     def _urls(self, route: Route, target: Target) -> Sequence[str]:

@@ -10,12 +10,14 @@ SCHEDULER_NAME = "tensor-fusion-scheduler"
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 SYSTEM_NAMESPACE = "tensor-fusion-sys"
 LEADER_LEASE = "85104305.tensor-fusion.ai"
+GATEWAY_LEASE = f"gateway.{LEADER_LEASE}"
 SHARDED_HOLDER = "schedulers-by-pool"
 """The holder of the leader's Lease while several schedulers share the pools."""
 
 CONTROLLER_ACCOUNT = "tensor-fusion-controller"
 HYPERVISOR_ACCOUNT = "tensor-fusion-hypervisor-sa"
 PROCESS_NODE_ACCOUNT = "tensor-fusion-process-node"
+GATEWAY_ACCOUNT = "tensor-fusion-gateway"
 
 # --- annotations a user sets on a pod (template) ---
 TFLOPS_REQUEST = f"{DOMAIN}/tflops-request"

@@ -28,10 +28,6 @@ NOT_SERVED: Mapping[str, NotServed] = {
     "GPUNodeClass": NotServed(
         "Ready", "this version buys no machines, so nothing is made from the class: add nodes to the cluster yourself"
     ),
-    "LLMRoute": NotServed(
-        "Accepted",
-        "this version has no AI gateway: the route is kept and no request is routed: call the model directly",
-    ),
     "WorkloadIntelligence": NotServed(
         "Ready",
         "this version makes no recommendations: the object is kept and nothing is watched: set requests and limits "

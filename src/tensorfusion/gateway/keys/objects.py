@@ -40,13 +40,25 @@ def follow(informer: Informer[LLMKey], book: KeyBook) -> None:
     informer.subscribe_batch(apply)
 
 
-def _record(key: LLMKey) -> KeyRecord | None:
-    """None, and a line in the log, where the object cannot be used: nobody gets in by half a key."""
+def checked(key: LLMKey) -> KeyRecord:
+    """The record of an object.
+
+    Raises:
+        ConfigError: it cannot be used: nobody gets in by half a key.
+    """
     meta = key.metadata
     try:
         created = datetime.fromisoformat(meta.creation_timestamp) if meta.creation_timestamp else None
-        return record_of(key.spec, name=meta.name, namespace=meta.namespace, at="spec", created_at=created)
-    except (ConfigError, ValueError) as error:
+    except ValueError as error:
+        raise ConfigError(f"metadata.creationTimestamp: is no time: {meta.creation_timestamp}") from error
+    return record_of(key.spec, name=meta.name, namespace=meta.namespace, at="spec", created_at=created)
+
+
+def _record(key: LLMKey) -> KeyRecord | None:
+    """None, and a line in the log, where the object cannot be used."""
+    try:
+        return checked(key)
+    except ConfigError as error:
         log.warning("an LLMKey cannot be used: it lets nobody in", key=str(key.key), error=str(error))
         return None
 

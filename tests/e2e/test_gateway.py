@@ -1,0 +1,165 @@
+"""The gateway of a cluster: its objects are in force at once, what is wrong is told, namespaces are borders."""
+
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, eventually
+from gateways import (
+    Gateway,
+    Model,
+    change_route,
+    condition_of,
+    gateway,
+    make_key,
+    make_route,
+    make_secret,
+    model_server,
+    target,
+)
+from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
+
+IN_TIME = 2.0
+"""Seconds; 0.2 where nothing else takes the cores."""
+
+
+@pytest.fixture(scope="module")
+def serving(cluster: Cluster) -> Iterator[Gateway]:
+    with gateway(cluster, "--workers", "2") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Model]:
+    with model_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Model]:
+    with model_server() as found:
+        yield found
+
+
+def test_routes_and_keys_are_in_force_and_gone_with_their_objects(
+    cluster: Cluster, namespace: str, serving: Gateway, one: Model, two: Model
+) -> None:
+    key = make_key(cluster, namespace)
+    assert serving.soon(key, 404) < IN_TIME
+    make_route(cluster, namespace, target("first", one.url))
+    assert serving.soon(key) < IN_TIME
+    change_route(cluster, namespace, targets=[target("second", two.url)])
+    assert serving.soon(key, target="second") < IN_TIME
+    cluster.run(lambda client: client.patch(LLM_KEYS, "app", {"spec": {"disabled": True}}, namespace=namespace))
+    assert serving.soon(key, 401) < IN_TIME
+    cluster.run(lambda client: client.patch(LLM_KEYS, "app", {"spec": {"disabled": False}}, namespace=namespace))
+    cluster.run(lambda client: client.delete(LLM_ROUTES, "chat", namespace=namespace))
+    assert serving.soon(key, 404) < IN_TIME
+    assert serving.ask("tf-" + "x" * 43)[0] == 401
+
+
+def test_namespaces_are_borders(
+    cluster: Cluster, namespace: str, other_namespace: str, serving: Gateway, one: Model, two: Model
+) -> None:
+    mine, theirs = make_key(cluster, namespace), make_key(cluster, other_namespace)
+    make_route(cluster, namespace, target("mine", one.url), name="mine")
+    serving.soon(mine, target="mine")
+    status, _, body = serving.ask(theirs)
+    assert status == 404
+    assert namespace not in str(body)
+    make_route(cluster, other_namespace, target("theirs", two.url), name="theirs")
+    serving.soon(theirs, target="theirs")
+    assert serving.ask(mine)[1]["x-tf-target"] == "mine"
+
+
+def test_a_wrong_route_is_left_out_and_told_and_the_others_work(
+    cluster: Cluster, namespace: str, serving: Gateway, one: Model
+) -> None:
+    key = make_key(cluster, namespace)
+    make_route(cluster, namespace, target("well", one.url))
+    foreign = {"name": "x", "namespace": "kube-system", "key": "k"}
+    make_route(cluster, namespace, target("bad", one.url, apiKeySecret=foreign), name="wrong")
+    serving.soon(key, target="well")
+
+    def accepted(name: str) -> dict[str, Any]:
+        return condition_of(cluster, namespace, "Accepted", name)
+
+    found = eventually(lambda: accepted("wrong"), patience=60)
+    assert (found["status"], found["reason"]) == ("False", "Invalid")
+    assert found["message"].startswith("spec.targets[0].apiKeySecret.namespace: wanted " + namespace)
+    assert eventually(lambda: accepted("chat"))["status"] == "True"
+    assert condition_of(cluster, namespace, "TargetsResolved", "wrong")["status"] == "Unknown"
+
+    def events() -> list[dict[str, Any]]:
+        found = cluster.run(lambda client: client.list(EVENTS, dict, namespace=namespace)).items
+        return [one for one in found if one["involvedObject"]["kind"] == "LLMRoute"]
+
+    (event,) = eventually(events)
+    assert (event["type"], event["reason"], event["involvedObject"]["name"]) == ("Warning", "Invalid", "wrong")
+    assert "spec.targets[0].apiKeySecret.namespace" in event["message"]
+    change_route(cluster, namespace, "wrong", targets=[target("bad", one.url)])
+    assert eventually(lambda: accepted("wrong"), until=lambda seen: seen["status"] == "True")["reason"] == "Accepted"
+
+
+def test_a_credential_is_that_of_the_secret_as_it_is_now(
+    cluster: Cluster, namespace: str, serving: Gateway, one: Model
+) -> None:
+    key = make_key(cluster, namespace)
+    wanted = {"name": "upstream", "namespace": namespace, "key": "api-key"}
+    make_route(cluster, namespace, target("first", one.url, apiKeySecret=wanted))
+    assert serving.soon(key, 503) < IN_TIME
+    found = eventually(lambda: condition_of(cluster, namespace, "SecretsResolved"), patience=60)
+    assert found["status"] == "False"
+    assert "upstream" in found["message"]
+    make_secret(cluster, namespace, "upstream", **{"api-key": "first"})
+    assert serving.soon(key) < IN_TIME
+
+    def shown() -> str:
+        assert serving.ask(key)[0] == 200
+        return str(one.seen()[-1]["credential"])
+
+    assert shown() == sha256(b"first").hexdigest()[:12]
+    changed = {"stringData": {"api-key": "second"}}
+    cluster.run(lambda client: client.patch(SECRETS, "upstream", changed, namespace=namespace))
+    eventually(shown, until=lambda seen: seen == sha256(b"second").hexdigest()[:12])
+    said = eventually(
+        lambda: condition_of(cluster, namespace, "SecretsResolved"), until=lambda seen: seen["status"] == "True"
+    )
+    assert said["reason"] == "Resolved"
+
+
+def test_no_request_fails_while_routes_change(
+    cluster: Cluster, namespace: str, serving: Gateway, one: Model, two: Model
+) -> None:
+    key = make_key(cluster, namespace)
+    for name in ("a", "b"):
+        make_secret(cluster, namespace, name, k=name)
+    secret = {name: {"name": name, "namespace": namespace, "key": "k"} for name in ("a", "b")}
+    make_route(cluster, namespace, target("a", one.url, apiKeySecret=secret["a"]))
+    serving.soon(key)
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            statuses.append(serving.ask(key)[0])
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    slowest = 0.0
+    try:
+        for change in range(20):
+            name, url = ("b", two.url) if change % 2 == 0 else ("a", one.url)
+            change_route(cluster, namespace, targets=[target(name, url, apiKeySecret=secret[name])])
+            slowest = max(slowest, serving.soon(key, target=name))
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
+    assert slowest < IN_TIME

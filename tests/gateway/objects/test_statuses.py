@@ -1,0 +1,158 @@
+"""The status of routes: what is in force, what is missing, written once, and an event for what is wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.objects.source import Source
+from tensorfusion.gateway.objects.statuses import Statuses
+from tensorfusion.gateway.secrets import Secrets
+from tensorfusion.gateway.state import State
+from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES
+from tensorfusion.policy.routing.routes import Routes
+from tensorfusion.runtime.events import EventRecorder
+from tensorfusion.testing.api import FakeApi
+from tensorfusion.testing.clock import VirtualClock
+
+
+@dataclass
+class World:
+    api: FakeApi
+    clock: VirtualClock
+    leads: bool = True
+
+    def status(self, name: str = "chat") -> dict[str, Any]:
+        return dict(self.api.object(LLM_ROUTES, name, namespace="red").get("status") or {})
+
+    def conditions(self, name: str = "chat") -> dict[str, tuple[str, str]]:
+        return {one["type"]: (one["status"], one["reason"]) for one in self.status(name).get("conditions", ())}
+
+    def message(self, type_: str, name: str = "chat") -> str:
+        return next(str(one["message"]) for one in self.status(name)["conditions"] if one["type"] == type_)
+
+    @property
+    def patches(self) -> int:
+        return self.api.count("patch", LLM_ROUTES)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+async def world(clock: VirtualClock) -> AsyncIterator[World]:
+    api = FakeApi(clock)
+    found = World(api, clock)
+    states = [State.of(Routes(()), Secrets({}))]
+
+    def use(routes: Routes, secrets: Secrets) -> None:
+        states.append(State.of(routes, secrets, addresses=source.addresses, before=states[-1]))
+
+    source = Source(api, clock=clock, book=KeyBook(clock), use=use)
+    recorder = EventRecorder(api, component="gateway", clock=clock)
+    statuses = Statuses(api, source, recorder, clock=clock, state=lambda: states[-1], leads=lambda: found.leads)
+    running = [asyncio.create_task(one) for one in (source.run(), recorder.run(), statuses.run())]
+    yield found
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def route(*targets: dict[str, Any], name: str = "chat", **spec: Any) -> dict[str, Any]:
+    found = [{"name": f"t{at}", "provider": "self-hosted", "model": "m", **one} for at, one in enumerate(targets)]
+    return {"metadata": {"name": name}, "spec": {"targets": found, **spec}}
+
+
+GOOD = {"endpoint": "http://10.0.0.1"}
+NO_KEY = {**GOOD, "apiKeySecret": {"name": "s", "namespace": "red", "key": "k"}}
+WRONG = {**GOOD, "apiKeySecret": {"name": "s", "namespace": "blue", "key": "k"}}
+
+
+async def test_a_route_in_force_says_so_once(world: World) -> None:
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    await world.clock.advance(1)
+    assert world.status()["phase"] == "Active"
+    assert world.conditions() == {
+        "Accepted": ("True", "Accepted"),
+        "TargetsResolved": ("True", "Resolved"),
+        "SecretsResolved": ("True", "Resolved"),
+        "BudgetAvailable": ("True", "NoBudget"),
+    }
+    patches = world.patches
+    await world.clock.advance(60)
+    assert world.patches == patches == 1
+    assert world.api.objects(EVENTS) == []
+
+
+async def test_what_a_target_lacks_is_told_and_the_route_is_active_while_another_lacks_nothing(world: World) -> None:
+    world.api.seed(LLM_ROUTES, route(NO_KEY, {"gpuPool": "l4"}, GOOD, budget={"dailyLimit": "1"}), namespace="red")
+    await world.clock.advance(1)
+    assert world.status()["phase"] == "Active"
+    assert world.conditions() == {
+        "Accepted": ("True", "Accepted"),
+        "TargetsResolved": ("False", "NoAddress"),
+        "SecretsResolved": ("False", "NoCredential"),
+        "BudgetAvailable": ("Unknown", "NotEnforced"),
+    }
+    assert world.message("SecretsResolved") == "t0: Secret red/s key k does not exist"
+    assert world.message("TargetsResolved").startswith("t1: GPUPool l4: namespace red has no Service")
+    world.api.change(LLM_ROUTES, "chat", route(NO_KEY), namespace="red")
+    await world.clock.advance(1)
+    assert world.status()["phase"] == "Error"
+
+
+async def test_a_wrong_route_gets_a_condition_and_one_event(world: World) -> None:
+    world.api.seed(LLM_ROUTES, route(WRONG), namespace="red")
+    await world.clock.advance(30)
+    assert world.status()["phase"] == "Error"
+    assert world.conditions()["Accepted"] == ("False", "Invalid")
+    assert world.conditions()["TargetsResolved"] == ("Unknown", "NotAccepted")
+    (event,) = world.api.objects(EVENTS)
+    assert event["message"] == world.message("Accepted")
+    assert event["message"].startswith("spec.targets[0].apiKeySecret.namespace: wanted red")
+    assert event["count"] == 1
+    since = world.status()["conditions"][0]["lastTransitionTime"]
+    world.api.change(LLM_ROUTES, "chat", route(GOOD), namespace="red")
+    await world.clock.advance(1)
+    assert world.conditions()["Accepted"] == ("True", "Accepted")
+    assert world.status()["conditions"][0]["lastTransitionTime"] != since
+
+
+async def test_who_does_not_lead_writes_nothing_and_who_comes_to_writes_what_is_missing(world: World) -> None:
+    world.leads = False
+    world.api.seed(LLM_ROUTES, route(WRONG), namespace="red")
+    await world.clock.advance(30)
+    assert world.patches == 0
+    assert world.api.objects(EVENTS) == []
+    world.leads = True
+    await world.clock.advance(6)
+    assert world.conditions()["Accepted"] == ("False", "Invalid")
+
+
+async def test_a_write_that_another_was_faster_than_is_made_anew(world: World) -> None:
+    world.api.lag(LLM_ROUTES)
+    await world.clock.advance(1)
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    world.api.change(LLM_ROUTES, "chat", {"metadata": {"labels": {"a": "b"}}}, namespace="red")
+    world.api.catch_up()
+    world.api.fail("patch", LLM_ROUTES, times=1)
+    await world.clock.advance(10)
+    assert world.conditions()["Accepted"] == ("True", "Accepted")
+
+
+async def test_a_key_that_lets_nobody_in_gets_an_event(world: World) -> None:
+    spec = {"hash": "0" * 64, "expiresAt": "whenever"}
+    world.leads = False
+    world.api.seed(LLM_KEYS, {"metadata": {"name": "app"}, "spec": spec}, namespace="red")
+    await world.clock.advance(10)
+    assert world.api.objects(EVENTS) == []
+    world.leads = True
+    await world.clock.advance(20)
+    (event,) = world.api.objects(EVENTS)
+    assert event["involvedObject"]["kind"] == "LLMKey"
+    assert event["message"].startswith("spec.expiresAt: wanted a time")
