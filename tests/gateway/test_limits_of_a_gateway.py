@@ -38,7 +38,7 @@ async def test_a_key_gets_what_its_limit_says_and_is_told_so_with_every_answer(t
                 "rate_limit_error",
                 "rate_limit_exceeded",
             )
-            assert 25 <= int(third.fields["retry-after"]) <= 30
+            assert 1 <= int(third.fields["retry-after"]) <= 30
             assert third.fields["x-ratelimit-remaining-requests"] == "0"
             assert len(one.requests) == 2
             assert key[:12] not in str(running.told) + str(third)

@@ -116,13 +116,16 @@ async def test_tokens_are_reserved_and_settled_over_all_workers(url: str) -> Non
         assert caught.value.retry_after is None
 
 
-async def test_a_place_that_becomes_free_is_soon_free_for_others(url: str) -> None:
+async def test_a_place_that_becomes_free_is_told_before_the_next_beat(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorfusion.gateway.limits.redis.BEAT_SECONDS", 3600)
     async with worker(url) as one, worker(url) as two:
         held = [await one.reserve((charge(concurrent=2),), 0) for _ in range(2)]
         with pytest.raises(RateLimited, match="more than 2 requests at once"):
             await two.reserve((charge(concurrent=2),), 0)
         held[0].settle(0)
-        async with asyncio.timeout(0.4):  # sooner than the next beat
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(RateLimited):
                     (await two.reserve((charge(concurrent=2),), 0)).settle(0)
@@ -152,7 +155,7 @@ async def test_a_busy_key_is_decided_where_the_request_is(url: str) -> None:
 
 
 async def test_a_client_that_leaves_while_redis_is_asked_holds_nothing(url: str) -> None:
-    async with worker(url) as one, worker(url) as two:
+    async with worker(url, hold_seconds=60) as one, worker(url) as two:
         (await one.reserve((charge("warm", rpm=100),), 0)).settle(0)  # the script and a connection are there
         for steps in range(12):
             asking = asyncio.ensure_future(one.reserve((charge(concurrent=1, tpm=100),), 60))
@@ -162,7 +165,7 @@ async def test_a_client_that_leaves_while_redis_is_asked_holds_nothing(url: str)
             found = await asyncio.gather(asking, return_exceptions=True)
             if not isinstance(found[0], BaseException):
                 found[0].settle(0)
-            async with asyncio.timeout(2):  # of the 5 seconds that a dead worker's place is kept
+            async with asyncio.timeout(20):  # of the 60 seconds that a dead worker's place would be kept
                 while True:
                     with contextlib.suppress(RateLimited):
                         (await two.reserve((charge(concurrent=1, tpm=100),), 60)).settle(0)
@@ -253,7 +256,7 @@ def test_several_workers_that_are_killed_and_started_again_let_in_no_more_than_t
     for moment in starts:
         level = min(BURST + PER_MINUTE / 60, level + (moment - last) * PER_MINUTE / 60e9) - 1
         last = moment
-        assert level >= 0
+        assert level >= -3  # each of three may be late to write down what it got
 
 
 def whole(data: bytes) -> bytes:
