@@ -18,7 +18,8 @@ from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.seams import Key, Keys, Limits, NoKeys, Reservation
 from tensorfusion.gateway.secrets import Secrets
-from tensorfusion.gateway.state import State
+from tensorfusion.gateway.state import State, no_addresses
+from tensorfusion.gateway.upstreams import Addresses
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.telemetry.metrics import metrics_response
@@ -250,11 +251,14 @@ def route(*targets: Mapping[str, object], name: str = "r", namespace: str = "def
 
 @contextlib.asynccontextmanager
 async def gateway(
-    *routes: LLMRoute, secrets: Secrets | None = None, keys: Keys | None = None
+    *routes: LLMRoute,
+    secrets: Secrets | None = None,
+    keys: Keys | None = None,
+    addresses: Addresses = no_addresses,
 ) -> AsyncIterator[Gateway]:
     """Nothing of it is left at the end, and everything that was held was settled."""
     limits, kept = Counted(), Kept()
-    state = State.make(routes, secrets or Secrets({}))
+    state = State.make(routes, secrets or Secrets({}), addresses=addresses)
     front = Front(
         state,
         keys=keys or NoKeys(),

@@ -18,7 +18,7 @@ from tensorfusion.gateway.job import Job, Try
 from tensorfusion.gateway.outcomes import Broken, of_wire
 from tensorfusion.gateway.speech import Speech, speech_for
 from tensorfusion.gateway.upstreams import Replica, Upstream
-from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome
+from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome, blames_target
 from tensorfusion.policy.routing.route import Target
 from tensorfusion.policy.routing.state import Ticket
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, WireError
@@ -26,6 +26,9 @@ from tensorfusion.wire.exchange import Exchange, Patience
 from tensorfusion.wire.fields import Fields
 
 _MOST_RESENT: Final = 3
+_MOST_REPLICAS: Final = 3
+"""Of one target, for one request."""
+_OF_ALL_REPLICAS: Final = (401, 429)
 _LEFT: Final = Outcome(failure=Failure.CANCELLED)
 
 
@@ -161,14 +164,33 @@ class Failed(Exception):
 
 
 async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outcome]:
-    """One attempt; how it failed, or None."""
+    """At one target; how it failed, or None. One of its replicas that fails is another one's turn first."""
     upstream = job.upstreams.of(job.route, target)
-    replica = upstream.pick()
-    if replica is None:
-        raise no_healthy_target(f"target {target.name} has no replica")
-    loop = job.loop
-    started = loop.time()
     job.target = target
+    replica = upstream.pick(job.loop.time())
+    asked = [replica]
+    while True:
+        broken, outcome = await _at(job, upstream, replica, way, others=len(upstream.replicas) - len(asked))
+        if broken is None or not way.open or not _is_the_replicas(broken) or len(asked) >= _MOST_REPLICAS:
+            return broken, outcome
+        following = upstream.pick(job.loop.time(), asked)
+        if following is replica or following in asked:
+            return broken, outcome
+        replica = following
+        asked.append(replica)
+
+
+def _is_the_replicas(broken: Broken) -> bool:
+    """What failed may be of this replica alone."""
+    return not broken.final and blames_target(broken.outcome(0.0)) and broken.status not in _OF_ALL_REPLICAS
+
+
+async def _at(
+    job: Job, upstream: Upstream, replica: Replica, way: Way, *, others: int
+) -> tuple[Broken | None, Outcome]:
+    """One attempt; how it failed, or None. With ``others`` that may do better the target is not to blame."""
+    target, loop = upstream.target, job.loop
+    started = loop.time()
     noted = Try(target.name, replica.url)
     job.tries.append(noted)
     tokens = job.ask.prompt_tokens
@@ -208,7 +230,13 @@ async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outco
             )
         noted.outcome = str(outcome)
         noted.status = outcome.status
-        job.chooser.ended(ticket, now, outcome)
+        if broken is not None and others and way.open and _is_the_replicas(broken):
+            replica.breaker.failed(now)
+            job.chooser.ended(ticket, now, _LEFT)
+        else:
+            if outcome is not _LEFT and broken is None:
+                replica.breaker.succeeded(now)
+            job.chooser.ended(ticket, now, outcome)
     return broken, outcome
 
 

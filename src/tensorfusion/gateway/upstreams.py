@@ -8,9 +8,10 @@ Source: OpenAI, Azure OpenAI ("/openai/deployments/{deployment-id}", ``api-key``
 ``anthropic-version``) API references.
 """
 
+import random
 import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +19,7 @@ import msgspec
 
 from tensorfusion.gateway.apis import Call
 from tensorfusion.gateway.secrets import Secrets, spelled
+from tensorfusion.policy.routing.breaker import Breaker
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.messages import origin_of
@@ -49,6 +51,8 @@ class Replica:
     """Estimated, of the requests in flight."""
     requests: int = 0
     """In flight."""
+    breaker: Breaker = field(default_factory=Breaker)
+    """Of this address, where its target has others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,16 +91,22 @@ class Upstream:
             return f"/openai/deployments/{quote(self.target.model, safe='')}/{path}?{query}".encode()
         return (f"/v1/{call.path}" if self.bare else f"/{call.path}").encode("latin-1")
 
-    def pick(self, but: Collection[Replica] = ()) -> Replica | None:
-        """The replica with the fewest tokens in flight, those in ``but`` left out; None where none is left."""
+    def pick(self, now: float, but: Collection[Replica] = ()) -> Replica:
+        """The replica with the fewest tokens in flight, of equals any. Those in ``but``, and those that keep failing,
+        only where there is no other. There is at least one where there is no ``problem``."""
         replicas = self.replicas
         if len(replicas) == 1:
-            return None if replicas[0] in but else replicas[0]
-        return min((one for one in replicas if one not in but), key=_load, default=None)
+            return replicas[0]
+        well = [one for one in replicas if one.breaker.allows(now) and one not in but]
+        fresh = well or [one for one in replicas if one not in but] or replicas
+        found = min(fresh, key=_load)
+        if not found.breaker.closed:
+            found.breaker.began(now)
+        return found
 
 
-def _load(replica: Replica) -> tuple[int, int]:
-    return replica.tokens, replica.requests
+def _load(replica: Replica) -> tuple[int, int, float]:
+    return replica.tokens, replica.requests, random.random()
 
 
 class Upstreams:

@@ -1,0 +1,95 @@
+"""Several replicas of one target: the least busy is asked, and one that fails is no failure of the target."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+from fronts import (
+    DONE,
+    ROLE,
+    STOP,
+    Act,
+    Target,
+    ask,
+    chat,
+    cut,
+    failed,
+    gateway,
+    reset_at_once,
+    route,
+    said,
+    stall,
+    streamed,
+    target,
+    until,
+    word,
+)
+
+from tensorfusion.policy.routing.route import Route
+from tensorfusion.policy.routing.route import Target as Written
+
+POOL = {"gpuPool": "pool"}
+
+
+def at(*targets: Target | str) -> Callable[[Route, Written], Sequence[str]]:
+    urls = [one if isinstance(one, str) else one.url for one in targets]
+    return lambda route, written: urls if written.pool else ()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", [failed(500), reset_at_once])
+async def test_another_replica_answers_for_one_that_fails(*, fault: bytes | Act, stream: bool) -> None:
+    good = streamed(ROLE, word("a"), STOP, DONE) if stream else said("a")
+    async with target(fault) as one, target(good) as two:
+        async with gateway(route(POOL), addresses=at(one, two)) as found:
+            for _ in range(20):
+                response = await ask(found.port, chat(stream=stream))
+                assert (response.status, response.fields["x-tf-target"]) == (200, "t0")
+            assert len(one.requests) <= 6  # then it is left alone
+            report = found.front.state.choosers["default/r"].status(0.0)[0]
+            assert (report.circuit, report.failures) == ("closed", 0)
+
+
+async def test_a_cut_answer_goes_on_at_another_replica() -> None:
+    whole = streamed(ROLE, word("one "), word("two"), STOP, DONE)
+    async with target(cut(ROLE, word("one "))) as one, target(whole) as two:
+        async with gateway(route(POOL), addresses=at(one, two)) as found:
+            while not one.requests:
+                response = await ask(found.port, chat(stream=True))
+                assert response.body.endswith(DONE)
+                assert response.body.count(b"two") == 1
+
+
+async def test_when_all_replicas_fail_the_next_target_is_asked() -> None:
+    async with target(failed(500)) as one, target(failed(500)) as two, target(said("a")) as three:
+        async with gateway(route(POOL, {"endpoint": three.url}), addresses=at(one, two)) as found:
+            response = await ask(found.port, chat())
+            assert (response.status, response.fields["x-tf-target"], response.fields["x-tf-attempts"]) == (
+                200,
+                "t1",
+                "3",
+            )
+
+
+async def test_the_least_busy_replica_is_asked() -> None:
+    async with target(stall()) as one, target(said("a")) as two:
+        async with gateway(route(POOL), addresses=at(one, two)) as found:
+            asking: list[asyncio.Future[object]] = []
+            while not one.requests:
+                asking.append(asyncio.ensure_future(ask(found.port, chat())))
+                await until(lambda: one.requests or asking[-1].done())
+            for _ in range(8):
+                assert (await ask(found.port, chat())).status == 200
+            assert len(one.requests) == 1
+            for each in asking:
+                each.cancel()
+            await asyncio.wait(asking)
+            await until(lambda: one.left)
+            await until(lambda: found.front.evidence is not None and len(found.records) >= 9)
+
+
+async def test_addresses_that_are_not_there_are_passed_over() -> None:
+    async with target(said("a")) as one:
+        async with gateway(route(POOL), addresses=at("http://127.0.0.1:1/v1", one)) as found:
+            for _ in range(10):
+                assert (await ask(found.port, chat())).status == 200
