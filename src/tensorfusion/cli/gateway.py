@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tensorfusion.cli.gateway_check import check
 from tensorfusion.cli.gateway_keys import keys
 from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.errors import ConfigError
@@ -44,6 +45,7 @@ def command(
     \b
     tensorfusion gateway --config routes.yaml                     serve what a file says
     tensorfusion gateway --kubeconfig gateway.kubeconfig          serve what a cluster's objects say
+    tensorfusion gateway check --config routes.yaml               say what is wrong with it
     tensorfusion gateway keys create chat-ui --file keys.yaml     let somebody in
     """
     if context.invoked_subcommand is not None:
@@ -70,3 +72,4 @@ def command(
 
 
 command.add_command(keys)
+command.add_command(check)
