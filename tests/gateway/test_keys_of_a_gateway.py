@@ -9,6 +9,8 @@ from fronts import ask, chat, said, target
 from tensorfusion.cli.gateway_keys import keys
 from test_program import program, until_ready, write, written
 
+OLD, NEW = "made-elsewhere-0123456789", "made-elsewhere-9876543210"
+
 
 def run(*arguments: str) -> str:
     done = CliRunner().invoke(keys, arguments, catch_exceptions=False)
@@ -53,3 +55,18 @@ async def test_a_key_that_is_rotated_or_revoked_is_so_within_a_second_at_all_wor
             assert sorted(times)[1] < 1, times  # one of them may have met a busy machine
             assert old[:9] not in str(running.told)
             assert new[:9] not in str(running.told)
+
+
+async def test_a_key_of_a_mounted_secret_that_changes_is_read_again(tmp_path: Path) -> None:
+    path, secret = tmp_path / "routes.yaml", tmp_path / "mounted"
+    secret.write_text(OLD + "\n")
+    entry = {"name": "ci", "keyFrom": {"file": "mounted"}}  # from where the configuration is
+    async with target(said("a")) as one:
+        write(path, {"keys": [entry], "limitsFile": str(tmp_path / "limits")}, written(one.url))
+        async with program(path) as running:
+            assert (await ask(running.port, chat(), fields=bearer(OLD))).status == 200
+            secret.write_text(NEW)
+            async with asyncio.timeout(20):
+                while (await ask(running.port, chat(), fields=bearer(NEW))).status != 200:
+                    await asyncio.sleep(0.02)
+            assert (await ask(running.port, chat(), fields=bearer(OLD))).status == 401

@@ -297,7 +297,8 @@ class _Reader:
                     source, f"{at}: secrets[{place}] ({source.name})"
                 )
         with self.noting():
-            self._keys += parse_keys(document.get("keys") or (), at=f"{at}: keys", environ=self._environ)
+            listed = document.get("keys") or ()
+            self._keys += parse_keys(listed, at=f"{at}: keys", environ=self._environ, read=self._bytes)
         if settings.portkey_configs:
             with self.noting():
                 self._portkey = self._configs(self._folder / settings.portkey_configs)
@@ -305,7 +306,7 @@ class _Reader:
             with self.noting():
                 found = self._folder / settings.key_file
                 self._text(found)
-                self._keys += read_keys(found, self._environ)
+                self._keys += read_keys(found, self._environ, read=self._bytes)
 
     def _configs(self, path: Path) -> Mapping[str, Json]:
         """Raises ConfigError: one of them cannot be used."""
@@ -334,6 +335,10 @@ class _Reader:
         if not value.strip():
             raise ConfigError(f"{at}: {where} is {'empty' if source.file or source.env in self._environ else 'unset'}")
         return value.strip()
+
+    def _bytes(self, path: str) -> bytes:
+        """What is in a file that one of the documents names. Raises ConfigError."""
+        return self._text(self._folder / path).encode()
 
     def _text(self, path: Path) -> str:
         """What is in a file, which is one of those that this configuration is made of. Raises ConfigError."""

@@ -1,4 +1,4 @@
-"""Keys of a YAML file, for a gateway without Kubernetes, and following the file while it changes.
+"""Keys of a YAML file, for a gateway without Kubernetes.
 
 .. code-block:: yaml
 
@@ -12,14 +12,11 @@
         keyFrom: {env: OLD_APP_KEY}  # or {file: /run/secrets/old-app}: a key that was made elsewhere
 
 The other fields are those of an LLMKey's spec. A list can stand in a larger file, too: ``parse_keys`` reads it.
-
-A file that cannot be used leaves the keys as they were, and the log says so: a slip of the editor must not shut
-everybody out. So a key that has to go is gone only once the file can be read again.
 """
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -27,25 +24,19 @@ from typing import Annotated, Any, Final
 import msgspec
 import yaml
 
-from tensorfusion.clock import Clock
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.record import KeyRecord, parse_time, record_of
 from tensorfusion.gateway.keys.secret import LONGEST, PREFIX, SHORTEST, SHOWN, digest_of
 from tensorfusion.model.llm_key import LLMKeySpec
 from tensorfusion.model.rules import Part, Rules
 from tensorfusion.model.strict import convert
-from tensorfusion.telemetry.logs import get_logger
 
-LOOK_SECONDS: Final = 0.25
-"""Between two looks at the file: an edit takes effect within this time and that of reading it."""
 DEFAULT_NAMESPACE: Final = "default"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _KEY = re.compile(rb"[!-~]+")
 
-log = get_logger(__name__)
-
 Json = Any  # Any: YAML of any shape
+Read = Callable[[str], bytes]
 
 
 class KeyFrom(Part, frozen=True):
@@ -70,8 +61,16 @@ class KeyList(Part, frozen=True):
     keys: Annotated[tuple[KeyEntry, ...], Rules("The keys.")] = ()
 
 
-def parse_keys(documents: Sequence[Json], *, at: str, environ: Mapping[str, str] | None = None) -> list[KeyRecord]:
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def parse_keys(
+    documents: Sequence[Json], *, at: str, environ: Mapping[str, str] | None = None, read: Read = _read
+) -> list[KeyRecord]:
     """The records of a list of keys; ``at`` is how messages name the list, such as ``gateway.yaml: keys``.
+
+    ``read`` gives what is in a file that a key comes from: who follows files has to know of it.
 
     Raises:
         ConfigError: an entry that cannot be used: it is named, with what is wanted.
@@ -79,7 +78,7 @@ def parse_keys(documents: Sequence[Json], *, at: str, environ: Mapping[str, str]
     records: dict[str, KeyRecord] = {}
     owners: dict[bytes, str] = {}
     for place, entry in enumerate(parse_entries(documents, at=at)):
-        record = _record(entry, f"{at}[{place}] ({entry.name})", os.environ if environ is None else environ)
+        record = _record(entry, f"{at}[{place}] ({entry.name})", os.environ if environ is None else environ, read)
         for digest in record.digests:
             if digest.sha256 in owners:
                 raise ConfigError(f"{at}[{place}]: has the hash of key {owners[digest.sha256]}: make a key of its own")
@@ -109,13 +108,13 @@ def parse_entries(documents: Sequence[Json], *, at: str) -> list[KeyEntry]:
     return list(entries.values())
 
 
-def read_keys(path: Path, environ: Mapping[str, str] | None = None) -> list[KeyRecord]:
-    """The records of a file of keys.
+def read_keys(path: Path, environ: Mapping[str, str] | None = None, *, read: Read = _read) -> list[KeyRecord]:
+    """The records of a file of keys; ``read`` as for ``parse_keys``.
 
     Raises:
         ConfigError: the file cannot be read, or an entry cannot be used.
     """
-    return parse_keys(load(path), at=f"{path}: keys", environ=environ)
+    return parse_keys(load(path), at=f"{path}: keys", environ=environ, read=read)
 
 
 def load(path: Path) -> list[Json]:
@@ -141,7 +140,7 @@ def load(path: Path) -> list[Json]:
     return plain
 
 
-def _record(entry: KeyEntry, at: str, environ: Mapping[str, str]) -> KeyRecord:
+def _record(entry: KeyEntry, at: str, environ: Mapping[str, str], read: Read) -> KeyRecord:
     if entry.key_from is None and not entry.hash:
         raise ConfigError(
             f"{at}: wanted hash or keyFrom, found neither: `tensorfusion gateway keys create --file` adds"
@@ -151,14 +150,14 @@ def _record(entry: KeyEntry, at: str, environ: Mapping[str, str]) -> KeyRecord:
     created = parse_time(entry.created_at, f"{at}.createdAt") if entry.created_at else None
     if entry.key_from is None:
         return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, created_at=created)
-    key = _key(entry.key_from, f"{at}.keyFrom", environ)
+    key = _key(entry.key_from, f"{at}.keyFrom", environ, read)
     if key.startswith(PREFIX.encode()) and not entry.prefix:
         entry = msgspec.structs.replace(entry, prefix=key[:SHOWN].decode())
     digest = digest_of(key)
     return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, digest=digest, created_at=created)
 
 
-def _key(source: KeyFrom, at: str, environ: Mapping[str, str]) -> bytes:
+def _key(source: KeyFrom, at: str, environ: Mapping[str, str], read: Read) -> bytes:
     """A key that lies somewhere else. Its text goes no further than into its hash."""
     if bool(source.env) == bool(source.file):
         raise ConfigError(f"{at}: wanted env or file, found {'both' if source.env else 'neither'}")
@@ -168,7 +167,7 @@ def _key(source: KeyFrom, at: str, environ: Mapping[str, str]) -> bytes:
     else:
         where = source.file
         try:
-            found = Path(source.file).read_bytes().strip()
+            found = read(source.file).strip()
         except OSError as error:
             raise ConfigError(f"{at}: {where} cannot be read: {error.strerror}") from error
     if not SHORTEST <= len(found) <= LONGEST or not _KEY.fullmatch(found):
@@ -190,67 +189,3 @@ def _plain(value: Json) -> Json:
     if isinstance(value, date):
         return f"{value.isoformat()}T00:00:00Z"
     return value
-
-
-class KeyFile:
-    """One file in a book, followed while it changes."""
-
-    def __init__(
-        self, path: Path, book: KeyBook, *, clock: Clock, environ: Mapping[str, str] | None = None, source: str = "file"
-    ) -> None:
-        self._path = path
-        self._book = book
-        self._clock = clock
-        self._environ = environ
-        self._source = source
-        self._seen: tuple[object, ...] = ()
-        self._secrets: tuple[Path, ...] = ()
-        self._complaint = ""
-
-    def load(self) -> None:
-        """Read the file now.
-
-        Raises:
-            ConfigError: it cannot be used; the keys are as they were.
-        """
-        before = _state(self._path)
-        documents = load(self._path)
-        self._secrets = _files_of(documents)
-        seen = (before, *map(_state, self._secrets))
-        self._book.replace(self._source, parse_keys(documents, at=f"{self._path}: keys", environ=self._environ))
-        self._seen, self._complaint = seen, ""
-
-    async def run(self) -> None:
-        """Follow the file until cancelled."""
-        while True:
-            await self._clock.sleep(LOOK_SECONDS)
-            self.look()
-
-    def look(self) -> None:
-        """Read the file if it is another one than last time, or could not be used then."""
-        if not self._complaint and (_state(self._path), *map(_state, self._secrets)) == self._seen:
-            return
-        try:
-            self.load()
-        except ConfigError as error:
-            if str(error) != self._complaint:  # once for each fault, not four times a second
-                log.warning("the file of keys cannot be used: the keys stay as they were", error=str(error))
-            self._complaint = str(error)
-        else:
-            log.info("keys were read", file=str(self._path), keys=len(self._book))
-
-
-def _files_of(documents: Sequence[Json]) -> tuple[Path, ...]:
-    """The files that hold keys of the list: a Secret that is mounted changes, too."""
-    sources = (document.get("keyFrom") for document in documents if isinstance(document, dict))
-    paths = (source.get("file") for source in sources if isinstance(source, dict))
-    return tuple(Path(path) for path in paths if isinstance(path, str) and path)
-
-
-def _state(path: Path) -> object:
-    """What changes when a file does: written in place, or another one in its place."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
