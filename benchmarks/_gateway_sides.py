@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,11 +50,11 @@ def backend(*arguments: str, core: int) -> Iterator[Side]:
         _end(process)
 
 
-def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None) -> list[object]:
+def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
     """Settings, and a route: a key with limits of its own (so high that they never hold), a route that is matched by
     the model's name and has limits, too, prices, and a log."""
     limits = {"requestsPerMinute": 60_000_000, "tokensPerMinute": 2_000_000_000, "maxConcurrent": 100_000}
-    settings = {
+    settings: dict[str, Any] = {
         "keys": [
             {"name": "bench", "namespace": "default", "keyFrom": {"env": "BENCH_KEY"}, "models": ["bench*"]}
             | {"rateLimit": limits}
@@ -62,7 +63,7 @@ def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None)
     }
     target = {"name": "a", "provider": "vllm", "model": MODEL, "endpoint": f"http://127.0.0.1:{port}/v1"}
     target |= {"costPer1MInput": "0.15", "costPer1MOutput": "0.6"}
-    route = {
+    route: dict[str, Any] = {
         "apiVersion": "tensor-fusion.ai/v1",
         "kind": "LLMRoute",
         "metadata": {"name": "bench", "namespace": "default"},
@@ -78,11 +79,9 @@ def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None)
 
 
 @contextmanager
-def gateway(port: int, folder: Path, core: int, *, more: Mapping[str, object] | None = None) -> Iterator[Side]:
-    """Ours: one process, with keys, limits of key and route, a route by the model's name, a log, and metrics."""
+def gateway(file: Path, *, core: int) -> Iterator[Side]:
+    """Ours, of a configuration as ``routes_of`` makes it: one process."""
     key = new_secret().reveal()
-    file = folder / f"routes-{port}.yaml"
-    file.write_text(yaml.safe_dump_all(routes_of(port, folder / f"requests-{port}.jsonl", more=more)))
     command = [sys.executable, "-m", "tensorfusion", "gateway", "--config", str(file), "--listen", "127.0.0.1:0"]
     process = _started(command, core, stderr=subprocess.PIPE, environ={"BENCH_KEY": key})
     try:

@@ -28,9 +28,10 @@ from pathlib import Path
 
 import msgspec
 import uvloop
+import yaml
 
 from _gateway_load import Answer, Asking, ask, at, memory_of, processor_seconds, request_of
-from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey
+from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey, routes_of
 from _report import Row, report
 
 OURS = "gateway"
@@ -111,6 +112,13 @@ async def streams(side: Side, count: int) -> tuple[list[Answer], list[float], fl
     ]
     took = (max(one.ended for one in answers) - min(one.asked for one in answers)) / 1e9
     return answers, late, took, cpu
+
+
+def file_of(backend: Side, folder: Path) -> Path:
+    """A configuration of ours for a backend."""
+    file = folder / f"routes-{backend.port}.yaml"
+    file.write_text(yaml.safe_dump_all(routes_of(backend.port, folder / f"requests-{backend.port}.jsonl")))
+    return file
 
 
 def require_whole(side: Side, answers: list[Answer], *, stream: bool) -> None:
@@ -215,7 +223,7 @@ async def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         direct = stack.enter_context(backend(*tokens, core=here))
         starts: dict[str, Callable[[], AbstractContextManager[Side]]] = {
-            OURS: lambda: gateway(direct.port, folder, there)
+            OURS: lambda: gateway(file_of(direct, folder), core=there)
         }
         if arguments.portkey is not None:
             starts["portkey"] = lambda: portkey(arguments.portkey, direct.port, there)
@@ -240,7 +248,7 @@ async def main() -> None:
         rows = [*rows_of_rates(found), *rows_of_times(found), *rows_of_memory(found)]
         pace = ("--tpot", str(EVENT_SECONDS))
         paced = stack.enter_context(backend(*tokens, *pace, core=here))
-        side = stack.enter_context(gateway(paced.port, folder, there))
+        side = stack.enter_context(gateway(file_of(paced, folder), core=there))
         rows += await rows_of_streams(side, paced, arguments.streams, arguments.rounds)
     report(rows, arguments.json)
 
