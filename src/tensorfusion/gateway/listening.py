@@ -151,9 +151,10 @@ class ChunkListener:
 
     def take(self, data: bytes) -> bytes:
         parts: list[bytes] = []
+        add, hear = parts.append, self._hear
         try:
             for event in self._events.feed(data):
-                parts.append(self._hear(event))  # noqa: PERF401 - those before a failure are kept
+                add(hear(event))
         except EventTooLong as error:
             self.failure = Broken(Failure.MALFORMED, str(error))
         except Broken as broken:

@@ -11,7 +11,7 @@ request.
 from collections.abc import Callable
 from typing import Final
 
-from tensorfusion.wire.fields import Fields, end_to_end
+from tensorfusion.wire.fields import KIND_OF, Fields, Kind, end_to_end
 
 _MOST_KNOWN: Final = 1024
 _LONGEST_KNOWN: Final = 64
@@ -36,6 +36,8 @@ _STAYS_OUT: Final = frozenset(
         b"openai-project",
     )
 )
+_OF_NO_FIELD: Final = (b"close", b"keep-alive")
+"""Values of ``Connection`` that name no field."""
 _FORWARDED: Final = b"x-forwarded-"
 _STAYS_BACK: Final = frozenset(
     (
@@ -55,18 +57,30 @@ _STAYS_BACK: Final = frozenset(
 _LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-", b"access-control-", b"cf-", *_OURS)
 
 
-class _Passes(dict[bytes, bool]):
-    """Whether a name passes, in the spellings that came by."""
+class _Passes(dict[bytes, bool | None]):
+    """Whether a name passes, in the spellings that came by. None: ``Connection``, which names others that do not."""
 
     def __init__(self, passes: Callable[[bytes], bool]) -> None:
         super().__init__()
         self._passes = passes
 
-    def __missing__(self, name: bytes) -> bool:
-        passes = self._passes(name.lower())
+    def __missing__(self, name: bytes) -> bool | None:
+        kind = KIND_OF[name]
+        passes = None if kind is Kind.CONNECTION else kind < Kind.EXPECT and self._passes(name.lower())
         if len(self) < _MOST_KNOWN and len(name) <= _LONGEST_KNOWN:
             self[name] = passes
         return passes
+
+    def of(self, fields: Fields) -> list[tuple[bytes, bytes]]:
+        """Those that pass."""
+        kept = []
+        for pair in fields:
+            passes = self[pair[0]]
+            if passes:
+                kept.append(pair)
+            elif passes is None and pair[1].lower() not in _OF_NO_FIELD:
+                return [pair for pair in end_to_end(fields) if self[pair[0]]]
+        return kept
 
 
 _OUT: Final = _Passes(
@@ -77,9 +91,9 @@ _BACK: Final = _Passes(lambda name: name not in _STAYS_BACK and not name.startsw
 
 def fields_out(fields: Fields) -> list[tuple[bytes, bytes]]:
     """Of a client's fields, those that a target gets. Neither the content's type nor the request's id is among them."""
-    return [pair for pair in end_to_end(fields) if _OUT[pair[0]]]
+    return _OUT.of(fields)
 
 
 def fields_back(fields: Fields) -> list[tuple[bytes, bytes]]:
     """Of a target's fields, those that a client gets."""
-    return [pair for pair in end_to_end(fields) if _BACK[pair[0]]]
+    return _BACK.of(fields)

@@ -55,9 +55,9 @@ class Delta(msgspec.Struct, gc=False):
             self.reasoning_content
             or self.reasoning
             or self.refusal
-            or holds(self.tool_calls)
-            or holds(self.function_call)
-            or holds(self.audio)
+            or (self.tool_calls is not NOTHING and holds(self.tool_calls))
+            or (self.function_call is not NOTHING and holds(self.function_call))
+            or (self.audio is not NOTHING and holds(self.audio))
         )
 
 
@@ -88,7 +88,7 @@ class Chunk(msgspec.Struct, gc=False):
 
     @property
     def failed(self) -> bool:
-        return holds(self.error)
+        return self.error is not NOTHING and holds(self.error)
 
 
 class WholeChoice(msgspec.Struct, gc=False):

@@ -123,6 +123,7 @@ class Upstreams:
         self._of = {
             (route.key, target.index): self._make(route, target) for route in routes for target in route.targets
         }
+        self._unusable: dict[str, int] = {}
         self._known = {}
 
     def of(self, route: Route, target: Target) -> Upstream:
@@ -130,7 +131,12 @@ class Upstreams:
 
     def unusable(self, route: Route) -> int:
         """The mask of the route's targets that have a problem."""
-        return sum(target.bit for target in route.targets if self._of[route.key, target.index].problem)
+        key = route.key
+        found = self._unusable.get(key)
+        if found is None:
+            found = sum(target.bit for target in route.targets if self._of[key, target.index].problem)
+            self._unusable[key] = found
+        return found
 
     @property
     def secrets(self) -> Secrets:

@@ -14,6 +14,9 @@ from tensorfusion.wire.fields import Fields
 
 _TICKS_PER_MS: Final = 1_000_000 * TICKS_PER_NS
 
+_OF_REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
+_OF_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
+
 
 class What(StrEnum):
     """What there is too much of."""
@@ -52,45 +55,34 @@ class Verdict:
     @property
     def requests(self) -> Left | None:
         """Requests that are left."""
-        found = [
-            Left(rule.requests_per_minute, max(rule.request_depth - owed, 0) // rule.request_unit, owed)
-            for _, rule, owed, _ in self._steps
-            if rule.request_unit
-        ]
-        return min(found, key=_remaining) if found else None
+        tightest: Left | None = None
+        for _, rule, owed, _ in self._steps:
+            if rule.request_unit:
+                remaining = max(rule.request_depth - owed, 0) // rule.request_unit
+                if tightest is None or remaining < tightest.remaining:
+                    tightest = Left(rule.requests_per_minute, remaining, owed)
+        return tightest
 
     @property
     def tokens(self) -> Left | None:
         """Tokens that are left."""
-        found = [
-            Left(rule.tokens_per_minute, max(rule.token_depth - owed, 0) // rule.token_unit, owed)
-            for _, rule, _, owed in self._steps
-            if rule.token_unit
-        ]
-        return min(found, key=_remaining) if found else None
+        tightest: Left | None = None
+        for _, rule, _, owed in self._steps:
+            if rule.token_unit:
+                remaining = max(rule.token_depth - owed, 0) // rule.token_unit
+                if tightest is None or remaining < tightest.remaining:
+                    tightest = Left(rule.tokens_per_minute, remaining, owed)
+        return tightest
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         """Header fields of the answer, whether it is one or a refusal."""
         found: list[tuple[bytes, bytes]] = []
-        left = self.requests
-        if left is not None:
-            found += (
-                (b"x-ratelimit-limit-requests", b"%d" % left.limit),
-                (b"x-ratelimit-remaining-requests", b"%d" % left.remaining),
-                (b"x-ratelimit-reset-requests", duration(left.reset)),
-            )
-        left = self.tokens
-        if left is not None:
-            found += (
-                (b"x-ratelimit-limit-tokens", b"%d" % left.limit),
-                (b"x-ratelimit-remaining-tokens", b"%d" % left.remaining),
-                (b"x-ratelimit-reset-tokens", duration(left.reset)),
-            )
+        for left, (limit, remaining, reset) in ((self.requests, _OF_REQUESTS), (self.tokens, _OF_TOKENS)):
+            if left is not None:
+                found.append((limit, b"%d" % left.limit))
+                found.append((remaining, b"%d" % left.remaining))
+                found.append((reset, duration(left.reset)))
         return found
-
-
-def _remaining(left: Left) -> int:
-    return left.remaining
 
 
 class RateLimited(TensorFusionError):

@@ -286,7 +286,9 @@ class Chooser:
     def _pick(self, mask: int, ask: Ask, now: float, *, random: float, like: Target | None) -> Target | None:
         if like is not None:
             mask = sum(one.bit for one in self._targets(mask) if one.model == like.model) or mask
-        return self.route.targets[self._strategies.pick(mask, ask, now, random)] if mask else None
+        if not mask & (mask - 1):  # one target or none: every strategy takes it
+            return self.route.targets[mask.bit_length() - 1] if mask else None
+        return self.route.targets[self._strategies.pick(mask, ask, now, random)]
 
     def _walked(self, walk: Walk, index: int | None, mask: int) -> Target | None:
         """The first target from this one on that can be asked; the others count as not answering."""

@@ -15,7 +15,7 @@ from tensorfusion.policy.routing.learning import Lengths
 from tensorfusion.policy.routing.money import format_usd
 from tensorfusion.policy.routing.rendezvous import name_hash, winner
 from tensorfusion.policy.routing.rotation import Preview, Rotation, members
-from tensorfusion.policy.routing.route import Route
+from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.state import TargetState
 
 EXPLORED = 0.01
@@ -38,7 +38,7 @@ class Strategies:
         self.rotation: Rotation | Preview = Rotation([target.weight for target in route.targets])
         self.equal: Rotation | Preview = Rotation([1] * len(route.targets))
         self._hashes = tuple(name_hash(target.name) for target in route.targets)
-        self._priorities = tuple(target.priority for target in route.targets)
+        self._levels = _levels(route.targets)
         self.pick: Callable[[int, Ask, float, float], int] = {
             RouteStrategy.WEIGHTED: self.weighted,
             RouteStrategy.ROUND_ROBIN: self.round_robin,
@@ -96,8 +96,10 @@ class Strategies:
 
     def preferred(self, mask: int) -> int:
         """The targets of the lowest priority number in the mask."""
-        best = min(self._priorities[index] for index in members(mask))
-        return sum(1 << index for index in members(mask) if self._priorities[index] == best)
+        for level in self._levels:
+            if found := mask & level:
+                return found
+        return 0
 
     def first(self, mask: int, ask: Ask, now: float, random: float) -> int:
         return members(mask)[0]
@@ -161,6 +163,14 @@ class Strategies:
     def _idle_since(self, index: int) -> float:
         used = self.states[index].used_at
         return float("-inf") if used is None else used
+
+
+def _levels(targets: Sequence[Target]) -> tuple[int, ...]:
+    """The masks of targets with the same priority number, the lowest number first."""
+    masks: dict[int, int] = {}
+    for target in targets:
+        masks[target.priority] = masks.get(target.priority, 0) | target.bit
+    return tuple(masks[priority] for priority in sorted(masks))
 
 
 def _two_of(places: Sequence[int], drawn: float) -> tuple[int, int]:
