@@ -89,15 +89,20 @@ ANSWERED = content(
 
 
 def turns(most: int = 4) -> st.SearchStrategy[list[Json]]:
-    """The user and the assistant by turns."""
-    pairs = st.lists(st.tuples(SAID, ANSWERED), max_size=most)
+    """The user and the assistant by turns; the system may have a word between them."""
+    rules = st.lists(TEXT | st.lists(TEXT_BLOCK, min_size=2, max_size=2), max_size=1)
+    pairs = st.lists(st.tuples(SAID, ANSWERED, rules), max_size=most)
     last = st.lists(SAID, max_size=1)
     return st.tuples(pairs, last).map(
         lambda found: [
             *(
                 message
-                for said, answered in found[0]
-                for message in ({"role": "user", "content": said}, {"role": "assistant", "content": answered})
+                for said, answered, ruled in found[0]
+                for message in (
+                    {"role": "user", "content": said},
+                    {"role": "assistant", "content": answered},
+                    *({"role": "system", "content": rule} for rule in ruled),
+                )
             ),
             *({"role": "user", "content": said} for said in found[1]),
         ]
@@ -208,9 +213,10 @@ CALLED_TURN = st.builds(
     TEXT,
     st.lists(TEXT | st.lists(TEXT_PART, min_size=2, max_size=2), min_size=1, max_size=2),
 )
-CHAT_TURNS = st.lists(CHAT_TURN | CALLED_TURN, max_size=4).map(
-    lambda found: [message for turn in found for message in turn]
-)
+RULED = st.builds(lambda text: [{"role": "system", "content": text}], TEXT)
+CHAT_TURNS = st.tuples(
+    st.lists(CHAT_TURN | CALLED_TURN, max_size=1), st.lists(CHAT_TURN | CALLED_TURN | RULED, max_size=3)
+).map(lambda found: [message for turn in found[0] + (found[1] if found[0] else []) for message in turn])
 FUNCTION = st.builds(
     lambda function: {"type": "function", "function": function},
     joined(

@@ -181,7 +181,7 @@ def test_what_becomes_of_a_request_for_a_chat_completion() -> None:
         "model": "m",
         "temperature": 1,
         "max_tokens": 4096,
-        "system": [{"type": "text", "text": "be kind"}, {"type": "text", "text": "be brief"}],
+        "system": "be kind",
         "messages": [
             {"role": "user", "content": "one"},
             {
@@ -199,6 +199,7 @@ def test_what_becomes_of_a_request_for_a_chat_completion() -> None:
                     {"type": "text", "text": "and?"},
                 ],
             },
+            {"role": "system", "content": "be brief"},
         ],
         "stop_sequences": ["x"],
         "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
@@ -210,7 +211,6 @@ def test_what_becomes_of_a_request_for_a_chat_completion() -> None:
         "max_tokens: has to be said: 4096 was taken",
         "messages[].name: has no counterpart",
         "messages[].reasoning_content: is not carried over",
-        "messages: what the system says later goes before all",
         "tools[].custom: is no function",
         'reasoning_effort "minimal": has no counterpart',
         "response_format json_object: has no counterpart",
@@ -275,7 +275,7 @@ def test_members_of_parts_that_nobody_knows_stay_with_them() -> None:
         ),
         ({"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}, "type search_result"),
         ({"messages": [{"role": "assistant", "content": [{"type": "server_tool_use"}]}]}, "type server_tool_use"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "wanted user or assistant"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "wanted user, assistant or system"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "tool_use_id"),
         ({"messages": "x"}, "wanted a list of objects"),
         ({}, "wanted a list of messages"),

@@ -138,7 +138,12 @@ async def test_errors_are_those_of_the_api(client: AsyncAnthropic) -> None:
     assert unknown.value.type == "not_found_error"
     with pytest.raises(anthropic.BadRequestError, match="maximum context length"):
         await client.messages.create(model=MODEL, max_tokens=9, messages=[{"role": "user", "content": "a " * 300}])
-    with pytest.raises(anthropic.BadRequestError, match="Input should be 'user' or 'assistant'"):
+    with pytest.raises(anthropic.BadRequestError, match="Input should be 'user', 'assistant' or 'system'"):
         await client.messages.create(model=MODEL, max_tokens=9, messages=[{"role": "tool", "content": "a"}])
-    with pytest.raises(anthropic.BadRequestError, match="greater than or equal to 1"):
-        await client.messages.create(model=MODEL, max_tokens=0, messages=HI)
+    with pytest.raises(anthropic.BadRequestError, match="greater than or equal to 0"):
+        await client.messages.create(model=MODEL, max_tokens=-1, messages=HI)
+
+
+async def test_a_prompt_may_be_read_without_an_answer(client: AsyncAnthropic) -> None:
+    whole = await client.messages.create(model=MODEL, max_tokens=0, messages=[*HI, {"role": "system", "content": "x"}])
+    assert (whole.stop_reason, whole.usage.input_tokens, whole.usage.output_tokens) == ("max_tokens", 4, 0)

@@ -3,7 +3,7 @@
 | of the request | becomes |
 |---|---|
 | ``model``, ``temperature``, ``top_p``, ``stream`` | the same; with ``stream``, ``stream_options.include_usage`` |
-| ``system`` | the first message, role ``system`` |
+| ``system`` | the first message, role ``system``; messages of that role stay where they are |
 | ``messages`` | see ``_said``: text as it is; results of tools are messages of role ``tool``, before the rest |
 | ``max_tokens`` | ``max_tokens`` (vLLM), ``max_completion_tokens`` (OpenAI) |
 | ``stop_sequences`` | ``stop`` |
@@ -139,9 +139,15 @@ def _messages(request: Members, chat: Built, warnings: Warnings, flavour: Flavou
     for number, message in enumerate(objects_of(came, "messages")):
         where = f"messages[{number}]"
         role = text_of(message.pop("role", raw("")), f"{where}.role")
-        if role not in ("user", "assistant"):
-            raise CannotTranslate(f"{where}.role", f"wanted user or assistant, found {role!r}")
-        messages += (_assistant if role == "assistant" else _said)(message, where, warnings)
+        if role == "system":
+            said = _system(message.pop("content", raw("")), warnings, f"{where}.content")
+            messages.append({"role": "system", "content": said, **message})
+        elif role == "user":
+            messages += _said(message, where, warnings)
+        elif role == "assistant":
+            messages += _assistant(message, where, warnings)
+        else:
+            raise CannotTranslate(f"{where}.role", f"wanted user, assistant or system, found {role!r}")
     if role == "assistant" and flavour is Flavour.VLLM:
         chat["continue_final_message"] = TRUE
         chat["add_generation_prompt"] = FALSE
@@ -150,10 +156,10 @@ def _messages(request: Members, chat: Built, warnings: Warnings, flavour: Flavou
     return messages
 
 
-def _system(system: Raw, warnings: Warnings) -> object:
+def _system(system: Raw, warnings: Warnings, where: str = "system") -> object:
     if is_text(system):
         return system
-    return _joined([_part(block, "system", warnings) for block in objects_of(system, "system")])
+    return _joined([_part(block, where, warnings) for block in objects_of(system, where)])
 
 
 def _said(message: Members, where: str, warnings: Warnings) -> list[Built]:

@@ -2,9 +2,9 @@
 
 | of the request | becomes |
 |---|---|
-| ``model``, ``top_p``, ``stream`` | the same |
+| ``model``, ``top_p``, ``stream`` | the same; the newest models do not take ``top_p`` and ``temperature``, and say so |
 | ``temperature`` | the same, at most 1: a warning |
-| ``messages`` | see below; those of ``system`` and ``developer`` are ``system``, wherever they stand: a warning for later ones |
+| ``messages`` | see below; those of ``system`` and ``developer`` that come first are ``system``, later ones stay where they are |
 | ``max_completion_tokens``, ``max_tokens`` | ``max_tokens``; without either, what the caller says: a warning |
 | ``stop`` | ``stop_sequences`` |
 | ``user`` | ``metadata.user_id`` |
@@ -83,8 +83,6 @@ _ONLY_CHAT: Final = (
 _REFUSED: Final = ("functions", "function_call", "audio")
 _CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
-_ASSISTANT: Final = "assistant"
-_USER: Final = "user"
 _TEXT: Final = "text"
 
 
@@ -165,11 +163,11 @@ def _messages(chat: Members, request: Built, warnings: Warnings) -> None:
             warnings.lost("messages[].name")
         content = given(message, "content")
         if role in ("system", "developer"):
-            if turns:
-                warnings.lost("messages", "what the system says later goes before all")
-            system += _blocks(content, where, warnings)
-            continue
-        if role == "user":
+            if not turns:
+                system += _blocks(content, where, warnings)
+                continue
+            turn = _Turn("system", _blocks(content, where, warnings), message)
+        elif role == "user":
             turn = _Turn(role, _blocks(content, where, warnings), message)
         elif role == "assistant":
             goes_on = message.pop("prefix", FALSE) == TRUE or goes_on
@@ -205,7 +203,7 @@ class _Turn:
         self._rest |= other._rest
 
     def members(self) -> Built:
-        role = _ASSISTANT if self.role == "assistant" else _USER
+        role = "user" if self.role == "tool" else self.role
         return {"role": role, "content": _content(self._blocks), **self._rest}
 
 

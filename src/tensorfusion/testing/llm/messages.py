@@ -83,8 +83,8 @@ class Messages:
         self.stream = bool(request.stream)
         if request.max_tokens is None and not counting:
             raise wrong("max_tokens: Field required")
-        if request.max_tokens is not None and request.max_tokens < 1:
-            raise wrong("max_tokens: Input should be greater than or equal to 1")
+        if request.max_tokens is not None and request.max_tokens < 0:
+            raise wrong("max_tokens: Input should be greater than or equal to 0")
         self.ask = _ask(request)
 
     def whole(self, answer: Answer, ticket: Ticket) -> bytes:
@@ -145,8 +145,8 @@ def _ask(request: MessagesRequest) -> Ask:
     if request.system is not None:
         turns.append(("system", _text(request.system)))
     for number, message in enumerate(request.messages):
-        if message.role not in ("user", "assistant"):
-            raise wrong(f"messages.{number}.role: Input should be 'user' or 'assistant'")
+        if message.role not in ("user", "assistant", "system"):
+            raise wrong(f"messages.{number}.role: Input should be 'user', 'assistant' or 'system'")
         more, tokens = _turns(message)
         turns += more
         other += tokens
