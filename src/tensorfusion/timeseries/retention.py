@@ -1,4 +1,5 @@
-"""What the embedded store forgets: rows older than their table's bound, then the oldest of all until the file fits.
+"""What the embedded store forgets: rows older than their table's bound, then the oldest of the largest table, until the
+file fits. A small table, such as one of sums, does not pay for a large one.
 
 Deleting makes room inside the file, which is used again by what comes; it shrinks where the room is at its end.
 """
@@ -11,7 +12,7 @@ from tensorfusion.timeseries.engine import SCHEMA, duckdb, quote
 from tensorfusion.timeseries.retention_bounds import Retention
 
 _PART: Final = 10
-"""One in so many rows goes at a time while the file is too large."""
+"""One in so many rows of a table goes at a time while the file is too large."""
 _MOST_ROUNDS: Final = 50
 
 
@@ -27,7 +28,7 @@ def retain(
     for _ in range(_MOST_ROUNDS):
         if used_bytes(cursor) <= retention.most_bytes:
             break
-        lost = sum(_delete_oldest(cursor, shape) for shape in tables.values())
+        lost = _delete_oldest(cursor, _largest(cursor, tables))
         checkpoint(cursor)
         gone += lost
         if not lost:
@@ -57,7 +58,17 @@ def _delete(cursor: "duckdb.DuckDBPyConnection", shape: TableShape, before: int)
     return int(row[0]) if row else 0
 
 
-def _delete_oldest(cursor: "duckdb.DuckDBPyConnection", shape: TableShape) -> int:
+def _largest(cursor: "duckdb.DuckDBPyConnection", tables: Mapping[str, TableShape]) -> TableShape | None:
+    """The table with the most values."""
+    query = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ? ORDER BY estimated_size * column_count DESC"
+    row = cursor.execute(query, [SCHEMA]).fetchone()
+    return tables.get(str(row[0]).lower()) if row else None
+
+
+def _delete_oldest(cursor: "duckdb.DuckDBPyConnection", shape: TableShape | None) -> int:
+    """Delete one in so many rows, from the old end."""
+    if shape is None:
+        return 0
     time, table = quote(shape.time_column), f"{SCHEMA}.{quote(shape.name)}"
     row = cursor.execute(f"SELECT epoch_ns(quantile_disc({time}, 1.0 / {_PART})), count(*) FROM {table}").fetchone()
     if row is None or row[0] is None:
