@@ -1,6 +1,7 @@
 """Keys of the gateway as objects: made and ended by the command, guarded by roles and by their schema."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from cluster import Cluster, eventually
 from tensorfusion.cli.gateway_keys import keys
+from tensorfusion.cli.user import command as user
 from tensorfusion.errors import ConfigError, Forbidden, Invalid
 from tensorfusion.gateway.keys.secret import digest_of
 from tensorfusion.model.resources import LLM_KEYS
@@ -83,3 +85,25 @@ def test_who_may_edit_a_namespace_sees_its_keys_and_makes_none(
         tenant(lambda client: client.patch(LLM_KEYS, "x", {"spec": {"rateLimit": None}}, namespace=namespace))
     with pytest.raises(Forbidden):
         tenant(lambda client: client.list(LLM_KEYS, dict))
+
+
+def test_who_administers_a_namespace_makes_its_keys_and_no_others(
+    cluster: Cluster, namespace: str, other_namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ann.kubeconfig"
+    made = CliRunner().invoke(
+        user,
+        ["add", "ann", "-n", namespace, "--role", "admin", "-o", str(file), "--kubeconfig", str(cluster.kubeconfig)],
+        catch_exceptions=False,
+    )
+    assert made.exit_code == 0, made.output
+
+    def create(place: str) -> str:
+        done = CliRunner().invoke(
+            keys, ["create", "app", "-n", place, "--kubeconfig", str(file)], catch_exceptions=False
+        )
+        return done.stdout.strip()
+
+    assert eventually(lambda: create(namespace)).startswith("tf-")
+    with pytest.raises(Forbidden):
+        create(other_namespace)
