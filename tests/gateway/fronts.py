@@ -277,8 +277,7 @@ async def gateway(
         yield Gateway(await server.listen(), front, server, limits, kept.records, failures)
     finally:
         await server.drain(0)
-        await front.portkeys.close()
-        await front.state.upstreams.close()
+        await front.close()
     assert failures == []
     assert limits.open == 0
     assert server.connections == 0

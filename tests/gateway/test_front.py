@@ -164,3 +164,15 @@ async def test_what_the_target_says_of_the_request_is_the_clients_to_read() -> N
             assert (response.status, response.body) == (400, theirs.partition(b"\r\n\r\n")[2])
             assert response.fields["x-tf-attempts"] == "1"
             assert two.requests == []
+
+
+async def test_a_load_test_asks_all_others_too_and_charges_nothing_for_it() -> None:
+    async with target(said("a")) as one, target(failed(500)) as two, target(stall()) as three:
+        targets = [{"endpoint": each.url} for each in (one, two, three)]
+        async with gateway(route(*targets, strategy="loadtest")) as found:
+            response = await ask(found.port, chat())
+            assert (response.status, response.fields["x-tf-target"]) == (200, "t0")
+            await until(lambda: two.requests and three.requests)
+            assert len(found.records) == 1
+            assert found.limits.settled == [5]
+            assert [each.json["model"] for each in (two.requests[0], three.requests[0])] == ["up1", "up2"]

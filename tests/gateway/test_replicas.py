@@ -10,6 +10,7 @@ from fronts import (
     STOP,
     Act,
     Target,
+    answer,
     ask,
     chat,
     cut,
@@ -25,8 +26,10 @@ from fronts import (
     word,
 )
 
+from tensorfusion.gateway.probing import probe
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.route import Target as Written
+from tensorfusion.wire.messages import origin_of
 
 POOL = {"gpuPool": "pool"}
 
@@ -93,3 +96,28 @@ async def test_addresses_that_are_not_there_are_passed_over() -> None:
         async with gateway(route(POOL), addresses=at("http://127.0.0.1:1/v1", one)) as found:
             for _ in range(10):
                 assert (await ask(found.port, chat())).status == 200
+
+
+async def test_a_target_that_was_gone_and_is_back_is_found_without_a_request() -> None:
+    async with target(said("b")) as two:
+        async with gateway(route({"endpoint": "http://127.0.0.1:1/v1"}, {"endpoint": two.url})) as found:
+            for _ in range(5):
+                assert (await ask(found.port, chat())).fields["x-tf-target"] == "t1"
+            chooser = found.front.state.choosers["default/r"]
+            await probe(found.front.state)
+            assert chooser.status(asyncio.get_running_loop().time())[0].circuit == "open"
+            async with target(answer({"data": []}), said("a")) as one:
+                upstream = found.front.state.upstreams.of(chooser.route, chooser.route.targets[0])
+                upstream.replicas[0].pool.origin = origin_of(one.url)
+                await probe(found.front.state)
+                assert one.requests[0].target == "/v1/models"
+                assert (await ask(found.port, chat())).fields["x-tf-target"] == "t0"
+
+
+async def test_a_target_that_answers_with_errors_is_not_asked_on_the_side() -> None:
+    async with target(failed(500)) as one, target(said("b")) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            for _ in range(6):
+                await ask(found.port, chat())
+            await probe(found.front.state)
+            assert len(one.requests) == 5

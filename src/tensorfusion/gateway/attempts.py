@@ -9,7 +9,7 @@ Source: the platform's contract, 3.6.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -117,8 +117,8 @@ class Way(Protocol):
         ...
 
 
-async def answer(job: Job, way: Way) -> None:
-    """Bring an answer.
+async def answer(job: Job, way: Way, *, begins: Callable[[Job, Target], None] | None = None) -> None:
+    """Bring an answer. ``begins`` hears who is asked first.
 
     Raises:
         Failed: nobody could.
@@ -130,6 +130,8 @@ async def answer(job: Job, way: Way) -> None:
     target = chooser.next(job.ask, job.loop.time(), attempts, random=job.random())
     if target is None:
         raise _nobody(job, unusable)
+    if begins is not None:
+        begins(job, target)
     while True:
         broken, outcome = await _one(job, target, way)
         if broken is None:
@@ -213,7 +215,7 @@ async def _at(
         except Broken as error:
             broken = error
         except WireError as error:
-            broken = of_wire(error, begun=begun)
+            broken = of_wire(error, begun=begun or not job.ask.stream)
     finally:
         now = loop.time()
         noted.seconds = now - started

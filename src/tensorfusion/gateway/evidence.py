@@ -92,6 +92,12 @@ class Meters:
         )
         self.tokens = Tally(prefix + "tokens", "Tokens.", ("route", "target", "kind"), registry=registry)
         self.cost = Tally(prefix + "cost_microdollars", "Cost of answers.", ("route", "target"), registry=registry)
+        self.mirrored = Tally(
+            prefix + "mirrored",
+            "Mirrored requests by how they ended.",
+            ("route", "target", "outcome"),
+            registry=registry,
+        )
         self.dropped = Tally(
             prefix + "events_dropped", "Events of streams that were none.", ("route", "target"), registry=registry
         )

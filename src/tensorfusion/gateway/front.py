@@ -16,6 +16,7 @@ from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
 from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, invalid, not_found, refusal
 from tensorfusion.gateway.job import Job, id_of
 from tensorfusion.gateway.keys.errors import KeyRefused
+from tensorfusion.gateway.mirroring import Mirrors
 from tensorfusion.gateway.outcomes import fault_of, told_as_it_is
 from tensorfusion.gateway.pages import Page, Pages
 from tensorfusion.gateway.passing import fields_back, fields_out
@@ -27,6 +28,7 @@ from tensorfusion.gateway.streaming import StreamWay
 from tensorfusion.gateway.verbatim import AskedVerbatim, VerbatimWay
 from tensorfusion.gateway.whole import WholeWay
 from tensorfusion.model.llm_key import KeyScope
+from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.route import Route
@@ -62,9 +64,16 @@ class Front:
         self.evidence = evidence
         self._pages = pages
         self.portkeys = Portkeys()
+        self._mirrors = Mirrors(evidence.meters)
         self._most_body = most_body
         self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
+
+    async def close(self) -> None:
+        """End what is under way beside requests, and all connections."""
+        await self._mirrors.close()
+        await self.portkeys.close()
+        await self.state.upstreams.close()
 
     async def handle(self, request: Request, reply: Reply) -> None:
         """Answer one request."""
@@ -188,7 +197,8 @@ class Front:
         status, kind, message = CLIENT_LEFT, "client_closed", "the client left before its answer had ended"
         try:
             try:
-                await answer(job, way)
+                mirrors = self._mirrors.start if job.route.strategy is RouteStrategy.LOADTEST else None
+                await answer(job, way, begins=mirrors)
             except Failed as failed:
                 status, kind, message = _tell_failure(job, way, failed)
             except Fault as fault:

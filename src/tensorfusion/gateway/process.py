@@ -23,6 +23,7 @@ from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
+from tensorfusion.gateway.probing import EVERY_SECONDS, probe
 from tensorfusion.gateway.seams import Keys
 from tensorfusion.gateway.state import State
 from tensorfusion.telemetry import logs
@@ -32,6 +33,7 @@ from tensorfusion.wire.request import Request
 from tensorfusion.wire.server import Server
 from tensorfusion.wire.worker import work
 
+_log = logging.getLogger(__name__)
 _ROLL_SECONDS: Final = 5.0
 
 Follow = Callable[[], Coroutine[None, None, None]]
@@ -96,25 +98,38 @@ class Gateway:
         gc.collect()
         gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
         async with self._gate.tended(SystemClock()), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run) for run in (follow(), self._roll())]
+            runs = (follow(), _every(_ROLL_SECONDS, self._roll), _every(EVERY_SECONDS, self._probe))
+            tasks = [group.create_task(run) for run in runs]
             await serve
             for task in tasks:
                 task.cancel()
         if self._lines is not None:
             await asyncio.to_thread(self._lines.close)
-        await self.front.portkeys.close()
-        await self.front.state.upstreams.close()
+        await self.front.close()
 
     async def _roll(self) -> None:
         """Go on with rollouts of new versions."""
-        clock = SystemClock()
-        while True:
-            await clock.sleep(_ROLL_SECONDS)
-            for chooser in self.front.state.choosers.values():
-                chooser.roll(clock.now().timestamp())
+        moment = SystemClock().now().timestamp()
+        for chooser in self.front.state.choosers.values():
+            chooser.roll(moment)
+
+    async def _probe(self) -> None:
+        """Look whether targets that were gone are back."""
+        await probe(self.front.state)
 
     def _why_not_ready(self) -> str:
         return "draining" if self._server.draining else ""
+
+
+async def _every(seconds: float, what: Follow) -> None:
+    """Again and again; what fails once is told and tried again."""
+    clock = SystemClock()
+    while True:
+        await clock.sleep(seconds)
+        try:
+            await what()
+        except Exception:  # noqa: BLE001 - the edge of a loop
+            _log.exception("what runs beside requests failed: %s", what.__name__)
 
 
 def setup_logs() -> None:
@@ -152,4 +167,4 @@ def _spell(status: int, why: str) -> tuple[Fields, bytes]:
 def _failed(request: Request, error: Exception) -> None:
     """A fault of ours, at the edge of a request: no body, no fields in the log."""
     where = request.target.partition(b"?")[0][:128].decode("latin-1")
-    logging.getLogger(__name__).error("a request failed path=%r", where, exc_info=error)
+    _log.error("a request failed path=%r", where, exc_info=error)

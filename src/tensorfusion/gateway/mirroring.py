@@ -1,0 +1,72 @@
+"""Strategy ``loadtest``: one target answers the client, all others are asked as well, and their answers thrown away.
+
+A mirrored request is nobody's: it is not charged, not waited for, and ends when the gateway does. At most so many are
+under way at once; further ones are left out and counted, because a test must not become a load of its own.
+"""
+
+import asyncio
+from typing import Final
+
+from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.evidence import Meters
+from tensorfusion.gateway.job import Job, Try
+from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
+from tensorfusion.gateway.speech import speech_for
+from tensorfusion.gateway.whole import MOST_ANSWER
+from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome
+from tensorfusion.policy.routing.route import Target
+from tensorfusion.wire.errors import WireError
+
+MOST_MIRRORED: Final = 256
+"""Under way at once, in one process."""
+
+
+class Mirrors:
+    """Of one process. ``close`` ends those that are under way."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, job: Job, answering: Target) -> None:
+        """Ask all others but the target that answers the client."""
+        for target in job.chooser.mirrors(job.ask, job.loop.time(), answering):
+            if job.upstreams.of(job.route, target).problem:
+                continue
+            if len(self._tasks) >= MOST_MIRRORED:
+                self._meters.mirrored.add((job.route.key, target.name, "left out"))
+                continue
+            # No group: whoever asked must not wait for what is thrown away. ``close`` ends it.
+            task = job.loop.create_task(self._mirror(job, target))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _mirror(self, job: Job, target: Target) -> None:
+        upstream = job.upstreams.of(job.route, target)
+        started = job.loop.time()
+        replica = upstream.pick(started)
+        ticket = job.chooser.started(target, started)
+        outcome = Outcome(failure=Failure.CANCELLED)
+        try:
+            speech = speech_for(job.asked, job.call, upstream)
+            attempt = Attempt(job, upstream, replica, ticket, Try(target.name, replica.url), speech)
+            async with attempt.exchange() as exchange:
+                found = await exchange.whole(MOST_ANSWER)
+            if found.status >= 300:
+                raise of_refusal(found)
+            outcome = SUCCESS
+        except Broken as broken:
+            outcome = broken.outcome(job.loop.time() - started)
+        except WireError as error:
+            outcome = of_wire(error, begun=False).outcome(job.loop.time() - started)
+        finally:
+            job.chooser.ended(ticket, job.loop.time(), outcome)
+            what = "answered" if outcome is SUCCESS else str(outcome.failure)
+            self._meters.mirrored.add((job.route.key, target.name, what))
