@@ -18,6 +18,7 @@ from gateways import (
     make_route,
     make_secret,
     model_server,
+    status_of,
     target,
 )
 from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
@@ -163,3 +164,32 @@ def test_no_request_fails_while_routes_change(
     assert set(statuses) == {200}
     assert len(statuses) > 20
     assert slowest < IN_TIME
+
+
+def test_a_status_tells_what_the_targets_saw_also_over_a_restart(
+    cluster: Cluster, namespace: str, one: Model, two: Model
+) -> None:
+    key = make_key(cluster, namespace)
+    with gateway(cluster, "--workers", "2") as serving:
+        make_route(cluster, namespace, target("first", one.url), target("second", two.url), strategy="round-robin")
+        serving.soon(key)
+        before = len(one.seen()) + len(two.seen())
+        asked = [serving.ask(key)[0] for _ in range(30)]
+        refused = [serving.ask(key, messages="none")[0] for _ in range(3)]
+        assert set(asked) == {200}
+        assert all(status >= 400 for status in refused)
+        seen = len(one.seen()) + len(two.seen()) - before
+        assert seen == 33
+    with gateway(cluster) as serving:
+        assert {serving.ask(key)[0] for _ in range(10)} == {200}
+        stats = eventually(
+            lambda: status_of(cluster, namespace)["stats"],
+            until=lambda found: found["totalRequests"] >= 44,
+            patience=60,
+        )
+        assert (stats["totalRequests"], stats["successfulRequests"], stats["failedRequests"]) == (44, 41, 3)
+        found = eventually(lambda: status_of(cluster, namespace), until=lambda seen: "targets" in seen, patience=60)
+        assert [(each["name"], each["healthy"]) for each in found["targets"]] == [("first", True), ("second", True)]
+        assert found["phase"] == "Active"
+        assert found["activeTarget"] in ("first", "second")
+        assert stats["averageLatency"].endswith("ms")

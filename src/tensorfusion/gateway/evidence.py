@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from tensorfusion.gateway.counting import Counts
 from tensorfusion.gateway.job import Job
 from tensorfusion.policy.routing.money import PICO_PER_MICRO
 from tensorfusion.telemetry.metrics import REGISTRY
@@ -140,6 +141,8 @@ class Evidence:
     def __init__(self, sinks: tuple[Sink, ...] = (), *, meters: Meters) -> None:
         self._sinks = sinks
         self.meters = meters
+        self.counts: Counts | None = None
+        """For the status of routes, where there is somebody to write it."""
 
     def note(self, job: Job, *, status: int, error_type: str = "", error_message: str = "") -> None:
         """A request with a route is over."""
@@ -163,6 +166,9 @@ class Evidence:
             meters.tokens.add((route, name, "prompt"), used.prompt)
             meters.tokens.add((route, name, "completion"), used.completion)
             meters.cost.add((route, name), micro)
+        if self.counts is not None:
+            tokens = used.prompt + used.completion
+            self.counts.note(route, status, seconds, target=name, tokens=tokens, cost=cost)
         if job.dropped:
             meters.dropped.add((route, name), job.dropped)
         if self._sinks:

@@ -4,12 +4,13 @@ A request takes the state that is there when it comes, and keeps it: nothing of 
 What was learned about targets, and open connections, go from one state to the next.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.upstreams import Addresses, Upstreams
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.chooser import Chooser
+from tensorfusion.policy.routing.rollout import Progress
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
 
@@ -17,6 +18,11 @@ from tensorfusion.policy.routing.routes import Routes
 def no_addresses(route: Route, target: Target) -> Sequence[str]:
     """Only endpoints are known."""
     return ()
+
+
+def no_progress(route: str) -> Progress | None:
+    """Nothing is written down."""
+    return None
 
 
 class State:
@@ -53,15 +59,18 @@ class State:
         *,
         addresses: Addresses = no_addresses,
         before: "State | None" = None,
+        progress: Callable[[str], Progress | None] = no_progress,
     ) -> "State":
-        """Of compiled routes. The chooser of a route that is the same object as before is kept as it is."""
+        """Of compiled routes. ``progress`` tells of a route (``namespace/name``) how far its rollout was written down.
+
+        The chooser of a route that is the same object as before is kept as it is."""
         choosers = {}
         for key, route in routes.by_key.items():
             known = before.choosers.get(key) if before is not None else None
             if known is not None and known.route is route:
                 choosers[key] = known
                 continue
-            choosers[key] = chooser = Chooser(route)
+            choosers[key] = chooser = Chooser(route, progress(key) if route.rollout is not None else None)
             if known is not None:
                 chooser.adopt(known)
         upstreams = Upstreams(

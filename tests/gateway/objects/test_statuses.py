@@ -3,16 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tensorfusion.errors import ServerError
 from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.objects.ledger import Ledger
+from tensorfusion.gateway.objects.reports import Reporter, Reports, RouteReport
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.statuses import Statuses
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State
 from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES
+from tensorfusion.policy.routing.latencies import class_of
+from tensorfusion.policy.routing.money import PICO
+from tensorfusion.policy.routing.route_stats import Totals
 from tensorfusion.policy.routing.routes import Routes
 from tensorfusion.runtime.events import EventRecorder
 from tensorfusion.testing.api import FakeApi
@@ -23,6 +30,7 @@ from tensorfusion.testing.clock import VirtualClock
 class World:
     api: FakeApi
     clock: VirtualClock
+    folder: Path
     leads: bool = True
 
     def status(self, name: str = "chat") -> dict[str, Any]:
@@ -34,9 +42,27 @@ class World:
     def message(self, type_: str, name: str = "chat") -> str:
         return next(str(one["message"]) for one in self.status(name)["conditions"] if one["type"] == type_)
 
+    def worker(self) -> "Worker":
+        return Worker(self, Reporter(self.folder))
+
     @property
     def patches(self) -> int:
         return self.api.count("patch", LLM_ROUTES)
+
+
+@dataclass
+class Worker:
+    """One that has answered so many requests of the route ``chat``."""
+
+    world: World
+    reporter: Reporter
+
+    def tell(self, succeeded: int, failed: int = 0, *, active: str = "t0", tokens: int = 0, cost: int = 0) -> None:
+        uid = self.world.api.object(LLM_ROUTES, "chat", namespace="red")["metadata"]["uid"]
+        totals = Totals(succeeded + failed, succeeded, failed, tokens=tokens, cost=cost)
+        seconds = 0.1 * totals.requests
+        latencies = {class_of(0.1): totals.requests}
+        self.reporter.put([RouteReport(uid, totals, seconds, latencies, active, float(totals.requests))])
 
 
 @pytest.fixture
@@ -45,9 +71,9 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-async def world(clock: VirtualClock) -> AsyncIterator[World]:
+async def world(clock: VirtualClock, tmp_path: Path) -> AsyncIterator[World]:
     api = FakeApi(clock)
-    found = World(api, clock)
+    found = World(api, clock, tmp_path)
     states = [State.of(Routes(()), Secrets({}))]
 
     def use(routes: Routes, secrets: Secrets) -> None:
@@ -55,8 +81,18 @@ async def world(clock: VirtualClock) -> AsyncIterator[World]:
 
     source = Source(api, clock=clock, book=KeyBook(clock), use=use)
     recorder = EventRecorder(api, component="gateway", clock=clock)
-    statuses = Statuses(api, source, recorder, clock=clock, state=lambda: states[-1], leads=lambda: found.leads)
-    running = [asyncio.create_task(one) for one in (source.run(), recorder.run(), statuses.run())]
+    statuses = Statuses(
+        api,
+        source,
+        recorder,
+        reports=Reports(tmp_path),
+        ledger=lambda: Ledger(tmp_path),
+        clock=clock,
+        state=lambda: states[-1],
+        leads=lambda: found.leads,
+        now=clock.monotonic,
+    )
+    running = [asyncio.create_task(one) for one in (source.run(), recorder.run(), statuses.run(last=lambda: None))]
     yield found
     for task in running:
         task.cancel()
@@ -83,9 +119,9 @@ async def test_a_route_in_force_says_so_once(world: World) -> None:
         "SecretsResolved": ("True", "Resolved"),
         "BudgetAvailable": ("True", "NoBudget"),
     }
-    patches = world.patches
+    assert world.patches == 1
     await world.clock.advance(60)
-    assert world.patches == patches == 1
+    assert world.patches == 2  # and how its targets do
     assert world.api.objects(EVENTS) == []
 
 
@@ -156,3 +192,95 @@ async def test_a_key_that_lets_nobody_in_gets_an_event(world: World) -> None:
     (event,) = world.api.objects(EVENTS)
     assert event["involvedObject"]["kind"] == "LLMKey"
     assert event["message"].startswith("spec.expiresAt: wanted a time")
+
+
+def total(world: World) -> tuple[int, int, int]:
+    stats = world.status().get("stats", {})
+    return stats.get("totalRequests", 0), stats.get("successfulRequests", 0), stats.get("failedRequests", 0)
+
+
+async def test_what_all_workers_counted_is_added_up_at_most_every_five_seconds(world: World) -> None:
+    world.api.seed(LLM_ROUTES, route(GOOD, {"endpoint": "http://10.0.0.2"}), namespace="red")
+    await world.clock.advance(1)
+    one, two = world.worker(), world.worker()
+    for step in range(1, 21):
+        one.tell(step, active="t0", tokens=10 * step, cost=PICO * step)
+        two.tell(2 * step, step, active="t1")
+        await world.clock.advance(1)
+    await world.clock.advance(6)
+    assert total(world) == (80, 60, 20)
+    status = world.status()
+    assert status["activeTarget"] == "t1"
+    assert status["stats"]["averageLatency"] == "100.00ms"
+    assert 95 < float(status["stats"]["p99Latency"].removesuffix("ms")) < 105
+    assert status["costTracking"]["totalCost"] == status["costTracking"]["costToday"] == "20"
+    assert status["costTracking"]["totalTokens"] == 200
+    assert [(one["name"], one["healthy"], one["circuit"]) for one in status["targets"]] == [
+        ("t0", True, "closed"),
+        ("t1", True, "closed"),
+    ]
+    patches = world.patches
+    assert patches <= 7
+    await world.clock.advance(60)
+    assert world.patches == patches
+    one.reporter.close()
+    two.reporter.close()
+
+
+async def test_totals_go_on_from_what_the_status_says(world: World) -> None:
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    world.api.change(
+        LLM_ROUTES,
+        "chat",
+        {"status": {"stats": {"totalRequests": 100, "successfulRequests": 90, "failedRequests": 10}}},
+        namespace="red",
+        subresource="status",
+    )
+    worker = world.worker()
+    worker.tell(5, 1)
+    await world.clock.advance(12)
+    assert total(world) == (106, 95, 11)
+    worker.reporter.close()  # it is dead: what it counted is written, and stays so
+    await world.clock.advance(12)
+    assert total(world) == (106, 95, 11)
+    assert list(world.folder.glob("*.report")) == []
+
+
+async def test_a_host_without_the_lease_adds_its_own_and_nothing_else(world: World) -> None:
+    world.leads = False
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    worker = world.worker()
+    worker.tell(5)
+    await world.clock.advance(12)
+    assert total(world) == (5, 5, 0)
+    assert set(world.status()) == {"stats", "lastUpdated"}
+    worker.reporter.close()
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_write_whose_answer_is_lost_counts_once(world: World, lost: bool) -> None:
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    await world.clock.advance(1)
+    worker = world.worker()
+    worker.tell(5)
+    error = ServerError("the connection broke", code=503, reason="ConnectionBroken")
+    world.api.fail("patch", LLM_ROUTES, error=error, reply_lost=lost)
+    await world.clock.advance(30)
+    assert total(world) == (5, 5, 0)
+    worker.tell(7)
+    await world.clock.advance(30)
+    assert total(world) == (7, 7, 0)
+    worker.reporter.close()
+
+
+async def test_another_route_of_the_same_name_begins_at_nothing(world: World) -> None:
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    worker = world.worker()
+    worker.tell(5)
+    await world.clock.advance(12)
+    world.api.remove(LLM_ROUTES, "chat", namespace="red")
+    await world.clock.advance(12)
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    await world.clock.advance(12)
+    assert total(world) == (0, 0, 0)
+    worker.reporter.close()

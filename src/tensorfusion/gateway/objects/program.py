@@ -21,9 +21,10 @@ import uvloop
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.configuring import Settings
+from tensorfusion.gateway.counting import Counts
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.objects import UsedTimes
-from tensorfusion.gateway.limits.shared import default_path
+from tensorfusion.gateway.objects.reports import folder_for
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.writing import Writing
 from tensorfusion.gateway.process import Follow, Gateway, cannot_listen, setup_logs, welcome
@@ -89,10 +90,13 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
         front = gateway.front
 
         def use(routes: Routes, secrets: Secrets) -> None:
-            front.state = State.of(routes, secrets, addresses=source.addresses, before=front.state)
+            front.state = State.of(
+                routes, secrets, addresses=source.addresses, before=front.state, progress=source.progress
+            )
 
         source = Source(client, clock=clock, book=book, use=use)
-        writing = Writing(client, source, clock=clock, state=lambda: front.state, lock=default_path(f"{name}.first"))
+        counts = front.evidence.counts = Counts()
+        writing = Writing(client, source, counts, clock=clock, state=lambda: front.state, folder=folder_for(name))
         used = UsedTimes(client, source.keys, book, clock=clock)
 
         async def beside() -> None:

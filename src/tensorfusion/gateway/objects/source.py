@@ -22,8 +22,11 @@ from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.kube.api import Api
 from tensorfusion.model.llm_key import LLMKey
 from tensorfusion.model.llm_route import LLMRoute
+from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import LLM_KEYS, LLM_ROUTES
 from tensorfusion.policy.routing.compiler import InvalidRoute
+from tensorfusion.policy.routing.reporting import progress_of
+from tensorfusion.policy.routing.rollout import Progress
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.routes import Routes
 from tensorfusion.runtime.informer import Change, Informer
@@ -66,6 +69,12 @@ class Source:
         if compiled is None or not compiled.holds_for(route):
             return None
         return compiled.found if isinstance(compiled.found, InvalidRoute) else compiled.found.route
+
+    def progress(self, route: str) -> Progress | None:
+        """How far the rollout of a route (``namespace/name``) was written down."""
+        namespace, _, name = route.partition("/")
+        found = self.routes.cache.get(Key(namespace, name))
+        return progress_of(found.status.rollout) if found is not None else None
 
     async def run(self) -> None:
         """Follow until cancelled."""

@@ -1,18 +1,26 @@
-"""The status of routes: whether each is in force, and what its targets lack.
+"""The status of routes: whether each is in force, what its targets lack, and how many requests it has had.
 
-Written by one worker of one gateway: the first of its host, where its host's holds the Lease. It reads what is in force
-in its own process, so what a status says of a spec has been true of at least one worker, and is of the others within a
-moment. Only differences are written, guarded by the version that they were made from: who was faster, wins, and the
-next look starts from there.
+Written by one worker of each host, the first of it. It adds what its host has counted; everything else is written by
+the one whose host holds the Lease. What it says of a spec is what is in force in its own process, so it has been true
+of at least one worker, and is of the others within a moment. Only differences are written, numbers at most every five
+seconds, and all guarded by the version that they were made from: who was faster, wins, and the next pass starts from
+there.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from tensorfusion.clock import Clock, timestamp
+import msgspec
+
+from tensorfusion.clock import Clock, micro_timestamp, timestamp
 from tensorfusion.errors import ApiError, ConfigError, Conflict, NotFound
 from tensorfusion.gateway.keys.objects import checked
+from tensorfusion.gateway.objects.figures import with_figures, with_totals
+from tensorfusion.gateway.objects.ledger import Ledger
+from tensorfusion.gateway.objects.reports import Reports, Sum, summed
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.waiting import set_within
 from tensorfusion.gateway.state import State
@@ -33,11 +41,24 @@ LOOK_SECONDS: Final = 5.0
 PAUSE: Final = 0.2
 """Seconds between two passes at least."""
 
+LAST_SECONDS: Final = 3.0
+"""For the last pass, at the end."""
+
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """One status that is to be written. ``counted`` is what it adds, by the totals of which worker."""
+
+    route: LLMRoute
+    status: LLMRouteStatus
+    found: Sum | None = None
+
+
 class Statuses:
-    """``state`` is in force in this process, ``leads`` says whether this process may write."""
+    """``state`` is in force in this process, ``leads`` says whether this process holds the Lease, ``now`` is the time
+    that choosers go by."""
 
     def __init__(
         self,
@@ -45,16 +66,22 @@ class Statuses:
         source: Source,
         recorder: EventRecorder,
         *,
+        reports: Reports,
+        ledger: Callable[[], Ledger],
         clock: Clock,
         state: Callable[[], State],
         leads: Callable[[], bool],
+        now: Callable[[], float],
     ) -> None:
         self._client = client
         self._source = source
         self._recorder = recorder
+        self._reports = reports
+        self._open_ledger = ledger
         self._clock = clock
         self._state = state
         self._leads = leads
+        self._now = now
         self._changed = asyncio.Event()
         self._wrong_keys: dict[Key, tuple[LLMKey, str]] = {}
         """Those of which nobody has been told yet, and why they are wrong."""
@@ -65,33 +92,95 @@ class Statuses:
         """Make a pass soon."""
         self._changed.set()
 
-    async def run(self) -> None:
-        """Write until cancelled."""
-        while True:
-            await self.write()
-            await self._clock.sleep(PAUSE)
-            await set_within(self._changed, self._clock, LOOK_SECONDS - PAUSE)
-            self._changed.clear()
+    async def run(self, *, last: Callable[[], None]) -> None:
+        """Write until cancelled; then ``last`` is called, and what was counted is written once more."""
+        self._ledger = self._open_ledger()
+        numbers_at = 0.0
+        try:
+            while True:
+                now = self._clock.monotonic()
+                numbers = now >= numbers_at
+                if numbers:
+                    numbers_at = now + LOOK_SECONDS
+                await self.write(numbers=numbers)
+                await self._clock.sleep(PAUSE)
+                await set_within(self._changed, self._clock, max(0.0, numbers_at - self._clock.monotonic()))
+                self._changed.clear()
+        finally:
+            last()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self.write(numbers=True)
 
-    async def write(self) -> None:
+    async def write(self, *, numbers: bool) -> None:
         """Bring every status up to date. What fails is done with the next pass."""
         self._tell_of_keys()
-        for route in list(self._source.routes.cache.all()):
-            if not self._leads():
-                return
-            wanted = self._wanted(route)
-            if wanted is None:
-                continue
-            try:
-                await self._write(route, wanted)
-            except (NotFound, Conflict):
-                continue  # the next pass sees what is there now
-            except ApiError as error:
-                log.warning("the status of a route could not be written", route=str(route.key), error=error)
-                return  # the others would most probably fail, too
+        try:
+            writes = await self._numbers() if numbers else self._words()
+            for write in writes:
+                await self._write(write)
+        except ApiError as error:
+            log.warning("the status of routes could not be written", error=error)  # the others would fail, too
+        except OSError as error:
+            log.warning("what was counted could not be put down: it is not written", error=error)
 
-    def _wanted(self, route: LLMRoute) -> LLMRouteStatus | None:
-        """The status that the route should have; None while this process has not put it in force as it is."""
+    def _words(self) -> list[_Write]:
+        """What changes when somebody changes an object."""
+        if not self._leads():
+            return []
+        wanted = ((route, self._judged(route)) for route in list(self._source.routes.cache.all()))
+        return [_Write(route, status) for route, status in wanted if status not in (None, route.status) and status]
+
+    async def _numbers(self) -> list[_Write]:
+        """Everything. Raises ApiError, OSError."""
+        await self._settle()
+        reports = self._reports.read()
+        sums = summed(reports)
+        routes = list(self._source.routes.cache.all())
+        uids = {route.metadata.uid for route in routes}
+        writes = [
+            write for route in routes if (write := self._counted(route, sums.get(route.metadata.uid))) is not None
+        ]
+        left = {worker for uid in uids & sums.keys() for worker in self._ledger.unwritten(uid, sums[uid].counted)}
+        workers = {report.worker for report in reports}
+        self._ledger.forget(routes=uids, workers=workers)
+        self._ledger.keep()
+        self._reports.remove_dead(workers - left)
+        return writes
+
+    def _counted(self, route: LLMRoute, found: Sum | None) -> _Write | None:
+        """The status with what was counted, and the rest where this process may write it; None: it is so already."""
+        moment = self._clock.now()
+        status = (self._judged(route) if self._leads() else None) or route.status
+        fresh = self._ledger.fresh(route.metadata.uid, found.counted) if found is not None else None
+        if fresh is not None:
+            status = with_totals(status, fresh, moment)
+        chooser = self._state().choosers.get(str(route.key))
+        compiled = self._source.found(route)
+        if self._leads() and chooser is not None and isinstance(compiled, Route):
+            status = with_figures(status, found, chooser, self._lacks(compiled), now=self._now())
+        if status == route.status:
+            return None
+        status = msgspec.structs.replace(status, last_updated=micro_timestamp(moment))
+        if found is not None and fresh:
+            self._ledger.open(route.metadata.uid, str(status.last_updated), found.counted)
+            return _Write(route, status, found)
+        return _Write(route, status)
+
+    async def _settle(self) -> None:
+        """Look what became of writes whose answer was lost. Raises ApiError."""
+        by_uid = {route.metadata.uid: route.key for route in self._source.routes.cache.all()}
+        for uid in self._ledger.open_lines:
+            key = by_uid.get(uid)
+            mark: str | None = None
+            if key is not None:
+                with contextlib.suppress(NotFound):
+                    found = await self._client.get(LLM_ROUTES, LLMRoute, key.name, namespace=key.namespace)
+                    mark = found.status.last_updated
+            self._ledger.settle(uid, mark)
+
+    def _judged(self, route: LLMRoute) -> LLMRouteStatus | None:
+        """The status with conditions as they should be; None while this process has not put it in force as it is."""
         found = self._source.found(route)
         if found is None or route.metadata.deleting:
             return None
@@ -105,17 +194,24 @@ class Statuses:
         found = [(target, upstreams.of(route, target)) for target in route.targets]
         return [Lack(target.name, upstream.unreachable, upstream.unauthorized) for target, upstream in found]
 
-    async def _write(self, route: LLMRoute, wanted: LLMRouteStatus) -> None:
-        """Raises ApiError."""
-        patch = status_patch(route.status, wanted)
+    async def _write(self, write: _Write) -> None:
+        """Raises ApiError: the others would most probably fail, too."""
+        route, key, uid = write.route, write.route.key, write.route.metadata.uid
+        patch = status_patch(route.status, write.status)
         if patch is None:
             return
         guard = {"metadata": {"resourceVersion": route.metadata.resource_version}}
-        key = route.key
-        await self._client.patch(
-            LLM_ROUTES, key.name, {**guard, **patch}, namespace=key.namespace, subresource="status"
-        )
-        before, after = accepted(route.status), accepted(wanted)
+        try:
+            await self._client.patch(
+                LLM_ROUTES, key.name, {**guard, **patch}, namespace=key.namespace, subresource="status"
+            )
+        except (NotFound, Conflict):
+            if write.found is not None:
+                self._ledger.settle(uid, None)
+            return  # the next pass sees what is there now
+        if write.found is not None:
+            self._ledger.settle(uid, write.status.last_updated)
+        before, after = accepted(route.status), accepted(write.status)
         if after is None or after.reason != INVALID or (before is not None and before.message == after.message):
             return
         self._recorder.record(
