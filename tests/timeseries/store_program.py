@@ -40,8 +40,10 @@ async def fill(file: Path) -> None:
             kept += await store.write(text)
     except StoreUnwritable as error:
         print(f"StoreUnwritable: {error}", flush=True)
+        print("failing" if store.failing else "well", flush=True)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     print(f"then {await store.write('a n=-1i 1')}", flush=True)
+    print("failing" if store.failing else "well", flush=True)
     ((count,),) = (await store.query("SELECT count(*) FROM a")).rows
     print("all there" if count == kept + 1 else f"wanted {kept + 1}, found {count}", flush=True)
     await store.close()

@@ -1,11 +1,14 @@
 """The embedded store forgets what is too old, and never grows beyond its bound."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tensorfusion.telemetry.metrics import REGISTRY
+from tensorfusion.testing.clock import VirtualClock
 from tensorfusion.timeseries.retention_bounds import DAY, Retention
 from tensorfusion.timeseries.store import Store
 
@@ -67,6 +70,26 @@ async def test_a_reader_under_way_does_not_keep_rows_from_being_forgotten(bounde
     assert found.rows == [(1000,)]
     assert await bounded.retain() == 1000
     assert await count(bounded, "a") == 0
+
+
+async def test_bounds_are_kept_from_time_to_time(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = await Store.open(tmp_path / "s.duckdb", retention=Retention(DAY), now=lambda: NOW)
+    await store.write(f"a x=1 {NOW}\na x=2 {NOW - 2 * DAY * SECOND}")
+    before = REGISTRY.get_sample_value("tensorfusion_timeseries_store_forgotten_rows_total")
+    keeping = asyncio.create_task(store.keep_bounds(clock))
+    await clock.advance(59)
+    assert await count(store, "a") == 2
+    await clock.advance(1)
+    while clock.next_wake() is None:  # the thread that deletes is a real one
+        await store.size()
+    assert await count(store, "a") == 1
+    assert REGISTRY.get_sample_value("tensorfusion_timeseries_store_forgotten_rows_total") == (before or 0) + 1
+    await store.close()
+    await clock.advance(60)  # it fails now, and goes on
+    assert not keeping.done()
+    keeping.cancel()
+    await asyncio.wait((keeping,))
 
 
 async def test_an_empty_store_has_nothing_to_forget(bounded: Store) -> None:

@@ -69,6 +69,8 @@ class Ingest:
         self._now = now
         cursor.execute(f"CREATE TABLE IF NOT EXISTS {_BATCHES} (id VARCHAR, time BIGINT)")
         self._batches = {str(row[0]) for row in cursor.execute(f"SELECT id FROM {_BATCHES}").fetchall()}
+        self.failing = False
+        """Whether the last transaction failed: the disk is full, or worse."""
         self.tables = _read_tables(cursor)
         """What there is, by name in lower case; replaced, never changed, so that other threads may read it."""
 
@@ -107,7 +109,9 @@ class Ingest:
                 failure = StoreUnwritable(f"metrics store {self._file}: nothing was kept: {text}")
                 failure.__cause__ = error
                 write.count, write.error = 0, failure
+            self.failing = True
             return
+        self.failing = False
         self.tables = tables
         self._batches |= batches
 

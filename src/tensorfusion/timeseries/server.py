@@ -81,7 +81,8 @@ def routes(store: Store, *, authorize: Authorize) -> list[Route]:
         return Route(path, endpoint, methods=methods)
 
     async def health(_: Request) -> Response:
-        return Response(b"{}", media_type="application/json")
+        """503 while what is written cannot be kept, so that whoever supervises sees it."""
+        return Response(b"{}", status_code=503 if store.failing else 200, media_type="application/json")
 
     async def ping(_: Request) -> Response:
         return Response(status_code=204)

@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from tensorfusion.clock import Clock
 from tensorfusion.errors import StoreError, StoreUnwritable
+from tensorfusion.telemetry.logs import get_logger
+from tensorfusion.telemetry.metrics import counter, gauge, histogram
 from tensorfusion.timeseries.columns import TableShape
 from tensorfusion.timeseries.encoder import Table
 from tensorfusion.timeseries.engine import connect, duckdb
@@ -30,6 +33,17 @@ from tensorfusion.timeseries.queries import run_query
 from tensorfusion.timeseries.results import Result
 from tensorfusion.timeseries.retention import retain, used_bytes
 from tensorfusion.timeseries.retention_bounds import Retention
+
+log = get_logger(__name__)
+
+KEPT: Final = counter("tensorfusion_timeseries_store_rows", "Rows that the embedded store has kept.")
+FORGOTTEN: Final = counter("tensorfusion_timeseries_store_forgotten_rows", "Rows that it deleted: too old, or no room.")
+BYTES: Final = gauge("tensorfusion_timeseries_store_bytes", "Bytes of its file that are in use.")
+QUERY_SECONDS: Final = histogram(
+    "tensorfusion_timeseries_store_query_seconds",
+    "Time of a query, the wait for its turn included.",
+    buckets=(0.005, 0.025, 0.1, 0.5, 2.5, 10.0),
+)
 
 _READERS: Final = 2
 _RING_SECONDS: Final = 0.05
@@ -114,6 +128,11 @@ class Store:
         """What there is to query, by name in lower case."""
         return self._ingest.tables
 
+    @property
+    def failing(self) -> bool:
+        """Whether what was written last could not be kept."""
+        return self._ingest.failing
+
     async def close(self) -> None:
         """Stop queries, finish what is being written, and let the file go."""
         self._closed = True
@@ -151,6 +170,7 @@ class Store:
             self._waiting_size -= len(text)
         if write.error is not None:
             raise write.error
+        KEPT.inc(write.count)
         return write.count
 
     async def query(self, sql: str, *, seconds: float | None = None, rows: int | None = None) -> Result:
@@ -183,9 +203,11 @@ class Store:
                 running.end()
                 self._idle.append(cursor)
 
+        began = time.perf_counter()
         try:
             return await loop.run_in_executor(self._readers, work)
         finally:
+            QUERY_SECONDS.observe(time.perf_counter() - began)
             alarm.cancel()
             self._stop(running)  # nobody waits for it any more
             self._running.discard(running)
@@ -199,6 +221,18 @@ class Store:
             return retain(self._cursor, self.tables, self._retention, self._now())
 
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def keep_bounds(self, clock: Clock, *, seconds: float = 60.0) -> None:
+        """``retain`` every so many seconds, until cancelled. One that fails is logged, and the next one comes."""
+        while True:
+            await clock.sleep(seconds)
+            try:
+                gone = await self.retain()
+                BYTES.set(await self.size())
+            except (StoreError, duckdb.Error) as error:
+                log.warning("rows that are too old stay", store=self.file, error=error)
+            else:
+                FORGOTTEN.inc(gone)
 
     async def size(self) -> int:
         """Bytes of the file that are in use."""
