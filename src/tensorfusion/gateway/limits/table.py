@@ -26,9 +26,6 @@ goes to who needs one. Where all 32 are busy, the request is refused.
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tensorfusion.gateway.limits.page import (
     ENTRIES,
     ENTRIES_AT,
@@ -282,7 +279,7 @@ class Table:
         """Count what a worker had reserved as used, take its requests off, and free its place."""
         words = self._words
         now = self.page.now()
-        for entry in _entries_of(self._numbers(), worker):
+        for entry in self._entries_of(worker):
             at, held, tokens = (words[entry + word] for word in (RECORD, HELD, HELD_TOKENS))
             if words[at + UNIT] and tokens:
                 self._charge(at, tokens * words[at + UNIT], now)
@@ -293,22 +290,27 @@ class Table:
 
     def _recover(self) -> None:
         """Add up anew, from the entries, what the records say: somebody died while he wrote."""
-        numbers = self._numbers()
-        records = numbers[RECORDS_AT:].reshape(-1, RECORD_WORDS)
-        counted = np.zeros((len(records), 2), np.int64)
+        words = self._words
+        counted: dict[int, tuple[int, int]] = {}
         for worker in range(MOST_WORKERS):
-            if not self._words[self.page.worker_at(worker) + USED]:
-                continue
-            entries = _entries_of(numbers, worker)
-            rows = (numbers[entries + RECORD] - RECORDS_AT) // RECORD_WORDS
-            np.add.at(counted, rows, np.stack([numbers[entries + HELD], numbers[entries + HELD_TOKENS]], axis=1))
-        records[:, COUNT] = counted[:, 0]
-        records[:, RESERVED] = counted[:, 1]
-        self._words[RECOVERED] += 1
+            if words[self.page.worker_at(worker) + USED]:
+                for entry in self._entries_of(worker):
+                    at, held, tokens = (words[entry + word] for word in (RECORD, HELD, HELD_TOKENS))
+                    before = counted.get(at, (0, 0))
+                    counted[at] = before[0] + held, before[1] + tokens
+        for word in (COUNT, RESERVED):
+            for place, found in enumerate(self.page.words[RECORDS_AT + word :: RECORD_WORDS].tolist()):
+                if found and (at := RECORDS_AT + place * RECORD_WORDS) not in counted:
+                    words[at + word] = 0
+        for at, (held, tokens) in counted.items():
+            words[at + COUNT], words[at + RESERVED] = held, tokens
+        words[RECOVERED] += 1
 
-    def _numbers(self) -> NDArray[np.int64]:
-        """All words, shape (words,). Not kept: a page cannot be closed while somebody looks at it."""
-        return np.frombuffer(self.page.words, np.int64)
+    def _entries_of(self, worker: int) -> list[int]:
+        """Where a worker's entries are that hold something."""
+        start = ENTRIES_AT + worker * ENTRIES * ENTRY_WORDS
+        held = self.page.words[start : start + ENTRIES * ENTRY_WORDS : ENTRY_WORDS].tolist()
+        return [start + place * ENTRY_WORDS for place, record in enumerate(held) if record]
 
 
 def _step(words: memoryview, at: int, rule: Rule, tokens: int, now: int) -> Step:
@@ -330,13 +332,6 @@ def _refusal(charge: Charge, step: Step, tokens: int) -> RateLimited:
     if owed > rule.token_depth:
         return refusal(What.TOKENS, charge, tokens, verdict, wait=owed - rule.token_depth)
     return refusal(What.CONCURRENT, charge, tokens, verdict, wait=TICKS_PER_SECOND)
-
-
-def _entries_of(numbers: NDArray[np.int64], worker: int) -> NDArray[np.int64]:
-    """Where a worker's entries are that hold something, shape (entries,)."""
-    start = ENTRIES_AT + worker * ENTRIES * ENTRY_WORDS
-    stop = start + ENTRIES * ENTRY_WORDS
-    return np.flatnonzero(numbers[start:stop:ENTRY_WORDS]) * ENTRY_WORDS + start
 
 
 def _no_room(charge: Charge) -> RateLimited:
