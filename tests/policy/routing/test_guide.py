@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from tensorfusion.cli.gateway import command
 from tensorfusion.model.crd import all_crds
 from tensorfusion.model.llm_route import LLMRoute, OnExceeded
 from tensorfusion.model.strict import convert
@@ -116,6 +118,16 @@ def test_the_portkey_configuration_does_what_it_says(down: dict[str, int], asked
         chooser.ended(chooser.started(target, 0.0), 0.0, outcome)
         target = chooser.after(ask, 0.0, attempts, target=target, outcome=outcome, wall=0.0, random=0.0).target
     assert found == asked
+
+
+def test_the_check_says_what_the_guide_shows(tmp_path: Path) -> None:
+    chat = next(document for document in DOCUMENTS if document["metadata"]["name"] == "chat-ab")
+    late = {**chat, "metadata": {**chat["metadata"], "name": "late"}}
+    file = tmp_path / "routes.yaml"
+    file.write_text(yaml.safe_dump_all([chat, late]))
+    done = CliRunner().invoke(command, ["check", "--config", str(file)])
+    assert done.exit_code == 1
+    assert done.output == blocks("text")[0]
 
 
 def test_every_field_that_the_guide_names_exists() -> None:
