@@ -217,6 +217,27 @@ async def test_keys_credentials_and_records(tmp_path: Path) -> None:
             assert key[:12] not in everything
 
 
+async def test_whichever_worker_is_scraped_tells_what_all_have_counted(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    async with target(said("a")) as one:
+        write(path, written(one.url))
+        async with program(path, "--workers", "2") as running:
+            await until_ready(running.port)
+            for _ in range(20):
+                assert (await ask(running.port, chat())).status == 200
+            counted = b'tensorfusion_gateway_requests_total{route="default/r",status="200"} 20.0'
+            async with asyncio.timeout(PATIENCE):
+                for _ in range(8):
+                    while counted not in (await get(running.port, "/metrics"))[1]:
+                        await asyncio.sleep(0.1)
+            running.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(PATIENCE):
+                while sum("is ready" in line for line in running.told) < 4:
+                    await asyncio.sleep(0.05)
+                while counted not in (await get(running.port, "/metrics"))[1]:
+                    await asyncio.sleep(0.1)
+
+
 async def test_limits_are_those_of_all_workers_together(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     async with target(said("a")) as one:

@@ -5,6 +5,7 @@ while the process serves: by itself, or as one of several workers on one port.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -18,6 +19,7 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.configuring import Settings, Tls
 from tensorfusion.gateway.evidence import Evidence, Meters
+from tensorfusion.gateway.exposition import Exposition, folder_of_workers
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
 from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.limits.gate import gate_of, redis_url
@@ -27,13 +29,13 @@ from tensorfusion.gateway.probing import EVERY_SECONDS, probe
 from tensorfusion.gateway.seams import Keys
 from tensorfusion.gateway.state import State
 from tensorfusion.telemetry import logs
-from tensorfusion.telemetry.metrics import metrics_response
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.request import Request
 from tensorfusion.wire.server import Server
 from tensorfusion.wire.worker import work
 
 _log = logging.getLogger(__name__)
+_WRITE_SECONDS: Final = 2.0
 _ROLL_SECONDS: Final = 5.0
 
 Follow = Callable[[], Coroutine[None, None, None]]
@@ -51,6 +53,7 @@ class Gateway:
         self._drain_seconds = settings.drain_seconds
         self._gate = gate_of(origin, file=settings.limits_file, redis=redis_url(settings.limits_redis))
         meters = Meters()
+        self._exposition = Exposition(folder_of_workers())
         self._lines: JsonLines | None = None
         if settings.log.file:
             where = settings.log.file
@@ -60,7 +63,9 @@ class Gateway:
             keys=keys,
             limits=self._gate,
             evidence=Evidence((self._lines,) if self._lines is not None else (), meters=meters),
-            pages=Pages(now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=metrics_response),
+            pages=Pages(
+                now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=self._exposition.response
+            ),
             most_body=settings.max_body,
         )
         self._server = Server(self.front.handle, spell=_spell, failed=_failed)
@@ -98,14 +103,25 @@ class Gateway:
         gc.collect()
         gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
         async with self._gate.tended(SystemClock()), asyncio.TaskGroup() as group:
-            runs = (follow(), _every(_ROLL_SECONDS, self._roll), _every(EVERY_SECONDS, self._probe))
+            runs = (
+                follow(),
+                _every(_ROLL_SECONDS, self._roll),
+                _every(EVERY_SECONDS, self._probe),
+                _every(_WRITE_SECONDS, self._write),
+            )
             tasks = [group.create_task(run) for run in runs]
             await serve
             for task in tasks:
                 task.cancel()
+        with contextlib.suppress(OSError):
+            self._exposition.write(last=True)
         if self._lines is not None:
             await asyncio.to_thread(self._lines.close)
         await self.front.close()
+
+    async def _write(self) -> None:
+        """Leave what was counted for the other workers."""
+        self._exposition.write()
 
     async def _roll(self) -> None:
         """Go on with rollouts of new versions."""

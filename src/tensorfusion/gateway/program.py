@@ -14,6 +14,7 @@ import uvloop
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.configuring import Configuration, read_configuration
+from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.process import Gateway, cannot_listen, setup_logs, welcome
 from tensorfusion.gateway.reloading import Following
@@ -53,7 +54,8 @@ def run(path: Path, *, listen: str = "", workers: int = 0, say: Callable[[str], 
     except OSError as error:
         raise cannot_listen(found.settings, error) from error
     say(welcome(found.settings, supervisor.port, _what(found, count)))
-    supervisor.run()
+    with meeting():
+        supervisor.run()
 
 
 class FromFiles:

@@ -22,6 +22,7 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.configuring import Settings
 from tensorfusion.gateway.counting import Counts
+from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.objects import UsedTimes
 from tensorfusion.gateway.objects.reports import folder_for
@@ -74,7 +75,8 @@ def run(start: Start, *, say: Callable[[str], None]) -> None:
     except OSError as error:
         raise cannot_listen(settings, error) from error
     say(welcome(settings, supervisor.port, f"routes and keys of {server}, {settings.workers} workers"))
-    supervisor.run()
+    with meeting():
+        supervisor.run()
 
 
 @asynccontextmanager

@@ -1,0 +1,74 @@
+"""What goes on of a stream is its own bytes, however they arrive; what it says is the same, too."""
+
+import itertools
+import json
+
+from fronts import DONE, ROLE, STOP, USAGE, event, word
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensorfusion.gateway.apis import Api
+from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.listening import ChunkListener, Said
+from tensorfusion.gateway.splicing import Repeated
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
+ODD = st.sampled_from(
+    [
+        b": comment\n\n",
+        b"event: x\r\nid: 7\r\nunknown: field\r\n" + word("odd").replace(b"\n\n", b"\r\n\r\n"),
+        b"retry: 10\n\n",
+        b"\n",
+        word("x" * 5000),
+        event({"choices": [{"index": 0, "delta": {"content": "a"}, "extra": {"deep": [1, None]}}], "new": "é😀"}),
+    ]
+)
+STREAMS = st.lists(st.one_of(TEXTS.map(word), ODD), max_size=8)
+
+
+def asked(**fields: object) -> Asked:
+    body = {"model": "m", "stream": True, "stream_options": {"include_usage": True}, **fields}
+    return Asked(Api.CHAT, json.dumps(body).encode())
+
+
+def heard(listener: ChunkListener, data: bytes, cuts: list[int]) -> bytes:
+    edges = sorted({0, *(cut % (len(data) + 1) for cut in cuts), len(data)})
+    found = b"".join(listener.take(data[start:end]) for start, end in itertools.pairwise(edges))
+    assert listener.failure is None
+    return found + listener.end()
+
+
+@given(STREAMS, st.lists(st.integers(0, 1 << 16), max_size=40))
+def test_bytes_and_words_are_the_same_under_any_arrival(events: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join((ROLE, *events, STOP, USAGE, DONE))
+    said = Said()
+    listener = ChunkListener(asked(), said)
+    assert heard(listener, stream, cuts) == stream
+    whole = Said()
+    heard(ChunkListener(asked(), whole), stream, [])
+    assert (said.text, said.pieces, listener.finish_reason) == (whole.text, whole.pieces, "stop")
+    assert listener.usage is not None
+    assert listener.usage.prompt_tokens == 7
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=8), st.lists(st.integers(0, 60), max_size=6), st.integers(0, 60))
+def test_joined_at_any_place_and_however_cut_up_the_words_come_once(
+    texts: list[str], cuts: list[int], place: int
+) -> None:
+    text = "".join(texts)
+    place %= len(text) + 1
+    edges = sorted({0, *(cut % (len(text) + 1) for cut in cuts), len(text)})
+    pieces = [word(text[start:end]) for start, end in itertools.pairwise(edges)]
+    said = Said()
+    said.add(text[:place])
+    listener = ChunkListener(asked(), said, Repeated(text[:place]))
+    told = heard(listener, b"".join((ROLE, *pieces, STOP, DONE)), [])
+    again = Said()
+    heard(ChunkListener(asked(), again), told, [])
+    assert text[:place] + again.text == text == said.text
+    assert b'"role"' not in told
+
+
+def test_an_event_of_a_megabyte_passes_in_any_pieces() -> None:
+    stream = b"".join((ROLE, word("x" * (1 << 20)), STOP, DONE))
+    assert heard(ChunkListener(asked(), Said()), stream, list(range(0, len(stream), 1448))) == stream
