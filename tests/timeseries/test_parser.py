@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorfusion.timeseries import parser
 from tensorfusion.timeseries.errors import LineError
 from tensorfusion.timeseries.parser import PRECISIONS, parse
 from tensorfusion.timeseries.points import Point, Unsigned
@@ -119,6 +120,55 @@ def test_texts_and_heads_have_a_bound() -> None:
 def test_a_time_that_fits_only_in_its_own_precision_is_refused() -> None:
     with pytest.raises(LineError, match="a timestamp that fits 64 bits in ns"):
         parse("a c=1 9223372036854775", precision="ms")
+
+
+pieces = st.sampled_from(
+    [
+        "a",
+        "b",
+        "a=",
+        "b=",
+        "1",
+        "-",
+        ".",
+        "5",
+        "e",
+        "+",
+        "i",
+        "u",
+        "t",
+        "true",
+        "false",
+        ",",
+        ",",
+        " ",
+        "\n",
+        "\t",
+        "\u0661",
+        "_",
+        "9" * 19,
+        "nan",
+    ]
+)
+
+
+@given(st.lists(pieces, max_size=14).map("".join), st.sampled_from(["ns", "ms"]))
+def test_the_short_way_reads_what_the_long_way_reads(text: str, precision: str) -> None:
+    whole = f"t a=1,b=2i\nt {text}\nt a=1"
+
+    def read() -> object:
+        try:
+            return [
+                (repr(point), [type(value) for value in point.fields.values()])
+                for point in parse(whole, precision=precision, now=7)
+            ]
+        except LineError as error:
+            return str(error)
+
+    short = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parser, "_plain_fields", lambda *_: None)
+        assert read() == short
 
 
 @given(st.text(st.sampled_from('ab,= "\\\n\t#1iut.e-'), max_size=40))

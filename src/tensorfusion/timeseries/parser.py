@@ -54,6 +54,9 @@ MOST_TEXT: Final = 64 << 10
 """Characters of a text as it is written. Source: the bound of influxdb_line_protocol, which is in bytes."""
 _MOST_HEADS: Final = 4096
 _MOST_DIGITS: Final = 20
+_FEW_DIGITS: Final = 18
+"""That fit 64 bits, whatever they are."""
+_WORDS: Final = {"true": True, "false": False}
 _SHOWN: Final = 40
 
 
@@ -68,20 +71,31 @@ def parse(text: str, *, precision: str = "ns", now: int | None = None) -> list[P
     if unit is None:
         raise ValueError(f"precision: wanted one of {', '.join(PRECISIONS)}, found {precision!r}")
     heads: dict[str, _Head] = {}
+    known: set[str] = set()
     points = []
+    stamp = ""
     position, end = _skip(text, 0), len(text)
     while position < end:
         head, position = _read_head(text, position, heads)
-        fields, position, more = _read_fields(text, position)
         time = now
-        if more:
-            found = _TIME.match(text, position)
-            if found is None:
-                raise _error(text, position, "a timestamp of digits and the end of the line")
-            time = _whole(found[1]) * unit
-            if not LEAST_INT <= time <= MOST_INT:
-                raise _error(text, position, f"a timestamp that fits 64 bits in ns (precision is {precision})")
-            position = found.end()
+        plain = _plain_fields(text, position, known)
+        if plain is not None:
+            fields, stamp, after = plain
+            if stamp:
+                time = _whole(stamp) * unit
+        else:
+            fields, after, more = _read_fields(text, position)
+            known.update(fields)
+            if more:
+                found = _TIME.match(text, after)
+                if found is None:
+                    raise _error(text, after, "a timestamp of digits and the end of the line")
+                time = _whole(found[1]) * unit
+                stamp, after = found[1], found.end()
+        if time is not None and not LEAST_INT <= time <= MOST_INT:
+            place = after - len(stamp)
+            raise _error(text, place, f"a timestamp that fits 64 bits in ns (precision is {precision})")
+        position = after
         points.append(Point(head[0], head[1], fields, time))
         position = _skip(text, position)
     return points
@@ -131,6 +145,41 @@ def _parse_head(text: str, start: int, end: int) -> _Head:
             raise _error(text, position, f"the tag {name} once")
         tags[name] = _name(text, key.end(), parts[1])
     return table, tags
+
+
+def _plain_fields(text: str, position: int, known: set[str]) -> tuple[dict[str, FieldValue], str, int] | None:
+    """The fields, digits of the time and end of a line that has only numbers, yes and no, in fields that are ``known``.
+
+    Most lines are such, and splitting reads them in a third of the time. None for every other, wrong ones too: what is
+    wrong with them the long way says. Cut to these characters, float() and int() read what the expressions read.
+    """
+    end = text.find("\n", position)
+    line = text[position:] if end < 0 else text[position:end]
+    if '"' in line or "\\" in line:
+        return None
+    body, _, stamp = line.partition(" ")
+    fields: dict[str, FieldValue] = {}
+    try:
+        for part in body.split(","):
+            key, _, raw = part.partition("=")
+            if key not in known or key in fields:
+                return None
+            if raw.endswith("i"):
+                digits = raw[:-1]
+                if digits.strip("-0123456789") or len(digits) > _FEW_DIGITS:
+                    return None
+                fields[key] = int(digits)
+            elif not raw.strip("-.0123456789"):
+                fields[key] = value = float(raw)
+                if value - value != 0:
+                    return None
+            else:
+                fields[key] = _WORDS[raw]
+    except (ValueError, KeyError):
+        return None
+    if stamp.strip("0123456789"):
+        return None
+    return fields, stamp, position + len(line)
 
 
 def _read_fields(text: str, position: int) -> tuple[dict[str, FieldValue], int, bool]:
