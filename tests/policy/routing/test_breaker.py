@@ -133,6 +133,21 @@ def test_what_began_before_the_circuit_opened_says_nothing_new_when_it_fails() -
     assert breaker.allowed_at(9.0) == 19.0
 
 
+def test_a_check_from_outside_ends_the_wait_and_closes_nothing() -> None:
+    breaker = opened()
+    breaker.due(1.0)
+    assert breaker.allows(1.0)
+    assert not breaker.closed
+    assert breaker.began(1.0)
+    breaker.due(2.0)
+    assert not breaker.allows(2.0)  # still one at a time
+    breaker.failed(2.0, probe=True)
+    assert breaker.allowed_at(2.0) == 12.0
+    closed = Breaker()
+    closed.due(1.0)
+    assert closed.rates(1.0) == (0, 0)
+
+
 def after(outcomes: str) -> Breaker:
     """A breaker that saw these, one each tenth of a second: + a success, - a failure."""
     breaker = Breaker()

@@ -95,6 +95,10 @@ class Breaker:
         if probe and not self.closed:
             self._probe_until = 0.0
 
+    def due(self, now: float) -> None:
+        """Somebody found the target well: no need to wait until the cooldown is over."""
+        self._until = min(self._until, now)
+
     def rates(self, now: float) -> tuple[int, int]:
         """Attempts within the window, and how many of them failed."""
         self._forget(now)

@@ -101,8 +101,11 @@ class Chooser:
             state.breaker.undecided(probe=ticket.probe)
 
     def healthy(self, target: Target, now: float) -> None:
-        """A check from outside found the target well: its circuit closes."""
-        self._states[target.index].breaker.succeeded(now)
+        """A check from outside found the target well: a probe may go at once, however long the cooldown still is.
+
+        It closes no circuit: what answers a check may still fail requests.
+        """
+        self._states[target.index].breaker.due(now)
 
     def roll(self, wall: float) -> Progress | None:
         """Look at the rollout, if there is one, and go on if it is time (Unix seconds). Call it every few seconds."""
