@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, 
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.configuring import RedisSource
 from tensorfusion.gateway.keys.secret import new_secret
-from tensorfusion.gateway.limits.gate import redis_url
+from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from test_program import program, until_ready, write, written
 
 
@@ -75,6 +78,38 @@ async def test_workers_keep_one_limit_of_requests_in_flight_and_give_back_those_
 async def _probe(port: int, bearer: bytes, go: asyncio.Event):
     go.set()
     return await ask(port, chat(stream=True), fields=bearer)
+
+
+async def test_places_of_workers_that_were_killed_come_back_and_their_requests_stay_counted(tmp_path: Path) -> None:
+    path, key = tmp_path / "routes.yaml", new_secret().reveal()
+    bearer = f"Authorization: Bearer {key}\r\n".encode()
+    go = asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        writer.write(said("a"))
+
+    async with target(slowly) as one:
+        write(path, settings(tmp_path, maxConcurrent=3, requestsPerMinute=5), written(one.url))
+        async with program(path, "--workers", "2", CI_KEY=key) as running:
+            await until_ready(running.port)
+            async with contextlib.AsyncExitStack() as stack:
+                clients = [await stack.enter_async_context(Client(running.port)) for _ in range(3)]
+                for client in clients:
+                    client.send(chat(), fields=bearer)
+                while len(one.requests) < 3:
+                    await asyncio.sleep(0.01)
+                assert (await ask(running.port, chat(), fields=bearer)).status == 429
+                for pid in {int(pid) for line in running.told for pid in re.findall(r"pid (\d+) is ready", line)}:
+                    os.kill(pid, signal.SIGKILL)
+            go.set()
+            statuses: list[int] = []
+            async with asyncio.timeout(60):
+                while statuses.count(200) < 2 or statuses[-1] != 429:
+                    with contextlib.suppress(OSError, EOFError, AssertionError):  # nobody listens for a moment
+                        statuses.append((await ask(running.port, chat(), fields=bearer)).status)
+                    await asyncio.sleep(0.02)
+            assert 2 <= statuses.count(200) <= 3  # five a minute, three were the killed ones'; one comes every 12 s
 
 
 async def test_answers_whose_length_nobody_said_are_reserved_by_what_is_usual(tmp_path: Path) -> None:
@@ -158,3 +193,10 @@ def test_a_redis_that_is_not_named_is_refused(source: RedisSource, said: str) ->
     assert redis_url(RedisSource(url="redis://x")) == "redis://x"
     assert redis_url(RedisSource(env="A"), {"A": "redis://y"}) == "redis://y"
     assert redis_url(None) == ""
+
+
+def test_where_limits_cannot_be_counted_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"limits: .*/no/limits: cannot be opened: .*: limitsFile names another place"
+    ):
+        gate_of(tmp_path / "routes.yaml", file=str(tmp_path / "no" / "limits"))

@@ -107,7 +107,10 @@ def gate_of(configuration: Path, *, file: str = "", redis: str = "") -> Gate:
     Raises:
         ConfigError: the file or the URL cannot be used, or the extra ``redis`` is not installed.
     """
-    host = SharedLimits(path_for(configuration, file))
+    try:
+        host = SharedLimits(path_for(configuration, file))
+    except ConfigError as error:
+        raise ConfigError(f"limits: {error}: limitsFile names another place") from error
     if not redis:
         return Gate(host)
     try:
