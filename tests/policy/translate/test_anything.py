@@ -106,6 +106,7 @@ def test_anything_is_translated_or_refused(name: str, body: bytes) -> None:
         b'{"messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"a":"\xff"}}]}]}',
         b'{"type":"message","content":[{"type":"tool_use","input":{"a":"\xff"}}]}',
         b'{"messages":[{"role":"user","content":"\xff"}]}',
+        b'{"messages":[],"n":"\xff"}',
         b'{"messages":[{"role":"user","content":[{"type":"\\ud800"}]}]}',
         b'{"type":"message","content":[{"type":"text","text":{"a":"b"}}]}',
         b'{"type":"content_block_start","content_block":{"type":"tool_use","input":{"a":"\xff"}}}',
