@@ -99,7 +99,7 @@ def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
             raise CannotTranslate(name, "cannot be said in a request for a message")
     n = given(chat, "n")
     if n is not None and bytes(n) != b"1":
-        raise CannotTranslate("n", f"one answer a message: found {bytes(n).decode('utf-8', 'replace')}")
+        raise CannotTranslate("n", f"one answer a message: found {bytes(n)!r}")
     for name in ("model", "top_p", "stream"):
         value = given(chat, name)
         if value is not None:

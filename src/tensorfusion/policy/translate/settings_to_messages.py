@@ -1,5 +1,5 @@
-"""What a request for a chat completion sets beside its messages - tools, the form and the effort of the answer, the tier -
-as a request for a message sets it. The table is in ``request_to_messages``.
+"""What a request for a chat completion sets beside its messages - tools, the form and the effort of the answer, the
+tier - as a request for a message sets it. The table is in ``request_to_messages``.
 """
 
 from typing import Final
