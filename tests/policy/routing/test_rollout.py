@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorfusion.model.llm_route import RolloutPhase
-from tensorfusion.policy.routing.asks import Ask, Failure
+from tensorfusion.policy.routing.asks import Ask, Failure, Outcome
+from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.compiler import InvalidRoute, compile_route
 from tensorfusion.policy.routing.rollout import Progress, advance, begin, resume, shares
 from tensorfusion.policy.routing.route import RolloutPlan
+from tensorfusion.policy.routing.state import Attempts
 from tensorfusion.testing.routing import Driver, written
 
 PLAN = RolloutPlan("id", 1, (5, 25, 50, 100), 600.0, 50_000_000, 20)
@@ -91,6 +93,19 @@ def test_progress_outlives_a_restart_and_a_reload_but_not_another_target() -> No
     changed.chooser.adopt(driver.chooser)
     assert changed.chooser.progress is not None
     assert changed.chooser.progress.phase is RolloutPhase.PROGRESSING
+
+
+def test_a_target_that_was_rolled_back_is_asked_only_where_nobody_else_can_be() -> None:
+    route = compile_route(written(strategy="weighted", targets=TWO, rollout={"target": "new"}))
+    assert route.rollout is not None
+    chooser = Chooser(route, Progress(route.rollout.id, RolloutPhase.ROLLED_BACK, 1, 7.0))
+    for session in ("", "s1", "s2", "s3"):
+        asked, attempts = Ask("m", session=session), Attempts()
+        first = chooser.next(asked, 0.0, attempts, random=0.5)
+        assert first is not None
+        step = chooser.after(asked, 0.0, attempts, target=first, outcome=Outcome(Failure.CONNECT), wall=0.0, random=0.5)
+        assert step.target is not None
+        assert (first.name, step.target.name) == ("old", "new")
 
 
 def test_a_session_that_moved_to_the_new_target_stays_there() -> None:
