@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorfusion.errors import StoreCorrupt, StoreError, StoreLocked
+from tensorfusion.errors import StoreCorrupt, StoreError, StoreLocked, StoreUnwritable
 from tensorfusion.timeseries.encoder import Field, Table
 from tensorfusion.timeseries.errors import ColumnConflict, LineError, StoreBusy
 from tensorfusion.timeseries.points import Kind
@@ -206,6 +206,30 @@ async def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path) -> None
     with pytest.raises(StoreCorrupt, match="wanted a DuckDB file, found another: it is left as it is"):
         await Store.open(file)
     assert file.read_bytes() == b"precious" * 1000
+
+
+async def test_a_file_that_is_not_whole_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "s.duckdb"
+    store = await Store.open(file)
+    await store.write("a x=1 1")
+    await store.close()
+    half = file.read_bytes()[: file.stat().st_size // 2]
+    file.write_bytes(half)
+    with pytest.raises(StoreCorrupt, match=r"s\.duckdb: cannot be read: .*: it is left as it is"):
+        await Store.open(file)
+    assert file.read_bytes() == half
+
+
+async def test_a_place_that_takes_no_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    with pytest.raises(StoreUnwritable, match="its folder cannot be made"):
+        await Store.open(tmp_path / "taken" / "s.duckdb")
+    with pytest.raises(StoreUnwritable, match="cannot be opened: "):
+        await Store.open(Path("/proc/s.duckdb"))
+
+
+async def test_only_its_owner_enters_the_folder_that_it_made(store: Store) -> None:
+    assert store.file.parent.stat().st_mode & 0o077 == 0
 
 
 async def test_two_processes_cannot_have_it_open(tmp_path: Path) -> None:

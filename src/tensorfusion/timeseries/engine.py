@@ -7,7 +7,7 @@ what stands between that and the machine is set here, once, and locked.
 from pathlib import Path
 from typing import Final
 
-from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreUnwritable
+from tensorfusion.errors import ConfigError, StoreCorrupt, StoreError, StoreLocked, StoreTooNew, StoreUnwritable
 
 try:
     import duckdb
@@ -22,6 +22,8 @@ __all__ = ["MACROS", "SCHEMA", "connect", "duckdb", "quote"]
 SCHEMA: Final = "public"
 """GreptimeDB's default database; queries may name tables with or without it."""
 
+_UNWRITABLE: Final = ("Cannot open file", "Permission denied", "No space left", "Read-only file system")
+
 MACROS: Final = (
     "now() AS get_current_timestamp()::TIMESTAMP_NS",
     "date_bin(width, moment) AS time_bucket(width, moment)::TIMESTAMP_NS",
@@ -35,7 +37,8 @@ def connect(file: Path, *, memory: int, threads: int, spill: int) -> "duckdb.Duc
 
     Raises:
         StoreLocked: another process has it open.
-        StoreCorrupt: it is no DuckDB file; it is left as it is.
+        StoreCorrupt: it is no DuckDB file, or not whole; it is left as it is.
+        StoreTooNew: its format is not known here.
         StoreUnwritable: the folder cannot be written to.
     """
     beside = file.with_suffix(".spill")
@@ -61,19 +64,22 @@ def connect(file: Path, *, memory: int, threads: int, spill: int) -> "duckdb.Duc
             connection.execute(f"CREATE OR REPLACE MACRO {SCHEMA}.{macro}")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    except duckdb.IOException as error:
-        text = " ".join(str(error).split())
-        if "lock" in text:
-            raise StoreLocked(f"metrics store {file}: another process has it open: end that first") from error
-        if "not a valid DuckDB" in text:
-            raise StoreCorrupt(
-                f"metrics store {file}: wanted a DuckDB file, found another: it is left as it is"
-            ) from error
-        raise StoreUnwritable(f"metrics store {file}: cannot be opened: {text}") from error
     except duckdb.Error as error:
-        text = " ".join(str(error).split())
-        raise StoreCorrupt(f"metrics store {file}: cannot be read: {text}: it is left as it is") from error
+        raise _refusal(file, " ".join(str(error).split())) from error
     return connection
+
+
+def _refusal(file: Path, text: str) -> StoreError:
+    """DuckDB has one error for all that can be wrong with a file; its text tells."""
+    if "Could not set lock" in text:
+        return StoreLocked(f"metrics store {file}: another process has it open: end that first")
+    if "not a valid DuckDB" in text:
+        return StoreCorrupt(f"metrics store {file}: wanted a DuckDB file, found another: it is left as it is")
+    if "version number" in text:
+        return StoreTooNew(f"metrics store {file}: it was written by another version of DuckDB: {text}")
+    if any(word in text for word in _UNWRITABLE):
+        return StoreUnwritable(f"metrics store {file}: cannot be opened: {text}")
+    return StoreCorrupt(f"metrics store {file}: cannot be read: {text}: it is left as it is")
 
 
 def quote(name: str) -> str:

@@ -104,17 +104,19 @@ class Store:
         tables: Iterable[Table] = (),
         now: Callable[[], int] = time.time_ns,
     ) -> Self:
-        """Open or make the file, and its folder. ``tables`` say how their time columns are named (``tables.py``).
+        """Open or make the file, and its folder, which only its owner may enter then.
+
+        ``tables`` say how their time columns are named (``tables.py``).
 
         Raises:
-            StoreLocked, StoreCorrupt, StoreUnwritable: see ``engine.connect``.
+            StoreLocked, StoreCorrupt, StoreTooNew, StoreUnwritable: see ``engine.connect``.
         """
         bounds = limits or StoreLimits()
         time_columns = {table.name: table.time_column for table in tables}
 
         def opened() -> "tuple[duckdb.DuckDBPyConnection, Ingest]":
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreUnwritable(f"metrics store {file}: its folder cannot be made: {error}") from error
             connection = connect(file, memory=bounds.memory, threads=bounds.threads, spill=bounds.spill)

@@ -11,13 +11,12 @@ Source: TensorFusion's measurements (operator and hypervisor, every 60 s); the r
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from tensorfusion.timeseries.encoder import Field, Table
 from tensorfusion.timeseries.errors import DatabaseRefused
 from tensorfusion.timeseries.points import Kind
-from tensorfusion.timeseries.reader import identifier, literal
-from tensorfusion.timeseries.results import Result
+from tensorfusion.timeseries.reader import Asked, identifier, literal
 from tensorfusion.timeseries.retention_bounds import Retention
 
 _TIME: Final = "ts"
@@ -210,15 +209,7 @@ def with_tags(table: Table, names: Iterable[str]) -> Table:
     return replace(table, tags=(*table.tags, *names))
 
 
-class Defines(Protocol):
-    """Who carries out SQL: a ``client.Database``."""
-
-    async def sql(self, text: str, *, seconds: float | None = None) -> Result:
-        """Raises DatabaseRefused or DatabaseFailed."""
-        ...
-
-
-async def prepare(database: Defines, tables: Iterable[Table], retention: Retention) -> None:
+async def prepare(database: Asked, tables: Iterable[Table], retention: Retention) -> None:
     """Make the tables that a GreptimeDB lacks, and set how long it keeps the rows of each.
 
     The embedded store takes no such statements; it has been told when it was opened, and nothing happens.
