@@ -63,6 +63,7 @@ def test_without_a_stream_nothing_is_said_of_its_usage() -> None:
         (b"{}", "model", "names no model"),
         (b'{"model": ""}', "model", "names no model"),
         (b'{"model": 3}', "model", "wanted a string"),
+        (b'{"model": "%b"}' % (b"x" * 257), "model", "257 characters: wanted at most 256"),
         (b'{"model": null}', "model", "wanted a string"),
         (b'{"model": "m", "stream": "yes"}', "stream", "wanted a boolean"),
         (b'{"model": "m", "max_tokens": 1.5}', "max_tokens", "wanted an integer"),

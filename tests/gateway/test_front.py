@@ -176,3 +176,30 @@ async def test_a_load_test_asks_all_others_too_and_charges_nothing_for_it() -> N
             assert len(found.records) == 1
             assert found.limits.settled == [5]
             assert [each.json["model"] for each in (two.requests[0], three.requests[0])] == ["up1", "up2"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 422, 429, 500])
+async def test_what_a_target_quotes_of_a_request_is_told_to_who_asked_and_kept_nowhere(
+    *, status: int, stream: bool
+) -> None:
+    quoting = failed(status, "cannot answer 'my secret prompt'", code="bad_thing")
+    async with target(quoting) as one, gateway(route({"endpoint": one.url})) as found:
+        response = await ask(found.port, chat(stream=stream))
+        assert "my secret prompt" in str(response.error["message"])
+        async with Client(found.port) as client:
+            client.get("/routes")
+            routes = (await client.response()).body
+        assert b"bad_thing" in routes
+        assert "secret" not in str(found.records) + str(routes)
+
+
+async def test_names_that_no_field_can_hold_do_no_harm() -> None:
+    async with target(said("a")) as one:
+        odd = {"endpoint": one.url, "name": "é\r\nx: y", "model": "a b"}
+        async with gateway(route(odd)) as found:
+            response = await ask(found.port, chat())
+            assert response.status == 200
+            assert response.fields["x-tf-target"] == "%C3%A9%0D%0Ax: y"
+            assert response.fields["x-tf-model"] == "a b"
+            assert "x" not in response.fields

@@ -44,7 +44,7 @@ async def test_routes_and_providers_tell_how_targets_do() -> None:
             routes = (await get(found.port, "/routes")).json["data"]
             assert isinstance(routes, list)
             sick, well, keyless = routes[0]["targets"]
-            assert (sick["healthy"], sick["circuit"], sick["lastError"]) == (False, "open", "status 500: HTTP 500: no")
+            assert (sick["healthy"], sick["circuit"], sick["lastError"]) == (False, "open", "status 500: HTTP 500 (t)")
             assert (well["healthy"], well["circuit"], well["lastError"]) == (True, "closed", "")
             assert (keyless["healthy"], keyless["lastError"]) == (False, "Secret default/s key k does not exist")
             providers = (await get(found.port, "/providers/status")).json["data"]

@@ -17,6 +17,8 @@ from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.faults import invalid
 
 _T = TypeVar("_T")
+MOST_MODEL: Final = 256
+"""Characters of a model's name."""
 BYTES_OF_A_TOKEN: Final = 4
 _JSON: Final = b"application/json"
 _TRUE: Final = msgspec.Raw(b"true")
@@ -78,6 +80,10 @@ class Asked:
         self.parts = parts
         if "model" in parts:
             self.model = _read(_text, parts, "model", "a string")
+        if len(self.model) > MOST_MODEL:
+            raise invalid(
+                f"the model's name has {len(self.model)} characters: wanted at most {MOST_MODEL}", param="model"
+            )
         if not self.model and model_wanted:
             raise invalid("the body names no model: wanted a string under 'model'", param="model")
         if "stream" in parts:

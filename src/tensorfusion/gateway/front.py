@@ -42,6 +42,7 @@ from tensorfusion.wire.request import Request
 MOST_BODY: Final = 32 << 20
 _PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
 _DRY_RUN: Final = b"/fallback/test"
+_OURS: Final = 500
 _MOST_CALLERS: Final = 4096
 
 
@@ -208,6 +209,9 @@ class Front:
                 status, kind, message = job.reply.status, "", ""
         except ClientLeft:
             pass
+        except Exception as error:
+            status, kind, message = _OURS, "internal_error", type(error).__name__
+            raise
         finally:
             job.held.settle(job.used.prompt + job.used.completion)
             self.evidence.note(job, status=status, error_type=kind, error_message=message)
@@ -317,7 +321,7 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
         name = b"error" if words is Words.ANTHROPIC else b""
         job.reply.push(event_of(body_of(fault, words), name=name))
         job.reply.end()
-        return fault.status, fault.type, str(fault)
+        return fault.status, fault.type, (way.first or broken).detail
     theirs = told_as_it_is(broken)
     if theirs is not None:
         job.bytes_out = len(theirs.body)
@@ -326,4 +330,4 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
     fault = fault_of(broken, target.name)
     fields = [JSON, *fault.fields, *job.answer_fields(target)]
     job.reply.send(fault.status, fields, body_of(fault, words))
-    return fault.status, fault.type, str(fault)
+    return fault.status, fault.type, broken.detail

@@ -4,6 +4,8 @@ import asyncio
 import random
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import quote
 
 from tensorfusion.gateway.apis import Call
 from tensorfusion.gateway.asking import Asked
@@ -17,6 +19,7 @@ from tensorfusion.policy.routing.state import Attempts
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
 
+_PLAIN = re.compile(r"[!-$&-~]+( [!-$&-~]+)*")
 _ID = re.compile(rb"[!-~]{1,128}")
 
 
@@ -95,11 +98,17 @@ class Job:
         overhead = (self.loop.time() - self.started - self.waited) * 1000
         return [
             *self.reply_fields,
-            (b"x-tf-target", target.name.encode()),
-            (b"x-tf-model", (target.model or self.asked.model).encode()),
+            (b"x-tf-target", _in_field(target.name)),
+            (b"x-tf-model", _in_field(target.model or self.asked.model)),
             (b"x-tf-attempts", b"%d" % len(self.tries)),
             (b"x-tf-overhead-ms", b"%.3f" % max(overhead, 0.0)),
         ]
+
+
+@lru_cache(maxsize=1024)
+def _in_field(text: str) -> bytes:
+    """As a field of an answer may have it: what is no plain character is written as in a URL."""
+    return text.encode() if _PLAIN.fullmatch(text) else quote(text, safe=" !#$&'()*+,/:;=?@[]~").encode()
 
 
 def id_of(request: Request) -> bytes:

@@ -4,6 +4,7 @@ Source: the platform's contract, 3.3 and 3.6; OpenAI's and Azure's error codes (
 "content_filter").
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -15,24 +16,36 @@ from tensorfusion.wire.errors import NotReached, Phase, TimedOut, WireError
 from tensorfusion.wire.messages import Answer
 
 MOST_DETAIL: Final = 300
-"""Characters of a target's own message that are kept."""
+"""Characters of a target's own message that the client is told."""
 _TOO_LONG_CODES: Final = ("context_length_exceeded", "string_above_max_length")
 _TOO_LONG_WORDS: Final = ("maximum context length", "context length", "context window", "prompt is too long")
 _FILTER_CODES: Final = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
+_CODE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 _IN_TIME: Final = (408, 504)
 
 
 class Broken(Exception):
     """An attempt that brought no whole answer. ``answer`` is the target's own error, where it gave one.
 
+    ``detail`` is for logs and other callers, too, and holds no word of a request; ``said`` is what the target itself
+    says, which often quotes it: for the one who asked, and nobody else.
+
     ``final``: no further target could help, and this one is not to blame.
     """
 
     def __init__(
-        self, failure: Failure, detail: str, *, status: int = 0, answer: Answer | None = None, final: bool = False
+        self,
+        failure: Failure,
+        detail: str,
+        *,
+        said: str = "",
+        status: int = 0,
+        answer: Answer | None = None,
+        final: bool = False,
     ) -> None:
         self.failure = failure
         self.detail = detail
+        self.said = said
         self.status = status
         self.answer = answer
         self.final = final
@@ -67,7 +80,10 @@ def of_wire(error: WireError, *, begun: bool) -> Broken:
 def of_refusal(answer: Answer) -> Broken:
     """An answer with an error status, as a failure."""
     message, code = _said(answer)
-    detail = f"HTTP {answer.status}" + (f": {message[:MOST_DETAIL]}" if message else "")
+    detail = f"HTTP {answer.status}"
+    word = code.partition(" ")[0]
+    if _CODE.fullmatch(word):
+        detail += f" ({word})"
     failure = Failure.STATUS
     if 300 <= answer.status < 400:
         failure, detail = Failure.MALFORMED, f"HTTP {answer.status}: redirects are not followed"
@@ -77,20 +93,20 @@ def of_refusal(answer: Answer) -> Broken:
             failure = Failure.CONTENT_FILTER
         elif any(word in code for word in _TOO_LONG_CODES) or any(words in small for words in _TOO_LONG_WORDS):
             failure = Failure.CONTEXT_LENGTH
-    return Broken(failure, detail, status=answer.status, answer=answer)
+    return Broken(failure, detail, said=message[:MOST_DETAIL], status=answer.status, answer=answer)
 
 
 def of_error_event(error: msgspec.Raw) -> Broken:
     """An error that a target tells in the middle of a stream, or with a status that says success."""
     found = read_failure(error)
     status = found.code if isinstance(found.code, int) and 400 <= found.code <= 599 else 0
-    what = found.message[:MOST_DETAIL] or "without a message"
-    return Broken(Failure.STATUS if status else Failure.MALFORMED, f"it told of an error: {what}", status=status)
+    failure = Failure.STATUS if status else Failure.MALFORMED
+    return Broken(failure, "it told of an error", said=found.message[:MOST_DETAIL], status=status)
 
 
 def fault_of(broken: Broken, target: str) -> Fault:
     """What the client is told when this was the last attempt and the target's own words are not for it."""
-    what = f"target {target} failed: {broken.detail}"
+    what = f"target {target} failed: {broken.detail}" + (f": {broken.said}" if broken.said else "")
     if broken.failure in (Failure.SILENT, Failure.FIRST_TOKEN, Failure.STALL) or broken.status in _IN_TIME:
         return upstream_timeout(what)
     if broken.status in (401, 403):
