@@ -7,6 +7,7 @@ import pytest
 from limits_support import Ticking, charge
 
 from tensorfusion.errors import ConfigError
+from tensorfusion.gateway.limits.page import Page
 from tensorfusion.gateway.limits.shared import SharedLimits, default_path
 from tensorfusion.gateway.limits.verdict import RateLimited
 
@@ -59,7 +60,7 @@ def test_what_is_settled_behind_the_end_is_not_counted(tmp_path: Path) -> None:
 
 
 def test_the_file_is_ours_alone(tmp_path: Path) -> None:
-    SharedLimits(tmp_path / "limits", records=64).close()
+    used = SharedLimits(tmp_path / "limits", records=64)
     assert stat.S_IMODE((tmp_path / "limits").stat().st_mode) == 0o600
     (tmp_path / "open").write_bytes(b"")
     (tmp_path / "open").chmod(0o666)
@@ -68,6 +69,7 @@ def test_the_file_is_ours_alone(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "limits")
     with pytest.raises(ConfigError, match="cannot be opened"):
         SharedLimits(tmp_path / "link", records=64)
+    used.close()
     with pytest.raises(ConfigError, match="cannot be opened: No such file"):
         SharedLimits(tmp_path / "no" / "limits", records=64)
     assert default_path("main").name.endswith("-main.limits")
@@ -89,3 +91,40 @@ def test_a_file_of_another_size_is_begun_anew_unless_it_is_used(tmp_path: Path) 
 def test_only_a_power_of_two_of_counters_can_be_had(tmp_path: Path, records: int) -> None:
     with pytest.raises(ConfigError, match="wanted a power of two, 32 or more"):
         SharedLimits(tmp_path / "limits", records=records)
+
+
+def test_a_file_in_which_nothing_is_owed_goes_with_its_last_worker(tmp_path: Path, ticking: Ticking) -> None:
+    path, key = tmp_path / "limits", (charge(rpm=60, tpm=60, concurrent=9),)
+    one, two = (SharedLimits(path, records=64, clock=ticking) for _ in range(2))
+    one.take(key, 5).settle(5)
+    one.close()
+    assert path.exists()
+    two.close()
+    assert path.exists()  # a minute's worth is remembered over a restart
+    three = SharedLimits(path, records=64, clock=ticking)
+    ticking.advance(60)
+    three.close()
+    assert not path.exists()
+
+
+def test_whoever_opens_a_file_that_goes_gets_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "limits"
+    last = SharedLimits(path, records=64)
+    taking = Page._take
+
+    def slowly(page: Page) -> None:
+        """Between its opening and its lock, the last worker leaves."""
+        monkeypatch.setattr(Page, "_take", taking)
+        last.close()
+        taking(page)
+
+    monkeypatch.setattr(Page, "_take", slowly)
+    late = SharedLimits(path, records=64)
+    late.take((charge(concurrent=1),), 0)
+    beside = SharedLimits(path, records=64)
+    with pytest.raises(RateLimited):
+        beside.take((charge(concurrent=1),), 0)
+    late.close()
+    beside.close()

@@ -1,7 +1,8 @@
 """Memory that the worker processes of a host share: who may write, what time it is, who is alive.
 
-One file, mapped by every worker. It outlives any of them, so that a restart forgets nothing; it lies in memory
-(``/dev/shm``), so that nothing waits for a disk, and a restart of the machine begins anew.
+One file, mapped by every worker. It outlives any of them, so that a restart forgets nothing, and goes with the last one
+if there is nothing to forget; it lies in memory (``/dev/shm``), so that nothing waits for a disk, and a restart of the
+machine begins anew.
 
 **Lock.** An OFD record lock on the file, taken without waiting: two system calls, about a microsecond. The kernel
 gives it back when its holder dies, however that was. A holder that is stopped in the few microseconds that it holds the
@@ -106,8 +107,14 @@ class Page:
         self._name = str(path) if path is not None else "memory"
         self._size = 8 * (RECORDS_AT + records * RECORD_WORDS)
         self.worker = -1
+        self._path = path
         self._fd = _open(path) if path is not None else os.memfd_create("limits", os.MFD_CLOEXEC)
         try:
+            self._take()
+            while path is not None and os.fstat(self._fd).st_nlink == 0:  # the last worker took it away meanwhile
+                os.close(self._fd)
+                self._fd = _open(path)
+                self._take()
             self._map = self._prepare()
         except BaseException:
             os.close(self._fd)
@@ -118,7 +125,6 @@ class Page:
 
     def _prepare(self) -> mmap.mmap:
         """Bring the file to its size, and begin it anew if it is another's that nobody uses."""
-        self._take()
         found = os.fstat(self._fd).st_size
         boot = _boot()
         if found != self._size or not self._is_ours(boot):
@@ -260,6 +266,11 @@ class Page:
             return False
         _fcntl(self._fd, _SETLK, _lock(1 + worker, fcntl.F_UNLCK))
         return True
+
+    def remove(self) -> None:
+        """Take the file away, if nobody has a place in it. With the lock: who opens it meanwhile will see."""
+        if self._path is not None and not self.workers():
+            self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Unmap and close. Its locks go with it."""

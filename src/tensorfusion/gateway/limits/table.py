@@ -181,6 +181,8 @@ class Table:
             self._recover()
         self._reclaim(page.worker)
         page.leave()
+        if self._owes_nothing():
+            page.remove()
         page.release()
         self._words.release()
         page.close()
@@ -305,6 +307,13 @@ class Table:
         for at, (held, tokens) in counted.items():
             words[at + COUNT], words[at + RESERVED] = held, tokens
         words[RECOVERED] += 1
+
+    def _owes_nothing(self) -> bool:
+        """Every counter is full: a new file would say the same."""
+        now = self.page.now()
+        most = {REQUESTS: now, TOKENS: now, COUNT: 0, RESERVED: 0}
+        records = self.page.words[RECORDS_AT:]
+        return all(max(records[word::RECORD_WORDS].tolist()) <= bound for word, bound in most.items())
 
     def _entries_of(self, worker: int) -> list[int]:
         """Where a worker's entries are that hold something."""
