@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster import Cluster, eventually
+from tensorfusion.errors import AlreadyExists
 from tensorfusion.gateway.keys.secret import new_secret
+from tensorfusion.kube.client import Client
 from tensorfusion.model import keys
-from tensorfusion.model.resources import LLM_KEYS, LLM_ROUTES, SECRETS
+from tensorfusion.model.resources import ENDPOINT_SLICES, LLM_KEYS, LLM_ROUTES, SECRETS, SERVICES
 
 VERSION = "tensor-fusion.ai/v1"
 
@@ -157,6 +160,16 @@ def request(
         connection.close()
 
 
+def own_address() -> str:
+    """An address of this machine that is not loopback, as endpoints of a cluster have to be; empty if it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
+
+
 # --- objects ---
 
 
@@ -202,3 +215,36 @@ def condition_of(cluster: Cluster, namespace: str, type_: str, name: str = "chat
     """Raises LookupError: there is none yet."""
     conditions = status_of(cluster, namespace, name)["conditions"]
     return {one["type"]: one for one in conditions}[type_]
+
+
+def make_service(cluster: Cluster, namespace: str, name: str, **labels: str) -> None:
+    """One without a selector: whoever makes it says which endpoints it has."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"ports": [{"name": "http", "port": 80}]},
+    }
+    cluster.run(lambda client: client.create(SERVICES, body, namespace=namespace))
+
+
+def set_endpoint(cluster: Cluster, namespace: str, service: str, model: Model, **conditions: bool) -> None:
+    """A slice for one endpoint of a Service."""
+    name = f"{service}-{model.port}"
+    body = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [model.host], "conditions": conditions or {"ready": True}}],
+        "ports": [{"name": "http", "port": model.port, "protocol": "TCP"}],
+    }
+
+    async def put(client: Client) -> None:
+        try:
+            await client.create(ENDPOINT_SLICES, body, namespace=namespace)
+        except AlreadyExists:
+            changed = {"endpoints": body["endpoints"]}
+            await client.patch(ENDPOINT_SLICES, name, changed, namespace=namespace)
+
+    cluster.run(put)

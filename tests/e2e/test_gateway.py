@@ -1,7 +1,7 @@
 """The gateway of a cluster: its objects are in force at once, what is wrong is told, namespaces are borders."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -17,7 +17,10 @@ from gateways import (
     make_key,
     make_route,
     make_secret,
+    make_service,
     model_server,
+    own_address,
+    set_endpoint,
     status_of,
     target,
 )
@@ -164,6 +167,58 @@ def test_no_request_fails_while_routes_change(
     assert set(statuses) == {200}
     assert len(statuses) > 20
     assert slowest < IN_TIME
+
+
+@pytest.mark.parametrize("by", ["endpoint", "pool"])
+def test_ready_endpoints_of_a_service_are_replicas_and_those_that_leave_drain(
+    cluster: Cluster, namespace: str, serving: Gateway, by: str
+) -> None:
+    address = own_address()
+    if not address:
+        pytest.skip("this machine has no address beside loopback")
+    key = make_key(cluster, namespace)
+    where = {"endpoint": f"http://llm.{namespace}.svc.cluster.local"} if by == "endpoint" else {"gpuPool": "l4"}
+    with model_server("--ttft", "0.05", host=address) as one, model_server("--ttft", "0.05", host=address) as two:
+        make_service(cluster, namespace, "llm", **{"tensor-fusion.ai/gpupool": "l4"})
+        make_route(cluster, namespace, target("pool", **where))
+        assert serving.soon(key, 503) < IN_TIME
+        set_endpoint(cluster, namespace, "llm", one)
+        set_endpoint(cluster, namespace, "llm", two)
+        serving.soon(key)
+        eventually(lambda: (serving.ask(key), one.seen() and two.seen())[1])
+        before = len(one.seen()), len(two.seen())
+        statuses = together(12, lambda: serving.ask(key)[0])
+        assert set(statuses) == {200}
+        after = len(one.seen()) - before[0], len(two.seen()) - before[1]
+        assert sum(after) == 12
+        assert min(after) >= 3, after
+
+        running = threading.Thread(target=lambda: statuses.append(serving.ask(key, max_tokens=50)[0]))
+        running.start()
+        set_endpoint(cluster, namespace, "llm", one, ready=False, serving=True, terminating=True)
+        running.join()
+        assert statuses[-1] == 200
+        eventually(lambda: settled(serving, key, one))
+        assert {serving.ask(key)[0] for _ in range(6)} == {200}
+    # both are gone, and nobody has said so yet: the route has nobody to ask, and says which replica failed how
+    assert serving.ask(key)[0] in (502, 503)
+
+
+def settled(serving: Gateway, key: str, model: Model) -> bool:
+    """A few requests in a row did not go there."""
+    seen = len(model.seen())
+    assert {serving.ask(key)[0] for _ in range(6)} == {200}
+    return len(model.seen()) == seen
+
+
+def together(count: int, ask: Callable[[], int]) -> list[int]:
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(ask())) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
 
 
 def test_a_status_tells_what_the_targets_saw_also_over_a_restart(

@@ -169,13 +169,13 @@ async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outco
     """At one target; how it failed, or None. One of its replicas that fails is another one's turn first."""
     upstream = job.upstreams.of(job.route, target)
     job.target = target
-    replica = upstream.pick(job.loop.time())
+    replica = upstream.pick(job.loop.time(), prompt=job.ask.prompt_tokens)
     asked = [replica]
     while True:
         broken, outcome = await _at(job, upstream, replica, way, others=len(upstream.replicas) - len(asked))
         if broken is None or not way.open or not _is_the_replicas(broken) or len(asked) >= _MOST_REPLICAS:
             return broken, outcome
-        following = upstream.pick(job.loop.time(), asked)
+        following = upstream.pick(job.loop.time(), asked, prompt=job.ask.prompt_tokens)
         if following is replica or following in asked:
             return broken, outcome
         replica = following

@@ -17,6 +17,7 @@ from typing import Final
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
+from tensorfusion.gateway import polling
 from tensorfusion.gateway.configuring import Settings, Tls
 from tensorfusion.gateway.evidence import Evidence, Meters
 from tensorfusion.gateway.exposition import Exposition, folder_of_workers
@@ -108,6 +109,7 @@ class Gateway:
                 _every(_ROLL_SECONDS, self._roll),
                 _every(EVERY_SECONDS, self._probe),
                 _every(_WRITE_SECONDS, self._write),
+                _every(polling.EVERY_SECONDS, self._poll),
             )
             tasks = [group.create_task(run) for run in runs]
             await serve
@@ -132,6 +134,10 @@ class Gateway:
     async def _probe(self) -> None:
         """Look whether targets that were gone are back."""
         await probe(self.front.state)
+
+    async def _poll(self) -> None:
+        """Ask replicas how much they have to do."""
+        await polling.poll(self.front.state)
 
     def _why_not_ready(self) -> str:
         return "draining" if self._server.draining else ""

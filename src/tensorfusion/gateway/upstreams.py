@@ -8,9 +8,11 @@ Source: OpenAI, Azure OpenAI ("/openai/deployments/{deployment-id}", ``api-key``
 ``anthropic-version``) API references.
 """
 
+import itertools
+import math
 import random
 import ssl
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -20,6 +22,7 @@ import msgspec
 from tensorfusion.gateway.apis import Call
 from tensorfusion.gateway.secrets import Secrets, spelled
 from tensorfusion.policy.routing.breaker import Breaker
+from tensorfusion.policy.routing.replicas import pick
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.messages import origin_of
@@ -32,6 +35,8 @@ _KNOWN_ENDPOINTS: Final = {
     "anthropic": "https://api.anthropic.com/v1",
 }
 _MOST_WAITING: Final = 4096
+TOLD_SECONDS: Final = 3.0
+"""What a replica says of itself counts for so long."""
 _encoder: Final = msgspec.json.Encoder()
 
 Addresses = Callable[[Route, Target], Sequence[str]]
@@ -39,6 +44,11 @@ Addresses = Callable[[Route, Target], Sequence[str]]
 
 Raises ValueError: there is no replica, and why.
 """
+
+
+def _turns() -> Iterator[int]:
+    """From anywhere on: workers that know the same must not all begin with the same replica."""
+    return itertools.count(random.getrandbits(16))
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +63,21 @@ class Replica:
     """In flight."""
     breaker: Breaker = field(default_factory=Breaker)
     """Of this address, where its target has others."""
+    used_at: float = -math.inf
+    """When a request was last sent there, where its target has others."""
+    others: int = 0
+    """Requests there that are not ours, as it said ``told_at``."""
+    full: float = 0.0
+    """The part of its cache in use, as it said then."""
+    told_at: float = -math.inf
+    silent_until: float = -math.inf
+    """It has nothing to tell before."""
+    beside: Pool | None = None
+    """For what it tells, where that is not below the path of its API."""
+
+    def tell(self, others: int, full: float, now: float) -> None:
+        """It has said how much it has to do."""
+        self.others, self.full, self.told_at = others, full, now
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +95,8 @@ class Upstream:
     """Why it has no address; empty when it has."""
     unauthorized: str = ""
     """Why it has no credential where it wants one; empty when it has."""
+    turns: Iterator[int] = field(default_factory=_turns)
+    """Where equal replicas begin, for each pick."""
 
     @property
     def problem(self) -> str:
@@ -91,22 +118,34 @@ class Upstream:
             return f"/openai/deployments/{quote(self.target.model, safe='')}/{path}?{query}".encode()
         return (f"/v1/{call.path}" if self.bare else f"/{call.path}").encode("latin-1")
 
-    def pick(self, now: float, but: Collection[Replica] = ()) -> Replica:
-        """The replica with the fewest tokens in flight, of equals any. Those in ``but``, and those that keep failing,
-        only where there is no other. There is at least one where there is no ``problem``."""
+    def pick(self, now: float, but: Collection[Replica] = (), *, prompt: int = 0) -> Replica:
+        """The replica with the least to do (``policy.routing.replicas``), for a ``prompt`` of so many tokens. Those in
+        ``but``, and those that keep failing, only where there is no other. There is at least one where there is no
+        ``problem``."""
         replicas = self.replicas
         if len(replicas) == 1:
             return replicas[0]
-        well = [one for one in replicas if one.breaker.allows(now) and one not in but]
-        fresh = well or [one for one in replicas if one not in but] or replicas
-        found = min(fresh, key=_load)
+        left = well = 0
+        for index, one in enumerate(replicas):
+            if one not in but:
+                left |= 1 << index
+                if one.breaker.closed or one.breaker.allows(now):
+                    well |= 1 << index
+        told = [now - one.told_at <= TOLD_SECONDS for one in replicas]
+        best = pick(
+            [one.tokens for one in replicas],
+            [one.requests for one in replicas],
+            others=[one.others if fresh else 0 for one, fresh in zip(replicas, told, strict=True)],
+            full=[one.full if fresh else 0.0 for one, fresh in zip(replicas, told, strict=True)],
+            allowed=well or left or (1 << len(replicas)) - 1,
+            prompt=prompt,
+            turn=next(self.turns),
+        )
+        found = replicas[best or 0]
+        found.used_at = now
         if not found.breaker.closed:
             found.breaker.began(now)
         return found
-
-
-def _load(replica: Replica) -> tuple[int, int, float]:
-    return replica.tokens, replica.requests, random.random()
 
 
 class Upstreams:
@@ -150,6 +189,8 @@ class Upstreams:
         """End all connections."""
         for replica in self._replicas.values():
             await replica.pool.close()
+            if replica.beside is not None:
+                await replica.beside.close()
 
     def _make(self, route: Route, target: Target) -> Upstream:
         unreachable = unauthorized = ""
