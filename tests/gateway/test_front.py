@@ -1,6 +1,7 @@
 """The road of a request: what a target gets, what the client gets, and what is noted of it."""
 
 import asyncio
+import json
 
 import pytest
 from fronts import (
@@ -203,3 +204,19 @@ async def test_names_that_no_field_can_hold_do_no_harm() -> None:
             assert response.fields["x-tf-target"] == "%C3%A9%0D%0Ax: y"
             assert response.fields["x-tf-model"] == "a b"
             assert "x" not in response.fields
+
+
+async def test_what_a_client_takes_to_send_its_request_is_not_the_gateways_time() -> None:
+    async with target(said("a")) as one, gateway(route({"endpoint": one.url})) as found:
+        async with Client(found.port) as client:
+            body = json.dumps(chat()).encode()
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+            client.writer.write(head + body[:10])
+            await asyncio.sleep(0.2)
+            client.writer.write(body[10:])
+            response = await client.response()
+        assert float(response.fields["x-tf-overhead-ms"]) < 150
+        record = found.records[0]
+        assert record.latency_ms >= 200
+        assert record.overhead_ms < 150
+        assert record.queue_ms < 100

@@ -73,5 +73,10 @@ async def test_health_is_told_to_everybody_and_nothing_else_is_there() -> None:
     async with gateway(route({"endpoint": "http://127.0.0.1:1/v1"})) as found:
         assert (await get(found.port, "/health")).json == {"status": "ok"}
         assert (await get(found.port, "/ready")).status == 200
+        described = (await get(found.port, "/openapi.json")).json
+        assert described["openapi"] == "3.1.0"
+        for path, operations in described["paths"].items():
+            if "get" in operations and "{" not in path:
+                assert (await get(found.port, path)).status == 200
         assert (await get(found.port, "/nothing")).error["code"] == "unknown_path"
         assert (await post(found.port, "/health", {})).status == 405

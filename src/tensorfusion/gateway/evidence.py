@@ -158,6 +158,7 @@ class Evidence:
         meters.requests.add((route, str(status)))
         meters.seconds.observe((route,), seconds)
         meters.overhead.observe((), overhead)
+        meters.queue.observe((), job.queued)
         for one in job.tries:
             meters.attempts.add((route, one.target, one.outcome.partition(" ")[0].rstrip(":")))
         if job.first_token is not None:
@@ -198,6 +199,7 @@ class Evidence:
             status=status,
             latency_ms=_ms(seconds),
             overhead_ms=_ms(overhead),
+            queue_ms=_ms(job.queued),
             model=job.ask.model,
             route=job.route.key,
             target=target.name if target is not None else "",

@@ -147,6 +147,7 @@ class Front:
         key = self.keys.find(request.fields)
         key.require_scope(KeyScope.INFER)
         body = await request.whole(self._most_body)
+        arrived = self._loop.time()
         session, priority, route_name = _hints(request.fields)
         if call.api is Api.VERBATIM:
             asked: Asked = AskedVerbatim(request, call, body, routed=bool(route_name))
@@ -172,7 +173,9 @@ class Front:
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
         guess = chooser.usual_tokens if asked.max_tokens is None else 0
+        asking = self._loop.time()
         held = await self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0), guess=guess)
+        queued = self._loop.time() - asking
         id_field = (b"x-request-id", request_id)
         return Job(
             id=request_id,
@@ -190,6 +193,8 @@ class Front:
             fields=[*fields_out(request.fields), id_field],
             reply_fields=[id_field, *held.fields],
             started=started,
+            waited=arrived - started + queued,
+            queued=queued,
         )
 
     async def _carry_out(self, job: Job) -> None:

@@ -68,7 +68,9 @@ class Job:
     attempts: Attempts = field(default_factory=Attempts)
     tries: list[Try] = field(default_factory=list)
     waited: float = 0.0
-    """Seconds that were spent waiting for targets, and in pauses between attempts."""
+    """Seconds that were spent waiting: for the request's body, for targets, in pauses between attempts."""
+    queued: float = 0.0
+    """Seconds of them until there was room for the request."""
     target: Target | None = None
     """Who answered, or was asked last."""
     first_token: float | None = None

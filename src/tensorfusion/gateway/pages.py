@@ -12,6 +12,7 @@ import msgspec
 
 from tensorfusion.gateway.faults import JSON, not_found
 from tensorfusion.gateway.keys.errors import KeyRefused
+from tensorfusion.gateway.openapi import document
 from tensorfusion.gateway.seams import Key
 from tensorfusion.gateway.state import State
 from tensorfusion.policy.routing.asks import Ask, Caller
@@ -45,6 +46,8 @@ class Pages:
             case b"/ready":
                 why = self._ready()
                 return _json({"status": why or "ready"}, 503 if why else 200)
+            case b"/openapi.json":
+                return 200, (JSON,), document()
             case b"/metrics":
                 body, kind = self._metrics()
                 return 200, ((b"Content-Type", kind.encode()),), body

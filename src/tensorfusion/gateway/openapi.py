@@ -1,0 +1,115 @@
+"""The gateway's own description of itself: ``GET /openapi.json``.
+
+Bodies of the APIs that pass through are whatever their vendors say; described are the paths, who may call them, what
+the gateway adds to requests and answers, and its errors.
+
+Source: OpenAPI 3.1; the platform's contract, 3.1 to 3.5.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tensorfusion import __version__
+
+Json = Any  # Any: JSON of any shape
+
+_VENDORS: Final = {
+    "/v1/chat/completions": "A chat completion, as OpenAI has it; whole or as a stream.",
+    "/v1/completions": "A completion, as OpenAI has it; whole or as a stream.",
+    "/v1/embeddings": "Embeddings, as OpenAI has them.",
+    "/v1/responses": "A response, as OpenAI has it; whole or as a stream.",
+    "/v1/messages": "A message, as Anthropic has it; whole or as a stream.",
+    "/v1/rerank": "A reranking, passed on as it is.",
+    "/v1/{path}": "Anything else, passed on as it is: audio, images, files, batches.",
+}
+_PAGES: Final = {
+    "/v1/models": "The models that the caller may ask for.",
+    "/v1/models/{id}": "One of them.",
+    "/routes": "The routes that the caller may use, and how their targets do.",
+    "/providers/status": "How the providers of these routes do.",
+}
+_OPEN: Final = {
+    "/health": "The process runs.",
+    "/ready": "It takes requests.",
+    "/metrics": "Prometheus metrics, of all workers.",
+    "/openapi.json": "This.",
+}
+_ERRORS: Final = {
+    "400": "The request is wrong, or a target says so.",
+    "401": "No key, or none that is known.",
+    "403": "The key may not do this.",
+    "404": "No route takes the model.",
+    "413": "The body is too large.",
+    "429": "A limit or a budget is used up; Retry-After says for how long.",
+    "502": "The targets failed.",
+    "503": "No target can be asked; Retry-After says for how long.",
+    "504": "The targets did not answer in time.",
+}
+_REQUEST_FIELDS: Final = {
+    "x-tf-route": "The route to take.",
+    "x-tf-session": "Stay with one target.",
+    "x-tf-priority": "low, medium, high or critical.",
+    "x-portkey-config": "A configuration of Portkey's, as JSON or by name.",
+    "x-request-id": "Comes back with the answer.",
+}
+_ANSWER_FIELDS: Final = {
+    "x-tf-target": "Who answered.",
+    "x-tf-model": "Its name of the model.",
+    "x-tf-attempts": "How many were asked.",
+    "x-tf-overhead-ms": "What the gateway itself took, up to the first word.",
+    "x-tf-cost-usd": "What the answer costs, where it is no stream and a price is known.",
+    "x-request-id": "The request's name in records.",
+}
+_TEXT: Final = {"type": "string"}
+
+
+def document() -> bytes:
+    """The description, as JSON."""
+    paths: dict[str, Json] = {}
+    for path, text in _VENDORS.items():
+        paths[path] = {"post": _operation(path, text, asks=True)}
+    for path, text in _PAGES.items():
+        paths[path] = {"get": _operation(path, text)}
+    for path, text in _OPEN.items():
+        paths[path] = {"get": {**_operation(path, text), "security": []}}
+    paths["/fallback/test"] = {
+        "post": _operation("/fallback/test", "Which targets would be tried for a chat completion, and why.", body=True)
+    }
+    error = {"type": "object", "properties": dict.fromkeys(("message", "type", "code", "param"), _TEXT)}
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "tensorfusion AI gateway", "version": __version__},
+            "paths": paths,
+            "security": [{"bearer": []}, {"key": []}],
+            "components": {
+                "securitySchemes": {
+                    "bearer": {"type": "http", "scheme": "bearer"},
+                    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                },
+                "schemas": {"Error": {"type": "object", "properties": {"error": error}, "required": ["error"]}},
+            },
+        }
+    )
+
+
+def _operation(path: str, text: str, *, asks: bool = False, body: bool = False) -> Json:
+    found: Json = {"summary": text, "responses": {"200": {"description": "The answer."}}}
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
+    if asks:
+        parameters += [
+            {"name": name, "in": "header", "description": what, "required": False, "schema": _TEXT}
+            for name, what in _REQUEST_FIELDS.items()
+        ]
+        found["responses"]["200"]["headers"] = {
+            name: {"description": what, "schema": _TEXT} for name, what in _ANSWER_FIELDS.items()
+        }
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        found["responses"] |= {status: {"description": what, "content": content} for status, what in _ERRORS.items()}
+    if parameters:
+        found["parameters"] = parameters
+    if asks or body:
+        found["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    return found
