@@ -1,14 +1,19 @@
-"""What ``make demo`` shows: a cluster of three simulated nodes, every example applied, and what became of each.
+"""What ``make demo`` shows: a cluster of three simulated nodes, every example applied, what became of each, and a route
+to models that goes on when one of its replicas is killed.
 
 Uses only the installed program and what it prints for programs, as a user's script would.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,6 +107,69 @@ def report(pods: list[dict]) -> None:
     print(run("status", "--data", str(FOLDER)).split("\n\n", 1)[-1])
 
 
+@contextlib.contextmanager
+def model_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A simulated model server and its address."""
+    command = [*PROGRAM, "testserver", "llm", "--port", "0", "--model", "demo-model"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def ask(gateway: str, key: str) -> tuple[int, str, str]:
+    """Status, the target that answered, and how many were asked."""
+    body = {"model": "demo-model", "messages": [{"role": "user", "content": "Hello"}]}
+    fields = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{gateway}/v1/chat/completions", json.dumps(body).encode(), fields)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers["x-tf-target"], answer.headers["x-tf-attempts"]
+    except urllib.error.HTTPError as error:
+        return error.code, "", ""
+
+
+def route(*endpoints: str) -> dict:
+    targets = [
+        {"name": f"replica-{number}", "provider": "self-hosted", "model": "demo-model", "endpoint": endpoint}
+        for number, endpoint in enumerate(endpoints, start=1)
+    ]
+    return {
+        "apiVersion": "tensor-fusion.ai/v1",
+        "kind": "LLMRoute",
+        "metadata": {"name": "demo", "namespace": "default"},
+        "spec": {
+            "strategy": "round-robin",
+            "selector": {"modelPattern": "^demo-model$"},
+            "targets": targets,
+        },
+    }
+
+
+def show_gateway(gateway: str) -> bool:
+    """A route over two replicas, one of which is killed; whether every request was answered."""
+    print(f"\nA route over two model servers, through the AI gateway at {gateway}", flush=True)
+    key = run("gateway", "keys", "create", "demo", "-n", "default", "--data", str(FOLDER)).split()[0]
+    with model_server() as (first, one), model_server() as (_, two):
+        file = FOLDER / "route.json"
+        file.write_text(json.dumps(route(one, two)))
+        run("apply", "-f", str(file), "--data", str(FOLDER))
+        deadline = time.monotonic() + PATIENCE
+        while ask(gateway, key)[0] != 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        before = [ask(gateway, key) for _ in range(6)]
+        first.kill()
+        first.wait()
+        after = [ask(gateway, key) for _ in range(6)]
+    for when, answers in (("both run", before), ("replica-1 was killed", after)):
+        shown = ", ".join(f"{target} ({tries} asked)" if tries != "1" else target for _, target, tries in answers)
+        ok = sum(status == 200 for status, _, _ in answers)
+        print(f"  {when}: {ok} of {len(answers)} answered, by {shown}")
+    return all(status == 200 for status, _, _ in before + after)
+
+
 def main() -> None:
     keep = os.environ.get("KEEP", "") not in ("", "0")
     started = time.monotonic()
@@ -109,14 +177,17 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     print("Starting a cluster of three simulated nodes: 4 x A100-80G, 4 x H100-80G, 2 x L4 ...", flush=True)
     try:
-        print(run("up", "--detach", "--data", str(FOLDER), "--port", "0", "--http-port", "0").splitlines()[0])
+        ports = ("--port", "0", "--http-port", "0", "--gateway-port", "0")
+        print(run("up", "--detach", "--data", str(FOLDER), *ports).splitlines()[0])
+        gateway = json.loads((FOLDER / "run" / "ready.json").read_text())["gateway"]
         print("\nApplying examples/ ...", flush=True)
         files = [word for file in sorted((ROOT / "examples").glob("*.yaml")) for word in ("-f", str(file))]
         print(run("apply", *files, "--data", str(FOLDER)).rstrip())
         pods = wait_for_pods(expected=13)
         wait_for_rollup(pods)
         report(pods)
-        print(f"Done in {time.monotonic() - started:.1f} s.")
+        answered = show_gateway(gateway)
+        print(f"\nDone in {time.monotonic() - started:.1f} s.")
         ok = settled(pods)
     finally:
         if not keep:
@@ -130,6 +201,8 @@ def main() -> None:
         print("  tensorfusion up --detach && export KUBECONFIG=~/.tensorfusion/kubeconfig && kubectl get gpus")
     if not ok:
         sys.exit("demo: some pods were neither placed nor refused with a reason")
+    if not answered:
+        sys.exit("demo: some requests to the gateway were not answered")
 
 
 if __name__ == "__main__":

@@ -130,6 +130,8 @@ def test_the_demo_shows_what_happened_and_leaves_nothing_running(tmp_path: Path)
         "Evicted: 1 pod",
         "quota exceeded in namespace team-a",
         "Devices",
+        "both run: 6 of 6 answered",
+        "replica-1 was killed: 6 of 6 answered",
         "export KUBECONFIG",
     ):
         assert part in done.stdout

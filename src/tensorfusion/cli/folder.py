@@ -17,6 +17,7 @@ from tensorfusion.embedded.processes.shim import stat_fields
 from tensorfusion.errors import ConfigError
 
 _ROLES: dict[str, tuple[bytes, ...]] = {
+    "gateway": (b"-m", b"tensorfusion", b"gateway"),
     "node": (b"-m", b"tensorfusion.embedded.processes"),
     "install": (b"-m", b"tensorfusion.cli.install"),
     "control": (b"-m", b"tensorfusion", b"control"),

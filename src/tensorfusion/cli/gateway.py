@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from tensorfusion.cli.folder import Folder
 from tensorfusion.cli.gateway_check import check
 from tensorfusion.cli.gateway_keys import keys
 from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.errors import ConfigError
+from tensorfusion.model.keys import GATEWAY_ACCOUNT
 
 
 @click.group("gateway", cls=SuggestingGroup, invoke_without_command=True)
@@ -23,6 +25,7 @@ from tensorfusion.errors import ConfigError
     type=click.Path(path_type=Path),
     help="Whose LLMRoutes and LLMKeys to serve, without --config.  [default: as kubectl finds its cluster]",
 )
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of an embedded cluster whose objects to serve.")
 @click.option(
     "--settings", type=click.Path(path_type=Path), help="File of settings, without --config: as there, but no routes."
 )
@@ -33,6 +36,7 @@ def command(
     context: click.Context,
     config: Path | None,
     kubeconfig: Path | None,
+    data: Path | None,
     settings: Path | None,
     listen: str,
     workers: int | None,
@@ -45,6 +49,7 @@ def command(
     \b
     tensorfusion gateway --config routes.yaml                     serve what a file says
     tensorfusion gateway --kubeconfig gateway.kubeconfig          serve what a cluster's objects say
+    tensorfusion gateway --data ~/.tensorfusion                   the same of an embedded cluster
     tensorfusion gateway check --config routes.yaml               say what is wrong with it
     tensorfusion gateway keys create chat-ui --file keys.yaml     let somebody in
     """
@@ -58,10 +63,14 @@ def command(
         from tensorfusion.gateway.objects import program as objects
         from tensorfusion.gateway.objects.settings import settings_of
 
+        if data is not None:
+            if kubeconfig is not None:
+                raise click.UsageError("wanted either --data or --kubeconfig: an embedded cluster, or any")
+            kubeconfig = Folder(data.absolute()).account_kubeconfig(GATEWAY_ACCOUNT)
         found = settings_of(settings, listen=listen, workers=workers or 0)
         objects.run(objects.Start(found, str(kubeconfig.absolute()) if kubeconfig is not None else ""), say=say)
         return
-    for name, value in (("--kubeconfig", kubeconfig), ("--settings", settings)):
+    for name, value in (("--kubeconfig", kubeconfig), ("--data", data), ("--settings", settings)):
         if value is not None:
             raise click.UsageError(f"wanted either --config or {name}: a file of routes, or those of a cluster")
     if not config.exists():

@@ -67,7 +67,7 @@ def command(file: Path, data: Path | None, yes: bool) -> None:
 
 def _stop(folder: Folder) -> None:
     """End what serves the cluster; the supervisor collects it. Workloads of a node of real processes go on."""
-    for name in ("node", "control", "api"):
+    for name in ("gateway", "node", "control", "api"):
         pid = folder.pid(name)
         if pid is not None:
             stop_process(pid, timeout=10.0)

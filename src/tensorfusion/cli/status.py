@@ -66,6 +66,8 @@ def _local(folder: Folder) -> dict[str, Any]:  # Any: printed as JSON
     try:
         ready = json.loads(folder.ready_file.read_text())
         addresses = {"api": ready["server"], "http": ready["http"]}
+        if "gateway" in ready:
+            addresses["gateway"] = ready["gateway"]
         seconds = int(time.time() - folder.ready_file.stat().st_mtime)
     except (OSError, ValueError, KeyError):
         addresses, seconds = {}, 0
@@ -147,7 +149,8 @@ def _print(value: dict[str, Any]) -> None:  # Any: JSON
     if value["processes"]:
         click.echo(f"cluster  {value['folder']}, up for {_duration(value['upSeconds'])}")
     for process in value["processes"]:
-        address = {"api": addresses.get("api", ""), "control": addresses.get("http", "")}.get(process["name"], "")
+        where = {"api": "api", "control": "http", "gateway": "gateway"}.get(process["name"], "")
+        address = addresses.get(where, "")
         click.echo(f"{process['name']:<8} pid {process['pid']}, {process['pss']}" + (f", {address}" if address else ""))
     nodes, devices = value["nodes"], value["devices"]
     if nodes["total"]:

@@ -43,11 +43,19 @@ class Child:
 
 
 class Supervisor:
-    """Runs the *api* and *control* processes of one folder, and the *node* process if wanted, until told to stop."""
+    """Runs the *api* and *control* processes of one folder, and *node* and *gateway* if wanted, until told to stop."""
 
     def __init__(
-        self, folder: Folder, *, port: int, http_port: int, say: Callable[[str], None], run_processes: bool = False
+        self,
+        folder: Folder,
+        *,
+        port: int,
+        http_port: int,
+        say: Callable[[str], None],
+        run_processes: bool = False,
+        gateway_port: int | None = None,
     ) -> None:
+        """``gateway_port`` None is no gateway; 0 lets the system choose, as for the others."""
         self._folder = folder
         self._say = say
         self._stopping = False
@@ -64,6 +72,13 @@ class Supervisor:
             self._node = Child("node", [*python, "tensorfusion.embedded.processes", "--data", data], self._node_ready)
             api.append("--run-processes")
             control.append("--run-processes")
+        self._gateway: Child | None = None
+        self._gateway_port = gateway_port
+        if gateway_port is not None:
+            self._gateway_port = gateway_port or _free_port()
+            listen = f"127.0.0.1:{self._gateway_port}"
+            command = [*python, "tensorfusion", "gateway", "--data", data, "--listen", listen]
+            self._gateway = Child("gateway", command, self._gateway_ready)
         self._install = [*python, "tensorfusion.cli.install", "--data", data]
         self._install += ["--run-processes"] if run_processes else []
         self._renewal = Renewal(self._install, say=say)
@@ -89,7 +104,8 @@ class Supervisor:
 
     @property
     def _children(self) -> tuple[Child, ...]:
-        return (self._api, self._control, *((self._node,) if self._node is not None else ()))
+        further = (child for child in (self._node, self._gateway) if child is not None)
+        return (self._api, self._control, *further)
 
     def _start_all(self) -> None:
         self._start(self._api)
@@ -97,13 +113,17 @@ class Supervisor:
         self._run_install()
         self._start(self._control)
         self._await(self._control)
-        if self._node is not None:
-            self._start(self._node)
-            self._await(self._node)
+        for child in (self._node, self._gateway):
+            if child is not None:
+                self._start(child)
+                self._await(child)
         if self._stopping:
             return
         http_address = json.loads(self._control_file.read_text())["http"]
-        ready = {"server": f"https://127.0.0.1:{self._port}", "http": http_address, "pid": os.getpid()}
+        ready: dict[str, object] = {"server": f"https://127.0.0.1:{self._port}", "http": http_address}
+        if self._gateway is not None:
+            ready["gateway"] = f"http://127.0.0.1:{self._gateway_port}"
+        ready["pid"] = os.getpid()
         self._folder.write_ready(ready)
         self._say(f"ready: {ready['server']} (kubeconfig {self._folder.kubeconfig})")
 
@@ -190,6 +210,16 @@ class Supervisor:
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
+
+    def _gateway_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._gateway_port, timeout=5.0)
+        try:
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     @property
     def _control_file(self) -> Path:

@@ -28,6 +28,11 @@ _REAL = "this machine is a node too: ordinary pods run on it as processes, and t
     "--http-port", default=8080, show_default=True, help="Port of /api/..., /metrics; 0 lets the system choose."
 )
 @click.option(
+    "--gateway-port",
+    type=click.IntRange(0, 65535),
+    help="Also serve the cluster's LLMRoutes, by the AI gateway on this port; 0 lets the system choose.",
+)
+@click.option(
     "--audit",
     metavar="default|off|FILE",
     help="Keep an audit log in DIR/logs/audit.log, by an audit.k8s.io/v1 Policy of yours or the default one; "
@@ -60,6 +65,7 @@ def command(
     fleet: Path | None,
     port: int,
     http_port: int,
+    gateway_port: int | None,
     audit: str | None,
     scheduler_config: str | None,
     record: str | None,
@@ -81,6 +87,7 @@ def command(
     tensorfusion up --detach
     tensorfusion up --detach --fleet fleet.yaml --data /srv/lab --port 0 --http-port 0
     tensorfusion up --detach --record history
+    tensorfusion up --detach --gateway-port 8787
     """
     if progressive_migration:
         os.environ[PROGRESSIVE_MIGRATION] = "true"  # for the processes that are started from here
@@ -91,7 +98,7 @@ def command(
     _keep_scheduler_file(folder, scheduler_config)
     _keep_record(folder, record, parse_limit(record_limit), names=record_names)
     if detach:
-        _detach(folder, port=port, http_port=http_port, run_processes=run_processes)
+        _detach(folder, port=port, http_port=http_port, run_processes=run_processes, gateway_port=gateway_port)
         return
     from tensorfusion.cli.supervisor import Supervisor
 
@@ -100,7 +107,14 @@ def command(
         click.echo()
     if run_processes:
         click.echo(_REAL)
-    Supervisor(folder, port=port, http_port=http_port, say=click.echo, run_processes=run_processes).run()
+    Supervisor(
+        folder,
+        port=port,
+        http_port=http_port,
+        say=click.echo,
+        run_processes=run_processes,
+        gateway_port=gateway_port,
+    ).run()
 
 
 def _welcome(folder: Folder) -> None:
@@ -168,7 +182,7 @@ def _keep_record(folder: Folder, record: str | None, limit: int, *, names: bool)
     RecordWish(path, limit, names=names).keep(folder)
 
 
-def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -> None:
+def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool, gateway_port: int | None) -> None:
     running = folder.pid("up")
     if running is not None:
         raise ConfigError(
@@ -179,6 +193,7 @@ def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -
     log_path = folder.logs / "up.log"
     arguments = ["up", "--data", str(folder.root), "--port", str(port), "--http-port", str(http_port)]
     arguments += ["--run-processes"] if run_processes else []
+    arguments += ["--gateway-port", str(gateway_port)] if gateway_port is not None else []
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tensorfusion", *arguments],
@@ -189,7 +204,7 @@ def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
     started = time.monotonic()
-    said = 0
+    told = 0
     while (ready := _ready(folder, process.pid)) is None:
         if process.poll() is not None:
             lines = log_path.read_text(errors="replace").strip().splitlines() or ["no output"]
@@ -197,13 +212,12 @@ def _detach(folder: Folder, *, port: int, http_port: int, run_processes: bool) -
         waited = time.monotonic() - started
         if waited > _PATIENCE:
             raise TensorFusionError(f"the cluster is not ready after {_PATIENCE:.0f} s: see {folder.logs}")
-        if waited > _QUIET_FOR * (said + 1):
-            said += 1
+        if waited > _QUIET_FOR * (told + 1):
+            told += 1
             click.echo(f"starting ... {waited:.0f} s", err=True)
         time.sleep(0.05)
-    click.echo(
-        f"ready in {time.monotonic() - started:.1f} s: Kubernetes API {ready['server']}, HTTP API {ready['http']}"
-    )
+    said = f"ready in {time.monotonic() - started:.1f} s: Kubernetes API {ready['server']}, HTTP API {ready['http']}"
+    click.echo(said + (f", AI gateway {ready['gateway']}" if "gateway" in ready else ""))
     if run_processes:
         click.echo(_REAL)
     _welcome(folder)
