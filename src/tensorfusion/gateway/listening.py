@@ -15,13 +15,12 @@ import msgspec
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.outcomes import Broken, of_error_event
-from tensorfusion.gateway.reading import DONE, Choice, Chunk, Usage, read_chunk
+from tensorfusion.gateway.reading import DONE, FAILED_REASONS, Choice, Chunk, Usage, read_chunk
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
 from tensorfusion.gateway.typed import read_typed
 from tensorfusion.policy.routing.asks import Failure
 
 DONE_EVENT: Final = event_of(DONE)
-_FAILED_REASONS: Final = ("error",)
 
 
 class Said:
@@ -213,7 +212,7 @@ class ChunkListener:
             self.said.comparable = False
             self.spoken = True
         if choice.finish_reason:
-            if choice.finish_reason in _FAILED_REASONS:
+            if choice.finish_reason in FAILED_REASONS:
                 raise Broken(Failure.MALFORMED, f"it finished with {choice.finish_reason!r}")
             self.spoken = True
             self.finish_reason = choice.finish_reason

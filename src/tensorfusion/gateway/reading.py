@@ -13,6 +13,10 @@ import msgspec
 DONE: Final = b"[DONE]"
 NOTHING: Final = msgspec.Raw(b"")
 _NULL: Final = b"null"
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON may raise."""
+FAILED_REASONS: Final = ("error", "abort")
+"""To finish, that are none: of what vLLM or SGLang gave up, or broke behind another gateway."""
 
 
 class Details(msgspec.Struct, gc=False):

@@ -44,7 +44,9 @@ _OPENAIS: Final = ("openai", "azure")
 class Voice(Protocol):
     """What the client gets of what was heard."""
 
-    def say(self, data: bytes) -> bytes: ...
+    def say(self, data: bytes) -> bytes:
+        """Raises Broken: it cannot be said."""
+        ...
 
 
 class Speech:
@@ -196,7 +198,10 @@ class _SaidAsMessages:
         for event in events.feed(data):
             told = data_of(event)
             if told is not None:
-                parts += [event_of(one, name=name) for name, one in self._stream.feed(told)]
+                try:
+                    parts += [event_of(one, name=name) for name, one in self._stream.feed(told)]
+                except CannotTranslate as error:
+                    raise _no_answer(error) from error
         return b"".join(parts)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.outcomes import Broken
-from tensorfusion.gateway.reading import Chunk
+from tensorfusion.gateway.reading import UNREADABLE, Chunk
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.policy.routing.asks import Failure
 
@@ -39,9 +39,11 @@ class Continued:
     def fit(self, data: bytes, chunk: Chunk) -> bytes:
         choice = chunk.choices[0] if chunk.choices else None
         if choice is None:
-            return b""
+            self.joined = chunk.opaque
+            return event_of(data) if chunk.opaque else b""
         text = choice.delta.content if choice.delta is not None else choice.text
-        if not text and not choice.finish_reason:
+        more = choice.delta is not None and choice.delta.more_than_text
+        if not text and not more and not choice.finish_reason:
             return b""  # who speaks was told
         self.joined = True
         self.text = text or ""
@@ -62,6 +64,8 @@ class Repeated:
     def fit(self, data: bytes, chunk: Chunk) -> bytes:
         choice = chunk.choices[0] if chunk.choices else None
         if choice is None:
+            if chunk.opaque:
+                raise _another("it says what cannot be compared")
             return b""
         if choice.index or (choice.delta is not None and choice.delta.more_than_text):
             raise _another("it says what cannot be compared")
@@ -81,14 +85,22 @@ class Repeated:
         return b""
 
 
-def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[str, bytes]:
-    """What a request has to say in addition, for its target to go on from what was said."""
+def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[str, bytes] | None:
+    """What a request has to say in addition, for its target to go on from what was said.
+
+    None: it has no form that one could go on from, as a prompt in tokens."""
     parts: dict[str, bytes] = {}
     if asked.api is Api.COMPLETIONS:
-        prompt = _text.decode(asked.parts["prompt"])
+        try:
+            prompt = _text.decode(asked.parts["prompt"])
+        except (KeyError, *UNREADABLE):
+            return None
         parts["prompt"] = _encoder.encode(prompt + said)
     else:
-        messages = _messages.decode(asked.parts["messages"])
+        try:
+            messages = _messages.decode(asked.parts["messages"])
+        except (KeyError, *UNREADABLE):
+            return None
         messages.append(msgspec.Raw(_encoder.encode({"role": "assistant", "content": said})))
         parts["messages"] = _encoder.encode(messages)
         if provider in _CONTINUED_BY:
@@ -102,7 +114,10 @@ def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[s
 
 def _written_anew(data: bytes, text: str) -> bytes:
     """The event with this text, and without who speaks."""
-    chunk: dict[str, Any] = msgspec.json.decode(data)  # Any: whatever the target sends
+    try:
+        chunk: dict[str, Any] = msgspec.json.decode(data)  # Any: whatever the target sends
+    except UNREADABLE as error:
+        raise _another(f"it cannot be read: {error}") from error
     choice = chunk["choices"][0]
     if isinstance(choice.get("delta"), dict):
         choice["delta"].pop("role", None)

@@ -67,8 +67,10 @@ class StreamWay:
             await self._ask(attempt)
             return
         text = self.said.text
+        further = None
         if attempt.target.prefill:
             further = further_parts(attempt.speech.asked, text, self.said.pieces, attempt.target.provider)
+        if further is not None:
             try:
                 await self._ask(attempt, Continued(), further)
             except Broken as error:
@@ -139,8 +141,10 @@ class StreamWay:
         reply = job.reply
         if not reply.started:
             self._voice = attempt.speech.voice()
+        passed = self._said(head)
+        if not reply.started:
             reply.start(200, [*job.answer_fields(attempt.target), *fields_back(exchange.fields)])
-        reply.push(self._said(head))
+        reply.push(passed)
         if listener.done:
             exchange.silent_for(_LAST_SECONDS)
         if not exchange.done or not listener.done:
@@ -157,10 +161,14 @@ class StreamWay:
         reply.end()
 
     def _said(self, heard: bytes) -> bytes:
-        """What the client gets of it, from now on."""
-        self._pushes += 1
+        """What the client gets of it, from now on. Raises Broken: it cannot be said in the client's words."""
         if self._voice is not None:
-            heard = self._voice.say(heard)
+            try:
+                heard = self._voice.say(heard)
+            except Broken as broken:
+                broken.final = self.told  # what was said of this arrival is lost: nobody could go on behind it
+                raise
+        self._pushes += 1
         self._job.bytes_out += len(heard)
         return heard
 

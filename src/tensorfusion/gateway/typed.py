@@ -35,6 +35,10 @@ class TypedAnswer(msgspec.Struct, gc=False):
     stop_reason: str | None = None
     status: str | None = None
     error: msgspec.Raw = NOTHING
+    content: msgspec.Raw = NOTHING
+    """Of a message."""
+    output: msgspec.Raw = NOTHING
+    """Of a response."""
 
     @property
     def failed(self) -> bool:
@@ -84,6 +88,8 @@ class Typed(msgspec.Struct, gc=False):
 
 
 _WITH_ANSWER: Final = ("message_start", "message_delta", "response.completed", "response.incomplete", "response.failed")
+_SOMETHING: Final = msgspec.Raw(b"[]")
+"""Of whatever form."""
 _typed_answer: Final = msgspec.json.Decoder(TypedAnswer)
 _typed: Final = msgspec.json.Decoder(Typed)
 
@@ -101,4 +107,8 @@ def read_typed_whole(body: bytes) -> TypedAnswer | None:
     try:
         return _typed_answer.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return TypedAnswer() if isinstance(decoded(body), dict) else None
+        found = decoded(body)
+        if not isinstance(found, dict):
+            return None
+        content, output = (_SOMETHING if name in found else NOTHING for name in ("content", "output"))
+        return TypedAnswer(content=content, output=output)

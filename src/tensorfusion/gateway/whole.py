@@ -11,7 +11,7 @@ from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN
 from tensorfusion.gateway.attempts import Attempt
 from tensorfusion.gateway.outcomes import Broken, of_error_event, of_refusal
 from tensorfusion.gateway.passing import fields_back
-from tensorfusion.gateway.reading import Usage, read_whole
+from tensorfusion.gateway.reading import FAILED_REASONS, NOTHING, Usage, read_whole
 from tensorfusion.gateway.typed import read_typed_whole
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.policy.routing.money import format_usd
@@ -69,6 +69,8 @@ def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
             raise _no_json(found)
         if typed.failed:
             raise of_error_event(typed.error)
+        if (typed.content if api is Api.MESSAGES else typed.output) is NOTHING:
+            raise Broken(Failure.MALFORMED, "its answer has no content", status=found.status)
         usage = typed.usage.plain if typed.usage is not None else None
         return usage, typed.stop_reason or typed.status or ""
     read = read_whole(found.body)
@@ -79,6 +81,9 @@ def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
     if api in (Api.CHAT, Api.COMPLETIONS):
         if not read.choices:
             raise Broken(Failure.MALFORMED, "its answer has no choices", status=found.status)
+        failed = next((one.finish_reason for one in read.choices if one.finish_reason in FAILED_REASONS), None)
+        if failed is not None:
+            raise Broken(Failure.MALFORMED, f"it finished with {failed!r}", status=found.status)
         return read.usage, read.choices[0].finish_reason or ""
     if api is Api.EMBEDDINGS and not read.data:
         raise Broken(Failure.MALFORMED, "its answer has no data", status=found.status)

@@ -1,0 +1,124 @@
+"""What a target sends that is no whole answer, and does not look like it: it never goes out as one."""
+
+import asyncio
+
+import pytest
+from fronts import (
+    DONE,
+    LAST,
+    ROLE,
+    STOP,
+    STREAM,
+    answer,
+    ask,
+    chat,
+    chunked,
+    cut,
+    event,
+    gateway,
+    route,
+    said,
+    streamed,
+    target,
+    word,
+)
+
+from tensorfusion.gateway.secrets import Secrets
+
+SECRET = {"namespace": "default", "name": "s", "key": "k"}
+SECRETS = Secrets({("default", "s", "k"): "sk"})
+PREFILL = {"capabilities": ["prefill"]}
+ODD = event({"id": "x", "choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "LOST"}]}}]})
+
+
+def end(reason: str) -> bytes:
+    return event({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+
+
+def call(number: int, arguments: str) -> bytes:
+    function = {"name": "f", "arguments": arguments}
+    return event(
+        {"id": "x", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": number, "function": function}]}}]}
+    )
+
+
+def piece(text: str, reason: str | None = None) -> bytes:
+    return event({"id": "x", "choices": [{"index": 0, "text": text, "finish_reason": reason}]})
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+async def test_an_answer_that_was_given_up_is_none(reason: str) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "par"}, "finish_reason": reason}
+    async with (
+        target(answer({"id": "x", "choices": [choice]}), streamed(ROLE, word("par"), end(reason), DONE)) as one,
+        target(said("whole")) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as gate,
+    ):
+        assert b"whole" in (await ask(gate.port, chat())).body
+        stream = await ask(gate.port, chat(stream=True))
+        assert b"[DONE]" not in stream.body
+        assert b'"error"' in stream.body
+
+
+@pytest.mark.parametrize(("path", "provider"), [("messages", "anthropic"), ("responses", "openai")])
+async def test_an_object_without_content_is_no_answer(path: str, provider: str) -> None:
+    async with (
+        target(answer({})) as one,
+        gateway(route({"endpoint": one.url, "provider": provider, "apiKeySecret": SECRET}), secrets=SECRETS) as gate,
+    ):
+        assert (await ask(gate.port, chat(max_tokens=3), path=path)).status == 502
+
+
+async def test_a_call_of_a_tool_behind_a_beginning_that_was_given_is_not_lost() -> None:
+    async with (
+        target(cut(ROLE, word("let me"))) as one,
+        target(streamed(ROLE, call(0, "{}"), end("tool_calls"), DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True))
+        assert b'"tool_calls":[' in found.body
+        assert b"[DONE]" in found.body
+
+
+@pytest.mark.parametrize("able", [PREFILL, {}])
+async def test_what_is_not_understood_where_two_answers_are_joined_is_not_left_out(able: dict[str, object]) -> None:
+    again = () if able else (word("let me"),)
+    async with (
+        target(cut(ROLE, word("let me"))) as one,
+        target(streamed(ROLE, *again, ODD, STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **able})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True))
+        assert (b"LOST" in found.body) == (b"[DONE]" in found.body)
+        assert b"[DONE]" in found.body or b'"error"' in found.body
+
+
+@pytest.mark.parametrize("prompt", [["hi"], [1, 2], "hi"])
+async def test_a_prompt_that_cannot_be_gone_on_from_is_answered_from_the_start(prompt: object) -> None:
+    async with (
+        target(cut(piece("let me"))) as one,
+        target(streamed(piece("let me"), piece(" go", "stop"), DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, {"model": "m", "prompt": prompt, "stream": True}, path="completions")
+        assert found.whole
+        assert b"[DONE]" in found.body
+        assert b"error" not in found.body
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("odd", [(call(0, "{"), call(1, "{"), call(0, "}")), (ODD,)])
+async def test_what_cannot_be_said_in_a_message_is_an_error(odd: tuple[bytes, ...], *, begun: bool) -> None:
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + chunked(ROLE, word("a")))
+        if begun:
+            await writer.drain()
+            await asyncio.sleep(0.05)  # the client is to have this before the rest comes
+        writer.write(chunked(*odd, end("tool_calls"), DONE) + LAST)
+        await writer.drain()
+
+    async with target(act) as one, gateway(route({"endpoint": one.url})) as gate:
+        found = await ask(gate.port, chat(stream=True, max_tokens=9), path="messages")
+        assert found.whole
+        assert b"message_stop" not in found.body
+        assert (b"event: error" in found.body) if begun else found.status == 502
