@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import pytest
 from fronts import (
@@ -220,3 +221,40 @@ async def test_what_a_client_takes_to_send_its_request_is_not_the_gateways_time(
         assert record.latency_ms >= 200
         assert record.overhead_ms < 150
         assert record.queue_ms < 100
+
+
+async def test_a_client_that_leaves_in_a_pause_between_attempts_is_not_waited_for() -> None:
+    retry = {"maxRetries": 3, "maxDelay": "60s"}
+    async with target(failed(503, fields=b"Retry-After: 50\r\n")) as one:
+        async with gateway(route({"endpoint": one.url}, retry=retry)) as found:
+            async with Client(found.port) as client:
+                client.send(chat())
+                await until(lambda: one.requests)
+                await asyncio.sleep(0.05)  # it is in the pause now
+            left = asyncio.get_running_loop().time()
+            await until(lambda: found.records)
+            assert asyncio.get_running_loop().time() - left < 0.1
+            assert (found.records[0].status, len(one.requests)) == (499, 1)
+
+
+async def test_a_client_that_leaves_while_a_target_is_connected_to_is_not_waited_for() -> None:
+    with socket.socket() as full:  # it accepts nobody, and its queue is full
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        fillers = [socket.socket() for _ in range(8)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        try:
+            async with gateway(route({"endpoint": f"http://127.0.0.1:{address[1]}/v1"})) as found:
+                async with Client(found.port) as client:
+                    client.send(chat())
+                    await asyncio.sleep(0.1)
+                left = asyncio.get_running_loop().time()
+                await until(lambda: found.records)
+                assert asyncio.get_running_loop().time() - left < 0.1
+                assert found.records[0].status == 499
+        finally:
+            for filler in fillers:
+                filler.close()
