@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class World:
     clock: VirtualClock
     folder: Path
     leads: bool = True
+    states: list[State] = field(default_factory=list)
 
     def status(self, name: str = "chat") -> dict[str, Any]:
         return dict(self.api.object(LLM_ROUTES, name, namespace="red").get("status") or {})
@@ -77,9 +78,11 @@ async def world(clock: VirtualClock, tmp_path: Path) -> AsyncIterator[World]:
     states = [State.of(Routes(()), Secrets({}))]
 
     def use(routes: Routes, secrets: Secrets) -> None:
-        states.append(State.of(routes, secrets, addresses=source.addresses, before=states[-1]))
+        fresh = State.of(routes, secrets, addresses=source.addresses, before=states[-1], progress=source.progress)
+        states.append(fresh)
 
     source = Source(api, clock=clock, book=KeyBook(clock), use=use)
+    found.states = states
     recorder = EventRecorder(api, component="gateway", clock=clock)
     statuses = Statuses(
         api,
@@ -284,3 +287,26 @@ async def test_another_route_of_the_same_name_begins_at_nothing(world: World) ->
     await world.clock.advance(12)
     assert total(world) == (0, 0, 0)
     worker.reporter.close()
+
+
+async def test_a_rollout_is_written_down_and_goes_on_from_there(world: World) -> None:
+    plan = {"target": "t1", "steps": [5, 50], "interval": "1m", "minRequests": 0}
+    body = route(GOOD, {"endpoint": "http://10.0.0.2"}, strategy="weighted", rollout=plan)
+    world.api.seed(LLM_ROUTES, body, namespace="red")
+    await world.clock.advance(1)
+    chooser = world.states[-1].choosers["red/chat"]
+    for _ in range(2):
+        chooser.roll(world.clock.now().timestamp())
+        await world.clock.advance(61)
+    written = world.status()["rollout"]
+    assert (written["target"], written["step"], written["percent"]) == ("t1", 1, 50)
+    # a gateway that starts anew knows nothing but what is written
+    world.states.append(State.of(Routes(()), Secrets({})))
+    world.api.change(LLM_ROUTES, "chat", {"spec": {"timeout": "31s"}}, namespace="red")
+    await world.clock.advance(1)
+    fresh = world.states[-1].choosers["red/chat"]
+    assert fresh is not chooser
+    assert fresh.progress is not None
+    assert (fresh.progress.step, fresh.progress.id) == (1, written["id"])
+    await world.clock.advance(12)
+    assert world.status()["rollout"]["percent"] == 50
