@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tensorfusion.errors import ServerError
+from tensorfusion.errors import Forbidden, ServerError
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.objects.ledger import Ledger
 from tensorfusion.gateway.objects.reports import Reporter, Reports, RouteReport
@@ -16,7 +16,7 @@ from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.statuses import Statuses
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State
-from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES
+from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
 from tensorfusion.policy.routing.latencies import class_of
 from tensorfusion.policy.routing.money import PICO
 from tensorfusion.policy.routing.route_stats import Totals
@@ -310,3 +310,14 @@ async def test_a_rollout_is_written_down_and_goes_on_from_there(world: World) ->
     assert (fresh.progress.step, fresh.progress.id) == (1, written["id"])
     await world.clock.advance(12)
     assert world.status()["rollout"]["percent"] == 50
+
+
+async def test_a_secret_that_may_not_be_read_is_not_called_missing(world: World) -> None:
+    world.api.fail("list", SECRETS, error=Forbidden("no"), times=-1)
+    world.api.seed(LLM_ROUTES, route(NO_KEY), namespace="red")
+    await world.clock.advance(1)
+    assert world.message("SecretsResolved").startswith("t0: Secret red/s cannot be read yet: ")
+    assert "tensor-fusion-gateway" in world.message("SecretsResolved")
+    world.api.recover()
+    await world.clock.advance(30)
+    assert world.message("SecretsResolved") == "t0: Secret red/s key k does not exist"

@@ -19,19 +19,21 @@ from tensorfusion.clock import Clock, micro_timestamp, timestamp
 from tensorfusion.errors import ApiError, ConfigError, Conflict, NotFound
 from tensorfusion.gateway.keys.objects import checked
 from tensorfusion.gateway.objects.figures import with_figures, with_totals
+from tensorfusion.gateway.objects.followed import secret
 from tensorfusion.gateway.objects.ledger import Ledger
 from tensorfusion.gateway.objects.reports import Reports, Sum, summed
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.waiting import set_within
 from tensorfusion.gateway.state import State
 from tensorfusion.kube.api import Api
+from tensorfusion.model.keys import GATEWAY_ACCOUNT
 from tensorfusion.model.llm_key import LLMKey
 from tensorfusion.model.llm_route import LLMRoute, LLMRouteStatus
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import LLM_KEYS, LLM_ROUTES
 from tensorfusion.model.wire import status_patch
 from tensorfusion.policy.routing.compiler import InvalidRoute
-from tensorfusion.policy.routing.route import Route
+from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.route_status import INVALID, Lack, accepted, judged
 from tensorfusion.runtime.events import EventRecorder, EventType, reference_to
 from tensorfusion.runtime.informer import Change
@@ -192,7 +194,20 @@ class Statuses:
     def _lacks(self, route: Route) -> Sequence[Lack]:
         upstreams = self._state().upstreams
         found = [(target, upstreams.of(route, target)) for target in route.targets]
-        return [Lack(target.name, upstream.unreachable, upstream.unauthorized) for target, upstream in found]
+        return [
+            Lack(target.name, upstream.unreachable, upstream.unauthorized and self._why(target, upstream.unauthorized))
+            for target, upstream in found
+        ]
+
+    def _why(self, target: Target, said: str) -> str:
+        """Why a target has no credential: one that nobody could look for is not called missing."""
+        wanted = target.secret
+        if wanted is None or self._source.followed.read(secret(wanted.namespace, wanted.name)):
+            return said
+        return (
+            f"Secret {wanted.namespace}/{wanted.name} cannot be read yet: look whether the account {GATEWAY_ACCOUNT} "
+            "may list and watch Secrets of this namespace"
+        )
 
     async def _write(self, write: _Write) -> None:
         """Raises ApiError: the others would most probably fail, too."""
