@@ -13,8 +13,8 @@ from typing import Self
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from tensorfusion.gateway.evidence import Evidence, Meters, Record
-from tensorfusion.gateway.front import Front
+from tensorfusion.gateway.evidence import Evidence, Meters, Record, Sink
+from tensorfusion.gateway.front import Front, Question
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.seams import Key, Keys, Limits, NoKeys, Reservation
 from tensorfusion.gateway.secrets import Secrets
@@ -255,6 +255,8 @@ async def gateway(
     secrets: Secrets | None = None,
     keys: Keys | None = None,
     addresses: Addresses = no_addresses,
+    questions: Mapping[bytes, Question] | None = None,
+    sinks: tuple[Sink, ...] = (),
 ) -> AsyncIterator[Gateway]:
     """Nothing of it is left at the end, and everything that was held was settled."""
     limits, kept = Counted(), Kept()
@@ -263,8 +265,9 @@ async def gateway(
         state,
         keys=keys or NoKeys(),
         limits=limits,
-        evidence=Evidence((kept,), meters=Meters(CollectorRegistry())),
+        evidence=Evidence((kept, *sinks), meters=Meters(CollectorRegistry())),
         pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
+        questions=questions,
     )
     failures: list[Exception] = []
 

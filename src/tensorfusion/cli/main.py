@@ -31,6 +31,7 @@ _COMMANDS = {
     "record": "Look at what a cluster recorded of its arrivals, waits and endings.",
     "what-if": "Replay a recorded period with another policy, fleet or quota.",
     "gateway": "Serve models behind one address, with keys, limits and failover.",
+    "metrics": "Keep numbers over time, and ask for them in SQL.",
     "testserver": "Run a simulated model server, for tests and demonstrations.",
     "version": "Print the version.",
     "completion": "Print a shell completion script.",

@@ -33,6 +33,7 @@ class Call:
 
 PREFIX: Final = b"/v1/"
 _MODELS: Final = b"/v1/models"
+_OWN: Final = frozenset((_MODELS, b"/v1/usage", b"/v1/logs"))
 """The gateway's own."""
 _ODD: Final = (b"..", b"//", b"%2e", b"%2f", b"%5c", b"\\")
 """Could mean another path to whoever is behind this one."""
@@ -49,7 +50,7 @@ def call_of(target: bytes) -> Call | None:
     if found is not None:
         return found
     path, mark, query = target.partition(b"?")
-    if not path.startswith(PREFIX) or not path.isascii() or path == _MODELS or path.startswith(_MODELS + b"/"):
+    if not path.startswith(PREFIX) or not path.isascii() or path in _OWN or path.startswith(_MODELS + b"/"):
         return None
     if any(odd in path.lower() for odd in _ODD):
         return None

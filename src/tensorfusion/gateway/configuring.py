@@ -15,6 +15,7 @@ without a kind, the settings:
     limitsFile: /dev/shm/gateway.limits  # where all workers count; one for each configuration where unset
     limitsRedis: {env: REDIS_URL}          # or {url: "redis://10.0.0.5"}: gateways on several hosts count together
     log: {file: requests.jsonl}
+    metrics: {url: "http://127.0.0.1:4000", env: METRICS_TOKEN}  # or file: PATH; with user: it is a password
 
 Everything wrong in it is told, one line each, and then nothing of it is used.
 """
@@ -74,6 +75,16 @@ class RequestLog(Part, frozen=True):
     file: Annotated[str, Rules("Path of a file, a line a request; - is standard output.")] = ""
 
 
+class MetricsSource(Part, frozen=True):
+    """The store of time series that keeps records of requests: a GreptimeDB, or the embedded one."""
+
+    url: Annotated[str, Rules("http:// or https://, host and port.", required=True)]
+    database: Annotated[str, Rules("Name of the database in it.")] = "public"
+    user: Annotated[str, Rules("Whose password the secret is; without one it is a bearer token.")] = ""
+    env: Annotated[str, Rules("Name of an environment variable with the secret.")] = ""
+    file: Annotated[str, Rules("Path of a file that holds nothing but the secret.")] = ""
+
+
 class Tls(Part, frozen=True):
     """What the gateway shows to clients."""
 
@@ -109,6 +120,7 @@ class Settings(Part, frozen=True):
         default="", name="portkeyConfigs"
     )
     log: Annotated[RequestLog, Rules("Records of requests.")] = RequestLog()
+    metrics: Annotated[MetricsSource | None, Rules("Where records of requests can be asked for.")] = None
     tls: Annotated[Tls | None, Rules("Certificate.")] = None
     max_body: Annotated[int, Rules("Bytes of a request's body.", minimum=1)] = msgspec.field(
         default=32 << 20, name="maxBodyBytes"
@@ -254,7 +266,7 @@ class _Reader:
             case "LLMKey":
                 key = convert(_in_schema(at, document), LLMKey, at)
                 name, namespace = key.metadata.name, key.metadata.namespace or DEFAULT_NAMESPACE
-                self._keys.append(record_of(key.spec, name=name, namespace=namespace, at=f"{at}: spec"))
+                self._keys.append(record_of(key.spec, name=name, namespace=namespace, at=f"{at}: spec", operator=True))
             case "Secret":
                 self._take_secret(at, document)
             case "List":

@@ -5,6 +5,7 @@ the limits, but where a cluster counts them). What is held for it is given back 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -44,6 +45,8 @@ _PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
 _DRY_RUN: Final = b"/fallback/test"
 _OURS: Final = 500
 _MOST_CALLERS: Final = 4096
+Question = Callable[[bytes, Key], Awaitable[Page]]
+"""Answers the query of a path for whoever has a key. Raises Fault, KeyRefused."""
 
 
 class Front:
@@ -57,8 +60,10 @@ class Front:
         limits: Limits,
         evidence: Evidence,
         pages: Pages,
+        questions: Mapping[bytes, Question] | None = None,
         most_body: int = MOST_BODY,
     ) -> None:
+        """``questions`` are pages, by path, that somebody else has to be asked for."""
         self.state = state
         self.keys = keys
         self.limits = limits
@@ -66,6 +71,7 @@ class Front:
         self._pages = pages
         self.portkeys = Portkeys()
         self._mirrors = Mirrors(evidence.meters)
+        self._questions = questions or {}
         self._most_body = most_body
         self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
@@ -82,7 +88,7 @@ class Front:
         if request.target == _DRY_RUN and request.method == b"POST":
             await self._try_out(request, reply)
         elif call is None:
-            self._page(request, reply)
+            await self._page(request, reply)
         else:
             await self._call(request, reply, call)
 
@@ -102,18 +108,24 @@ class Front:
         else:
             reply.send(*page)
 
-    def _page(self, request: Request, reply: Reply) -> None:
+    async def _page(self, request: Request, reply: Reply) -> None:
         """Answer what is no model's business."""
         try:
-            page = self._found(request)
+            page = await self._found(request)
         except (Fault, KeyRefused) as fault:
             _tell(reply, of_key(fault), Words.OPENAI)
         else:
             reply.send(*page)
 
-    def _found(self, request: Request) -> Page:
+    async def _found(self, request: Request) -> Page:
         """Raises Fault, KeyRefused: there is no such page for the caller."""
-        path = request.target.partition(b"?")[0]
+        path, _, query = request.target.partition(b"?")
+        question = self._questions.get(path)
+        if question is not None:
+            key = self.keys.find(request.fields)
+            if request.method not in (b"GET", b"HEAD"):
+                raise invalid(f"{_shown(path)} takes GET", status=405)
+            return await question(query, key)
         found = self._pages.open_page(path)
         if found is None:
             key = self.keys.find(request.fields)

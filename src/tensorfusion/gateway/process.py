@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway import polling
 from tensorfusion.gateway.configuring import Settings, Tls
-from tensorfusion.gateway.evidence import Evidence, Meters
+from tensorfusion.gateway.evidence import Evidence, Meters, Sink
 from tensorfusion.gateway.exposition import Exposition, folder_of_workers
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
 from tensorfusion.gateway.front import Front
@@ -29,6 +30,8 @@ from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.probing import EVERY_SECONDS, probe
 from tensorfusion.gateway.seams import Keys
 from tensorfusion.gateway.state import State
+from tensorfusion.gateway.usage.pages import LOGS, USAGE, UsagePages
+from tensorfusion.gateway.usage.store import RequestStore, database_of, nothing_tended
 from tensorfusion.telemetry import logs
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.request import Request
@@ -59,14 +62,24 @@ class Gateway:
         if settings.log.file:
             where = settings.log.file
             self._lines = JsonLines(where, dropped=lambda: meters.records_dropped.add((where,)))
+        self._store: RequestStore | None = None
+        if settings.metrics is not None:
+            self._store = RequestStore(
+                database_of(settings.metrics, origin if origin.is_dir() else origin.parent),
+                clock=SystemClock(),
+                dropped=lambda: meters.records_dropped.add(("metrics",)),
+            )
+        sinks: tuple[Sink | None, ...] = (self._lines, self._store)
+        pages = UsagePages(self._store.reader if self._store is not None else None, now=time.time_ns)
         self.front = Front(
             state,
             keys=keys,
             limits=self._gate,
-            evidence=Evidence((self._lines,) if self._lines is not None else (), meters=meters),
+            evidence=Evidence(tuple(sink for sink in sinks if sink is not None), meters=meters),
             pages=Pages(
                 now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=self._exposition.response
             ),
+            questions={USAGE: pages.usage, LOGS: pages.logs},
             most_body=settings.max_body,
         )
         self._server = Server(self.front.handle, spell=_spell, failed=_failed)
@@ -103,7 +116,8 @@ class Gateway:
         """Follow while ``serve`` serves, and close everything behind it."""
         gc.collect()
         gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
-        async with self._gate.tended(SystemClock()), asyncio.TaskGroup() as group:
+        stored = self._store.tended() if self._store is not None else nothing_tended()
+        async with self._gate.tended(SystemClock()), stored, asyncio.TaskGroup() as group:
             runs = (
                 follow(),
                 _every(_ROLL_SECONDS, self._roll),

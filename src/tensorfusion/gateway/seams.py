@@ -26,6 +26,10 @@ class Key(Protocol):
     def labels(self) -> Mapping[str, str]: ...
     @property
     def routes(self) -> Globs: ...
+    @property
+    def operator(self) -> bool:
+        """It is of whoever runs the gateway: its namespace is no border."""
+        ...
 
     def require_scope(self, scope: KeyScope) -> None:
         """Return if it is good for this. Raises KeyRefused."""
@@ -83,6 +87,7 @@ class Anyone:
     user = ""
     labels: Mapping[str, str] = {}
     routes = Globs()
+    operator = True
 
     def require_scope(self, scope: KeyScope) -> None:
         """It is."""

@@ -163,13 +163,22 @@ LLM_REQUESTS: Final = Table(
         *_ints("bytes_in", "bytes_out", "attempts"),
         *(
             Field(name, Kind.STRING, optional=True)
-            for name in ("attempt_log", "finish_reason", "user_id", "error_message", "client_ip")
+            for name in (
+                "attempt_log",
+                "finish_reason",
+                "user_id",
+                "error_message",
+                "client_ip",
+                "api",
+                "target_model",
+                "error_type",
+            )
         ),
     ),
     _TIME,
 )
-"""A row for every request that a client made. ``attempt_log`` is JSON: what was tried, where there was more than one
-attempt; ``user_id`` is who the caller says it is for. Bodies are not here."""
+"""A row for every request that a client made. ``attempt_log`` is JSON: what was tried, where that was more than
+one answer; ``user_id`` is who the caller says it is for. Bodies are not here."""
 LLM_USAGE: Final = Table(
     "llm_usage",
     ("namespace", "route", "model", "provider", "key_id"),

@@ -149,12 +149,20 @@ def _record(entry: KeyEntry, at: str, environ: Mapping[str, str], read: Read) ->
         raise ConfigError(f"{at}: wanted hash or keyFrom, found both: take one away")
     created = parse_time(entry.created_at, f"{at}.createdAt") if entry.created_at else None
     if entry.key_from is None:
-        return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, created_at=created)
+        return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, created_at=created, operator=True)
     key = _key(entry.key_from, f"{at}.keyFrom", environ, read)
     if key.startswith(PREFIX.encode()) and not entry.prefix:
         entry = msgspec.structs.replace(entry, prefix=key[:SHOWN].decode())
     digest = digest_of(key)
-    return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, digest=digest, created_at=created)
+    return record_of(
+        entry,
+        name=entry.name,
+        namespace=entry.namespace,
+        at=at,
+        digest=digest,
+        created_at=created,
+        operator=True,
+    )
 
 
 def _key(source: KeyFrom, at: str, environ: Mapping[str, str], read: Read) -> bytes:

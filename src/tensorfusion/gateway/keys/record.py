@@ -75,6 +75,9 @@ class KeyRecord:
     created_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    operator: bool = False
+    """Its scope ``admin`` is for all namespaces. Only keys in files can have that: who may make keys in a namespace of
+    a cluster says what scopes they have, and must not get beyond it."""
 
     def require_scope(self, scope: KeyScope) -> None:
         """Return if the key is good for this.
@@ -115,8 +118,10 @@ def record_of(
     at: str,
     digest: bytes | None = None,
     created_at: datetime | None = None,
+    operator: bool = False,
 ) -> KeyRecord:
-    """The record of a key as it is written; ``digest`` where the spec's own hash does not say it.
+    """The record of a key as it is written; ``digest`` where the spec's own hash does not say it. ``operator``: it is
+    written in a file of whoever runs the gateway.
 
     ``at`` is how messages name the place. No value of a hash is ever in a message: people put keys there by mistake.
 
@@ -152,6 +157,7 @@ def record_of(
         created_at=created_at,
         metadata=spec.metadata,
         labels=spec.labels,
+        operator=operator and KeyScope.ADMIN in spec.scopes,
     )
 
 

@@ -1,0 +1,230 @@
+"""What is asked of the table of requests, and whose rows a caller may see of it.
+
+Namespaces are hard borders: a ``View`` is made of the caller's own key and stands in every query as a value; nothing
+that a caller sends can widen it. All that comes from callers goes into queries as values (``timeseries/reader``).
+
+A store has only the columns that some row had: queries name those that every row has, and take the others as they come.
+
+Source: the platform's contract, 3.8.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from tensorfusion.gateway.keys.errors import KeyRefused, ScopeMissing
+from tensorfusion.gateway.seams import Key
+from tensorfusion.model.llm_key import KeyScope
+from tensorfusion.policy.routing.money import PICO_PER_MICRO, format_usd
+from tensorfusion.timeseries.errors import DatabaseRefused
+from tensorfusion.timeseries.reader import Moment, Reader, Value
+from tensorfusion.timeseries.tables import LLM_REQUESTS
+from tensorfusion.timeseries.wire_codes import Code
+
+MOST_GROUPS: Final = 500
+_NS: Final = 1_000_000_000
+_NS_OF_MS: Final = 1_000_000
+_NOT_THERE: Final = (Code.TABLE_NOT_FOUND, Code.COLUMN_NOT_FOUND)
+"""No row was ever written, or none with a value in a column that is asked for."""
+_TABLE: Final = LLM_REQUESTS.name
+_SUMS: Final = (
+    "count(*) AS total, sum(CASE WHEN status >= 200 AND status < 400 THEN 1 ELSE 0 END) AS good, "
+    "sum(cost_micro_usd) AS cost, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, "
+    "sum(CASE WHEN usage_estimated THEN 1 ELSE 0 END) AS estimated, "
+    "sum(CASE WHEN cache_hit THEN 1 ELSE 0 END) AS hits, avg(latency_ms) AS mean, "
+    "approx_percentile_cont(latency_ms, 0.95) AS p95, approx_percentile_cont(latency_ms, 0.99) AS p99"
+)
+Json = Any  # Any: what becomes JSON
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Whose rows: of one key, of one namespace, or, with both empty, all."""
+
+    namespace: str = ""
+    key_id: str = ""
+
+    def of_key(self, name: str) -> "View":
+        """Of one key in here, by its name or ``namespace/name``.
+
+        Raises:
+            ScopeMissing: it is not in here, whether there is one or not.
+        """
+        key_id = name if "/" in name or not self.namespace else f"{self.namespace}/{name}"
+        namespace = key_id.partition("/")[0]
+        if (self.key_id and key_id != self.key_id) or (self.namespace and namespace != self.namespace):
+            raise ScopeMissing(
+                f"api_key: this key may not see the requests of another one: wanted scope {KeyScope.LOGS} of its "
+                f"namespace, or a key of whoever runs the gateway with scope {KeyScope.ADMIN}"
+            )
+        return View(self.namespace or (namespace if "/" in key_id else ""), key_id)
+
+
+def view_of(key: Key) -> View:
+    """What a key may see: its own requests; with scope ``logs`` or ``admin`` those of its namespace; and all of them
+    with ``admin`` where it is the operator's."""
+    if key.operator and _has(key, KeyScope.ADMIN):
+        return View()
+    if _has(key, KeyScope.LOGS) or _has(key, KeyScope.ADMIN):
+        return View(namespace=key.namespace)
+    return View(namespace=key.namespace, key_id=key.id)
+
+
+def _has(key: Key, scope: KeyScope) -> bool:
+    try:
+        key.require_scope(scope)
+    except KeyRefused:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From ``start`` up to but without ``end``, in ns since 1970."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which requests; ``statuses`` from the first to the last, both included."""
+
+    model: str = ""
+    statuses: tuple[int, int] | None = None
+    request_id: str = ""
+
+
+EVERY: Final = Wanted()
+
+
+async def usage(reader: Reader, view: View, period: Period) -> dict[str, Json]:
+    """Sums over a period, and apart for each namespace, route and model: the dearest first, up to a bound.
+
+    Raises:
+        DatabaseRefused, DatabaseFailed: see ``timeseries.client``.
+    """
+    where, params = _where(view, period, EVERY)
+    total = await _rows(reader, f"SELECT {_SUMS} FROM {_TABLE} WHERE {where}", params)
+    tags = "namespace, route, model"
+    grouped = await _rows(
+        reader,
+        f"SELECT {tags}, {_SUMS} FROM {_TABLE} WHERE {where} GROUP BY {tags} "
+        f"ORDER BY cost DESC, total DESC, {tags} LIMIT {MOST_GROUPS}",
+        params,
+    )
+    return {
+        "object": "usage",
+        "start": period.start / _NS,
+        "end": period.end / _NS,
+        **_usage(total[0] if total else {}),
+        "data": [
+            {"namespace": row["namespace"], "route": row["route"], "model": row["model"], **_usage(row)}
+            for row in grouped
+        ],
+    }
+
+
+async def records(reader: Reader, view: View, period: Period, wanted: Wanted, *, limit: int) -> list[dict[str, Json]]:
+    """Records of requests, the newest first.
+
+    Raises:
+        DatabaseRefused, DatabaseFailed: see ``timeseries.client``.
+    """
+    where, params = _where(view, period, wanted)
+    sql = f"SELECT * FROM {_TABLE} WHERE {where} ORDER BY {LLM_REQUESTS.time_column} DESC LIMIT {int(limit)}"
+    return [_record(row) for row in await _rows(reader, sql, params)]
+
+
+async def _rows(reader: Reader, sql: str, params: Mapping[str, Value]) -> list[dict[str, Json]]:
+    try:
+        return (await reader.query(sql, params)).dicts()
+    except DatabaseRefused as error:
+        if error.code in _NOT_THERE:
+            return []
+        raise
+
+
+def _where(view: View, period: Period, wanted: Wanted) -> tuple[str, dict[str, Value]]:
+    time = LLM_REQUESTS.time_column
+    conditions = [f"{time} >= :start", f"{time} < :end"]
+    params: dict[str, Value] = {"start": Moment(period.start), "end": Moment(period.end)}
+    for column, value in (
+        ("namespace", view.namespace),
+        ("key_id", view.key_id),
+        ("model", wanted.model),
+        ("request_id", wanted.request_id),
+    ):
+        if value:
+            conditions.append(f"{column} = :{column}")
+            params[column] = value
+    if wanted.statuses is not None:
+        conditions.append("status >= :least AND status <= :most")
+        params["least"], params["most"] = wanted.statuses
+    return " AND ".join(conditions), params
+
+
+def _usage(row: Mapping[str, Json]) -> dict[str, Json]:
+    """A usage record. There is no cache yet: nothing was asked of one, and nothing missed in it."""
+    total, good = int(row.get("total") or 0), int(row.get("good") or 0)
+    prompt, completion = int(row.get("prompt") or 0), int(row.get("completion") or 0)
+    return {
+        "total_requests": total,
+        "successful_requests": good,
+        "failed_requests": total - good,
+        "total_cost": format_usd(int(row.get("cost") or 0) * PICO_PER_MICRO),
+        "total_tokens": prompt + completion,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "requests_with_estimated_usage": int(row.get("estimated") or 0),
+        "average_latency_ms": _rounded(row.get("mean")),
+        "p95_latency_ms": _rounded(row.get("p95")),
+        "p99_latency_ms": _rounded(row.get("p99")),
+        "cache_hits": int(row.get("hits") or 0),
+        "cache_misses": 0,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 3)
+
+
+def _record(row: Mapping[str, Json]) -> dict[str, Json]:
+    """A record of a request in the contract's names. Money as text, in dollars, and whole micro-dollars."""
+    micro = int(row["cost_micro_usd"])
+    found = {
+        "id": row["request_id"],
+        "request_id": row["request_id"],
+        "timestamp": int(row[LLM_REQUESTS.time_column]) // _NS_OF_MS / 1000,
+        "cost": format_usd(micro * PICO_PER_MICRO),
+        "cost_microusd": micro,
+        "user": row.get("user_id") or "",
+        "attempts": _attempts(row),
+    }
+    for name in ("model", "route", "target", "provider", "key_id", "namespace"):
+        found[name] = row.get(name) or ""
+    for name in ("api", "target_model", "finish_reason", "error_type", "error_message"):
+        found[name] = row.get(name) or ""
+    for name in ("status", "latency_ms", "overhead_ms", "queue_ms", "prompt_tokens", "completion_tokens"):
+        found[name] = row[name]
+    for name in ("usage_estimated", "stream", "cache_hit", "bytes_in", "bytes_out"):
+        found[name] = row[name]
+    for name in ("ttft_ms", "tpot_ms"):
+        found[name] = row.get(name)
+    return found
+
+
+def _attempts(row: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """What was tried; of a request that the first target answered it says no more than the record itself."""
+    told = row.get("attempt_log")
+    if told:
+        found: list[dict[str, Json]] = msgspec.json.decode(told)
+        return found
+    if not row.get("attempts"):
+        return []
+    one = {"target": row.get("target") or "", "outcome": "answered", "latency_ms": row["latency_ms"]}
+    if row.get("ttft_ms") is not None:
+        one["ttft_ms"] = row["ttft_ms"]
+    return [one]
