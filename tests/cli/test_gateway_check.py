@@ -1,5 +1,6 @@
 """``tensorfusion gateway check``: what is wrong is told, and the exit status says whether it matters."""
 
+import json
 from pathlib import Path
 
 import yaml
@@ -44,3 +45,17 @@ def test_a_route_that_no_request_can_reach(tmp_path: Path) -> None:
     done = check(tmp_path / "r.yaml", route("a", HERE, THERE), route("b", HERE, THERE))
     assert "LLMRoute default/b" in done.output
     assert done.exit_code == 1
+
+
+def test_findings_for_programs(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(route("a", {"gpuPool": "gone"}, HERE)))
+    done = CliRunner().invoke(command, ["check", "--config", str(path), "-o", "json"], catch_exceptions=False)
+    assert done.exit_code == 1
+    (found,) = (one for one in json.loads(done.output) if one["severity"] == "error")
+    assert found == {
+        "severity": "error",
+        "route": "default/a",
+        "target": "t0",
+        "message": "GPUPool gone has no address that answers",
+    }

@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from tensorfusion.gateway.evidence import Evidence, Meters, Record, Sink
+from tensorfusion.gateway.evidence import Evidence, Meters, Record, Sink, Traces
 from tensorfusion.gateway.front import Front, Question
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.seams import Key, Keys, Limits, NoKeys, Reservation
@@ -257,6 +257,7 @@ async def gateway(
     addresses: Addresses = no_addresses,
     questions: Mapping[bytes, Question] | None = None,
     sinks: tuple[Sink, ...] = (),
+    traces: Traces | None = None,
 ) -> AsyncIterator[Gateway]:
     """Nothing of it is left at the end, and everything that was held was settled."""
     limits, kept = Counted(), Kept()
@@ -265,7 +266,7 @@ async def gateway(
         state,
         keys=keys or NoKeys(),
         limits=limits,
-        evidence=Evidence((kept, *sinks), meters=Meters(CollectorRegistry())),
+        evidence=Evidence((kept, *sinks), meters=Meters(CollectorRegistry()), traces=traces),
         pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
         questions=questions,
     )

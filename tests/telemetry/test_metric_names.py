@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 LISTED = """
 import importlib, json, sys
-importlib.import_module(sys.argv[1])
+module = importlib.import_module(sys.argv[1])
+getattr(module, "Meters", lambda: None)()  # a gateway makes its own when it is put together
 from tensorfusion.telemetry.metrics import REGISTRY
 found = [(m.name + ("_total" if m.type == "counter" else ""), m.type, m.documentation) for m in REGISTRY.collect()]
 print(json.dumps(sorted(found)))
@@ -31,7 +32,11 @@ def documented(title: str) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(
     ("title", "module"),
-    [("Of the control process", "tensorfusion.cli.composition"), ("Of the api process", "tensorfusion.embedded.api")],
+    [
+        ("Of the control process", "tensorfusion.cli.composition"),
+        ("Of the api process", "tensorfusion.embedded.api"),
+        ("Of a gateway process", "tensorfusion.gateway.process"),
+    ],
 )
 def test_the_reference_lists_exactly_the_metrics_of_a_process(title: str, module: str) -> None:
     done = subprocess.run([sys.executable, "-c", LISTED, module], capture_output=True, text=True, check=True)

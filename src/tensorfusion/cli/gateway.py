@@ -6,7 +6,9 @@ import click
 
 from tensorfusion.cli.folder import Folder
 from tensorfusion.cli.gateway_check import check
+from tensorfusion.cli.gateway_explain import explain
 from tensorfusion.cli.gateway_keys import keys
+from tensorfusion.cli.gateway_replay import replay
 from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.keys import GATEWAY_ACCOUNT
@@ -51,6 +53,8 @@ def command(
     tensorfusion gateway --kubeconfig gateway.kubeconfig          serve what a cluster's objects say
     tensorfusion gateway --data ~/.tensorfusion                   the same of an embedded cluster
     tensorfusion gateway check --config routes.yaml               say what is wrong with it
+    tensorfusion gateway explain REQUEST_ID --log requests.jsonl  say what became of a request
+    tensorfusion gateway replay requests.jsonl --config new.yaml  say what other routes would change
     tensorfusion gateway keys create chat-ui --file keys.yaml     let somebody in
     """
     if context.invoked_subcommand is not None:
@@ -82,3 +86,5 @@ def command(
 
 command.add_command(keys)
 command.add_command(check)
+command.add_command(explain)
+command.add_command(replay)

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tensorfusion.gateway.discretion import discreet
 from tensorfusion.gateway.faults import Fault, no_healthy_target
 from tensorfusion.gateway.job import Job, Try
 from tensorfusion.gateway.outcomes import Broken, of_wire
 from tensorfusion.gateway.speech import Speech, speech_for
+from tensorfusion.gateway.tracing.context import new_span_id
 from tensorfusion.gateway.upstreams import Replica, Upstream
 from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome, blames_target
 from tensorfusion.policy.routing.route import Target
@@ -29,6 +31,8 @@ _MOST_RESENT: Final = 3
 _MOST_REPLICAS: Final = 3
 """Of one target, for one request."""
 _OF_ALL_REPLICAS: Final = (401, 429)
+_IN_ITS_WORDS: Final = (Failure.STATUS, Failure.CONTEXT_LENGTH, Failure.CONTENT_FILTER, Failure.MALFORMED)
+"""Failures of which the target tells itself."""
 _LEFT: Final = Outcome(failure=Failure.CANCELLED)
 
 
@@ -70,7 +74,7 @@ class Attempt:
         return self.replica.pool.exchange(
             asked.method,
             upstream.path_of(self.speech.call),
-            [*job.fields, *self._forwarded(), *kind, *upstream.credential],
+            [*job.fields, *self._traced(), *self._forwarded(), *kind, *upstream.credential],
             self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
                 connect=timers.connect,
@@ -79,6 +83,11 @@ class Attempt:
                 total=max(job.deadline - job.loop.time(), 0.0),
             ),
         )
+
+    def _traced(self) -> Fields:
+        """What the target is told of the trace that this attempt is a span of."""
+        trace = self.job.trace
+        return (trace.field(self.noted.span_id),) if trace is not None and self.noted.span_id else ()
 
     def _forwarded(self) -> Fields:
         """What the target wants of the client's fields that would stay here."""
@@ -193,7 +202,9 @@ async def _at(
     """One attempt; how it failed, or None. With ``others`` that may do better the target is not to blame."""
     target, loop = upstream.target, job.loop
     started = loop.time()
-    noted = Try(target.name, replica.url)
+    noted = Try(target.name, replica.url, started=started)
+    if job.trace is not None:
+        noted.span_id = new_span_id()
     job.tries.append(noted)
     tokens = job.ask.prompt_tokens
     replica.tokens += tokens
@@ -222,6 +233,8 @@ async def _at(
         replica.tokens -= tokens
         replica.requests -= 1
         if broken is not None:
+            if broken.failure in _IN_ITS_WORDS:
+                broken.detail = discreet(broken.detail, job.asked.parts)
             outcome = broken.outcome(noted.seconds)
         elif outcome is SUCCESS:
             used = job.used

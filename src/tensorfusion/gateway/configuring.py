@@ -16,6 +16,7 @@ without a kind, the settings:
     limitsRedis: {env: REDIS_URL}          # or {url: "redis://10.0.0.5"}: gateways on several hosts count together
     log: {file: requests.jsonl}
     metrics: {url: "http://127.0.0.1:4000", env: METRICS_TOKEN}  # or file: PATH; with user: it is a password
+    traces: {url: "http://127.0.0.1:4318", ratio: 0.1}
 
 Everything wrong in it is told, one line each, and then nothing of it is used.
 """
@@ -85,6 +86,15 @@ class MetricsSource(Part, frozen=True):
     file: Annotated[str, Rules("Path of a file that holds nothing but the secret.")] = ""
 
 
+class TraceCollector(Part, frozen=True):
+    """Where spans of requests go, by OTLP over HTTP."""
+
+    url: Annotated[str, Rules("http:// or https://, host and port, and a path before /v1/traces.", required=True)]
+    ratio: Annotated[float, Rules("Which part is recorded of requests that bring no trace.")] = 1.0
+    env: Annotated[str, Rules("Name of an environment variable with the value of the field Authorization.")] = ""
+    service: Annotated[str, Rules("Name of the service in spans.")] = "tensorfusion-gateway"
+
+
 class Tls(Part, frozen=True):
     """What the gateway shows to clients."""
 
@@ -121,6 +131,7 @@ class Settings(Part, frozen=True):
     )
     log: Annotated[RequestLog, Rules("Records of requests.")] = RequestLog()
     metrics: Annotated[MetricsSource | None, Rules("Where records of requests can be asked for.")] = None
+    traces: Annotated[TraceCollector | None, Rules("Where traces of requests go.")] = None
     tls: Annotated[Tls | None, Rules("Certificate.")] = None
     max_body: Annotated[int, Rules("Bytes of a request's body.", minimum=1)] = msgspec.field(
         default=32 << 20, name="maxBodyBytes"

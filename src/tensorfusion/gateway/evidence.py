@@ -70,6 +70,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     error_type: str = ""
     error_message: str = ""
     attempts: tuple[TriedTarget, ...] = ()
+    priority: str = ""
+    max_tokens: int | None = None
+    asked_route: str = ""
+    """``x-tf-route``, where the client chose its route."""
 
 
 class Sink(Protocol):
@@ -77,6 +81,22 @@ class Sink(Protocol):
 
     def put(self, record: Record) -> None:
         """Take it, without waiting."""
+        ...
+
+
+class Traces(Protocol):
+    """Who follows requests through services."""
+
+    def begin(self, job: Job) -> None:
+        """It has a route, and its targets are to be told."""
+        ...
+
+    def wants(self, job: Job) -> bool:
+        """It is recorded."""
+        ...
+
+    def end(self, job: Job, record: Record) -> None:
+        """It is over. Only if it is wanted; returns without waiting."""
         ...
 
 
@@ -138,11 +158,17 @@ class Meters:
 class Evidence:
     """Of one process."""
 
-    def __init__(self, sinks: tuple[Sink, ...] = (), *, meters: Meters) -> None:
+    def __init__(self, sinks: tuple[Sink, ...] = (), *, meters: Meters, traces: Traces | None = None) -> None:
         self._sinks = sinks
+        self._traces = traces
         self.meters = meters
         self.counts: Counts | None = None
         """For the status of routes, where there is somebody to write it."""
+
+    def begin(self, job: Job) -> None:
+        """A request has a route."""
+        if self._traces is not None:
+            self._traces.begin(job)
 
     def note(self, job: Job, *, status: int, error_type: str = "", error_message: str = "") -> None:
         """A request with a route is over."""
@@ -172,68 +198,74 @@ class Evidence:
             self.counts.note(route, status, seconds, target=name, tokens=tokens, cost=cost)
         if job.dropped:
             meters.dropped.add((route, name), job.dropped)
-        if self._sinks:
-            self._put(job, status, seconds, overhead, micro, error_type, error_message)
+        traces = self._traces if self._traces is not None and self._traces.wants(job) else None
+        if self._sinks or traces is not None:
+            record = _record(job, status, seconds, overhead, micro, error_type, error_message)
+            for sink in self._sinks:
+                sink.put(record)
+            if traces is not None:
+                traces.end(job, record)
 
-    def _put(
-        self,
-        job: Job,
-        status: int,
-        seconds: float,
-        overhead: float,
-        micro: int,
-        error_type: str,
-        error_message: str,
-    ) -> None:
-        used, target = job.used, job.target
-        first = job.first_token
-        pace = None
-        if first is not None and used.completion > 1:
-            pace = (seconds - first) * 1000 / (used.completion - 1)
-        name = job.id.decode("latin-1")
-        record = Record(
-            id=name,
-            request_id=name,
-            timestamp=round(time.time() - seconds, 3),
-            api=job.call.api or job.call.path.partition("?")[0],
-            status=status,
-            latency_ms=_ms(seconds),
-            overhead_ms=_ms(overhead),
-            queue_ms=_ms(job.queued),
-            model=job.ask.model,
-            route=job.route.key,
-            target=target.name if target is not None else "",
-            target_model=(target.model or job.ask.model) if target is not None else "",
-            provider=target.provider if target is not None else "",
-            stream=job.ask.stream,
-            ttft_ms=None if first is None else _ms(first),
-            tpot_ms=None if pace is None else round(pace, 3),
-            prompt_tokens=used.prompt,
-            completion_tokens=used.completion,
-            usage_estimated=used.estimated,
-            cost_microusd=micro,
-            finish_reason=job.finish_reason,
-            bytes_in=job.request.received,
-            bytes_out=job.bytes_out,
-            events_dropped=job.dropped,
-            key_id=job.caller.key_id,
-            namespace=job.caller.namespace,
-            user=job.caller.user,
-            error_type=error_type,
-            error_message=error_message,
-            attempts=tuple(
-                TriedTarget(
-                    target=one.target,
-                    outcome=one.outcome,
-                    status=one.status,
-                    latency_ms=_ms(one.seconds),
-                    ttft_ms=None if one.first_token is None else _ms(one.first_token),
-                )
-                for one in job.tries
-            ),
-        )
-        for sink in self._sinks:
-            sink.put(record)
+
+def _record(
+    job: Job,
+    status: int,
+    seconds: float,
+    overhead: float,
+    micro: int,
+    error_type: str,
+    error_message: str,
+) -> Record:
+    used, target = job.used, job.target
+    first = job.first_token
+    pace = None
+    if first is not None and used.completion > 1:
+        pace = (seconds - first) * 1000 / (used.completion - 1)
+    name = job.id.decode("latin-1")
+    return Record(
+        id=name,
+        request_id=name,
+        timestamp=round(time.time() - seconds, 3),
+        api=job.call.api or job.call.path.partition("?")[0],
+        status=status,
+        latency_ms=_ms(seconds),
+        overhead_ms=_ms(overhead),
+        queue_ms=_ms(job.queued),
+        model=job.ask.model,
+        route=job.route.key,
+        target=target.name if target is not None else "",
+        target_model=(target.model or job.ask.model) if target is not None else "",
+        provider=target.provider if target is not None else "",
+        stream=job.ask.stream,
+        ttft_ms=None if first is None else _ms(first),
+        tpot_ms=None if pace is None else round(pace, 3),
+        prompt_tokens=used.prompt,
+        completion_tokens=used.completion,
+        usage_estimated=used.estimated,
+        cost_microusd=micro,
+        finish_reason=job.finish_reason,
+        bytes_in=job.request.received,
+        bytes_out=job.bytes_out,
+        events_dropped=job.dropped,
+        key_id=job.caller.key_id,
+        namespace=job.caller.namespace,
+        user=job.caller.user,
+        error_type=error_type,
+        error_message=error_message,
+        attempts=tuple(
+            TriedTarget(
+                target=one.target,
+                outcome=one.outcome,
+                status=one.status,
+                latency_ms=_ms(one.seconds),
+                ttft_ms=None if one.first_token is None else _ms(one.first_token),
+            )
+            for one in job.tries
+        ),
+        priority=job.ask.priority,
+        max_tokens=job.ask.max_tokens,
+        asked_route=(job.request.field(b"x-tf-route") or b"").decode("latin-1"),
+    )
 
 
 def _ms(seconds: float) -> float:

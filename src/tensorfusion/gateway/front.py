@@ -215,6 +215,7 @@ class Front:
         status, kind, message = CLIENT_LEFT, "client_closed", "the client left before its answer had ended"
         try:
             try:
+                self.evidence.begin(job)
                 mirrors = self._mirrors.start if job.route.strategy is RouteStrategy.LOADTEST else None
                 await answer(job, way, begins=mirrors)
             except Failed as failed:

@@ -11,6 +11,7 @@ from tensorfusion.gateway.apis import Call
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.reading import Usage
 from tensorfusion.gateway.seams import Reservation
+from tensorfusion.gateway.tracing.context import Trace
 from tensorfusion.gateway.upstreams import Upstreams
 from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.chooser import Chooser
@@ -33,6 +34,10 @@ class Try:
     status: int = 0
     seconds: float = 0.0
     first_token: float | None = None
+    started: float = 0.0
+    """Of the loop's clock."""
+    span_id: str = ""
+    """Its name in the request's trace, where there is one."""
 
 
 @dataclass(slots=True)
@@ -77,6 +82,7 @@ class Job:
     """Seconds from the start to the first word that the client got."""
     used: Used = field(default_factory=Used)
     finish_reason: str = ""
+    trace: Trace | None = None
     dropped: int = 0
     bytes_out: int = 0
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)

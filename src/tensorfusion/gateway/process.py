@@ -30,6 +30,7 @@ from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.probing import EVERY_SECONDS, probe
 from tensorfusion.gateway.seams import Keys
 from tensorfusion.gateway.state import State
+from tensorfusion.gateway.tracing.tracer import tracer_of
 from tensorfusion.gateway.usage.pages import LOGS, USAGE, UsagePages
 from tensorfusion.gateway.usage.store import RequestStore, database_of, nothing_tended
 from tensorfusion.telemetry import logs
@@ -70,12 +71,13 @@ class Gateway:
                 dropped=lambda: meters.records_dropped.add(("metrics",)),
             )
         sinks: tuple[Sink | None, ...] = (self._lines, self._store)
+        self._tracer = tracer_of(settings.traces, clock=SystemClock())
         pages = UsagePages(self._store.reader if self._store is not None else None, now=time.time_ns)
         self.front = Front(
             state,
             keys=keys,
             limits=self._gate,
-            evidence=Evidence(tuple(sink for sink in sinks if sink is not None), meters=meters),
+            evidence=Evidence(tuple(sink for sink in sinks if sink is not None), meters=meters, traces=self._tracer),
             pages=Pages(
                 now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=self._exposition.response
             ),
@@ -117,7 +119,8 @@ class Gateway:
         gc.collect()
         gc.freeze()  # what is there now stays: looking through it again and again would cost more than all requests
         stored = self._store.tended() if self._store is not None else nothing_tended()
-        async with self._gate.tended(SystemClock()), stored, asyncio.TaskGroup() as group:
+        traced = self._tracer.exporter.tended() if self._tracer is not None else nothing_tended()
+        async with self._gate.tended(SystemClock()), stored, traced, asyncio.TaskGroup() as group:
             runs = (
                 follow(),
                 _every(_ROLL_SECONDS, self._roll),

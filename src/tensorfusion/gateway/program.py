@@ -24,7 +24,18 @@ from tensorfusion.telemetry import logs
 from tensorfusion.wire.workers import Workers
 
 _SOURCE: Final = "file"
-_FIXED: Final = ("listen", "workers", "limits_file", "limits_redis", "log", "metrics", "tls", "max_body", "drain")
+_FIXED: Final = (
+    "listen",
+    "workers",
+    "limits_file",
+    "limits_redis",
+    "log",
+    "metrics",
+    "traces",
+    "tls",
+    "max_body",
+    "drain",
+)
 """Settings that a running process cannot change."""
 log = logs.get_logger(__name__)
 

@@ -16,10 +16,9 @@ from typing import Final
 
 from starlette.applications import Starlette
 
-from tensorfusion.clock import Clock, SystemClock
+from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
 from tensorfusion.runtime.serving import Listener
-from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.timeseries.access import Access, Account, Accounts, digest_of
 from tensorfusion.timeseries.places import FILE, token_path
 from tensorfusion.timeseries.retention_bounds import Retention
@@ -27,9 +26,7 @@ from tensorfusion.timeseries.server import routes
 from tensorfusion.timeseries.store import Store
 from tensorfusion.timeseries.tables import TABLES
 
-RETAIN_SECONDS: Final = 600.0
 _SHORTEST_TOKEN: Final = 20
-log = get_logger(__name__)
 
 
 async def serve(folder: Path, *, host: str, port: int, retention: Retention, say: Callable[[str], None]) -> None:
@@ -49,23 +46,14 @@ async def serve(folder: Path, *, host: str, port: int, retention: Retention, say
         found = await listener.start()
         where = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         say(f"metrics: listening on http://{where} (store {folder / FILE}, token in {token_path(folder)})")
-        retaining = asyncio.ensure_future(_retain(store, SystemClock()))
+        keeping = asyncio.ensure_future(store.keep_bounds(SystemClock()))
         await told.wait()
-        retaining.cancel()
+        keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await retaining
+            await keeping
     finally:
         await listener.stop()
         await store.close()
-
-
-async def _retain(store: Store, clock: Clock) -> None:
-    """Forget now and then what is too old."""
-    while True:
-        gone = await store.retain()
-        if gone:
-            log.info("old rows were deleted", rows=gone)
-        await clock.sleep(RETAIN_SECONDS)
 
 
 def token_of(folder: Path) -> str:

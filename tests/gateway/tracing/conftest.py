@@ -1,0 +1,7 @@
+"""Puts this folder and that of the gateway's tests on the path."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
