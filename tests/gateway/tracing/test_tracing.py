@@ -152,7 +152,8 @@ def test_settings_that_cannot_be_meant_are_errors() -> None:
         (TraceCollector(url="collector:4318"), "traces.url"),
         (TraceCollector(url="http://a", ratio=2.0), "wanted 0 to 1"),
         (TraceCollector(url="http://a", env="NONE"), "NONE is unset"),
+        (TraceCollector(url="http://a", env="ODD"), "holds what no field can hold"),
     ):
         with pytest.raises(ConfigError, match=message):
-            tracer_of(settings, clock=SystemClock(), environ={})
+            tracer_of(settings, clock=SystemClock(), environ={"ODD": "Bearer a\r\nX: b"})
     assert tracer_of(None, clock=SystemClock()) is None

@@ -156,6 +156,15 @@ async def test_what_finds_no_place_is_counted(store: Served) -> None:
     assert store.dropped == [3]
 
 
+async def test_a_record_that_cannot_be_written_is_counted_and_ends_nothing(store: Served) -> None:
+    async with store.requests.tended():
+        await until(lambda: store.requests._prepared)
+        store.requests.put(record(model=None))
+        store.requests.put(record())
+    assert store.dropped == [1]
+    assert (await store.database.sql("SELECT count(*) AS n FROM llm_requests")).rows == [(1,)]
+
+
 async def test_what_waits_at_the_end_is_written(store: Served) -> None:
     async with store.requests.tended():
         await until(lambda: store.requests._prepared)

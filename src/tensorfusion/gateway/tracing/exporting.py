@@ -91,7 +91,10 @@ class Exporter:
     async def _run(self) -> None:
         while True:
             await self._clock.sleep(EVERY_SECONDS)
-            await self._send_all()
+            try:
+                await self._send_all()
+            except Exception:  # what cannot be sent must not end the gateway
+                log.exception("traces could not be sent", collector=self._name)
 
     async def _send_all(self) -> None:
         while self._waiting:

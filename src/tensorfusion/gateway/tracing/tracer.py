@@ -71,6 +71,8 @@ def tracer_of(
     authorization = ""
     if settings.env:
         authorization = (os.environ if environ is None else environ).get(settings.env, "").strip()
+        if not authorization.isascii() or not authorization.isprintable():
+            raise ConfigError(f"traces.env: environment variable {settings.env} holds what no field can hold")
         if not authorization:
             raise ConfigError(
                 f"traces.env: environment variable {settings.env} is unset: wanted what Authorization is to say"

@@ -97,7 +97,12 @@ class RequestStore:
     def _take(self, most: int) -> None:
         waiting = self._waiting
         for _ in range(min(most, len(waiting))):
-            self.writer.put(self._line_of(waiting.popleft()))
+            record = waiting.popleft()
+            try:
+                self.writer.put(self._line_of(record))
+            except Exception:  # a record that cannot be written must not end the gateway
+                self._dropped()
+                log.exception("a record could not be written", request=record.request_id)
 
 
 @contextlib.asynccontextmanager
