@@ -78,12 +78,12 @@ class Asked:
             raise invalid(f"the body is no JSON object: {error}") from error
         self._nothing(api)
         self.parts = parts
+        for name in parts:
+            if len(name) == 5 and name != "model" and name.lower() == "model":
+                raise invalid(f"the body has a field {name!r}: some take it for 'model', so leave it out", param=name)
         if "model" in parts:
             self.model = _read(_text, parts, "model", "a string")
-        if len(self.model) > MOST_MODEL:
-            raise invalid(
-                f"the model's name has {len(self.model)} characters: wanted at most {MOST_MODEL}", param="model"
-            )
+        require_name(self.model)
         if not self.model and model_wanted:
             raise invalid("the body names no model: wanted a string under 'model'", param="model")
         if "stream" in parts:
@@ -166,6 +166,14 @@ class Asked:
         options = _parts.decode(given) if given is not None and _given(self.parts, "stream_options") else {}
         options["include_usage"] = _TRUE
         return msgspec.Raw(_encoder.encode(options))
+
+
+def require_name(model: str) -> None:
+    """Raises Fault: it cannot be the name of a model, nor be told in a header field."""
+    if len(model) > MOST_MODEL:
+        raise invalid(f"the model's name has {len(model)} characters: wanted at most {MOST_MODEL}", param="model")
+    if not model.isprintable():
+        raise invalid(f"the name of the model is {model!r}: wanted printable characters", param="model")
 
 
 def _read(decoder: msgspec.json.Decoder[_T], parts: Mapping[str, msgspec.Raw], name: str, wanted: str) -> _T:

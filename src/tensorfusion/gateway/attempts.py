@@ -224,6 +224,8 @@ async def _at(
         except ClientLeft:
             raise
         except Broken as error:
+            if upstream.secret:
+                error.hide(upstream.secret)
             broken = error
         except WireError as error:
             broken = of_wire(error, begun=begun or not job.ask.stream)

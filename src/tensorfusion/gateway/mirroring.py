@@ -63,6 +63,8 @@ class Mirrors:
                 raise of_refusal(found)
             outcome = SUCCESS
         except Broken as broken:
+            if upstream.secret:
+                broken.hide(upstream.secret)
             outcome = broken.outcome(job.loop.time() - started)
         except WireError as error:
             outcome = of_wire(error, begun=False).outcome(job.loop.time() - started)

@@ -22,6 +22,7 @@ _TOO_LONG_WORDS: Final = ("maximum context length", "context length", "context w
 _FILTER_CODES: Final = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
 _CODE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 _IN_TIME: Final = (408, 504)
+_HIDDEN: Final = b"[hidden]"
 
 
 class Broken(Exception):
@@ -50,6 +51,16 @@ class Broken(Exception):
         self.answer = answer
         self.final = final
         super().__init__(detail)
+
+    def hide(self, secret: bytes) -> None:
+        """Take out a credential that the target said back: neither its client nor a record is to read it."""
+        shown, hidden = secret.decode("latin-1"), _HIDDEN.decode()
+        self.detail = self.detail.replace(shown, hidden)
+        self.said = self.said.replace(shown, hidden)
+        answer = self.answer
+        if answer is not None:
+            fields = [(name, value.replace(secret, _HIDDEN)) for name, value in answer.fields]
+            self.answer = Answer(answer.status, fields, answer.body.replace(secret, _HIDDEN))
 
     @property
     def retry_after(self) -> str:

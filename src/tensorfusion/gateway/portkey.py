@@ -22,6 +22,7 @@ from tensorfusion.gateway.apis import Call
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.faults import Fault, invalid
 from tensorfusion.gateway.keys.record import KeyRecord
+from tensorfusion.gateway.reading import UNREADABLE
 from tensorfusion.gateway.seams import Key
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State, no_addresses
@@ -39,6 +40,7 @@ NAME: Final = "portkey"
 VIRTUAL_IN: Final = "api-key"
 """The key in the Secret that a virtual key names."""
 _MOST_KEPT: Final = 512
+_AZURE: Final = ".openai.azure.com"
 _MOST_METADATA: Final = 16 << 10
 
 Json = Any  # Any: JSON of any shape
@@ -56,7 +58,7 @@ class Portkey:
         """For one request. Raises Fault: its metadata is no object."""
         facts = Facts()
         if self.config.conditional:
-            params = {name: msgspec.json.decode(raw) for name, raw in asked.parts.items()}
+            params = {name: _param(name, raw) for name, raw in asked.parts.items()}
             facts = Facts(_metadata(fields.get(METADATA, b"")), params, f"/v1/{call.path.partition('?')[0]}")
         return Attempts(self.config.walk(facts))
 
@@ -114,6 +116,7 @@ class Portkeys:
         try:
             if text.lstrip().startswith(b"{"):
                 config = read_config(text, name=NAME, namespace=namespace, custom_hosts=hosts, secret_of=secret_of)
+                _require_own_credentials(config)
             else:
                 named = self.named.get(text.decode("latin-1"))
                 if named is None:
@@ -127,9 +130,27 @@ class Portkeys:
         return Portkey(config, Chooser(config.route), upstreams)
 
 
+def _require_own_credentials(config: Config) -> None:
+    """Raises Fault: a caller's own address would be sent a credential that the caller cannot read."""
+    for target in config.route.targets:
+        if target.secret is not None and target.endpoint and not target.endpoint.endswith(_AZURE):
+            raise invalid(
+                f"x-portkey-config: target {target.name}: virtual_key goes to no custom_host: wanted api_key",
+                param="x-portkey-config",
+            )
+
+
 def _secret(secrets: Secrets, namespace: str, name: str) -> SecretReference | None:
     reference = SecretReference(name=name, namespace=namespace, key=VIRTUAL_IN)
     return reference if secrets.get(reference) is not None else None
+
+
+def _param(name: str, raw: msgspec.Raw) -> Json:
+    """Raises Fault: it cannot be read."""
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE as error:
+        raise invalid(f"{name} cannot be read: {error}", param=name) from error
 
 
 def _metadata(text: bytes) -> Mapping[str, Json]:
@@ -139,6 +160,6 @@ def _metadata(text: bytes) -> Mapping[str, Json]:
         if len(text) <= _MOST_METADATA:
             found: dict[str, Json] = msgspec.json.decode(text, type=dict[str, Json])
             return found
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         pass
     raise invalid("x-portkey-metadata: wanted a JSON object", param="x-portkey-metadata")

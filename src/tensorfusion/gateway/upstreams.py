@@ -35,6 +35,9 @@ _KNOWN_ENDPOINTS: Final = {
     "anthropic": "https://api.anthropic.com/v1",
 }
 _MOST_WAITING: Final = 4096
+_VERSION: Final = b"anthropic-version"
+_SHORTEST_SECRET: Final = 6
+"""Bytes: what is shorter protects nothing, and is a part of words."""
 TOLD_SECONDS: Final = 3.0
 """What a replica says of itself counts for so long."""
 _encoder: Final = msgspec.json.Encoder()
@@ -44,6 +47,11 @@ Addresses = Callable[[Route, Target], Sequence[str]]
 
 Raises ValueError: there is no replica, and why.
 """
+
+
+def _secret_of(credential: Fields) -> bytes:
+    found = credential[0][1].removeprefix(b"Bearer ") if credential and credential[0][0] != _VERSION else b""
+    return found if len(found) >= _SHORTEST_SECRET else b""
 
 
 def _turns() -> Iterator[int]:
@@ -91,6 +99,8 @@ class Upstream:
     overriding: Mapping[str, bytes]
     bare: bool
     """The endpoint has no path of its own."""
+    secret: bytes = b""
+    """What is secret of the credential; empty where nothing is."""
     unreachable: str = ""
     """Why it has no address; empty when it has."""
     unauthorized: str = ""
@@ -214,6 +224,7 @@ class Upstreams:
             parameters={name: _encoder.encode(value) for name, value in target.parameters.items()},
             overriding={name: _encoder.encode(value) for name, value in target.extra_parameters.items()},
             bare=bare,
+            secret=_secret_of(credential),
             unreachable=unreachable,
             unauthorized=unauthorized,
         )
@@ -254,7 +265,7 @@ class Upstreams:
                 raise ValueError(f"{spelled(target.secret)} holds no credential that could be sent")
         raw = value.encode()
         if target.provider == "anthropic":
-            version = ((b"anthropic-version", ANTHROPIC_VERSION),)
+            version = ((_VERSION, ANTHROPIC_VERSION),)
             return ((b"x-api-key", raw), *version) if raw else version
         if not raw:
             return ()

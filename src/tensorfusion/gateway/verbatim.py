@@ -14,19 +14,24 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from tensorfusion.gateway.apis import Api, Call
-from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked
+from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked, require_name
 from tensorfusion.gateway.attempts import Attempt
 from tensorfusion.gateway.faults import invalid
 from tensorfusion.gateway.outcomes import Broken, of_refusal
 from tensorfusion.gateway.passing import fields_back
+from tensorfusion.gateway.reading import decoded
 from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.wire.errors import BrokenOff
 from tensorfusion.wire.relay import pour
 from tensorfusion.wire.request import Request
 
-_BOUNDARY: Final = re.compile(rb'boundary=(?:"([^"]{1,70})"|([!-:<-~]{1,70}))', re.IGNORECASE)
+_METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE")
+"""Others are for whoever is next: TRACE would say the credential back."""
+_BOUNDARY: Final = re.compile(rb';[ \t]*boundary=(?:"([^"]{1,70})"|([!-:<-~]{1,70}))', re.IGNORECASE)
 _NAME: Final = re.compile(rb'content-disposition:[^\r\n]*;[ \t]*name="model"', re.IGNORECASE)
+_NAMES: Final = (b'name="model"', b"name=model")
+_URLENCODED: Final = b"application/x-www-form-urlencoded"
 _MOST_MODEL: Final = 256
 
 
@@ -43,7 +48,8 @@ class AskedVerbatim(Asked):
         """
         self._model_at: tuple[int, int] | None = None
         kind = request.field(b"content-type") or b""
-        if body and b"json" in kind.lower():
+        _require_readable(request, kind, body)
+        if (body and b"json" in kind.lower()) or _is_object(body):
             super().__init__(Api.VERBATIM, body, model_wanted=False)
         else:
             self._nothing()
@@ -53,10 +59,13 @@ class AskedVerbatim(Asked):
         self.content_type = kind
         if not self.model and kind.lower().startswith(b"multipart/form-data"):
             self._model_at = _model_in(kind, body)
+            if sum(body.count(name) for name in _NAMES) > (self._model_at is not None):
+                raise invalid("the form names its model twice, or in a way that some read otherwise", param="model")
             if self._model_at is not None:
                 self.model = body[slice(*self._model_at)].decode("utf-8", "replace")
         if not self.model:
             self.model = parse_qs(call.path.partition("?")[2]).get("model", [""])[0][:_MOST_MODEL]
+        require_name(self.model)
         if not self.model and not routed:
             raise invalid(
                 f"{call.path.partition('?')[0]} names no model: say it in the body, as ?model=, or name a route by the "
@@ -74,6 +83,21 @@ class AskedVerbatim(Asked):
             return self._body
         start, end = self._model_at
         return b"%b%b%b" % (self._body[:start], model.encode(), self._body[end:])
+
+
+def _is_object(body: bytes) -> bool:
+    """Some read it as JSON whatever its type says."""
+    return body[:1] in b"{ \t\r\n" and isinstance(decoded(body), dict)
+
+
+def _require_readable(request: Request, kind: bytes, body: bytes) -> None:
+    """Raises Fault: it cannot be seen here which model it asks for."""
+    if request.method not in _METHODS:
+        raise invalid(f"{request.method[:32].decode('latin-1')} is not passed on", status=405)
+    if (request.field(b"content-encoding") or b"identity").lower() != b"identity":
+        raise invalid("the body is coded: wanted no Content-Encoding", param="content-encoding", status=415)
+    if body and kind.lower().startswith(_URLENCODED):
+        raise invalid(f"{_URLENCODED.decode()} is not passed on: wanted JSON or multipart/form-data", status=415)
 
 
 class VerbatimWay:

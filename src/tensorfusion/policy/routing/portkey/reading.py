@@ -234,6 +234,8 @@ class _Reader:
         model = parameters.pop("model", "")
         if not isinstance(model, str):
             raise InvalidConfig(_under(path, "override_params.model"), f"wanted a string, found {kind_of(model)}")
+        if not model.isprintable():
+            raise InvalidConfig(_under(path, "override_params.model"), "wanted printable characters")
         endpoint = inherited.host
         if provider == "azure":
             endpoint = endpoint or _azure(found, path)
@@ -244,6 +246,8 @@ class _Reader:
             )
         credential, secret = self.credential(found, path, provider)
         name = _text(found["name"], _under(path, "name")) if "name" in found else path or provider
+        if not name.isprintable():
+            raise InvalidConfig(_under(path, "name"), "wanted printable characters")
         if any(target.name == name for target in self.targets):
             name = path
         self.targets.append(
