@@ -177,3 +177,16 @@ async def test_no_body_is_more_than_a_refusal(path: str, provider: str) -> None:
             found = await ask(gate.port, body, path=path)
             assert 400 <= found.status < 500, body[:80]
             assert found.error["message"], body[:80]
+
+
+@pytest.mark.parametrize("part", [b'"x": 1e999', b'"x": "\xff"'])
+async def test_a_body_that_only_its_target_reads_holds_no_place_behind_its_failure(part: bytes) -> None:
+    async with (
+        target(failed(500, "no number")) as one,
+        target(said("a")) as two,
+        gateway(route({"endpoint": one.url, "maxConcurrency": 1}, {"endpoint": two.url})) as gate,
+    ):
+        for _ in range(2):
+            assert (await ask(gate.port, b'{"model": "m", "messages": [], %b}' % part)).status == 200
+        assert len(one.requests) == 2
+        assert [report.in_flight for report in gate.front.state.choosers["default/r"].status(0.0)] == [0, 0]

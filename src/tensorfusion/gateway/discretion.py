@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from tensorfusion.gateway.reading import UNREADABLE
+
 MOST_COMPARED: Final = 16 << 10
 """Bytes of a request."""
 _STRETCH: Final = 16
@@ -36,7 +38,10 @@ def discreet(text: str, parts: Mapping[str, msgspec.Raw]) -> str:
     compared = [raw for name, raw in parts.items() if name != "model"]
     if not parts or sum(map(len, compared)) > MOST_COMPARED:
         return f"{head}: {_UNSEEN}"
-    texts = [_plain(one) for raw in compared for one in _texts(raw)]
+    try:
+        texts = [_plain(one) for raw in compared for one in _texts(raw)]
+    except UNREADABLE:  # what the gateway passes on unread, its target may have read
+        return f"{head}: {_UNSEEN}"
     asked, said = "\n".join(texts), _plain(said)
     if any(said[at : at + _STRETCH] in asked for at in range(len(said) - _STRETCH + 1)) or any(
         one in said for one in texts if len(one) >= _LEAST_WHOLE
