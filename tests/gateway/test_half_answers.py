@@ -28,6 +28,7 @@ from tensorfusion.gateway.secrets import Secrets
 SECRET = {"namespace": "default", "name": "s", "key": "k"}
 SECRETS = Secrets({("default", "s", "k"): "sk"})
 PREFILL = {"capabilities": ["prefill"]}
+SURROGATES = (rb"\ud83d", rb"\ude00")
 ODD = event({"id": "x", "choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "LOST"}]}}]})
 
 
@@ -122,3 +123,32 @@ async def test_what_cannot_be_said_in_a_message_is_an_error(odd: tuple[bytes, ..
         assert found.whole
         assert b"message_stop" not in found.body
         assert (b"event: error" in found.body) if begun else found.status == 502
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 3.0}, {"prompt_tokens": "3"}, "x"])
+async def test_usage_in_no_known_form_breaks_no_answer(usage: object) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+    last = event({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
+    whole = answer({"id": "x", "choices": [choice], "usage": usage})
+    async with (
+        target(whole, streamed(ROLE, word("a"), last, DONE)) as one,
+        gateway(route({"endpoint": one.url})) as gate,
+    ):
+        assert (await ask(gate.port, chat())).status == 200
+        assert b"[DONE]" in (await ask(gate.port, chat(stream=True))).body
+        assert [record.usage_estimated for record in gate.records] == [True, True]
+
+
+@pytest.mark.parametrize(("told", "kept"), [((-5, -7), (0, 0)), ((10**30, 2), (1 << 31, 2))])
+async def test_nonsense_of_a_target_about_its_usage_is_bounded(told: tuple[int, int], kept: tuple[int, int]) -> None:
+    async with target(said("a", usage=told)) as one, gateway(route({"endpoint": one.url})) as gate:
+        assert (await ask(gate.port, chat())).status == 200
+        assert (gate.records[0].prompt_tokens, gate.records[0].completion_tokens) == kept
+
+
+async def test_half_of_a_pair_of_surrogates_is_not_lost() -> None:
+    halves = [b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % half for half in SURROGATES]
+    async with target(streamed(ROLE, *halves, STOP, DONE)) as one, gateway(route({"endpoint": one.url})) as gate:
+        found = await ask(gate.port, chat(stream=True))
+        assert b"".join(halves) in found.body
+        assert b"[DONE]" in found.body

@@ -21,6 +21,8 @@ from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
 
 _PLAIN = re.compile(r"[!-$&-~]+( [!-$&-~]+)*")
+MOST_TOLD = 1 << 31
+"""Tokens that a target may say it used: more is nonsense, and no store has a column for it."""
 _ID = re.compile(rb"[!-~]{1,128}")
 
 
@@ -97,7 +99,8 @@ class Job:
     def count(self, usage: Usage | None, *, completion: int) -> None:
         """Note what was used; where the target did not tell, ``completion`` tokens are a guess."""
         if usage is not None and (usage.prompt_tokens or usage.completion_tokens):
-            self.used = Used(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+            prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+            self.used = Used(min(max(prompt, 0), MOST_TOLD), min(max(completion, 0), MOST_TOLD))
         else:
             self.used = Used(self.ask.prompt_tokens, completion, estimated=True)
 

@@ -6,6 +6,7 @@ not of the known form (an array where a text is known) is passed on like a word 
 Source: OpenAI's API reference, "Chat completion chunk object", "Completion object", "Usage".
 """
 
+import json
 from typing import Final
 
 import msgspec
@@ -114,6 +115,23 @@ class Whole(msgspec.Struct, gc=False):
         return holds(self.error)
 
 
+class _Bare(msgspec.Struct, gc=False):
+    """A chunk whose usage is in no known form."""
+
+    choices: list[Choice]
+    error: msgspec.Raw = NOTHING
+
+
+class _BareWhole(msgspec.Struct, gc=False):
+    """An answer whose usage is in no known form."""
+
+    choices: list[WholeChoice] | None = None
+    error: msgspec.Raw = NOTHING
+    data: msgspec.Raw = NOTHING
+
+
+_bare: Final = msgspec.json.Decoder(_Bare)
+_bare_whole: Final = msgspec.json.Decoder(_BareWhole)
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _whole: Final = msgspec.json.Decoder(Whole)
 _failure: Final = msgspec.json.Decoder(Failure)
@@ -125,8 +143,20 @@ def read_chunk(data: bytes) -> Chunk | None:
     try:
         return _chunk.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = decoded(data)
-        return Chunk(opaque=True) if isinstance(found, dict) else None
+        pass
+    try:
+        bare = _bare.decode(data)
+        return Chunk(choices=bare.choices, error=bare.error)
+    except UNREADABLE:
+        return Chunk(opaque=True) if _is_object(data) else None
+
+
+def _is_object(data: bytes) -> bool:
+    """Also one with half of a pair of surrogates in it, which those send who cut texts by their UTF-16."""
+    try:
+        return isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_whole(body: bytes) -> Whole | None:
@@ -134,6 +164,11 @@ def read_whole(body: bytes) -> Whole | None:
     try:
         return _whole.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        bare = _bare_whole.decode(body)
+        return Whole(choices=bare.choices, error=bare.error, data=bare.data)
+    except UNREADABLE:
         return Whole() if isinstance(decoded(body), dict) else None
 
 
