@@ -206,10 +206,12 @@ class Counted(Limits):
 
     def __init__(self) -> None:
         self.open = 0
+        self.reserved: list[int] = []
         self.settled: list[int] = []
 
     async def reserve(self, key: Key, route: Route, *, tokens: int, guess: int = 0) -> Reservation:
         self.open += 1
+        self.reserved.append(tokens)
         return Held(self)
 
 

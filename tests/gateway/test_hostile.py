@@ -190,3 +190,11 @@ async def test_a_body_that_only_its_target_reads_holds_no_place_behind_its_failu
             assert (await ask(gate.port, b'{"model": "m", "messages": [], %b}' % part)).status == 200
         assert len(one.requests) == 2
         assert [report.in_flight for report in gate.front.state.choosers["default/r"].status(0.0)] == [0, 0]
+
+
+async def test_several_choices_are_reserved_for_as_several_answers() -> None:
+    async with target(said("a")) as one, gateway(route({"endpoint": one.url})) as gate:
+        await ask(gate.port, chat(max_tokens=100))
+        await ask(gate.port, chat(max_tokens=100, n=5))
+        first, second = gate.limits.reserved
+        assert second - first == 400

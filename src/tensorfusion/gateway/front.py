@@ -186,7 +186,9 @@ class Front:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
         guess = chooser.usual_tokens if asked.max_tokens is None else 0
         asking = self._loop.time()
-        held = await self.limits.reserve(key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0), guess=guess)
+        held = await self.limits.reserve(
+            key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0) * max(asked.choices, 1), guess=guess
+        )
         queued = self._loop.time() - asking
         id_field = (b"x-request-id", request_id)
         return Job(
