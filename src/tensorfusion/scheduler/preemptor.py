@@ -309,6 +309,10 @@ class Preemptor:
             )
             log.info("nominated", pod=pod.key, node=placement.node, victims=len(names), ending=len(plan.ending))
             self._evictions.start(facts.uid)
+        if not awaited:
+            # its turn must not come behind that of those it came before: they would wait for others on the same
+            # devices, and while these are still there nobody but they fits beside them
+            self._activate(made[0])
 
     def _review(self) -> None:
         """Give up what came to nothing; decide those whose place is free."""

@@ -28,6 +28,11 @@ def test_schedulers_that_share_the_pools_break_no_promise(seed: int) -> None:
     tell(story(random.Random(seed), 30), seed=seed, shared=True)
 
 
+@pytest.mark.timeout(60)  # it was a search for ever, at one moment
+def test_a_gang_has_its_turn_before_the_pod_whose_kept_place_it_takes() -> None:
+    tell(story(random.Random(346), 60), seed=346)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_quotas_that_are_lent_break_no_promise(shared: bool) -> None:
     counts = [tell(story(random.Random(seed), 40), seed=seed, shared=shared, lent=True) for seed in range(2)]
