@@ -155,6 +155,8 @@ async def test_a_client_that_leaves_takes_its_request_along(*, stream: bool, spo
         record = found.records[0]
         assert (record.status, record.error_type) == (499, "client_closed")
         assert record.completion_tokens == len(events) // 2
+        assert record.prompt_tokens > 0  # it may have been read: who leaves early enough must not have it for nothing
+        assert found.limits.settled == [record.prompt_tokens + record.completion_tokens]
         assert record.attempts[0].outcome == "cancelled"
 
 

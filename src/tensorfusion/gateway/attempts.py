@@ -245,6 +245,8 @@ async def _at(
                 prompt_tokens=used.prompt,
                 completion_tokens=0 if used.estimated else used.completion,
             )
+        elif not job.used.prompt:
+            job.count(None, completion=0)  # the client left: the target may have read the prompt, so it counts
         noted.outcome = str(outcome)
         noted.status = outcome.status
         if broken is not None and others and way.open and _is_the_replicas(broken):
