@@ -125,7 +125,7 @@ async def rest(world: MixedWorld) -> None:
             await world.start()
         assert world.leader is not None
         world.elect(world.leader)
-    calm_since = world.clock.monotonic()
+    calm_since, begun = world.clock.monotonic(), begun_gangs(world)
     before, quiet = "", 0
     for _ in range(LONGEST_REST):
         await world.settle(60)
@@ -135,18 +135,40 @@ async def rest(world: MixedWorld) -> None:
         quiet = quiet + 1 if now == before else 0
         before = now
         if quiet == QUIET:
-            together(world, calm_since)
+            together(world, calm_since, begun)
             return
     raise AssertionError("it never comes to rest")
 
 
-def together(world: MixedWorld, since: float) -> None:
-    """A gang that started while everything worked started as a whole, at one moment."""
-    gangs: dict[tuple[str, str], list[Raw]] = {}
+def gangs_of(world: MixedWorld) -> dict[str, list[Raw]]:
+    """Their members, by key; the namespace is in it."""
+    gangs: dict[str, list[Raw]] = {}
     for pod in world.pods():
         notes = pod["metadata"].get("annotations") or {}
         if f"{P}gang-required-members" in notes:
-            gangs.setdefault((pod["metadata"]["namespace"], notes[f"{P}gang-group-key"]), []).append(pod)
+            gangs.setdefault(notes[f"{P}gang-group-key"], []).append(pod)
+    return gangs
+
+
+def begun_gangs(world: MixedWorld) -> set[str]:
+    """Gangs of which somebody runs, or has been given a place by a scheduler, whatever became of the Binding."""
+    running = {key for key, members in gangs_of(world).items() if any(pod["spec"].get("nodeName") for pod in members)}
+    books = [replica.service.book for replica in world.replicas]
+    placed = {
+        group.key
+        for book in books
+        for group in book.gangs.groups.values()
+        if group.held or group.done or not book.assumed.keys().isdisjoint(group.pending)
+    }
+    return running | placed
+
+
+def together(world: MixedWorld, since: float, begun: set[str]) -> None:
+    """A gang that started while everything worked started as a whole, at one moment; those that had ``begun`` did not.
+
+    What these began with may have ended, and a Binding that failed is tried again by itself while others hold.
+    """
+    gangs = {key: members for key, members in gangs_of(world).items() if key not in begun}
     for key, members in gangs.items():
         times = [world.bound_at[pod["metadata"]["uid"]] for pod in members if pod["spec"].get("nodeName")]
         newest = max(members, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["uid"]))
