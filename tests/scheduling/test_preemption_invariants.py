@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from tensorfusion.errors import NotFit, QuotaExceeded
@@ -141,6 +142,26 @@ def test_a_plan_is_proven_minimal_and_lawful_and_none_is_missed(
     state.rollback(mark)
     if isinstance(failure, NotFit):
         minimal(state, one, found, gone)
+
+
+def test_a_share_in_percent_needs_room_in_the_quota_beside_what_ends_anyway() -> None:
+    """The pod that ends leaves a place on the node, but only a victim leaves the namespace room."""
+    state = State()
+    state.upsert_pool(PoolFacts("pool"))
+    state.upsert_node(NodeFacts("n0", {}, cpu=9, memory=9, pods=3))
+    state.upsert_device(DeviceFacts("g00", "n0", "pool", "NVIDIA", "A100", 0, 100, 100))
+    state.set_quota(QuotaFacts("team", total_compute=60))
+    half = GpuRequest("pool", compute=30)
+    for uid, request in (("u0", half), ("u1", half), ("u2", None)):
+        pod = PodFacts(uid, "team", uid, request=request)
+        state.assume(pod, decide(state, pod).placement)
+    state.residents.note_ending("u2")
+    one = PodFacts("new", "team", "pod", priority=1, request=GpuRequest("pool", percent=1_000))
+    with pytest.raises(NotFit) as refused:
+        decide(state, one)
+    found = search(state, one, refused.value, now=NOW)
+    assert isinstance(found, Plan)
+    assert (len(found.victims), found.ending) == (1, ("u2",))
 
 
 def minimal(state: State, one: PodFacts, found: Plan, gone: set[str]) -> None:

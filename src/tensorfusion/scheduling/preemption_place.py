@@ -194,11 +194,15 @@ class Place:
         return near_enough(self._pod, self._wired, [card.device.slot for card in self._cards.values() if card.takes])
 
     def _quota_has_room(self) -> bool:
-        if self._pod.request is None or not self._has_ceiling:
+        request = self._pod.request
+        if request is None or not self._has_ceiling:
             return True
+        capacities = None
+        if request.percent or request.percent_limit:  # counted by the devices: those of which it is the least
+            capacities = sorted(card.device.compute for card in self._cards.values() if card.takes)[: request.count]
         try:
             quotas = self._state.quotas
-            quotas.check(self._pod.namespace, self._pod.request, released=self._released, gone=self._gone)
+            quotas.check(self._pod.namespace, request, capacities, released=self._released, gone=self._gone)
         except QuotaExceeded:
             return False
         return True
