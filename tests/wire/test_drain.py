@@ -61,7 +61,7 @@ async def test_an_idle_connection_may_still_bring_a_request_for_a_moment() -> No
         assert await drain
 
 
-async def test_what_still_runs_at_the_deadline_is_ended() -> None:
+async def test_what_still_runs_at_the_deadline_is_ended_and_told_so_where_nothing_else_was() -> None:
     async def handle(request: Request, reply: Reply) -> None:
         if request.target == b"/begun":
             reply.start(200)
@@ -77,6 +77,7 @@ async def test_what_still_runs_at_the_deadline_is_ended() -> None:
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             async for _ in first.chunks():
                 pass
+        assert (await second.response()).status == 503
         assert await second.rest() == b""
     assert seen.cancelled == 2
 

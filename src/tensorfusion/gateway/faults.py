@@ -68,6 +68,12 @@ def upstream_timeout(message: str) -> Fault:
     return Fault(504, "upstream_timeout", message, code="upstream_timeout")
 
 
+def gateway_ending() -> Fault:
+    """The gateway was told to end, and has waited for the answer as long as it may."""
+    why = "the gateway ends before the answer was whole: ask again"
+    return Fault(503, "internal_error", why, code="gateway_ending", fields=((b"Retry-After", b"1"),))
+
+
 _TYPES_OF_STATUS: Final = {
     400: "invalid_request_error",
     401: "authentication_error",

@@ -14,7 +14,7 @@ from tensorfusion.gateway.apis import Api, Call, call_of
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.attempts import Failed, Way, answer
 from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
-from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, invalid, not_found, refusal
+from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, gateway_ending, invalid, not_found, refusal
 from tensorfusion.gateway.job import Job, id_of
 from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.mirroring import Mirrors
@@ -225,6 +225,10 @@ class Front:
             except Fault as fault:
                 _tell(job.reply, fault, job.call.words, job.id)
                 status, kind, message = fault.status, fault.type, str(fault)
+            except asyncio.CancelledError:
+                if job.reply.connection.dismissed:
+                    status, kind, message = _tell_ending(job, way)
+                raise
             else:
                 status, kind, message = job.reply.status, "", ""
         except ClientLeft:
@@ -338,9 +342,7 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
         return broken.status or 502, "upstream_error", broken.detail
     if way.told:
         fault = fault_of(way.first or broken, target.name)
-        name = b"error" if words is Words.ANTHROPIC else b""
-        job.reply.push(event_of(body_of(fault, words), name=name))
-        job.reply.end()
+        _end_with(job, fault)
         return fault.status, fault.type, (way.first or broken).detail
     theirs = told_as_it_is(broken)
     if theirs is not None:
@@ -351,3 +353,26 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
     fields = [JSON, *fault.fields, *job.answer_fields(target)]
     job.reply.send(fault.status, fields, body_of(fault, words))
     return fault.status, fault.type, broken.detail
+
+
+def _end_with(job: Job, fault: Fault) -> None:
+    """End a stream that has begun, without its end. Raises ClientLeft."""
+    words = job.call.words
+    job.reply.push(event_of(body_of(fault, words), name=b"error" if words is Words.ANTHROPIC else b""))
+    job.reply.end()
+
+
+def _tell_ending(job: Job, way: Way) -> tuple[int, str, str]:
+    """Tell the client that the gateway ends before its answer; status, type and message for the record.
+
+    Raises:
+        ClientLeft: it is not there any more.
+    """
+    fault = gateway_ending()
+    if not way.told:
+        _tell(job.reply, fault, job.call.words, job.id)
+    elif job.call.api is Api.VERBATIM:
+        job.reply.cut()
+    else:
+        _end_with(job, fault)
+    return fault.status, fault.type, str(fault)

@@ -2,7 +2,7 @@
 
 Draining, in order: nothing new is accepted; every answer from then on says that its connection closes; connections
 without a request stay for a moment, because a client may just be sending one; then they close; what still runs at the
-deadline is ended.
+deadline is cancelled, and may say so to its client in a moment; what is left then is reset.
 
 Source: RFC 9112 9.3-9.6.
 """
@@ -30,6 +30,8 @@ BACKLOG: Final = 1024
 HANDSHAKE_SECONDS: Final = 10.0
 IDLE_GRACE: Final = 1.0
 """Seconds of a drain in which idle connections may still bring a request."""
+_GOODBYE_SECONDS = 1.0
+"""For which what was cancelled at the deadline may tell its client."""
 _LAST_SECONDS = 5.0
 """How long handlers that were cancelled may take to end."""
 _SPARE_SECONDS = 0.5
@@ -102,7 +104,9 @@ class Server:
         self._servers.append(server)
 
     async def drain(self, seconds: float, *, idle_grace: float = IDLE_GRACE) -> bool:
-        """Take nothing new, let what runs finish, and end it after so many seconds. Whether nothing had to be ended."""
+        """Take nothing new, let what runs finish, and end it after so many seconds. Whether nothing had to be ended.
+
+        After 0 seconds it ends without a word."""
         self.draining = True
         await self._stop_accepting()
         by = self.loop.time() + seconds
@@ -110,6 +114,10 @@ class Server:
         for connection in tuple(self._connections):
             connection.close_if_idle()
         clean = await self._until_empty(by)
+        if not clean and seconds:
+            for connection in tuple(self._connections):
+                connection.dismiss()
+            await self._until_empty(self.loop.time() + _GOODBYE_SECONDS)
         for connection in tuple(self._connections):
             connection.give_up()
         for task in tuple(self._leaving):

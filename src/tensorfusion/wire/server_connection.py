@@ -48,6 +48,8 @@ class ServerConnection(asyncio.Protocol):
         self.served = 0
         self.peer = ""
         """The client's IP address; empty over a Unix socket."""
+        self.dismissed = False
+        """The server ends, and waits no longer for the answer: its handler is cancelled, and may still say so."""
         self.source: Source | None = None
         """Who pours into the answer, and is to stop while the client does not read."""
         self._server = server
@@ -150,6 +152,14 @@ class ServerConnection(asyncio.Protocol):
         if self.idle and self._transport is not None:
             self._close_in_time()
             self._transport.close()
+
+    def dismiss(self) -> None:
+        """End what runs; its client is told, if that is still possible."""
+        task, request = self._task, self._request
+        if task is not None and request is not None and not self._gone:
+            self.dismissed = True
+            request.keep_alive = False
+            task.cancel()
 
     def give_up(self) -> None:
         """End it now, whatever runs."""
@@ -307,7 +317,11 @@ class ServerConnection(asyncio.Protocol):
         try:
             await self._server.handle(request, reply)
         except asyncio.CancelledError:
-            if not self._gone:  # by nobody from here
+            if self.dismissed:
+                self._answer(request, reply, Refused(503, "the server ends"))
+            if reply.ended:
+                self._finish(request, reply)
+            elif not self._gone:
                 self.cut()
             raise
         except ClientLeft:
@@ -397,7 +411,7 @@ class ServerConnection(asyncio.Protocol):
         self._wake_writers()
         if task is not None:
             self._server.leaving(task)
-            if self._reply is not None and not self._reply.ended:
+            if self._reply is not None and not self._reply.ended and not self.dismissed:
                 task.cancel()
 
     # --- time ---
