@@ -135,9 +135,13 @@ class Asks:
                 continue
             if isinstance(entry.failure, GangUnschedulable) and entry.failure.needed > 1:
                 group = self._gangs.of(uid)
-                if group is not None:
+                if group is not None and not self._line.stalls(group.pending.values()):
                     self._search_safely(entry, group)
-            elif not waits_for_gang(entry.failure) and self._gangs.goes_singly(entry.facts):
+            elif (
+                not waits_for_gang(entry.failure)
+                and self._gangs.goes_singly(entry.facts)
+                and not self._line.stalls((entry.facts,))  # it may have lost a place since it stands in line
+            ):
                 self._search_safely(entry, None)
             # the others would not get the place; they are refused again when it is their turn
 
@@ -193,6 +197,7 @@ class Asks:
         elif keep or found.instead or not found.free:
             self._keeper.nominate(((pod, facts, found.placement),), found)
         else:  # what changed since was not for others
+            self._line.lost(entry.uid, (facts,))  # unless the decision agrees
             self._queue.activate(entry.uid)
 
     def _search_for_gang(self, group: Group, entry: Pending, *, keep: bool) -> None:
@@ -212,6 +217,7 @@ class Asks:
             self._keeper.nominate(nominees, found, Party(group.key, max(facts.rank for _, facts, _ in nominees)))
             self._line.found(entry.uid)
         else:
+            self._line.lost(group.key, group.pending.values())
             group.retry_at = float("-inf")
             self._queue.activate(entry.uid)
 

@@ -401,16 +401,23 @@ class Preemptor:
                 self._reports.stalled(pod, words)
         self._drop(one, "the pods that have to leave do not end")
         if rest:
-            group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
-            for facts in (one.facts,) if group is None else group.pending.values():
+            for facts in self._waiting_with(one):
                 self.line.rest_for(facts, rest)  # whoever of a gang speaks for it next
         self._activate(one)
 
-    def _drop(self, nomination: Nomination, why: str) -> None:
+    def _waiting_with(self, one: Nomination) -> Iterable[PodFacts]:
+        """The pod, or all of its gang that wait."""
+        group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
+        return (one.facts,) if group is None else group.pending.values()
+
+    def _drop(self, nomination: Nomination, why: str, *, another: bool = False) -> None:
         """End a nomination: the hold is given back, and the name of the node taken out of the pod's status.
 
-        With it go those of the other members of its party.
+        With it go those of the other members of its party. ``another``: one search is the less to do for another place,
+        however often this happens; else it counts as a place that was lost.
         """
+        if not another and self.nominations.get(nomination.facts.uid) is nomination:
+            self.line.lost(nomination.owner, self._waiting_with(nomination))
         for one in nomination.together:
             uid = one.facts.uid
             if self.nominations.get(uid) is not one:
@@ -488,7 +495,7 @@ class Preemptor:
             log.info("victim stays", pod=victim.key, preemptor=nomination.key, why=why)
             self.rooms.spare((uid,), SPARED_FOR)
             if self.nominations.get(nomination.facts.uid) is nomination:
-                self._drop(nomination, "a pod that has to leave may not be evicted")
+                self._drop(nomination, "a pod that has to leave may not be evicted", another=True)
                 for one in nomination.together:
                     self.line.found(one.facts.uid)
                 entry = self._speaker(nomination)

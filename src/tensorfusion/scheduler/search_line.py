@@ -3,6 +3,10 @@
 Apart from the preemptor because it decides nothing about places. Searches cost, so there is a bound on them; the most
 important pod goes first, and among equals the namespaces take turns. A pod that nothing helped *rests*, longer each
 time, unless what was in its way (a disruption budget, protection from eviction) changes earlier.
+
+Places can be lost: to somebody more important, or because a decision says that what a search found is none. Who lost
+one is searched for again at once, but not without an end: whatever pods or gangs undo each other's places, each of them
+is nominated at most ``LOSSES_IN_A_ROW + 1`` times at one moment, and then *pauses*, longer each time.
 """
 
 import heapq
@@ -24,6 +28,12 @@ MEMBERS_AS_ONE = 8
 """Members of a gang that make a search count for one more."""
 FIRST_REST, LONGEST_REST = 10.0, 300.0
 """Seconds for which a pod is not searched for again that nothing could help: doubled each time."""
+LOSSES_IN_A_ROW = 4
+"""How often a pod or a gang may lose its place and be searched for again at once."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0
+"""Seconds for which it is not searched for again after one more loss: doubled each time."""
+FORGIVEN_AFTER = 30.0
+"""Seconds without a loss after which the earlier ones do not count any more."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at the pods that nothing could help."""
 
@@ -42,7 +52,7 @@ class Rest:
     spaces: frozenset[str] = frozenset()
     """Namespaces of the disruption budgets that were in its way."""
     stalled: bool = False
-    """Its victims did not end: nobody is to be evicted for it until then, whoever speaks for its gang."""
+    """Its victims did not end, or places were lost: it is not searched for until then, whoever speaks for its gang."""
     entitled: bool = False
     """Those were asked that hold what is its namespace's own."""
 
@@ -62,6 +72,8 @@ class SearchLine:
         self._turn = 0
         self._rests: dict[str, Rest] = {}
         """Pods that nothing could help, by uid."""
+        self._losses: dict[str, tuple[int, float]] = {}
+        """How many places a pod or a gang lost in a row, and when the last one, by owner; the latest stands last."""
         self._looked_at = float("-inf")
         self._eased = state.eased
         self._cohorts = state.quotas.cohorts.version
@@ -151,6 +163,19 @@ class SearchLine:
         """Do not search for this pod for so long, whatever changes."""
         self._rests[facts.uid] = Rest(facts, self._clock.monotonic() + seconds, stalled=True)
 
+    def lost(self, owner: str, pods: Iterable[PodFacts]) -> None:
+        """The place of these pods, which are the owner's, was lost, or was none: after a few in a row they pause."""
+        now = self._clock.monotonic()
+        count, at = self._losses.pop(owner, (0, now))
+        count = count + 1 if now - at < FORGIVEN_AFTER else 1
+        self._losses[owner] = count, now
+        while now - self._losses[first := next(iter(self._losses))][1] >= FORGIVEN_AFTER:
+            del self._losses[first]
+        more = count - LOSSES_IN_A_ROW
+        if more > 0:
+            for facts in pods:
+                self.rest_for(facts, min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(more - 1, 8))))
+
     def stalls(self, pods: Iterable[PodFacts]) -> bool:
         """Whether nobody is to be evicted for these as one, because of what one of them saw; it is asked afterwards."""
         stalled = [one for facts in pods if self.rests(facts) and (one := self._rests[facts.uid]).stalled]
@@ -213,3 +238,4 @@ class SearchLine:
         self._turns.clear()
         self._turn = 0
         self._rests.clear()
+        self._losses.clear()

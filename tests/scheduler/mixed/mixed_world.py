@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixed_gangs import GangEye, WatchedNetwork
+from mixed_places import PlaceEye
 from tensorfusion.errors import Conflict, NotFound
 from tensorfusion.model import keys
 from tensorfusion.model.common import PlacementMode
@@ -114,6 +115,7 @@ class Replica:
     manager: Manager
     service: SchedulerService
     eye: GangEye
+    places: PlaceEye
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     async def kill(self, arrives: float = 0.5) -> None:
@@ -343,7 +345,8 @@ class MixedWorld:
 
         eye = GangEye(network, self.clock.monotonic, leads_still)
         manager.informer(PODS, Pod).subscribe(eye.hear)
-        replica = Replica(network, office, manager, service, eye)
+        places = PlaceEye(service.preemptor, self.clock.monotonic)
+        replica = Replica(network, office, manager, service, eye, places)
         replica.tasks.append(asyncio.create_task(manager.run()))
         self.replicas.append(replica)
         if leads and not self.shared:
@@ -489,7 +492,7 @@ class MixedWorld:
         wrong = [*self.wrong, *wrong_with_devices(pods, self.cards, PROVIDERS)]
         wrong += wrong_with_nodes(pods, self.api.objects(NODES))
         wrong += self._over_quota(pods)
-        wrong += [line for replica in self.replicas for line in replica.eye.wrong()]
+        wrong += [line for replica in self.replicas for line in (*replica.eye.wrong(), *replica.places.wrong)]
         assert not wrong, "\n".join(wrong)
 
     def _over_quota(self, pods: list[Raw]) -> Iterator[str]:
