@@ -99,6 +99,42 @@ def test_with_the_configuration_it_is_told_why_the_route_took_it(log: Path, conf
     assert found["now"]["refusal"] == "namespace red has no route for model 'n'"
 
 
+def refused(name: str, status: int, kind: str, **fields: object) -> Record:
+    nothing = {"target": "", "target_model": "", "provider": "", "attempts": (), "prompt_tokens": 0, "cost_microusd": 0}
+    used = {"completion_tokens": 0, "finish_reason": "", "latency_ms": 0.3}
+    return record(name, **{**nothing, **used, "status": status, "error_type": kind, "error_message": "why", **fields})
+
+
+def test_a_request_that_was_refused_is_told_with_the_reason(log: Path, config: Path) -> None:
+    stranger = refused("req-7", 401, "authentication_error", key_id="", namespace="", model="", route="")
+    log.write_bytes(msgspec.json.encode(stranger) + b"\n")
+    assert run("explain", "req-7", "--config", config).stdout.splitlines() == [
+        "request   req-7 at 2026-01-01T00:00:00.250Z",
+        "asked     chat/completions",
+        "caller    nobody: no good key came",
+        "route     none",
+        "answer    401 without a target",
+        "error     authentication_error: why",
+        "time      0.3 ms; of it the gateway's own 0.2 ms",
+        "used      0 + 0 tokens: $0",
+    ]
+
+
+def test_a_replay_takes_up_what_no_route_took_and_nothing_else_that_was_refused(log: Path, config: Path) -> None:
+    records = [
+        refused("a", 404, "model_not_found", route=""),
+        refused("b", 404, "model_not_found", route="", model="", requests=7),
+        refused("c", 429, "rate_limit_error"),
+        refused("d", 400, "invalid_request_error", route="", model=""),
+        refused("e", 401, "authentication_error", route="", model="", key_id="", namespace=""),
+        refused("f", 503, "no_healthy_target"),
+    ]
+    log.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in records))
+    done = json.loads(run("replay", log, "--config", config, "-o", "json").stdout)
+    assert (done["requests"], done["refusals"]) == (2, [])
+    assert [(one["from"], one["to"]) for one in done["moves"]] == [("nobody", "red/r main"), ("red/r", "red/r main")]
+
+
 def test_an_unknown_request_is_an_error(log: Path) -> None:
     done = run("explain", "req-9", "--log", log)
     assert isinstance(done.exception, ConfigError)

@@ -14,7 +14,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from tensorfusion.gateway.evidence import Evidence, Meters, Record, Sink, Traces
-from tensorfusion.gateway.front import Front, Question
+from tensorfusion.gateway.front import MOST_BODY, Front, Question
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.seams import Key, Keys, Limits, NoKeys, Reservation
 from tensorfusion.gateway.secrets import Secrets
@@ -260,17 +260,21 @@ async def gateway(
     questions: Mapping[bytes, Question] | None = None,
     sinks: tuple[Sink, ...] = (),
     traces: Traces | None = None,
+    limits: Counted | None = None,
+    registry: CollectorRegistry | None = None,
+    most_body: int = MOST_BODY,
 ) -> AsyncIterator[Gateway]:
     """Nothing of it is left at the end, and everything that was held was settled."""
-    limits, kept = Counted(), Kept()
+    limits, kept = limits or Counted(), Kept()
     state = State.make(routes, secrets or Secrets({}), addresses=addresses)
     front = Front(
         state,
         keys=keys or NoKeys(),
         limits=limits,
-        evidence=Evidence((kept, *sinks), meters=Meters(CollectorRegistry()), traces=traces),
+        evidence=Evidence((kept, *sinks), meters=Meters(registry or CollectorRegistry()), traces=traces),
         pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
         questions=questions,
+        most_body=most_body,
     )
     failures: list[Exception] = []
 

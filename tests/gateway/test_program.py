@@ -208,9 +208,21 @@ async def test_keys_credentials_and_records(tmp_path: Path) -> None:
             assert (status, json.loads(body)["data"][0]["name"]) == (200, "r")
             status, metrics = await get(running.port, "/metrics")
             assert b'tensorfusion_gateway_requests_total{route="team-red/r",status="200"} 1.0' in metrics
+            assert b'tensorfusion_gateway_requests_total{route="",status="401"} 3.0' in metrics
+            async with Client(running.port) as client:
+                client.writer.write(b"no request\r\n\r\n")
+                assert (await client.response()).status == 400
+            status, metrics = await get(running.port, "/metrics")
+            assert b'tensorfusion_gateway_unreadable_total{status="400"} 1.0' in metrics
             assert (await running.end()) == 0
             lines = [json.loads(line) for line in requests.read_text().splitlines()]
-            assert [(line["status"], line["key_id"]) for line in lines] == [(200, "team-red/ci")]
+            assert [(line["status"], line["key_id"], line["route"]) for line in lines] == [
+                (401, "", ""),
+                (403, "team-red/ci", ""),
+                (200, "team-red/ci", "team-red/r"),
+                (401, "", ""),
+                (401, "", ""),
+            ]
             everything = requests.read_text() + "\n".join(running.told) + metrics.decode() + body.decode()
             for hidden in (key, "upstream-credential", "hi"):
                 assert f'"{hidden}"' not in everything

@@ -53,11 +53,11 @@ def explain(
     records = _records(request_id, log, found, url, token_file)
     if not records:
         raise ConfigError(
-            f"no record of request {request_id[:128]!r}: it may have been refused before it had a route, be older than "
-            "what is kept, or be another gateway's"
+            f"no record of request {request_id[:128]!r}: it may be older than what is kept, be another gateway's, "
+            "or one of many that were refused at once and are told of together"
         )
     record = records[-1]
-    dry = _dry_run(found, record) if found is not None else None
+    dry = _dry_run(found, record) if found is not None and record.model else None
     if output != "table":
         value = {"record": msgspec.to_builtins(record), "records": len(records), "now": dry}
         show([], [], output=output, value=value)
@@ -115,12 +115,14 @@ def _lines(record: "Record") -> list[str]:
     first = f", first word after {record.ttft_ms:g} ms" if record.ttft_ms is not None else ""
     pace = f", then one every {record.tpot_ms:g} ms" if record.tpot_ms is not None else ""
     ended = f", finished by {record.finish_reason}" if record.finish_reason else ""
+    asked = f"{record.api or 'request'} of model {record.model}" if record.model else record.api or "request"
+    caller = f"{record.key_id} of namespace {record.namespace}{who}" if record.key_id else "nobody: no good key came"
     answered = f"by {record.target} ({record.target_model or record.model} of {record.provider})"
     lines = [
         f"request   {record.request_id} at {at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
-        f"asked     {record.api or 'request'} of model {record.model}{', as a stream' if record.stream else ''}",
-        f"caller    {record.key_id or 'nobody'} of namespace {record.namespace}{who}",
-        f"route     {record.route}"
+        f"asked     {asked}{', as a stream' if record.stream else ''}",
+        f"caller    {caller}",
+        f"route     {record.route or 'none'}"
         + (f", which the client asked for as {record.asked_route}" if record.asked_route else ""),
         f"answer    {record.status} {answered if record.target else 'without a target'}{ended}",
     ]

@@ -29,9 +29,14 @@ _LEFT_OUT: Final = "(its words are left out: they repeat the request)"
 _UNSEEN: Final = "(its words are left out)"
 
 
+def without_keys(text: str) -> str:
+    """The text, and stars where it holds what looks like a credential."""
+    return _KEY.sub("***", text)
+
+
 def discreet(text: str, parts: Mapping[str, msgspec.Raw]) -> str:
     """The text as it may be kept; ``parts`` are those of the request's body, by name."""
-    text = _KEY.sub("***", text)
+    text = without_keys(text)
     head, colon, said = text.partition(":")
     if not colon or not said.strip():
         return text

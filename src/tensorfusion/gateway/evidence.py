@@ -8,6 +8,7 @@ Money is summed in whole pico-dollars (``policy/routing/money``) and written in 
 Source: the platform's contract, 3.8 (names of the record's fields).
 """
 
+import asyncio
 import time
 from typing import Final, Protocol
 
@@ -15,7 +16,9 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from tensorfusion.gateway.counting import Counts
+from tensorfusion.gateway.discretion import without_keys
 from tensorfusion.gateway.job import Job
+from tensorfusion.gateway.refusals import Arrival, Refusals
 from tensorfusion.policy.routing.money import PICO_PER_MICRO
 from tensorfusion.telemetry.metrics import REGISTRY
 from tensorfusion.telemetry.tallies import Tally, TimingTally
@@ -23,6 +26,9 @@ from tensorfusion.telemetry.tallies import Tally, TimingTally
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _SHORT_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 CLIENT_LEFT: Final = 499
+MOST_REFUSED: Final = 500
+"""Characters of why a request was refused."""
+_LONGEST_API: Final = 128
 
 
 class TriedTarget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -74,6 +80,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     max_tokens: int | None = None
     asked_route: str = ""
     """``x-tf-route``, where the client chose its route."""
+    requests: int = 1
+    """That it stands for: more than one where refusals came too fast to be told apart (``refusals``)."""
 
 
 class Sink(Protocol):
@@ -107,6 +115,12 @@ class Meters:
         prefix = "tensorfusion_gateway_"
         self.requests = Tally(
             prefix + "requests", "Requests by how they were answered.", ("route", "status"), registry=registry
+        )
+        self.unreadable = Tally(
+            prefix + "unreadable",
+            "What was no request in HTTP, or came too slowly, by the status it was answered with.",
+            ("status",),
+            registry=registry,
         )
         self.attempts = Tally(
             prefix + "attempts", "Attempts by how they ended.", ("route", "target", "outcome"), registry=registry
@@ -161,6 +175,7 @@ class Evidence:
     def __init__(self, sinks: tuple[Sink, ...] = (), *, meters: Meters, traces: Traces | None = None) -> None:
         self._sinks = sinks
         self._traces = traces
+        self._refusals = Refusals(self._put)
         self.meters = meters
         self.counts: Counts | None = None
         """For the status of routes, where there is somebody to write it."""
@@ -169,6 +184,22 @@ class Evidence:
         """A request has a route."""
         if self._traces is not None:
             self._traces.begin(job)
+
+    def flush(self) -> None:
+        """Tell of refusals that were only counted. To be called every few seconds, and at the end."""
+        self._refusals.flush()
+
+    def refuse(self, arrival: Arrival, *, status: int, error_type: str, error_message: str) -> None:
+        """A request has not been let in, or its client left before it was."""
+        self.meters.requests.add((arrival.route, str(status)))
+        if self._sinks:
+            now = asyncio.get_running_loop().time()
+            message = without_keys(error_message)[:MOST_REFUSED]
+            self._refusals.put(_refused(arrival, now, status, error_type, message), now)
+
+    def _put(self, record: Record) -> None:
+        for sink in self._sinks:
+            sink.put(record)
 
     def note(self, job: Job, *, status: int, error_type: str = "", error_message: str = "") -> None:
         """A request with a route is over."""
@@ -201,8 +232,7 @@ class Evidence:
         traces = self._traces if self._traces is not None and self._traces.wants(job) else None
         if self._sinks or traces is not None:
             record = _record(job, status, seconds, overhead, micro, error_type, error_message)
-            for sink in self._sinks:
-                sink.put(record)
+            self._put(record)
             if traces is not None:
                 traces.end(job, record)
 
@@ -265,6 +295,34 @@ def _record(
         priority=job.ask.priority,
         max_tokens=job.ask.max_tokens,
         asked_route=(job.request.field(b"x-tf-route") or b"").decode("latin-1"),
+    )
+
+
+def _refused(arrival: Arrival, now: float, status: int, error_type: str, error_message: str) -> Record:
+    """Nothing was used, and nobody was asked."""
+    request, key, asked = arrival.request, arrival.key, arrival.asked
+    name = arrival.id.decode("latin-1")
+    seconds = now - arrival.started
+    return Record(
+        id=name,
+        request_id=name,
+        timestamp=round(time.time() - seconds, 3),
+        api=arrival.api[:_LONGEST_API],
+        status=status,
+        latency_ms=_ms(seconds),
+        overhead_ms=_ms(arrival.own_seconds(now)),
+        queue_ms=_ms(now - arrival.asking) if arrival.asking else 0.0,
+        model=asked.model if asked is not None else "",
+        route=arrival.route,
+        stream=asked.stream if asked is not None else False,
+        bytes_in=request.received,
+        key_id=key.id if key is not None else "",
+        namespace=key.namespace if key is not None else "",
+        user=key.user if key is not None else "",
+        error_type=error_type,
+        error_message=error_message,
+        max_tokens=asked.max_tokens if asked is not None else None,
+        asked_route=(request.field(b"x-tf-route") or b"").decode("latin-1"),
     )
 
 

@@ -22,6 +22,7 @@ from tensorfusion.gateway.outcomes import fault_of, told_as_it_is
 from tensorfusion.gateway.pages import Page, Pages
 from tensorfusion.gateway.passing import fields_back, fields_out
 from tensorfusion.gateway.portkey import HEADER, METADATA, Portkeys
+from tensorfusion.gateway.refusals import Arrival
 from tensorfusion.gateway.seams import Key, Keys, Limits
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.gateway.state import State
@@ -44,6 +45,8 @@ MOST_BODY: Final = 32 << 20
 _PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
 _DRY_RUN: Final = b"/fallback/test"
 _OURS: Final = 500
+_UNKNOWN: Final = 401
+_LEFT: Final = "client_closed"
 _MOST_CALLERS: Final = 4096
 Question = Callable[[bytes, Key], Awaitable[Page]]
 """Answers the query of a path for whoever has a key. Raises Fault, KeyRefused."""
@@ -104,6 +107,7 @@ class Front:
         except Refused as refused:
             _tell(reply, refusal(refused.status, str(refused)), Words.OPENAI)
         except (Fault, KeyRefused) as fault:
+            self._note_stranger(request, fault)
             _tell(reply, of_key(fault), Words.OPENAI)
         else:
             reply.send(*page)
@@ -113,6 +117,7 @@ class Front:
         try:
             page = await self._found(request)
         except (Fault, KeyRefused) as fault:
+            self._note_stranger(request, fault)
             _tell(reply, of_key(fault), Words.OPENAI)
         else:
             reply.send(*page)
@@ -137,34 +142,64 @@ class Front:
         return found
 
     async def _call(self, request: Request, reply: Reply, call: Call) -> None:
-        started = self._loop.time()
-        request_id = id_of(request)
+        api = call.api or call.path.partition("?")[0]
+        arrival = Arrival(id_of(request), request, api, self._loop.time())
         try:
-            if request.method != b"POST" and call.api is not Api.VERBATIM:
-                raise invalid(f"{call.path} takes POST", status=405)
-            job = await self._admit(request, reply, call, request_id, started)
+            job = await self._admit(reply, call, arrival)
         except Refused as refused:
-            _tell(reply, refusal(refused.status, str(refused)), call.words, request_id)
-        except (Fault, KeyRefused) as fault:
-            _tell(reply, of_key(fault), call.words, request_id)
+            fault = refusal(refused.status, str(refused))
+        except (Fault, KeyRefused) as refused:
+            fault = of_key(refused)
+        except asyncio.CancelledError as error:
+            self._note_left(arrival, error)
+            raise
+        except Exception as error:
+            self._note_refused(arrival, _OURS, "internal_error", type(error).__name__)
+            raise
         else:
             await self._carry_out(job)
+            return
+        self._note_refused(arrival, fault.status, fault.type, str(fault))
+        _tell(reply, fault, call.words, arrival.id)
 
-    async def _admit(self, request: Request, reply: Reply, call: Call, request_id: bytes, started: float) -> Job:
-        """Who asks for what, and which route takes it.
+    def _note_refused(self, arrival: Arrival, status: int, kind: str, message: str) -> None:
+        self.evidence.refuse(arrival, status=status, error_type=kind, error_message=message)
+
+    def _note_left(self, arrival: Arrival, error: asyncio.CancelledError) -> None:
+        """Nobody waits for it any more; where its connection had to end it, that has said so with what it was told."""
+        why = error.args[0] if error.args else None
+        if isinstance(why, Refused):
+            fault = refusal(why.status, str(why))
+            self._note_refused(arrival, fault.status, fault.type, str(fault))
+        else:
+            self._note_refused(arrival, CLIENT_LEFT, _LEFT, "the client left before its request was let in")
+
+    def _note_stranger(self, request: Request, refused: Fault | KeyRefused) -> None:
+        """Pages leave no records; whoever shows no good key does, wherever it tries."""
+        if refused.status == _UNKNOWN:
+            path = _shown(request.target.partition(b"?")[0])
+            arrival = Arrival(id_of(request), request, path, self._loop.time())
+            self._note_refused(arrival, refused.status, refused.type, str(refused))
+
+    async def _admit(self, reply: Reply, call: Call, arrival: Arrival) -> Job:
+        """Who asks for what, and which route takes it; what is known of it stands in ``arrival``, too.
 
         Raises:
             Fault, KeyRefused, Refused: it is not let in.
         """
-        key = self.keys.find(request.fields)
+        request, started = arrival.request, arrival.started
+        arrival.key = key = self.keys.find(request.fields)
         key.require_scope(KeyScope.INFER)
+        if request.method != b"POST" and call.api is not Api.VERBATIM:
+            raise invalid(f"{call.path} takes POST", status=405)
         body = await request.whole(self._most_body)
-        arrived = self._loop.time()
+        arrival.arrived = arrived = self._loop.time()
         session, priority, route_name = _hints(request.fields)
         if call.api is Api.VERBATIM:
             asked: Asked = AskedVerbatim(request, call, body, routed=bool(route_name))
         else:
             asked = Asked(call.api, body)
+        arrival.asked = asked
         if asked.model:
             key.require_model(asked.model)
         caller = self._caller(key)
@@ -182,17 +217,18 @@ class Front:
                 raise _no_route(match)
             route, chooser, upstreams = match, state.choosers[match.key], state.upstreams
             key.require_route(route.key)
+        arrival.route = route.key
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
         guess = chooser.usual_tokens if asked.max_tokens is None else 0
-        asking = self._loop.time()
+        arrival.asking = asking = self._loop.time()
         held = await self.limits.reserve(
             key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0) * max(asked.choices, 1), guess=guess
         )
         queued = self._loop.time() - asking
-        id_field = (b"x-request-id", request_id)
+        id_field = (b"x-request-id", arrival.id)
         return Job(
-            id=request_id,
+            id=arrival.id,
             request=request,
             reply=reply,
             call=call,
@@ -214,7 +250,7 @@ class Front:
     async def _carry_out(self, job: Job) -> None:
         """Answer, and settle what was held, whatever happens."""
         way = _way_of(job)
-        status, kind, message = CLIENT_LEFT, "client_closed", "the client left before its answer had ended"
+        status, kind, message = CLIENT_LEFT, _LEFT, "the client left before its answer had ended"
         try:
             try:
                 self.evidence.begin(job)

@@ -42,6 +42,7 @@ from tensorfusion.wire.worker import work
 _log = logging.getLogger(__name__)
 _WRITE_SECONDS: Final = 2.0
 _ROLL_SECONDS: Final = 5.0
+_OURS: Final = 500
 
 Follow = Callable[[], Coroutine[None, None, None]]
 """Runs until it is cancelled."""
@@ -57,7 +58,7 @@ class Gateway:
         """Raises ConfigError: something of it cannot be used here."""
         self._drain_seconds = settings.drain_seconds
         self._gate = gate_of(origin, file=settings.limits_file, redis=redis_url(settings.limits_redis))
-        meters = Meters()
+        self._meters = meters = Meters()
         self._exposition = Exposition(folder_of_workers())
         self._lines: JsonLines | None = None
         if settings.log.file:
@@ -84,7 +85,7 @@ class Gateway:
             questions={USAGE: pages.usage, LOGS: pages.logs},
             most_body=settings.max_body,
         )
-        self._server = Server(self.front.handle, spell=_spell, failed=_failed)
+        self._server = Server(self.front.handle, spell=self._spell, failed=_failed)
         self._tls = _context(settings.tls) if settings.tls is not None else None
 
     async def serve_alone(self, settings: Settings, follow: Follow, *, listening: Callable[[int], None]) -> None:
@@ -132,6 +133,7 @@ class Gateway:
             await serve
             for task in tasks:
                 task.cancel()
+            self.front.evidence.flush()
         with contextlib.suppress(OSError):
             self._exposition.write(last=True)
         if self._lines is not None:
@@ -139,7 +141,8 @@ class Gateway:
         await self.front.close()
 
     async def _write(self) -> None:
-        """Leave what was counted for the other workers."""
+        """Leave what was counted, for the other workers and for those who read records."""
+        self.front.evidence.flush()
         self._exposition.write()
 
     async def _roll(self) -> None:
@@ -155,6 +158,12 @@ class Gateway:
     async def _poll(self) -> None:
         """Ask replicas how much they have to do."""
         await polling.poll(self.front.state)
+
+    def _spell(self, status: int, why: str) -> tuple[Fields, bytes]:
+        """What the connection refuses, in the words that most clients read."""
+        if status != _OURS:  # of a request that was read, and is told of by its record
+            self._meters.unreadable.add((str(status),))
+        return (JSON,), body_of(refusal(status, why), Words.OPENAI)
 
     def _why_not_ready(self) -> str:
         return "draining" if self._server.draining else ""
@@ -196,11 +205,6 @@ def _context(tls: Tls) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"tls: {tls.certificate}, {tls.key}: cannot be used: {error}") from error
     return context
-
-
-def _spell(status: int, why: str) -> tuple[Fields, bytes]:
-    """What the connection refuses, in the words that most clients read."""
-    return (JSON,), body_of(refusal(status, why), Words.OPENAI)
 
 
 def _failed(request: Request, error: Exception) -> None:

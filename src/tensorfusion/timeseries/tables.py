@@ -152,7 +152,7 @@ LLM_REQUESTS: Final = Table(
     ("namespace", "route", "model", "provider", "target", "key_id"),
     (
         Field("request_id", Kind.STRING),
-        Field("status", Kind.INT),
+        *_ints("requests", "status"),
         Field("stream", Kind.BOOL),
         Field("cache_hit", Kind.BOOL),
         *_ints("prompt_tokens", "completion_tokens"),
@@ -177,8 +177,10 @@ LLM_REQUESTS: Final = Table(
     ),
     _TIME,
 )
-"""A row for every request that a client made. ``attempt_log`` is JSON: what was tried, where that was more than
-one answer; ``user_id`` is who the caller says it is for. Bodies are not here."""
+"""A row for every request that a client made; ``requests`` is 1, or how many were refused that are told of together.
+``route`` is empty for those that none took, ``namespace`` and ``key_id`` where no good key came. ``attempt_log`` is
+JSON: what was tried, where that was more than one answer; ``user_id`` is who the caller says it is for. Bodies are not
+here."""
 LLM_USAGE: Final = Table(
     "llm_usage",
     ("namespace", "route", "model", "provider", "key_id"),

@@ -282,7 +282,7 @@ class ServerConnection(asyncio.Protocol):
         self._gone = True
         if task is not None:
             self._server.leaving(task)
-            task.cancel()
+            task.cancel(refused)  # it may want to know what its client was told
 
     # --- handling ---
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from tensorfusion.clock import SystemClock
-from tensorfusion.gateway.evidence import Record
+from tensorfusion.gateway.evidence import Record, TriedTarget
 from tensorfusion.gateway.keys.record import Digest, KeyRecord
 from tensorfusion.gateway.usage.pages import UsagePages
 from tensorfusion.gateway.usage.store import RequestStore
@@ -82,6 +82,7 @@ def record(name: str = "req-1", **fields: object) -> Record:
         "prompt_tokens": 10,
         "completion_tokens": 5,
         "cost_microusd": 250,
+        "attempts": (TriedTarget("t", "answered", 200, 100.0),),
         "namespace": "red",
         "key_id": "red/a",
     }
@@ -103,3 +104,16 @@ async def told(page: Callable[..., object], query: str, who: KeyRecord) -> dict[
 
 async def ids(found: Served, query: str, who: KeyRecord) -> list[str]:
     return [one["request_id"] for one in (await told(found.pages().logs, query, who))["data"]]  # type: ignore[attr-defined,index] # JSON
+
+
+def refused(name: str, status: int, **fields: object) -> Record:
+    """Of a request that was not let in."""
+    used = {
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "cost_microusd": 0,
+        "target": "",
+        "provider": "",
+        "attempts": (),
+    }
+    return record(name, **{**used, "latency_ms": 0.1, "status": status, "error_type": "refused", **fields})

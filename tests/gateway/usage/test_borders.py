@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from stores import START, Served, ids, kept, key, record, told
+from stores import START, Served, ids, kept, key, record, refused, told
 from tensorfusion.gateway.faults import Fault
 from tensorfusion.gateway.keys.errors import ScopeMissing
 from tensorfusion.gateway.usage.pages import UsagePages
@@ -47,6 +47,17 @@ async def test_a_key_sees_its_own_requests_a_log_key_its_namespace_and_an_operat
     assert await ids(filled, "", RED_ADMIN) == ["red-b", "red-a"]  # a tenant's own: who makes keys says their scopes
     assert await ids(filled, "", OPERATOR) == ["red-x", "blue-a", "red-b", "red-a"]
     assert await ids(filled, "", key("red/a", "logs", operator=True)) == ["red-b", "red-a"]
+
+
+async def test_what_nobody_asked_with_a_good_key_is_only_for_who_runs_the_gateway(store: Served) -> None:
+    stranger = refused("stranger", 401, namespace="", key_id="", route="", model="")
+    await kept(store, stranger, refused("red", 429), refused("blue", 403, namespace="blue", key_id="blue/a", route=""))
+    assert sorted(await ids(store, "", OPERATOR)) == ["blue", "red", "stranger"]
+    for who in (RED, RED_LOGS, RED_ADMIN):
+        assert await ids(store, "", who) == ["red"]
+        assert await ids(store, "request_id=stranger", who) == []
+        assert (await told(store.pages().usage, "", who))["failed_requests"] == 1
+    assert await ids(store, "", key("green/a", "logs")) == []
 
 
 async def test_usage_has_the_same_borders(filled: Served) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fronts import Client, ask, chat, failed, gateway, route, said, target, until
 
-from stores import START, TOKEN, Served, ids, kept, key, record, told
+from stores import START, TOKEN, Served, ids, kept, key, record, refused, told
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.configuring import MetricsSource
@@ -46,6 +46,22 @@ async def test_usage_adds_up_exactly(store: Served) -> None:
     assert parts[0]["average_latency_ms"] == 50.5
     assert 94 <= parts[0]["p95_latency_ms"] <= 96
     assert 98 <= parts[0]["p99_latency_ms"] <= 100
+
+
+async def test_what_was_refused_is_counted_by_how_many_it_were_and_makes_nothing_look_faster(store: Served) -> None:
+    flood = refused("", 429, requests=40)
+    await kept(store, *(record(f"r{at}") for at in range(3)), refused("a", 429), flood, refused("b", 404, route=""))
+    found = await told(store.pages().usage, f"start={START}", ALL)
+    assert (found["total_requests"], found["successful_requests"], found["failed_requests"]) == (45, 3, 42)
+    assert (found["average_latency_ms"], found["total_tokens"]) == (100.0, 45)
+    parts = found["data"]
+    assert isinstance(parts, list)
+    assert [(one["route"], one["failed_requests"], one["p95_latency_ms"]) for one in parts] == [
+        ("red/r", 41, 100.0),
+        ("", 1, None),
+    ]
+    logs = (await told(store.pages().logs, f"start={START}&status=429", ALL))["data"]
+    assert sorted((one["request_id"], one["requests"]) for one in logs) == [("", 40), ("a", 1)]  # type: ignore[attr-defined] # JSON
 
 
 async def test_an_empty_store_says_nothing_was_used(store: Served) -> None:

@@ -29,12 +29,14 @@ _NS_OF_MS: Final = 1_000_000
 _NOT_THERE: Final = (Code.TABLE_NOT_FOUND, Code.COLUMN_NOT_FOUND)
 """No row was ever written, or none with a value in a column that is asked for."""
 _TABLE: Final = LLM_REQUESTS.name
+_LATENCY: Final = "CASE WHEN attempts > 0 THEN latency_ms END"
+"""Of requests for which a target was asked: refusals take no time, and would make any service look fast."""
 _SUMS: Final = (
-    "count(*) AS total, sum(CASE WHEN status >= 200 AND status < 400 THEN 1 ELSE 0 END) AS good, "
+    "sum(requests) AS total, sum(CASE WHEN status >= 200 AND status < 400 THEN requests ELSE 0 END) AS good, "
     "sum(cost_micro_usd) AS cost, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, "
     "sum(CASE WHEN usage_estimated THEN 1 ELSE 0 END) AS estimated, "
-    "sum(CASE WHEN cache_hit THEN 1 ELSE 0 END) AS hits, avg(latency_ms) AS mean, "
-    "approx_percentile_cont(latency_ms, 0.95) AS p95, approx_percentile_cont(latency_ms, 0.99) AS p99"
+    f"sum(CASE WHEN cache_hit THEN 1 ELSE 0 END) AS hits, avg({_LATENCY}) AS mean, "
+    f"approx_percentile_cont({_LATENCY}, 0.95) AS p95, approx_percentile_cont({_LATENCY}, 0.99) AS p99"
 )
 Json = Any  # Any: what becomes JSON
 
@@ -121,8 +123,7 @@ async def usage(reader: Reader, view: View, period: Period) -> dict[str, Json]:
         "end": period.end / _NS,
         **_usage(total[0] if total else {}),
         "data": [
-            {"namespace": row["namespace"], "route": row["route"], "model": row["model"], **_usage(row)}
-            for row in grouped
+            {**{tag: row[tag] or "" for tag in ("namespace", "route", "model")}, **_usage(row)} for row in grouped
         ],
     }
 
@@ -207,7 +208,7 @@ def _record(row: Mapping[str, Json]) -> dict[str, Json]:
         found[name] = row.get(name) or ""
     for name in ("api", "target_model", "finish_reason", "error_type", "error_message"):
         found[name] = row.get(name) or ""
-    for name in ("status", "latency_ms", "overhead_ms", "queue_ms", "prompt_tokens", "completion_tokens"):
+    for name in ("requests", "status", "latency_ms", "overhead_ms", "queue_ms", "prompt_tokens", "completion_tokens"):
         found[name] = row[name]
     for name in ("usage_estimated", "stream", "cache_hit", "bytes_in", "bytes_out"):
         found[name] = row[name]

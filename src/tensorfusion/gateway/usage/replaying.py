@@ -10,6 +10,7 @@ from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.replay import Recorded
 from tensorfusion.policy.routing.routes import Routes
 
+_OF_ROUTES = ("model_not_found", "no_healthy_target")
 _PRIORITIES = {priority.value: priority for priority in QoS}
 
 
@@ -46,8 +47,13 @@ def ask_of(record: Record) -> Ask:
 
 
 def recorded(records: Iterable[Record], keys: Mapping[str, KeyRecord]) -> Iterator[Recorded]:
-    """The requests of a log. One that its client left or that failed is among them: it asked for the same."""
+    """The requests of a log. One that its client left or that failed is among them: it asked for the same.
+
+    Of those that were not let in, only those that no route took: limits and bad requests are not for routes to change.
+    """
     for record in records:
+        if not (record.attempts or record.target or (record.model and record.error_type in _OF_ROUTES)):
+            continue
         yield Recorded(
             at=record.timestamp,
             seconds=record.latency_ms / 1000,

@@ -43,6 +43,7 @@ def rows(start: int | None = None) -> Callable[[Record], bytes]:
             record.target,
             record.key_id,
             request_id=record.request_id,
+            requests=record.requests,
             status=record.status,
             stream=record.stream,
             cache_hit=record.cache_hit,
