@@ -29,6 +29,7 @@ CLIENT_LEFT: Final = 499
 MOST_REFUSED: Final = 500
 """Characters of why a request was refused."""
 _LONGEST_API: Final = 128
+_ERROR: Final = 400
 
 
 class TriedTarget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -205,11 +206,11 @@ class Evidence:
         """A request with a route is over."""
         now = job.loop.time()
         seconds = now - job.started
-        route, target, used, meters = job.route.key, job.target, job.used, self.meters
+        route, target, used, meters = job.route.key, job.spoke or job.target, job.used, self.meters
         name = target.name if target is not None else ""
         overhead = max(seconds - job.waited, 0.0)
         cost = 0
-        if target is not None and target.price is not None:
+        if target is not None and target.price is not None and (status < _ERROR or status == CLIENT_LEFT):
             cost = target.price.cost(used.prompt, used.completion)
         micro = -(-cost // PICO_PER_MICRO)
         meters.requests.add((route, str(status)))
@@ -246,7 +247,7 @@ def _record(
     error_type: str,
     error_message: str,
 ) -> Record:
-    used, target = job.used, job.target
+    used, target = job.used, job.spoke or job.target
     first = job.first_token
     pace = None
     if first is not None and used.completion > 1:

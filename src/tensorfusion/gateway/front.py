@@ -373,7 +373,7 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
     Raises:
         ClientLeft: it is not there any more.
     """
-    broken, target, words = failed.broken, failed.target, job.call.words
+    broken, target, words = failed.broken, job.spoke or failed.target, job.call.words
     if way.told and job.reply.ended:
         return broken.status or 502, "upstream_error", broken.detail
     if way.told:

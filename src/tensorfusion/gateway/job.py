@@ -80,6 +80,8 @@ class Job:
     """Seconds of them until there was room for the request."""
     target: Target | None = None
     """Who answered, or was asked last."""
+    spoke: Target | None = None
+    """Whose words the client has, where an answer has begun: another target that goes on with it must end it first."""
     first_token: float | None = None
     """Seconds from the start to the first word that the client got."""
     used: Used = field(default_factory=Used)

@@ -143,6 +143,7 @@ class StreamWay:
             self._voice = attempt.speech.voice()
         passed = self._said(head)
         if not reply.started:
+            job.spoke = attempt.target
             reply.start(200, [*job.answer_fields(attempt.target), *fields_back(exchange.fields)])
         reply.push(passed)
         if listener.done:
@@ -158,6 +159,7 @@ class StreamWay:
                 job.waited += job.loop.time() - began
         reply.push(self._said(listener.end()))
         job.finish_reason = listener.finish_reason
+        job.spoke = attempt.target
         reply.end()
 
     def _said(self, heard: bytes) -> bytes:
