@@ -47,6 +47,10 @@ def piece(text: str, reason: str | None = None) -> bytes:
     return event({"id": "x", "choices": [{"index": 0, "text": text, "finish_reason": reason}]})
 
 
+def piece_of(choice: int, text: str, reason: str | None = None) -> bytes:
+    return event({"id": "x", "choices": [{"index": choice, "delta": {"content": text}, "finish_reason": reason}]})
+
+
 @pytest.mark.parametrize("reason", ["error", "abort"])
 async def test_an_answer_that_was_given_up_is_none(reason: str) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "par"}, "finish_reason": reason}
@@ -152,3 +156,82 @@ async def test_half_of_a_pair_of_surrogates_is_not_lost() -> None:
         found = await ask(gate.port, chat(stream=True))
         assert b"".join(halves) in found.body
         assert b"[DONE]" in found.body
+
+
+def message(**parts: object) -> dict[str, object]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "par"}], **parts}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", {"choices": [{"index": 0, "message": {"content": "par"}, "finish_reason": None}]}),
+        ("completions", {"choices": [{"index": 0, "text": "par", "finish_reason": None}]}),
+        ("messages", message(stop_reason=None)),
+        ("responses", {"status": "failed", "output": [], "error": None}),
+    ],
+)
+async def test_an_answer_that_says_that_it_has_not_finished_is_none(path: str, body: dict[str, object]) -> None:
+    provider = {"provider": "anthropic"} if path == "messages" else {}
+    async with target(answer(body)) as one, gateway(route({"endpoint": one.url, **provider})) as gate:
+        assert (await ask(gate.port, chat(prompt="hi", input="hi", max_tokens=3), path=path)).status == 502
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "messages"])
+async def test_an_answer_that_does_not_say_why_it_finished_is_one(path: str) -> None:
+    whole = message() if path == "messages" else {"choices": [{"index": 0, "message": {"content": "whole"}}]}
+    provider = {"provider": "anthropic"} if path == "messages" else {}
+    async with target(answer(whole)) as one, gateway(route({"endpoint": one.url, **provider})) as gate:
+        assert (await ask(gate.port, chat(max_tokens=3), path=path)).status == 200
+
+
+async def test_a_target_that_makes_fewer_choices_than_asked_for_has_answered_when_it_says_so() -> None:
+    async with target(streamed(ROLE, word("a"), STOP, DONE)) as one, gateway(route({"endpoint": one.url})) as gate:
+        found = await ask(gate.port, chat(stream=True, n=2))
+        assert found.body == ROLE + word("a") + STOP + DONE
+        assert (gate.records[0].status, gate.records[0].finish_reason) == (200, "stop")
+
+
+@pytest.mark.parametrize(
+    "events", [(ROLE, word("a"), STOP), (piece_of(1, "b", "stop"), DONE), (ROLE, STOP, piece_of(1, "b"), DONE)]
+)
+async def test_choices_that_are_lacking_without_a_word_or_have_begun_are_waited_for(events: tuple[bytes, ...]) -> None:
+    async with target(streamed(*events)) as one, gateway(route({"endpoint": one.url})) as gate:
+        found = await ask(gate.port, chat(stream=True, n=2))
+        assert b"[DONE]" not in found.body
+        assert b'"error"' in found.body
+
+
+TOLD = (
+    event({"type": "message_start", "message": {**message(), "content": [], "usage": {"input_tokens": 5}}}),
+    event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}}),
+    event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}),
+)
+END = event({"type": "message_stop"})
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_message_that_finished_and_did_not_say_so_gets_its_end(*, broken: bool) -> None:
+    there = cut(*TOLD) if broken else streamed(*TOLD)
+    async with target(there) as one, gateway(route({"endpoint": one.url, "provider": "anthropic"})) as gate:
+        found = await ask(gate.port, chat(stream=True, max_tokens=9), path="messages")
+        assert found.whole
+        assert found.body == b"".join(TOLD) + b"event: message_stop\n" + END.replace(b': "', b':"')
+        record = gate.records[0]
+        assert (record.status, record.prompt_tokens, record.completion_tokens) == (200, 5, 4)
+        asked = {"stream": True, "stream_options": {"include_usage": True}}
+        found = await ask(gate.port, chat(**asked))
+        assert b'"prompt_tokens":5' in found.body
+        assert found.body.endswith(DONE)
+        record = gate.records[1]
+        assert (record.status, record.completion_tokens, record.usage_estimated) == (200, 4, False)
+
+
+async def test_a_message_that_has_not_finished_has_no_end() -> None:
+    async with (
+        target(streamed(*TOLD[:2])) as one,
+        gateway(route({"endpoint": one.url, "provider": "anthropic"})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True, max_tokens=9), path="messages")
+        assert b"event: message_stop" not in found.body
+        assert b"event: error" in found.body

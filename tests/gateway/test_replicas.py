@@ -9,6 +9,8 @@ from fronts import (
     ROLE,
     STOP,
     Act,
+    Client,
+    Gateway,
     Target,
     answer,
     ask,
@@ -26,7 +28,8 @@ from fronts import (
     word,
 )
 
-from tensorfusion.gateway.probing import probe
+from tensorfusion.gateway.probing import Probes
+from tensorfusion.policy.routing.asks import Failure, Outcome
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.route import Target as Written
 from tensorfusion.wire.messages import origin_of
@@ -104,20 +107,71 @@ async def test_a_target_that_was_gone_and_is_back_is_found_without_a_request() -
             for _ in range(5):
                 assert (await ask(found.port, chat())).fields["x-tf-target"] == "t1"
             chooser = found.front.state.choosers["default/r"]
-            await probe(found.front.state)
+            probes = Probes()
+            await probes.look(found.front.state)
             assert chooser.status(asyncio.get_running_loop().time())[0].circuit == "open"
             async with target(answer({"data": []}), said("a")) as one:
                 upstream = found.front.state.upstreams.of(chooser.route, chooser.route.targets[0])
                 upstream.replicas[0].pool.origin = origin_of(one.url)
-                await probe(found.front.state)
+                await probes.look(found.front.state)
                 assert one.requests[0].target == "/v1/models"
                 assert (await ask(found.port, chat())).fields["x-tf-target"] == "t0"
 
 
-async def test_a_target_that_answers_with_errors_is_not_asked_on_the_side() -> None:
-    async with target(failed(500)) as one, target(said("b")) as two:
+def out_for_minutes(found: Gateway, outcome: Outcome) -> None:
+    """The first target has failed every probe of the last five minutes."""
+    chooser = found.front.state.choosers["default/r"]
+    first, end = chooser.route.targets[0], asyncio.get_running_loop().time()
+    now = end - 300
+    while now <= end:
+        for _ in range(5):
+            chooser.ended(chooser.started(first, now), now, outcome)
+        now += 5
+    assert chooser.status(end + 9)[0].circuit == "open"
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome(Failure.CONNECT), Outcome(Failure.SILENT), Outcome(Failure.STATUS, status=503)], ids=str
+)
+async def test_a_target_is_back_at_once_however_long_it_was_out(outcome: Outcome) -> None:
+    async with target(failed(503), answer({"data": []}), said("a")) as one, target(said("b")) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            out_for_minutes(found, outcome)
+            probes = Probes()
+            await probes.look(found.front.state)
+            assert (await ask(found.port, chat())).fields["x-tf-target"] == "t1"
+            await probes.look(found.front.state)
+            assert (await ask(found.port, chat())).fields["x-tf-target"] == "t0"
+            assert (await ask(found.port, chat())).fields["x-tf-target"] == "t0"
+
+
+async def test_a_probe_that_hangs_at_a_target_that_is_back_holds_nobody_up() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+
+    async with target(once, failed(503), answer({"data": []}), said("a")) as one, target(said("b")) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            out_for_minutes(found, Outcome(Failure.SILENT))
+            probes = Probes()
+            chooser = found.front.state.choosers["default/r"]
+            chooser.healthy(chooser.route.targets[0], asyncio.get_running_loop().time())
+            async with Client(found.port) as client:
+                client.send(chat())
+                await until(lambda: one.requests)
+                assert (await ask(found.port, chat())).fields["x-tf-target"] == "t1"
+                await probes.look(found.front.state)
+                await probes.look(found.front.state)
+                assert (await ask(found.port, chat())).fields["x-tf-target"] == "t0"
+            await until(lambda: len(found.records) == 3)
+
+
+async def test_a_target_that_answers_with_errors_is_not_well_because_it_lists_its_models() -> None:
+    async with target(*[failed(500)] * 5, answer({"data": []})) as one, target(said("b")) as two:
         async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
             for _ in range(6):
                 await ask(found.port, chat())
-            await probe(found.front.state)
-            assert len(one.requests) == 5
+            probes = Probes()
+            for _ in range(2):
+                await probes.look(found.front.state)
+            assert [asked.target for asked in one.requests[5:]] == ["/v1/models"] * 2
+            assert (await ask(found.port, chat())).fields["x-tf-target"] == "t1"

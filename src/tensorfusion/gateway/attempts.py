@@ -162,6 +162,9 @@ async def answer(job: Job, way: Way, *, begins: Callable[[Job, Target], None] | 
         if step.delay:
             job.waited += step.delay
             await asyncio.sleep(step.delay)
+            step = chooser.resume(job.ask, job.loop.time(), attempts, step=step, outcome=outcome, random=job.random())
+        if step.target is None:
+            raise Failed(broken, target)
         target = step.target
 
 

@@ -2,7 +2,8 @@
 
 One listener for each attempt. It gets each arrival and gives back the bytes that go on: whole events, as they came, but
 for those that are no JSON (dropped and counted) and the usage that only the gateway asked for. It never gives back an
-end that the answer has not: ``[DONE]`` goes on only behind a reason to finish, in every choice that was asked for.
+end that the answer has not: ``[DONE]`` goes on only behind a reason to finish, in every choice that has begun; where it
+does not come, it is added if every choice that was asked for has finished. So is ``message_stop`` behind its reason.
 
 Source: the platform's contract, 3.6; OpenAI's streaming events; Anthropic's ("message_stop"); those of the Responses
 API ("response.completed").
@@ -21,6 +22,10 @@ from tensorfusion.gateway.typed import read_typed
 from tensorfusion.policy.routing.asks import Failure
 
 DONE_EVENT: Final = event_of(DONE)
+_DELTA: Final = "message_delta"
+_STOP: Final = "message_stop"
+STOP: Final = b'{"type":"message_stop"}'
+_STOP_EVENT: Final = event_of(STOP, name=_STOP.encode())
 
 
 class Said:
@@ -123,6 +128,7 @@ class ChunkListener:
         "_asked",
         "_ended",
         "_events",
+        "_further",
         "_join",
         "done",
         "dropped",
@@ -138,6 +144,8 @@ class ChunkListener:
         self._asked = asked
         self._events = Events()
         self._ended: set[int] = set()
+        self._further: set[int] = set()
+        """Choices that have begun, of which the first is not looked for."""
         self._join = join
         self.said = said
         self.spoken = False
@@ -176,6 +184,8 @@ class ChunkListener:
             return event
         if data == DONE:
             self.done = True
+            if not self.finished:  # a target may make fewer choices than it was asked for
+                self.finished = self._ended >= {0, *self._further}
             return event if self.finished else b""
         chunk = read_chunk(data)
         if chunk is None:
@@ -209,6 +219,7 @@ class ChunkListener:
             self.spoken = True
             self.said.add(text)
         if choice.index or (delta is not None and delta.more_than_text):
+            self._further.add(choice.index)
             self.said.comparable = False
             self.spoken = True
         if choice.finish_reason:
@@ -271,7 +282,10 @@ class TypedListener:
     def end(self) -> bytes:
         if not self.finished:
             raise Broken(Failure.MALFORMED, f"the stream ended without {self._words.last[0]}")
-        return b""
+        if self.done:
+            return b""
+        self.done = True
+        return _STOP_EVENT
 
     def _hear(self, event: bytes) -> bytes:
         data = data_of(event)
@@ -293,6 +307,8 @@ class TypedListener:
         self.finish_reason = found.finish_reason or self.finish_reason
         if kind in words.last:
             self.spoken = self.finished = self.done = True
+        elif kind == _DELTA and self.finish_reason:
+            self.spoken = self.finished = True
         return event
 
 
@@ -304,7 +320,7 @@ class _Words(msgspec.Struct, frozen=True):
     failed: tuple[str, ...]
 
 
-_MESSAGES: Final = _Words(word=("content_block_delta",), last=("message_stop",), failed=("error",))
+_MESSAGES: Final = _Words(word=("content_block_delta",), last=(_STOP,), failed=("error",))
 _RESPONSES: Final = _Words(
     word=("response.output_text.", "response.function_call", "response.reasoning", "response.refusal"),
     last=("response.completed", "response.incomplete"),

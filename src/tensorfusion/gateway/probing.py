@@ -1,10 +1,13 @@
 """Finding out that a target is back, without a client's request being the one to find out.
 
-A circuit that opened waits longer each time, up to a minute. Where it opened because nobody answered at all - no
-connection, or one that was reset - an answer to ``GET .../models`` says that somebody does again, and closes it. Where
-it opened because of answers (errors, stalls, broken streams), only a real request can tell, and none is asked here.
+A circuit that opened waits longer each time, up to a minute. Meanwhile its target is asked on the side for its models
+(``GET .../models``). Where the circuit opened because nobody answered at all - no connection, or one that was reset -
+any answer says that somebody does again. Where it opened because of silence or of 5xx, an answer says so only if the
+same question had none, or a 5xx, before: a server whose models are listed while it fails requests proves nothing by
+listing them, and is left to the next real request, as is one that breaks its answers or refuses ours (401, 429).
 
-Source: the platform's contract, 3.6 (circuit breaker); vLLM and OpenAI ("List models").
+Source: the platform's contract, 3.6 (circuit breaker) and 10 (back in rotation within 10 s); vLLM and OpenAI ("List
+models").
 """
 
 import asyncio
@@ -24,34 +27,49 @@ from tensorfusion.wire.exchange import Patience
 EVERY_SECONDS: Final = 2.0
 _PATIENCE: Final = Patience(connect=2.0, head=2.0, silence=2.0, total=4.0)
 _MOST: Final = 4 << 20
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 64
 _MODELS: Final = Call(Api.VERBATIM, "models", Words.OPENAI)
 _NOBODY: Final = (Failure.CONNECT.value, Failure.RESET.value)
+_PERHAPS_NOBODY: Final = (Failure.SILENT.value, f"{Failure.STATUS} 5")
 log = get_logger(__name__)
 
 
-async def probe(state: State) -> None:
-    """Ask once every target of the state whose circuit opened because nobody answered."""
-    loop = asyncio.get_running_loop()
-    places = asyncio.Semaphore(_AT_ONCE)
+class Probes:
+    """Of one process."""
 
-    async def ask(route: str, upstream: Upstream) -> None:
-        async with places:
-            if await _answers(upstream):
-                state.choosers[route].healthy(upstream.target, loop.time())
-                log.info("a target answers again", route=route, target=upstream.target.name)
+    def __init__(self) -> None:
+        self._silent: set[tuple[str, str]] = set()
+        """Route and name of targets whose models could not be asked for."""
 
-    async with asyncio.TaskGroup() as group:
-        for key, route in state.routes.by_key.items():
-            reports = state.choosers[key].status(loop.time())
-            for target, report in zip(route.targets, reports, strict=True):
-                upstream = state.upstreams.of(route, target)
-                if _may_be_back(report) and not upstream.problem:
-                    group.create_task(ask(key, upstream))
+    async def look(self, state: State) -> None:
+        """Ask once every target of the state whose circuit is not closed, where its answer can say something."""
+        loop = asyncio.get_running_loop()
+        places = asyncio.Semaphore(_AT_ONCE)
+        silent: set[tuple[str, str]] = set()
+
+        async def ask(route: str, upstream: Upstream, report: TargetReport) -> None:
+            which = route, report.name
+            async with places:
+                if not await _answers(upstream):
+                    silent.add(which)
+                elif which in self._silent or (
+                    report.circuit is Circuit.OPEN and report.last_error.startswith(_NOBODY)
+                ):
+                    state.choosers[route].healthy(upstream.target, loop.time())
+                    log.info("a target answers again", route=route, target=report.name)
+
+        async with asyncio.TaskGroup() as group:
+            for key, route in state.routes.by_key.items():
+                reports = state.choosers[key].status(loop.time())
+                for target, report in zip(route.targets, reports, strict=True):
+                    upstream = state.upstreams.of(route, target)
+                    if _may_be_back(report) and not upstream.problem:
+                        group.create_task(ask(key, upstream, report))
+        self._silent = silent
 
 
 def _may_be_back(report: TargetReport) -> bool:
-    return report.circuit is not Circuit.CLOSED and report.last_error.partition(":")[0] in _NOBODY
+    return report.circuit is not Circuit.CLOSED and report.last_error.startswith(_NOBODY + _PERHAPS_NOBODY)
 
 
 async def _answers(upstream: Upstream) -> bool:

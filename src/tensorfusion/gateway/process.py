@@ -27,7 +27,7 @@ from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
-from tensorfusion.gateway.probing import EVERY_SECONDS, probe
+from tensorfusion.gateway.probing import EVERY_SECONDS, Probes
 from tensorfusion.gateway.seams import Keys
 from tensorfusion.gateway.state import State
 from tensorfusion.gateway.tracing.tracer import tracer_of
@@ -86,6 +86,7 @@ class Gateway:
             most_body=settings.max_body,
         )
         self._server = Server(self.front.handle, spell=self._spell, failed=_failed)
+        self._probes = Probes()
         self._tls = _context(settings.tls) if settings.tls is not None else None
 
     async def serve_alone(self, settings: Settings, follow: Follow, *, listening: Callable[[int], None]) -> None:
@@ -153,7 +154,7 @@ class Gateway:
 
     async def _probe(self) -> None:
         """Look whether targets that were gone are back."""
-        await probe(self.front.state)
+        await self._probes.look(self.front.state)
 
     async def _poll(self) -> None:
         """Ask replicas how much they have to do."""

@@ -99,7 +99,8 @@ class Chunk(msgspec.Struct, gc=False):
 class WholeChoice(msgspec.Struct, gc=False):
     """Of an answer in one piece."""
 
-    finish_reason: str | None = None
+    finish_reason: str | None = ""
+    """None: it says that it has not finished. Those that say nothing are taken at their framing's word."""
 
 
 class Whole(msgspec.Struct, gc=False):

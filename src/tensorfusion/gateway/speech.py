@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from tensorfusion.gateway.apis import Api, Call
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.faults import Words, body_of, invalid
-from tensorfusion.gateway.listening import ChunkListener, Join, Listener, Said, listener_for
+from tensorfusion.gateway.listening import STOP, ChunkListener, Join, Listener, Said, listener_for
 from tensorfusion.gateway.outcomes import Broken
 from tensorfusion.gateway.reading import Usage
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
@@ -176,7 +176,8 @@ class _HeardAsChat:
         return passed
 
     def end(self) -> bytes:
-        return self._inner.end()
+        told = self._inner.take(b"".join(map(event_of, self._heard(STOP)))) if self._inner.finished else b""
+        return told + self._inner.end()
 
     def _heard(self, told: bytes) -> list[bytes]:
         try:

@@ -32,7 +32,8 @@ class TypedAnswer(msgspec.Struct, gc=False):
     """A message or a response, whole or as it stands in an event."""
 
     usage: TypedUsage | None = None
-    stop_reason: str | None = None
+    stop_reason: str | None = ""
+    """None: it says that it has not finished."""
     status: str | None = None
     error: msgspec.Raw = NOTHING
     content: msgspec.Raw = NOTHING

@@ -18,6 +18,7 @@ from tensorfusion.policy.routing.money import format_usd
 from tensorfusion.wire.messages import Answer
 
 _ERROR: Final = 400
+_UNFINISHED: Final = (None, *FAILED_REASONS)
 MOST_ANSWER: Final = 64 << 20
 """Bytes of an answer that is kept here."""
 
@@ -71,6 +72,8 @@ def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
             raise of_error_event(typed.error)
         if (typed.content if api is Api.MESSAGES else typed.output) is NOTHING:
             raise Broken(Failure.MALFORMED, "its answer has no content", status=found.status)
+        if typed.stop_reason is None if api is Api.MESSAGES else typed.status == "failed":
+            raise _unfinished(typed.status, found)
         usage = typed.usage.plain if typed.usage is not None else None
         return usage, typed.stop_reason or typed.status or ""
     read = read_whole(found.body)
@@ -81,13 +84,17 @@ def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
     if api in (Api.CHAT, Api.COMPLETIONS):
         if not read.choices:
             raise Broken(Failure.MALFORMED, "its answer has no choices", status=found.status)
-        failed = next((one.finish_reason for one in read.choices if one.finish_reason in FAILED_REASONS), None)
+        failed = next((one for one in read.choices if one.finish_reason in _UNFINISHED), None)
         if failed is not None:
-            raise Broken(Failure.MALFORMED, f"it finished with {failed!r}", status=found.status)
+            raise _unfinished(failed.finish_reason, found)
         return read.usage, read.choices[0].finish_reason or ""
     if api is Api.EMBEDDINGS and not read.data:
         raise Broken(Failure.MALFORMED, "its answer has no data", status=found.status)
     return read.usage, ""
+
+
+def _unfinished(reason: str | None, found: Answer) -> Broken:
+    return Broken(Failure.MALFORMED, f"it finished with {reason or 'no reason'}", status=found.status)
 
 
 def _no_json(found: Answer) -> Broken:

@@ -57,6 +57,9 @@ class Driver:
         parts = {"random": 0.5, "wall": 0.0, **parts}
         return self.chooser.after(ask or Ask("m"), self.now, attempts, target=target, outcome=outcome, **parts)
 
+    def resume(self, attempts: Attempts, step: Step, outcome: Outcome, ask: Ask | None = None) -> Step:
+        return self.chooser.resume(ask or Ask("m"), self.now, attempts, step=step, outcome=outcome, random=0.5)
+
     def names(self, count: int, ask: Ask | None = None) -> str:
         """The names of the next targets of so many requests, each of which succeeds at once."""
         found = []

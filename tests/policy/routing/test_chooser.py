@@ -116,3 +116,37 @@ def test_what_was_learned_outlives_a_reload() -> None:
     assert (reports["a"].circuit, reports["b"].in_flight, reports["n"].in_flight) == ("open", 1, 0)
     old.end(ticket)
     assert new.chooser.status(new.now)[2].in_flight == 0
+
+
+def test_a_target_that_filled_up_in_the_pause_before_it_is_asked_again_is_not() -> None:
+    spec = {"strategy": "priority", "retry": {"maxRetries": 1}}
+    driver = Driver(written(targets=[{"priority": 1, "maxConcurrency": 1}, {"priority": 2}], **spec))
+    attempts, ticket = Attempts(), driver.start()
+    step = driver.after(attempts, ticket.target, driver.end(ticket, Failure.RESET))
+    assert step.target is ticket.target
+    assert step.delay
+    other = driver.start()
+    assert other.target is ticket.target
+    step = driver.resume(attempts, step, GONE)
+    assert step.target is not None
+    assert step.target.name == "b"
+    driver.end(other)
+    assert driver.after(Attempts(), other.target, GONE).target is other.target
+
+
+def test_a_target_whose_circuit_opened_in_the_pause_is_not_asked_again() -> None:
+    driver = Driver(written(strategy="priority", retry={"maxRetries": 1}, targets=[{}]))
+    attempts, target = Attempts(), driver.pick()
+    assert target is not None
+    step = driver.after(attempts, target, GONE)
+    for _ in range(5):
+        driver.serve("a", Failure.CONNECT)
+    assert driver.resume(attempts, step, GONE).target is None
+
+
+def test_a_target_without_room_is_not_asked_again_at_once() -> None:
+    driver = Driver(written(strategy="priority", retry={"maxRetries": 1}, targets=[{"maxConcurrency": 1}]))
+    ticket = driver.start()
+    driver.end(ticket, Failure.RESET)
+    driver.start()
+    assert driver.after(Attempts(), ticket.target, GONE).target is None

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.policy.routing.asks import Ask, Failure, Outcome
-from tensorfusion.policy.routing.chooser import Chooser
+from tensorfusion.policy.routing.chooser import Chooser, Step
 from tensorfusion.policy.routing.compiler import compile_route
 from tensorfusion.policy.routing.state import Attempts, Ticket
 from tensorfusion.testing.routing import written
@@ -55,6 +55,7 @@ class Requests(RuleBasedStateMachine):
         self.strategy = RouteStrategy.WEIGHTED
         self.chooser = self.compiled([3, 5, 8, 10])
         self.under_way: list[tuple[Chooser, Ask, Attempts, Ticket]] = []
+        self.paused: list[tuple[Chooser, Ask, Attempts, Step, Outcome]] = []
 
     def compiled(self, weights: list[int], names: str = "abcdefgh") -> Chooser:
         return Chooser(
@@ -103,12 +104,18 @@ class Requests(RuleBasedStateMachine):
         if step.target is ticket.target:
             assert outcome.status not in (400, 401, 404) or outcome.failure is not Failure.STATUS
             assert attempts.retries <= 2
-        if step.target is not None and (step.target is not ticket.target or self.room(chooser, step.target.index)):
+        if step.delay and twice:  # others are quicker
+            self.paused.append((chooser, ask, attempts, step, outcome))
+        elif step.target is not None:
             self.begin(chooser, ask, attempts, step.target.index)
 
-    def room(self, chooser: Chooser, index: int) -> bool:
-        limit = chooser.route.targets[index].max_concurrency
-        return limit is None or chooser._states[index].in_flight < limit
+    @precondition(lambda self: self.paused)
+    @rule(random=units)
+    def resume(self, random: float) -> None:
+        chooser, ask, attempts, step, outcome = self.paused.pop()
+        found = chooser.resume(ask, self.now, attempts, step=step, outcome=outcome, random=random)
+        if found.target is not None:
+            self.begin(chooser, ask, attempts, found.target.index)
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 99))

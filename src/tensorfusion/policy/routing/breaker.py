@@ -96,8 +96,10 @@ class Breaker:
             self._probe_until = 0.0
 
     def due(self, now: float) -> None:
-        """Somebody found the target well: no need to wait until the cooldown is over."""
+        """Somebody found the target well: no need to wait until the cooldown is over, nor for a probe that it may never
+        have seen."""
         self._until = min(self._until, now)
+        self._probe_until = min(self._probe_until, now)
 
     def rates(self, now: float) -> tuple[int, int]:
         """Attempts within the window, and how many of them failed."""

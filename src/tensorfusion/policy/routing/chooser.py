@@ -146,11 +146,46 @@ class Chooser:
         walk = attempts.walk
         if verdict.next is Next.END and (walk is None or outcome.failure in (None, Failure.CANCELLED)):
             return Step(None, verdict.reason)
-        if verdict.next is Next.SAME and self._states[target.index].breaker.allows(now) and self._budget.take(now):
+        if verdict.next is Next.SAME and self.available(ask, now) & target.bit and self._budget.take(now):
             attempts.retries += 1
             return Step(target, verdict.reason, verdict.delay)
+        like = target if mid_stream else None
+        step = self._move(ask, now, attempts, target, verdict=verdict, outcome=outcome, random=random, like=like)
+        found = step.target
+        if found is None:
+            return step
+        if not (attempts.moves == 0 and self._states[found.index].breaker.spotless) and not self._budget.take(now):
+            return Step(None, f"{verdict.reason}; the route's budget of further attempts is used up")
+        attempts.moves += 1
+        return step
+
+    def resume(self, ask: Ask, now: float, attempts: Attempts, *, step: Step, outcome: Outcome, random: float) -> Step:
+        """A step whose pause is over. Others may have filled its target or opened its circuit meanwhile: then another
+        target is asked in its place, and no further attempt is counted."""
+        target = step.target
+        if target is None or self.available(ask, now) & target.bit:
+            return step
+        verdict = Verdict(Next.OTHER, f"{step.reason}; it cannot be asked again now")
+        found = self._move(ask, now, attempts, target, verdict=verdict, outcome=outcome, random=random, like=None)
+        attempts.moves += found.target is not None
+        return found
+
+    def _move(
+        self,
+        ask: Ask,
+        now: float,
+        attempts: Attempts,
+        target: Target,
+        *,
+        verdict: Verdict,
+        outcome: Outcome,
+        random: float,
+        like: Target | None,
+    ) -> Step:
+        """On from ``target``, to which this request does not come back."""
         attempts.tried |= target.bit
         attempts.retries = 0
+        walk = attempts.walk
         if walk is None and not self.route.enable_fallback:
             return Step(None, f"{verdict.reason}; enableFallback is off")
         mask = self.available(ask, now) & ~attempts.tried
@@ -159,13 +194,8 @@ class Chooser:
         else:
             if verdict.next is Next.LARGER:
                 mask = self._larger(mask, target)
-            found = self._pick(mask, ask, now, random=random, like=target if mid_stream else None)
-        if found is None:
-            return Step(None, f"{verdict.reason}; no other target is left")
-        if not (attempts.moves == 0 and self._states[found.index].breaker.spotless) and not self._budget.take(now):
-            return Step(None, f"{verdict.reason}; the route's budget of further attempts is used up")
-        attempts.moves += 1
-        return Step(found, verdict.reason)
+            found = self._pick(mask, ask, now, random=random, like=like)
+        return Step(found, verdict.reason if found is not None else f"{verdict.reason}; no other target is left")
 
     def mirrors(self, ask: Ask, now: float, target: Target) -> tuple[Target, ...]:
         """With strategy loadtest, all other targets that could answer, too; what they answer is thrown away."""
