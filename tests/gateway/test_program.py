@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, until, word
+from fronts import DONE, ROLE, STOP, Client, ask, chat, failed, said, streamed, target, until, word
 
 from tensorfusion.gateway.keys.secret import new_secret
 
@@ -264,6 +264,32 @@ async def test_limits_are_those_of_all_workers_together(tmp_path: Path) -> None:
             assert answered[0].fields["x-ratelimit-limit-requests"] == "20"
             assert refused[0].error["type"] == "rate_limit_error"
             assert int(refused[0].fields["retry-after"]) >= 1
+
+
+async def test_what_one_worker_rolls_back_no_other_goes_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    async with target(said("a")) as old, target(failed(500)) as new:
+        rollout = {"target": "t1", "steps": [50], "minRequests": 4, "interval": "1h"}
+        write(path, written(old.url, new.url, strategy="weighted", rollout=rollout, retry={"maxRetries": 0}))
+        async with program(path, "--workers", "2") as running, contextlib.AsyncExitStack() as stack:
+            await until_ready(running.port)
+            clients = [await stack.enter_async_context(Client(running.port)) for _ in range(12)]
+
+            async def asked(client: Client) -> None:
+                client.send(chat())
+                assert (await client.response()).status == 200
+
+            for _ in range(10):  # of the one worker that has this connection
+                await asked(clients[0])
+            met = len(new.requests)
+            assert met >= 4
+            async with asyncio.timeout(PATIENCE):
+                while sum("rolled back" in line for line in running.told) < 2:
+                    await asyncio.sleep(0.05)
+            for client in clients:
+                for _ in range(4):
+                    await asked(client)
+            assert len(new.requests) == met
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def check(context: click.Context, config: Path, output: str) -> None:
     found = read_configuration(config)
 
     async def state() -> State:
-        return State.make(found.open_routes, found.secrets, addresses=found.addresses, one_author=True)
+        return State.of(found.compiled, found.secrets, addresses=found.addresses)
 
     made = asyncio.run(state())
     findings = findings_of(made.routes, problem_of=lambda route, target: made.upstreams.of(route, target).problem)

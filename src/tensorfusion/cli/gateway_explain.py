@@ -149,11 +149,11 @@ def _lines(record: "Record") -> list[str]:
 
 def _dry_run(found: "Configuration", record: "Record") -> Json:
     """What the routes as they are now would do with it."""
-    from tensorfusion.gateway.usage.replaying import ask_of, caller_of, keys_of, routes_of
+    from tensorfusion.gateway.usage.replaying import ask_of, caller_of, keys_of
     from tensorfusion.policy.routing.explain import explain as explained
 
     caller = caller_of(record, keys_of(found))
-    done = explained(routes_of(found), caller, ask_of(record), route_name=record.asked_route, operator=True)
+    done = explained(found.compiled, caller, ask_of(record), route_name=record.asked_route, operator=True)
     return msgspec.to_builtins(done)
 
 

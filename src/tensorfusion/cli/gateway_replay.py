@@ -33,11 +33,11 @@ def replay(log: Path, config: Path, output: str) -> None:
     """
     from tensorfusion.gateway.configuring import read_configuration
     from tensorfusion.gateway.usage.file import read_records
-    from tensorfusion.gateway.usage.replaying import keys_of, recorded, routes_of
+    from tensorfusion.gateway.usage.replaying import keys_of, recorded
     from tensorfusion.policy.routing.replay import replay as replayed
 
     found = read_configuration(config)
-    done = replayed(routes_of(found), recorded(read_records(log), keys_of(found)))
+    done = replayed(found.compiled, recorded(read_records(log), keys_of(found)))
     value = _value(done)
     if output != "table":
         show([], [], output=output, value=value)

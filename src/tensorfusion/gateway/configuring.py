@@ -159,6 +159,9 @@ class Configuration:
     keys: tuple[KeyRecord, ...]
     secrets: Secrets
     files: tuple[Path, ...]
+    compiled: Routes = field(compare=False)
+    """``routes``, made here because it takes long; where no key is asked for, whoever comes may take them all, from
+    whatever namespace they are."""
     portkey: Mapping[str, Json] = field(default_factory=dict, compare=False)
     """Configurations by id."""
     revision: str = field(default="", compare=False)
@@ -166,11 +169,6 @@ class Configuration:
     def addresses(self, route: Route, target: Target) -> Sequence[str]:
         """URLs of a target without an endpoint."""
         return self.settings.pools.get(target.pool, ()) if target.pool and not target.endpoint else ()
-
-    @property
-    def open_routes(self) -> tuple[LLMRoute, ...]:
-        """The routes; where no key is asked for, whoever comes may take them all, from whatever namespace they are."""
-        return self.routes if self.keys else tuple(map(_opened, self.routes))
 
 
 class WrongConfiguration(ConfigError):
@@ -243,7 +241,9 @@ class _Reader:
                 if other != record.id:
                     self._problems.append(f"keys {other} and {record.id} have one hash: make a key for each")
         routes = tuple(self._routes.values())
-        self._problems += map(str, Routes.compile(routes, one_author=True).problems)
+        revision = self._hash.hexdigest()[:12]
+        compiled = Routes.compile(routes if self._keys else map(_opened, routes), revision, one_author=True)
+        self._problems += map(str, compiled.problems)
         if not routes and not self._problems:
             self._problems.append(f"{path}: wanted at least one LLMRoute, found none")
         if not self._keys and not self._problems and not _is_loopback(settings.address[0]):
@@ -261,8 +261,9 @@ class _Reader:
             keys=tuple(self._keys),
             secrets=Secrets(self._secrets),
             files=tuple(self._files),
+            compiled=compiled,
             portkey=self._portkey,
-            revision=self._hash.hexdigest()[:12],
+            revision=revision,
         )
 
     def _take(self, at: str, document: Json) -> None:

@@ -28,6 +28,7 @@ from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.probing import EVERY_SECONDS, Probes
+from tensorfusion.gateway.rollbacks import Rollbacks
 from tensorfusion.gateway.seams import Keys
 from tensorfusion.gateway.state import State
 from tensorfusion.gateway.tracing.tracer import tracer_of
@@ -41,7 +42,7 @@ from tensorfusion.wire.worker import work
 
 _log = logging.getLogger(__name__)
 _WRITE_SECONDS: Final = 2.0
-_ROLL_SECONDS: Final = 5.0
+_ROLL_SECONDS: Final = 1.0
 _OURS: Final = 500
 
 Follow = Callable[[], Coroutine[None, None, None]]
@@ -60,6 +61,7 @@ class Gateway:
         self._gate = gate_of(origin, file=settings.limits_file, redis=redis_url(settings.limits_redis))
         self._meters = meters = Meters()
         self._exposition = Exposition(folder_of_workers())
+        self.rollbacks = Rollbacks(folder_of_workers())
         self._lines: JsonLines | None = None
         if settings.log.file:
             where = settings.log.file
@@ -148,9 +150,7 @@ class Gateway:
 
     async def _roll(self) -> None:
         """Go on with rollouts of new versions."""
-        moment = SystemClock().now().timestamp()
-        for chooser in self.front.state.choosers.values():
-            chooser.roll(moment)
+        self.rollbacks.look(self.front.state.choosers, SystemClock().now().timestamp())
 
     async def _probe(self) -> None:
         """Look whether targets that were gone are back."""

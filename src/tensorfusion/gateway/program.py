@@ -109,14 +109,7 @@ class FromFiles:
 
 
 def _state_of(configuration: Configuration, before: State | None) -> State:
-    return State.make(
-        configuration.open_routes,
-        configuration.secrets,
-        addresses=configuration.addresses,
-        revision=configuration.revision,
-        before=before,
-        one_author=True,
-    )
+    return State.of(configuration.compiled, configuration.secrets, addresses=configuration.addresses, before=before)
 
 
 async def _serve_alone(path: Path, found: Configuration, listen: str, say: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ silence is the worst answer to it.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -39,11 +40,11 @@ def require_known(document: Json, type_: type[msgspec.Struct], at: str) -> None:
     """
     if not isinstance(document, dict):
         return  # the conversion says what is wanted
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(type_)}
+    fields = _fields(type_)
     for key, value in document.items():
         if key not in fields:
             raise unknown(f"{at}.{key}" if at else str(key), "field", str(key), fields)
-        inner = _struct(fields[key])
+        inner = fields[key]
         if inner is None:
             continue
         path = f"{at}.{key}" if at else str(key)
@@ -56,6 +57,12 @@ def require_known(document: Json, type_: type[msgspec.Struct], at: str) -> None:
 def unknown(at: str, what: str, word: str, known: Iterable[str]) -> ConfigError:
     """The error for a word that does not exist."""
     return ConfigError(f"{at}: unknown {what} {word!r}{did_you_mean(word, known)}")
+
+
+@cache
+def _fields(type_: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | None]:
+    """The struct that each field holds, once or in a list, by the name that documents have for it."""
+    return {field.encode_name: _struct(field.type) for field in msgspec.structs.fields(type_)}
 
 
 def _struct(type_: Any) -> type[msgspec.Struct] | None:  # Any: an annotation

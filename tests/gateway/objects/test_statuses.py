@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.statuses import Statuses
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State
+from tensorfusion.model.llm_route import RolloutPhase
 from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
 from tensorfusion.policy.routing.latencies import class_of
 from tensorfusion.policy.routing.money import PICO
@@ -310,6 +311,46 @@ async def test_a_rollout_is_written_down_and_goes_on_from_there(world: World) ->
     assert (fresh.progress.step, fresh.progress.id) == (1, written["id"])
     await world.clock.advance(12)
     assert world.status()["rollout"]["percent"] == 50
+
+
+ROLLOUT = {"target": "t1", "steps": [50], "interval": "1h"}
+
+
+async def test_a_host_without_the_lease_says_that_it_went_back_in_a_rollout(world: World) -> None:
+    world.leads = False
+    other = {"endpoint": "http://10.0.0.2"}
+    world.api.seed(LLM_ROUTES, route(GOOD, other, strategy="weighted", rollout=ROLLOUT), namespace="red")
+    await world.clock.advance(6)
+    assert "rollout" not in world.status()
+    chooser = world.states[-1].choosers["red/chat"]
+    assert chooser.progress is not None
+    since = world.clock.now().timestamp()
+    assert chooser.roll_back(replace(chooser.progress, phase=RolloutPhase.ROLLED_BACK, since=since, message="bad"))
+    await world.clock.advance(6)
+    assert (world.status()["rollout"]["phase"], world.status()["rollout"]["message"]) == ("RolledBack", "bad")
+    patches = world.patches
+    await world.clock.advance(30)
+    assert world.patches == patches
+
+
+async def test_who_holds_the_lease_does_not_take_back_what_another_host_rolled_back(world: World) -> None:
+    other = {"endpoint": "http://10.0.0.2"}
+    world.api.seed(LLM_ROUTES, route(GOOD, other, strategy="weighted", rollout=ROLLOUT), namespace="red")
+    await world.clock.advance(6)
+    chooser = world.states[-1].choosers["red/chat"]
+    chooser.roll(world.clock.now().timestamp())
+    await world.clock.advance(6)
+    written = world.status()["rollout"]
+    assert "phase" not in written  # Progressing, as it is unless said otherwise
+    world.api.change(
+        LLM_ROUTES,
+        "chat",
+        {"status": {"rollout": {**written, "phase": "RolledBack", "message": "bad", "percent": 0}}},
+        namespace="red",
+        subresource="status",
+    )
+    await world.clock.advance(12)  # and this one has not looked at it yet
+    assert world.status()["rollout"]["phase"] == "RolledBack"
 
 
 async def test_a_secret_that_may_not_be_read_is_not_called_missing(world: World) -> None:

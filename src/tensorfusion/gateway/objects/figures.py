@@ -1,7 +1,8 @@
 """The numbers in a route's status: from what its workers have told, and from what is known in this process.
 
 Totals are those since the route exists. Times, the active target and how targets do are of the gateway that holds the
-Lease: since its workers began.
+Lease: since its workers began. A rollback is written by whoever went back, and is never taken back: the others follow
+what the status says.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from tensorfusion.gateway.objects.reports import Sum
-from tensorfusion.model.llm_route import LLMRouteStatus, RouteStats, TargetStatus
+from tensorfusion.model.llm_route import LLMRouteStatus, RolloutPhase, RolloutStatus, RouteStats, TargetStatus
 from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.latencies import percentile
 from tensorfusion.policy.routing.reporting import milliseconds, rollout_status, target_statuses
@@ -45,8 +46,23 @@ def with_figures(
         stats=stats,
         active_target=(found.active if found is not None else "") or status.active_target,
         targets=tuple(one for one in targets if one.name in by_lack),
-        rollout=rollout_status(chooser.route, chooser.progress),
+        rollout=_rollout(status, chooser),
     )
+
+
+def with_rollback(status: LLMRouteStatus, chooser: Chooser) -> LLMRouteStatus:
+    """With the rollback of this gateway, if it has gone back."""
+    progress = chooser.progress
+    if progress is None or progress.phase is not RolloutPhase.ROLLED_BACK:
+        return status
+    return msgspec.structs.replace(status, rollout=_rollout(status, chooser))
+
+
+def _rollout(status: LLMRouteStatus, chooser: Chooser) -> RolloutStatus | None:
+    plan, written = chooser.route.rollout, status.rollout
+    if written is not None and written.phase is RolloutPhase.ROLLED_BACK and plan is not None and written.id == plan.id:
+        return written
+    return rollout_status(chooser.route, chooser.progress)
 
 
 def _percentile(found: Sum, part: float) -> str:

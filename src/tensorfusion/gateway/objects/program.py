@@ -97,6 +97,7 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
             )
 
         source = Source(client, clock=clock, book=book, use=use)
+        gateway.rollbacks.written = source.progress
         counts = front.evidence.counts = Counts()
         writing = Writing(client, source, counts, clock=clock, state=lambda: front.state, folder=folder_for(name))
         used = UsedTimes(client, source.keys, book, clock=clock)

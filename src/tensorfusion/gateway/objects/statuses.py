@@ -1,10 +1,10 @@
 """The status of routes: whether each is in force, what its targets lack, and how many requests it has had.
 
-Written by one worker of each host, the first of it. It adds what its host has counted; everything else is written by
-the one whose host holds the Lease. What it says of a spec is what is in force in its own process, so it has been true
-of at least one worker, and is of the others within a moment. Only differences are written, numbers at most every five
-seconds, and all guarded by the version that they were made from: who was faster, wins, and the next pass starts from
-there.
+Written by one worker of each host, the first of it. It adds what its host has counted, and says that its host has gone
+back in a rollout; everything else is written by the one whose host holds the Lease. What it says of a spec is what is
+in force in its own process, so it has been true of at least one worker, and is of the others within a moment. Only
+differences are written, numbers at most every five seconds, and all guarded by the version that they were made from:
+who was faster, wins, and the next pass starts from there.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import msgspec
 from tensorfusion.clock import Clock, micro_timestamp, timestamp
 from tensorfusion.errors import ApiError, ConfigError, Conflict, NotFound
 from tensorfusion.gateway.keys.objects import checked
-from tensorfusion.gateway.objects.figures import with_figures, with_totals
+from tensorfusion.gateway.objects.figures import with_figures, with_rollback, with_totals
 from tensorfusion.gateway.objects.followed import secret
 from tensorfusion.gateway.objects.ledger import Ledger
 from tensorfusion.gateway.objects.reports import Reports, Sum, summed
@@ -159,8 +159,11 @@ class Statuses:
             status = with_totals(status, fresh, moment)
         chooser = self._state().choosers.get(str(route.key))
         compiled = self._source.found(route)
-        if self._leads() and chooser is not None and isinstance(compiled, Route):
-            status = with_figures(status, found, chooser, self._lacks(compiled), now=self._now())
+        if chooser is not None and isinstance(compiled, Route):
+            if self._leads():
+                status = with_figures(status, found, chooser, self._lacks(compiled), now=self._now())
+            else:
+                status = with_rollback(status, chooser)
         if status == route.status:
             return None
         status = msgspec.structs.replace(status, last_updated=micro_timestamp(moment))

@@ -8,15 +8,9 @@ from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.replay import Recorded
-from tensorfusion.policy.routing.routes import Routes
 
 _OF_ROUTES = ("model_not_found", "no_healthy_target")
 _PRIORITIES = {priority.value: priority for priority in QoS}
-
-
-def routes_of(configuration: Configuration) -> Routes:
-    """The routes as its gateway has them."""
-    return Routes.compile(configuration.open_routes, configuration.revision, one_author=True)
 
 
 def keys_of(configuration: Configuration) -> dict[str, KeyRecord]:

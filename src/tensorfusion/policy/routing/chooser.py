@@ -3,14 +3,14 @@
 No clock and no randomness: ``now`` is in seconds of one clock that never goes back, ``random`` in [0, 1). Nothing here
 waits, so no lock is needed within one event loop.
 
-Workers do not talk to each other: each keeps exact shares for what it sees, so of N workers a target gets its share
-within N requests. Breakers are a worker's own too.
+Each worker keeps exact shares for what it sees, so of N workers a target gets its share within N requests. Breakers are
+a worker's own too. Of rollouts, workers tell each other that they went back (``roll_back``), and nothing else.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorfusion.model.llm_route import RouteStrategy
+from tensorfusion.model.llm_route import RolloutPhase, RouteStrategy
 from tensorfusion.policy.routing.asks import SUCCESS, Ask, Failure, Outcome, blames_target
 from tensorfusion.policy.routing.conditions import allowed, of_version, unmet
 from tensorfusion.policy.routing.learning import Lengths
@@ -121,6 +121,16 @@ class Chooser:
             self._go_on(plan, found)
         self.progress = found
         return found
+
+    def roll_back(self, found: Progress) -> bool:
+        """Another worker went back in this very rollout: so does this one. Whether anything changed by it."""
+        plan, progress = self.route.rollout, self.progress
+        if plan is None or progress is None or found.id != plan.id or found.phase is not RolloutPhase.ROLLED_BACK:
+            return False
+        if progress.phase is RolloutPhase.ROLLED_BACK:
+            return False
+        self._go_on(plan, found)
+        return True
 
     def after(
         self,
