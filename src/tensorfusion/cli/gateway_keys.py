@@ -3,26 +3,32 @@
 On standard output is what a program wants to have (the key, or a form); what is only told goes to standard error.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tensorfusion.cli.groups import SuggestingGroup
-from tensorfusion.cli.key_places import InFile, Json, Objects, Place
-from tensorfusion.cli.session import cluster_options, output_option, show
-from tensorfusion.clock import timestamp
-from tensorfusion.errors import ConfigError, InvalidRequest
+from tensorfusion.cli.session import cluster_options, default_namespace, output_option, show, with_client
+from tensorfusion.errors import ConfigError
+from tensorfusion.gateway.keys.file import DEFAULT_NAMESPACE
+from tensorfusion.gateway.keys.making import OVERLAP, end_of, id_of, made, rotated
+from tensorfusion.gateway.keys.places import Json, KeyObjects, KeysInFile, Place
 from tensorfusion.gateway.keys.record import parse_money, parse_time
 from tensorfusion.gateway.keys.secret import Secret, new_secret
-from tensorfusion.model.durations import parse_duration
-from tensorfusion.model.llm_key import MOST_PREVIOUS, KeyScope
+from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.model.llm_route import RatePer
 
-_OVERLAP: Final = "24h"
+if TYPE_CHECKING:
+    from tensorfusion.kube.client import Client
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Found = TypeVar("_Found")
+_Work = Callable[[Place, str], Coroutine[Any, Any, _Found]]
+"""What is done with a place and the namespace that is meant."""
 
 
 @click.group(cls=SuggestingGroup)
@@ -45,8 +51,16 @@ def _place_options(function: _Command) -> _Command:
     return namespace(file(cluster_options(function)))
 
 
-def _place(file: Path | None, kubeconfig: Path | None, data: Path | None) -> Place:
-    return InFile(file) if file is not None else Objects(kubeconfig, data)
+def _at(file: Path | None, kubeconfig: Path | None, data: Path | None, namespace: str, work: _Work[_Found]) -> _Found:
+    """Work with the keys of a file, or of the cluster that the options mean. ``namespace`` empty: the place's own."""
+    if file is not None:
+        return asyncio.run(work(KeysInFile(file), namespace or DEFAULT_NAMESPACE))
+    place = namespace or default_namespace(kubeconfig, data)
+
+    async def with_objects(client: "Client") -> _Found:
+        return await work(KeyObjects(client), place)
+
+    return with_client(kubeconfig, data, with_objects)
 
 
 @keys.command("create")
@@ -108,30 +122,26 @@ def create(
     limit = {"requestsPerMinute": rpm, "tokensPerMinute": tpm, "maxConcurrent": concurrent, "burst": burst, "per": per}
     for text, what in ((daily, "--daily"), (monthly, "--monthly")):
         parse_money(text, what)
-    key: Json = {
+    fields: Json = {
         "name": name,
-        "hash": secret.digest().hex(),
-        "prefix": secret.shown,
         "user": user,
-        "scopes": list(scopes) or [KeyScope.INFER.value],
+        "scopes": list(scopes),
         "models": list(models),
         "routes": list(routes),
         "rateLimit": {field: value for field, value in limit.items() if value is not None},
         "budget": {field: value for field, value in (("daily", daily), ("monthly", monthly)) if value},
-        "expiresAt": _end(expires, now, "--expires") if expires else "",
+        "expiresAt": end_of(expires, now, "--expires") if expires else "",
         "labels": _pairs(labels, "--label"),
         "metadata": _pairs(metadata, "--metadata"),
     }
-    key = {field: value for field, value in key.items() if value}
-    if file is not None:
-        key["createdAt"] = timestamp(now)
-    made = _place(file, kubeconfig, data).add(key, namespace)
-    _hand_over(secret, made, output=output, said="made")
+    key = made(fields, secret, now)
+    kept = _at(file, kubeconfig, data, namespace, lambda place, where: place.add(key, where))
+    _hand_over(secret, kept, output=output, said="made")
 
 
 @keys.command("rotate")
 @click.argument("name")
-@click.option("--overlap", default=_OVERLAP, show_default=True, help="How long the old key stays good beside the new.")
+@click.option("--overlap", default=OVERLAP, show_default=True, help="How long the old key stays good beside the new.")
 @output_option
 @_place_options
 def rotate(
@@ -150,26 +160,17 @@ def rotate(
     tensorfusion gateway keys rotate ci --overlap 0      the old one is refused at once
     """
     now = datetime.now(UTC)
-    until = _end(overlap, now, "--overlap") if overlap != "0" else ""
+    until = end_of(overlap, now, "--overlap") if overlap != "0" else ""
     secret = new_secret()
-
-    def change(key: Json) -> Json:
-        if "hash" not in key:
-            raise ConfigError(f"key {_id(key)}: its text lies in keyFrom: change it there")
-        still_good = [one for one in key.get("previous", ()) if parse_time(str(one["until"]), "previous") > now]
-        if until:
-            still_good.insert(0, {"hash": key["hash"], "until": until, "prefix": key.get("prefix", "")})
-        if len(still_good) > MOST_PREVIOUS:
-            raise ConfigError(
-                f"key {_id(key)}: {MOST_PREVIOUS} earlier keys are good beside it, the most there can be: end them "
-                f"with `tensorfusion gateway keys revoke {key['name']} --previous`"
-            )
-        changed = {**key, "hash": secret.digest().hex(), "prefix": secret.shown, "previous": still_good}
-        return {field: value for field, value in changed.items() if field != "previous" or value}
-
-    made = _place(file, kubeconfig, data).change(name, namespace, change)
+    kept = _at(
+        file,
+        kubeconfig,
+        data,
+        namespace,
+        lambda place, where: place.change(name, where, lambda key: rotated(key, secret, now, until)),
+    )
     until = f"; the one before is good until {until}" if until else "; the one before is refused"
-    _hand_over(secret, made, output=output, said=f"given a new text{until}")
+    _hand_over(secret, kept, output=output, said=f"given a new text{until}")
 
 
 @keys.command("revoke")
@@ -194,17 +195,19 @@ def revoke(
     """
     if previous and delete:
         raise ConfigError("--previous, --delete: wanted one of them, found both")
-    place = _place(file, kubeconfig, data)
     if delete:
-        place.remove(name, namespace)
+        _at(file, kubeconfig, data, namespace, lambda place, where: place.remove(name, where))
         click.echo(f"key {name} deleted")
         return
-    if previous:
-        changed = place.change(name, namespace, lambda key: {k: v for k, v in key.items() if k != "previous"})
-        click.echo(f"key {_id(changed)}: only its present text is good now")
-        return
-    changed = place.change(name, namespace, lambda key: {**key, "disabled": True})
-    click.echo(f"key {_id(changed)} disabled")
+
+    def end(key: Json) -> Json:
+        if previous:
+            return {field: value for field, value in key.items() if field != "previous"}
+        return {**key, "disabled": True}
+
+    changed = _at(file, kubeconfig, data, namespace, lambda place, where: place.change(name, where, end))
+    said = ": only its present text is good now" if previous else " disabled"
+    click.echo(f"key {id_of(changed)}{said}")
 
 
 @keys.command("list")
@@ -224,11 +227,8 @@ def list_keys(
     \b
     tensorfusion gateway keys list -A
     """
-    if file is None and not namespace and not all_namespaces:
-        from tensorfusion.cli.session import default_namespace
-
-        namespace = default_namespace(kubeconfig, data)
-    found = _place(file, kubeconfig, data).all("" if all_namespaces else namespace)
+    everywhere = all_namespaces or (file is not None and not namespace)
+    found = _at(file, kubeconfig, data, namespace, lambda place, where: place.all("" if everywhere else where))
     if not found and output == "table":
         click.echo("no keys: make one with `tensorfusion gateway keys create NAME`", err=True)
         return
@@ -264,7 +264,7 @@ def show_key(
     \b
     tensorfusion gateway keys show ci -o yaml
     """
-    key = _place(file, kubeconfig, data).get(name, namespace)
+    key = _at(file, kubeconfig, data, namespace, lambda place, where: place.get(name, where))
     rows = [(field, _cell(value)) for field, value in {**key, "state": _state(key, datetime.now(UTC))}.items()]
     show(rows, ("FIELD", "VALUE"), output=output, value=key)
 
@@ -275,19 +275,17 @@ def _hand_over(secret: Secret, key: Json, *, output: str, said: str) -> None:
         click.echo(secret.reveal())
     else:
         show((), (), output=output, value={"key": secret.reveal(), **key})
-    click.echo(f"key {_id(key)} {said}: keep it now, it is shown this once", err=True)
-
-
-def _id(key: Json) -> str:
-    return f"{key['namespace']}/{key['name']}"
+    click.echo(f"key {id_of(key)} {said}: keep it now, it is shown this once", err=True)
 
 
 def _state(key: Json, now: datetime) -> str:
     if key.get("disabled"):
         return "disabled"
-    if key.get("expiresAt") and parse_time(str(key["expiresAt"]), f"key {_id(key)}: expiresAt") <= now:
+    if key.get("expiresAt") and parse_time(str(key["expiresAt"]), f"key {id_of(key)}: expiresAt") <= now:
         return "expired"
-    good = [one for one in key.get("previous", ()) if parse_time(str(one["until"]), f"key {_id(key)}: previous") > now]
+    good = [
+        one for one in key.get("previous", ()) if parse_time(str(one["until"]), f"key {id_of(key)}: previous") > now
+    ]
     return f"active, {len(good)} before it" if good else "active"
 
 
@@ -302,21 +300,6 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return str(value)
-
-
-def _end(text: str, now: datetime, option: str) -> str:
-    """A duration from now on, or a moment, as RFC 3339.
-
-    Raises:
-        ConfigError: neither, or in the past.
-    """
-    try:
-        end = now + timedelta(microseconds=parse_duration(text) // 1000)
-    except (InvalidRequest, OverflowError):
-        end = parse_time(text, option)
-    if end <= now:
-        raise ConfigError(f"{option}: wanted a moment in the future, found {text!r}")
-    return timestamp(end)
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -9,11 +9,9 @@ Apart from the commands because ``tenant create`` makes users too.
 """
 
 import base64
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
@@ -237,18 +235,3 @@ def user_kubeconfig(connection: Connection, name: str, *, namespace: str, token:
         },
         sort_keys=False,
     )
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-        fresh.rename(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

@@ -16,10 +16,10 @@ from tensorfusion.cli.tenancy import (
     put_user,
     remove_user,
     user_kubeconfig,
-    write_secret,
 )
 from tensorfusion.kube.client import Client, IssuedToken
 from tensorfusion.model.resources import SERVICE_ACCOUNTS
+from tensorfusion.private_files import write_secret
 
 _DAYS = 90
 

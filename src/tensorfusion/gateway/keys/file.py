@@ -53,6 +53,9 @@ class KeyEntry(LLMKeySpec, frozen=True):
     namespace: Annotated[str, Rules("The namespace that it calls from.")] = DEFAULT_NAMESPACE
     key_from: Annotated[KeyFrom | None, Rules("In the place of a hash.")] = msgspec.field(default=None, name="keyFrom")
     created_at: Annotated[str, Rules("When it was made.")] = msgspec.field(default="", name="createdAt")
+    operator: Annotated[bool, Rules("With scope admin: it is of whoever runs the gateway, so for all namespaces.")] = (
+        True
+    )
 
 
 class KeyList(Part, frozen=True):
@@ -117,6 +120,11 @@ def read_keys(path: Path, environ: Mapping[str, str] | None = None, *, read: Rea
     return parse_keys(load(path), at=f"{path}: keys", environ=environ, read=read)
 
 
+def namespace_of(entry: Json) -> str:
+    """Of an entry as it is written."""
+    return str(entry.get("namespace", DEFAULT_NAMESPACE))
+
+
 def load(path: Path) -> list[Json]:
     """The entries of a file of keys, as they are written.
 
@@ -149,7 +157,9 @@ def _record(entry: KeyEntry, at: str, environ: Mapping[str, str], read: Read) ->
         raise ConfigError(f"{at}: wanted hash or keyFrom, found both: take one away")
     created = parse_time(entry.created_at, f"{at}.createdAt") if entry.created_at else None
     if entry.key_from is None:
-        return record_of(entry, name=entry.name, namespace=entry.namespace, at=at, created_at=created, operator=True)
+        return record_of(
+            entry, name=entry.name, namespace=entry.namespace, at=at, created_at=created, operator=entry.operator
+        )
     key = _key(entry.key_from, f"{at}.keyFrom", environ, read)
     if key.startswith(PREFIX.encode()) and not entry.prefix:
         entry = msgspec.structs.replace(entry, prefix=key[:SHOWN].decode())
@@ -161,7 +171,7 @@ def _record(entry: KeyEntry, at: str, environ: Mapping[str, str], read: Read) ->
         at=at,
         digest=digest,
         created_at=created,
-        operator=True,
+        operator=entry.operator,
     )
 
 
