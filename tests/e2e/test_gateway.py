@@ -1,5 +1,6 @@
 """The gateway of a cluster: its objects are in force at once, what is wrong is told, namespaces are borders."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -20,6 +21,7 @@ from gateways import (
     make_service,
     model_server,
     own_address,
+    request,
     set_endpoint,
     status_of,
     target,
@@ -63,6 +65,36 @@ def test_routes_and_keys_are_in_force_and_gone_with_their_objects(
     cluster.run(lambda client: client.delete(LLM_ROUTES, "chat", namespace=namespace))
     assert serving.soon(key, 404) < IN_TIME
     assert serving.ask("tf-" + "x" * 43)[0] == 401
+
+
+def test_keys_are_made_and_ended_over_http_by_one_that_may(
+    cluster: Cluster, namespace: str, other_namespace: str, serving: Gateway, one: Model
+) -> None:
+    boss = make_key(cluster, namespace, scopes=["admin", "infer"])
+    make_key(cluster, other_namespace)
+    make_route(cluster, namespace, target("first", one.url))
+    assert serving.soon(boss) < IN_TIME
+
+    def call(method: str, path: str, body: object = None) -> tuple[int, Any]:
+        fields = {"Authorization": f"Bearer {boss}"}
+        text = None if body is None else json.dumps(body)
+        status, _, data = request(serving.port, method, f"/admin/keys{path}", text, fields)
+        return status, json.loads(data)
+
+    status, made = call("POST", "", {"name": "made", "labels": {"team": "web", "app": "ui"}})
+    assert (status, made["id"]) == (201, f"{namespace}/made")
+    assert serving.soon(made["key"]) < IN_TIME
+    assert call("PATCH", "/made", {"labels": {"app": None}})[1]["labels"] == {"team": "web"}
+    found = cluster.run(lambda client: client.get(LLM_KEYS, dict, "made", namespace=namespace))
+    assert found["spec"]["hash"] == sha256(made["key"].encode()).hexdigest()
+    assert found["spec"]["labels"] == {"team": "web"}
+    rotated = call("POST", "/made/rotate", {"overlap": "0"})[1]["key"]
+    assert serving.soon(made["key"], 401) < IN_TIME
+    assert serving.soon(rotated) < IN_TIME
+    assert call("DELETE", "/made")[0] == 200
+    assert serving.soon(rotated, 401) < IN_TIME
+    assert call("DELETE", f"/{other_namespace}/app")[0] == 404
+    assert [key["id"] for key in call("GET", "")[1]["data"]] == [f"{namespace}/app"]
 
 
 def test_namespaces_are_borders(

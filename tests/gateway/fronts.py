@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from tensorfusion.gateway.evidence import Evidence, Meters, Record, Sink, Traces
 from tensorfusion.gateway.front import MOST_BODY, Front, Question
+from tensorfusion.gateway.handling import Handler
 from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.seams import Key, Keys, Limits, NoKeys, Reservation
 from tensorfusion.gateway.secrets import Secrets
@@ -258,6 +259,7 @@ async def gateway(
     keys: Keys | None = None,
     addresses: Addresses = no_addresses,
     questions: Mapping[bytes, Question] | None = None,
+    handlers: Mapping[bytes, Handler] | None = None,
     sinks: tuple[Sink, ...] = (),
     traces: Traces | None = None,
     limits: Counted | None = None,
@@ -269,11 +271,12 @@ async def gateway(
     state = State.make(routes, secrets or Secrets({}), addresses=addresses)
     front = Front(
         state,
-        keys=keys or NoKeys(),
+        keys=NoKeys() if keys is None else keys,
         limits=limits,
         evidence=Evidence((kept, *sinks), meters=Meters(registry or CollectorRegistry()), traces=traces),
         pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
         questions=questions,
+        handlers=handlers,
         most_body=most_body,
     )
     failures: list[Exception] = []
@@ -378,6 +381,17 @@ async def ask(port: int, body: object, *, path: str = "chat/completions", fields
     """One request over a connection of its own."""
     async with Client(port) as client:
         client.send(body, path=path, fields=fields)
+        return await client.response()
+
+
+async def request(port: int, method: str, path: str, body: object = None, *, fields: bytes = b"") -> Response:
+    """One request of any method over a connection of its own; ``body`` None is none."""
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode()
+    if body is not None:
+        head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(data)
+    async with Client(port) as client:
+        client.writer.write(head + fields + b"\r\n" + data)
         return await client.response()
 
 

@@ -2,7 +2,28 @@
 
 import json
 
-from fronts import Client, Response, ask, chat, failed, gateway, route, said, target
+from fronts import Client, Response, ask, chat, failed, gateway, request, route, said, target
+
+from tensorfusion.clock import SystemClock
+from tensorfusion.gateway.faults import JSON
+from tensorfusion.gateway.handling import Inquiry
+from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.keys.file import parse_keys
+from tensorfusion.gateway.keys.pages import PREFIX as KEYS
+from tensorfusion.gateway.pages import Page
+from tensorfusion.gateway.seams import Key
+
+CONTRACT = (
+    *(("post", f"/v1/{api}") for api in ("chat/completions", "completions", "embeddings", "responses", "messages")),
+    ("post", "/v1/rerank"),
+    *(("get", path) for path in ("/v1/models", "/v1/models/{id}", "/health", "/metrics", "/ready", "/routes")),
+    *(("get", path) for path in ("/v1/usage", "/v1/logs", "/providers/status")),
+    *((method, "/admin/keys") for method in ("get", "post")),
+    *((method, "/admin/keys/{id}") for method in ("get", "patch", "delete")),
+    ("post", "/admin/keys/{id}/rotate"),
+    ("post", "/fallback/test"),
+)
+"""Of the platform's contract, 3.1."""
 
 
 async def get(port: int, path: str) -> Response:
@@ -69,14 +90,59 @@ async def test_a_dry_run_tells_who_would_be_asked_and_asks_nobody() -> None:
             assert (await post(found.port, "/fallback/test", {})).status == 400
 
 
+async def test_a_dry_run_is_for_whoever_may_ask_the_model() -> None:
+    entries = [
+        {"name": "reader", "keyFrom": {"env": "READER"}, "scopes": ["logs"]},
+        {"name": "small", "keyFrom": {"env": "SMALL"}, "models": ["m"]},
+    ]
+    environ = {name: f"made-elsewhere-{name}-0123" for name in ("READER", "SMALL")}
+    book = KeyBook(SystemClock())
+    book.replace("file", parse_keys(entries, at="keys", environ=environ))
+    async with gateway(route({"endpoint": "http://127.0.0.1:1/v1"}), keys=book) as found:
+
+        async def status(name: str, model: str = "m") -> tuple[int, object]:
+            bearer = f"Authorization: Bearer {environ[name]}\r\n".encode()
+            answer = await request(found.port, "POST", "/fallback/test", chat(model=model), fields=bearer)
+            return answer.status, answer.json.get("error", {}).get("code")  # type: ignore[attr-defined] # JSON
+
+        assert await status("READER") == (403, "scope_missing")
+        assert await status("SMALL", "big") == (403, "model_not_allowed")
+        assert (await status("SMALL"))[0] == 200
+
+
+async def test_what_is_described_is_there() -> None:
+    """For the first of what a path leaves open; who answers behind a prefix has tests of its own."""
+    known = {b"/" + path for path in (b"v1/usage", b"v1/logs")}
+
+    async def question(query: bytes, key: Key) -> Page:
+        return 200, (JSON,), b"{}"
+
+    async def answered(inquiry: Inquiry) -> Page:
+        return 200, (JSON,), b"{}"
+
+    async with (
+        target(said("a")) as one,
+        gateway(
+            route({"endpoint": one.url}),
+            questions=dict.fromkeys(known, question),
+            handlers={KEYS: answered},
+        ) as found,
+    ):
+        described = (await get(found.port, "/openapi.json")).json["paths"]
+        assert isinstance(described, dict)
+        assert set(CONTRACT) <= {(method, path) for path, operations in described.items() for method in operations}
+        for path, operations in described.items():
+            for method in operations:
+                sent = chat() if method in ("post", "put", "patch") else None
+                answer = await request(found.port, method.upper(), path.replace("{", "").replace("}", ""), sent)
+                assert answer.status in (200, 502), (method, path, answer.body)  # 502: other words than were asked for
+
+
 async def test_health_is_told_to_everybody_and_nothing_else_is_there() -> None:
     async with gateway(route({"endpoint": "http://127.0.0.1:1/v1"})) as found:
         assert (await get(found.port, "/health")).json == {"status": "ok"}
         assert (await get(found.port, "/ready")).status == 200
         described = (await get(found.port, "/openapi.json")).json
         assert described["openapi"] == "3.1.0"
-        for path, operations in described["paths"].items():
-            if "get" in operations and "{" not in path:
-                assert (await get(found.port, path)).status == 200
         assert (await get(found.port, "/nothing")).error["code"] == "unknown_path"
         assert (await post(found.port, "/health", {})).status == 405

@@ -129,6 +129,10 @@ GATEWAY_CREDENTIALS = f"{keys.GATEWAY_ACCOUNT}-credentials"
 """Leave to read Secrets. The gateway asks for those that targets name, by name; which those are, tenants decide. So it
 is bound over the whole cluster, apart from everything else, and may be bound in single namespaces instead."""
 
+GATEWAY_KEYS = f"{keys.GATEWAY_ACCOUNT}-keys"
+"""Leave to make, change and delete LLMKeys, for keys with scope ``admin`` that do so over HTTP. Bound over the whole
+cluster, apart like the credentials, so that it may be taken away or bound in single namespaces."""
+
 ACCOUNTS = {
     keys.CONTROLLER_ACCOUNT: _CONTROLLER_RULES,
     keys.HYPERVISOR_ACCOUNT: _HYPERVISOR_RULES,
@@ -194,11 +198,14 @@ def _own_role(account: str, what: str, rules: list[Raw]) -> Iterator[tuple[r.Res
     )
 
 
-def gateway_credentials() -> Iterator[tuple[r.Resource, Raw]]:
-    """See ``GATEWAY_CREDENTIALS``."""
-    rules = [_rule("", ["secrets"], _READ)]
-    yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, GATEWAY_CREDENTIALS), "rules": rules}
-    yield r.CLUSTER_ROLE_BINDINGS, _bound(GATEWAY_CREDENTIALS, keys.GATEWAY_ACCOUNT)
+def gateway_extras() -> Iterator[tuple[r.Resource, Raw]]:
+    """See ``GATEWAY_CREDENTIALS`` and ``GATEWAY_KEYS``."""
+    for role, rule in (
+        (GATEWAY_CREDENTIALS, _rule("", ["secrets"], _READ)),
+        (GATEWAY_KEYS, _rule(keys.DOMAIN, ["llmkeys"], ["create", "patch", "delete"])),
+    ):
+        yield r.CLUSTER_ROLES, {**_object(r.CLUSTER_ROLES, role), "rules": [rule]}
+        yield r.CLUSTER_ROLE_BINDINGS, _bound(role, keys.GATEWAY_ACCOUNT)
 
 
 def _bound(role: str, account: str) -> Raw:
@@ -233,7 +240,7 @@ def bundle(accounts: Mapping[str, list[Raw]] = ACCOUNTS) -> Iterator[tuple[r.Res
     yield from account_objects(accounts)
     yield from user_roles()
     yield from own_namespace_roles()
-    yield from gateway_credentials()
+    yield from gateway_extras()
     yield from priority_classes()
 
 

@@ -33,8 +33,11 @@ class Call:
 
 PREFIX: Final = b"/v1/"
 _MODELS: Final = b"/v1/models"
-_OWN: Final = frozenset((_MODELS, b"/v1/usage", b"/v1/logs"))
+_CONFIGS: Final = b"/v1/configs"
+_VIRTUAL_KEYS: Final = b"/v1/virtual-keys"
+_OWN: Final = frozenset((_MODELS, b"/v1/usage", b"/v1/logs", _CONFIGS, _VIRTUAL_KEYS))
 """The gateway's own."""
+_OWN_BELOW: Final = (_MODELS + b"/", _CONFIGS + b"/", _VIRTUAL_KEYS + b"/")
 _ODD: Final = (b"..", b"//", b"%2e", b"%2f", b"%5c", b"\\")
 """Could mean another path to whoever is behind this one."""
 _KNOWN: Final = {
@@ -50,7 +53,7 @@ def call_of(target: bytes) -> Call | None:
     if found is not None:
         return found
     path, mark, query = target.partition(b"?")
-    if not path.startswith(PREFIX) or not path.isascii() or path in _OWN or path.startswith(_MODELS + b"/"):
+    if not path.startswith(PREFIX) or not path.isascii() or path in _OWN or path.startswith(_OWN_BELOW):
         return None
     if any(odd in path.lower() for odd in _ODD):
         return None

@@ -170,6 +170,20 @@ class Configuration:
         """URLs of a target without an endpoint."""
         return self.settings.pools.get(target.pool, ()) if target.pool and not target.endpoint else ()
 
+    @property
+    def folder(self) -> Path:
+        """Where files that it names are looked for."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def key_file(self) -> Path | None:
+        return self.folder / self.settings.key_file if self.settings.key_file else None
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """A file of keys whose last one was taken away opens nothing."""
+        return bool(self.keys or self.settings.key_file)
+
 
 class WrongConfiguration(ConfigError):
     """Everything that is wrong with it, one line each."""
@@ -242,11 +256,12 @@ class _Reader:
                     self._problems.append(f"keys {other} and {record.id} have one hash: make a key for each")
         routes = tuple(self._routes.values())
         revision = self._hash.hexdigest()[:12]
-        compiled = Routes.compile(routes if self._keys else map(_opened, routes), revision, one_author=True)
+        asks = bool(self._keys or settings.key_file)
+        compiled = Routes.compile(routes if asks else map(_opened, routes), revision, one_author=True)
         self._problems += map(str, compiled.problems)
         if not routes and not self._problems:
             self._problems.append(f"{path}: wanted at least one LLMRoute, found none")
-        if not self._keys and not self._problems and not _is_loopback(settings.address[0]):
+        if not asks and not self._problems and not _is_loopback(settings.address[0]):
             self._problems.append(
                 f"{path}: listen: {settings.listen} is open to others, and no key is configured: make one with "
                 "`tensorfusion gateway keys create NAME --file keys.yaml` and set keyFile: keys.yaml, "

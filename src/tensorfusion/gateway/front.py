@@ -15,6 +15,8 @@ from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.attempts import Failed, Way, answer
 from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
 from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, gateway_ending, invalid, not_found, refusal
+from tensorfusion.gateway.handling import MOST_BODY as MOST_ASKED
+from tensorfusion.gateway.handling import Handler, inquiry_of, prefix_of
 from tensorfusion.gateway.job import Job, id_of
 from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.mirroring import Mirrors
@@ -64,9 +66,11 @@ class Front:
         evidence: Evidence,
         pages: Pages,
         questions: Mapping[bytes, Question] | None = None,
+        handlers: Mapping[bytes, Handler] | None = None,
         most_body: int = MOST_BODY,
     ) -> None:
-        """``questions`` are pages, by path, that somebody else has to be asked for."""
+        """``questions`` are pages, by path, that somebody else has to be asked for; ``handlers`` have what is below a
+        prefix (``handling``)."""
         self.state = state
         self.keys = keys
         self.limits = limits
@@ -75,6 +79,7 @@ class Front:
         self.portkeys = Portkeys()
         self._mirrors = Mirrors(evidence.meters)
         self._questions = questions or {}
+        self._handlers = handlers or {}
         self._most_body = most_body
         self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
@@ -99,7 +104,10 @@ class Front:
         """Say what would become of a chat completion, without asking anybody."""
         try:
             key = self.keys.find(request.fields)
+            key.require_scope(KeyScope.INFER)
             asked = Asked(Api.CHAT, await request.whole(self._most_body))
+            if asked.model:
+                key.require_model(asked.model)
             session, priority, route_name = _hints(request.fields)
             ask = _ask_of(asked, session=session, priority=priority)
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
@@ -116,6 +124,8 @@ class Front:
         """Answer what is no model's business."""
         try:
             page = await self._found(request)
+        except Refused as refused:
+            _tell(reply, refusal(refused.status, str(refused)), Words.OPENAI)
         except (Fault, KeyRefused) as fault:
             self._note_stranger(request, fault)
             _tell(reply, of_key(fault), Words.OPENAI)
@@ -123,7 +133,7 @@ class Front:
             reply.send(*page)
 
     async def _found(self, request: Request) -> Page:
-        """Raises Fault, KeyRefused: there is no such page for the caller."""
+        """Raises Fault, KeyRefused, Refused: there is no such page for the caller."""
         path, _, query = request.target.partition(b"?")
         question = self._questions.get(path)
         if question is not None:
@@ -131,6 +141,11 @@ class Front:
             if request.method not in (b"GET", b"HEAD"):
                 raise invalid(f"{_shown(path)} takes GET", status=405)
             return await question(query, key)
+        handler = self._handlers.get(prefix_of(path))
+        if handler is not None:
+            key = self.keys.find(request.fields)
+            body = b"" if request.method in (b"GET", b"HEAD") else await request.whole(MOST_ASKED)
+            return await handler(inquiry_of(request.method, path, query, body, key))
         found = self._pages.open_page(path)
         if found is None:
             key = self.keys.find(request.fields)

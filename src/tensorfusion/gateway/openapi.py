@@ -6,6 +6,7 @@ the gateway adds to requests and answers, and its errors.
 Source: OpenAPI 3.1; the platform's contract, 3.1 to 3.5.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,21 @@ _PAGES: Final = {
     "/routes": "The routes that the caller may use, and how their targets do.",
     "/providers/status": "How the providers of these routes do.",
 }
+_USAGE: Final = {
+    "/v1/usage": "What requests of a period used and cost.",
+    "/v1/logs": "Records of requests of a period, the newest first.",
+}
+_ADMIN: Final = {
+    "/admin/keys": {"get": "The keys of the caller's namespace.", "post": "A new key; its text is told this once."},
+    "/admin/keys/{id}": {
+        "get": "One of them.",
+        "patch": "Change it; null takes a field away.",
+        "delete": "Delete it.",
+    },
+    "/admin/keys/{id}/rotate": {"post": "A new text for it, told this once; the old one is good for a while."},
+}
+"""For keys with scope ``admin``."""
+_OF_ADMIN: Final = ("400", "401", "403", "404", "409")
 _OPEN: Final = {
     "/health": "The process runs.",
     "/ready": "It takes requests.",
@@ -39,7 +55,8 @@ _ERRORS: Final = {
     "400": "The request is wrong, or a target says so.",
     "401": "No key, or none that is known.",
     "403": "The key may not do this.",
-    "404": "No route takes the model.",
+    "404": "No route takes the model, or there is nothing of that name.",
+    "409": "It is there already, or somebody else changed it, or the caller would lock itself out.",
     "413": "The body is too large.",
     "429": "A limit or a budget is used up; Retry-After says for how long.",
     "502": "The targets failed.",
@@ -71,6 +88,13 @@ def document() -> bytes:
         paths[path] = {"post": _operation(path, text, asks=True)}
     for path, text in _PAGES.items():
         paths[path] = {"get": _operation(path, text)}
+    for path, text in _USAGE.items():
+        paths[path] = {"get": _operation(path, text)}
+    for path, methods in _ADMIN.items():
+        paths[path] = {
+            method: _operation(path, text, body=method in ("post", "put", "patch"), fails=_OF_ADMIN)
+            for method, text in methods.items()
+        }
     for path, text in _OPEN.items():
         paths[path] = {"get": {**_operation(path, text), "security": []}}
     paths["/fallback/test"] = {
@@ -94,7 +118,7 @@ def document() -> bytes:
     )
 
 
-def _operation(path: str, text: str, *, asks: bool = False, body: bool = False) -> Json:
+def _operation(path: str, text: str, *, asks: bool = False, body: bool = False, fails: Iterable[str] = ()) -> Json:
     found: Json = {"summary": text, "responses": {"200": {"description": "The answer."}}}
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
@@ -106,8 +130,9 @@ def _operation(path: str, text: str, *, asks: bool = False, body: bool = False) 
         found["responses"]["200"]["headers"] = {
             name: {"description": what, "schema": _TEXT} for name, what in _ANSWER_FIELDS.items()
         }
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-        found["responses"] |= {status: {"description": what, "content": content} for status, what in _ERRORS.items()}
+        fails = _ERRORS
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    found["responses"] |= {status: {"description": _ERRORS[status], "content": content} for status in fails}
     if parameters:
         found["parameters"] = parameters
     if asks or body:

@@ -12,7 +12,7 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from tensorfusion.gateway.evidence import Evidence, Meters, Sink
 from tensorfusion.gateway.exposition import Exposition, folder_of_workers
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
 from tensorfusion.gateway.front import Front
+from tensorfusion.gateway.handling import Handler
 from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
@@ -55,7 +56,15 @@ class Gateway:
     ``origin`` is where its routes are from: gateways of one origin on a host count their limits together.
     """
 
-    def __init__(self, settings: Settings, state: State, *, keys: Keys, origin: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        *,
+        keys: Keys,
+        origin: Path,
+        handlers: Mapping[bytes, Handler],
+    ) -> None:
         """Raises ConfigError: something of it cannot be used here."""
         self._drain_seconds = settings.drain_seconds
         self._gate = gate_of(origin, file=settings.limits_file, redis=redis_url(settings.limits_redis))
@@ -85,6 +94,7 @@ class Gateway:
                 now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=self._exposition.response
             ),
             questions={USAGE: pages.usage, LOGS: pages.logs},
+            handlers=handlers,
             most_body=settings.max_body,
         )
         self._server = Server(self.front.handle, spell=self._spell, failed=_failed)

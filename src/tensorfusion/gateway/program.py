@@ -16,6 +16,9 @@ from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.configuring import Configuration, read_configuration
 from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.keys.pages import PREFIX as KEYS
+from tensorfusion.gateway.keys.pages import KeyPages
+from tensorfusion.gateway.keys.places import KeysInFile, Place
 from tensorfusion.gateway.process import Gateway, cannot_listen, setup_logs, welcome
 from tensorfusion.gateway.reloading import Following
 from tensorfusion.gateway.seams import Keys, NoKeys
@@ -84,6 +87,7 @@ class FromFiles:
             _state_of(configuration, None),
             keys=self._keys_of(configuration),
             origin=path,
+            handlers={KEYS: KeyPages(self._key_place, self._book, clock=clock).answer},
         )
         self.gateway.front.portkeys.named = configuration.portkey
         self.following = Following(
@@ -91,7 +95,12 @@ class FromFiles:
         )
 
     def _keys_of(self, configuration: Configuration) -> Keys:
-        return self._book if configuration.keys else NoKeys()
+        return self._book if configuration.asks_for_keys else NoKeys()
+
+    def _key_place(self) -> Place | None:
+        """The file of keys that is followed."""
+        path = self._configuration.key_file
+        return None if path is None else KeysInFile(path)
 
     def _use(self, configuration: Configuration) -> None:
         """Put a configuration in force. Raises ConfigError."""
@@ -128,7 +137,7 @@ async def _serve_as_worker(path: Path, listen: str, listener: int, lifeline: int
 
 
 def _what(found: Configuration, workers: int) -> str:
-    who = f"{len(found.keys)} keys" if found.keys else "no keys: whoever reaches it may ask"
+    who = f"{len(found.keys)} keys" if found.asks_for_keys else "no keys: whoever reaches it may ask"
     processes = f"{workers} workers" if workers > 1 else "1 process"
     return f"{len(found.routes)} routes, {who}, {processes}"
 

@@ -32,7 +32,7 @@ from tensorfusion.model.rules import Part, Rules
 from tensorfusion.model.strict import convert
 
 DEFAULT_NAMESPACE: Final = "default"
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _KEY = re.compile(rb"[!-~]+")
 
 Json = Any  # Any: YAML of any shape
@@ -100,7 +100,7 @@ def parse_entries(documents: Sequence[Json], *, at: str) -> list[KeyEntry]:
     for place, document in enumerate(documents):
         entry = convert(_plain(document), KeyEntry, f"{at}[{place}]")
         for field, name in (("name", entry.name), ("namespace", entry.namespace)):
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise ConfigError(
                     f"{at}[{place}].{field}: wanted lower-case letters, digits, '-' and '.', found {name[:80]!r}"
                 )

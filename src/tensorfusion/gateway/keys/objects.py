@@ -13,7 +13,8 @@ from tensorfusion.errors import ApiError, ConfigError, NotFound
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
 from tensorfusion.kube.api import Api
-from tensorfusion.model.llm_key import LLMKey
+from tensorfusion.model.keys import SYSTEM_NAMESPACE
+from tensorfusion.model.llm_key import LLMKey, LLMKeySpec
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import LLM_KEYS
 from tensorfusion.runtime.informer import Change, Informer
@@ -51,7 +52,17 @@ def checked(key: LLMKey) -> KeyRecord:
         created = datetime.fromisoformat(meta.creation_timestamp) if meta.creation_timestamp else None
     except ValueError as error:
         raise ConfigError(f"metadata.creationTimestamp: is no time: {meta.creation_timestamp}") from error
-    return record_of(key.spec, name=meta.name, namespace=meta.namespace, at="spec", created_at=created)
+    return record_in(key.spec, name=meta.name, namespace=meta.namespace, at="spec", created_at=created)
+
+
+def record_in(spec: LLMKeySpec, *, name: str, namespace: str, at: str, created_at: datetime | None = None) -> KeyRecord:
+    """The record of a key of a cluster: whoever may make keys in the gateway's own namespace is who runs it.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    operator = namespace == SYSTEM_NAMESPACE
+    return record_of(spec, name=name, namespace=namespace, at=at, created_at=created_at, operator=operator)
 
 
 def _record(key: LLMKey) -> KeyRecord | None:

@@ -15,9 +15,13 @@ from typing import Any, Final, Protocol
 import yaml
 
 from tensorfusion.errors import AlreadyExists, ConfigError, Conflict, NotFound
-from tensorfusion.gateway.keys.file import load, namespace_of, parse_entries
+from tensorfusion.gateway.keys.file import KeyEntry, load, namespace_of, parse_entries
+from tensorfusion.gateway.keys.objects import record_in
+from tensorfusion.gateway.keys.record import KeyRecord, record_of
 from tensorfusion.kube.api import Api
+from tensorfusion.model.llm_key import LLMKeySpec
 from tensorfusion.model.resources import LLM_KEYS
+from tensorfusion.model.strict import convert
 from tensorfusion.private_files import only_writer, write_secret
 
 Json = dict[str, Any]  # Any: JSON
@@ -25,6 +29,8 @@ Change = Callable[[Json], Json]
 
 _BESIDE: Final = ("name", "namespace", "createdAt", "lastUsedAt", "operator")
 """Fields of a key that are not of an object's spec."""
+_ELSEWHERE: Final = bytes(32)
+"""In the place of the hash of a key whose text lies somewhere else."""
 _DUMPER: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -54,6 +60,14 @@ class KeyChanged(ConfigError):
 
 class Place(Protocol):
     """Keeps keys."""
+
+    def record(self, key: Json) -> KeyRecord:
+        """One of its keys as a gateway knows it.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        ...
 
     async def all(self, namespace: str) -> list[Json]:
         """The keys of a namespace, or with an empty one of all; by namespace and name."""
@@ -99,6 +113,10 @@ class KeyObjects:
 
     def __init__(self, client: Api) -> None:
         self._client = client
+
+    def record(self, key: Json) -> KeyRecord:
+        spec = convert(_spec(key), LLMKeySpec, "key")
+        return record_in(spec, name=key["name"], namespace=key["namespace"], at="key")
 
     async def all(self, namespace: str) -> list[Json]:
         found = (await self._client.list(LLM_KEYS, dict, namespace=namespace)).items
@@ -166,6 +184,13 @@ class KeysInFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def record(self, key: Json) -> KeyRecord:
+        entry = convert({field: value for field, value in key.items() if field != "lastUsedAt"}, KeyEntry, "key")
+        digest = None if entry.key_from is None else _ELSEWHERE
+        return record_of(
+            entry, name=entry.name, namespace=entry.namespace, at="key", digest=digest, operator=entry.operator
+        )
 
     async def all(self, namespace: str) -> list[Json]:
         return await asyncio.to_thread(self._all, namespace)

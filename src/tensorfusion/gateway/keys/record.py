@@ -76,8 +76,8 @@ class KeyRecord:
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     operator: bool = False
-    """Its scope ``admin`` is for all namespaces. Only keys in files can have that: who may make keys in a namespace of
-    a cluster says what scopes they have, and must not get beyond it."""
+    """Its scope ``admin`` is for all namespaces. Only keys in files and in the gateway's own namespace can have that:
+    whoever makes keys in another namespace of a cluster says what scopes they have, and must not get beyond it."""
 
     def require_scope(self, scope: KeyScope) -> None:
         """Return if the key is good for this.

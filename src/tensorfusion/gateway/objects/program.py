@@ -25,6 +25,9 @@ from tensorfusion.gateway.counting import Counts
 from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.objects import UsedTimes
+from tensorfusion.gateway.keys.pages import PREFIX as KEYS
+from tensorfusion.gateway.keys.pages import KeyPages
+from tensorfusion.gateway.keys.places import KeyObjects
 from tensorfusion.gateway.objects.reports import folder_for
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.writing import Writing
@@ -88,7 +91,14 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
         book = KeyBook(clock)
         origin = Path("/") / quote(connection.server, safe="")  # names the counters of limits
         name = hashlib.blake2b(connection.server.encode(), digest_size=6).hexdigest()
-        gateway = Gateway(start.settings, State.of(Routes(()), Secrets({})), keys=book, origin=origin)
+        places = KeyObjects(client)
+        gateway = Gateway(
+            start.settings,
+            State.of(Routes(()), Secrets({})),
+            keys=book,
+            origin=origin,
+            handlers={KEYS: KeyPages(lambda: places, book, clock=clock).answer},
+        )
         front = gateway.front
 
         def use(routes: Routes, secrets: Secrets) -> None:

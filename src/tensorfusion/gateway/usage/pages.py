@@ -9,11 +9,11 @@ Source: the platform's contract, 3.1 and 3.8.
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from tensorfusion.gateway.faults import JSON, Fault, invalid
+from tensorfusion.gateway.handling import parameters
 from tensorfusion.gateway.keys.secret import PREFIX
 from tensorfusion.gateway.pages import Page
 from tensorfusion.gateway.seams import Key
@@ -30,8 +30,6 @@ _DAY_NS: Final = 86_400_000_000_000
 _SECONDS: Final = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,9}))?", re.ASCII)
 _LAST_SECOND: Final = 4_102_444_800
 """2100-01-01."""
-_LONGEST: Final = 256
-_LONGEST_QUERY: Final = 4096
 _LONGEST_KEY_NAME: Final = 30
 """Characters behind the prefix up to which something may be a key's name and no key."""
 _encoder: Final = msgspec.json.Encoder()
@@ -47,7 +45,7 @@ class UsagePages:
 
     async def usage(self, query: bytes, key: Key) -> Page:
         """Sums of a period. Raises Fault, KeyRefused."""
-        given = _parameters(query, ("api_key", "start", "end"))
+        given = parameters(query, ("api_key", "start", "end"))
         reader, view, period = self._ready(), _view(key, given), self._period(given)
         try:
             return _page(await usage(reader, view, period))
@@ -56,7 +54,7 @@ class UsagePages:
 
     async def logs(self, query: bytes, key: Key) -> Page:
         """Records of requests, the newest first. Raises Fault, KeyRefused."""
-        given = _parameters(query, ("api_key", "start", "end", "model", "status", "limit", "request_id"))
+        given = parameters(query, ("api_key", "start", "end", "model", "status", "limit", "request_id"))
         reader, view, period = self._ready(), _view(key, given), self._period(given)
         wanted = Wanted(given.get("model", ""), _statuses(given.get("status", "")), given.get("request_id", ""))
         limit = _limit(given.get("limit", ""))
@@ -82,26 +80,6 @@ class UsagePages:
         if start >= end:
             raise invalid(f"start: wanted a time before end, found {start // 10**9} and {end // 10**9}", param="start")
         return Period(start, end)
-
-
-def _parameters(query: bytes, known: tuple[str, ...]) -> dict[str, str]:
-    if len(query) > _LONGEST_QUERY:
-        raise invalid(f"wanted a query of at most {_LONGEST_QUERY} bytes, found {len(query)}")
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=2 * len(known), errors="strict")
-    except ValueError as error:
-        raise invalid("the query cannot be read: wanted name=value with UTF-8 in percent signs") from error
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in known:
-            raise invalid(f"there is no parameter {name[:64]!r}: known are {', '.join(known)}", param=name[:64])
-        if name in found:
-            raise invalid(f"{name} is there twice", param=name)
-        if len(value) > _LONGEST or not value.isprintable():
-            raise invalid(f"{name}: wanted at most {_LONGEST} printable characters, found others", param=name)
-        if value:
-            found[name] = value
-    return found
 
 
 def _view(key: Key, given: Mapping[str, str]) -> View:
