@@ -253,15 +253,16 @@ def together(count: int, ask: Callable[[], int]) -> list[int]:
     return found
 
 
-def test_a_status_tells_what_the_targets_saw_also_over_a_restart(
+def test_a_status_tells_what_the_targets_saw_of_all_gateways_also_over_a_restart(
     cluster: Cluster, namespace: str, one: Model, two: Model
 ) -> None:
     key = make_key(cluster, namespace)
-    with gateway(cluster, "--workers", "2") as serving:
+    with gateway(cluster, "--workers", "2") as serving, gateway(cluster, "--workers", "2") as other:
         make_route(cluster, namespace, target("first", one.url), target("second", two.url), strategy="round-robin")
         serving.soon(key)
+        other.soon(key)
         before = len(one.seen()) + len(two.seen())
-        asked = [serving.ask(key)[0] for _ in range(30)]
+        asked = [each.ask(key)[0] for _ in range(15) for each in (serving, other)]
         refused = [serving.ask(key, messages="none")[0] for _ in range(3)]
         assert set(asked) == {200}
         assert all(status >= 400 for status in refused)
@@ -271,10 +272,10 @@ def test_a_status_tells_what_the_targets_saw_also_over_a_restart(
         assert {serving.ask(key)[0] for _ in range(10)} == {200}
         stats = eventually(
             lambda: status_of(cluster, namespace)["stats"],
-            until=lambda found: found["totalRequests"] >= 44,
+            until=lambda found: found["totalRequests"] >= 45,
             patience=60,
         )
-        assert (stats["totalRequests"], stats["successfulRequests"], stats["failedRequests"]) == (44, 41, 3)
+        assert (stats["totalRequests"], stats["successfulRequests"], stats["failedRequests"]) == (45, 42, 3)
         found = eventually(lambda: status_of(cluster, namespace), until=lambda seen: "targets" in seen, patience=60)
         assert [(each["name"], each["healthy"]) for each in found["targets"]] == [("first", True), ("second", True)]
         assert found["phase"] == "Active"

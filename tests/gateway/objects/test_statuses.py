@@ -1,6 +1,7 @@
 """The status of routes: what is in force, what is missing, written once, and an event for what is wrong."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,30 +75,36 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 async def world(clock: VirtualClock, tmp_path: Path) -> AsyncIterator[World]:
-    api = FakeApi(clock)
-    found = World(api, clock, tmp_path)
-    states = [State.of(Routes(()), Secrets({}))]
+    found = World(FakeApi(clock), clock, tmp_path)
+    async with writing(found):
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def writing(world: World) -> AsyncIterator[None]:
+    """The one of a host who writes, until the end."""
+    api, clock = world.api, world.clock
+    states = world.states = [State.of(Routes(()), Secrets({}))]
 
     def use(routes: Routes, secrets: Secrets) -> None:
         fresh = State.of(routes, secrets, addresses=source.addresses, before=states[-1], progress=source.progress)
         states.append(fresh)
 
     source = Source(api, clock=clock, book=KeyBook(clock), use=use)
-    found.states = states
     recorder = EventRecorder(api, component="gateway", clock=clock)
     statuses = Statuses(
         api,
         source,
         recorder,
-        reports=Reports(tmp_path),
-        ledger=lambda: Ledger(tmp_path),
+        reports=Reports(world.folder),
+        ledger=lambda: Ledger(world.folder),
         clock=clock,
         state=lambda: states[-1],
-        leads=lambda: found.leads,
+        leads=lambda: world.leads,
         now=clock.monotonic,
     )
     running = [asyncio.create_task(one) for one in (source.run(), recorder.run(), statuses.run(last=lambda: None))]
-    yield found
+    yield
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
@@ -259,6 +266,34 @@ async def test_a_host_without_the_lease_adds_its_own_and_nothing_else(world: Wor
     assert total(world) == (5, 5, 0)
     assert set(world.status()) == {"stats", "lastUpdated"}
     worker.reporter.close()
+
+
+async def test_what_two_hosts_with_two_workers_each_count_adds_up_also_over_restarts(world: World) -> None:
+    other = World(world.api, world.clock, world.folder / "other", leads=False)
+    other.folder.mkdir()
+    world.api.seed(LLM_ROUTES, route(GOOD), namespace="red")
+    await world.clock.advance(1)
+    workers = [world.worker(), world.worker(), other.worker(), other.worker()]
+    patches, step = world.patches, 0
+    for _ in range(3):
+        async with writing(other):
+            for _ in range(20):
+                step += 1
+                for number, worker in enumerate(workers, start=1):
+                    worker.tell(number * step, step)
+                await world.clock.advance(1)
+        # killed, and started anew: a worker that is gone stays counted, its successor begins at nothing
+    async with writing(other):
+        await world.clock.advance(12)
+        assert total(world) == (14 * step, 10 * step, 4 * step)
+        assert world.patches - patches <= 2 * (72 // 5 + 1) + 4  # each host every five seconds; 4 were cut off
+        workers[3].reporter.close()
+        successor = other.worker()
+        successor.tell(5)
+        await world.clock.advance(12)
+        assert total(world) == (14 * step + 5, 10 * step + 5, 4 * step)
+    for worker in (*workers[:3], successor):
+        worker.reporter.close()
 
 
 @pytest.mark.parametrize("lost", [True, False])

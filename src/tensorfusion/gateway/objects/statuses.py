@@ -96,6 +96,7 @@ class Statuses:
 
     async def run(self, *, last: Callable[[], None]) -> None:
         """Write until cancelled; then ``last`` is called, and what was counted is written once more."""
+        await self._source.in_force.wait()  # what nobody knows of yet must not be taken for gone
         self._ledger = self._open_ledger()
         numbers_at = 0.0
         try:
