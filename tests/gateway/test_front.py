@@ -260,3 +260,16 @@ async def test_a_client_that_leaves_while_a_target_is_connected_to_is_not_waited
         finally:
             for filler in fillers:
                 filler.close()
+
+
+async def test_what_a_request_wants_of_a_cache_is_read_and_nothing_is_asked_for_one_that_only_wants_that() -> None:
+    async with target(said("a")) as one, gateway(route({"endpoint": one.url})) as found:
+        for wanted in (b"no-store", b"No-Cache, no-store"):
+            answer = await ask(found.port, chat(), fields=b"x-tf-cache: " + wanted + b"\r\n")
+            assert (answer.status, "x-tf-cache" in answer.fields) == (200, False)
+        wrong = await ask(found.port, chat(), fields=b"x-tf-cache: max-age=5\r\n")
+        assert (wrong.status, wrong.error["param"]) == (400, "x-tf-cache")
+        assert "wanted no-store, no-cache or only-if-cached" in str(wrong.error["message"])
+        only = await ask(found.port, chat(), fields=b"x-tf-cache: only-if-cached\r\n")
+        assert (only.status, only.error["code"]) == (504, "not_cached")
+        assert len(one.requests) == 2

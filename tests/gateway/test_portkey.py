@@ -6,6 +6,7 @@ import pytest
 from fronts import ask, chat, failed, gateway, route, said, target
 
 from tensorfusion.clock import SystemClock
+from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.file import parse_keys
 from tensorfusion.gateway.secrets import Secrets
@@ -93,7 +94,8 @@ async def test_a_key_is_not_widened_by_a_configuration() -> None:
     environ = {name: KEY + name for name in ("PLAIN", "SMALL", "BOUND")}
     book = KeyBook(SystemClock())
     book.replace("file", parse_keys(entries, at="keys", environ=environ))
-    async with target(said("a")) as one, gateway(route(ELSEWHERE), keys=book) as found:
+    async with target(said("a")) as one, target(said("b")) as other, gateway(route(ELSEWHERE), keys=book) as found:
+        found.front.portkeys.hosts = CustomHosts([f"127.0.0.1:{one.port}"])
 
         async def status(name: str, **fields: object) -> tuple[int, object]:
             bearer = f"Authorization: Bearer {environ[name]}\r\n".encode()
@@ -105,3 +107,7 @@ async def test_a_key_is_not_widened_by_a_configuration() -> None:
         assert await status("SMALL", override_params={"model": "big"}) == (403, "model_not_allowed")
         assert await status("BOUND") == (403, "route_not_allowed")
         assert "sk-own" not in str(found.records)
+        bearer = f"Authorization: Bearer {environ['SMALL']}\r\n".encode()
+        refused = await ask(found.port, chat(), fields=bearer + header(leaf(other.url)))
+        assert (refused.status, "portkey.customHosts" in str(refused.error["message"])) == (400, True)
+        assert other.requests == []

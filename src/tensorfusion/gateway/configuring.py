@@ -36,8 +36,10 @@ import msgspec
 import yaml
 
 from tensorfusion.errors import ConfigError, InvalidRequest
+from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.keys.file import parse_keys, read_keys
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
+from tensorfusion.gateway.scraping import Scrape
 from tensorfusion.gateway.secrets import Reference, Secrets
 from tensorfusion.model.common import SecretReference
 from tensorfusion.model.durations import parse_duration
@@ -46,7 +48,7 @@ from tensorfusion.model.llm_route import LLMRoute, LLMSelector
 from tensorfusion.model.rules import Part, Rules
 from tensorfusion.model.strict import convert
 from tensorfusion.policy.dialects.convert import convert as in_schema
-from tensorfusion.policy.routing.portkey.reading import config_of, read_configs
+from tensorfusion.policy.routing.portkey.reading import config_of, every_host, read_configs
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
 
@@ -109,6 +111,14 @@ class RedisSource(Part, frozen=True):
     env: Annotated[str, Rules("Name of an environment variable with the URL, where it has a password.")] = ""
 
 
+class PortkeySettings(Part, frozen=True):
+    """What configurations of Portkey's may do."""
+
+    custom_hosts: Annotated[tuple[str, ...], Rules("Hosts that a caller may name: names with *, networks.")] = (
+        msgspec.field(default=(), name="customHosts")
+    )
+
+
 class Settings(Part, frozen=True):
     """The document without a kind."""
 
@@ -128,6 +138,10 @@ class Settings(Part, frozen=True):
     )
     portkey_configs: Annotated[str, Rules("A file of Portkey configurations by id, in JSON.")] = msgspec.field(
         default="", name="portkeyConfigs"
+    )
+    portkey: Annotated[PortkeySettings, Rules("What configurations of Portkey's may do.")] = PortkeySettings()
+    scrape: Annotated[Scrape, Rules("Who may read metrics without a key: loopback, key (nobody) or open.")] = (
+        Scrape.LOOPBACK
     )
     log: Annotated[RequestLog, Rules("Records of requests.")] = RequestLog()
     metrics: Annotated[MetricsSource | None, Rules("Where records of requests can be asked for.")] = None
@@ -352,7 +366,7 @@ class _Reader:
         found = read_configs(self._text(path))
         for name, config in found.items():
             try:
-                config_of(config, name=name, custom_hosts=True, secret_of=self._virtual)
+                config_of(config, name=name, custom_hosts=every_host, secret_of=self._virtual)
             except InvalidRequest as error:
                 raise ConfigError(f"{path}: {name}: {error}") from error
         return found
@@ -431,6 +445,10 @@ def check_settings(settings: Settings, at: str) -> None:
         parse_duration(settings.drain)
     except InvalidRequest as error:
         raise ConfigError(f"{at}: drain: {error}") from error
+    try:
+        CustomHosts(settings.portkey.custom_hosts)
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from error
     for name, urls in settings.pools.items():
         for place, url in enumerate(urls):
             if not url.startswith(("http://", "https://")):

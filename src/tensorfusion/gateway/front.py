@@ -25,6 +25,7 @@ from tensorfusion.gateway.pages import Page, Pages
 from tensorfusion.gateway.passing import fields_back, fields_out
 from tensorfusion.gateway.portkey import HEADER, METADATA, Portkeys
 from tensorfusion.gateway.refusals import Arrival
+from tensorfusion.gateway.scraping import METRICS, Scrape, require_reader
 from tensorfusion.gateway.seams import Key, Keys, Limits
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.gateway.state import State
@@ -45,6 +46,8 @@ from tensorfusion.wire.request import Request
 
 MOST_BODY: Final = 32 << 20
 _PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
+_ONLY_CACHED: Final = b"only-if-cached"
+_CACHE_WORDS: Final = frozenset((b"no-store", b"no-cache", _ONLY_CACHED))
 _DRY_RUN: Final = b"/fallback/test"
 _OURS: Final = 500
 _UNKNOWN: Final = 401
@@ -67,6 +70,7 @@ class Front:
         pages: Pages,
         questions: Mapping[bytes, Question] | None = None,
         handlers: Mapping[bytes, Handler] | None = None,
+        scrape: Scrape = Scrape.LOOPBACK,
         most_body: int = MOST_BODY,
     ) -> None:
         """``questions`` are pages, by path, that somebody else has to be asked for; ``handlers`` have what is below a
@@ -80,6 +84,7 @@ class Front:
         self._mirrors = Mirrors(evidence.meters)
         self._questions = questions or {}
         self._handlers = handlers or {}
+        self._scrape = scrape
         self._most_body = most_body
         self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
@@ -146,6 +151,8 @@ class Front:
             key = self.keys.find(request.fields)
             body = b"" if request.method in (b"GET", b"HEAD") else await request.whole(MOST_ASKED)
             return await handler(inquiry_of(request.method, path, query, body, key))
+        if path == METRICS:
+            require_reader(request, self._scrape, self.keys)
         found = self._pages.open_page(path)
         if found is None:
             key = self.keys.find(request.fields)
@@ -329,7 +336,7 @@ def _hints(fields: Fields) -> tuple[str, QoS, str]:
     """Session, priority and route, as the client's own fields say.
 
     Raises:
-        Fault: there is no such priority.
+        Fault: there is no such priority, or nothing is kept that the request would be content with.
     """
     session, priority, route = "", QoS.MEDIUM, ""
     for name, value in fields:
@@ -343,9 +350,29 @@ def _hints(fields: Fields) -> tuple[str, QoS, str]:
                 if found is None:
                     raise invalid("x-tf-priority: wanted low, medium, high or critical", param="x-tf-priority")
                 priority = found
+            case b"x-tf-cache":
+                _check_cache(value)
             case b"x-tf-route":
                 route = value.decode("latin-1")
     return session, priority, route
+
+
+def _check_cache(value: bytes) -> None:
+    """What a request wants of a cache. There is none yet: what it must not do it does not, and it has nothing.
+
+    Source: RFC 9111 5.2.1.4, 5.2.1.5, 5.2.1.7.
+    """
+    wanted = {word.strip() for word in value.lower().split(b",")}
+    if not wanted <= _CACHE_WORDS:
+        raise invalid("x-tf-cache: wanted no-store, no-cache or only-if-cached", param="x-tf-cache")
+    if _ONLY_CACHED in wanted:
+        raise Fault(
+            504,
+            "not_cached",
+            "x-tf-cache: only-if-cached, and this gateway keeps no answers: send it without",
+            code="not_cached",
+            param="x-tf-cache",
+        )
 
 
 def of_key(fault: Fault | KeyRefused) -> Fault:

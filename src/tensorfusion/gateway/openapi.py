@@ -44,11 +44,11 @@ _ADMIN: Final = {
     "/admin/keys/{id}/rotate": {"post": "A new text for it, told this once; the old one is good for a while."},
 }
 """For keys with scope ``admin``."""
+_METRICS: Final = "Prometheus metrics, of all workers. Without a key for those that the setting scrape says."
 _OF_ADMIN: Final = ("400", "401", "403", "404", "409")
 _OPEN: Final = {
     "/health": "The process runs.",
     "/ready": "It takes requests.",
-    "/metrics": "Prometheus metrics, of all workers.",
     "/openapi.json": "This.",
 }
 _ERRORS: Final = {
@@ -67,6 +67,7 @@ _REQUEST_FIELDS: Final = {
     "x-tf-route": "The route to take.",
     "x-tf-session": "Stay with one target.",
     "x-tf-priority": "low, medium, high or critical.",
+    "x-tf-cache": "no-store, no-cache or only-if-cached; nothing is kept yet, and the last gets 504.",
     "x-portkey-config": "A configuration of Portkey's, as JSON or by name.",
     "x-request-id": "Comes back with the answer.",
 }
@@ -97,6 +98,8 @@ def document() -> bytes:
         }
     for path, text in _OPEN.items():
         paths[path] = {"get": {**_operation(path, text), "security": []}}
+    metrics = _operation("/metrics", _METRICS, fails=("401", "403"))
+    paths["/metrics"] = {"get": {**metrics, "security": [{}, {"bearer": []}, {"key": []}]}}
     paths["/fallback/test"] = {
         "post": _operation("/fallback/test", "Which targets would be tried for a chat completion, and why.", body=True)
     }

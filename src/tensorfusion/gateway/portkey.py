@@ -5,8 +5,8 @@ routes. A key that is bound to routes or models may not go around them by a conf
 second every model that the configuration names is checked.
 
 ``custom_host`` is an address of the caller's choice that the gateway would ask from where it stands. It is honoured
-where whoever reaches the gateway is on this machine already, and for keys whose ``metadata`` says ``customHosts:
-"true"``.
+where whoever reaches the gateway is on this machine already; else where whoever runs the gateway lists its host
+(``custom_hosts``), and for keys whose ``metadata`` says ``customHosts: "true"``.
 
 Source: Portkey's gateway, "Configs"; the platform's contract, 3.9.
 """
@@ -30,7 +30,14 @@ from tensorfusion.gateway.upstreams import Upstreams
 from tensorfusion.model.common import SecretReference
 from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.portkey.queries import Facts
-from tensorfusion.policy.routing.portkey.reading import Config, config_of, read_config
+from tensorfusion.policy.routing.portkey.reading import (
+    Config,
+    Hosts,
+    config_of,
+    every_host,
+    no_host,
+    read_config,
+)
 from tensorfusion.policy.routing.state import Attempts
 
 HEADER: Final = b"x-portkey-config"
@@ -66,11 +73,12 @@ class Portkey:
 class Portkeys:
     """Those that came lately, of one state of the configuration."""
 
-    def __init__(self, named: Mapping[str, Json] | None = None) -> None:
-        """``named`` are those of a file."""
+    def __init__(self, named: Mapping[str, Json] | None = None, hosts: Hosts = no_host) -> None:
+        """``named`` are those of a file; ``hosts`` may be named by callers. Changed together with the state."""
         self.named = named or {}
+        self.hosts = hosts
         self._state: State | None = None
-        self._kept: dict[tuple[bytes, str, bool], Portkey] = {}
+        self._kept: dict[tuple[bytes, str, Hosts], Portkey] = {}
 
     def of(self, text: bytes, key: Key, state: State) -> Portkey:
         """The configuration that a request of the key brings along.
@@ -89,7 +97,7 @@ class Portkeys:
         if state is not self._state:
             self._state = state
             self._kept.clear()
-        hosts = not isinstance(key, KeyRecord) or key.metadata.get("customHosts") == "true"
+        hosts = self._hosts_of(key)
         which = (text, key.namespace, hosts)
         found = self._kept.get(which)
         if found is None:
@@ -107,7 +115,12 @@ class Portkeys:
         for found in self._kept.values():
             await found.upstreams.close()
 
-    def _read(self, text: bytes, namespace: str, state: State, *, hosts: bool) -> Portkey:
+    def _hosts_of(self, key: Key) -> Hosts:
+        if not isinstance(key, KeyRecord):
+            return every_host
+        return self.hosts if key.metadata.get("customHosts") == "true" else no_host
+
+    def _read(self, text: bytes, namespace: str, state: State, *, hosts: Hosts) -> Portkey:
         secrets = state.upstreams.secrets
 
         def secret_of(name: str) -> SecretReference | None:
@@ -123,7 +136,7 @@ class Portkeys:
                     raise invalid(
                         f"there is no configuration {text[:64].decode('latin-1')!r}", param="x-portkey-config"
                     )
-                config = config_of(named, name=NAME, namespace=namespace, custom_hosts=True, secret_of=secret_of)
+                config = config_of(named, name=NAME, namespace=namespace, custom_hosts=every_host, secret_of=secret_of)
         except InvalidRequest as error:
             raise invalid(f"x-portkey-config: {error}", param="x-portkey-config") from error
         upstreams = Upstreams((config.route,), secrets, addresses=no_addresses, adopt=state.upstreams)

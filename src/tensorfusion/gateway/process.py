@@ -95,6 +95,7 @@ class Gateway:
             ),
             questions={USAGE: pages.usage, LOGS: pages.logs},
             handlers=handlers,
+            scrape=settings.scrape,
             most_body=settings.max_body,
         )
         self._server = Server(self.front.handle, spell=self._spell, failed=_failed)

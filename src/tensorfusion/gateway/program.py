@@ -14,6 +14,7 @@ import uvloop
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.configuring import Configuration, read_configuration
+from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.pages import PREFIX as KEYS
@@ -38,6 +39,7 @@ _FIXED: Final = (
     "tls",
     "max_body",
     "drain",
+    "scrape",
 )
 """Settings that a running process cannot change."""
 log = logs.get_logger(__name__)
@@ -89,7 +91,7 @@ class FromFiles:
             origin=path,
             handlers={KEYS: KeyPages(self._key_place, self._book, clock=clock).answer},
         )
-        self.gateway.front.portkeys.named = configuration.portkey
+        self._allow(configuration)
         self.following = Following(
             configuration, read=lambda: read_configuration(path, listen=listen), clock=clock, use=self._use
         )
@@ -113,8 +115,14 @@ class FromFiles:
         self._book.replace(_SOURCE, configuration.keys)
         front.keys = self._keys_of(configuration)
         front.state = state
-        front.portkeys.named = configuration.portkey
+        self._allow(configuration)
         self._configuration = configuration
+
+    def _allow(self, configuration: Configuration) -> None:
+        """What configurations of Portkey's there are, and what they may."""
+        portkeys = self.gateway.front.portkeys
+        portkeys.named = configuration.portkey
+        portkeys.hosts = CustomHosts(configuration.settings.portkey.custom_hosts)
 
 
 def _state_of(configuration: Configuration, before: State | None) -> State:

@@ -12,7 +12,7 @@ from tensorfusion.policy.routing.asks import Ask, Failure, Outcome
 from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.portkey.errors import InvalidConfig
 from tensorfusion.policy.routing.portkey.queries import Facts, read_query
-from tensorfusion.policy.routing.portkey.reading import Config, config_of, read_config, read_configs
+from tensorfusion.policy.routing.portkey.reading import Config, config_of, every_host, read_config, read_configs
 from tensorfusion.policy.routing.portkey.tree import leaves
 from tensorfusion.policy.routing.state import Attempts
 
@@ -235,15 +235,15 @@ def test_retries_are_those_of_the_target() -> None:
 
 def test_an_address_of_the_callers_choice_is_refused_unless_the_key_allows_it() -> None:
     inside = {"provider": "openai", "api_key": "k", "custom_host": "http://169.254.169.254/latest"}
-    with pytest.raises(InvalidConfig, match="custom_host: this key may not name addresses"):
+    with pytest.raises(InvalidConfig, match="custom_host: this key may not name this address"):
         read(inside)
     with pytest.raises(InvalidConfig, match=r"targets\[0\].targets\[0\].custom_host: this key may not"):
         read({"targets": [{"targets": [{**inside, "customHost": inside.pop("custom_host")}]}]})
-    allowed = read({"provider": "vllm", "custom_host": "http://10.0.0.7:8000/v1/"}, custom_hosts=True)
+    allowed = read({"provider": "vllm", "custom_host": "http://10.0.0.7:8000/v1/"}, custom_hosts=every_host)
     assert allowed.route.targets[0].endpoint == "http://10.0.0.7:8000/v1"
     for bad in ("file:///etc/passwd", "http://u:p@h/", "http://h/?q", "http://h/#f", "ftp://h", "//h", "http:// h"):
         with pytest.raises(InvalidConfig, match="custom_host: wanted a URL"):
-            read({"provider": "vllm", "custom_host": bad}, custom_hosts=True)
+            read({"provider": "vllm", "custom_host": bad}, custom_hosts=every_host)
 
 
 NESTED: Any = leaf("x")
@@ -401,10 +401,10 @@ anything = st.recursive(
 @given(anything)
 def test_anything_is_read_or_refused(found: Any) -> None:
     try:
-        config = read_config(json.dumps(found), name="c", custom_hosts=True)
+        config = read_config(json.dumps(found), name="c", custom_hosts=every_host)
     except InvalidConfig:
         return
-    Play(found, custom_hosts=True).request()
+    Play(found, custom_hosts=every_host).request()
     assert leaves(config.root) == frozenset(range(len(config.route.targets)))
 
 

@@ -22,6 +22,7 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.configuring import Settings
 from tensorfusion.gateway.counting import Counts
+from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.objects import UsedTimes
@@ -100,6 +101,7 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
             handlers={KEYS: KeyPages(lambda: places, book, clock=clock).answer},
         )
         front = gateway.front
+        front.portkeys.hosts = CustomHosts(start.settings.portkey.custom_hosts)
 
         def use(routes: Routes, secrets: Secrets) -> None:
             front.state = State.of(

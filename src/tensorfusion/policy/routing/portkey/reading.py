@@ -3,7 +3,7 @@
 What is not honoured is refused and not passed over: a guardrail that does not run is worse than an error.
 
 ``custom_host`` is an address of the caller's choice, which the gateway would ask from where it stands: it is refused
-unless the caller's key allows it.
+unless it is one that the caller may name.
 """
 
 import re
@@ -53,6 +53,18 @@ _OURS = ("x-portkey-", "x-tf-")
 
 Json = Any  # Any: JSON of any shape
 SecretOf = Callable[[str], SecretReference | None]
+Hosts = Callable[[str], bool]
+"""Whether a URL is one that may be asked."""
+
+
+def no_host(url: str) -> bool:
+    """None is."""
+    return False
+
+
+def every_host(url: str) -> bool:
+    """Every one is."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +86,12 @@ def read_config(
     *,
     name: str,
     namespace: str = "",
-    custom_hosts: bool = False,
+    custom_hosts: Hosts = no_host,
     secret_of: SecretOf = lambda _: None,
 ) -> Config:
     """Read one configuration.
 
-    ``custom_hosts``: the caller's key allows addresses of its own choice. ``secret_of`` finds the credential that a
+    ``custom_hosts`` says which addresses the caller may name. ``secret_of`` finds the credential that a
     ``virtual_key`` stands for.
 
     Raises:
@@ -99,7 +111,7 @@ def config_of(
     *,
     name: str,
     namespace: str = "",
-    custom_hosts: bool = False,
+    custom_hosts: Hosts = no_host,
     secret_of: SecretOf = lambda _: None,
 ) -> Config:
     """``read_config`` of a value that was decoded already."""
@@ -152,7 +164,7 @@ class _Inherited:
 
 
 class _Reader:
-    def __init__(self, *, custom_hosts: bool, secret_of: SecretOf) -> None:
+    def __init__(self, *, custom_hosts: Hosts, secret_of: SecretOf) -> None:
         self.custom_hosts = custom_hosts
         self.secret_of = secret_of
         self.targets: list[Target] = []
@@ -208,12 +220,14 @@ class _Reader:
         if "custom_host" in found:
             where = _under(path, "custom_host")
             host = _text(found["custom_host"], where)
-            if not self.custom_hosts:
-                raise InvalidConfig(
-                    where, "this key may not name addresses: ask for customHosts on the key, or use a route"
-                )
             if not _URL.fullmatch(host):
                 raise InvalidConfig(where, "wanted a URL with http:// or https://, without credentials or a query")
+            if not self.custom_hosts(host):
+                raise InvalidConfig(
+                    where,
+                    "this key may not name this address: whoever runs the gateway lists those that may be named "
+                    "(portkey.customHosts), for keys that say customHosts; or use a route",
+                )
         parameters = above.parameters
         if "override_params" in found:
             parameters = {**parameters, **_object(found["override_params"], _under(path, "override_params"))}
