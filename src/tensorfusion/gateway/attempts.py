@@ -8,6 +8,7 @@ Source: the platform's contract, 3.6.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ class Attempt:
         if job.first_token is None:
             job.first_token = now - job.started
 
-    def exchange(self, further: Mapping[str, bytes] | None = None) -> Exchange:
-        """The request as this target gets it, on its way to it."""
+    def exchange(self, further: Mapping[str, bytes] | None = None, *, seconds: float = math.inf) -> Exchange:
+        """The request as this target gets it, on its way to it, with so many seconds for all of the answer."""
         job, upstream = self.job, self.upstream
         timers = job.route.timers
         target = upstream.target
@@ -77,10 +78,10 @@ class Attempt:
             [*job.fields, *self._traced(), *self._forwarded(), *kind, *upstream.credential],
             self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
-                connect=timers.connect,
+                connect=min(timers.connect, seconds),
                 head=timers.first_byte if target.timeout is None else target.timeout,
                 silence=timers.idle,
-                total=max(job.deadline - job.loop.time(), 0.0),
+                total=min(max(job.deadline - job.loop.time(), 0.0), seconds),
             ),
         )
 

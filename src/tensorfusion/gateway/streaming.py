@@ -8,7 +8,7 @@ with the stream's own end, or with ``[DONE]`` of ours where the target said why 
 Source: the platform's contract, 3.6.
 """
 
-import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -22,7 +22,7 @@ from tensorfusion.gateway.splicing import Continued, Repeated, further_parts
 from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.model.llm_route import MidStream
 from tensorfusion.policy.routing.asks import Failure
-from tensorfusion.wire.errors import BrokenOff, ClientLeft, TimedOut, WireError
+from tensorfusion.wire.errors import BrokenOff, ClientLeft, Phase, TimedOut, WireError
 from tensorfusion.wire.exchange import Exchange
 from tensorfusion.wire.relay import pour
 
@@ -85,16 +85,16 @@ class StreamWay:
     ) -> None:
         job = self._job
         listener = attempt.speech.listener(self.said, join)
-        first_by = None
-        if job.chooser.others(job.ask, job.loop.time(), job.attempts, attempt.target):
+        now, first_by = job.loop.time(), math.inf
+        if job.chooser.others(job.ask, now, job.attempts, attempt.target):
             first_by = attempt.ticket.started_at + job.route.timers.first_token
         mark, pushes = self.said.mark(), self._pushes
         try:
-            async with asyncio.timeout_at(first_by) as first_timer, attempt.exchange(further) as exchange:
-                head = await self._first_word(attempt, exchange, listener, first_timer)
+            async with attempt.exchange(further, seconds=max(first_by - now, 0.0)) as exchange:
+                head = await self._first_word(attempt, exchange, listener)
                 await self._rest(attempt, exchange, listener, head)
-        except TimeoutError as error:
-            if isinstance(error, TimedOut):
+        except TimedOut as error:
+            if listener.spoken or error.phase is not Phase.TOTAL or first_by >= job.deadline:
                 raise
             raise Broken(Failure.FIRST_TOKEN, f"no first word within {job.route.timers.first_token:g} s") from error
         finally:
@@ -104,9 +104,7 @@ class StreamWay:
             if self.told:
                 job.count(listener.usage, completion=self.said.pieces)
 
-    async def _first_word(
-        self, attempt: Attempt, exchange: Exchange, listener: Listener, timer: asyncio.Timeout
-    ) -> bytes:
+    async def _first_word(self, attempt: Attempt, exchange: Exchange, listener: Listener) -> bytes:
         """What has come up to the first arrival with a word in it, or up to the end where the answer is buffered."""
         job = self._job
         try:
@@ -114,7 +112,7 @@ class StreamWay:
                 raise of_refusal(attempt.speech.whole(await exchange.whole(MOST_ANSWER)))
             _require_events(exchange)
             exchange.silent_for(job.route.timers.idle)
-            parts, size = [], 0
+            parts, size, begun = [], 0, False
             while not listener.done and (self._buffered or not listener.spoken):
                 data = await _next(exchange, listener)
                 part = listener.take(data) if data else listener.end()
@@ -124,9 +122,11 @@ class StreamWay:
                 size += len(part)
                 if size > MOST_ANSWER:
                     raise Broken(Failure.MALFORMED, f"its answer has more than {MOST_ANSWER} bytes")
-                if listener.spoken and not attempt.begun:
-                    timer.reschedule(None)
-                    attempt.first_token()
+                if listener.spoken and not begun:
+                    begun = True
+                    exchange.all_within(max(job.deadline - job.loop.time(), 0.0))
+                    if not attempt.begun:
+                        attempt.first_token()
                 if not data:
                     break
         finally:

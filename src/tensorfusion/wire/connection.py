@@ -123,6 +123,12 @@ class Connection(asyncio.Protocol):
         self._silence = silence
         self._watch(self._head_by)
 
+    def all_within(self, seconds: float) -> None:
+        """From now on, no more than so many seconds until the end of the answer."""
+        self._seconds = (self._seconds[0], seconds)
+        self._total_by = self._loop.time() + seconds
+        self._watch(self._total_by)
+
     def silent_for(self, seconds: float) -> None:
         """From now on, no more than so many seconds between two arrivals."""
         self._silence = seconds

@@ -93,6 +93,10 @@ class Exchange:
         """All of the answer has arrived, though it may not have been read yet."""
         return self.connection.done
 
+    def all_within(self, seconds: float) -> None:
+        """From now on wait at most so long for the end of the answer."""
+        self.connection.all_within(seconds)
+
     def silent_for(self, seconds: float) -> None:
         """From now on wait at most so long for the next bytes, as between two events of a stream."""
         self.connection.silent_for(seconds)

@@ -1,0 +1,84 @@
+"""Targets that keep a connection alive and say nothing: comments are no words, and nobody waits for ever."""
+
+import asyncio
+
+import pytest
+from fronts import (
+    DONE,
+    ROLE,
+    STOP,
+    STREAM,
+    Act,
+    ask,
+    chat,
+    chunked,
+    gateway,
+    route,
+    streamed,
+    target,
+    word,
+)
+
+from tensorfusion.policy.routing import compiler
+from tensorfusion.policy.routing.route import Timers
+
+PING = b": ping\n\n"
+WHOLE = (ROLE, word("a"), STOP, DONE)
+
+
+def pinging(*events: bytes) -> Act:
+    """These, and then comments for as long as somebody reads them."""
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + chunked(*events))
+        while True:
+            writer.write(chunked(PING))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            if reader.at_eof() or reader.exception() is not None:
+                raise ConnectionError
+
+    return act
+
+
+@pytest.fixture
+def short_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "Timers", lambda **given: Timers(**given, total=0.3))
+
+
+async def test_comments_are_no_first_word() -> None:
+    async with target(pinging(ROLE)) as one, target(streamed(*WHOLE)) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url}, firstTokenTimeout="150ms")) as found:
+            response = await ask(found.port, chat(stream=True))
+            assert response.body == b"".join(WHOLE)
+            assert found.records[0].attempts[0].outcome.startswith("first-token")
+
+
+@pytest.mark.usefixtures("short_total")
+async def test_a_target_without_another_may_take_until_the_request_has_no_time_left() -> None:
+    async with target(pinging()) as one, gateway(route({"endpoint": one.url}, firstTokenTimeout="100ms")) as found:
+        response = await ask(found.port, chat(stream=True))
+        assert (response.status, response.error["type"]) == (504, "upstream_timeout")
+        assert found.records[0].latency_ms >= 290
+
+
+@pytest.mark.usefixtures("short_total")
+async def test_comments_behind_words_end_with_the_time_of_the_request() -> None:
+    async with target(pinging(ROLE, word("a"))) as one, gateway(route({"endpoint": one.url})) as found:
+        response = await ask(found.port, chat(stream=True))
+        assert PING in response.body
+        assert response.whole
+        assert b'"error"' in response.body
+        assert b"[DONE]" not in response.body
+        assert found.records[0].status == 504
+
+
+async def test_a_stream_may_take_longer_than_its_first_word() -> None:
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + chunked(ROLE, word("a")))
+        await asyncio.sleep(0.3)
+        writer.write(chunked(STOP, DONE) + b"0\r\n\r\n")
+
+    async with target(slowly) as one, target(streamed(*WHOLE)) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url}, firstTokenTimeout="150ms")) as found:
+            assert (await ask(found.port, chat(stream=True))).fields["x-tf-target"] == "t0"
