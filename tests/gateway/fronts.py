@@ -24,7 +24,6 @@ from tensorfusion.gateway.upstreams import Addresses
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.telemetry.metrics import metrics_response
-from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.request import Request
 from tensorfusion.wire.server import Server
 
@@ -189,7 +188,7 @@ def stall(*events: bytes) -> Act:
 
 
 class Held:
-    fields: Fields = ()
+    lines = b""
 
     def __init__(self, counted: "Counted") -> None:
         self._counted = counted

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Protocol
 
 from tensorfusion.gateway.discretion import discreet
@@ -56,7 +57,7 @@ class Attempt:
 
     def first_token(self) -> None:
         """The first word has come."""
-        job, now = self.job, self.job.loop.time()
+        job, now = self.job, monotonic()
         self.begun = True
         self.noted.first_token = now - self.ticket.started_at
         job.chooser.first_token(self.ticket, now)
@@ -71,18 +72,21 @@ class Attempt:
         if upstream.overriding:
             further = {**upstream.overriding, **(further or {})}
         asked = self.speech.asked
-        kind = ((b"Content-Type", asked.content_type),) if asked.content_type else ()
+        fields = [*self._traced(), *self._forwarded()]
+        if asked.content_type:
+            fields.append((b"Content-Type", asked.content_type))
         return self.replica.pool.exchange(
             asked.method,
             upstream.path_of(self.speech.call),
-            [*job.fields, *self._traced(), *self._forwarded(), *kind, *upstream.credential],
+            fields,
             self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
                 connect=min(timers.connect, seconds),
                 head=timers.first_byte if target.timeout is None else target.timeout,
                 silence=timers.idle,
-                total=min(max(job.deadline - job.loop.time(), 0.0), seconds),
+                total=min(max(job.deadline - monotonic(), 0.0), seconds),
             ),
+            ready=job.lines_out() + upstream.lines,
         )
 
     def _traced(self) -> Fields:
@@ -95,7 +99,7 @@ class Attempt:
         wanted = self.target.forward_headers
         if not wanted:
             return ()
-        kept = {name.lower() for name, _ in self.job.fields}
+        kept = {b"x-request-id", *(name.lower() for name, _ in self.job.fields)}
         found = ((name, value) for name, value in self.job.request.fields if name.lower() not in kept)
         return [pair for pair in found if pair[0].lower().decode("latin-1") in wanted]
 
@@ -137,7 +141,7 @@ async def answer(job: Job, way: Way, *, begins: Callable[[Job, Target], None] | 
     """
     chooser, attempts = job.chooser, job.attempts
     attempts.tried = unusable = job.upstreams.unusable(job.route)
-    target = chooser.next(job.ask, job.loop.time(), attempts, random=job.random())
+    target = chooser.next(job.ask, monotonic(), attempts, random=job.random())
     if target is None:
         raise _nobody(job, unusable)
     if begins is not None:
@@ -150,7 +154,7 @@ async def answer(job: Job, way: Way, *, begins: Callable[[Job, Target], None] | 
             raise Failed(broken, target)
         step = chooser.after(
             job.ask,
-            job.loop.time(),
+            monotonic(),
             attempts,
             target=target,
             outcome=outcome,
@@ -158,12 +162,12 @@ async def answer(job: Job, way: Way, *, begins: Callable[[Job, Target], None] | 
             random=job.random(),
             mid_stream=way.told,
         )
-        if step.target is None or job.loop.time() + step.delay >= job.deadline:
+        if step.target is None or monotonic() + step.delay >= job.deadline:
             raise Failed(broken, target)
         if step.delay:
             job.waited += step.delay
             await asyncio.sleep(step.delay)
-            step = chooser.resume(job.ask, job.loop.time(), attempts, step=step, outcome=outcome, random=job.random())
+            step = chooser.resume(job.ask, monotonic(), attempts, step=step, outcome=outcome, random=job.random())
         if step.target is None:
             raise Failed(broken, target)
         target = step.target
@@ -182,13 +186,13 @@ async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outco
     """At one target; how it failed, or None. One of its replicas that fails is another one's turn first."""
     upstream = job.upstreams.of(job.route, target)
     job.target = target
-    replica = upstream.pick(job.loop.time(), prompt=job.ask.prompt_tokens)
+    replica = upstream.pick(monotonic(), prompt=job.ask.prompt_tokens)
     asked = [replica]
     while True:
         broken, outcome = await _at(job, upstream, replica, way, others=len(upstream.replicas) - len(asked))
         if broken is None or not way.open or not _is_the_replicas(broken) or len(asked) >= _MOST_REPLICAS:
             return broken, outcome
-        following = upstream.pick(job.loop.time(), asked, prompt=job.ask.prompt_tokens)
+        following = upstream.pick(monotonic(), asked, prompt=job.ask.prompt_tokens)
         if following is replica or following in asked:
             return broken, outcome
         replica = following
@@ -204,8 +208,7 @@ async def _at(
     job: Job, upstream: Upstream, replica: Replica, way: Way, *, others: int
 ) -> tuple[Broken | None, Outcome]:
     """One attempt; how it failed, or None. With ``others`` that may do better the target is not to blame."""
-    target, loop = upstream.target, job.loop
-    started = loop.time()
+    target, started = upstream.target, monotonic()
     noted = Try(target.name, replica.url, started=started)
     if job.trace is not None:
         noted.span_id = new_span_id()
@@ -234,7 +237,7 @@ async def _at(
         except WireError as error:
             broken = of_wire(error, begun=begun or not job.ask.stream)
     finally:
-        now = loop.time()
+        now = monotonic()
         noted.seconds = now - started
         replica.tokens -= tokens
         replica.requests -= 1
@@ -252,6 +255,7 @@ async def _at(
         elif not job.used.prompt:
             job.count(None, completion=0)  # the client left: the target may have read the prompt, so it counts
         noted.outcome = str(outcome)
+        noted.kind = outcome.kind
         noted.status = outcome.status
         if broken is not None and others and way.open and _is_the_replicas(broken):
             replica.breaker.failed(now)
@@ -277,7 +281,7 @@ async def _resending(attempt: Attempt, way: Way) -> None:
 def _nobody(job: Job, unusable: int) -> Fault:
     """Why no target can be asked."""
     job.attempts.tried = 0
-    none = job.chooser.why_none(job.ask, job.loop.time(), job.attempts)
+    none = job.chooser.why_none(job.ask, monotonic(), job.attempts)
     problems = dict(none.reasons)
     for target in job.route.targets:
         if unusable & target.bit:

@@ -6,6 +6,7 @@ the limits, but where a cluster counts them). What is held for it is given back 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -17,13 +18,14 @@ from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
 from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, gateway_ending, invalid, not_found, refusal
 from tensorfusion.gateway.handling import MOST_BODY as MOST_ASKED
 from tensorfusion.gateway.handling import Handler, inquiry_of, prefix_of
-from tensorfusion.gateway.job import Job, id_of
+from tensorfusion.gateway.heading import Heading, heading_of
+from tensorfusion.gateway.job import Job
 from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.mirroring import Mirrors
 from tensorfusion.gateway.outcomes import fault_of, told_as_it_is
 from tensorfusion.gateway.pages import Page, Pages
-from tensorfusion.gateway.passing import fields_back, fields_out
-from tensorfusion.gateway.portkey import HEADER, METADATA, Portkeys
+from tensorfusion.gateway.passing import fields_back
+from tensorfusion.gateway.portkey import HEADER, Portkeys
 from tensorfusion.gateway.refusals import Arrival
 from tensorfusion.gateway.scraping import METRICS, Scrape, require_reader
 from tensorfusion.gateway.seams import Key, Keys, Limits
@@ -34,20 +36,15 @@ from tensorfusion.gateway.verbatim import AskedVerbatim, VerbatimWay
 from tensorfusion.gateway.whole import WholeWay
 from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.model.llm_route import RouteStrategy
-from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.route import Route
 from tensorfusion.policy.routing.routes import NoRoute, NotAllowed
 from tensorfusion.policy.routing.state import Attempts
 from tensorfusion.wire.errors import ClientLeft, Refused
-from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
 
 MOST_BODY: Final = 32 << 20
-_PRIORITIES: Final = {priority.value.encode(): priority for priority in QoS}
-_ONLY_CACHED: Final = b"only-if-cached"
-_CACHE_WORDS: Final = frozenset((b"no-store", b"no-cache", _ONLY_CACHED))
 _DRY_RUN: Final = b"/fallback/test"
 _OURS: Final = 500
 _UNKNOWN: Final = 401
@@ -86,7 +83,6 @@ class Front:
         self._handlers = handlers or {}
         self._scrape = scrape
         self._most_body = most_body
-        self._loop = asyncio.get_running_loop()
         self._callers: dict[int, tuple[Key, Caller]] = {}
 
     async def close(self) -> None:
@@ -113,10 +109,11 @@ class Front:
             asked = Asked(Api.CHAT, await request.whole(self._most_body))
             if asked.model:
                 key.require_model(asked.model)
-            session, priority, route_name = _hints(request.fields)
-            ask = _ask_of(asked, session=session, priority=priority)
+            heading = heading_of(request)
+            heading.check()
+            ask = _ask_of(asked, heading)
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
-            page = self._pages.dry_run(self.state, self._caller(key), ask, route_name)
+            page = self._pages.dry_run(self.state, self._caller(key), ask, heading.route)
         except Refused as refused:
             _tell(reply, refusal(refused.status, str(refused)), Words.OPENAI)
         except (Fault, KeyRefused) as fault:
@@ -165,9 +162,10 @@ class Front:
 
     async def _call(self, request: Request, reply: Reply, call: Call) -> None:
         api = call.api or call.path.partition("?")[0]
-        arrival = Arrival(id_of(request), request, api, self._loop.time())
+        heading = heading_of(request)
+        arrival = Arrival(heading.id(), request, api, monotonic())
         try:
-            job = await self._admit(reply, call, arrival)
+            job = await self._admit(reply, call, heading, arrival)
         except Refused as refused:
             fault = refusal(refused.status, str(refused))
         except (Fault, KeyRefused) as refused:
@@ -200,23 +198,24 @@ class Front:
         """Pages leave no records; whoever shows no good key does, wherever it tries."""
         if refused.status == _UNKNOWN:
             path = _shown(request.target.partition(b"?")[0])
-            arrival = Arrival(id_of(request), request, path, self._loop.time())
+            arrival = Arrival(heading_of(request).id(), request, path, monotonic())
             self._note_refused(arrival, refused.status, refused.type, str(refused))
 
-    async def _admit(self, reply: Reply, call: Call, arrival: Arrival) -> Job:
+    async def _admit(self, reply: Reply, call: Call, heading: Heading, arrival: Arrival) -> Job:
         """Who asks for what, and which route takes it; what is known of it stands in ``arrival``, too.
 
         Raises:
             Fault, KeyRefused, Refused: it is not let in.
         """
         request, started = arrival.request, arrival.started
-        arrival.key = key = self.keys.find(request.fields)
+        arrival.key = key = self.keys.find(heading.keys)
         key.require_scope(KeyScope.INFER)
         if request.method != b"POST" and call.api is not Api.VERBATIM:
             raise invalid(f"{call.path} takes POST", status=405)
         body = await request.whole(self._most_body)
-        arrival.arrived = arrived = self._loop.time()
-        session, priority, route_name = _hints(request.fields)
+        arrival.arrived = arrived = monotonic()
+        heading.check()
+        route_name = heading.route
         if call.api is Api.VERBATIM:
             asked: Asked = AskedVerbatim(request, call, body, routed=bool(route_name))
         else:
@@ -225,10 +224,10 @@ class Front:
         if asked.model:
             key.require_model(asked.model)
         caller = self._caller(key)
-        ask = _ask_of(asked, session=session, priority=priority)
+        ask = _ask_of(asked, heading)
         state = self.state
         attempts = Attempts()
-        brought = _brought(request.fields)
+        brought = heading.brought
         if HEADER in brought:
             portkey = self.portkeys.of(brought[HEADER], key, state)
             route, chooser, upstreams = portkey.config.route, portkey.chooser, portkey.upstreams
@@ -243,12 +242,11 @@ class Front:
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
         guess = chooser.usual_tokens if asked.max_tokens is None else 0
-        arrival.asking = asking = self._loop.time()
+        arrival.asking = asking = monotonic()
         held = await self.limits.reserve(
             key, route, tokens=asked.prompt_tokens + (asked.max_tokens or 0) * max(asked.choices, 1), guess=guess
         )
-        queued = self._loop.time() - asking
-        id_field = (b"x-request-id", arrival.id)
+        queued = monotonic() - asking
         return Job(
             id=arrival.id,
             request=request,
@@ -261,9 +259,10 @@ class Front:
             chooser=chooser,
             upstreams=upstreams,
             attempts=attempts,
+            asked_route=route_name,
             held=held,
-            fields=[*fields_out(request.fields), id_field],
-            reply_fields=[id_field, *held.fields],
+            fields=heading.out,
+            lines=heading.lines,
             started=started,
             waited=arrived - started + queued,
             queued=queued,
@@ -315,13 +314,13 @@ class Front:
         return caller
 
 
-def _ask_of(asked: Asked, *, session: str, priority: QoS) -> Ask:
+def _ask_of(asked: Asked, heading: Heading) -> Ask:
     return Ask(
         model=asked.model,
         prompt_tokens=asked.prompt_tokens,
         max_tokens=asked.max_tokens,
-        priority=priority,
-        session=session or asked.user,
+        priority=heading.priority,
+        session=heading.session or asked.user,
         stream=asked.stream,
     )
 
@@ -330,49 +329,6 @@ def _way_of(job: Job) -> Way:
     if job.call.api is Api.VERBATIM:
         return VerbatimWay()
     return StreamWay(job) if job.ask.stream else WholeWay()
-
-
-def _hints(fields: Fields) -> tuple[str, QoS, str]:
-    """Session, priority and route, as the client's own fields say.
-
-    Raises:
-        Fault: there is no such priority, or nothing is kept that the request would be content with.
-    """
-    session, priority, route = "", QoS.MEDIUM, ""
-    for name, value in fields:
-        if name[:5].lower() != b"x-tf-":
-            continue
-        match name.lower():
-            case b"x-tf-session":
-                session = value.decode("latin-1")
-            case b"x-tf-priority":
-                found = _PRIORITIES.get(value.lower())
-                if found is None:
-                    raise invalid("x-tf-priority: wanted low, medium, high or critical", param="x-tf-priority")
-                priority = found
-            case b"x-tf-cache":
-                _check_cache(value)
-            case b"x-tf-route":
-                route = value.decode("latin-1")
-    return session, priority, route
-
-
-def _check_cache(value: bytes) -> None:
-    """What a request wants of a cache. There is none yet: what it must not do it does not, and it has nothing.
-
-    Source: RFC 9111 5.2.1.4, 5.2.1.5, 5.2.1.7.
-    """
-    wanted = {word.strip() for word in value.lower().split(b",")}
-    if not wanted <= _CACHE_WORDS:
-        raise invalid("x-tf-cache: wanted no-store, no-cache or only-if-cached", param="x-tf-cache")
-    if _ONLY_CACHED in wanted:
-        raise Fault(
-            504,
-            "not_cached",
-            "x-tf-cache: only-if-cached, and this gateway keeps no answers: send it without",
-            code="not_cached",
-            param="x-tf-cache",
-        )
 
 
 def of_key(fault: Fault | KeyRefused) -> Fault:
@@ -384,15 +340,6 @@ def of_key(fault: Fault | KeyRefused) -> Fault:
 
 def _shown(path: bytes) -> str:
     return path[:128].decode("ascii", "replace")
-
-
-def _brought(fields: Fields) -> dict[bytes, bytes]:
-    """What a client of Portkey's brings along."""
-    found: dict[bytes, bytes] = {}
-    for name, value in fields:
-        if name[:10].lower() == b"x-portkey-" and (lower := name.lower()) in (HEADER, METADATA):
-            found[lower] = value
-    return found
 
 
 def _no_route(found: NoRoute | NotAllowed) -> Fault:
@@ -425,11 +372,11 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
     theirs = told_as_it_is(broken)
     if theirs is not None:
         job.bytes_out = len(theirs.body)
-        job.reply.send(theirs.status, [*job.answer_fields(target), *fields_back(theirs.fields)], theirs.body)
+        job.reply.send(theirs.status, fields_back(theirs.fields), theirs.body, ready=job.answer_lines(target))
         return theirs.status, "upstream_error", broken.detail
     fault = fault_of(broken, target.name)
-    fields = [JSON, *fault.fields, *job.answer_fields(target)]
-    job.reply.send(fault.status, fields, body_of(fault, words))
+    fields = [JSON, *fault.fields]
+    job.reply.send(fault.status, fields, body_of(fault, words), ready=job.answer_lines(target))
     return fault.status, fault.type, broken.detail
 
 

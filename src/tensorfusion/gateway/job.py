@@ -1,10 +1,10 @@
 """One request on its way through the gateway: what is known of it, and what is noted for its record."""
 
-import asyncio
 import random
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from time import monotonic
 from urllib.parse import quote
 
 from tensorfusion.gateway.apis import Call
@@ -17,13 +17,16 @@ from tensorfusion.policy.routing.asks import Ask, Caller
 from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.state import Attempts
+from tensorfusion.wire.fields import Fields, field_lines
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
 
 _PLAIN = re.compile(r"[!-$&-~]+( [!-$&-~]+)*")
 MOST_TOLD = 1 << 31
 """Tokens that a target may say it used: more is nonsense, and no store has a column for it."""
-_ID = re.compile(rb"[!-~]{1,128}")
+_ANSWER_LINES = (
+    b"x-request-id: %b\r\n%bx-tf-target: %b\r\nx-tf-model: %b\r\nx-tf-attempts: %d\r\nx-tf-overhead-ms: %d.%03d\r\n"
+)
 
 
 @dataclass(slots=True)
@@ -33,11 +36,13 @@ class Try:
     target: str
     url: str
     outcome: str = ""
+    kind: str = ""
+    """The first word of the outcome."""
     status: int = 0
     seconds: float = 0.0
     first_token: float | None = None
     started: float = 0.0
-    """Of the loop's clock."""
+    """Of ``time.monotonic``."""
     span_id: str = ""
     """Its name in the request's trace, where there is one."""
 
@@ -66,13 +71,15 @@ class Job:
     chooser: Chooser
     upstreams: Upstreams
     held: Reservation
-    fields: list[tuple[bytes, bytes]]
-    """For every target, without a credential."""
-    reply_fields: list[tuple[bytes, bytes]]
-    """For the client, whatever becomes of it."""
+    fields: Fields
+    """The client's, for every target, without a credential and the request's id."""
+    lines: bytes | None
+    """They, as they are sent; None where they have changed."""
     started: float
-    """Of the loop's clock, like all times here."""
-    attempts: Attempts = field(default_factory=Attempts)
+    """Of ``time.monotonic``, like all times here: event loops count in milliseconds, a few of which is all there is."""
+    attempts: Attempts
+    asked_route: str = ""
+    """``x-tf-route``, where the client chose its route."""
     tries: list[Try] = field(default_factory=list)
     waited: float = 0.0
     """Seconds that were spent waiting: for the request's body, for targets, in pauses between attempts."""
@@ -89,7 +96,6 @@ class Job:
     trace: Trace | None = None
     dropped: int = 0
     bytes_out: int = 0
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     @property
     def deadline(self) -> float:
@@ -106,27 +112,29 @@ class Job:
         else:
             self.used = Used(self.ask.prompt_tokens, completion, estimated=True)
 
-    def answer_fields(self, target: Target) -> list[tuple[bytes, bytes]]:
-        """What the client is told of how its answer came about."""
-        overhead = (self.loop.time() - self.started - self.waited) * 1000
-        return [
-            *self.reply_fields,
-            (b"x-tf-target", _in_field(target.name)),
-            (b"x-tf-model", _in_field(target.model or self.asked.model)),
-            (b"x-tf-attempts", b"%d" % len(self.tries)),
-            (b"x-tf-overhead-ms", b"%.3f" % max(overhead, 0.0)),
-        ]
+    def lines_out(self) -> bytes:
+        """What every target is told in fields, as they are sent. Raises ValueError: one cannot be."""
+        if self.lines is None:
+            self.lines = field_lines(self.fields)
+        return b"%bx-request-id: %b\r\n" % (self.lines, self.id)
+
+    def answer_lines(self, target: Target) -> bytes:
+        """What the client is told in fields of how its answer came about, as they are sent."""
+        overhead = int((monotonic() - self.started - self.waited) * 1e6)
+        if overhead < 0:
+            overhead = 0
+        return _ANSWER_LINES % (
+            self.id,
+            self.held.lines,
+            _in_field(target.name),
+            _in_field(target.model or self.asked.model),
+            len(self.tries),
+            overhead // 1000,
+            overhead % 1000,
+        )
 
 
 @lru_cache(maxsize=1024)
 def _in_field(text: str) -> bytes:
     """As a field of an answer may have it: what is no plain character is written as in a URL."""
     return text.encode() if _PLAIN.fullmatch(text) else quote(text, safe=" !#$&'()*+,/:;=?@[]~").encode()
-
-
-def id_of(request: Request) -> bytes:
-    """The request's own id where it brought a proper one, else a new one."""
-    given = request.field(b"x-request-id")
-    if given is not None and _ID.fullmatch(given):
-        return given
-    return b"req-%024x" % random.getrandbits(96)  # a name, no secret: asking the system would cost as much as parsing

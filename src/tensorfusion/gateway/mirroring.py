@@ -5,6 +5,7 @@ under way at once; further ones are left out and counted, because a test must no
 """
 
 import asyncio
+from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.attempts import Attempt
@@ -30,14 +31,14 @@ class Mirrors:
 
     def start(self, job: Job, answering: Target) -> None:
         """Ask all others but the target that answers the client."""
-        for target in job.chooser.mirrors(job.ask, job.loop.time(), answering):
+        for target in job.chooser.mirrors(job.ask, monotonic(), answering):
             if job.upstreams.of(job.route, target).problem:
                 continue
             if len(self._tasks) >= MOST_MIRRORED:
                 self._meters.mirrored.add((job.route.key, target.name, "left out"))
                 continue
             # No group: whoever asked must not wait for what is thrown away. ``close`` ends it.
-            task = job.loop.create_task(self._mirror(job, target))
+            task = asyncio.get_running_loop().create_task(self._mirror(job, target))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -50,7 +51,7 @@ class Mirrors:
 
     async def _mirror(self, job: Job, target: Target) -> None:
         upstream = job.upstreams.of(job.route, target)
-        started = job.loop.time()
+        started = monotonic()
         replica = upstream.pick(started)
         ticket = job.chooser.started(target, started)
         outcome = Outcome(failure=Failure.CANCELLED)
@@ -65,10 +66,10 @@ class Mirrors:
         except Broken as broken:
             if upstream.secret:
                 broken.hide(upstream.secret)
-            outcome = broken.outcome(job.loop.time() - started)
+            outcome = broken.outcome(monotonic() - started)
         except WireError as error:
-            outcome = of_wire(error, begun=False).outcome(job.loop.time() - started)
+            outcome = of_wire(error, begun=False).outcome(monotonic() - started)
         finally:
-            job.chooser.ended(ticket, job.loop.time(), outcome)
+            job.chooser.ended(ticket, monotonic(), outcome)
             what = "answered" if outcome is SUCCESS else str(outcome.failure)
             self._meters.mirrored.add((job.route.key, target.name, what))

@@ -6,6 +6,7 @@ half a minute later. An answer counts for three seconds (``upstreams.TOLD_SECOND
 
 import asyncio
 import dataclasses
+from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.state import State
@@ -27,7 +28,7 @@ _TELLING: Final = frozenset({"self-hosted", "custom", "vllm", "sglang"})
 
 async def poll(state: State) -> None:
     """Ask each replica once that is worth it."""
-    now = asyncio.get_running_loop().time()
+    now = monotonic()
     wanted: dict[Replica, None] = {}
     for route in state.routes.by_key.values():
         for target in route.targets:
@@ -56,7 +57,6 @@ def _in_use(upstream: Upstream, now: float) -> bool:
 
 
 async def _ask(replica: Replica) -> None:
-    loop = asyncio.get_running_loop()
     own = replica.requests
     try:
         answer = await _pool_beside(replica).request(
@@ -66,9 +66,9 @@ async def _ask(replica: Replica) -> None:
         return  # what it told before grows old by itself
     told = told_by(answer.body) if answer.status == 200 else None
     if told is None:
-        replica.silent_until = loop.time() + SILENT_SECONDS
+        replica.silent_until = monotonic() + SILENT_SECONDS
         return
-    replica.tell(max(told.requests - max(own, replica.requests), 0), told.full, loop.time())
+    replica.tell(max(told.requests - max(own, replica.requests), 0), told.full, monotonic())
 
 
 def _pool_beside(replica: Replica) -> Pool:

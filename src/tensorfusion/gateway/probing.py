@@ -11,6 +11,7 @@ models").
 """
 
 import asyncio
+from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.apis import Api, Call
@@ -43,7 +44,6 @@ class Probes:
 
     async def look(self, state: State) -> None:
         """Ask once every target of the state whose circuit is not closed, where its answer can say something."""
-        loop = asyncio.get_running_loop()
         places = asyncio.Semaphore(_AT_ONCE)
         silent: set[tuple[str, str]] = set()
 
@@ -55,12 +55,12 @@ class Probes:
                 elif which in self._silent or (
                     report.circuit is Circuit.OPEN and report.last_error.startswith(_NOBODY)
                 ):
-                    state.choosers[route].healthy(upstream.target, loop.time())
+                    state.choosers[route].healthy(upstream.target, monotonic())
                     log.info("a target answers again", route=route, target=report.name)
 
         async with asyncio.TaskGroup() as group:
             for key, route in state.routes.by_key.items():
-                reports = state.choosers[key].status(loop.time())
+                reports = state.choosers[key].status(monotonic())
                 for target, report in zip(route.targets, reports, strict=True):
                     upstream = state.upstreams.of(route, target)
                     if _may_be_back(report) and not upstream.problem:
@@ -73,7 +73,7 @@ def _may_be_back(report: TargetReport) -> bool:
 
 
 async def _answers(upstream: Upstream) -> bool:
-    replica = upstream.pick(asyncio.get_running_loop().time())
+    replica = upstream.pick(monotonic())
     try:
         async with replica.pool.exchange(
             b"GET", upstream.path_of(_MODELS), upstream.credential, patience=_PATIENCE

@@ -90,9 +90,7 @@ class Gateway:
             keys=keys,
             limits=self._gate,
             evidence=Evidence(tuple(sink for sink in sinks if sink is not None), meters=meters, traces=self._tracer),
-            pages=Pages(
-                now=asyncio.get_running_loop().time, ready=self._why_not_ready, metrics=self._exposition.response
-            ),
+            pages=Pages(now=time.monotonic, ready=self._why_not_ready, metrics=self._exposition.response),
             questions={USAGE: pages.usage, LOGS: pages.logs},
             handlers=handlers,
             scrape=settings.scrape,

@@ -31,7 +31,7 @@ _MOST_CALLERS: Final = 4096
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """A request that has no place yet. Times of the loop's clock; 0: it did not get that far."""
+    """A request that has no place yet. Times of ``time.monotonic``; 0: it did not get that far."""
 
     id: bytes
     request: Request

@@ -57,10 +57,10 @@ class Keys(Protocol):
 
 
 class Reservation(Protocol):
-    """What is held for one request. ``fields`` tell the client how much is left."""
+    """What is held for one request. ``lines`` are fields, as they are sent, that tell the client how much is left."""
 
     @property
-    def fields(self) -> Fields: ...
+    def lines(self) -> bytes: ...
 
     def settle(self, tokens: int) -> object:
         """It is over, and used so many. Saying it again changes nothing."""
@@ -110,7 +110,7 @@ class NoKeys:
 
 
 class _Nothing:
-    fields: Fields = ()
+    lines = b""
 
     def settle(self, tokens: int) -> None:
         """Nothing was held."""

@@ -10,6 +10,7 @@ Source: the platform's contract, 3.6.
 
 import math
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.attempts import Attempt
@@ -85,7 +86,7 @@ class StreamWay:
     ) -> None:
         job = self._job
         listener = attempt.speech.listener(self.said, join)
-        now, first_by = job.loop.time(), math.inf
+        now, first_by = monotonic(), math.inf
         if job.chooser.others(job.ask, now, job.attempts, attempt.target):
             first_by = attempt.ticket.started_at + job.route.timers.first_token
         mark, pushes = self.said.mark(), self._pushes
@@ -124,13 +125,13 @@ class StreamWay:
                     raise Broken(Failure.MALFORMED, f"its answer has more than {MOST_ANSWER} bytes")
                 if listener.spoken and not begun:
                     begun = True
-                    exchange.all_within(max(job.deadline - job.loop.time(), 0.0))
+                    exchange.all_within(max(job.deadline - monotonic(), 0.0))
                     if not attempt.begun:
                         attempt.first_token()
                 if not data:
                     break
         finally:
-            job.waited += job.loop.time() - attempt.ticket.started_at
+            job.waited += monotonic() - attempt.ticket.started_at
         if not listener.spoken:
             listener.end()
         return b"".join(parts)
@@ -144,19 +145,19 @@ class StreamWay:
         passed = self._said(head)
         if not reply.started:
             job.spoke = attempt.target
-            reply.start(200, [*job.answer_fields(attempt.target), *fields_back(exchange.fields)])
+            reply.start(200, fields_back(exchange.fields), ready=job.answer_lines(attempt.target))
         reply.push(passed)
         if listener.done:
             exchange.silent_for(_LAST_SECONDS)
         if not exchange.done or not listener.done:
-            began = job.loop.time()
+            began = monotonic()
             try:
                 await pour(exchange, reply, look=self._look(exchange, listener))
             except BrokenOff:
                 if not listener.finished:
                     raise
             finally:
-                job.waited += job.loop.time() - began
+                job.waited += monotonic() - began
         reply.push(self._said(listener.end()))
         job.finish_reason = listener.finish_reason
         job.spoke = attempt.target

@@ -24,7 +24,7 @@ from tensorfusion.gateway.secrets import Secrets, spelled
 from tensorfusion.policy.routing.breaker import Breaker
 from tensorfusion.policy.routing.replicas import pick
 from tensorfusion.policy.routing.route import Route, Target
-from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.fields import Fields, field_lines
 from tensorfusion.wire.messages import origin_of
 from tensorfusion.wire.pool import Pool
 
@@ -99,6 +99,8 @@ class Upstream:
     overriding: Mapping[str, bytes]
     bare: bool
     """The endpoint has no path of its own."""
+    lines: bytes = b""
+    """Its credential as fields are sent."""
     secret: bytes = b""
     """What is secret of the credential; empty where nothing is."""
     unreachable: str = ""
@@ -207,6 +209,7 @@ class Upstreams:
         bare = False
         replicas: tuple[Replica, ...] = ()
         credential: Fields = ()
+        lines = b""
         try:
             urls = self._urls(route, target)
             replicas = tuple(self._replica(url.rstrip("/")) for url in urls)
@@ -215,6 +218,7 @@ class Upstreams:
             unreachable = str(error)
         try:
             credential = self._credential(target)
+            lines = field_lines(credential)
         except ValueError as error:
             unauthorized = str(error)
         return Upstream(
@@ -224,6 +228,7 @@ class Upstreams:
             parameters={name: _encoder.encode(value) for name, value in target.parameters.items()},
             overriding={name: _encoder.encode(value) for name, value in target.extra_parameters.items()},
             bare=bare,
+            lines=lines,
             secret=_secret_of(credential),
             unreachable=unreachable,
             unauthorized=unauthorized,

@@ -10,6 +10,7 @@ Source: OpenAI's API reference, "Audio", "Images", "Files", "Batches"; RFC 7578 
 
 import re
 from collections.abc import Mapping
+from time import monotonic
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -119,15 +120,15 @@ class VerbatimWay:
 
     async def attempt(self, attempt: Attempt) -> None:
         job = attempt.job
-        started = job.loop.time()
+        started = monotonic()
         try:
             async with attempt.exchange() as exchange:
                 if not 200 <= exchange.status < 300:
                     raise of_refusal(await exchange.whole(MOST_ANSWER))
                 attempt.first_token()
                 self._told = True
-                fields = [*job.answer_fields(attempt.target), *fields_back(exchange.fields)]
-                job.reply.start(exchange.status, fields, length=exchange.length)
+                ready = job.answer_lines(attempt.target)
+                job.reply.start(exchange.status, fields_back(exchange.fields), length=exchange.length, ready=ready)
 
                 def look(data: bytes) -> bytes:
                     job.bytes_out += len(data)
@@ -140,7 +141,7 @@ class VerbatimWay:
                     raise Broken(Failure.RESET, f"its answer broke off: {error}", final=True) from error
                 job.reply.end()
         finally:
-            job.waited += job.loop.time() - started
+            job.waited += monotonic() - started
 
 
 def _model_in(kind: bytes, body: bytes) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ Source: the platform's contract, 3.6: a body that is cut, is no JSON, or says of
 failure, whatever its status.
 """
 
+from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.apis import Api
@@ -33,12 +34,12 @@ class WholeWay:
 
     async def attempt(self, attempt: Attempt) -> None:
         job = attempt.job
-        started = job.loop.time()
+        started = monotonic()
         try:
             async with attempt.exchange() as exchange:
                 found = await exchange.whole(MOST_ANSWER)
         finally:
-            job.waited += job.loop.time() - started
+            job.waited += monotonic() - started
         if not 200 <= found.status < 300:
             raise of_refusal(attempt.speech.whole(found) if found.status >= _ERROR else found)
         usage, reason = judged(attempt.speech.call.api, found)
@@ -47,12 +48,12 @@ class WholeWay:
         job.count(usage, completion=-(-len(found.body) // BYTES_OF_A_TOKEN))
         job.finish_reason = reason
         target = attempt.target
-        fields = [*job.answer_fields(target), *fields_back(found.fields)]
+        ready = job.answer_lines(target)
         if target.price is not None:
             cost = target.price.cost(job.used.prompt, job.used.completion)
-            fields.append((b"x-tf-cost-usd", format_usd(cost).encode()))
+            ready += b"x-tf-cost-usd: %b\r\n" % format_usd(cost).encode()
         job.bytes_out = len(found.body)
-        job.reply.send(found.status, fields, found.body)
+        job.reply.send(found.status, fields_back(found.fields), found.body, ready=ready)
 
 
 def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:

@@ -7,9 +7,10 @@ it with the next packet.
 
 import asyncio
 from collections.abc import AsyncIterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+import msgspec
 
 from tensorfusion.wire.connection import Connection, Sink
 from tensorfusion.wire.fields import Fields
@@ -22,8 +23,7 @@ Body: TypeAlias = bytes | AsyncIterable[bytes] | None
 _NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True, gc=False):
     """Seconds to wait, each from the sending of the request but ``silence``: for a connection (the queue for one
     included), for the head of the answer, between two arrivals of its body, for all of it."""
 

@@ -131,6 +131,15 @@ def lines(
     return head
 
 
+def field_lines(fields: Fields) -> bytes:
+    """Fields as they are sent, each line with its end: for those that go out many times, checked once.
+
+    Raises:
+        ValueError: as ``lines``.
+    """
+    return lines(b"", fields, b"")[2:]
+
+
 _date = b""
 _date_second = 0
 

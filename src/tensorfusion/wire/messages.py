@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import msgspec
+
 from tensorfusion.wire.fields import Fields, Kind, lines
 
 CHUNKED: Final = -1
@@ -103,10 +105,13 @@ def head_of(method: str, target: str, origin: Origin, fields: Mapping[str, str],
     return "\r\n".join(lines).encode("latin-1")
 
 
-def request_head(method: bytes, target: bytes, origin: Origin, fields: Fields, *, length: int | None) -> bytes:
+def request_head(
+    method: bytes, target: bytes, origin: Origin, fields: Fields, *, length: int | None, ready: bytes = b""
+) -> bytes:
     """The head of a request that is passed on: ``target`` and ``fields`` as they came, ``Host`` of the origin.
 
-    ``length`` None is a request without a body, ``CHUNKED`` one whose length nobody knows yet.
+    ``length`` None is a request without a body, ``CHUNKED`` one whose length nobody knows yet. ``ready`` are further
+    fields, as ``field_lines`` makes them.
 
     Raises:
         ValueError: a method, a target or a field that cannot go on the wire, or is the connection's own.
@@ -119,11 +124,11 @@ def request_head(method: bytes, target: bytes, origin: Origin, fields: Fields, *
         raise ValueError(f"target {target!r} cannot be sent")
     start = b"%b %b%b HTTP/1.1\r\nHost: %b" % (method, origin.raw_prefix, target, origin.raw_authority)
     if length is None:
-        own = b"\r\n"
+        own = ready + b"\r\n"
     elif length == CHUNKED:
-        own = b"Transfer-Encoding: chunked\r\n\r\n"
+        own = ready + b"Transfer-Encoding: chunked\r\n\r\n"
     else:
-        own = b"Content-Length: %d\r\n\r\n" % length
+        own = b"%bContent-Length: %d\r\n\r\n" % (ready, length)
     return lines(start, fields, own, count=2, without=Kind.HOST)
 
 
@@ -135,8 +140,7 @@ def field(fields: Fields, name: bytes) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A whole answer. ``fields`` as they came, repeated ones apart."""
 
     status: int

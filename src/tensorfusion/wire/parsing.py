@@ -179,7 +179,7 @@ class RequestParser:
         request.keep_alive = parser.should_keep_alive()
         try:
             self._hold_to_limits(fields)
-            _frame(request, version)
+            _frame(request, fields, version)
             if self._url[:1] != b"/" or b"#" in self._url:
                 request.target = _on_this_server(request)
         except Refused as refused:
@@ -210,8 +210,9 @@ class RequestParser:
             raise _too_long(url=False)
 
 
-def _frame(request: Request, version: str) -> None:
-    """Read from the fields where the body ends and what else the connection must know.
+def _frame(request: Request, fields: list[tuple[bytes, bytes]], version: str) -> None:
+    """Read from the request's fields where the body ends and what else the connection must know. Its length, once
+    read, is none of them any more.
 
     Raises:
         Refused: they can be read in more than one way, or ask for what is not spoken here.
@@ -221,7 +222,8 @@ def _frame(request: Request, version: str) -> None:
     if request.method == b"CONNECT":
         raise Refused(501, "CONNECT is not spoken here")
     hosts = 0
-    for name, value in request.fields:
+    for pair in tuple(fields):
+        name, value = pair
         kind = KIND_OF[name]
         if not kind:
             continue
@@ -231,6 +233,7 @@ def _frame(request: Request, version: str) -> None:
                 raise Refused(400, "Host is not a host")
         elif kind is Kind.LENGTH:
             request.length = int(value)
+            fields.remove(pair)
         elif kind is Kind.TRANSFER:
             if request.old:
                 raise Refused(400, "Transfer-Encoding in HTTP/1.0")

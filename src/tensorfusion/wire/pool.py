@@ -87,8 +87,11 @@ class Pool:
         *,
         length: int | None = None,
         patience: Patience = PATIENCE,
+        ready: bytes = b"",
     ) -> Exchange:
         """A request that is passed on, and its answer as it comes: ``async with pool.exchange(...) as answer``.
+
+        ``ready`` are further fields, as ``wire.fields.field_lines`` makes them.
 
         A body that is no bytes is sent as it comes, in chunks where its ``length`` is not known. Entering raises
         NotReached, BrokenOff, TimedOut; see ``wire.errors``.
@@ -104,7 +107,7 @@ class Pool:
             raise ValueError(f"a request of {length} bytes without a body")
         else:
             length = None
-        head = request_head(method, target, self.origin, fields, length=length)
+        head = request_head(method, target, self.origin, fields, length=length, ready=ready)
         return Exchange(self, head, body, length=length, bodyless=method == b"HEAD", patience=patience)
 
     async def request(

@@ -38,14 +38,14 @@ class Reply:
         self._mute = False
         self._left: int | None = None
 
-    def send(self, status: int, fields: Fields = (), body: bytes = b"") -> None:
-        """The whole answer.
+    def send(self, status: int, fields: Fields = (), body: bytes = b"", *, ready: bytes = b"") -> None:
+        """The whole answer. ``ready`` are further fields, as ``wire.fields.field_lines`` makes them.
 
         Raises:
             ValueError: a field that cannot be sent, or is the connection's own.
             ClientLeft: nobody is there any more.
         """
-        head = self._head(status, fields, len(body))
+        head = self._head(status, fields, len(body), ready)
         if self._mute or not body:
             self._connection.write(head)
         elif len(body) < _LARGE:
@@ -55,9 +55,9 @@ class Reply:
         self._left = 0
         self.end()
 
-    def start(self, status: int, fields: Fields = (), *, length: int | None = None) -> None:
+    def start(self, status: int, fields: Fields = (), *, length: int | None = None, ready: bytes = b"") -> None:
         """Send the head; the body of ``length`` bytes, or of as many as come, follows. Raises as ``send``."""
-        self._connection.write(self._head(status, fields, length))
+        self._connection.write(self._head(status, fields, length, ready))
 
     def push(self, data: bytes) -> None:
         """Send a piece of the body. Who does not wait for ``room`` must stop by other means. Raises ClientLeft.
@@ -107,13 +107,13 @@ class Reply:
     def connection(self) -> "ServerConnection":
         return self._connection
 
-    def _head(self, status: int, fields: Fields, length: int | None) -> bytes:
+    def _head(self, status: int, fields: Fields, length: int | None, ready: bytes) -> bytes:
         if self.started:
             raise RuntimeError(f"a second answer ({status}) to one request")
         request = self._request
         bodyless = status in _WITHOUT_BODY
         closes = self._connection.closes_after(request)
-        own = b""
+        own = ready
         if length is not None:
             if not bodyless:
                 own += b"Content-Length: %d\r\n" % length

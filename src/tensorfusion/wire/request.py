@@ -19,7 +19,8 @@ HIGH_WATER: Final = 64 << 10
 
 
 class Request:
-    """``method`` and ``target`` are the bytes of the request line; ``fields`` are as they came, repeated ones apart."""
+    """``method`` and ``target`` are the bytes of the request line; ``fields`` are as they came, repeated ones apart,
+    without ``Content-Length``: that is ``length``."""
 
     __slots__ = (
         "_connection",
@@ -62,6 +63,15 @@ class Request:
     def peer(self) -> str:
         """Who connected: an IP address, or an empty string over a Unix socket."""
         return self._connection.peer
+
+    @property
+    def kept(self) -> object:
+        """What who handles requests keeps with the client's connection, from one request to the next."""
+        return self._connection.kept
+
+    @kept.setter
+    def kept(self, found: object) -> None:
+        self._connection.kept = found
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field; ``name`` in lower case."""

@@ -50,6 +50,8 @@ class ServerConnection(asyncio.Protocol):
         """The client's IP address; empty over a Unix socket."""
         self.dismissed = False
         """The server ends, and waits no longer for the answer: its handler is cancelled, and may still say so."""
+        self.kept: object = None
+        """Of whoever handles its requests."""
         self.source: Source | None = None
         """Who pours into the answer, and is to stop while the client does not read."""
         self._server = server

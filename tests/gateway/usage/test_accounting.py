@@ -155,7 +155,7 @@ class Somebody:
     """Whoever says who it is."""
 
     def find(self, fields: Fields) -> KeyRecord:
-        name = dict(fields).get(b"x-name")
+        name = dict(fields).get(b"api-key")
         if name is None:
             raise InvalidKey("no key")
         return key(f"red/{name.decode()}")
@@ -211,7 +211,7 @@ async def test_all_who_count_say_the_same_of_every_story(store: Served) -> None:
 async def played(running: Gateway, name: str, story: Story, targets: Sequence[Target]) -> None:
     """The story, several times; the client sees what it should."""
     body = {**story.body, "model": "nobodys" if name == "no such model" else name_of(name)} if story.body else {}
-    fields = b"" if name == "no key" else b"x-name: %b\r\n" % name_of(name).encode()
+    fields = b"" if name == "no key" else b"api-key: %b\r\n" % name_of(name).encode()
     for number in range(ROUNDS):
         async with Client(running.port) as client:
             client.send(body, path=story.path, fields=fields)

@@ -24,8 +24,8 @@ from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.wire.fields import Fields
 
 _BEARER: Final = b"authorization"
-_NAMES: Final = frozenset((_BEARER, b"x-api-key", b"api-key", b"x-portkey-api-key"))
-_LENGTHS: Final = frozenset(map(len, _NAMES))
+KEY_FIELDS: Final = frozenset((_BEARER, b"x-api-key", b"api-key", b"x-portkey-api-key"))
+"""Fields that may hold a key, in small letters."""
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _HOW: Final = "send it as `Authorization: Bearer tf-...`, or as x-api-key, api-key or x-portkey-api-key"
 
@@ -75,7 +75,7 @@ class KeyBook:
         found: _Entry | None = None
         sent: bytes | None = None
         for name, value in fields:
-            if len(name) not in _LENGTHS or (lower := name.lower()) not in _NAMES:
+            if (lower := name.lower()) not in KEY_FIELDS:
                 continue
             text = _token(value) if lower == _BEARER else value.strip()
             if not text:

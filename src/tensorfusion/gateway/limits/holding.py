@@ -47,9 +47,9 @@ class Reservation:
         self.verdict = verdict
 
     @property
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Header fields that say what is left."""
-        return self.verdict.fields()
+    def lines(self) -> bytes:
+        """Header fields that say what is left, as they are sent."""
+        return self.verdict.lines()
 
     @property
     def is_open(self) -> bool:

@@ -16,6 +16,8 @@ _TICKS_PER_MS: Final = 1_000_000 * TICKS_PER_NS
 
 _OF_REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
 _OF_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
+_LINES_OF_REQUESTS: Final = b"%b: %%d\r\n%b: %%d\r\n%b: %%b\r\n" % _OF_REQUESTS
+_LINES_OF_TOKENS: Final = b"%b: %%d\r\n%b: %%d\r\n%b: %%b\r\n" % _OF_TOKENS
 
 
 class What(StrEnum):
@@ -73,6 +75,24 @@ class Verdict:
                 if tightest is None or remaining < tightest.remaining:
                     tightest = Left(rule.tokens_per_minute, remaining, owed)
         return tightest
+
+    def lines(self) -> bytes:
+        """As ``fields``, as they are sent: every answer has them."""
+        least = least_tokens = None
+        limit = limit_tokens = reset = reset_tokens = 0
+        for _, rule, requests, tokens in self._steps:
+            if unit := rule.request_unit:
+                remaining = (rule.request_depth - requests) // unit if requests < rule.request_depth else 0
+                if least is None or remaining < least:
+                    least, limit, reset = remaining, rule.requests_per_minute, requests
+            if unit := rule.token_unit:
+                remaining = (rule.token_depth - tokens) // unit if tokens < rule.token_depth else 0
+                if least_tokens is None or remaining < least_tokens:
+                    least_tokens, limit_tokens, reset_tokens = remaining, rule.tokens_per_minute, tokens
+        found = b"" if least is None else _LINES_OF_REQUESTS % (limit, least, duration(reset))
+        if least_tokens is not None:
+            found += _LINES_OF_TOKENS % (limit_tokens, least_tokens, duration(reset_tokens))
+        return found
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         """Header fields of the answer, whether it is one or a refusal."""

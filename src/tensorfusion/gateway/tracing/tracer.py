@@ -4,6 +4,7 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
+from time import monotonic
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ConfigError
@@ -30,9 +31,10 @@ class Tracer:
     def begin(self, job: Job) -> None:
         """Find the trace of a request; from now on its targets are told of it and no more what the client said."""
         job.trace = trace_of(job.request.field(TRACEPARENT), ratio=self._ratio)
-        job.fields = [pair for pair in job.fields if pair[0].lower() != TRACEPARENT]
-        if not job.trace.parent:  # a state belongs to its trace
-            job.fields = [pair for pair in job.fields if pair[0].lower() != TRACESTATE]
+        left_out = (TRACEPARENT,) if job.trace.parent else (TRACEPARENT, TRACESTATE)  # a state belongs to its trace
+        kept = [pair for pair in job.fields if pair[0].lower() not in left_out]
+        if len(kept) < len(job.fields):
+            job.fields, job.lines = kept, None
 
     def wants(self, job: Job) -> bool:
         return job.trace is not None and job.trace.sampled
@@ -41,7 +43,7 @@ class Tracer:
         trace = job.trace
         if trace is None:
             return
-        end, now = time.time_ns(), job.loop.time()
+        end, now = time.time_ns(), monotonic()
         tries = []
         for one in job.tries:
             start = end - int((now - one.started) * _NS)

@@ -39,6 +39,9 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     last_user_message: str = ""
 
 
+_ANSWERED = "answered"
+
+
 class Failure(StrEnum):
     """Why an attempt brought no whole answer."""
 
@@ -78,8 +81,15 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     retry_after: str = ""
     detail: str = ""
 
+    @property
+    def kind(self) -> str:
+        """In one word."""
+        return _ANSWERED if self.failure is None else self.failure.value
+
     def __str__(self) -> str:
-        what = "answered" if self.failure is None else str(self.failure)
+        what = self.kind
+        if not (self.status or self.detail):
+            return what
         status = f" {self.status}" if self.status else ""
         return f"{what}{status}: {self.detail}" if self.detail else f"{what}{status}"
 
