@@ -11,6 +11,7 @@ from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.file import parse_keys
 from tensorfusion.gateway.keys.pages import PREFIX as KEYS
 from tensorfusion.gateway.pages import Page
+from tensorfusion.gateway.portkey_pages import CONFIGS, VIRTUAL_KEYS
 from tensorfusion.gateway.seams import Key
 
 CONTRACT = (
@@ -21,6 +22,9 @@ CONTRACT = (
     *((method, "/admin/keys") for method in ("get", "post")),
     *((method, "/admin/keys/{id}") for method in ("get", "patch", "delete")),
     ("post", "/admin/keys/{id}/rotate"),
+    *((method, "/v1/configs") for method in ("get", "post")),
+    *((method, "/v1/configs/{id}") for method in ("get", "put", "delete")),
+    ("post", "/v1/virtual-keys"),
     ("post", "/fallback/test"),
 )
 """Of the platform's contract, 3.1."""
@@ -125,7 +129,7 @@ async def test_what_is_described_is_there() -> None:
         gateway(
             route({"endpoint": one.url}),
             questions=dict.fromkeys(known, question),
-            handlers={KEYS: answered},
+            handlers=dict.fromkeys((KEYS, CONFIGS, VIRTUAL_KEYS), answered),
         ) as found,
     ):
         described = (await get(found.port, "/openapi.json")).json["paths"]

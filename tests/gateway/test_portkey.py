@@ -111,3 +111,12 @@ async def test_a_key_is_not_widened_by_a_configuration() -> None:
         refused = await ask(found.port, chat(), fields=bearer + header(leaf(other.url)))
         assert (refused.status, "portkey.customHosts" in str(refused.error["message"])) == (400, True)
         assert other.requests == []
+
+
+async def test_a_credential_of_the_gateway_goes_to_no_address_that_only_ends_like_one() -> None:
+    secrets = Secrets({("default", "azure", "api-key"): "sk-virtual"})
+    async with target(said("a")) as one, gateway(route(ELSEWHERE), secrets=secrets) as found:
+        config = {"provider": "azure", "virtual_key": "azure", "custom_host": f"{one.url}/.openai.azure.com"}
+        refused = await ask(found.port, chat(), fields=header(config))
+        assert (refused.status, refused.error["param"]) == (400, "x-portkey-config")
+        assert one.requests == []

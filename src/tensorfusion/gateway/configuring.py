@@ -39,6 +39,7 @@ from tensorfusion.errors import ConfigError, InvalidRequest
 from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.keys.file import parse_keys, read_keys
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
+from tensorfusion.gateway.portkey_store import VIRTUAL_IN, Kept, path_beside, read_kept
 from tensorfusion.gateway.scraping import Scrape
 from tensorfusion.gateway.secrets import Reference, Secrets
 from tensorfusion.model.common import SecretReference
@@ -48,7 +49,7 @@ from tensorfusion.model.llm_route import LLMRoute, LLMSelector
 from tensorfusion.model.rules import Part, Rules
 from tensorfusion.model.strict import convert
 from tensorfusion.policy.dialects.convert import convert as in_schema
-from tensorfusion.policy.routing.portkey.reading import config_of, every_host, read_configs
+from tensorfusion.policy.routing.portkey.reading import VirtualKey, config_of, every_host, read_configs
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
 
@@ -117,6 +118,7 @@ class PortkeySettings(Part, frozen=True):
     custom_hosts: Annotated[tuple[str, ...], Rules("Hosts that a caller may name: names with *, networks.")] = (
         msgspec.field(default=(), name="customHosts")
     )
+    file: Annotated[str, Rules("Where those that are kept lie; beside the file of keys where unset.")] = ""
 
 
 class Settings(Part, frozen=True):
@@ -178,6 +180,8 @@ class Configuration:
     whatever namespace they are."""
     portkey: Mapping[str, Json] = field(default_factory=dict, compare=False)
     """Configurations by id."""
+    kept: Kept = field(default_factory=Kept, compare=False)
+    """Those of namespaces."""
     revision: str = field(default="", compare=False)
 
     def addresses(self, route: Route, target: Target) -> Sequence[str]:
@@ -192,6 +196,11 @@ class Configuration:
     @property
     def key_file(self) -> Path | None:
         return self.folder / self.settings.key_file if self.settings.key_file else None
+
+    @property
+    def portkey_file(self) -> Path | None:
+        """Where configurations and virtual keys of namespaces are kept."""
+        return portkey_file_of(self.settings, self.folder)
 
     @property
     def asks_for_keys(self) -> bool:
@@ -234,6 +243,7 @@ class _Reader:
         self._secrets: dict[Reference, str] = {}
         self._files: list[Path] = []
         self._portkey: Mapping[str, Json] = {}
+        self._kept = Kept()
         self._hash = hashlib.sha256()
 
     @contextlib.contextmanager
@@ -292,6 +302,7 @@ class _Reader:
             files=tuple(self._files),
             compiled=compiled,
             portkey=self._portkey,
+            kept=self._kept,
             revision=revision,
         )
 
@@ -360,6 +371,20 @@ class _Reader:
                 found = self._folder / settings.key_file
                 self._text(found)
                 self._keys += read_keys(found, self._environ, read=self._bytes)
+        with self.noting():
+            self._keep(portkey_file_of(settings, self._folder))
+
+    def _keep(self, path: Path | None) -> None:
+        """Read what namespaces keep; a file that is not there yet is followed. Raises ConfigError."""
+        if path is None:
+            return
+        if not path.exists():
+            self._files.append(path)
+            return
+        self._kept = read_kept(self._text(path), str(path))
+        for namespace, entries in self._kept.virtual_keys.items():
+            for name, entry in entries.items():
+                self._secrets[namespace, name, VIRTUAL_IN] = entry.key
 
     def _configs(self, path: Path) -> Mapping[str, Json]:
         """Raises ConfigError: one of them cannot be used."""
@@ -371,10 +396,12 @@ class _Reader:
                 raise ConfigError(f"{path}: {name}: {error}") from error
         return found
 
-    def _virtual(self, name: str) -> SecretReference | None:
+    def _virtual(self, name: str) -> VirtualKey | None:
         """What a virtual key stands for, in whatever namespace."""
         known = next((one for one in self._secrets if one[1] == name), None)
-        return None if known is None else SecretReference(namespace=known[0], name=known[1], key=known[2])
+        if known is None:
+            return None
+        return VirtualKey(SecretReference(namespace=known[0], name=known[1], key=known[2]))
 
     def _credential(self, source: SecretSource, at: str) -> str:
         if bool(source.env) == bool(source.file):
@@ -407,6 +434,13 @@ class _Reader:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: is no UTF-8") from error
+
+
+def portkey_file_of(settings: Settings, folder: Path) -> Path | None:
+    """Where configurations and virtual keys of namespaces are kept; ``folder`` is where files are looked for."""
+    if settings.portkey.file:
+        return folder / settings.portkey.file
+    return path_beside(folder / settings.key_file) if settings.key_file else None
 
 
 def state_of(files: Sequence[Path]) -> tuple[object, ...]:

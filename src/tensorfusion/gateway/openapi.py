@@ -41,6 +41,16 @@ _ADMIN: Final = {
         "patch": "Change it; null takes a field away.",
         "delete": "Delete it.",
     },
+    "/v1/configs": {
+        "get": "The configurations of Portkey's that the caller's namespace keeps.",
+        "post": "Keep one; requests name it by its id in x-portkey-config.",
+    },
+    "/v1/configs/{id}": {"get": "One of them.", "put": "Change its name or what it says.", "delete": "Delete it."},
+    "/v1/virtual-keys": {
+        "get": "The credentials that the namespace keeps for them; never the credentials themselves.",
+        "post": "Keep one, for one provider and address; configurations name it as virtual_key.",
+    },
+    "/v1/virtual-keys/{name}": {"put": "Another credential by that name.", "delete": "Delete it."},
     "/admin/keys/{id}/rotate": {"post": "A new text for it, told this once; the old one is good for a while."},
 }
 """For keys with scope ``admin``."""

@@ -14,6 +14,7 @@ Source: Portkey's gateway, "Configs"; the platform's contract, 3.9.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,6 +23,8 @@ from tensorfusion.gateway.apis import Call
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.faults import Fault, invalid
 from tensorfusion.gateway.keys.record import KeyRecord
+from tensorfusion.gateway.portkey_store import VIRTUAL_IN as KEPT_IN
+from tensorfusion.gateway.portkey_store import Kept
 from tensorfusion.gateway.reading import UNREADABLE
 from tensorfusion.gateway.seams import Key
 from tensorfusion.gateway.secrets import Secrets
@@ -33,6 +36,7 @@ from tensorfusion.policy.routing.portkey.queries import Facts
 from tensorfusion.policy.routing.portkey.reading import (
     Config,
     Hosts,
+    VirtualKey,
     config_of,
     every_host,
     no_host,
@@ -73,10 +77,14 @@ class Portkey:
 class Portkeys:
     """Those that came lately, of one state of the configuration."""
 
-    def __init__(self, named: Mapping[str, Json] | None = None, hosts: Hosts = no_host) -> None:
-        """``named`` are those of a file; ``hosts`` may be named by callers. Changed together with the state."""
+    def __init__(
+        self, named: Mapping[str, Json] | None = None, hosts: Hosts = no_host, kept: Kept | None = None
+    ) -> None:
+        """``named`` are those of a file; ``hosts`` may be named by callers; ``kept`` are those of namespaces. Changed
+        together with the state."""
         self.named = named or {}
         self.hosts = hosts
+        self.kept = kept or Kept()
         self._state: State | None = None
         self._kept: dict[tuple[bytes, str, Hosts], Portkey] = {}
 
@@ -110,6 +118,35 @@ class Portkeys:
                 key.require_model(target.model)
         return found
 
+    def check(self, config: Json, namespace: str, kept: Kept, secrets: Secrets) -> Config:
+        """A configuration of a namespace that is kept, or is to be, beside others.
+
+        Raises:
+            InvalidRequest, Fault: it cannot be used.
+        """
+
+        def secret_of(name: str) -> VirtualKey | None:
+            return self._virtual(name, namespace, kept, secrets)
+
+        found = config_of(config, name=NAME, namespace=namespace, custom_hosts=self.hosts, secret_of=secret_of)
+        _require_own_credentials(found)
+        return found
+
+    def _virtual(self, name: str, namespace: str, kept: Kept, secrets: Secrets) -> VirtualKey | None:
+        """What a virtual key stands for: a credential of whoever runs the gateway, or one that the namespace keeps."""
+        reference = SecretReference(name=name, namespace=namespace, key=VIRTUAL_IN)
+        if secrets.get(reference) is not None:
+            return VirtualKey(reference)
+        found = kept.virtual_keys.get(namespace, {}).get(name)
+        if found is None:
+            return None
+        if found.host and not _is_azure(found.host) and not self.hosts(found.host):
+            raise invalid(
+                f"virtual key {name}: whoever runs the gateway no longer lists its address (portkey.customHosts)",
+                param="x-portkey-config",
+            )
+        return VirtualKey(SecretReference(name=name, namespace=namespace, key=KEPT_IN), found.provider, found.host)
+
     async def close(self) -> None:
         """End their connections."""
         for found in self._kept.values():
@@ -123,13 +160,15 @@ class Portkeys:
     def _read(self, text: bytes, namespace: str, state: State, *, hosts: Hosts) -> Portkey:
         secrets = state.upstreams.secrets
 
-        def secret_of(name: str) -> SecretReference | None:
-            return _secret(secrets, namespace, name)
+        def secret_of(name: str) -> VirtualKey | None:
+            return self._virtual(name, namespace, self.kept, secrets)
 
         try:
             if text.lstrip().startswith(b"{"):
                 config = read_config(text, name=NAME, namespace=namespace, custom_hosts=hosts, secret_of=secret_of)
                 _require_own_credentials(config)
+            elif (found := self.kept.configs.get(namespace, {}).get(text.decode("latin-1"))) is not None:
+                config = self.check(found.config, namespace, self.kept, secrets)
             else:
                 named = self.named.get(text.decode("latin-1"))
                 if named is None:
@@ -144,18 +183,24 @@ class Portkeys:
 
 
 def _require_own_credentials(config: Config) -> None:
-    """Raises Fault: a caller's own address would be sent a credential that the caller cannot read."""
+    """Raises Fault: a caller's own address would be sent a credential that the caller cannot read.
+
+    One that is kept goes to the address that was said with it."""
     for target in config.route.targets:
-        if target.secret is not None and target.endpoint and not target.endpoint.endswith(_AZURE):
+        secret = target.secret
+        if secret is None or secret.key == KEPT_IN:
+            continue
+        if target.endpoint and not _is_azure(target.endpoint):
             raise invalid(
                 f"x-portkey-config: target {target.name}: virtual_key goes to no custom_host: wanted api_key",
                 param="x-portkey-config",
             )
 
 
-def _secret(secrets: Secrets, namespace: str, name: str) -> SecretReference | None:
-    reference = SecretReference(name=name, namespace=namespace, key=VIRTUAL_IN)
-    return reference if secrets.get(reference) is not None else None
+def _is_azure(url: str) -> bool:
+    """It is an address of Azure's own, whatever comes behind the host."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" and (parts.hostname or "").endswith(_AZURE)
 
 
 def _param(name: str, raw: msgspec.Raw) -> Json:

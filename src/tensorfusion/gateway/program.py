@@ -20,6 +20,8 @@ from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.pages import PREFIX as KEYS
 from tensorfusion.gateway.keys.pages import KeyPages
 from tensorfusion.gateway.keys.places import KeysInFile, Place
+from tensorfusion.gateway.portkey_pages import CONFIGS, VIRTUAL_KEYS, PortkeyPages
+from tensorfusion.gateway.portkey_store import PortkeyFile
 from tensorfusion.gateway.process import Gateway, cannot_listen, setup_logs, welcome
 from tensorfusion.gateway.reloading import Following
 from tensorfusion.gateway.seams import Keys, NoKeys
@@ -84,12 +86,22 @@ class FromFiles:
         self._configuration = configuration
         self._book = KeyBook(clock)
         self._book.replace(_SOURCE, configuration.keys)
+        pages = PortkeyPages(
+            self._portkey_file,
+            portkeys=lambda: self.gateway.front.portkeys,
+            secrets=lambda: self.gateway.front.state.upstreams.secrets,
+            clock=clock,
+        )
         self.gateway = Gateway(
             settings,
             _state_of(configuration, None),
             keys=self._keys_of(configuration),
             origin=path,
-            handlers={KEYS: KeyPages(self._key_place, self._book, clock=clock).answer},
+            handlers={
+                KEYS: KeyPages(self._key_place, self._book, clock=clock).answer,
+                CONFIGS: pages.configs,
+                VIRTUAL_KEYS: pages.virtual_keys,
+            },
         )
         self._allow(configuration)
         self.following = Following(
@@ -103,6 +115,10 @@ class FromFiles:
         """The file of keys that is followed."""
         path = self._configuration.key_file
         return None if path is None else KeysInFile(path)
+
+    def _portkey_file(self) -> PortkeyFile | None:
+        path = self._configuration.portkey_file
+        return None if path is None else PortkeyFile(path)
 
     def _use(self, configuration: Configuration) -> None:
         """Put a configuration in force. Raises ConfigError."""
@@ -122,6 +138,7 @@ class FromFiles:
         """What configurations of Portkey's there are, and what they may."""
         portkeys = self.gateway.front.portkeys
         portkeys.named = configuration.portkey
+        portkeys.kept = configuration.kept
         portkeys.hosts = CustomHosts(configuration.settings.portkey.custom_hosts)
 
 

@@ -12,7 +12,14 @@ from tensorfusion.policy.routing.asks import Ask, Failure, Outcome
 from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.portkey.errors import InvalidConfig
 from tensorfusion.policy.routing.portkey.queries import Facts, read_query
-from tensorfusion.policy.routing.portkey.reading import Config, config_of, every_host, read_config, read_configs
+from tensorfusion.policy.routing.portkey.reading import (
+    Config,
+    VirtualKey,
+    config_of,
+    every_host,
+    read_config,
+    read_configs,
+)
 from tensorfusion.policy.routing.portkey.tree import leaves
 from tensorfusion.policy.routing.state import Attempts
 
@@ -206,7 +213,7 @@ def test_what_a_target_takes_over_and_what_it_states_itself() -> None:
                 {"provider": "anthropic", "virtual_key": "v"},
             ],
         },
-        secret_of=lambda name: SecretReference(name=name, namespace="red", key="k"),
+        secret_of=lambda name: VirtualKey(SecretReference(name=name, namespace="red", key="k")),
     )
     a, b, c, d = config.route.targets
     assert (a.model, a.extra_parameters, a.timeout) == ("gpt-4o", {"temperature": 0}, 1.5)

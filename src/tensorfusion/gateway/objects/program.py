@@ -32,6 +32,7 @@ from tensorfusion.gateway.keys.places import KeyObjects
 from tensorfusion.gateway.objects.reports import folder_for
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.writing import Writing
+from tensorfusion.gateway.portkey_pages import CONFIGS, VIRTUAL_KEYS, PortkeyPages
 from tensorfusion.gateway.process import Follow, Gateway, cannot_listen, setup_logs, welcome
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State
@@ -93,12 +94,22 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
         origin = Path("/") / quote(connection.server, safe="")  # names the counters of limits
         name = hashlib.blake2b(connection.server.encode(), digest_size=6).hexdigest()
         places = KeyObjects(client)
+        pages = PortkeyPages(
+            lambda: None,
+            portkeys=lambda: gateway.front.portkeys,
+            secrets=lambda: gateway.front.state.upstreams.secrets,
+            clock=clock,
+        )
         gateway = Gateway(
             start.settings,
             State.of(Routes(()), Secrets({})),
             keys=book,
             origin=origin,
-            handlers={KEYS: KeyPages(lambda: places, book, clock=clock).answer},
+            handlers={
+                KEYS: KeyPages(lambda: places, book, clock=clock).answer,
+                CONFIGS: pages.configs,
+                VIRTUAL_KEYS: pages.virtual_keys,
+            },
         )
         front = gateway.front
         front.portkeys.hosts = CustomHosts(start.settings.portkey.custom_hosts)

@@ -48,6 +48,10 @@ def _read(path: Path) -> Settings:
             f"with --config {path}"
         )
     found = convert(document, Settings, str(path))
+    if found.portkey.file:
+        raise ConfigError(
+            f"--settings: {path}: portkey.file: configurations and virtual keys are kept with --config only, yet"
+        )
     for name, instead in _OBJECTS.items():
         if getattr(found, name):
             raise ConfigError(f"--settings: {path}: {name}: is for objects to say without --config: {instead}")

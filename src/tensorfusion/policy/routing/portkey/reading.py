@@ -52,9 +52,21 @@ _NEVER_FORWARDED = frozenset(
 _OURS = ("x-portkey-", "x-tf-")
 
 Json = Any  # Any: JSON of any shape
-SecretOf = Callable[[str], SecretReference | None]
 Hosts = Callable[[str], bool]
 """Whether a URL is one that may be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualKey:
+    """The credential that a name stands for. One that says its provider is sent there, to ``host`` where that says one,
+    and nowhere else."""
+
+    secret: SecretReference
+    provider: str = ""
+    host: str = ""
+
+
+SecretOf = Callable[[str], VirtualKey | None]
 
 
 def no_host(url: str) -> bool:
@@ -240,10 +252,8 @@ class _Reader:
     def leaf(self, found: dict[str, Json], path: str, inherited: _Inherited) -> Leaf:
         if len(self.targets) >= MOST_TARGETS:
             raise InvalidConfig(path, f"wanted at most {MOST_TARGETS} targets in all")
-        if "provider" not in found:
-            raise InvalidConfig(_under(path, "provider"), "wanted the name of a provider, or targets, found neither")
-        provider = _text(found["provider"], _under(path, "provider"))
-        provider = _PROVIDERS.get(provider, provider)
+        virtual = self.virtual_key(found, path)
+        provider = _provider(found, path, virtual)
         parameters = dict(inherited.parameters)
         model = parameters.pop("model", "")
         if not isinstance(model, str):
@@ -251,14 +261,21 @@ class _Reader:
         if not model.isprintable():
             raise InvalidConfig(_under(path, "override_params.model"), "wanted printable characters")
         endpoint = inherited.host
+        if virtual is not None and virtual.provider:
+            if endpoint or "resource_name" in found:
+                raise InvalidConfig(
+                    _under(path, "virtual_key"),
+                    "this one goes to the address that was said with it: leave custom_host and resource_name out",
+                )
+            endpoint = virtual.host
         if provider == "azure":
-            endpoint = endpoint or _azure(found, path)
+            endpoint = endpoint or azure_address(found, path)
             model = _text(found["deployment_id"], _under(path, "deployment_id")) if "deployment_id" in found else model
         if not endpoint and provider not in PUBLIC_PROVIDERS:
             raise InvalidConfig(
                 _under(path, "custom_host"), f"wanted the address of provider {provider!r}, which has none of its own"
             )
-        credential, secret = self.credential(found, path, provider)
+        credential = _credential(found, path, provider, virtual)
         name = _text(found["name"], _under(path, "name")) if "name" in found else path or provider
         if not name.isprintable():
             raise InvalidConfig(_under(path, "name"), "wanted printable characters")
@@ -271,7 +288,7 @@ class _Reader:
                 provider=provider,
                 model=model,
                 endpoint=endpoint,
-                secret=secret,
+                secret=virtual.secret if virtual is not None else None,
                 credential=credential,
                 extra_parameters=parameters,
                 retry=inherited.retry,
@@ -281,26 +298,49 @@ class _Reader:
         )
         return Leaf(len(self.targets) - 1)
 
-    def credential(self, found: dict[str, Json], path: str, provider: str) -> tuple[str, SecretReference | None]:
-        """The key for the provider: stated, or what a virtual key stands for."""
-        if "api_key" in found:
-            key = _text(found["api_key"], _under(path, "api_key"))
-            if not key.isascii() or not key.isprintable():
-                raise InvalidConfig(_under(path, "api_key"), "wanted a key of printable ASCII characters")
-            return key, None
-        if "virtual_key" in found:
-            where = _under(path, "virtual_key")
-            name = _text(found["virtual_key"], where)
-            secret = self.secret_of(name)
-            if secret is None:
-                raise InvalidConfig(where, f"there is no virtual key {name[:64]!r}")
-            return "", secret
-        if provider in PUBLIC_PROVIDERS or provider == "azure":
-            raise InvalidConfig(
-                _under(path, "api_key"),
-                f"wanted api_key or virtual_key for provider {provider!r}: the key of the gateway goes to no provider",
-            )
-        return "", None
+    def virtual_key(self, found: dict[str, Json], path: str) -> VirtualKey | None:
+        """What stands for the key of a target that states none itself."""
+        if "virtual_key" not in found or "api_key" in found:
+            return None
+        where = _under(path, "virtual_key")
+        name = _text(found["virtual_key"], where)
+        virtual = self.secret_of(name)
+        if virtual is None:
+            raise InvalidConfig(where, f"there is no virtual key {name[:64]!r}")
+        return virtual
+
+
+def known_provider(name: str) -> str:
+    """A provider by the name that it has here."""
+    return _PROVIDERS.get(name, name)
+
+
+def _provider(found: dict[str, Json], path: str, virtual: VirtualKey | None) -> str:
+    where = _under(path, "provider")
+    bound = virtual.provider if virtual is not None else ""
+    if "provider" not in found:
+        if bound:
+            return bound
+        raise InvalidConfig(where, "wanted the name of a provider, or targets, found neither")
+    provider = known_provider(_text(found["provider"], where))
+    if bound and provider != bound:
+        raise InvalidConfig(where, f"wanted {bound!r}, which its virtual key is for, found {provider!r}")
+    return provider
+
+
+def _credential(found: dict[str, Json], path: str, provider: str, virtual: VirtualKey | None) -> str:
+    """The key for the provider, where it is stated."""
+    if "api_key" in found:
+        key = _text(found["api_key"], _under(path, "api_key"))
+        if not key.isascii() or not key.isprintable():
+            raise InvalidConfig(_under(path, "api_key"), "wanted a key of printable ASCII characters")
+        return key
+    if virtual is None and (provider in PUBLIC_PROVIDERS or provider == "azure"):
+        raise InvalidConfig(
+            _under(path, "api_key"),
+            f"wanted api_key or virtual_key for provider {provider!r}: the key of the gateway goes to no provider",
+        )
+    return ""
 
 
 def _conditional(
@@ -374,7 +414,8 @@ def _cache(found: Json, path: str) -> Caching:
     return Caching(ttl=float(ttl), threshold=1.0 if mode == "simple" else 0.95)
 
 
-def _azure(found: dict[str, Json], path: str) -> str:
+def azure_address(found: Mapping[str, Json], path: str) -> str:
+    """Of the Azure resource that is named. Raises InvalidConfig."""
     where = _under(path, "resource_name")
     if "resource_name" not in found:
         raise InvalidConfig(where, "wanted the name of the Azure resource, or custom_host")
