@@ -53,10 +53,11 @@ def requests(count: int, start: int) -> Iterator[tuple[Any, ...]]:
         measured = (812.25 + number % 100, 0.5, 0.875, 103.5, 17.125)
         counts = (2048 + number % 512, 8192, 1)
         tokens = (500 + number % 700, 120 + number % 80, False, 1250 + number % 1000)
-        texts = (None, "stop", f"user-{number % 5000}", None, None)
+        texts = (None, "stop", f"user-{number % 5000}", None, None, "chat/completions", model, None)
         yield (
             *tags,
             f"req-{number:012d}",
+            1,
             200,
             True,
             number % 9 == 0,

@@ -13,6 +13,7 @@ from tensorfusion.errors import ConfigError
 from tensorfusion.timeseries.places import PORT, token_path
 
 _GIB = 1 << 30
+_DAYS_OF_SUMS = 400
 _PARTS = {"TimestampSecond": 1, "TimestampMillisecond": 10**3, "TimestampMicrosecond": 10**6}
 _NS = 10**9
 _data = click.option(
@@ -42,7 +43,8 @@ def serve(data: Path, host: str, port: int, days: int, most_gib: int) -> None:
     """Serve the embedded store over HTTP, as a GreptimeDB: line protocol in, SELECTs out.
 
     The folder gets a file `token` (readable by its owner only) with the token that everybody who writes or asks needs.
-    Rows older than --days go, and the oldest where the file grows beyond --most-gib.
+    Rows older than --days go, and the oldest where the file grows beyond --most-gib. What the requests of an hour
+    came to (llm_usage) is kept for 400 days at least.
 
     \b
     tensorfusion metrics serve --data metrics
@@ -50,8 +52,10 @@ def serve(data: Path, host: str, port: int, days: int, most_gib: int) -> None:
     """
     from tensorfusion.timeseries.program import serve as run
     from tensorfusion.timeseries.retention_bounds import DAY, Retention
+    from tensorfusion.timeseries.tables import LLM_USAGE
 
-    retention = Retention(days * DAY, most_bytes=most_gib * _GIB)
+    sums = {LLM_USAGE.name: max(days, _DAYS_OF_SUMS) * DAY}
+    retention = Retention(days * DAY, sums, most_bytes=most_gib * _GIB)
     asyncio.run(
         run(data, host=host, port=port, retention=retention, say=lambda line: click.echo(line, err=True)),
     )

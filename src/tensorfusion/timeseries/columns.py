@@ -8,11 +8,12 @@ case only are refused too, because DuckDB takes them for one.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorfusion.timeseries.encoder import Table
 from tensorfusion.timeseries.errors import ColumnConflict
 from tensorfusion.timeseries.points import KIND_OF, TIME_COLUMN, FieldValue, Kind, Point
 
@@ -40,6 +41,10 @@ class Column:
 
     def __str__(self) -> str:
         return f"{self.role} of type {self.kind}"
+
+
+_TIME: Final = Column(TIME_COLUMN, Role.TIME, Kind.TIME)
+_NONE: Final[Mapping[str, Column]] = {}
 
 
 @dataclass(slots=True)
@@ -96,7 +101,22 @@ def gather(points: Iterable[Point]) -> list[Rows]:
     return list(tables.values())
 
 
-def plan(rows: Rows, known: Mapping[str, TableShape], time_columns: Mapping[str, str]) -> Growth | None:
+Declared: TypeAlias = Mapping[str, Mapping[str, Column]]
+"""Columns that a table has from its first row on, by name in lower case, by the table's own name."""
+
+
+def declared(tables: Iterable[Table]) -> Declared:
+    """The columns of these tables: what is asked of them is there, whatever their first rows hold."""
+    found: dict[str, dict[str, Column]] = {}
+    for table in tables:
+        columns = [Column(table.time_column, Role.TIME, Kind.TIME)]
+        columns += [Column(tag, Role.TAG, Kind.STRING) for tag in table.tags]
+        columns += [Column(one.name, Role.FIELD, one.kind) for one in table.fields]
+        found[table.name] = {column.name.lower(): column for column in columns}
+    return found
+
+
+def plan(rows: Rows, known: Mapping[str, TableShape], declared: Declared) -> Growth | None:
     """What the tables that are ``known`` (by name in lower case) lack for these rows, if anything.
 
     Raises:
@@ -107,13 +127,12 @@ def plan(rows: Rows, known: Mapping[str, TableShape], time_columns: Mapping[str,
         _check_name(rows.table, "", rows.table)
         if len(known) >= MOST_TABLES:
             raise ColumnConflict(rows.table, "", wanted=f"at most {MOST_TABLES} tables", found="one more")
-        time = Column(time_column_of(rows.table, time_columns), Role.TIME, Kind.TIME)
-        held = {time.name.lower(): time}
+        held: Mapping[str, Column] = declared.get(rows.table) or {TIME_COLUMN: _TIME}
     elif shape.name != rows.table:
         _refuse_case(rows.table, "", shape.name, rows.table)
     else:
         held = shape.columns
-    new: dict[str, Column] = {}
+    new = {key: column for key, column in declared.get(rows.table, _NONE).items() if key not in held}
     for column in rows.found.values():
         key = column.name.lower()
         there = held.get(key) or new.get(key)
@@ -129,11 +148,6 @@ def plan(rows: Rows, known: Mapping[str, TableShape], time_columns: Mapping[str,
     if shape is None:
         return Growth(rows.table, (*held.values(), *new.values()), made=True)
     return Growth(rows.table, tuple(new.values()), made=False) if new else None
-
-
-def time_column_of(table: str, time_columns: Mapping[str, str]) -> str:
-    """How the time column of a table that is to be made is named."""
-    return time_columns.get(table, TIME_COLUMN)
 
 
 def grown(known: Mapping[str, TableShape], growth: Growth) -> dict[str, TableShape]:

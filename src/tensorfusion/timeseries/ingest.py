@@ -12,6 +12,7 @@ from typing import Final
 from tensorfusion.errors import StoreUnwritable, TensorFusionError
 from tensorfusion.timeseries.columns import (
     Column,
+    Declared,
     Growth,
     Role,
     Rows,
@@ -60,12 +61,12 @@ class Ingest:
         file: Path,
         cursor: "duckdb.DuckDBPyConnection",
         *,
-        time_columns: Mapping[str, str],
+        declared: Declared,
         now: Callable[[], int],
     ) -> None:
         self._file = file
         self._cursor = cursor
-        self._time_columns = time_columns
+        self._declared = declared
         self._now = now
         cursor.execute(f"CREATE TABLE IF NOT EXISTS {_BATCHES} (id VARCHAR, time BIGINT)")
         self._batches = {str(row[0]) for row in cursor.execute(f"SELECT id FROM {_BATCHES}").fetchall()}
@@ -86,7 +87,7 @@ class Ingest:
             try:
                 write.rows = gather(parse(write.text, precision=write.precision, now=self._now()))
                 for rows in write.rows:
-                    growth = plan(rows, after, self._time_columns)
+                    growth = plan(rows, after, self._declared)
                     if growth is not None:
                         after = grown(after, growth)
                         needed.append(growth)

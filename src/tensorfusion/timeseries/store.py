@@ -24,7 +24,7 @@ from tensorfusion.clock import Clock
 from tensorfusion.errors import StoreError, StoreUnwritable
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import counter, gauge, histogram
-from tensorfusion.timeseries.columns import TableShape
+from tensorfusion.timeseries.columns import TableShape, declared
 from tensorfusion.timeseries.encoder import Table
 from tensorfusion.timeseries.engine import connect, duckdb
 from tensorfusion.timeseries.errors import QueryTooLong, StoreBusy
@@ -106,13 +106,13 @@ class Store:
     ) -> Self:
         """Open or make the file, and its folder, which only its owner may enter then.
 
-        ``tables`` say how their time columns are named (``tables.py``).
+        ``tables`` (``tables.py``) have all of their columns from the first row on.
 
         Raises:
             StoreLocked, StoreCorrupt, StoreTooNew, StoreUnwritable: see ``engine.connect``.
         """
         bounds = limits or StoreLimits()
-        time_columns = {table.name: table.time_column for table in tables}
+        columns = declared(tables)
 
         def opened() -> "tuple[duckdb.DuckDBPyConnection, Ingest]":
             try:
@@ -120,7 +120,7 @@ class Store:
             except OSError as error:
                 raise StoreUnwritable(f"metrics store {file}: its folder cannot be made: {error}") from error
             connection = connect(file, memory=bounds.memory, threads=bounds.threads, spill=bounds.spill)
-            return connection, Ingest(file, connection.cursor(), time_columns=time_columns, now=now)
+            return connection, Ingest(file, connection.cursor(), declared=columns, now=now)
 
         connection, ingest = await asyncio.to_thread(opened)
         return cls(file, connection, ingest, limits=bounds, retention=retention or Retention(), now=now)

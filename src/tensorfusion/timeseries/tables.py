@@ -183,19 +183,25 @@ JSON: what was tried, where that was more than one answer; ``user_id`` is who th
 here."""
 LLM_USAGE: Final = Table(
     "llm_usage",
-    ("namespace", "route", "model", "provider", "key_id"),
-    _ints(
-        "requests",
-        "failed_requests",
-        "prompt_tokens",
-        "completion_tokens",
-        "cost_micro_usd",
-        "cache_hits",
-        "cache_misses",
+    ("namespace", "route", "model", "provider", "target", "key_id"),
+    (
+        *_ints(
+            "requests",
+            "failed_requests",
+            "estimated_requests",
+            "timed_requests",
+            "prompt_tokens",
+            "completion_tokens",
+            "cost_micro_usd",
+            "cache_hits",
+        ),
+        *_floats("latency_ms"),
     ),
     _TIME,
 )
-"""What came together since the last row of the same tags: add it up over any period. Kept longer than the requests."""
+"""What the requests of an hour came to; the row's time is the hour's start. ``latency_ms`` is the sum over
+``timed_requests``, those for which a target was asked. Kept longer than the requests. Requests that no route took are
+here without their model: whoever asks for names that do not exist makes no rows."""
 
 TABLES: Final = (
     WORKER_RESOURCES,

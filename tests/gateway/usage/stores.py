@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.runtime.serving import Listener
 from tensorfusion.timeseries.access import Access, Account, Accounts, digest_of
 from tensorfusion.timeseries.client import Database
+from tensorfusion.timeseries.retention_bounds import Retention
 from tensorfusion.timeseries.server import routes
 from tensorfusion.timeseries.store import Store
 from tensorfusion.timeseries.tables import TABLES
@@ -28,6 +30,7 @@ TOKEN = "token-of-the-store-000"
 @dataclass
 class Served:
     url: str
+    store: Store
     requests: RequestStore
     database: Database
     dropped: list[int]
@@ -37,9 +40,11 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[Served]:
-    """An embedded store on a port of its own; records are written while it is open."""
-    store = await Store.open(folder / "metrics.duckdb", tables=TABLES)
+async def served(
+    folder: Path, *, retention: Retention | None = None, now: Callable[[], int] = time.time_ns
+) -> AsyncIterator[Served]:
+    """An embedded store on a port of its own."""
+    store = await Store.open(folder / "metrics.duckdb", tables=TABLES, retention=retention, now=now)
     account = Account("metrics", digest_of(TOKEN), frozenset(Access))
     listener = Listener(Starlette(routes=routes(store, authorize=Accounts([account]).check)))
     url = f"http://127.0.0.1:{await listener.start()}"
@@ -50,7 +55,7 @@ async def served(folder: Path) -> AsyncIterator[Served]:
 
     requests = RequestStore(Database(url, password=TOKEN), clock=SystemClock(), dropped=count)
     try:
-        yield Served(url, requests, database, dropped)
+        yield Served(url, store, requests, database, dropped)
     finally:
         await database.close()
         await listener.stop()

@@ -48,7 +48,7 @@ class UsagePages:
         given = parameters(query, ("api_key", "start", "end"))
         reader, view, period = self._ready(), _view(key, given), self._period(given)
         try:
-            return _page(await usage(reader, view, period))
+            return _page(await usage(reader, view, period, now=self._now()))
         except DatabaseError as error:
             raise _unanswered(error) from error
 

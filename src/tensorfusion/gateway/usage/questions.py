@@ -16,28 +16,35 @@ import msgspec
 
 from tensorfusion.gateway.keys.errors import KeyRefused, ScopeMissing
 from tensorfusion.gateway.seams import Key
+from tensorfusion.gateway.usage.sums import AGE, HOUR, LATENCY, NOT_THERE, edge
 from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.policy.routing.money import PICO_PER_MICRO, format_usd
+from tensorfusion.timeseries.encoder import Table
 from tensorfusion.timeseries.errors import DatabaseRefused
 from tensorfusion.timeseries.reader import Moment, Reader, Value
-from tensorfusion.timeseries.tables import LLM_REQUESTS
-from tensorfusion.timeseries.wire_codes import Code
+from tensorfusion.timeseries.tables import LLM_REQUESTS, LLM_USAGE
 
 MOST_GROUPS: Final = 500
 _NS: Final = 1_000_000_000
 _NS_OF_MS: Final = 1_000_000
-_NOT_THERE: Final = (Code.TABLE_NOT_FOUND, Code.COLUMN_NOT_FOUND)
-"""No row was ever written, or none with a value in a column that is asked for."""
 _TABLE: Final = LLM_REQUESTS.name
-_LATENCY: Final = "CASE WHEN attempts > 0 THEN latency_ms END"
-"""Of requests for which a target was asked: refusals take no time, and would make any service look fast."""
+_MOST_PARTS: Final = 5_000
+"""Rows of which the parts of an answer are put together."""
+_PARTS: Final = ("namespace", "route", "model")
 _SUMS: Final = (
     "sum(requests) AS total, sum(CASE WHEN status >= 200 AND status < 400 THEN requests ELSE 0 END) AS good, "
     "sum(cost_micro_usd) AS cost, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, "
     "sum(CASE WHEN usage_estimated THEN 1 ELSE 0 END) AS estimated, "
-    f"sum(CASE WHEN cache_hit THEN 1 ELSE 0 END) AS hits, avg({_LATENCY}) AS mean, "
-    f"approx_percentile_cont({_LATENCY}, 0.95) AS p95, approx_percentile_cont({_LATENCY}, 0.99) AS p99"
+    "sum(CASE WHEN cache_hit THEN 1 ELSE 0 END) AS hits, "
+    f"sum(CASE WHEN attempts > 0 THEN 1 ELSE 0 END) AS timed, sum({LATENCY}) AS latency, "
+    f"approx_percentile_cont({LATENCY}, 0.95) AS p95, approx_percentile_cont({LATENCY}, 0.99) AS p99"
 )
+_SUMS_OF_HOURS: Final = (
+    "sum(requests) AS total, sum(requests) - sum(failed_requests) AS good, sum(cost_micro_usd) AS cost, "
+    "sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, sum(estimated_requests) AS estimated, "
+    "sum(cache_hits) AS hits, sum(timed_requests) AS timed, sum(latency_ms) AS latency"
+)
+_ADDED: Final = ("total", "good", "cost", "prompt", "completion", "estimated", "hits", "timed", "latency")
 Json = Any  # Any: what becomes JSON
 
 
@@ -102,30 +109,75 @@ class Wanted:
 EVERY: Final = Wanted()
 
 
-async def usage(reader: Reader, view: View, period: Period) -> dict[str, Json]:
+async def usage(reader: Reader, view: View, period: Period, *, now: int) -> dict[str, Json]:
     """Sums over a period, and apart for each namespace, route and model: the dearest first, up to a bound.
+
+    Where records are gone, the sums of their hours stand in: then whole hours are told of, and percentiles are of the
+    records that are left.
 
     Raises:
         DatabaseRefused, DatabaseFailed: see ``timeseries.client``.
     """
-    where, params = _where(view, period, EVERY)
-    total = await _rows(reader, f"SELECT {_SUMS} FROM {_TABLE} WHERE {where}", params)
-    tags = "namespace, route, model"
-    grouped = await _rows(
-        reader,
-        f"SELECT {tags}, {_SUMS} FROM {_TABLE} WHERE {where} GROUP BY {tags} "
-        f"ORDER BY cost DESC, total DESC, {tags} LIMIT {MOST_GROUPS}",
-        params,
-    )
+    split = await _split(reader, period, now)
+    parts: dict[tuple[str, ...], dict[str, Json]] = {}
+    total: dict[str, Json] = {}
+    start, end = period.start, period.end
+    if start < split:
+        start, end = start // HOUR * HOUR, end if end > split else -(-end // HOUR) * HOUR
+        old = Period(start, min(split, end))
+        await _add(reader, LLM_USAGE, _SUMS_OF_HOURS, _where(view, old, EVERY), total, parts)
+    if split < end:
+        left = Period(max(start, split), end)
+        await _add(reader, LLM_REQUESTS, _SUMS, _where(view, left, EVERY), total, parts)
+    dearest = sorted(parts.items(), key=lambda one: (-(one[1]["cost"] or 0), -(one[1]["total"] or 0), one[0]))
     return {
         "object": "usage",
-        "start": period.start / _NS,
-        "end": period.end / _NS,
-        **_usage(total[0] if total else {}),
-        "data": [
-            {**{tag: row[tag] or "" for tag in ("namespace", "route", "model")}, **_usage(row)} for row in grouped
-        ],
+        "start": start / _NS,
+        "end": end / _NS,
+        **_usage(total),
+        "data": [{**dict(zip(_PARTS, tags, strict=True)), **_usage(row)} for tags, row in dearest[:MOST_GROUPS]],
     }
+
+
+async def _split(reader: Reader, period: Period, now: int) -> int:
+    """Before this, sums of hours are asked, and from then on records. 0 where no record of the period is gone."""
+    if period.start >= now - AGE:
+        return 0
+    summed = await edge(reader, f"SELECT max(ts) AS at FROM {LLM_USAGE.name}")
+    if summed is None:
+        return 0
+    oldest = await edge(reader, f"SELECT min(ts) AS at FROM {_TABLE}")
+    whole = summed + HOUR if oldest is None else -(-oldest // HOUR) * HOUR
+    split = min(whole, summed + HOUR)
+    return split if period.start < split else 0
+
+
+async def _add(
+    reader: Reader,
+    table: Table,
+    sums: str,
+    where: tuple[str, dict[str, Value]],
+    total: dict[str, Json],
+    parts: dict[tuple[str, ...], dict[str, Json]],
+) -> None:
+    """Add what a table says to ``total`` and ``parts``."""
+    condition, params = where
+    tags = ", ".join(_PARTS)
+    for row in await _rows(reader, f"SELECT {sums} FROM {table.name} WHERE {condition}", params):
+        _join(total, row)
+    grouped = (
+        f"SELECT {tags}, {sums} FROM {table.name} WHERE {condition} GROUP BY {tags} "
+        f"ORDER BY cost DESC, total DESC, {tags} LIMIT {_MOST_PARTS}"
+    )
+    for row in await _rows(reader, grouped, params):
+        _join(parts.setdefault(tuple(row[tag] or "" for tag in _PARTS), {}), row)
+
+
+def _join(into: dict[str, Json], row: Mapping[str, Json]) -> None:
+    for name in _ADDED:
+        into[name] = (into.get(name) or 0) + (row[name] or 0)
+    for name in ("p95", "p99"):
+        into[name] = row.get(name, into.get(name))
 
 
 async def records(reader: Reader, view: View, period: Period, wanted: Wanted, *, limit: int) -> list[dict[str, Json]]:
@@ -143,7 +195,7 @@ async def _rows(reader: Reader, sql: str, params: Mapping[str, Value]) -> list[d
     try:
         return (await reader.query(sql, params)).dicts()
     except DatabaseRefused as error:
-        if error.code in _NOT_THERE:
+        if error.code in NOT_THERE:
             return []
         raise
 
@@ -169,7 +221,7 @@ def _where(view: View, period: Period, wanted: Wanted) -> tuple[str, dict[str, V
 
 def _usage(row: Mapping[str, Json]) -> dict[str, Json]:
     """A usage record. There is no cache yet: nothing was asked of one, and nothing missed in it."""
-    total, good = int(row.get("total") or 0), int(row.get("good") or 0)
+    total, good, timed = (int(row.get(name) or 0) for name in ("total", "good", "timed"))
     prompt, completion = int(row.get("prompt") or 0), int(row.get("completion") or 0)
     return {
         "total_requests": total,
@@ -180,7 +232,7 @@ def _usage(row: Mapping[str, Json]) -> dict[str, Json]:
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "requests_with_estimated_usage": int(row.get("estimated") or 0),
-        "average_latency_ms": _rounded(row.get("mean")),
+        "average_latency_ms": _rounded(row["latency"] / timed) if timed else None,
         "p95_latency_ms": _rounded(row.get("p95")),
         "p99_latency_ms": _rounded(row.get("p99")),
         "cache_hits": int(row.get("hits") or 0),

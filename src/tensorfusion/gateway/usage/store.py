@@ -21,12 +21,13 @@ from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.configuring import MetricsSource
 from tensorfusion.gateway.evidence import Record
 from tensorfusion.gateway.usage.rows import rows
+from tensorfusion.gateway.usage.sums import KEPT_DAYS, add_up
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.timeseries.client import Database
 from tensorfusion.timeseries.errors import DatabaseError
 from tensorfusion.timeseries.reader import Reader
 from tensorfusion.timeseries.retention_bounds import DAY, Retention
-from tensorfusion.timeseries.tables import LLM_REQUESTS, prepare
+from tensorfusion.timeseries.tables import LLM_REQUESTS, LLM_USAGE, prepare
 from tensorfusion.timeseries.writer import LineWriter
 
 MOST_WAITING: Final = 20_000
@@ -34,6 +35,8 @@ MOST_WAITING: Final = 20_000
 EVERY_SECONDS: Final = 0.2
 PREPARE_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 5.0
+ADD_UP_SECONDS: Final = 600.0
+_NS: Final = 1_000_000_000
 _AT_ONCE: Final = 16
 """Records that are made lines of without a pause: a few hundred microseconds."""
 log = get_logger(__name__)
@@ -46,7 +49,7 @@ class RequestStore:
         self._database = database
         self._clock = clock
         self._dropped = dropped
-        self._retention = Retention(days * DAY)
+        self._retention = Retention(days * DAY, {LLM_USAGE.name: max(days, KEPT_DAYS) * DAY})
         self._waiting: deque[Record] = deque()
         self._line_of = rows()
         self._prepared = False
@@ -64,7 +67,7 @@ class RequestStore:
         """Inside, records are written; behind, what was left is, as far as that does not take too long."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work()) for work in (self._send, self._make_lines)]
+                tasks = [group.create_task(work()) for work in (self._send, self._make_lines, self._add_up)]
                 yield
                 for task in tasks:
                     task.cancel()
@@ -78,7 +81,7 @@ class RequestStore:
         told = False
         while not self._prepared:
             try:
-                await prepare(self._database, (LLM_REQUESTS,), self._retention)
+                await prepare(self._database, (LLM_REQUESTS, LLM_USAGE), self._retention)
                 self._prepared = True
             except DatabaseError as error:
                 if not told:
@@ -86,6 +89,17 @@ class RequestStore:
                 told = True
                 await self._clock.sleep(PREPARE_SECONDS)
         await self.writer.run()
+
+    async def _add_up(self) -> None:
+        """Keep what hours came to, for when their records are gone."""
+        while True:
+            await self._clock.sleep(ADD_UP_SECONDS)
+            if not self._prepared:
+                continue
+            try:
+                await add_up(self._database, self.reader, int(self._clock.now().timestamp() * _NS))
+            except DatabaseError as error:
+                log.warning("hours of requests could not be added up: tried again later", error=str(error))
 
     async def _make_lines(self) -> None:
         while True:
