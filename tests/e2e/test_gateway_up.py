@@ -9,6 +9,7 @@ import pytest
 
 from cluster import embedded_cluster, eventually
 from gateways import make_key, make_route, model_server, ready, request, target
+from tensorfusion.model.resources import PODS
 
 
 def test_a_cluster_with_a_gateway_serves_its_routes_also_when_that_was_killed(
@@ -24,6 +25,13 @@ def test_a_cluster_with_a_gateway_serves_its_routes_also_when_that_was_killed(
         key = make_key(cluster, "default")
         make_route(cluster, "default", target("model", model.url))
         soon(port, key)
+        pod = {
+            "metadata": {"name": "p", "annotations": {"tensor-fusion.ai/llm-route": "chat"}},
+            "spec": {"containers": [{"name": "app", "image": "app"}]},
+        }
+        made = cluster.run(lambda client: client.create(PODS, pod, namespace="default"))
+        url = f"{address}/routes/chat/v1"
+        assert made["spec"]["containers"][0]["env"][0] == {"name": "OPENAI_BASE_URL", "value": url}
         pid = cluster.folder.pid("gateway")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

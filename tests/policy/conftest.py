@@ -68,6 +68,8 @@ class World:
     quotas: dict[str, GPUResourceQuota] = field(default_factory=dict)
     devices: list[DeviceCapacity] = field(default_factory=list)
     configs: list[ProviderConfig] = field(default_factory=list)
+    routes: set[str] = field(default_factory=set)
+    """LLMRoutes of namespace ``team``."""
     owners: dict[tuple[Resource, str], SizedOwner] = field(default_factory=dict)
     """Controllers of namespace ``team``."""
     allowed: str | None = None
@@ -94,6 +96,9 @@ class World:
 
     def providers(self) -> Providers:
         return Providers(self.configs)
+
+    def has_route(self, namespace: str, name: str) -> bool:
+        return namespace == "team" and name in self.routes
 
     def owner(self, resource: Resource, namespace: str, name: str) -> SizedOwner | None:
         return self.owners.get((resource, name)) if namespace == "team" else None

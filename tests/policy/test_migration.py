@@ -63,8 +63,8 @@ def test_rollback_and_the_rest_of_a_canary_are_native_pods_too(world, pod) -> No
     off = pod(containers=[NATIVE], enabled_replicas="0")
     assert decide(world, off, PROGRESSIVE).ops == (TO_US,)
     rest = pod(containers=[NATIVE], enabled_replicas="3")
-    assert left_native(rest, world, migration=PROGRESSIVE).ops == (TO_US,)
-    assert left_native(rest, world) == UNCHANGED
+    assert left_native(rest, world, namespace="team", migration=PROGRESSIVE).ops == (TO_US,)
+    assert left_native(rest, world, namespace="team") == UNCHANGED
 
 
 def test_an_enabled_pod_gets_its_share_as_ever(world, pod) -> None:

@@ -93,7 +93,7 @@ async def site() -> AsyncIterator[Site]:
     api = FakeApi(clock)
     api.seed(r.NAMESPACES, {"metadata": {"name": "team"}})
     manager = Manager(api, clock=clock)
-    made = Site(api, Webhook(manager, accounts=ACCOUNTS), clock)
+    made = Site(api, Webhook(manager, accounts=ACCOUNTS, gateway=lambda: "http://gateway:8787"), clock)
     running = asyncio.ensure_future(manager.run())
     await manager.synced.wait()
     yield made

@@ -279,3 +279,20 @@ async def test_a_term_that_cannot_be_read_is_refused(site: Any) -> None:
     for term in ("a", "x/a", "-1/a", ""):
         answer = await site.bind("w", ids="gpu-1", epoch="1", term=term)
         assert not answer.allowed and "wanted EPOCH/POOL" in answer.message
+
+
+async def test_a_route_is_looked_for_when_a_pod_names_it_and_nowhere_else_than_in_its_namespace(site: Any) -> None:
+    site.put(r.LLM_ROUTES, "chat", namespace="other")
+    site.reads()
+    refused = await site.create(labels={"a": "b"}, llm_route="chat")
+    assert (refused.allowed, refused.code) == (False, 400)
+    assert "wanted the name of an LLMRoute in namespace team, found 'chat'" in refused.message
+    assert site.reads() == [("get", "llmroutes.tensor-fusion.ai", "chat")]
+    site.put(r.LLM_ROUTES, "chat", namespace="team")
+    answer = await site.create(labels={"a": "b"}, llm_route="chat")
+    assert answer.allowed
+    assert answer.patch[0]["value"][0] == {"name": "OPENAI_BASE_URL", "value": "http://gateway:8787/routes/chat/v1"}
+    site.api.fail("get", r.LLM_ROUTES, error=ServerError("down", code=500))
+    answer = await site.create(labels={"a": "b"}, llm_route="chat")
+    assert (answer.allowed, answer.code) == (False, 503)
+    assert answer.message.startswith("LLMRoute chat could not be read, try again")

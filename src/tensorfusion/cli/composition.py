@@ -171,7 +171,13 @@ class Process:
     async def _prepare_webhook(self) -> None:
         config = self._live_config()
         assignments = Assignments(self._client, self._settings.host_ports, clock=self._clock)
-        webhook = Webhook(self._manager, judge=self._judge, migration=self._migration, assignments=assignments)
+        webhook = Webhook(
+            self._manager,
+            judge=self._judge,
+            migration=self._migration,
+            gateway=self._gateway_url,
+            assignments=assignments,
+        )
         self._routes += assign_routes(assignments, authorize=Authorizer(self._client).check)
         certificates = ensure_certificates(self._settings.certificates, [_HOST, "localhost"], now=self._clock.now())
         listener = Listener(
@@ -202,6 +208,10 @@ class Process:
         """What becomes of native pods, by the settings in force."""
         auto = self._live_config().current.auto_migration
         return Migration(progressive=self._settings.progressive_migration, auto=auto)
+
+    def _gateway_url(self) -> str:
+        """Where pods find the AI gateway; the dynamic configuration has the last word."""
+        return self._live_config().current.llm_gateway.url or self._settings.gateway_url
 
     def _judge(self, uid: str, request: GpuRequest) -> str | None:
         """What the scheduler of this process, if it runs one, says about other amounts for a pod."""

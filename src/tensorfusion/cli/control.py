@@ -16,6 +16,7 @@ from tensorfusion.errors import ConfigError, InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.common import IsolationPolicy
 from tensorfusion.model.durations import parse_duration
+from tensorfusion.model.dynamic_config import check_gateway_url
 from tensorfusion.policy.host_ports import DEFAULT_RANGE, PortRange, parse_range
 
 _POLICY = "TF_ISOLATION_MODE_POLICY"
@@ -44,6 +45,8 @@ class Settings:
     progressive_migration: bool = False
     host_ports: PortRange = DEFAULT_RANGE
     preempt_cluster_wide: bool = False
+    gateway_url: str = ""
+    """Where pods find the AI gateway; empty where there is none."""
     watchdog_seconds: float = 180.0
     scheduler_config: Path | None = None
     """Followed while it changes. There may be none yet."""
@@ -70,6 +73,7 @@ class Settings:
 @click.option(
     "--anonymous-read", is_flag=True, help="Answer simulate-schedule and allocation without a token (loopback only)."
 )
+@click.option("--gateway-url", default="", help="Where pods with an llm-route find the AI gateway.")
 @click.option("--run-processes", is_flag=True, help="Another process is a node that runs real programs.")
 @click.option(
     "--progressive-migration",
@@ -138,6 +142,7 @@ def command(
     lease_seconds: float,
     run_processes: bool,
     preempt_cluster_wide: bool,
+    gateway_url: str,
     record: Path | None,
     record_limit: str,
     record_names: bool,
@@ -155,6 +160,7 @@ def command(
         raise ConfigError(f"--fleet: wanted a file, found nothing at {fleet}")
     if scheduler_config is not None and not scheduler_config.exists():
         raise ConfigError(f"--scheduler-config: wanted a file, found nothing at {scheduler_config}")
+    check_gateway_url(gateway_url, "--gateway-url")
     wish = None if record is None else RecordWish(record.absolute(), parse_limit(record_limit), names=record_names)
     if data is not None:
         folder = Folder(data.absolute())
@@ -182,6 +188,7 @@ def command(
         progressive_migration=progressive_migration,
         host_ports=parse_range(cluster_host_port_range, flag="--cluster-host-port-range"),
         preempt_cluster_wide=preempt_cluster_wide,
+        gateway_url=gateway_url,
         watchdog_seconds=_watchdog(os.environ.get(_WATCHDOG, "3m")),
         scheduler_config=scheduler_config,
         gang_patience=gang_patience,

@@ -79,6 +79,7 @@ class Supervisor:
             listen = f"127.0.0.1:{self._gateway_port}"
             command = [*python, "tensorfusion", "gateway", "--data", data, "--listen", listen]
             self._gateway = Child("gateway", command, self._gateway_ready)
+            control += ["--gateway-url", f"http://{listen}"]
         self._install = [*python, "tensorfusion.cli.install", "--data", data]
         self._install += ["--run-processes"] if run_processes else []
         self._renewal = Renewal(self._install, say=say)

@@ -3,6 +3,7 @@
 Source: OpenAI's and Anthropic's API references; the platform's contract, 3.1.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -45,6 +46,15 @@ _KNOWN: Final = {
     for api in Api
     if api
 }
+
+
+_ROUTED: Final = re.compile(rb"/routes/([a-z0-9][-a-z0-9.]*)(/v1/.*)", re.DOTALL)
+
+
+def routed(target: bytes) -> tuple[bytes, bytes] | None:
+    """The route's name and the target itself, where a base URL names the route: ``/routes/NAME/v1/...``."""
+    found = _ROUTED.fullmatch(target)
+    return None if found is None else (found[1], found[2])
 
 
 def call_of(target: bytes) -> Call | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tensorfusion.gateway.apis import Api, Call, call_of
+from tensorfusion.gateway.apis import Api, Call, call_of, routed
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.attempts import Failed, Way, answer
 from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
@@ -94,6 +94,11 @@ class Front:
     async def handle(self, request: Request, reply: Reply) -> None:
         """Answer one request."""
         call = call_of(request.target)
+        if call is None and (named := routed(request.target)) is not None:
+            name, request.target = named
+            others = (field for field in request.fields if field[0].lower() != b"x-tf-route")
+            request.fields = (*others, (b"x-tf-route", name))
+            call = call_of(request.target)
         if request.target == _DRY_RUN and request.method == b"POST":
             await self._try_out(request, reply)
         elif call is None:

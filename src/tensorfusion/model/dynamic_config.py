@@ -6,6 +6,7 @@ file count for nothing, so that half of a change is never in force.
 Source: TensorFusion's dynamic configuration.
 """
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -17,6 +18,7 @@ from tensorfusion.model.meta import LabelSelector
 CONFIG_MAP = "tensor-fusion-sys-config"
 FILE = "config.yaml"
 
+_URL = re.compile(r"https?://[^\s/@?#]+/?")
 _OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
 
 
@@ -42,10 +44,18 @@ class AutoMigration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scope: Scope | None = None
 
 
+class LlmGateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where pods find the AI gateway."""
+
+    url: str = ""
+    """``http://`` or ``https://``, host and port; empty leaves it to the command line."""
+
+
 class DynamicConfig(msgspec.Struct, frozen=True):
     """The parts of the file that this version reads."""
 
     auto_migration: AutoMigration = msgspec.field(default_factory=AutoMigration, name="autoMigration")
+    llm_gateway: LlmGateway = msgspec.field(default_factory=LlmGateway, name="llmGateway")
     preempt_cluster_wide: bool | None = msgspec.field(default=None, name="preemptClusterWideFromEnv")
     """Whether pods of other namespaces may be evicted for a pod; None leaves it to the command line."""
 
@@ -66,6 +76,7 @@ def parse_config(text: str) -> DynamicConfig:
         found = msgspec.convert(document, DynamicConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{FILE}: {error}") from error
+    check_gateway_url(found.llm_gateway.url, f"{FILE}: llmGateway.url")
     scope = found.auto_migration.scope or Scope()
     for where, selector in _selectors(scope):
         for requirement in selector.match_expressions:
@@ -75,6 +86,12 @@ def parse_config(text: str) -> DynamicConfig:
                     f"found {requirement.operator!r}"
                 )
     return found
+
+
+def check_gateway_url(url: str, where: str) -> None:
+    """Return if pods can be told the URL; empty is none. Raises ConfigError."""
+    if url and not _URL.fullmatch(url):
+        raise ConfigError(f"{where}: wanted http:// or https://, host and port, found {url[:80]!r}")
 
 
 def _selectors(scope: Scope) -> Iterator[tuple[str, LabelSelector]]:

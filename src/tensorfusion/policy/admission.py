@@ -7,7 +7,7 @@ Source: TensorFusion's admission contract. Ours: mistakes of the user are 4xx de
 this version does not have are refused instead of half carried out; ``dra-enabled`` also switches the pod on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from tensorfusion.errors import InvalidRequest
@@ -25,6 +25,7 @@ from tensorfusion.policy.container_patch import patch_containers
 from tensorfusion.policy.gang import GangStamps, gang_stamps
 from tensorfusion.policy.host_ports import host_port_of, wants_port
 from tensorfusion.policy.injection import USED_BY_TOLERATION, container_patch_of, inject, soft_limiter, strip_native
+from tensorfusion.policy.llm_route import routed
 from tensorfusion.policy.migration import (
     NO_MIGRATION,
     Migration,
@@ -73,14 +74,25 @@ def is_enabled(labels: Mapping[str, str], annotations: Mapping[str, str]) -> boo
 
 
 def admit(
-    pod: Mapping[str, Json], *, namespace: str, seed: str, snapshot: Snapshot, migration: Migration = NO_MIGRATION
+    pod: Mapping[str, Json],
+    *,
+    namespace: str,
+    seed: str,
+    snapshot: Snapshot,
+    migration: Migration = NO_MIGRATION,
+    gateway: str | None = None,
 ) -> Verdict:
     """The verdict about a pod that is being created.
 
     ``namespace`` is where it is created (the object may leave it out); ``seed`` is the admission request's uid, from
-    which the workload name of a pod without a name is made. ``migration`` says what becomes of native pods.
+    which the workload name of a pod without a name is made. ``migration`` says what becomes of native pods; ``gateway``
+    is where the AI gateway is (see ``policy.llm_route``).
     """
-    verdict = _decide(pod, namespace=namespace, seed=seed, snapshot=snapshot, migration=migration)
+
+    def decide(found: Mapping[str, Json]) -> Verdict:
+        return _decide(found, namespace=namespace, seed=seed, snapshot=snapshot, migration=migration)
+
+    verdict = _routed(pod, decide, namespace=namespace, snapshot=snapshot, gateway=gateway)
     metadata = _mapping(pod.get("metadata"))
     hints = misspelled(_mapping(metadata.get("labels")), _mapping(metadata.get("annotations")))
     if not hints:
@@ -142,10 +154,43 @@ def _is_migrated(labels: Mapping[str, str], namespace: str, snapshot: Snapshot, 
     return is_migrated(migration.auto, labels=labels, namespace=namespace, namespace_labels=namespace_labels)
 
 
-def left_native(pod: Mapping[str, Json], snapshot: Snapshot, *, migration: Migration = NO_MIGRATION) -> Verdict:
+def left_native(
+    pod: Mapping[str, Json],
+    snapshot: Snapshot,
+    *,
+    namespace: str,
+    migration: Migration = NO_MIGRATION,
+    gateway: str | None = None,
+) -> Verdict:
     """The verdict about a pod of a canary whose places are all taken."""
-    placed_by_us = migration.progressive and _asks_native(pod, snapshot)
-    return _native_verdict(pod, UNCHANGED, placed_by_us=placed_by_us)
+
+    def decide(found: Mapping[str, Json]) -> Verdict:
+        placed_by_us = migration.progressive and _asks_native(found, snapshot)
+        return _native_verdict(found, UNCHANGED, placed_by_us=placed_by_us)
+
+    return _routed(pod, decide, namespace=namespace, snapshot=snapshot, gateway=gateway)
+
+
+def _routed(
+    pod: Mapping[str, Json],
+    decide: Callable[[Mapping[str, Json]], Verdict],
+    *,
+    namespace: str,
+    snapshot: Snapshot,
+    gateway: str | None,
+) -> Verdict:
+    """The verdict about the pod with what its LLMRoute puts into it, whether it takes a share or not."""
+    try:
+        found = routed(pod, namespace=namespace, snapshot=snapshot, gateway=gateway)
+    except Unknown as error:
+        return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error)), error.missing))
+    except InvalidRequest as error:
+        return Verdict(denial=Denial(BAD_REQUEST, one_line(str(error))))
+    verdict = decide(found.pod)
+    if verdict.denial is not None or not (found.ops or found.warnings):
+        return verdict
+    warnings = (*verdict.warnings, *map(one_line, found.warnings))
+    return replace(verdict, ops=(*found.ops, *verdict.ops), warnings=warnings)
 
 
 def _native_verdict(pod: Mapping[str, Json], verdict: Verdict, *, placed_by_us: bool) -> Verdict:

@@ -17,7 +17,7 @@ _KNOWN = frozenset(
 _OTHERS = frozenset(
     _PREFIX + name
     for name in (
-        *("host-port", "port-name", "partition", "auto-replicas", "standalone-worker-mode", "llm-route"),
+        *("host-port", "port-name", "partition", "auto-replicas", "standalone-worker-mode"),
         *("resource-claim-template", "expansion-source", "provisioned", "arch", "used-by", "display-name"),
     )
 )

@@ -117,6 +117,10 @@ class CachedObjects:
     def providers(self) -> Providers:
         return self._models.providers()
 
+    def has_route(self, namespace: str, name: str) -> bool:
+        """Never known: a route is read when a pod names it, for there may be many, and their numbers change all day."""
+        return False
+
     def owner(self, resource: Resource, namespace: str, name: str) -> SizedOwner | None:
         """Never known: controllers are read when the size of a gang depends on one, for it may change at any time."""
         return None
@@ -138,6 +142,7 @@ class Overlay:
         self.namespaces: dict[str, Namespace] = {}
         self.workloads: dict[Key, TensorFusionWorkload] = {}
         self.owners: dict[tuple[Resource, Key], SizedOwner] = {}
+        self.routes: set[Key] = set()
 
     def pool(self, name: str) -> GPUPool | None:
         return self.pools.get(name) or self._below.pool(name)
@@ -156,6 +161,9 @@ class Overlay:
 
     def quota(self, namespace: str) -> GPUResourceQuota | None:
         return self._below.quota(namespace)
+
+    def has_route(self, namespace: str, name: str) -> bool:
+        return Key(namespace, name) in self.routes or self._below.has_route(namespace, name)
 
     def workload(self, namespace: str, name: str) -> TensorFusionWorkload | None:
         return self.workloads.get(Key(namespace, name)) or self._below.workload(namespace, name)

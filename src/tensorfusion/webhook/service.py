@@ -18,7 +18,7 @@ from tensorfusion.model import resources as r
 from tensorfusion.model.core import Lease, Namespace, Pod, SizedOwner
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.meta import Key, Raw
+from tensorfusion.model.meta import Key, Object, Raw
 from tensorfusion.model.provider_config import ProviderConfig
 from tensorfusion.model.quota import GPUResourceQuota
 from tensorfusion.model.workload import TensorFusionWorkload, WorkloadProfile
@@ -77,7 +77,7 @@ class Webhook:
     """Registers its informers with a manager; ``app`` is served by whoever composes the process.
 
     ``lease`` names the scheduler's Lease, whose transitions are the epoch. ``judge`` says whether a pod's devices have
-    room for other amounts, where this process knows.
+    room for other amounts, where this process knows. ``gateway`` is the URL of the AI gateway; empty: there is none.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Webhook:
         accounts: Accounts | None = None,
         judge: Judge = unjudged,
         migration: Callable[[], Migration] = lambda: NO_MIGRATION,
+        gateway: Callable[[], str] = lambda: "",
         assignments: Assignments | None = None,
         lease: Key = Key(keys.SYSTEM_NAMESPACE, keys.LEADER_LEASE),  # noqa: B008  (frozen)
     ) -> None:
@@ -101,6 +102,7 @@ class Webhook:
             models=LiveModels(manager.informer(r.GPUS, GPU), manager.informer(r.PROVIDER_CONFIGS, ProviderConfig)),
         )
         self._migration = migration
+        self._gateway = gateway
         self._clock = manager.clock
         self._assignments = assignments or Assignments(manager.client, DEFAULT_RANGE, clock=manager.clock)
         self._gate = CanaryGate(manager.client, clock=manager.clock)
@@ -125,9 +127,16 @@ class Webhook:
         pod = request.object or {}
         snapshot: Snapshot = self._snapshot
         overlay: Overlay | None = None
-        migration = self._migration()
+        migration, gateway = self._migration(), self._gateway()
         for _ in range(_READS):
-            verdict = admit(pod, namespace=request.namespace, seed=request.uid, snapshot=snapshot, migration=migration)
+            verdict = admit(
+                pod,
+                namespace=request.namespace,
+                seed=request.uid,
+                snapshot=snapshot,
+                migration=migration,
+                gateway=gateway,
+            )
             missing = verdict.denial.missing if verdict.denial is not None else None
             if missing is None:
                 break
@@ -140,7 +149,7 @@ class Webhook:
                 return AdmissionResponse(allowed=False, code=_UNAVAILABLE, message=message)
         if verdict.canary is not None:
             try:
-                verdict = await self._count(verdict, verdict.canary, pod, request)
+                verdict = await self._count(verdict, verdict.canary, pod, request, snapshot)
             except NoAnswer as error:
                 message = (
                     f"annotation {keys.ENABLED_REPLICAS}: it cannot be said yet whether this pod is one of the "
@@ -173,7 +182,9 @@ class Webhook:
         patch.merge("/metadata/annotations", annotations, {keys.PORT_NUMBER: str(port)})
         return replace(verdict, ops=tuple(patch.ops))
 
-    async def _count(self, verdict: Verdict, canary: Canary, pod: Raw, request: AdmissionRequest) -> Verdict:
+    async def _count(
+        self, verdict: Verdict, canary: Canary, pod: Raw, request: AdmissionRequest, snapshot: Snapshot
+    ) -> Verdict:
         """What becomes of an admitted pod of a canary: the only thing that admission writes beside the pod."""
         place, id_ = await self._gate.enter(
             canary, request.namespace, request_uid=request.uid, dry_run=bool(request.dry_run)
@@ -186,7 +197,9 @@ class Webhook:
                 patch.merge("/metadata/annotations", annotations, marks(canary, id_))
                 return replace(verdict, ops=tuple(patch.ops))
             case Place.FULL:
-                return left_native(pod, self._snapshot, migration=self._migration())
+                return left_native(
+                    pod, snapshot, namespace=request.namespace, migration=self._migration(), gateway=self._gateway()
+                )
             case Place.FORGED:
                 return forged_annotation(annotations, keys.POD_COUNTER_ID)
 
@@ -293,6 +306,10 @@ class Webhook:
                     r.TENSOR_FUSION_WORKLOADS, TensorFusionWorkload, missing.name, namespace=missing.namespace
                 )
                 overlay.workloads[workload.key] = workload
+                return True
+            if missing.resource is r.LLM_ROUTES:
+                route = await self._client.get(r.LLM_ROUTES, Object, missing.name, namespace=missing.namespace)
+                overlay.routes.add(route.key)
                 return True
             if missing.resource in _SIZED:
                 owner = await self._client.get(missing.resource, SizedOwner, missing.name, namespace=missing.namespace)
