@@ -37,6 +37,7 @@ from tensorfusion.gateway.usage.pages import LOGS, USAGE, UsagePages
 from tensorfusion.gateway.usage.store import RequestStore, database_of, nothing_tended
 from tensorfusion.telemetry import logs
 from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.limits import fitting
 from tensorfusion.wire.request import Request
 from tensorfusion.wire.server import Server
 from tensorfusion.wire.worker import work
@@ -96,7 +97,7 @@ class Gateway:
             scrape=settings.scrape,
             most_body=settings.max_body,
         )
-        self._server = Server(self.front.handle, spell=self._spell, failed=_failed)
+        self._server = Server(self.front.handle, limits=fitting(), spell=self._spell, failed=_failed)
         self._probes = Probes()
         self._tls = _context(settings.tls) if settings.tls is not None else None
 

@@ -1,6 +1,8 @@
 """What a server takes from those who connect before it says no."""
 
-from dataclasses import dataclass
+import contextlib
+import resource
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -33,3 +35,26 @@ class Limits:
 
 
 LIMITS: Final = Limits()
+_BESIDE: Final = 128
+"""Descriptors for everything but connections."""
+_EACH: Final = 2
+"""Descriptors for a client: its own, and that of a server that is asked for it."""
+
+
+def fitting(limits: Limits = LIMITS) -> Limits:
+    """The limits with no more connections than this process has descriptors for.
+
+    It is given as many as it needs, if the system lets it have them: many are started with 1024. Who comes beyond its
+    limit is told so, or makes an idle one go; who comes when there is no descriptor is cut off without a word, and no
+    server can be reached for anybody.
+    """
+    wanted = limits.most_connections * _EACH + _BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    return replace(limits, most_connections=max((soft - _BESIDE) // _EACH, 1))
