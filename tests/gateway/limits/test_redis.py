@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -212,6 +215,39 @@ async def test_without_redis_a_host_counts_by_itself_and_with_it_again_together(
             assert await calls(url) > 0
             await limits.close()
     host.close()
+
+
+async def test_a_redis_that_hangs_is_waited_for_once_however_many_ask() -> None:
+    now = 1000.0
+    key = charge(rpm=1000)
+    host = SharedLimits(None, records=64)
+    with tempfile.TemporaryDirectory() as folder, server(folder) as url:
+        limits = RedisLimits(url, host=host, clock=lambda: now)
+        (await limits.reserve((key,), 0)).settle(0)
+        pid = await server_pid(url)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for seconds in (0.0, 10.0):  # when it is not known yet, and when it is looked for again
+                now += seconds
+                started = time.monotonic()
+                for held in await asyncio.gather(*(limits.reserve((key,), 0) for _ in range(20))):
+                    held.settle(0)
+                assert time.monotonic() - started < 3  # half a second each: ten seconds
+            now += 10
+            trying = asyncio.ensure_future(limits.reserve((key,), 0))
+            await asyncio.sleep(0)
+            (await limits.reserve((key,), 0)).settle(0)
+            assert not trying.done()  # who comes while one tries need not wait to hear of it
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        (await trying).settle(0)
+        await limits.close()
+    host.close()
+
+
+async def server_pid(url: str) -> int:
+    async with Redis.from_url(url) as redis:
+        return int((await redis.info("server"))["process_id"])
 
 
 async def test_a_url_that_is_none_is_refused_without_being_shown() -> None:

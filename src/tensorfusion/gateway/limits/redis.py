@@ -77,6 +77,8 @@ class RedisLimits:
         self._worker = f"{os.getpid()}-{os.urandom(6).hex()}"
         self._leases: dict[tuple[int, int], Lease] = {}
         self._apart_until = 0.0
+        """0 while Redis answers."""
+        self._failures = 0
         self._asking: set[asyncio.Future[None]] = set()
         self._tight: set[Lease] = set()
         self._hurry = asyncio.Event()
@@ -89,8 +91,11 @@ class RedisLimits:
         tokens = min(max(tokens, 0), MOST_TOKENS)
         if not charges:
             return Reservation(self, charges, tokens, Verdict())
-        if self._clock() < self._apart_until:
-            return self._host.take(charges, tokens)
+        if self._apart_until:
+            now = self._clock()
+            if now < self._apart_until:
+                return self._host.take(charges, tokens)
+            self._apart_until = now + _APART_SECONDS  # who comes next need not wait to hear whether it is back
         leases = [self._lease(charge) for charge in charges]
         for _ in range(_TRIES):
             now = self._clock()
@@ -195,9 +200,12 @@ class RedisLimits:
             RateLimited: there is none.
             RedisError, OSError: nobody answers.
         """
+        failures = self._failures
         async with AsyncExitStack() as stack:
             for lease in sorted(leases, key=_key):
                 await stack.enter_async_context(lease.lock)
+            if self._failures != failures:
+                raise ConnectionError("somebody has waited in vain meanwhile")
             now = self._clock()
             lacking = [lease for lease in leases if not lease.covers(tokens, now)]
             if lacking:  # somebody may have asked for more while we waited
@@ -235,6 +243,7 @@ class RedisLimits:
 
     def _part(self, error: Exception) -> None:
         """Go on by what this host counts, for a while."""
+        self._failures += 1
         if not self._apart_until:
             log.warning("Redis does not answer: each host counts by itself", error=type(error).__name__)
         self._apart_until = self._clock() + _APART_SECONDS
