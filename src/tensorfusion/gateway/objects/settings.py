@@ -33,6 +33,15 @@ def settings_of(path: Path | None, *, listen: str = "", workers: int = 0) -> Set
     return found
 
 
+def _beside(path: Path, found: Settings) -> Settings:
+    """Files that settings name are looked for beside them, as those that a file of routes names."""
+    metrics = found.metrics
+    if metrics is None or not metrics.file:
+        return found
+    file = str(path.absolute().parent / metrics.file)
+    return msgspec.structs.replace(found, metrics=msgspec.structs.replace(metrics, file=file))
+
+
 def _read(path: Path) -> Settings:
     try:
         document = yaml.safe_load(path.read_text()) or {}
@@ -55,4 +64,4 @@ def _read(path: Path) -> Settings:
     for name, instead in _OBJECTS.items():
         if getattr(found, name):
             raise ConfigError(f"--settings: {path}: {name}: is for objects to say without --config: {instead}")
-    return found
+    return _beside(path, found)
