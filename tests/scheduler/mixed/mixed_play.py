@@ -127,8 +127,13 @@ async def rest(world: MixedWorld) -> None:
         world.elect(world.leader)
     calm_since, begun = world.clock.monotonic(), begun_gangs(world)
     before, quiet = "", 0
+    fitted: set[str] = set()
     for _ in range(LONGEST_REST):
         await world.settle(60)
+        fitting = fitting_and_waiting(world)
+        late = fitted & fitting.keys()
+        assert not late, f"these fit since a minute and wait: {[fitting[uid] for uid in late]}"
+        fitted = set(fitting)
         world.end()
         world.check()
         now = ",".join(pod["metadata"]["resourceVersion"] for pod in world.pods())
@@ -138,6 +143,24 @@ async def rest(world: MixedWorld) -> None:
             together(world, calm_since, begun)
             return
     raise AssertionError("it never comes to rest")
+
+
+def fitting_and_waiting(world: MixedWorld) -> dict[str, str]:
+    """Who would get a place if it were its turn now, by the books of whoever decides; with what is known of it."""
+    found: dict[str, str] = {}
+    for service in [replica.service for replica in world.replicas if replica.service.deciding]:
+        for entry in list(service.book.queue.entries()):
+            facts, group = entry.facts, service.book.gangs.of(entry.uid)
+            if isinstance(entry.failure, HeldForGang) or (facts.request is None and world.shared):
+                continue  # an older gang goes first; several owners may place it, each on nodes of its own
+            if group is not None and not service.book.gangs.is_satisfied(group):
+                continue  # it starts as a whole, or waits
+            try:
+                decision = service.gangs.decide_member(facts) if group is not None else decide(service.state, facts)
+            except (NotFit, QuotaExceeded):
+                continue
+            found[entry.uid] = f"{facts.name} on {decision.placement}; {why(world, entry.uid)}"
+    return found
 
 
 def gangs_of(world: MixedWorld) -> dict[str, list[Raw]]:
@@ -166,7 +189,8 @@ def begun_gangs(world: MixedWorld) -> set[str]:
 def together(world: MixedWorld, since: float, begun: set[str]) -> None:
     """A gang that started while everything worked started as a whole, at one moment; those that had ``begun`` did not.
 
-    What these began with may have ended, and a Binding that failed is tried again by itself while others hold.
+    What these began with may have ended, and a Binding that failed is tried again by itself while others hold. That
+    these end whole, too, where there is room or could be, is seen by those who wait (``nobody_waits_in_vain``).
     """
     gangs = {key: members for key, members in gangs_of(world).items() if key not in begun}
     for key, members in gangs.items():
@@ -295,7 +319,7 @@ def nobody_waits_in_vain(world: MixedWorld, fresh: SchedulerService) -> None:
         try:
             found = fresh.gangs.decide_member(facts) if group is not None else decide(state, facts)
         except (NotFit, QuotaExceeded) as failure:
-            if group is not None or not alone:
+            if not alone or not book.gangs.goes_singly(facts):
                 continue
             plan = search(state, facts, failure, now=now, cluster_wide=True, budgets=fresh.preemptor.budgets_of)
             assert not isinstance(plan, Plan), f"{words}it could preempt: {plan}; {why(world, entry.uid)}"

@@ -12,6 +12,9 @@ from tensorfusion.model import keys
 from tensorfusion.model.resources import PODS
 from tensorfusion.scheduler import gangs
 from tensorfusion.scheduler.gang_book import GangBook
+from tensorfusion.scheduler.gangs import GangIncomplete, Gangs
+from tensorfusion.scheduler.pods import Pending
+from tensorfusion.scheduler.preemption_asks import Asks
 from tensorfusion.scheduler.shards import Shards
 
 
@@ -72,6 +75,52 @@ def test_a_pod_that_no_owner_places_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Shards, "serves", lambda *_: False)
     with pytest.raises(AssertionError, match="waits and is in nobody's queue"):
         tell([("share", 0, 0, 2)], shared=True)
+
+
+def hangs_half_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members of a gang that runs already have no turn."""
+    take = Gangs.take
+
+    def park(self: Gangs, pending: Pending) -> bool:
+        group = self._gangs.of(pending.uid)
+        if group is None or not self._gangs.is_satisfied(group):
+            return take(self, pending)
+        self._park(pending, GangIncomplete(group))
+        return True
+
+    monkeypatch.setattr(Gangs, "take", park)
+
+
+def makes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is looked for who could go for a member of a gang that runs already."""
+    refused = Asks.pod_refused
+
+    def leave_members(self: Asks, pending: Pending, pod: Any) -> None:
+        if pending.facts.gang is None:
+            refused(self, pending, pod)
+
+    monkeypatch.setattr(Asks, "pod_refused", leave_members)
+
+
+@pytest.mark.parametrize(
+    ("defect", "deleted", "seen"),
+    [
+        (hangs_half_bound, 24, "these fit since a minute and wait"),
+        (hangs_half_bound, 0, "it could preempt"),
+        (makes_no_room, 0, "it could preempt"),
+    ],
+    ids=["there is room", "room can be made", "no room is made"],
+)
+def test_a_gang_that_is_never_whole_is_seen(
+    monkeypatch: pytest.MonkeyPatch, defect: Callable[[pytest.MonkeyPatch], None], deleted: int, seen: str
+) -> None:
+    """Three members start together, and three more have to follow."""
+    wish = ("gang", 4, 3, 2)
+    steps = [*deleted * [("delete", 0, 0, 0)], wish, ("settle", 3, 0, 0), ("end", 0, 0, 0), ("settle", 3, 0, 0), wish]
+    tell(steps)
+    defect(monkeypatch)
+    with pytest.raises(AssertionError, match=seen):
+        tell(steps)
 
 
 @pytest.mark.parametrize("devices", [("n5-1", "n5-2"), ("n5-0", "n5-1"), ("n5-0", "n5-2")])
