@@ -21,7 +21,6 @@ from tensorfusion.cel.comparison import contains
 from tensorfusion.cel.errors import CompileError, CostExceeded, EvaluationError, NoSuchOverload
 from tensorfusion.cel.loops import UNSET, plan_loop
 from tensorfusion.cel.operators import index, key_text, position
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.cel.syntax import (
     Call,
     Comprehension,
@@ -33,6 +32,7 @@ from tensorfusion.cel.syntax import (
     Select,
 )
 from tensorfusion.cel.values import NOTHING, Some, Value, key_of
+from tensorfusion.re2.patterns import compile_pattern
 
 _LIST_COST, _MAP_COST = 10, 30
 _MATCHING = frozenset({"matches", "find", "findAll"})

@@ -26,7 +26,6 @@ from tensorfusion.cel.moments import (
     timestamp_text,
 )
 from tensorfusion.cel.numbers import double_text
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.cel.types import (
     BOOL,
     BYTES,
@@ -48,6 +47,7 @@ from tensorfusion.cel.types import (
     type_of,
 )
 from tensorfusion.cel.values import NOTHING, Duration, Key, Opaque, Some, Timestamp, Value, key_of, type_of_value
+from tensorfusion.re2.patterns import compile_pattern
 
 _A, _B = parameter("A"), parameter("B")
 _LIST_A, _MAP_AB = list_of(_A), map_of(_A, _B)

@@ -11,10 +11,10 @@ from tensorfusion.cel.checker import Checked, Problem
 from tensorfusion.cel.errors import EvaluationError
 from tensorfusion.cel.library.formatting import FormatProblem, check_format
 from tensorfusion.cel.moments import parse_duration, parse_timestamp, timestamp_of
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.cel.syntax import Call, Comprehension, CreateList, CreateMap, Literal, Node, Select
 from tensorfusion.cel.types import Kind, Type, unwrapped
 from tensorfusion.cel.values import SECOND
+from tensorfusion.re2.patterns import compile_pattern
 
 # Their lists may hold anything.
 _EXEMPT = frozenset({"format"})

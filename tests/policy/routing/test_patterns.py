@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.policy.routing.expressions import DEEPEST, read
 from tensorfusion.policy.routing.linear import LinearPattern
 from tensorfusion.policy.routing.patterns import LONGEST_MESSAGE, LONGEST_MODEL, BoundedPattern
+from tensorfusion.re2.patterns import compile_pattern
 
 atoms = st.sampled_from(
     [

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from tensorfusion.cel import costs
 from tensorfusion.cel.declarations import Function, Library, Overload
 from tensorfusion.cel.errors import EvaluationError
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.cel.types import INT, STRING, list_of
 from tensorfusion.cel.values import Value
+from tensorfusion.re2.patterns import compile_pattern
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.embedded.schema.embedded_resources import check_embedded
 from tensorfusion.embedded.schema.formats import FORMATS
 from tensorfusion.embedded.schema.path import Path, Problem, plain_text_of
@@ -28,6 +27,7 @@ from tensorfusion.embedded.schema.words import (
     unsupported,
 )
 from tensorfusion.model.meta import Raw
+from tensorfusion.re2.patterns import compile_pattern
 
 # Any: a JSON value. Problems are added to the list.
 Check = Callable[[Any, Path, list[Problem]], None]

@@ -6,7 +6,6 @@ Source: apiextensions-apiserver pkg/apiserver/schema/validation.go, texts seen t
 import re
 from typing import Any
 
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.embedded.schema.constraints import compile_constraints
 from tensorfusion.embedded.schema.decode import fresh
 from tensorfusion.embedded.schema.definition_rules import NEW_DEFINITION, Known, check_rules
@@ -23,6 +22,7 @@ from tensorfusion.embedded.schema.words import (
     shown,
 )
 from tensorfusion.model.meta import Raw
+from tensorfusion.re2.patterns import compile_pattern
 
 # What a branch of anyOf, oneOf, allOf or not must leave to the schema around it.
 _STRUCTURAL_ONLY = {

@@ -1,6 +1,6 @@
 """A regular expression as a tree, and how many ways a matcher that goes back could take through it.
 
-Reads what ``cel.patterns`` writes: RE2's expressions in a small part of Python's language, in which every character
+Reads what ``re2.patterns`` writes: RE2's expressions in a small part of Python's language, in which every character
 stands for itself or as a code, every set is plain, and no group captures.
 """
 
@@ -59,14 +59,14 @@ Node = Character | Place | Sequence | Choice | Repeat
 
 
 def read(written: str) -> Node:
-    """The tree of an expression as ``cel.patterns`` writes it.
+    """The tree of an expression as ``re2.patterns`` writes it.
 
     Raises:
         InvalidRequest: groups stand too deep in each other.
     """
     found, end = _Reader(written).choice(0, folded=False)
     if end != len(written):
-        raise AssertionError(f"not written by cel.patterns: {written!r} at {end}")
+        raise AssertionError(f"not written by re2.patterns: {written!r} at {end}")
     return found
 
 

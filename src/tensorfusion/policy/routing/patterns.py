@@ -7,10 +7,10 @@ They are RE2's, found anywhere in the text. Nobody can hold a worker up with one
 
 import re
 
-from tensorfusion.cel.patterns import compile_pattern
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.policy.routing.expressions import begins_at_the_beginning, read, ways
 from tensorfusion.policy.routing.linear import LinearPattern
+from tensorfusion.re2.patterns import compile_pattern
 
 LONGEST_MODEL = 256
 LONGEST_MESSAGE = 4096

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorfusion.cel.patterns import compile_pattern
+from tensorfusion.re2.patterns import compile_pattern
 
 # Each with what Kubernetes says of it.
 WRONG = [

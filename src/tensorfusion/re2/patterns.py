@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 
-from tensorfusion.cel.character_classes import Ranges, inverted, letter, perl_class, posix_class, unicode_class, written
+from tensorfusion.re2.character_classes import Ranges, inverted, letter, perl_class, posix_class, unicode_class, written
 
 _LONGEST = 10_000
 _DEEPEST = 200
