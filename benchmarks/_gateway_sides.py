@@ -50,7 +50,21 @@ def backend(*arguments: str, core: int) -> Iterator[Side]:
         _end(process)
 
 
-def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
+@contextmanager
+def relay(to: Side, *, core: int) -> Iterator[Side]:
+    """A process that hands bytes on and does nothing else."""
+    command = [sys.executable, str(Path(__file__).with_name("_relay.py")), str(to.port)]
+    process = _started(command, core, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        yield Side("relay", int(process.stdout.readline()), process.pid, to.fields)
+    finally:
+        _end(process)
+
+
+def routes_of(
+    port: int, log: Path, *, more: Mapping[str, object] | None = None, busy_poll_micros: int = 0
+) -> list[dict[str, Any]]:
     """Settings, and a route: a key with limits of its own (so high that they never hold), a route that is matched by
     the model's name and has limits, too, prices, and a log."""
     limits = {"requestsPerMinute": 60_000_000, "tokensPerMinute": 2_000_000_000, "maxConcurrent": 100_000}
@@ -60,6 +74,7 @@ def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None)
             | {"rateLimit": limits}
         ],
         "log": {"file": str(log)},
+        "busyPollMicros": busy_poll_micros,
     }
     target = {"name": "a", "provider": "vllm", "model": MODEL, "endpoint": f"http://127.0.0.1:{port}/v1"}
     target |= {"costPer1MInput": "0.15", "costPer1MOutput": "0.6"}
@@ -79,7 +94,7 @@ def routes_of(port: int, log: Path, *, more: Mapping[str, object] | None = None)
 
 
 @contextmanager
-def gateway(file: Path, *, core: int) -> Iterator[Side]:
+def gateway(file: Path, *, core: int, name: str = "gateway") -> Iterator[Side]:
     """Ours, of a configuration as ``routes_of`` makes it: one process."""
     key = new_secret().reveal()
     command = [sys.executable, "-m", "tensorfusion", "gateway", "--config", str(file), "--listen", "127.0.0.1:0"]
@@ -90,7 +105,7 @@ def gateway(file: Path, *, core: int) -> Iterator[Side]:
         if "127.0.0.1:" not in line:
             raise SystemExit(line + process.stderr.read().decode())
         found = int(line.split("127.0.0.1:")[1].split()[0])
-        yield Side("gateway", found, process.pid, (f"Authorization: Bearer {key}",), "bench-model")
+        yield Side(name, found, process.pid, (f"Authorization: Bearer {key}",), "bench-model")
     finally:
         _end(process)
 

@@ -13,8 +13,9 @@ were installed, and left out otherwise:
 
 Rows: requests a second with 32 in flight, whole answers and streams of 64 events; the same for each second of the
 gateway's own processor time (which other work on the box does not change much); what is added at one request at a time,
-measured request by request beside the backend itself; 512 streams of 64 events 20 ms apart; memory. Of several rounds
-the best one counts, for every side. ``added`` is the difference of two sides' percentiles.
+measured request by request beside the backend itself, also of ours with ``busyPollMicros`` and of a relay that only
+hands bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. Of
+several rounds the best one counts, for every side. ``added`` is the difference of two sides' percentiles.
 """
 
 import argparse
@@ -31,10 +32,14 @@ import uvloop
 import yaml
 
 from _gateway_load import Answer, Asking, ask, at, memory_of, processor_seconds, request_of
-from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey, routes_of
+from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey, relay, routes_of
 from _report import Row, report
 
 OURS = "gateway"
+POLLING = "busy poll"
+"""Ours, told to look for what comes next instead of sleeping."""
+RELAY = "relay"
+BUSY_POLL_MICROS = 500
 IN_FLIGHT = 32
 GOAL_RATE = 4000.0
 EVENTS = 64
@@ -114,10 +119,11 @@ async def streams(side: Side, count: int) -> tuple[list[Answer], list[float], fl
     return answers, late, took, cpu
 
 
-def file_of(backend: Side, folder: Path) -> Path:
+def file_of(backend: Side, folder: Path, *, busy_poll_micros: int = 0) -> Path:
     """A configuration of ours for a backend."""
-    file = folder / f"routes-{backend.port}.yaml"
-    file.write_text(yaml.safe_dump_all(routes_of(backend.port, folder / f"requests-{backend.port}.jsonl")))
+    file = folder / f"routes-{backend.port}-{busy_poll_micros}.yaml"
+    log = folder / f"requests-{backend.port}-{busy_poll_micros}.jsonl"
+    file.write_text(yaml.safe_dump_all(routes_of(backend.port, log, busy_poll_micros=busy_poll_micros)))
     return file
 
 
@@ -161,12 +167,13 @@ def rows_of_times(found: dict[str, Found]) -> Iterator[Row]:
         values = {
             peer: min(times[column] for times in getattr(one, kind)) for peer, one in found.items() if one.latency
         }
-        mine = values[OURS]
-        if goal is not None:
-            yield Row(name, mine, "us", "goal", goal, {"in_flight": 1})
-        for peer, theirs in values.items():
-            if peer != OURS:
-                yield Row(name, mine, "us", peer, theirs, {"in_flight": 1})
+        for ours, more in ((OURS, {}), (POLLING, {"busy_poll_us": BUSY_POLL_MICROS})):
+            mine, told = values[ours], {"in_flight": 1, **more}
+            if goal is not None:
+                yield Row(name, mine, "us", "goal", goal, told)
+            for peer, theirs in values.items():
+                if peer not in (OURS, POLLING):
+                    yield Row(name, mine, "us", peer, theirs, told)
 
 
 def rows_of_memory(found: dict[str, Found]) -> Iterator[Row]:
@@ -181,7 +188,7 @@ def rows_of_memory(found: dict[str, Found]) -> Iterator[Row]:
 async def rows_of_streams(side: Side, direct: Side, count: int, rounds: int) -> list[Row]:
     """Gaps and completion of many paced streams at once."""
     rows = []
-    for number in (IN_FLIGHT, count):
+    for number in (1, IN_FLIGHT, count):
         lates: dict[str, list[tuple[float, float]]] = {}
         whole = asked = 0
         best, cpu = 1e9, 1e9
@@ -234,6 +241,12 @@ async def main() -> None:
                 print(f"{peer} is left out: --{peer} does not say where it is")
         found = {name: Found() for name in ("direct", *starts)}
         sides = {"direct": direct, **{name: stack.enter_context(start()) for name, start in starts.items()}}
+        polling = file_of(direct, folder, busy_poll_micros=BUSY_POLL_MICROS)
+        alone = {
+            POLLING: stack.enter_context(gateway(polling, core=there, name=POLLING)),
+            RELAY: stack.enter_context(relay(direct, core=there)),
+        }
+        found |= {name: Found() for name in alone}
         for name, side in sides.items():
             found[name].idle = memory_of(side.pid)
         for _ in range(arguments.rounds):
@@ -245,6 +258,9 @@ async def main() -> None:
                     found[name].latency.append(await added(side, direct, stream=False, requests=times))
                     found[name].first_word.append(await added(side, direct, stream=True, requests=times))
                 found[name].loaded = memory_of(side.pid)
+            for name, side in alone.items():
+                found[name].latency.append(await added(side, direct, stream=False, requests=arguments.requests))
+                found[name].first_word.append(await added(side, direct, stream=True, requests=arguments.requests))
         rows = [*rows_of_rates(found), *rows_of_times(found), *rows_of_memory(found)]
         pace = ("--tpot", str(EVENT_SECONDS))
         paced = stack.enter_context(backend(*tokens, *pace, core=here))

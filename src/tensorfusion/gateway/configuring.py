@@ -152,6 +152,9 @@ class Settings(Part, frozen=True):
     max_body: Annotated[int, Rules("Bytes of a request's body.", minimum=1)] = msgspec.field(
         default=32 << 20, name="maxBodyBytes"
     )
+    busy_poll_micros: Annotated[
+        int, Rules("Microseconds to look for what comes next instead of sleeping.", minimum=0, maximum=1000)
+    ] = msgspec.field(default=0, name="busyPollMicros")
     drain: Annotated[str, Rules("How long requests may take to end when the gateway stops.")] = "30s"
 
     @property

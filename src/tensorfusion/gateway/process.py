@@ -97,7 +97,13 @@ class Gateway:
             scrape=settings.scrape,
             most_body=settings.max_body,
         )
-        self._server = Server(self.front.handle, limits=fitting(), spell=self._spell, failed=_failed)
+        self._server = Server(
+            self.front.handle,
+            limits=fitting(),
+            spell=self._spell,
+            failed=_failed,
+            busy_poll_seconds=settings.busy_poll_micros / 1e6,
+        )
         self._probes = Probes()
         self._tls = _context(settings.tls) if settings.tls is not None else None
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from typing import Final, TypeAlias
 
+from tensorfusion.wire.busy_poll import BusyPoll
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.limits import LIMITS, Limits
 from tensorfusion.wire.reply import Reply
@@ -61,12 +62,15 @@ class Server:
         limits: Limits = LIMITS,
         spell: Spell = plainly,
         failed: Callable[[Request, Exception], None] = log_failure,
+        busy_poll_seconds: float = 0.0,
     ) -> None:
+        """``busy_poll_seconds``: how long to look for what comes next instead of sleeping (``wire.busy_poll``)."""
         self.handle = handle
         self.limits = limits
         self.spell = spell
         self.failed = failed
         self.loop = asyncio.get_running_loop()
+        self.busy_poll = BusyPoll(self.loop, busy_poll_seconds) if busy_poll_seconds > 0 else None
         self.draining = False
         self._servers: list[asyncio.Server] = []
         self._connections: set[ServerConnection] = set()

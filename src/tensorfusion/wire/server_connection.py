@@ -55,6 +55,7 @@ class ServerConnection(asyncio.Protocol):
         self.source: Source | None = None
         """Who pours into the answer, and is to stop while the client does not read."""
         self._server = server
+        self._busy_poll = server.busy_poll
         self._limits = server.limits
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
@@ -88,6 +89,8 @@ class ServerConnection(asyncio.Protocol):
         if self._transport is None or self._gone:
             raise ClientLeft("the client has closed the connection")
         self._transport.write(data)
+        if self._busy_poll is not None:
+            self._busy_poll.stir()
 
     def write_lines(self, parts: Iterable[bytes]) -> None:
         """Raises ClientLeft."""
@@ -189,6 +192,8 @@ class ServerConnection(asyncio.Protocol):
             if len(self._ahead) > MOST_AHEAD:
                 self._pause()
             return
+        if self._busy_poll is not None:
+            self._busy_poll.stir()
         self._feed(data)
 
     def eof_received(self) -> None:
