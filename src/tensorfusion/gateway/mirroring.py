@@ -1,22 +1,27 @@
 """Strategy ``loadtest``: one target answers the client, all others are asked as well, and their answers thrown away.
 
-A mirrored request is nobody's: it is not charged, not waited for, and ends when the gateway does. At most so many are
-under way at once; further ones are left out and counted, because a test must not become a load of its own.
+A mirrored request is nobody's: it is not charged, not waited for, leaves no record, goes on when its client leaves, and
+ends when the gateway does. What comes of it is judged as any answer is, and counted. At most so many are under way at
+once; further ones are left out and counted, because a test must not become a load of its own.
 """
 
 import asyncio
 from time import monotonic
 from typing import Final
 
+from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.attempts import Attempt
 from tensorfusion.gateway.evidence import Meters
 from tensorfusion.gateway.job import Job, Try
+from tensorfusion.gateway.listening import Said
 from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
 from tensorfusion.gateway.speech import speech_for
-from tensorfusion.gateway.whole import MOST_ANSWER
+from tensorfusion.gateway.streaming import require_events
+from tensorfusion.gateway.whole import MOST_ANSWER, judged
 from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome
 from tensorfusion.policy.routing.route import Target
 from tensorfusion.wire.errors import WireError
+from tensorfusion.wire.exchange import Exchange
 
 MOST_MIRRORED: Final = 256
 """Under way at once, in one process."""
@@ -59,9 +64,7 @@ class Mirrors:
             speech = speech_for(job.asked, job.call, upstream)
             attempt = Attempt(job, upstream, replica, ticket, Try(target.name, replica.url), speech)
             async with attempt.exchange() as exchange:
-                found = await exchange.whole(MOST_ANSWER)
-            if found.status >= 300:
-                raise of_refusal(found)
+                await _heard(attempt, exchange)
             outcome = SUCCESS
         except Broken as broken:
             if upstream.secret:
@@ -73,3 +76,27 @@ class Mirrors:
             job.chooser.ended(ticket, monotonic(), outcome)
             what = "answered" if outcome is SUCCESS else str(outcome.failure)
             self._meters.mirrored.add((job.route.key, target.name, what))
+
+
+async def _heard(attempt: Attempt, exchange: Exchange) -> None:
+    """Hear an answer to its end, and keep nothing of it.
+
+    Raises:
+        Broken, WireError: it is none.
+    """
+    job, speech = attempt.job, attempt.speech
+    if not 200 <= exchange.status < 300:
+        raise of_refusal(await exchange.whole(MOST_ANSWER))
+    if job.ask.stream and job.call.api is not Api.VERBATIM:
+        require_events(exchange)
+        listener = speech.listener(Said(), None)
+        while not listener.done and (data := await exchange.read()):
+            listener.take(data)
+            if listener.failure is not None:
+                raise listener.failure
+        listener.end()
+    elif job.call.api is not Api.VERBATIM:
+        judged(speech.call.api, await exchange.whole(MOST_ANSWER))
+    else:
+        while await exchange.read():
+            pass

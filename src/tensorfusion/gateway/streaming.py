@@ -111,7 +111,7 @@ class StreamWay:
         try:
             if exchange.status != 200:
                 raise of_refusal(attempt.speech.whole(await exchange.whole(MOST_ANSWER)))
-            _require_events(exchange)
+            require_events(exchange)
             exchange.silent_for(job.route.timers.idle)
             parts, size, begun = [], 0, False
             while not listener.done and (self._buffered or not listener.spoken):
@@ -200,7 +200,7 @@ async def _next(exchange: Exchange, listener: Listener) -> bytes:
         raise
 
 
-def _require_events(exchange: Exchange) -> None:
+def require_events(exchange: Exchange) -> None:
     """Raises Broken: the answer is no stream of events."""
     kind = next((value for name, value in exchange.fields if name.lower() == b"content-type"), b"")
     if not kind.lower().startswith(b"text/event-stream"):
