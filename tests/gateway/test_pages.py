@@ -13,6 +13,7 @@ from tensorfusion.gateway.keys.pages import PREFIX as KEYS
 from tensorfusion.gateway.pages import Page
 from tensorfusion.gateway.portkey_pages import CONFIGS, VIRTUAL_KEYS
 from tensorfusion.gateway.seams import Key
+from tensorfusion.gateway.usage.tokens import BUDGET, REPORT
 
 CONTRACT = (
     *(("post", f"/v1/{api}") for api in ("chat/completions", "completions", "embeddings", "responses", "messages")),
@@ -25,6 +26,8 @@ CONTRACT = (
     *((method, "/v1/configs") for method in ("get", "post")),
     *((method, "/v1/configs/{id}") for method in ("get", "put", "delete")),
     ("post", "/v1/virtual-keys"),
+    ("get", "/tokens/budget/{key}"),
+    ("post", "/tokens/usage"),
     ("post", "/fallback/test"),
 )
 """Of the platform's contract, 3.1."""
@@ -129,7 +132,7 @@ async def test_what_is_described_is_there() -> None:
         gateway(
             route({"endpoint": one.url}),
             questions=dict.fromkeys(known, question),
-            handlers=dict.fromkeys((KEYS, CONFIGS, VIRTUAL_KEYS), answered),
+            handlers=dict.fromkeys((KEYS, CONFIGS, VIRTUAL_KEYS, BUDGET, REPORT), answered),
         ) as found,
     ):
         described = (await get(found.port, "/openapi.json")).json["paths"]

@@ -51,10 +51,12 @@ _ADMIN: Final = {
         "post": "Keep one, for one provider and address; configurations name it as virtual_key.",
     },
     "/v1/virtual-keys/{name}": {"put": "Another credential by that name.", "delete": "Delete it."},
+    "/tokens/usage": {"post": "Usage of a program that went around the gateway, for its records."},
     "/admin/keys/{id}/rotate": {"post": "A new text for it, told this once; the old one is good for a while."},
 }
 """For keys with scope ``admin``."""
 _METRICS: Final = "Prometheus metrics, of all workers. Without a key for those that the setting scrape says."
+_BUDGET: Final = "A key's budget, what of it today and this month have used, and what is left; not enforced yet."
 _OF_ADMIN: Final = ("400", "401", "403", "404", "409")
 _OPEN: Final = {
     "/health": "The process runs.",
@@ -101,6 +103,7 @@ def document() -> bytes:
         paths[path] = {"get": _operation(path, text)}
     for path, text in _USAGE.items():
         paths[path] = {"get": _operation(path, text)}
+    paths["/tokens/budget/{key}"] = {"get": _operation("/tokens/budget/{key}", _BUDGET, fails=("401", "403", "404"))}
     for path, methods in _ADMIN.items():
         paths[path] = {
             method: _operation(path, text, body=method in ("post", "put", "patch"), fails=_OF_ADMIN)

@@ -25,6 +25,7 @@ from tensorfusion.gateway.exposition import Exposition, folder_of_workers
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
 from tensorfusion.gateway.front import Front
 from tensorfusion.gateway.handling import Handler
+from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.gateway.limits.gate import gate_of, redis_url
 from tensorfusion.gateway.lines import JsonLines
 from tensorfusion.gateway.pages import Pages
@@ -35,6 +36,7 @@ from tensorfusion.gateway.state import State
 from tensorfusion.gateway.tracing.tracer import tracer_of
 from tensorfusion.gateway.usage.pages import LOGS, USAGE, UsagePages
 from tensorfusion.gateway.usage.store import RequestStore, database_of, nothing_tended
+from tensorfusion.gateway.usage.tokens import BUDGET, REPORT, TokenPages
 from tensorfusion.telemetry import logs
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.limits import fitting
@@ -54,7 +56,8 @@ Follow = Callable[[], Coroutine[None, None, None]]
 class Gateway:
     """Everything of one process.
 
-    ``origin`` is where its routes are from: gateways of one origin on a host count their limits together.
+    ``origin`` is where its routes are from: gateways of one origin on a host count their limits together. ``key_of``
+    knows the keys in force by their ids.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Gateway:
         state: State,
         *,
         keys: Keys,
+        key_of: Callable[[str], KeyRecord | None],
         origin: Path,
         handlers: Mapping[bytes, Handler],
     ) -> None:
@@ -85,6 +89,7 @@ class Gateway:
             )
         sinks: tuple[Sink | None, ...] = (self._lines, self._store)
         self._tracer = tracer_of(settings.traces, clock=SystemClock())
+        tokens = TokenPages(self._store, key_of=key_of, now=SystemClock().now)
         pages = UsagePages(self._store.reader if self._store is not None else None, now=time.time_ns)
         self.front = Front(
             state,
@@ -93,7 +98,7 @@ class Gateway:
             evidence=Evidence(tuple(sink for sink in sinks if sink is not None), meters=meters, traces=self._tracer),
             pages=Pages(now=time.monotonic, ready=self._why_not_ready, metrics=self._exposition.response),
             questions={USAGE: pages.usage, LOGS: pages.logs},
-            handlers=handlers,
+            handlers={**handlers, BUDGET: tokens.budget, REPORT: tokens.report},
             scrape=settings.scrape,
             most_body=settings.max_body,
         )

@@ -96,6 +96,7 @@ class FromFiles:
             settings,
             _state_of(configuration, None),
             keys=self._keys_of(configuration),
+            key_of=self._book.get,
             origin=path,
             handlers={
                 KEYS: KeyPages(self._key_place, self._book, clock=clock).answer,

@@ -136,6 +136,10 @@ class KeyBook:
         self._used.clear()
         return used
 
+    def get(self, id: str) -> KeyRecord | None:
+        """The key of that id (``namespace/name``); None where no source has one."""
+        return next((records[id] for records in self._sources.values() if id in records), None)
+
     def all(self) -> Iterable[KeyRecord]:
         """Every key of every source."""
         return (record for records in self._sources.values() for record in records.values())

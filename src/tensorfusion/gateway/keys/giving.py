@@ -16,9 +16,10 @@ import msgspec
 
 from tensorfusion.clock import timestamp
 from tensorfusion.gateway.keys.errors import NotPermitted
-from tensorfusion.gateway.keys.record import MICRO_USD, Globs, KeyRecord
+from tensorfusion.gateway.keys.record import Globs, KeyRecord
 from tensorfusion.model.llm_key import KeyScope
 from tensorfusion.model.llm_route import RateLimit, RatePer
+from tensorfusion.policy.routing.money import PICO_PER_MICRO, format_usd
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -86,8 +87,7 @@ def filled(wish: Json, giver: KeyRecord) -> Json:
 
 def dollars(micro: int) -> str:
     """Micro-USD as an amount in dollars."""
-    whole, part = divmod(micro, MICRO_USD)
-    return f"{whole}.{part:06}".rstrip("0").rstrip(".")
+    return format_usd(micro * PICO_PER_MICRO)
 
 
 def covers(pattern: str, other: str) -> bool:

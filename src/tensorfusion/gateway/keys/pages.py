@@ -106,7 +106,7 @@ class KeyPages:
             if KeyScope.ADMIN in key["scopes"]:
                 key["operator"] = False  # whoever runs the gateway says that in the file, or in its own namespace
             require_within(place.record(key), giver)
-        if any(record.id == f"{namespace}/{name}" for record in self._book.all()):
+        if self._book.get(f"{namespace}/{name}") is not None:
             raise _taken()
         if len(await place.all(namespace)) >= MOST_KEYS:
             raise Fault(

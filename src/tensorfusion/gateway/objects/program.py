@@ -104,6 +104,7 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
             start.settings,
             State.of(Routes(()), Secrets({})),
             keys=book,
+            key_of=book.get,
             origin=origin,
             handlers={
                 KEYS: KeyPages(lambda: places, book, clock=clock).answer,

@@ -50,7 +50,7 @@ class UsagePages:
         try:
             return _page(await usage(reader, view, period, now=self._now()))
         except DatabaseError as error:
-            raise _unanswered(error) from error
+            raise unanswered(error) from error
 
     async def logs(self, query: bytes, key: Key) -> Page:
         """Records of requests, the newest first. Raises Fault, KeyRefused."""
@@ -61,17 +61,12 @@ class UsagePages:
         try:
             found = await records(reader, view, period, wanted, limit=limit + 1)
         except DatabaseError as error:
-            raise _unanswered(error) from error
+            raise unanswered(error) from error
         return _page({"object": "list", "data": found[:limit], "has_more": len(found) > limit})
 
     def _ready(self) -> Reader:
         if self._reader is None:
-            raise Fault(
-                404,
-                "invalid_request_error",
-                "this gateway keeps no records that could be asked for: set metrics in its configuration",
-                code="no_metrics_store",
-            )
+            raise no_store()
         return self._reader
 
     def _period(self, given: Mapping[str, str]) -> Period:
@@ -130,7 +125,17 @@ def _limit(text: str) -> int:
     raise invalid(f"limit: wanted 1 to {MOST_RECORDS}, found {text[:32]!r}", param="limit")
 
 
-def _unanswered(error: DatabaseError) -> Fault:
+def no_store() -> Fault:
+    """None is configured."""
+    return Fault(
+        404,
+        "invalid_request_error",
+        "this gateway keeps no records that could be asked for: set metrics in its configuration",
+        code="no_metrics_store",
+    )
+
+
+def unanswered(error: DatabaseError) -> Fault:
     """Why is for whoever runs the gateway."""
     log.warning("a question to the metrics database has no answer", error=str(error))
     return Fault(

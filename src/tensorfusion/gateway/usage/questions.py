@@ -118,8 +118,43 @@ async def usage(reader: Reader, view: View, period: Period, *, now: int) -> dict
     Raises:
         DatabaseRefused, DatabaseFailed: see ``timeseries.client``.
     """
-    split = await _split(reader, period, now)
     parts: dict[tuple[str, ...], dict[str, Json]] = {}
+    total, found = await _sum(reader, view, period, now, parts)
+    dearest = sorted(parts.items(), key=lambda one: (-(one[1]["cost"] or 0), -(one[1]["total"] or 0), one[0]))
+    return {
+        "object": "usage",
+        "start": found.start / _NS,
+        "end": found.end / _NS,
+        **_usage(total),
+        "data": [{**dict(zip(_PARTS, tags, strict=True)), **_usage(row)} for tags, row in dearest[:MOST_GROUPS]],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Of a period; ``cost`` in micro-dollars."""
+
+    cost: int = 0
+    tokens: int = 0
+    requests: int = 0
+
+
+async def spent(reader: Reader, view: View, period: Period, *, now: int) -> Spent:
+    """What was used in a period, as ``usage`` tells it.
+
+    Raises:
+        DatabaseRefused, DatabaseFailed: see ``timeseries.client``.
+    """
+    total, _ = await _sum(reader, view, period, now, None)
+    cost, tokens = int(total.get("cost") or 0), int(total.get("prompt") or 0) + int(total.get("completion") or 0)
+    return Spent(cost, tokens, int(total.get("total") or 0))
+
+
+async def _sum(
+    reader: Reader, view: View, period: Period, now: int, parts: dict[tuple[str, ...], dict[str, Json]] | None
+) -> tuple[dict[str, Json], Period]:
+    """Sums over a period, and which it is: whole hours, where records are gone. ``parts`` are added to, if wanted."""
+    split = await _split(reader, period, now)
     total: dict[str, Json] = {}
     start, end = period.start, period.end
     if start < split:
@@ -129,14 +164,7 @@ async def usage(reader: Reader, view: View, period: Period, *, now: int) -> dict
     if split < end:
         left = Period(max(start, split), end)
         await _add(reader, LLM_REQUESTS, _SUMS, _where(view, left, EVERY), total, parts)
-    dearest = sorted(parts.items(), key=lambda one: (-(one[1]["cost"] or 0), -(one[1]["total"] or 0), one[0]))
-    return {
-        "object": "usage",
-        "start": start / _NS,
-        "end": end / _NS,
-        **_usage(total),
-        "data": [{**dict(zip(_PARTS, tags, strict=True)), **_usage(row)} for tags, row in dearest[:MOST_GROUPS]],
-    }
+    return total, Period(start, end)
 
 
 async def _split(reader: Reader, period: Period, now: int) -> int:
@@ -158,13 +186,15 @@ async def _add(
     sums: str,
     where: tuple[str, dict[str, Value]],
     total: dict[str, Json],
-    parts: dict[tuple[str, ...], dict[str, Json]],
+    parts: dict[tuple[str, ...], dict[str, Json]] | None,
 ) -> None:
-    """Add what a table says to ``total`` and ``parts``."""
+    """Add what a table says to ``total`` and, if they are wanted, ``parts``."""
     condition, params = where
     tags = ", ".join(_PARTS)
     for row in await _rows(reader, f"SELECT {sums} FROM {table.name} WHERE {condition}", params):
         _join(total, row)
+    if parts is None:
+        return
     grouped = (
         f"SELECT {tags}, {sums} FROM {table.name} WHERE {condition} GROUP BY {tags} "
         f"ORDER BY cost DESC, total DESC, {tags} LIMIT {_MOST_PARTS}"

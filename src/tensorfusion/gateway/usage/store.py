@@ -57,10 +57,15 @@ class RequestStore:
         self.reader = Reader(database)
 
     def put(self, record: Record) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        if not self.offer(record):
             self._dropped()
-        else:
-            self._waiting.append(record)
+
+    def offer(self, record: Record) -> bool:
+        """Take it, if there is a place for it; says whether there was."""
+        if len(self._waiting) >= MOST_WAITING:
+            return False
+        self._waiting.append(record)
+        return True
 
     @asynccontextmanager
     async def tended(self) -> AsyncIterator[None]:
