@@ -9,6 +9,7 @@ Source: the platform's contract, 3.6; OpenAI's streaming events; Anthropic's ("m
 API ("response.completed").
 """
 
+from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 import msgspec
@@ -121,15 +122,11 @@ class Listener(Protocol):
         ...
 
 
-class ChunkListener:
-    """To chunks of chat or text completions."""
+class _EventListener(ABC):
+    """What both kinds have in common: where the answer stands, and arrivals cut into events."""
 
     __slots__ = (
-        "_asked",
-        "_ended",
         "_events",
-        "_further",
-        "_join",
         "done",
         "dropped",
         "failure",
@@ -140,13 +137,8 @@ class ChunkListener:
         "usage",
     )
 
-    def __init__(self, asked: Asked, said: Said, join: Join | None = None) -> None:
-        self._asked = asked
+    def __init__(self, said: Said) -> None:
         self._events = Events()
-        self._ended: set[int] = set()
-        self._further: set[int] = set()
-        """Choices that have begun, of which the first is not looked for."""
-        self._join = join
         self.said = said
         self.spoken = False
         self.finished = False
@@ -167,6 +159,28 @@ class ChunkListener:
         except Broken as broken:
             self.failure = broken
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @abstractmethod
+    def _hear(self, event: bytes) -> bytes:
+        """What goes on of an event.
+
+        Raises:
+            Broken: the target failed.
+        """
+
+
+class ChunkListener(_EventListener):
+    """To chunks of chat or text completions."""
+
+    __slots__ = ("_asked", "_ended", "_further", "_join")
+
+    def __init__(self, asked: Asked, said: Said, join: Join | None = None) -> None:
+        super().__init__(said)
+        self._asked = asked
+        self._ended: set[int] = set()
+        self._further: set[int] = set()
+        """Choices that have begun, of which the first is not looked for."""
+        self._join = join
 
     def end(self) -> bytes:
         if not self.finished:
@@ -240,44 +254,14 @@ def _put_text(chunk: Chunk, text: str) -> None:
             choice.text = text
 
 
-class TypedListener:
+class TypedListener(_EventListener):
     """To events that say their type: Anthropic's messages, and responses."""
 
-    __slots__ = (
-        "_events",
-        "_words",
-        "done",
-        "dropped",
-        "failure",
-        "finish_reason",
-        "finished",
-        "said",
-        "spoken",
-        "usage",
-    )
+    __slots__ = ("_words",)
 
     def __init__(self, api: Api, said: Said) -> None:
-        self._events = Events()
+        super().__init__(said)
         self._words = _MESSAGES if api is Api.MESSAGES else _RESPONSES
-        self.said = said
-        self.spoken = False
-        self.finished = False
-        self.done = False
-        self.finish_reason = ""
-        self.usage: Usage | None = None
-        self.dropped = 0
-        self.failure: Broken | None = None
-
-    def take(self, data: bytes) -> bytes:
-        parts: list[bytes] = []
-        try:
-            for event in self._events.feed(data):
-                parts.append(self._hear(event))  # noqa: PERF401 - those before a failure are kept
-        except EventTooLong as error:
-            self.failure = Broken(Failure.MALFORMED, str(error))
-        except Broken as broken:
-            self.failure = broken
-        return b"".join(parts)
 
     def end(self) -> bytes:
         if not self.finished:
