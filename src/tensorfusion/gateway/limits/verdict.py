@@ -3,7 +3,7 @@
 Source: the platform's contract, 3.4; RFC 9110 10.2.3 (Retry-After); OpenAI's ``x-ratelimit-*`` (names and durations).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final
@@ -57,24 +57,16 @@ class Verdict:
     @property
     def requests(self) -> Left | None:
         """Requests that are left."""
-        tightest: Left | None = None
-        for _, rule, owed, _ in self._steps:
-            if rule.request_unit:
-                remaining = max(rule.request_depth - owed, 0) // rule.request_unit
-                if tightest is None or remaining < tightest.remaining:
-                    tightest = Left(rule.requests_per_minute, remaining, owed)
-        return tightest
+        return _tightest(
+            (rule.request_unit, rule.request_depth, rule.requests_per_minute, owed) for _, rule, owed, _ in self._steps
+        )
 
     @property
     def tokens(self) -> Left | None:
         """Tokens that are left."""
-        tightest: Left | None = None
-        for _, rule, _, owed in self._steps:
-            if rule.token_unit:
-                remaining = max(rule.token_depth - owed, 0) // rule.token_unit
-                if tightest is None or remaining < tightest.remaining:
-                    tightest = Left(rule.tokens_per_minute, remaining, owed)
-        return tightest
+        return _tightest(
+            (rule.token_unit, rule.token_depth, rule.tokens_per_minute, owed) for _, rule, _, owed in self._steps
+        )
 
     def lines(self) -> bytes:
         """As ``fields``, as they are sent: every answer has them."""
@@ -103,6 +95,17 @@ class Verdict:
                 found.append((remaining, b"%d" % left.remaining))
                 found.append((reset, duration(left.reset)))
         return found
+
+
+def _tightest(steps: Iterable[tuple[int, int, int, int]]) -> Left | None:
+    """The least that is left: of what one takes and what there is room for, the limit as told, and what is owed."""
+    tightest: Left | None = None
+    for unit, depth, limit, owed in steps:
+        if unit:
+            remaining = max(depth - owed, 0) // unit
+            if tightest is None or remaining < tightest.remaining:
+                tightest = Left(limit, remaining, owed)
+    return tightest
 
 
 class RateLimited(TensorFusionError):

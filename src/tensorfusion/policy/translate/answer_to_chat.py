@@ -34,7 +34,6 @@ from tensorfusion.policy.translate.pieces import (
     objects_of,
     quoted,
     raw,
-    spell,
     text_of,
 )
 from tensorfusion.policy.translate.words import MessageUsage, chat_usage, finish_reason, read_usage
@@ -74,9 +73,8 @@ def answer_to_chat(body: bytes, *, created: int) -> Translated:
         "choices": [choice],
         "usage": chat_usage(usage),
     }
-    warnings.all_lost("", [(name, message.pop(name)) for name in _ONLY_MESSAGES if name in message])
-    warnings.pass_on(message, chat)
-    return Translated(spell(chat), warnings.told())
+    warnings.taken_out("", message, _ONLY_MESSAGES)
+    return warnings.translated(message, chat)
 
 
 def _said(blocks: list[Members], warnings: Warnings) -> Built:

@@ -31,7 +31,6 @@ from tensorfusion.policy.translate.pieces import (
     members_of,
     objects_of,
     raw,
-    spell,
     text_of,
 )
 from tensorfusion.policy.translate.words import ChatUsage, message_usage, read_usage, stop_reason
@@ -74,8 +73,7 @@ def answer_to_messages(body: bytes) -> Translated:
     }
     for name in _DETAILS:
         chat.pop(name, None)
-    warnings.pass_on(chat, message)
-    return Translated(spell(message), warnings.told())
+    return warnings.translated(chat, message)
 
 
 def _blocks(said: Members, warnings: Warnings) -> list[Built]:

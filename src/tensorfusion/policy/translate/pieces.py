@@ -61,13 +61,18 @@ class Warnings:
             if not says_nothing(value):
                 self.lost(f"{where}{name}")
 
-    def pass_on(self, rest: Members, said: Built) -> None:
-        """What nobody knows goes on, but for what is said in other words already."""
+    def taken_out(self, where: str, members: Members, names: Iterable[str]) -> None:
+        """Those of the members that have these names are taken away, and not said."""
+        self.all_lost(where, [(name, members.pop(name)) for name in names if name in members])
+
+    def translated(self, rest: Members, said: Built) -> Translated:
+        """What is said, as a body. What nobody knows goes on with it, but for what it says in other words already."""
         for name, value in rest.items():
             if name not in said:
                 said[name] = value
             elif not is_null(value):
                 self.lost(name, "is said already")
+        return Translated(spell(said), self.told())
 
     def told(self) -> tuple[str, ...]:
         return tuple(self._found)
@@ -115,6 +120,13 @@ def given(members: Members, name: str) -> Raw | None:
     """Take a member away; None where it is absent or null."""
     value = members.pop(name, None)
     return None if is_null(value) else value
+
+
+def move(source: Members, target: Built, name: str, to: str = "") -> None:
+    """Take a member into what is said, perhaps by another name, if it is there and not null."""
+    value = given(source, name)
+    if value is not None:
+        target[to or name] = value
 
 
 def raw(value: object) -> Raw:

@@ -53,11 +53,11 @@ from tensorfusion.policy.translate.pieces import (
     inside,
     is_text,
     members_of,
+    move,
     objects_of,
     quoted,
     raw,
     says_nothing,
-    spell,
     text_of,
 )
 
@@ -96,10 +96,10 @@ def request_to_chat(body: bytes, flavour: Flavour) -> Translated:
     warnings = Warnings()
     chat: Built = {}
     for name in ("model", "temperature", "top_p"):
-        _move(request, chat, name)
+        move(request, chat, name)
     chat["messages"] = _messages(request, chat, warnings, flavour)
-    _move(request, chat, "max_tokens", "max_completion_tokens" if flavour is Flavour.OPENAI else "max_tokens")
-    _move(request, chat, "stop_sequences", "stop")
+    move(request, chat, "max_tokens", "max_completion_tokens" if flavour is Flavour.OPENAI else "max_tokens")
+    move(request, chat, "stop_sequences", "stop")
     stream = given(request, "stream")
     if stream is not None:
         chat["stream"] = stream
@@ -113,15 +113,8 @@ def request_to_chat(body: bytes, flavour: Flavour) -> Translated:
     tier = given(request, "service_tier")
     if tier is not None:
         chat["service_tier"] = "default" if text_of(tier, "service_tier") == "standard_only" else tier
-    warnings.all_lost("", [(name, request.pop(name)) for name in _ONLY_MESSAGES if name in request])
-    warnings.pass_on(request, chat)
-    return Translated(spell(chat), warnings.told())
-
-
-def _move(source: Members, target: Built, name: str, to: str = "") -> None:
-    value = given(source, name)
-    if value is not None:
-        target[to or name] = value
+    warnings.taken_out("", request, _ONLY_MESSAGES)
+    return warnings.translated(request, chat)
 
 
 # --- messages ---
@@ -192,7 +185,7 @@ def _result(block: Members, where: str, warnings: Warnings) -> tuple[Built, list
     call = block.pop("tool_use_id", None)
     if call is None:
         raise CannotTranslate(f"{where}.tool_use_id", "a tool's result says of which call it is")
-    warnings.all_lost(f"{_general(where)}[].", [(name, block.pop(name)) for name in _ONLY_BLOCKS if name in block])
+    warnings.taken_out(f"{_general(where)}[].", block, _ONLY_BLOCKS)
     pictures: list[Built] = []
     said: object = content if content is not None else ""
     if content is not None and not is_text(content):
@@ -249,7 +242,7 @@ def _part(block: Members, where: str, warnings: Warnings) -> Built:
     if make is None:
         raise CannotTranslate(where, f"a block of type {kind} cannot be said in a chat completion")
     del block["type"]
-    warnings.all_lost(f"{_general(where)}[].", [(name, block.pop(name)) for name in _ONLY_BLOCKS if name in block])
+    warnings.taken_out(f"{_general(where)}[].", block, _ONLY_BLOCKS)
     part = make(block, where, warnings)
     return part | block
 
@@ -326,7 +319,7 @@ def _user(request: Members, chat: Built, warnings: Warnings) -> None:
     if metadata is None:
         return
     members = members_of(metadata, "metadata")
-    _move(members, chat, "user_id", "user")
+    move(members, chat, "user_id", "user")
     warnings.all_lost("metadata.", members.items())
 
 
@@ -358,11 +351,11 @@ def _tool(tool: Members, warnings: Warnings) -> Built | None:
     if kind is not None and text_of(kind, "tools[].type") != "custom":
         warnings.lost(f"tools[].{text_of(kind, 'tools[].type')}", "is a tool of Anthropic's own servers")
         return None
-    warnings.all_lost("tools[].", [(name, tool.pop(name)) for name in _ONLY_TOOLS if name in tool])
+    warnings.taken_out("tools[].", tool, _ONLY_TOOLS)
     function: Built = {}
     for name, to in (("name", "name"), ("description", "description"), ("input_schema", "parameters")):
-        _move(tool, function, name, to)
-    _move(tool, function, "strict")
+        move(tool, function, name, to)
+    move(tool, function, "strict")
     return {"type": "function", "function": function, **tool}
 
 

@@ -53,11 +53,11 @@ from tensorfusion.policy.translate.pieces import (
     is_null,
     is_text,
     members_of,
+    move,
     objects_of,
     quoted,
     raw,
     says_nothing,
-    spell,
     text_of,
 )
 from tensorfusion.policy.translate.settings_to_messages import put_output, put_tier, put_tools
@@ -101,9 +101,7 @@ def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
     if n is not None and bytes(n) != b"1":
         raise CannotTranslate("n", f"one answer a message: found {bytes(n)!r}")
     for name in ("model", "top_p", "stream"):
-        value = given(chat, name)
-        if value is not None:
-            request[name] = value
+        move(chat, request, name)
     _temperature(chat, request, warnings)
     _bound(chat, request, warnings, max_tokens)
     _messages(chat, request, warnings)
@@ -117,9 +115,8 @@ def request_to_messages(body: bytes, *, max_tokens: int) -> Translated:
     put_output(chat, request, warnings)
     put_tier(chat, request, warnings)
     chat.pop("stream_options", None)
-    warnings.all_lost("", [(name, chat.pop(name)) for name in _ONLY_CHAT if name in chat])
-    warnings.pass_on(chat, request)
-    return Translated(spell(request), warnings.told())
+    warnings.taken_out("", chat, _ONLY_CHAT)
+    return warnings.translated(chat, request)
 
 
 def _temperature(chat: Members, request: Built, warnings: Warnings) -> None:

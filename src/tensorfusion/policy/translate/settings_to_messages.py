@@ -15,6 +15,7 @@ from tensorfusion.policy.translate.pieces import (
     given,
     is_text,
     members_of,
+    move,
     objects_of,
     raw,
     text_of,
@@ -62,9 +63,7 @@ def _tool(tool: Members, warnings: Warnings) -> Built | None:
     function = members_of(tool.pop("function", raw(None)), "tools[].function")
     made: Built = {"name": function.pop("name", raw(""))}
     for name in ("description", "strict"):
-        value = given(function, name)
-        if value is not None:
-            made[name] = value
+        move(function, made, name)
     parameters = given(function, "parameters")
     made["input_schema"] = parameters if parameters is not None else Raw(b'{"type":"object","properties":{}}')
     return made | function | tool
