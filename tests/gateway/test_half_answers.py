@@ -235,3 +235,63 @@ async def test_a_message_that_has_not_finished_has_no_end() -> None:
         found = await ask(gate.port, chat(stream=True, max_tokens=9), path="messages")
         assert b"event: message_stop" not in found.body
         assert b"event: error" in found.body
+
+
+GRAMMAR = {"response_format": {"type": "json_object"}}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        GRAMMAR,
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
+        {"guided_choice": ["a", "b"]},
+        {"structured_outputs": {"regex": "a+"}},
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "I say: "}]},
+    ],
+)
+async def test_an_answer_whose_form_begins_anew_is_answered_from_the_start(asked: dict[str, object]) -> None:
+    """A grammar knows nothing of the words so far, and an answer that the client began cannot be begun again."""
+    async with (
+        target(cut(ROLE, word('{"a": '))) as one,
+        target(streamed(ROLE, word('{"a": 1}'), STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True, **asked))
+        assert two.requests[0].json["messages"] == chat(**asked)["messages"]
+        assert "continue_final_message" not in two.requests[0].json
+        assert b'"content":"1}"' in found.body
+        assert found.body.endswith(STOP + DONE)
+
+
+async def test_a_form_that_the_target_gives_counts_too() -> None:
+    given = {**PREFILL, "parameters": {"guided_regex": "a+"}}
+    async with (
+        target(cut(ROLE, word("a"))) as one,
+        target(streamed(ROLE, word("aa"), STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **given})) as gate,
+    ):
+        await ask(gate.port, chat(stream=True))
+        assert "continue_final_message" not in two.requests[0].json
+
+
+async def test_a_completion_that_repeats_its_prompt_is_not_given_it_twice() -> None:
+    asked = {"model": "m", "prompt": "hi", "stream": True, "echo": True}
+    async with (
+        target(cut(piece("hi the"))) as one,
+        target(streamed(piece("hi there", "stop"), DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, asked, path="completions")
+        assert two.requests[0].json["prompt"] == "hi"
+        assert b"[DONE]" in found.body
+
+
+async def test_plain_text_as_a_form_is_none() -> None:
+    async with (
+        target(cut(ROLE, word("let me"))) as one,
+        target(streamed(ROLE, word(" go"), STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        await ask(gate.port, chat(stream=True, response_format={"type": "text"}))
+        assert two.requests[0].json["continue_final_message"] is True

@@ -10,6 +10,7 @@ Text can be joined, of one choice. Calls of tools, several choices and what is n
 Source: the platform's contract, 3.6 (midStream).
 """
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.outcomes import Broken
-from tensorfusion.gateway.reading import UNREADABLE, Chunk
+from tensorfusion.gateway.reading import NOTHING, UNREADABLE, Chunk, holds
 from tensorfusion.gateway.sse import event_of
 from tensorfusion.policy.routing.asks import Failure
 
@@ -25,6 +26,32 @@ _encoder: Final = msgspec.json.Encoder()
 _messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _text: Final = msgspec.json.Decoder(str)
 _CONTINUED_BY: Final = ("self-hosted", "vllm", "custom")
+_FORMS: Final = (
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "grammar",
+    "json_schema",
+    "regex",
+    "ebnf",
+    "echo",
+)
+"""Fields of OpenAI, vLLM, SGLang and llama.cpp."""
+
+
+class _Format(msgspec.Struct):
+    type: str = ""
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+
+
+_format: Final = msgspec.json.Decoder(_Format)
+_message: Final = msgspec.json.Decoder(_Message)
 
 
 class Continued:
@@ -85,10 +112,16 @@ class Repeated:
         return b""
 
 
-def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[str, bytes] | None:
-    """What a request has to say in addition, for its target to go on from what was said.
+def further_parts(
+    asked: Asked, said: str, pieces: int, provider: str, *, given: Collection[str] = ()
+) -> dict[str, bytes] | None:
+    """What a request has to say in addition, for its target to go on from what was said. ``given`` are the names of
+    what it gets besides from its route.
 
-    None: it has no form that one could go on from, as a prompt in tokens."""
+    None: it has no form that one could go on from: a prompt in tokens, an answer that the client itself has begun, or
+    one whose form is prescribed - a grammar would begin it anew."""
+    if any(name in given or _prescribes(name, asked.parts.get(name, NOTHING)) for name in _FORMS):
+        return None
     parts: dict[str, bytes] = {}
     if asked.api is Api.COMPLETIONS:
         try:
@@ -101,6 +134,8 @@ def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[s
             messages = _messages.decode(asked.parts["messages"])
         except (KeyError, *UNREADABLE):
             return None
+        if messages and _role_of(messages[-1]) == "assistant":
+            return None
         messages.append(msgspec.Raw(_encoder.encode({"role": "assistant", "content": said})))
         parts["messages"] = _encoder.encode(messages)
         if provider in _CONTINUED_BY:
@@ -110,6 +145,25 @@ def further_parts(asked: Asked, said: str, pieces: int, provider: str) -> dict[s
         name = "max_completion_tokens" if "max_completion_tokens" in asked.parts else "max_tokens"
         parts[name] = b"%d" % max(asked.max_tokens - pieces, 1)
     return parts
+
+
+def _prescribes(name: str, value: msgspec.Raw) -> bool:
+    """Whether a field of a request says what form its answer has, or that it repeats the prompt."""
+    if not holds(value) or bytes(value) == b"false":
+        return False
+    if name != "response_format":
+        return True
+    try:
+        return _format.decode(value).type != "text"
+    except UNREADABLE:
+        return True
+
+
+def _role_of(message: msgspec.Raw) -> str:
+    try:
+        return _message.decode(message).role
+    except UNREADABLE:
+        return ""
 
 
 def _written_anew(data: bytes, text: str) -> bytes:

@@ -70,7 +70,13 @@ class StreamWay:
         text = self.said.text
         further = None
         if attempt.target.prefill:
-            further = further_parts(attempt.speech.asked, text, self.said.pieces, attempt.target.provider)
+            further = further_parts(
+                attempt.speech.asked,
+                text,
+                self.said.pieces,
+                attempt.target.provider,
+                given=(*attempt.upstream.parameters, *attempt.upstream.overriding),
+            )
         if further is not None:
             try:
                 await self._ask(attempt, Continued(), further)
