@@ -9,6 +9,7 @@ from fronts import (
     ROLE,
     STOP,
     STREAM,
+    Client,
     answer,
     ask,
     chat,
@@ -18,8 +19,10 @@ from fronts import (
     gateway,
     route,
     said,
+    stall,
     streamed,
     target,
+    until,
     word,
 )
 
@@ -295,3 +298,16 @@ async def test_plain_text_as_a_form_is_none() -> None:
     ):
         await ask(gate.port, chat(stream=True, response_format={"type": "text"}))
         assert two.requests[0].json["continue_final_message"] is True
+
+
+async def test_a_message_that_is_left_counts_the_words_that_came_and_not_what_its_beginning_told() -> None:
+    async with target(stall(*TOLD[:1], *[TOLD[1]] * 7)) as one:
+        async with gateway(route({"endpoint": one.url, "provider": "anthropic"})) as gate:
+            async with Client(gate.port) as client:
+                client.send(chat(stream=True, max_tokens=9), path="messages")
+                for _ in range(7):
+                    await client.reader.readuntil(TOLD[1])
+            await until(lambda: gate.records)
+            record = gate.records[0]
+            assert (record.prompt_tokens, record.completion_tokens, record.usage_estimated) == (5, 7, True)
+            assert gate.limits.settled == [12]

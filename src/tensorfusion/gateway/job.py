@@ -104,11 +104,15 @@ class Job:
     def random(self) -> float:
         return random.random()
 
-    def count(self, usage: Usage | None, *, completion: int) -> None:
-        """Note what was used; where the target did not tell, ``completion`` tokens are a guess."""
+    def count(self, usage: Usage | None, *, completion: int, whole: bool = True) -> None:
+        """Note what was used; where the target did not tell, ``completion`` tokens are a guess.
+
+        What it told of an answer that is not ``whole`` may be older than the words that came since."""
         if usage is not None and (usage.prompt_tokens or usage.completion_tokens):
-            prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
-            self.used = Used(min(max(prompt, 0), MOST_TOLD), min(max(completion, 0), MOST_TOLD))
+            prompt, told = usage.prompt_tokens or 0, usage.completion_tokens or 0
+            older = not whole and told < completion
+            told = completion if older else told
+            self.used = Used(min(max(prompt, 0), MOST_TOLD), min(max(told, 0), MOST_TOLD), estimated=older)
         else:
             self.used = Used(self.ask.prompt_tokens, completion, estimated=True)
 

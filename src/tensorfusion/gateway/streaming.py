@@ -109,7 +109,7 @@ class StreamWay:
             if self._pushes == pushes:
                 self.said.back_to(mark)
             if self.told:
-                job.count(listener.usage, completion=self.said.pieces)
+                job.count(listener.usage, completion=self.said.pieces, whole=listener.finished)
 
     async def _first_word(self, attempt: Attempt, exchange: Exchange, listener: Listener) -> bytes:
         """What has come up to the first arrival with a word in it, or up to the end where the answer is buffered."""
