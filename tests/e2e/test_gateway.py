@@ -1,5 +1,6 @@
 """The gateway of a cluster: its objects are in force at once, what is wrong is told, namespaces are borders."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -234,6 +235,43 @@ def test_ready_endpoints_of_a_service_are_replicas_and_those_that_leave_drain(
         assert {serving.ask(key)[0] for _ in range(6)} == {200}
     # both are gone, and nobody has said so yet: the route has nobody to ask, and says which replica failed how
     assert serving.ask(key)[0] in (502, 503)
+
+
+def test_no_request_fails_while_replicas_come_and_go(cluster: Cluster, namespace: str, serving: Gateway) -> None:
+    address = own_address()
+    if not address:
+        pytest.skip("this machine has no address beside loopback")
+    key = make_key(cluster, namespace)
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            statuses.append(serving.ask(key, max_tokens=8)[0])
+
+    pace = ("--ttft", "0.01", "--tpot", "0.005")
+    with contextlib.ExitStack() as stack:
+        models = [stack.enter_context(model_server(*pace, host=address)) for _ in range(3)]
+        make_service(cluster, namespace, "llm")
+        set_endpoint(cluster, namespace, "llm", models[0])
+        make_route(cluster, namespace, target("pool", f"http://llm.{namespace}.svc"))
+        serving.soon(key)
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for turn in range(9):
+                leaving, coming = models[turn % 3], models[(turn + 1) % 3]
+                set_endpoint(cluster, namespace, "llm", coming, ready=True)
+                set_endpoint(cluster, namespace, "llm", leaving, ready=False, serving=True, terminating=True)
+                seen = len(coming.seen())
+                eventually(lambda coming=coming, seen=seen: len(coming.seen()) > seen)  # type: ignore[misc]
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
 
 
 def settled(serving: Gateway, key: str, model: Model) -> bool:

@@ -83,10 +83,20 @@ def test_a_headless_service_has_the_ports_of_its_endpoints() -> None:
 
 
 def test_nobody_who_takes_requests_is_told() -> None:
+    ended = {"ready": False, "serving": False, "terminating": True}
     with pytest.raises(ValueError, match=r"has no ready endpoint \(2 not ready\)"):
-        replicas_of_endpoint("http://llm", service(), [slices(("10.0.0.1", NOT_READY), ("10.0.0.2", LEAVING))])
+        replicas_of_endpoint("http://llm", service(), [slices(("10.0.0.1", NOT_READY), ("10.0.0.2", ended))])
     with pytest.raises(ValueError, match=r"has no ready endpoint$"):
         replicas_of_endpoint("http://llm", service(), [])
+
+
+def test_those_that_leave_and_still_serve_are_better_than_nobody() -> None:
+    leaving = [slices(("10.0.0.1", NOT_READY), ("10.0.0.2", LEAVING))]
+    assert replicas_of_endpoint("http://llm", service(), leaving) == ("http://10.0.0.2:8000",)
+    one, two = service("one"), service("two")
+    assert replicas_of_pool("l4", "m", "red", [(one, leaving), (two, leaving)]) == ("http://10.0.0.2:8000",)
+    ready = [slices(("10.0.0.3", READY))]
+    assert replicas_of_pool("l4", "m", "red", [(one, leaving), (two, ready)]) == ("http://10.0.0.3:8000",)
 
 
 def test_a_name_for_something_outside_is_left_to_dns() -> None:

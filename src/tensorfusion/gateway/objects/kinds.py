@@ -47,6 +47,7 @@ class EndpointConditions(msgspec.Struct, frozen=True, gc=False):
     """An unset ``ready`` is to be taken for True, says the API."""
 
     ready: bool | None = None
+    serving: bool | None = None
     terminating: bool | None = None
 
 
@@ -58,6 +59,11 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     def takes_requests(self) -> bool:
         """It is ready, and not on its way out: requests that it has may end, and no further ones come."""
         return self.conditions.ready is not False and not self.conditions.terminating
+
+    @property
+    def leaves(self) -> bool:
+        """It is on its way out, and answers until it is gone."""
+        return bool(self.conditions.terminating and self.conditions.serving)
 
 
 class EndpointPort(msgspec.Struct, frozen=True, gc=False):

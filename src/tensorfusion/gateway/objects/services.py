@@ -2,15 +2,16 @@
 
 ``http://NAME:PORT`` is the Service NAME of the route's own namespace, ``http://NAME.NAMESPACE.svc:PORT`` (with whatever
 domain behind it) that of any namespace, as the cluster's DNS has it. Where there is such a Service, each of its ready
-endpoints is a replica; the rest of the URL stays. A Service without an address of its own (headless) passes no port on
-to another one, so neither does this. Where there is no such Service, the address is left as it is; so is one with
-https://: its certificate is of the name, not of the endpoints.
+endpoints is a replica; the rest of the URL stays. Where none is ready, those that leave and still answer are: better
+than nobody, and what kube-proxy does. A Service without an address of its own (headless) passes no port on to another
+one, so neither does this. Where there is no such Service, the address is left as it is; so is one with https://: its
+certificate is of the name, not of the endpoints.
 
 ``gpuPool`` is every Service of the route's namespace with the label ``tensor-fusion.ai/gpupool: POOL``. What it serves
 may be said in the annotation ``tensor-fusion.ai/models``, a list of names with commas between; without it, it serves
 whatever is asked.
 
-Source: Kubernetes, "DNS for Services and Pods", "EndpointSlices".
+Source: Kubernetes, "DNS for Services and Pods", "EndpointSlices", KEP-1669 (terminating endpoints).
 """
 
 from collections.abc import Iterable
@@ -54,13 +55,16 @@ def replicas_of_endpoint(endpoint: str, service: Service, slices: Iterable[Endpo
         return ()
     url = urlsplit(endpoint)
     number = url.port or _HTTP_PORT
+    hosts = _Hosts()
     if service.spec.headless:
-        return _urls(url, service, slices, number=number)
+        hosts.take(service, slices, number=number)
+        return hosts.urls(url)
     port = next((one for one in service.spec.ports or () if one.port == number), None)
     if port is None:
         known = ", ".join(str(one.port) for one in service.spec.ports or ()) or "none"
         raise ValueError(f"Service {service.key} has no port {number}: it has {known}")
-    return _urls(url, service, slices, port=port)
+    hosts.take(service, slices, port=port)
+    return hosts.urls(url)
 
 
 def replicas_of_pool(
@@ -77,16 +81,16 @@ def replicas_of_pool(
             f"GPUPool {pool}: namespace {namespace} has no Service with the label {keys.GPU_POOL}: {pool} "
             f"that serves model {model!r}"
         )
-    urls: list[str] = []
+    hosts = _Hosts()
     problems: list[str] = []
     for service, slices in services:
         try:
-            urls += _urls(urlsplit("http://pool"), service, slices, port=_port_of(service))
+            hosts.take(service, slices, port=_port_of(service))
         except ValueError as error:
             problems.append(str(error))
-    if not urls:
+    if not hosts.best:
         raise ValueError(f"GPUPool {pool}: {'; '.join(problems)}")
-    return tuple(dict.fromkeys(urls))
+    return hosts.urls(urlsplit("http://pool"))
 
 
 def serves(service: Service, model: str) -> bool:
@@ -108,34 +112,49 @@ def _port_of(service: Service) -> ServicePort:
     raise ValueError(f"Service {service.key} has {len(ports)} ports: wanted one of them to be named http")
 
 
-def _urls(
-    url: SplitResult,
-    service: Service,
-    slices: Iterable[EndpointSlice],
-    *,
-    port: ServicePort | None = None,
-    number: int = 0,
-) -> tuple[str, ...]:
-    """The URL at each endpoint: at what stands behind a ``port`` of the Service, or at this very ``number``.
+class _Hosts:
+    """Hosts with ports: those that take requests, and those that leave and still answer."""
 
-    Raises:
-        ValueError: nobody takes requests.
-    """
-    hosts: dict[str, None] = {}
-    waiting = 0
-    for one in slices:
-        if one.address_type not in _ADDRESSES:
-            continue
-        numbers = [number] if port is None else _numbers(one, port)
-        for endpoint in one.endpoints or ():
-            if endpoint.takes_requests:
-                hosts.update((_host(address, each), None) for address in endpoint.addresses[:1] for each in numbers)
-            else:
-                waiting += 1
-    if not hosts:
-        more = f" ({waiting} not ready)" if waiting else ""
-        raise ValueError(f"Service {service.key} has no ready endpoint{more}")
-    return tuple(url._replace(netloc=host).geturl() for host in sorted(hosts))
+    def __init__(self) -> None:
+        self._ready: set[str] = set()
+        self._leaving: set[str] = set()
+
+    @property
+    def best(self) -> set[str]:
+        """Those that take requests; where there are none, those that leave."""
+        return self._ready or self._leaving
+
+    def take(
+        self, service: Service, slices: Iterable[EndpointSlice], *, port: ServicePort | None = None, number: int = 0
+    ) -> None:
+        """Those behind a ``port`` of the Service, or at this very ``number``.
+
+        Raises:
+            ValueError: nobody takes requests.
+        """
+        waiting = 0
+        found = _Hosts()
+        for one in slices:
+            if one.address_type not in _ADDRESSES:
+                continue
+            numbers = [number] if port is None else _numbers(one, port)
+            for endpoint in one.endpoints or ():
+                hosts = [_host(address, each) for address in endpoint.addresses[:1] for each in numbers]
+                if endpoint.takes_requests:
+                    found._ready.update(hosts)
+                else:
+                    waiting += 1
+                    if endpoint.leaves:
+                        found._leaving.update(hosts)
+        if not found.best:
+            more = f" ({waiting} not ready)" if waiting else ""
+            raise ValueError(f"Service {service.key} has no ready endpoint{more}")
+        self._ready |= found._ready
+        self._leaving |= found._leaving
+
+    def urls(self, url: SplitResult) -> tuple[str, ...]:
+        """The URL at each."""
+        return tuple(url._replace(netloc=host).geturl() for host in sorted(self.best))
 
 
 def _numbers(one: EndpointSlice, port: ServicePort) -> list[int]:
