@@ -4,7 +4,8 @@ Nothing is repeated here; whether that makes sense, the two kinds of error say. 
 ``DatabaseRefused``; everything that may be otherwise in a moment - no connection, no answer, a server in trouble, an
 account that is not there yet - is ``DatabaseFailed``.
 
-Source: GreptimeDB documentation, HTTP API (``/v1/sql``, greptimedb_v1) and InfluxDB line protocol.
+Source: GreptimeDB documentation, HTTP API (``/v1/sql``, greptimedb_v1) and InfluxDB line protocol; its status codes and
+their HTTP statuses (common-error, servers).
 """
 
 import asyncio
@@ -26,9 +27,11 @@ from tensorfusion.wire.pool import Pool
 MOST_ANSWER: Final = 256 << 20
 _REFUSED_LINES: Final = frozenset({400, 413, 422})
 """It is the lines that are wrong. A path that is not there, or a proxy that gave up, says nothing of them."""
-_REFUSED_QUERY: Final = frozenset({400, 404, 405, 413, 415, 422, 504})
-"""504 is GreptimeDB's word for a query that took too long."""
-_NO_DATABASE: Final = 4004
+_REFUSED_QUERY: Final = frozenset({400, 404, 405, 408, 413, 415, 422, 504})
+"""504 is GreptimeDB's word for a query that took too long, and 408 was."""
+_PASSING: Final = frozenset({4000, 4003, 4004, 4005, 4006, 5001})
+"""Codes that GreptimeDB answers with HTTP 400, of what may be otherwise in a moment: another writer has just made the
+table or the column, the database is not there yet, a region moves to another node, the table was changed meanwhile."""
 _LONGEST_TEXT: Final = 300
 
 
@@ -62,7 +65,8 @@ class _Complaint(msgspec.Struct, frozen=True):
 class Database:
     """From one event loop; close it at the end.
 
-    ``password`` goes with ``user``; without a user it is a bearer token. ``compress`` packs what is written, for a
+    ``password`` goes with ``user``: to line protocol in Influx's form, the one that GreptimeDB takes there, where it is
+    plain ASCII; without a user it is a bearer token. ``compress`` packs what is written, for a
     server that is far away.
 
     Raises:
@@ -90,9 +94,12 @@ class Database:
         self._seconds = seconds
         self._compress = compress
         self._fields = {"X-Greptime-Timezone": "UTC"}
+        self._writing = self._fields
         if user:
-            pair = base64.b64encode(f"{user}:{password}".encode()).decode()
-            self._fields["Authorization"] = f"Basic {pair}"
+            pair = f"{user}:{password}"
+            self._fields["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+            if pair.isascii() and pair.isprintable():
+                self._writing = {**self._fields, "Authorization": f"Token {pair}"}
         elif password:
             self._fields["Authorization"] = f"Bearer {password}"
 
@@ -106,7 +113,7 @@ class Database:
         Raises:
             DatabaseRefused, DatabaseFailed: see the module. After the latter it may have been kept all the same.
         """
-        fields = {**self._fields, "Content-Type": "text/plain; charset=utf-8"}
+        fields = {**self._writing, "Content-Type": "text/plain; charset=utf-8"}
         if batch:
             fields["x-tensorfusion-batch"] = batch
         if self._compress:
@@ -165,7 +172,7 @@ class Database:
             return answer
         said = _complaint(answer.body)
         text = f"metrics database {self._name}: {what}: HTTP {answer.status}: {said.error}"
-        if answer.status in refused and said.code != _NO_DATABASE:
+        if answer.status in refused and said.code not in _PASSING:
             raise DatabaseRefused(text, status=answer.status, code=said.code)
         after = answer.field(b"retry-after")
         pause = float(after) if after is not None and after.isdecimal() else 0.0
