@@ -261,7 +261,7 @@ async def _at(
             replica.breaker.failed(now)
             job.chooser.ended(ticket, now, _LEFT)
         else:
-            if outcome is not _LEFT and broken is None:
+            if outcome is not _LEFT and broken is None and len(upstream.replicas) > 1:
                 replica.breaker.succeeded(now)
             job.chooser.ended(ticket, now, outcome)
     return broken, outcome

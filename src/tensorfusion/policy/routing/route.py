@@ -73,9 +73,11 @@ class Target:
     forward_headers: tuple[str, ...] = ()
     """Fields of the caller's request that go on to the target, in small letters."""
 
-    @property
-    def bit(self) -> int:
-        return 1 << self.index
+    bit: int = field(init=False, compare=False)
+    """Its place in masks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bit", 1 << self.index)
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -183,13 +185,11 @@ class Route:
     versions: Mapping[str, int] = field(default_factory=dict)
     """Mask of the targets for each ``alias@version``."""
     rollout: RolloutPlan | None = None
+    key: str = field(init=False, compare=False)
+    """``namespace/name``."""
+    every: int = field(init=False, compare=False)
+    """The mask of all targets."""
 
-    @property
-    def key(self) -> str:
-        """``namespace/name``."""
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-    @property
-    def every(self) -> int:
-        """The mask of all targets."""
-        return (1 << len(self.targets)) - 1
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.namespace}/{self.name}" if self.namespace else self.name)
+        object.__setattr__(self, "every", (1 << len(self.targets)) - 1)
