@@ -37,7 +37,10 @@ def test_a_target_without_an_address_and_a_credential_that_is_not_there(tmp_path
     secret = {"apiKeySecret": {"name": "s", "namespace": "default", "key": "k"}}
     done = check(tmp_path / "r.yaml", route("a", {"gpuPool": "gone"}, {**HERE, **secret}, THERE))
     assert done.exit_code == 1
-    assert "error: LLMRoute default/a: target t0: GPUPool gone has no address that answers" in done.output
+    assert (
+        "error: LLMRoute default/a: target t0: GPUPool gone is looked up on Kubernetes only: name its URLs under pools in the settings"
+        in done.output
+    )
     assert "error: LLMRoute default/a: target t1: Secret default/s key k does not exist" in done.output
 
 
@@ -57,5 +60,5 @@ def test_findings_for_programs(tmp_path: Path) -> None:
         "severity": "error",
         "route": "default/a",
         "target": "t0",
-        "message": "GPUPool gone has no address that answers",
+        "message": "GPUPool gone is looked up on Kubernetes only: name its URLs under pools in the settings",
     }

@@ -119,7 +119,7 @@ _PROCESS_NODE_RULES = [
 """The embedded API adds the ConfigMaps and Secrets that the node's own pods name."""
 
 _GATEWAY_RULES = [
-    _rule(keys.DOMAIN, ["llmroutes", "llmkeys"], _READ),
+    _rule(keys.DOMAIN, ["llmroutes", "llmkeys", "azuregpusources"], _READ),
     _rule(keys.DOMAIN, ["llmroutes/status", "llmkeys/status"], ["patch"]),
     _rule("", ["services"], _READ),
     _rule("discovery.k8s.io", ["endpointslices"], _READ),

@@ -242,8 +242,9 @@ class Upstreams:
         if target.endpoint:
             return (target.endpoint,)
         if target.pool or target.azure_source:
-            where = f"GPUPool {target.pool}" if target.pool else f"AzureGPUSource {target.azure_source}"
-            raise ValueError(f"{where} has no address that answers")
+            what = f"GPUPool {target.pool}" if target.pool else f"AzureGPUSource {target.azure_source}"
+            instead = "name its URLs under pools in the settings" if target.pool else "set endpoint"
+            raise ValueError(f"{what} is looked up on Kubernetes only: {instead}")
         if target.provider in _KNOWN_ENDPOINTS:
             return (_KNOWN_ENDPOINTS[target.provider],)
         raise ValueError(f"no address: set endpoint, gpuPool or azureGPUSource (provider {target.provider!r} has none)")

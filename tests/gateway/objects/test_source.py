@@ -14,7 +14,7 @@ from tensorfusion.gateway.objects.kinds import SERVICE_NAME
 from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State
-from tensorfusion.model.resources import ENDPOINT_SLICES, LLM_ROUTES, SECRETS, SERVICES
+from tensorfusion.model.resources import AZURE_GPU_SOURCES, ENDPOINT_SLICES, LLM_ROUTES, SECRETS, SERVICES
 from tensorfusion.policy.routing.routes import Routes
 from tensorfusion.testing.api import FakeApi
 from tensorfusion.testing.clock import VirtualClock
@@ -197,6 +197,37 @@ async def test_what_is_known_of_a_route_stays_while_others_change(world: World) 
     await world.settle()
     assert set(world.state.choosers) == {"red/chat", "red/other"}
     assert world.state.choosers["red/chat"] is chooser
+
+
+async def test_an_azure_source_is_the_address_that_its_type_means(world: World) -> None:
+    def source(**spec: Any) -> dict[str, Any]:
+        return {"spec": {"subscriptionID": "s", "region": "eastus", **spec}}
+
+    foundry = {"metadata": {"name": "east"}, **source(sourceType="foundry", foundryEndpoint="https://x.azure.com/")}
+    world.api.seed(LLM_ROUTES, route(target(provider="azure", azureGPUSource="east")), namespace="red")
+    await world.settle()
+    assert world.upstream().unreachable == "AzureGPUSource east does not exist"
+    world.api.seed(AZURE_GPU_SOURCES, foundry)
+    await world.settle()
+    assert world.urls() == ["https://x.azure.com"]
+    world.api.change(AZURE_GPU_SOURCES, "east", {"spec": {"enabled": False}})
+    await world.settle()
+    assert world.upstream().unreachable == "AzureGPUSource east is not enabled"
+    aks = source(sourceType="aks", aksClusterName="burst", enabled=True)
+    world.api.change(AZURE_GPU_SOURCES, "east", aks)
+    await world.settle()
+    assert world.urls() == ["http://burst-vgpu-service:8000"]
+    service = {"metadata": {"name": "burst-vgpu-service"}, "spec": {"ports": [{"port": 8000}]}}
+    world.api.seed(SERVICES, service, namespace="red")
+    world.api.seed(ENDPOINT_SLICES, behind("burst-vgpu-service", "10.0.0.1", "10.0.0.2"), namespace="red")
+    await world.settle()
+    assert world.urls() == ["http://10.0.0.1:8000", "http://10.0.0.2:8000"]
+    world.api.change(AZURE_GPU_SOURCES, "east", source(sourceType="vm"))
+    await world.settle()
+    assert world.upstream().unreachable == (
+        "AzureGPUSource east is of type vm and brings nodes to a pool, no address: wanted foundry or aks, "
+        "or gpuPool in the target"
+    )
 
 
 async def test_what_nobody_refers_to_any_more_is_not_watched_any_more(world: World) -> None:

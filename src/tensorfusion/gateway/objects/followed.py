@@ -16,8 +16,9 @@ from tensorfusion.clock import Clock
 from tensorfusion.gateway.objects.kinds import SERVICE_NAME, EndpointSlice, Secret, Service
 from tensorfusion.kube.api import Api
 from tensorfusion.model import keys
+from tensorfusion.model.azure_source import AzureGPUSource
 from tensorfusion.model.meta import Object
-from tensorfusion.model.resources import ENDPOINT_SLICES, SECRETS, SERVICES, Resource
+from tensorfusion.model.resources import AZURE_GPU_SOURCES, ENDPOINT_SLICES, SECRETS, SERVICES, Resource
 from tensorfusion.runtime.informer import Change, Informer
 
 PATIENCE: Final = 0.15
@@ -42,6 +43,10 @@ def service(namespace: str, name: str) -> Reference:
     return Reference(SERVICES, namespace, fields=f"metadata.name={name}")
 
 
+def azure_source(name: str) -> Reference:
+    return Reference(AZURE_GPU_SOURCES, "", fields=f"metadata.name={name}")
+
+
 def services_of_pool(namespace: str, pool: str) -> Reference:
     return Reference(SERVICES, namespace, labels=f"{keys.GPU_POOL}={pool}")
 
@@ -51,8 +56,13 @@ def slices_of(namespace: str, name: str) -> Reference:
     return Reference(ENDPOINT_SLICES, namespace, labels=f"{SERVICE_NAME}={name}")
 
 
-# Any: informers of three types; the resource of the reference says which
-_TYPES: Final[Mapping[Resource, type[Any]]] = {SECRETS: Secret, SERVICES: Service, ENDPOINT_SLICES: EndpointSlice}
+# Any: informers of four types; the resource of the reference says which
+_TYPES: Final[Mapping[Resource, type[Any]]] = {
+    SECRETS: Secret,
+    SERVICES: Service,
+    ENDPOINT_SLICES: EndpointSlice,
+    AZURE_GPU_SOURCES: AzureGPUSource,
+}
 
 
 @dataclass(slots=True)

@@ -11,7 +11,10 @@ certificate is of the name, not of the endpoints.
 may be said in the annotation ``tensor-fusion.ai/models``, a list of names with commas between; without it, it serves
 whatever is asked.
 
-Source: Kubernetes, "DNS for Services and Pods", "EndpointSlices", KEP-1669 (terminating endpoints).
+``azureGPUSource`` is the foundry's endpoint, or the Service ``NAME-vgpu-service`` of the managed cluster NAME.
+
+Source: the platform's contract, 1.1; Kubernetes, "DNS for Services and Pods", "EndpointSlices", KEP-1669 (endpoints
+that leave).
 """
 
 from collections.abc import Iterable
@@ -20,11 +23,32 @@ from urllib.parse import SplitResult, urlsplit
 
 from tensorfusion.gateway.objects.kinds import EndpointSlice, Service, ServicePort
 from tensorfusion.model import keys
+from tensorfusion.model.azure_source import AzureGPUSource, SourceType
 
 MODELS: Final = f"{keys.DOMAIN}/models"
 _ADDRESSES: Final = ("IPv4", "IPv6")
 _HTTP_PORT: Final = 80
+_AKS_PORT: Final = 8000
 _PORT_NAMES: Final = ("http", "https", "openai")
+
+
+def endpoint_of_source(source: AzureGPUSource) -> str:
+    """The address that an AzureGPUSource stands for.
+
+    Raises:
+        ValueError: it has none.
+    """
+    name, spec = f"AzureGPUSource {source.metadata.name}", source.spec
+    if spec is None or not spec.enabled:
+        raise ValueError(f"{name} is not enabled")
+    if spec.source_type is SourceType.FOUNDRY and spec.foundry_endpoint:
+        return spec.foundry_endpoint
+    if spec.source_type is SourceType.AKS and spec.aks_cluster_name:
+        return f"http://{spec.aks_cluster_name}-vgpu-service:{_AKS_PORT}"
+    raise ValueError(
+        f"{name} is of type {spec.source_type} and brings nodes to a pool, no address: wanted foundry or aks, "
+        "or gpuPool in the target"
+    )
 
 
 def service_named(endpoint: str, namespace: str) -> tuple[str, str] | None:

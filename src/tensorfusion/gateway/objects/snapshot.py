@@ -5,6 +5,7 @@ A route is compiled once for as long as its spec stays: the gateway's own writes
 
 import base64
 import binascii
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,15 @@ from dataclasses import dataclass
 from tensorfusion.gateway.objects import followed as refer
 from tensorfusion.gateway.objects.followed import Followed, Reference
 from tensorfusion.gateway.objects.kinds import Secret
-from tensorfusion.gateway.objects.services import replicas_of_endpoint, replicas_of_pool, service_named
+from tensorfusion.gateway.objects.services import (
+    endpoint_of_source,
+    replicas_of_endpoint,
+    replicas_of_pool,
+    service_named,
+)
 from tensorfusion.gateway.secrets import Reference as SecretKey
 from tensorfusion.gateway.secrets import Secrets
+from tensorfusion.model.azure_source import AzureGPUSource
 from tensorfusion.model.llm_route import LLMRoute
 from tensorfusion.policy.routing.compiler import InvalidRoute, compile_route
 from tensorfusion.policy.routing.route import Route, Target
@@ -94,23 +101,43 @@ class Snapshots:
     def addresses(self, route: Route, target: Target) -> Sequence[str]:
         """As ``upstreams.Addresses``. Raises ValueError."""
         followed, namespace = self._followed, route.namespace
-        if target.endpoint:
-            named = service_named(target.endpoint, namespace)
+        endpoint = self._endpoint(target)
+        if endpoint:
+            named = service_named(endpoint, namespace)
             found = followed.objects(refer.service(*named)) if named is not None else ()
             if named is None or not found:
-                return ()
-            return replicas_of_endpoint(target.endpoint, found[0], followed.objects(refer.slices_of(*named)))
+                return (endpoint,)
+            behind = followed.objects(refer.slices_of(*named))
+            return replicas_of_endpoint(endpoint, found[0], behind) or (endpoint,)
         if target.pool:
             services = followed.objects(refer.services_of_pool(namespace, target.pool))
-            behind = ((one, followed.objects(refer.slices_of(namespace, one.metadata.name))) for one in services)
-            return replicas_of_pool(target.pool, target.model, namespace, behind)
+            served = ((one, followed.objects(refer.slices_of(namespace, one.metadata.name))) for one in services)
+            return replicas_of_pool(target.pool, target.model, namespace, served)
         return ()
+
+    def _endpoint(self, target: Target) -> str:
+        """The target's own, or what its Azure source stands for; empty for none. Raises ValueError."""
+        if target.endpoint or target.pool or not target.azure_source:
+            return target.endpoint
+        reference = refer.azure_source(target.azure_source)
+        found: Sequence[AzureGPUSource] = self._followed.objects(reference)
+        if not found:
+            read = self._followed.read(reference)
+            raise ValueError(
+                f"AzureGPUSource {target.azure_source} {'does not exist' if read else 'cannot be read yet'}"
+            )
+        return endpoint_of_source(found[0])
 
     def _references(self, route: Route, target: Target) -> Iterable[Reference]:
         if target.secret is not None:
             yield refer.secret(target.secret.namespace, target.secret.name)
-        if target.endpoint:
-            named = service_named(target.endpoint, route.namespace)
+        endpoint = target.endpoint
+        if target.azure_source and not endpoint and not target.pool:
+            yield refer.azure_source(target.azure_source)
+            with contextlib.suppress(ValueError):
+                endpoint = self._endpoint(target)
+        if endpoint:
+            named = service_named(endpoint, route.namespace)
             if named is not None:
                 yield refer.service(*named)
                 yield refer.slices_of(*named)
