@@ -19,10 +19,13 @@ from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.outcomes import Broken, of_error_event
 from tensorfusion.gateway.reading import DONE, FAILED_REASONS, Choice, Chunk, Usage, read_chunk
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
-from tensorfusion.gateway.typed import read_typed
+from tensorfusion.gateway.typed import first_text, read_typed
 from tensorfusion.policy.routing.asks import Failure
 
 DONE_EVENT: Final = event_of(DONE)
+_BLOCK: Final = "content_block_"
+_BLOCK_START: Final = "content_block_start"
+_BLOCK_DELTA: Final = "content_block_delta"
 _DELTA: Final = "message_delta"
 _STOP: Final = "message_stop"
 STOP: Final = b'{"type":"message_stop"}'
@@ -284,8 +287,13 @@ class TypedListener(_EventListener):
             raise of_error_event(found.failure)
         if kind.startswith(words.word):
             self.spoken = True
-            self.said.pieces += 1
-            self.said.comparable = False
+            self._say(first_text(data) if kind == _BLOCK_DELTA else None)
+        elif kind.startswith(_BLOCK):
+            text = first_text(data) if kind == _BLOCK_START else None
+            if text is None:
+                self.said.comparable = False
+            elif text:
+                self._say(text)
         if found.usage is not None:
             self.usage = found.usage if self.usage is None else self.usage.joined(found.usage)
         self.finish_reason = found.finish_reason or self.finish_reason
@@ -294,6 +302,14 @@ class TypedListener(_EventListener):
         elif kind == _DELTA and self.finish_reason:
             self.spoken = self.finished = True
         return event
+
+    def _say(self, text: str | None) -> None:
+        """A word has come: of the text that a message begins with, or (None) of what nobody could go on from."""
+        if text is None:
+            self.said.comparable = False
+            self.said.pieces += 1
+        else:
+            self.said.add(text)
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -304,7 +320,7 @@ class _Words(msgspec.Struct, frozen=True):
     failed: tuple[str, ...]
 
 
-_MESSAGES: Final = _Words(word=("content_block_delta",), last=(_STOP,), failed=("error",))
+_MESSAGES: Final = _Words(word=(_BLOCK_DELTA,), last=(_STOP,), failed=("error",))
 _RESPONSES: Final = _Words(
     word=("response.output_text.", "response.function_call", "response.reasoning", "response.refusal"),
     last=("response.completed", "response.incomplete"),

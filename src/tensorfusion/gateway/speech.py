@@ -39,6 +39,8 @@ _ANOTHER: Final = 404
 _CHAT: Final = Call(Api.CHAT, "chat/completions", Words.OPENAI)
 _MESSAGES: Final = Call(Api.MESSAGES, "messages", Words.ANTHROPIC)
 _OPENAIS: Final = ("openai", "azure")
+_HEARD: Final = Asked(Api.CHAT, b'{"model":"-","stream":true,"stream_options":{"include_usage":true}}')
+"""What a message that is heard as chunks answers, for who listens to it."""
 
 
 class Voice(Protocol):
@@ -128,6 +130,21 @@ class ToChat(Speech):
         return _SaidAsMessages()
 
 
+class InMiddle(Speech):
+    """A message at a target of Anthropic's, of which the client has the beginning: heard as chunks, as what is joined
+    is, and said as a message again by ``message_voice``."""
+
+    __slots__ = ()
+
+    def listener(self, said: Said, join: Join | None) -> Listener:
+        return _HeardAsChat(ChunkListener(_HEARD, said, join))
+
+
+def message_voice() -> Voice:
+    """Goes on with a message of which the client has the beginning: some of its first text."""
+    return _SaidAsMessages(begun=True)
+
+
 class _HeardAsChat:
     """Listens to a message as to chunks of a chat completion."""
 
@@ -190,8 +207,8 @@ class _HeardAsChat:
 class _SaidAsMessages:
     """Says chunks of a chat completion as events of a message. What it gets are whole events."""
 
-    def __init__(self) -> None:
-        self._stream = StreamToMessages()
+    def __init__(self, *, begun: bool = False) -> None:
+        self._stream = StreamToMessages(begun=begun)
 
     def say(self, data: bytes) -> bytes:
         events = Events()

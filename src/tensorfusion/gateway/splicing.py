@@ -35,11 +35,12 @@ _FORMS: Final = (
     "guided_grammar",
     "grammar",
     "json_schema",
+    "output_format",
     "regex",
     "ebnf",
     "echo",
 )
-"""Fields of OpenAI, vLLM, SGLang and llama.cpp."""
+"""Fields of OpenAI, Anthropic, vLLM, SGLang and llama.cpp."""
 
 
 class _Format(msgspec.Struct):

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final
 
+from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.attempts import Attempt
 from tensorfusion.gateway.job import Job
 from tensorfusion.gateway.listening import Join, Listener, Said
 from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
 from tensorfusion.gateway.passing import fields_back
-from tensorfusion.gateway.speech import Voice
+from tensorfusion.gateway.speech import InMiddle, Voice, message_voice
 from tensorfusion.gateway.splicing import Continued, Repeated, further_parts
 from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.model.llm_route import MidStream
@@ -67,6 +68,7 @@ class StreamWay:
         if not self.told:
             await self._ask(attempt)
             return
+        self._speak_on(attempt)
         text = self.said.text
         further = None
         if attempt.target.prefill:
@@ -86,6 +88,15 @@ class StreamWay:
             else:
                 return
         await self._ask(attempt, Repeated(text))
+
+    def _speak_on(self, attempt: Attempt) -> None:
+        """What is joined are chunks, whoever says and whoever hears them: so a message goes on at any target."""
+        if attempt.job.call.api is not Api.MESSAGES:
+            return
+        if self._voice is None:
+            self._voice = message_voice()
+        if attempt.speech.asked.api is Api.MESSAGES:
+            attempt.speech = InMiddle(attempt.speech.asked, attempt.speech.call)
 
     async def _ask(
         self, attempt: Attempt, join: Join | None = None, further: Mapping[str, bytes] | None = None

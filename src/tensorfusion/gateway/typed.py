@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from tensorfusion.gateway.reading import NOTHING, Usage, decoded, holds
+from tensorfusion.gateway.reading import NOTHING, UNREADABLE, Usage, decoded, holds
 
 
 class TypedUsage(msgspec.Struct, gc=False):
@@ -88,11 +88,23 @@ class Typed(msgspec.Struct, gc=False):
         return answer.error if answer is not None else self.message
 
 
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    text: str = ""
+
+
+class _OfBlock(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Part = _Part()
+    content_block: _Part = _Part()
+
+
 _WITH_ANSWER: Final = ("message_start", "message_delta", "response.completed", "response.incomplete", "response.failed")
 _SOMETHING: Final = msgspec.Raw(b"[]")
 """Of whatever form."""
 _typed_answer: Final = msgspec.json.Decoder(TypedAnswer)
 _typed: Final = msgspec.json.Decoder(Typed)
+_of_block: Final = msgspec.json.Decoder(_OfBlock)
 
 
 def read_typed(data: bytes) -> Typed | None:
@@ -101,6 +113,18 @@ def read_typed(data: bytes) -> Typed | None:
         return _typed.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Typed() if isinstance(decoded(data), dict) else None
+
+
+def first_text(data: bytes) -> str | None:
+    """What an event about a block of a message adds to the text that the message begins with; None where it is about
+    anything else, or ends that text."""
+    try:
+        found = _of_block.decode(data)
+    except UNREADABLE:
+        return None
+    if found.index or "text" not in (found.content_block.type, found.delta.type.removesuffix("_delta")):
+        return None
+    return found.delta.text or found.content_block.text
 
 
 def read_typed_whole(body: bytes) -> TypedAnswer | None:

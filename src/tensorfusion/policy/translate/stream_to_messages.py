@@ -79,15 +79,16 @@ _decoder: Final = msgspec.json.Decoder(_Chunk)
 
 
 class StreamToMessages:
-    """Of one answer. ``finished``: all of it was said."""
+    """Of one answer. ``finished``: all of it was said. ``begun``: the beginning of the message, and of the text that it
+    begins with, were said by somebody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begun: bool = False) -> None:
         self.finished = False
         self._warnings = Warnings()
-        self._started = False
-        self._open: int | None = None
+        self._started = begun
+        self._open: int | None = _TEXT if begun else None
         """What is being said: ``_TEXT``, ``_THINKING``, ``_REFUSAL``, or the number of a call."""
-        self._index = -1
+        self._index = 0 if begun else -1
         self._last_call = -1
         self._call_ids: list[bytes | None] = []
         self._reason: str | None = None
