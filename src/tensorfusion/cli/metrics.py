@@ -13,7 +13,6 @@ from tensorfusion.errors import ConfigError
 from tensorfusion.timeseries.places import PORT, token_path
 
 _GIB = 1 << 30
-_DAYS_OF_SUMS = 400
 _PARTS = {"TimestampSecond": 1, "TimestampMillisecond": 10**3, "TimestampMicrosecond": 10**6}
 _NS = 10**9
 _data = click.option(
@@ -51,10 +50,10 @@ def serve(data: Path, host: str, port: int, days: int, most_gib: int) -> None:
     tensorfusion metrics serve --data /var/lib/metrics --port 4000 --days 90
     """
     from tensorfusion.timeseries.program import serve as run
-    from tensorfusion.timeseries.retention_bounds import DAY, Retention
+    from tensorfusion.timeseries.retention_bounds import DAY, SUMS_DAYS, Retention
     from tensorfusion.timeseries.tables import LLM_USAGE
 
-    sums = {LLM_USAGE.name: max(days, _DAYS_OF_SUMS) * DAY}
+    sums = {LLM_USAGE.name: max(days, SUMS_DAYS) * DAY}
     retention = Retention(days * DAY, sums, most_bytes=most_gib * _GIB)
     asyncio.run(
         run(data, host=host, port=port, retention=retention, say=lambda line: click.echo(line, err=True)),

@@ -30,6 +30,7 @@ CLIENT_LEFT: Final = 499
 MOST_REFUSED: Final = 500
 """Characters of why a request was refused."""
 _LONGEST_API: Final = 128
+_LONGEST_ROUTE: Final = 512
 _ERROR: Final = 400
 
 
@@ -326,7 +327,7 @@ def _refused(arrival: Arrival, now: float, status: int, error_type: str, error_m
         error_type=error_type,
         error_message=error_message,
         max_tokens=asked.max_tokens if asked is not None else None,
-        asked_route=(request.field(b"x-tf-route") or b"").decode("latin-1"),
+        asked_route=(request.field(b"x-tf-route") or b"")[:_LONGEST_ROUTE].decode("latin-1"),
     )
 
 

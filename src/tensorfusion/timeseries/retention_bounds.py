@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 DAY: Final = 86_400
+SUMS_DAYS: Final = 400
+"""That hourly sums are kept at least: a bill of last year's month can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)

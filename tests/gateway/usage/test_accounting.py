@@ -67,6 +67,23 @@ GAVE_UP = answer(
     }
 )
 CUT_WITH_USAGE = cut(ROLE, event({"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 900}}))
+
+
+def typed(kind: str, **more: object) -> bytes:
+    """An event of Anthropic's."""
+    return b"event: %b\n" % kind.encode() + event({"type": kind, **more})
+
+
+BEGUN = (
+    typed("message_start", message={"id": "x", "usage": {"input_tokens": 25, "output_tokens": 1}}),
+    *(typed("content_block_delta", index=0, delta={"type": "text_delta", "text": text}) for text in ("a ", "one ")),
+)
+"""Told at the beginning: one token. Two came since."""
+SAID = streamed(
+    *BEGUN,
+    typed("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 40}),
+    typed("message_stop"),
+)
 PATIENT = {"retry": {"maxRetries": 0, "initialDelay": "1ms"}}
 Leave = Callable[[Client, Sequence[Target], int], Awaitable[None]]
 """What a client does that does not wait for the end, before it leaves."""
@@ -99,6 +116,7 @@ class Story:
     path: str = "chat/completions"
     spec: dict[str, object] = field(default_factory=lambda: PATIENT)
     leave: Leave | None = None
+    provider: str = "self-hosted"
 
     @property
     def cost(self) -> int:
@@ -134,6 +152,9 @@ STORIES = {
     "stream, left while joined": Story((cut(ROLE, word("one ")), stall()), 499, (PROMPT, 1), body=FLOW, leave=while_the_next_is_asked),
     "message": Story((WHOLE,), 200, (3, 2), body=chat(max_tokens=9), path="messages"),
     "message, as a stream": Story((cut(), STREAM), 200, USED, by=1, body=chat(stream=True, max_tokens=9), path="messages"),
+    "message, its target's own": Story((SAID,), 200, (25, 40), body=chat(stream=True, max_tokens=9), path="messages", provider="anthropic"),
+    "message, left": Story((stall(*BEGUN),), 499, (25, 2), body=chat(stream=True, max_tokens=9), path="messages", provider="anthropic", leave=behind_a_word),
+    "message, cut": Story((cut(*BEGUN),), 502, (25, 2), billed=False, body=chat(stream=True, max_tokens=9), path="messages", provider="anthropic"),
     "passed on": Story((answer(b"sound", kind=b"audio/mp3"),), 200, path="audio/speech"),
     "no room": Story((WHOLE,), 429),
     "no such model": Story((WHOLE,), 404),
@@ -177,6 +198,7 @@ async def test_all_who_count_say_the_same_of_every_story(store: Served) -> None:
                 *(
                     {
                         "endpoint": one.url,
+                        "provider": STORIES[name].provider,
                         "costPer1MInput": str(costs[0] * 10**6),
                         "costPer1MOutput": str(costs[1] * 10**6),
                     }

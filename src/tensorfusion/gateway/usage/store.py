@@ -21,12 +21,12 @@ from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.configuring import MetricsSource
 from tensorfusion.gateway.evidence import Record
 from tensorfusion.gateway.usage.rows import rows
-from tensorfusion.gateway.usage.sums import KEPT_DAYS, add_up
+from tensorfusion.gateway.usage.sums import add_up
 from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.timeseries.client import Database
 from tensorfusion.timeseries.errors import DatabaseError
 from tensorfusion.timeseries.reader import Reader
-from tensorfusion.timeseries.retention_bounds import DAY, Retention
+from tensorfusion.timeseries.retention_bounds import DAY, SUMS_DAYS, Retention
 from tensorfusion.timeseries.tables import LLM_REQUESTS, LLM_USAGE, prepare
 from tensorfusion.timeseries.writer import LineWriter
 
@@ -49,7 +49,7 @@ class RequestStore:
         self._database = database
         self._clock = clock
         self._dropped = dropped
-        self._retention = Retention(days * DAY, {LLM_USAGE.name: max(days, KEPT_DAYS) * DAY})
+        self._retention = Retention(days * DAY, {LLM_USAGE.name: max(days, SUMS_DAYS) * DAY})
         self._waiting: deque[Record] = deque()
         self._line_of = rows()
         self._prepared = False

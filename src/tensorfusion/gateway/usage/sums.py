@@ -19,7 +19,6 @@ HOUR: Final = 3_600_000_000_000
 """In ns, like all times here."""
 AGE: Final = 24 * HOUR
 """At which an hour is added up."""
-KEPT_DAYS: Final = 400
 LATENCY: Final = "CASE WHEN attempts > 0 THEN latency_ms END"
 """Of requests for which a target was asked: refusals take no time, and would make any service look fast."""
 NOT_THERE: Final = (Code.TABLE_NOT_FOUND, Code.COLUMN_NOT_FOUND)
