@@ -71,3 +71,26 @@ async def test_a_key_of_a_mounted_secret_that_changes_is_read_again(tmp_path: Pa
                 while (await ask(running.port, chat(), fields=bearer(NEW))).status != 200:
                     await asyncio.sleep(0.02)
             assert (await ask(running.port, chat(), fields=bearer(OLD))).status == 401
+
+
+async def test_a_key_ends_in_time_also_while_the_rest_of_the_configuration_cannot_be_used(tmp_path: Path) -> None:
+    path, file = tmp_path / "routes.yaml", str(tmp_path / "keys.yaml")
+    key, other = await run("create", "ci", "--file", file), await run("create", "other", "--file", file)
+    async with target(said("a")) as one:
+        inline = [{"name": "inline", "keyFrom": {"env": "INLINE"}}]
+        write(path, {"keyFile": file, "keys": inline}, written(one.url))
+        async with program(path, INLINE=OLD) as running:
+
+            async def status(text: str) -> int:
+                return (await ask(running.port, chat(), fields=bearer(text))).status
+
+            assert [await status(one) for one in (key, other, OLD)] == [200, 200, 200]
+            path.write_text(path.read_text() + "---\nkind: LLMRoute\nspec: {targets: [{nme: x}]}\n")
+            async with asyncio.timeout(20):
+                while not any("the old one stays in force" in line for line in running.told):
+                    await asyncio.sleep(0.02)
+            await run("revoke", "ci", "--file", file)
+            async with asyncio.timeout(5):
+                while await status(key) != 401:
+                    await asyncio.sleep(0.02)
+            assert [await status(one) for one in (other, OLD)] == [200, 200]

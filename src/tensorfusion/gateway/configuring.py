@@ -176,6 +176,8 @@ class Configuration:
     settings: Settings
     routes: tuple[LLMRoute, ...]
     keys: tuple[KeyRecord, ...]
+    file_keys: tuple[KeyRecord, ...]
+    """Those of them that the file of keys says."""
     secrets: Secrets
     files: tuple[Path, ...]
     compiled: Routes = field(compare=False)
@@ -243,6 +245,7 @@ class _Reader:
         self._settings: Settings | None = None
         self._routes: dict[str, LLMRoute] = {}
         self._keys: list[KeyRecord] = []
+        self._file_keys: list[KeyRecord] = []
         self._secrets: dict[Reference, str] = {}
         self._files: list[Path] = []
         self._portkey: Mapping[str, Json] = {}
@@ -301,6 +304,7 @@ class _Reader:
             settings=settings,
             routes=routes,
             keys=tuple(self._keys),
+            file_keys=tuple(self._file_keys),
             secrets=Secrets(self._secrets),
             files=tuple(self._files),
             compiled=compiled,
@@ -373,7 +377,8 @@ class _Reader:
             with self.noting():
                 found = self._folder / settings.key_file
                 self._text(found)
-                self._keys += read_keys(found, self._environ, read=self._bytes)
+                self._file_keys = read_keys(found, self._environ, read=self._bytes)
+                self._keys += self._file_keys
         with self.noting():
             self._keep(portkey_file_of(settings, self._folder))
 

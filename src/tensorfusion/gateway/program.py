@@ -4,19 +4,22 @@ Every process follows the files by itself and has the routes in memory of its ow
 counters of limits. A worker is this module run with ``-m``.
 """
 
+import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
 from tensorfusion.clock import SystemClock
-from tensorfusion.errors import TensorFusionError
+from tensorfusion.errors import ConfigError, TensorFusionError
 from tensorfusion.gateway.configuring import Configuration, read_configuration
 from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.exposition import meeting
 from tensorfusion.gateway.keys.book import KeyBook
+from tensorfusion.gateway.keys.file import read_keys
 from tensorfusion.gateway.keys.pages import PREFIX as KEYS
 from tensorfusion.gateway.keys.pages import KeyPages
 from tensorfusion.gateway.keys.places import KeysInFile, Place
@@ -106,7 +109,11 @@ class FromFiles:
         )
         self._allow(configuration)
         self.following = Following(
-            configuration, read=lambda: read_configuration(path, listen=listen), clock=clock, use=self._use
+            configuration,
+            read=lambda: read_configuration(path, listen=listen),
+            clock=clock,
+            use=self._use,
+            use_keys=self._use_keys,
         )
 
     def _keys_of(self, configuration: Configuration) -> Keys:
@@ -134,6 +141,20 @@ class FromFiles:
         front.state = state
         self._allow(configuration)
         self._configuration = configuration
+
+    async def _use_keys(self) -> None:
+        """Those of the file of keys, while the files as a whole cannot be used."""
+        present, path = self._configuration, self._configuration.key_file
+        if path is None:
+            return
+        try:
+            found = await asyncio.to_thread(read_keys, path, read=lambda name: (present.folder / name).read_bytes())
+        except ConfigError:
+            return  # it is what cannot be used, or one of several things: that was told
+        before = {record.id for record in present.file_keys}
+        keys = (*(record for record in present.keys if record.id not in before), *found)
+        self._book.replace(_SOURCE, keys)
+        self._configuration = replace(present, keys=keys, file_keys=tuple(found))
 
     def _allow(self, configuration: Configuration) -> None:
         """What configurations of Portkey's there are, and what they may."""
