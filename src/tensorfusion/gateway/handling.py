@@ -5,11 +5,13 @@ prefix of two segments, such as ``/admin/keys``.
 """
 
 from collections.abc import Awaitable, Callable
+from math import ceil
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
+from tensorfusion.clock import Clock
 from tensorfusion.gateway.faults import JSON, Fault, invalid
 from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.gateway.pages import Page
@@ -18,6 +20,10 @@ from tensorfusion.model.llm_key import KeyScope
 
 MOST_BODY: Final = 256 << 10
 """Bytes."""
+CHANGES_AT_ONCE: Final = 30
+CHANGES_PER_SECOND: Final = 2
+"""Of a namespace, in each worker."""
+_MOST_NAMESPACES: Final = 4096
 _LONGEST_PATH: Final = 1024
 _LONGEST_QUERY: Final = 4096
 _LONGEST: Final = 256
@@ -73,6 +79,37 @@ class Inquiry(msgspec.Struct, frozen=True):
         fields = ((b"Allow", ", ".join(taken).encode()),)
         path = "/".join((self.prefix, *self.below))[:128]
         return Fault(405, "invalid_request_error", f"{path} takes {', '.join(taken)}", fields=fields)
+
+
+class Pace:
+    """How often a namespace may change something here: each change is read by all workers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._full_at: dict[str, float] = {}
+        """By namespace; when all of its allowance is there again."""
+
+    def take(self, namespace: str) -> None:
+        """Count one change.
+
+        Raises:
+            Fault: 429, it is one too many.
+        """
+        now = self._clock.monotonic()
+        if len(self._full_at) >= _MOST_NAMESPACES:
+            self._full_at = {known: at for known, at in self._full_at.items() if at > now}
+        full_at = max(self._full_at.get(namespace, 0.0), now) + 1 / CHANGES_PER_SECOND
+        late = full_at - now - CHANGES_AT_ONCE / CHANGES_PER_SECOND
+        if late > 0:
+            raise Fault(
+                429,
+                "rate_limit_error",
+                f"namespace {namespace} changes keys or configurations too often: wanted {CHANGES_PER_SECOND} a second "
+                "at most",
+                code="rate_limit_exceeded",
+                fields=((b"Retry-After", b"%d" % ceil(late)),),
+            )
+        self._full_at[namespace] = full_at
 
 
 Handler = Callable[[Inquiry], Awaitable[Page]]

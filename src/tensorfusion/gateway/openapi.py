@@ -57,7 +57,7 @@ _ADMIN: Final = {
 """For keys with scope ``admin``."""
 _METRICS: Final = "Prometheus metrics, of all workers. Without a key for those that the setting scrape says."
 _BUDGET: Final = "A key's budget, what of it today and this month have used, and what is left; not enforced yet."
-_OF_ADMIN: Final = ("400", "401", "403", "404", "409")
+_OF_ADMIN: Final = ("400", "401", "403", "404", "409", "429", "501", "503")
 _OPEN: Final = {
     "/health": "The process runs.",
     "/ready": "It takes requests.",
@@ -71,6 +71,7 @@ _ERRORS: Final = {
     "409": "It is there already, or somebody else changed it, or the caller would lock itself out.",
     "413": "The body is too large.",
     "429": "A limit or a budget is used up; Retry-After says for how long.",
+    "501": "This gateway keeps no such thing.",
     "502": "The targets failed.",
     "503": "No target can be asked; Retry-After says for how long.",
     "504": "The targets did not answer in time.",

@@ -18,7 +18,7 @@ import msgspec
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import ConfigError, InvalidRequest
 from tensorfusion.gateway.faults import Fault, invalid
-from tensorfusion.gateway.handling import Inquiry, missing, page_of
+from tensorfusion.gateway.handling import Inquiry, Pace, missing, page_of
 from tensorfusion.gateway.keys.file import NAME
 from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.gateway.pages import Page
@@ -67,6 +67,7 @@ class PortkeyPages:
         self._portkeys = portkeys
         self._secrets = secrets
         self._clock = clock
+        self._pace = Pace(clock)
 
     async def configs(self, asked: Inquiry) -> Page:
         """``/v1/configs[/id]``. Raises Fault, KeyRefused."""
@@ -246,6 +247,7 @@ class PortkeyPages:
 
     async def _change(self, namespace: str, change: Callable[[Kept], tuple[Kept, Found]]) -> Found:
         file = self._kept_in()
+        self._pace.take(namespace)
         try:
             return await asyncio.to_thread(file.change, namespace, change)
         except StoreFull as error:

@@ -18,12 +18,12 @@ import msgspec
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import ApiError, ConfigError, Forbidden, Invalid
 from tensorfusion.gateway.faults import Fault, invalid
-from tensorfusion.gateway.handling import Inquiry, missing, page_of, parameters
+from tensorfusion.gateway.handling import Inquiry, Pace, missing, page_of, parameters
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.file import NAME
 from tensorfusion.gateway.keys.giving import dollars, filled, require_takeable, require_within
 from tensorfusion.gateway.keys.making import OVERLAP, end_of, made, rotated
-from tensorfusion.gateway.keys.places import Json, KeyChanged, KeyMissing, KeyTaken, Place
+from tensorfusion.gateway.keys.places import Json, KeyChanged, KeyMissing, KeyTaken, Place, PlaceFull
 from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.gateway.keys.secret import Secret, new_secret
 from tensorfusion.gateway.keys.wishes import merged, read_wish
@@ -47,6 +47,7 @@ class KeyPages:
         self._place = place
         self._book = book
         self._clock = clock
+        self._pace = Pace(clock)
 
     async def answer(self, asked: Inquiry) -> Page:
         """Raises Fault, KeyRefused."""
@@ -57,6 +58,8 @@ class KeyPages:
             raise _missing() from None
         except KeyTaken:
             raise _taken() from None
+        except PlaceFull as error:
+            raise _too_many("the file of keys is as large as it can be: ask whoever runs this gateway") from error
         except KeyChanged:
             raise Fault(
                 409, "invalid_request_error", "somebody else changed this key just now: try again", code="key_changed"
@@ -87,7 +90,7 @@ class KeyPages:
         raise asked.refuse_method("GET", "PATCH", "DELETE")
 
     async def _make(self, asked: Inquiry, giver: KeyRecord) -> Page:
-        place, document, now = self._writable(), asked.json(), self._clock.now()
+        place, document, now = self._writable(giver), asked.json(), self._clock.now()
         name, namespace = document.pop("name", None), document.pop("namespace", giver.namespace)
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise invalid("name: wanted lower-case letters, digits, '-' and '.', 253 at most", param="name")
@@ -109,17 +112,12 @@ class KeyPages:
         if self._book.get(f"{namespace}/{name}") is not None:
             raise _taken()
         if len(await place.all(namespace)) >= MOST_KEYS:
-            raise Fault(
-                409,
-                "invalid_request_error",
-                f"namespace {namespace} has {MOST_KEYS} keys, the most there can be: delete some",
-                code="too_many_keys",
-            )
+            raise _too_many(f"namespace {namespace} has {MOST_KEYS} keys, the most there can be: delete some")
         kept = await place.add(key, namespace)
         return self._hand_over(kept, secret, giver, "key made", status=201)
 
     async def _rotate(self, name: str, asked: Inquiry, giver: KeyRecord) -> Page:
-        place, document, now = self._writable(), asked.json(), self._clock.now()
+        place, document, now = self._writable(giver), asked.json(), self._clock.now()
         overlap = document.pop("overlap", OVERLAP)
         if document:
             raise invalid(f"there is no field {str(next(iter(document)))[:64]!r}: wanted overlap", param="overlap")
@@ -138,7 +136,7 @@ class KeyPages:
         return self._hand_over(kept, secret, giver, "key given a new text")
 
     async def _change(self, name: str, asked: Inquiry, giver: KeyRecord) -> Page:
-        place, patch, now = self._writable(), asked.json(), self._clock.now()
+        place, patch, now = self._writable(giver), asked.json(), self._clock.now()
         ends = patch == {"disabled": True}
         previous = patch.pop("previous", ...)
         if previous not in (..., None, []):
@@ -163,7 +161,7 @@ class KeyPages:
         return page_of(shown(kept))
 
     async def _delete(self, name: str, asked: Inquiry, giver: KeyRecord) -> Page:
-        place, key_id = self._writable(), f"{giver.namespace}/{name}"
+        place, key_id = self._writable(giver), f"{giver.namespace}/{name}"
         anyway = _anyway(asked)
 
         def check(key: Json) -> None:
@@ -194,7 +192,8 @@ class KeyPages:
                 return key
         raise _missing()
 
-    def _writable(self) -> Place:
+    def _writable(self, giver: KeyRecord) -> Place:
+        """Where to write. Raises Fault: nowhere, or not so often."""
         place = self._place()
         if place is None:
             raise Fault(
@@ -203,6 +202,7 @@ class KeyPages:
                 "this gateway has no file of keys that it could write: set keyFile in its configuration",
                 code="no_key_store",
             )
+        self._pace.take(giver.namespace)
         return place
 
     def _hand_over(self, key: Json, secret: Secret, giver: KeyRecord, what: str, *, status: int = 200) -> Page:
@@ -296,6 +296,10 @@ def _locked_out(what: str) -> Fault:
 
 def _missing() -> Fault:
     return missing("the key", code="key_not_found")
+
+
+def _too_many(message: str) -> Fault:
+    return Fault(409, "invalid_request_error", message, code="too_many_keys")
 
 
 def _taken() -> Fault:

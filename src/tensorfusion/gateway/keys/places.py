@@ -27,6 +27,8 @@ from tensorfusion.private_files import only_writer, write_secret
 Json = dict[str, Any]  # Any: JSON
 Change = Callable[[Json], Json]
 
+MOST_BYTES: Final = 8 << 20
+"""Of a file."""
 _BESIDE: Final = ("name", "namespace", "createdAt", "lastUsedAt", "operator")
 """Fields of a key that are not of an object's spec."""
 _ELSEWHERE: Final = bytes(32)
@@ -56,6 +58,13 @@ class KeyChanged(ConfigError):
 
     def __init__(self, name: str, namespace: str) -> None:
         super().__init__(f"key {namespace}/{name}: somebody else changed it just now: look at it, then again")
+
+
+class PlaceFull(ConfigError):
+    """A gateway could not read more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: has {MOST_BYTES} bytes of keys, the most there can be: delete some")
 
 
 class Place(Protocol):
@@ -255,7 +264,10 @@ class KeysInFile:
             keys = self._read() if self._path.exists() else []
             yield keys
             self._check(keys)
-            write_secret(self._path, yaml.dump({"keys": keys}, Dumper=_DUMPER, sort_keys=False, width=118))
+            text = yaml.dump({"keys": keys}, Dumper=_DUMPER, sort_keys=False, width=118)
+            if len(text) > MOST_BYTES:
+                raise PlaceFull(self._path)
+            write_secret(self._path, text)
 
 
 def _of_object(found: Json) -> Json:

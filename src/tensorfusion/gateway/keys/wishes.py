@@ -19,6 +19,7 @@ Json = dict[str, Any]  # Any: JSON
 _MOST_GLOBS: Final = 256
 _MOST_WORDS: Final = 64
 _LONGEST: Final = 256
+_MOST_BYTES: Final = 8 << 10
 _MOST: Final = (1 << 31) - 1
 _MOST_TOKENS: Final = (1 << 53) - 1
 
@@ -96,6 +97,11 @@ def _said(document: Mapping[str, Any]) -> Json:
 
 def _check(wish: KeyWish) -> None:
     """Raises ConfigError."""
+    size = len(msgspec.json.encode(wish))
+    if size > _MOST_BYTES:
+        raise ConfigError(
+            f"wanted a key of at most {_MOST_BYTES} bytes, found {size}: use * and ? in models and routes"
+        )
     if not wish.scopes:
         raise ConfigError("scopes: wanted at least one, found none: disable a key that is to be good for nothing")
     _check_word("user", wish.user)
