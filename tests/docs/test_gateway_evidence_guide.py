@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from tensorfusion.gateway.configuring import MetricsSource, Settings, TraceCollector
 from tensorfusion.gateway.evidence import Record, TriedTarget
+from tensorfusion.gateway.settings import MetricsSource, Settings, TraceCollector
 from tensorfusion.model.strict import convert
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "gateway-evidence.md").read_text()

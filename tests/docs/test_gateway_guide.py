@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from tensorfusion.gateway.configuring import Settings, read_configuration
+from tensorfusion.gateway.configuring import read_configuration
+from tensorfusion.gateway.settings import Settings
 from tensorfusion.model.strict import convert
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "gateway.md").read_text()

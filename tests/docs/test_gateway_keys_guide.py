@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from tensorfusion.gateway.configuring import RedisSource, Settings
 from tensorfusion.gateway.keys.file import parse_keys
 from tensorfusion.gateway.keys.record import record_of
+from tensorfusion.gateway.settings import RedisSource, Settings
 from tensorfusion.model.llm_key import LLMKey
 from tensorfusion.model.strict import convert
 

@@ -12,9 +12,9 @@ import pytest
 from fronts import DONE, ROLE, STOP, Client, ask, chat, said, streamed, target, word
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import RedisSource
 from tensorfusion.gateway.keys.secret import new_secret
 from tensorfusion.gateway.limits.gate import gate_of, redis_url
+from tensorfusion.gateway.settings import RedisSource
 from test_program import program, until_ready, write, written
 
 

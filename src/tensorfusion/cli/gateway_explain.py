@@ -73,7 +73,7 @@ def explain(
 def _records(
     request_id: str, log: Path | None, found: "Configuration | None", url: str, token_file: Path | None
 ) -> "list[Record]":
-    from tensorfusion.gateway.configuring import MetricsSource
+    from tensorfusion.gateway.settings import MetricsSource
     from tensorfusion.gateway.usage.file import read_records
 
     if log is not None:

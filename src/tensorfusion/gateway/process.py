@@ -19,7 +19,6 @@ from typing import Final
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway import polling
-from tensorfusion.gateway.configuring import Settings, Tls
 from tensorfusion.gateway.evidence import Evidence, Meters, Sink
 from tensorfusion.gateway.exposition import Exposition, folder_of_workers
 from tensorfusion.gateway.faults import JSON, Words, body_of, refusal
@@ -32,6 +31,7 @@ from tensorfusion.gateway.pages import Pages
 from tensorfusion.gateway.probing import EVERY_SECONDS, Probes
 from tensorfusion.gateway.rollbacks import Rollbacks
 from tensorfusion.gateway.seams import Keys
+from tensorfusion.gateway.settings import Settings, Tls
 from tensorfusion.gateway.state import State
 from tensorfusion.gateway.tracing.tracer import tracer_of
 from tensorfusion.gateway.usage.pages import LOGS, USAGE, UsagePages

@@ -9,7 +9,7 @@ from fronts import DONE, ROLE, STOP, ask, chat, failed, gateway, route, said, st
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import TraceCollector
+from tensorfusion.gateway.settings import TraceCollector
 from tensorfusion.gateway.tracing.context import trace_of
 from tensorfusion.gateway.tracing.exporting import MOST_WAITING, SPANS
 from tensorfusion.gateway.tracing.tracer import Tracer, tracer_of

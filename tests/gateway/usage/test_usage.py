@@ -9,9 +9,9 @@ from fronts import Client, ask, chat, failed, gateway, route, said, target, unti
 from stores import START, TOKEN, Served, ids, kept, key, record, refused, told
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import MetricsSource
 from tensorfusion.gateway.evidence import TriedTarget
 from tensorfusion.gateway.faults import Fault
+from tensorfusion.gateway.settings import MetricsSource
 from tensorfusion.gateway.usage.pages import LOGS, USAGE, UsagePages
 from tensorfusion.gateway.usage.rows import rows
 from tensorfusion.gateway.usage.store import MOST_WAITING, RequestStore, database_of

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import RedisSource
 from tensorfusion.gateway.faults import Fault
 from tensorfusion.gateway.keys.record import KeyRecord
 from tensorfusion.gateway.limits.holding import Reservation
@@ -18,6 +17,7 @@ from tensorfusion.gateway.limits.rules import Charges
 from tensorfusion.gateway.limits.shared import SharedLimits, default_path
 from tensorfusion.gateway.limits.verdict import RateLimited
 from tensorfusion.gateway.seams import Key
+from tensorfusion.gateway.settings import RedisSource
 from tensorfusion.policy.routing.route import Route
 
 if TYPE_CHECKING:

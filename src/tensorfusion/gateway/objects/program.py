@@ -20,7 +20,6 @@ import uvloop
 
 from tensorfusion.clock import SystemClock
 from tensorfusion.errors import TensorFusionError
-from tensorfusion.gateway.configuring import Settings
 from tensorfusion.gateway.counting import Counts
 from tensorfusion.gateway.custom_hosts import CustomHosts
 from tensorfusion.gateway.exposition import meeting
@@ -35,6 +34,7 @@ from tensorfusion.gateway.objects.writing import Writing
 from tensorfusion.gateway.portkey_pages import CONFIGS, VIRTUAL_KEYS, PortkeyPages
 from tensorfusion.gateway.process import Follow, Gateway, cannot_listen, setup_logs, welcome
 from tensorfusion.gateway.secrets import Secrets
+from tensorfusion.gateway.settings import Settings
 from tensorfusion.gateway.state import State
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import Connection, default_connection, load_kubeconfig

@@ -7,7 +7,7 @@ import msgspec
 import yaml
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import Settings, check_settings
+from tensorfusion.gateway.settings import Settings, check_settings
 from tensorfusion.model.strict import convert
 
 _OBJECTS: Final = {

@@ -8,9 +8,9 @@ from time import monotonic
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import TraceCollector
 from tensorfusion.gateway.evidence import Record
 from tensorfusion.gateway.job import Job
+from tensorfusion.gateway.settings import TraceCollector
 from tensorfusion.gateway.tracing.context import TRACEPARENT, TRACESTATE, trace_of
 from tensorfusion.gateway.tracing.exporting import Exporter
 from tensorfusion.gateway.tracing.spans import Traced, TracedTry

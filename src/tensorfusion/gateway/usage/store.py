@@ -18,8 +18,8 @@ from typing import Final
 
 from tensorfusion.clock import Clock
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.configuring import MetricsSource
 from tensorfusion.gateway.evidence import Record
+from tensorfusion.gateway.settings import MetricsSource
 from tensorfusion.gateway.usage.rows import rows
 from tensorfusion.gateway.usage.sums import add_up
 from tensorfusion.telemetry.logs import get_logger
