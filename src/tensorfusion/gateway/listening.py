@@ -209,7 +209,7 @@ class ChunkListener(_EventListener):
             self.dropped += 1
             return b""
         if chunk.failed:
-            raise of_error_event(chunk.error)
+            raise of_error_event(chunk.error, begun=self.spoken)
         if chunk.usage is not None:
             self.usage = chunk.usage
             if not chunk.choices and not self._asked.usage_wanted:
@@ -284,7 +284,7 @@ class TypedListener(_EventListener):
             return b""
         kind, words = found.type, self._words
         if kind in words.failed:
-            raise of_error_event(found.failure)
+            raise of_error_event(found.failure, begun=self.spoken)
         if kind.startswith(words.word):
             self.spoken = True
             self._say(first_text(data) if kind == _BLOCK_DELTA else None)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from tensorfusion.gateway.faults import Fault, upstream_failed, upstream_timeout
+from tensorfusion.gateway.faults import Fault, invalid, upstream_failed, upstream_timeout
 from tensorfusion.gateway.reading import read_failure, read_whole
 from tensorfusion.policy.routing.asks import Failure, Outcome
 from tensorfusion.wire.errors import NotReached, Phase, TimedOut, WireError
@@ -22,6 +22,28 @@ _TOO_LONG_WORDS: Final = ("maximum context length", "context length", "context w
 _FILTER_CODES: Final = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
 _CODE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 _IN_TIME: Final = (408, 504)
+_OF_THE_REQUEST: Final = (400, 413, 422)
+_STATUSES: Final = {
+    **dict.fromkeys(_TOO_LONG_CODES + _FILTER_CODES, 400),
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "invalid_prompt": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "internalservererror": 500,
+    "overloaded": 529,
+    "overloaded_error": 529,
+    "timeout_error": 504,
+}
+"""By codes and types of OpenAI, Anthropic and vLLM, in small letters."""
 _HIDDEN: Final = b"[hidden]"
 
 
@@ -98,21 +120,38 @@ def of_refusal(answer: Answer) -> Broken:
     failure = Failure.STATUS
     if 300 <= answer.status < 400:
         failure, detail = Failure.MALFORMED, f"HTTP {answer.status}: redirects are not followed"
-    elif answer.status in (400, 413, 422):
-        small = message.lower()
-        if any(word in code for word in _FILTER_CODES) or "content management policy" in small:
-            failure = Failure.CONTENT_FILTER
-        elif any(word in code for word in _TOO_LONG_CODES) or any(words in small for words in _TOO_LONG_WORDS):
-            failure = Failure.CONTEXT_LENGTH
+    elif answer.status in _OF_THE_REQUEST:
+        failure = _of_words(message, code)
     return Broken(failure, detail, said=message[:MOST_DETAIL], status=answer.status, answer=answer)
 
 
-def of_error_event(error: msgspec.Raw) -> Broken:
-    """An error that a target tells in the middle of a stream, or with a status that says success."""
+def of_error_event(error: msgspec.Raw, *, begun: bool = False) -> Broken:
+    """An error that a target tells in a stream, or with a status that says success: as one with the status that its
+    words have elsewhere. Behind words of an answer (``begun``) it is not about the request, whatever it says."""
     found = read_failure(error)
-    status = found.code if isinstance(found.code, int) and 400 <= found.code <= 599 else 0
+    code = f"{found.code or ''} {_inner_code(error)} {found.type or ''}".lower()
+    status = found.code if isinstance(found.code, int) and 400 <= found.code <= 599 else _status_of(code)
+    if begun and status in _OF_THE_REQUEST:
+        status = 0
     failure = Failure.STATUS if status else Failure.MALFORMED
+    if status in _OF_THE_REQUEST:
+        failure = _of_words(found.message, code)
     return Broken(failure, "it told of an error", said=found.message[:MOST_DETAIL], status=status)
+
+
+def _of_words(message: str, code: str) -> Failure:
+    """What is wrong with a request, by the words in which it is refused; the code in small letters."""
+    small = message.lower()
+    if any(word in code for word in _FILTER_CODES) or "content management policy" in small:
+        return Failure.CONTENT_FILTER
+    if any(word in code for word in _TOO_LONG_CODES) or any(words in small for words in _TOO_LONG_WORDS):
+        return Failure.CONTEXT_LENGTH
+    return Failure.STATUS
+
+
+def _status_of(code: str) -> int:
+    """The status that goes with a code or a type; 0 where none does."""
+    return next((_STATUSES[word] for word in code.split() if word in _STATUSES), 0)
 
 
 def fault_of(broken: Broken, target: str) -> Fault:
@@ -120,6 +159,10 @@ def fault_of(broken: Broken, target: str) -> Fault:
     what = f"target {target} failed: {broken.detail}" + (f": {broken.said}" if broken.said else "")
     if broken.failure in (Failure.SILENT, Failure.FIRST_TOKEN, Failure.STALL) or broken.status in _IN_TIME:
         return upstream_timeout(what)
+    if broken.status in _OF_THE_REQUEST:
+        return invalid(broken.said or what, status=broken.status)
+    if broken.status == 429:
+        return Fault(429, "rate_limit_error", what)
     if broken.status in (401, 403):
         return upstream_failed(f"target {target} refused the gateway's credential (HTTP {broken.status})")
     return upstream_failed(what)
