@@ -30,6 +30,8 @@ IDLE = 9
 """Halvings after which a tenant is forgotten of whom nothing comes."""
 _TENANT = 1 << IDLE
 """Units of one tenant of whom something came lately."""
+_IN_FULL = _SCALE * ARRIVAL
+"""The largest weight of a fair mix is no less: whole numbers of its size give nobody more than its part by rounding."""
 _LIGHT_PERCENT = 25
 _PARTS = 8
 """One of so many sizes is forgotten when there are too many."""
@@ -248,11 +250,13 @@ def fair_mix(tenants: Weighted, *, gpus: int, most_percent: int) -> Mix:
     asked = [(demand, idle) for demand, (_, idle) in zip(demands, parts, strict=True) if demand]
     known = [its.idle for its, *both in zip(tenants, demands[::2], demands[1::2], strict=True) if any(both)]
     level = _level(asked, most_percent, tenants=known)
-    return mix_of(
-        (size, max(1, weight * min(demand, level >> idle) // demand))
+    counted = [
+        (size, weight * min(demand, level >> idle), demand)
         for (part, idle), demand in zip(parts, demands, strict=True)
         for size, weight in part
-    )
+    ]
+    finer = max(1, _IN_FULL // max((1, *(weight // demand for _, weight, demand in counted))))
+    return mix_of((size, max(1, weight * finer // demand)) for size, weight, demand in counted)
 
 
 @dataclass(slots=True)
