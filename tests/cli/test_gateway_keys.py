@@ -51,6 +51,12 @@ def test_a_program_gets_the_key_with_its_record(path: Path) -> None:
     assert "key" not in json.loads(run("show", "ci", "-f", str(path), "-n", "red", "-o", "json").stdout)
 
 
+def test_an_administrator_of_a_namespace_is_none_of_the_gateway(path: Path) -> None:
+    for name, options in (("boss", ["--no-operator"]), ("ops", [])):
+        run("create", name, "-f", str(path), "-n", "red", "--scope", "admin", *options)
+    assert {key.name: key.operator for key in read_keys(path)} == {"boss": False, "ops": True}
+
+
 def test_a_rotated_key_and_the_one_before_are_good_together_until_the_overlap_is_ended(path: Path) -> None:
     old = run("create", "ci", "-f", str(path), "--rpm", "7").stdout.strip()
     done = run("rotate", "ci", "-f", str(path), "--overlap", "1h")

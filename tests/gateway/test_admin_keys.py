@@ -186,7 +186,12 @@ async def test_a_bounded_administrator_gives_and_takes_over_no_more_than_it_has(
 
 
 async def test_who_would_lock_itself_out_is_told_before(world: World) -> None:
-    for method, body in (("DELETE", None), ("PATCH", {"disabled": True}), ("PATCH", {"scopes": ["infer"]})):
+    for method, body in (
+        ("DELETE", None),
+        ("PATCH", {"disabled": True}),
+        ("PATCH", {"scopes": ["infer"]}),
+        ("PATCH", {"expiresAt": "1s"}),
+    ):
         status, found = await world.call(method, "/boss", body)
         assert (status, found["error"]["code"]) == (409, "would_lock_out")
         assert "?lockout=allow" in found["error"]["message"]

@@ -73,6 +73,11 @@ def _at(file: Path | None, kubeconfig: Path | None, data: Path | None, namespace
     multiple=True,
     help="What it is good for; may be repeated.  [default: infer]",
 )
+@click.option(
+    "--no-operator",
+    is_flag=True,
+    help="In a file, with scope admin: for its namespace only.",
+)
 @click.option("--model", "models", multiple=True, help="A model it may ask, with * and ?; may be repeated.")
 @click.option("--route", "routes", multiple=True, help="A route it may take, NAME or NAMESPACE/NAME; may be repeated.")
 @click.option("--rpm", type=click.IntRange(min=1), help="Requests a minute at most.")
@@ -93,6 +98,7 @@ def create(
     name: str,
     user: str,
     scopes: Sequence[str],
+    no_operator: bool,
     models: Sequence[str],
     routes: Sequence[str],
     rpm: int | None,
@@ -135,6 +141,8 @@ def create(
         "metadata": _pairs(metadata, "--metadata"),
     }
     key = made(fields, secret, now)
+    if no_operator:
+        key["operator"] = False
     kept = _at(file, kubeconfig, data, namespace, lambda place, where: place.add(key, where))
     _hand_over(secret, kept, output=output, said="made")
 

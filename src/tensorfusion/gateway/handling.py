@@ -23,7 +23,10 @@ MOST_BODY: Final = 256 << 10
 CHANGES_AT_ONCE: Final = 30
 CHANGES_PER_SECOND: Final = 2
 """Of a namespace, in each worker."""
+CHANGES: Final = "changes keys or configurations"
 _MOST_NAMESPACES: Final = 4096
+_ROUNDING: Final = 1e-6
+"""Seconds that sums of fractions may be off."""
 _LONGEST_PATH: Final = 1024
 _LONGEST_QUERY: Final = 4096
 _LONGEST: Final = 256
@@ -82,10 +85,16 @@ class Inquiry(msgspec.Struct, frozen=True):
 
 
 class Pace:
-    """How often a namespace may change something here: each change is read by all workers."""
+    """How often a namespace may do something here, in this worker, unless it says otherwise change something: each
+    change is read by all workers."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, *, at_once: int = CHANGES_AT_ONCE, per_second: int = CHANGES_PER_SECOND, what: str = CHANGES
+    ) -> None:
         self._clock = clock
+        self._at_once = at_once
+        self._per_second = per_second
+        self._what = what
         self._full_at: dict[str, float] = {}
         """By namespace; when all of its allowance is there again."""
 
@@ -98,14 +107,13 @@ class Pace:
         now = self._clock.monotonic()
         if len(self._full_at) >= _MOST_NAMESPACES:
             self._full_at = {known: at for known, at in self._full_at.items() if at > now}
-        full_at = max(self._full_at.get(namespace, 0.0), now) + 1 / CHANGES_PER_SECOND
-        late = full_at - now - CHANGES_AT_ONCE / CHANGES_PER_SECOND
-        if late > 0:
+        full_at = max(self._full_at.get(namespace, 0.0), now) + 1 / self._per_second
+        late = full_at - now - self._at_once / self._per_second
+        if late > _ROUNDING:
             raise Fault(
                 429,
                 "rate_limit_error",
-                f"namespace {namespace} changes keys or configurations too often: wanted {CHANGES_PER_SECOND} a second "
-                "at most",
+                f"namespace {namespace} {self._what} too often: wanted {self._per_second} a second at most",
                 code="rate_limit_exceeded",
                 fields=((b"Retry-After", b"%d" % ceil(late)),),
             )

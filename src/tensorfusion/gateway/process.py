@@ -89,7 +89,7 @@ class Gateway:
             )
         sinks: tuple[Sink | None, ...] = (self._lines, self._store)
         self._tracer = tracer_of(settings.traces, clock=SystemClock())
-        tokens = TokenPages(self._store, key_of=key_of, now=SystemClock().now)
+        tokens = TokenPages(self._store, key_of=key_of, clock=SystemClock())
         pages = UsagePages(self._store.reader if self._store is not None else None, now=time.time_ns)
         self.front = Front(
             state,

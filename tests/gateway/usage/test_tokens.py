@@ -15,7 +15,8 @@ from tensorfusion.gateway.handling import inquiry_of
 from tensorfusion.gateway.keys.errors import ScopeMissing
 from tensorfusion.gateway.keys.record import Budget, KeyRecord
 from tensorfusion.gateway.usage.store import MOST_WAITING
-from tensorfusion.gateway.usage.tokens import BUDGET, REPORT, TokenPages
+from tensorfusion.gateway.usage.tokens import BUDGET, REPORT, REPORTS_AT_ONCE, TokenPages
+from tensorfusion.testing.clock import VirtualClock
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 HOUR = 3600
@@ -27,8 +28,8 @@ KEYS = {one.id: one for one in (RED, BOSS, BLUE, OPERATOR)}
 Json = dict[str, Any]
 
 
-def pages(found: Served | None) -> TokenPages:
-    return TokenPages(found.requests if found is not None else None, key_of=KEYS.get, now=lambda: NOW)
+def pages(found: Served | None, now: datetime = NOW) -> TokenPages:
+    return TokenPages(found.requests if found is not None else None, key_of=KEYS.get, clock=VirtualClock(now))
 
 
 async def budget(found: Served | None, name: str, who: KeyRecord) -> Json:
@@ -100,7 +101,7 @@ async def test_what_is_told_is_used_like_what_went_through(store: Served) -> Non
     async with store.requests.tended():
         told = await report(store, {**body, "request_id": "job-7", "provider": "openai"})
         assert (told["id"], told["cost"], told["timestamp"]) == ("job-7", "0.4", NOW.timestamp())
-        later = TokenPages(store.requests, key_of=KEYS.get, now=lambda: NOW + timedelta(seconds=1))
+        later = pages(store, NOW + timedelta(seconds=1))
         asked = inquiry_of(b"GET", BUDGET + b"/a", b"", b"", RED)
         async with asyncio.timeout(20):
             while (found := json.loads((await later.budget(asked))[2])["daily"])["requests"] == 0:
@@ -152,6 +153,18 @@ async def test_who_tells_is_told_when_there_is_no_place_and_where_nothing_is_kep
         with pytest.raises(Fault) as caught:
             await ask
         assert (caught.value.status, caught.value.code) == (404, "no_metrics_store")
+
+
+async def test_no_namespace_fills_the_queue_that_all_records_wait_in(store: Served) -> None:
+    tokens = pages(store)
+    body = json.dumps({"key": "a", "model": "m"}).encode()
+    for _ in range(REPORTS_AT_ONCE):
+        await tokens.report(inquiry_of(b"POST", REPORT, b"", body, BOSS))
+    with pytest.raises(Fault, match="namespace red tells of usage too often") as caught:
+        await tokens.report(inquiry_of(b"POST", REPORT, b"", body, BOSS))
+    assert caught.value.status == 429
+    elsewhere = json.dumps({"key": "blue/a", "model": "m"}).encode()
+    assert (await tokens.report(inquiry_of(b"POST", REPORT, b"", elsewhere, OPERATOR)))[0] == 202
 
 
 async def test_a_gateway_answers_both(store: Served) -> None:

@@ -152,8 +152,8 @@ class KeyPages:
                 require_takeable(place.record(key), giver)
                 if not ends:
                     require_within(record, giver)
-            if record.id == giver.id and not anyway and (record.disabled or KeyScope.ADMIN not in record.scopes):
-                raise _locked_out("disabled" if record.disabled else "without scope admin")
+            if record.id == giver.id and not anyway:
+                _require_lasting(record, giver)
             return changed
 
         kept = await place.change(name, giver.namespace, change)
@@ -282,6 +282,17 @@ def _anyway(asked: Inquiry) -> bool:
     if query.get(_ANYWAY, "allow") != "allow":
         raise invalid(f"{_ANYWAY}: wanted allow, found {query[_ANYWAY][:32]!r}", param=_ANYWAY)
     return _ANYWAY in query
+
+
+def _require_lasting(changed: KeyRecord, giver: KeyRecord) -> None:
+    """Raises Fault: the key that somebody calls with would be good for this no more, or not as long."""
+    if changed.disabled:
+        raise _locked_out("disabled")
+    if KeyScope.ADMIN not in changed.scopes:
+        raise _locked_out("without scope admin")
+    end = changed.expires_at
+    if end is not None and (giver.expires_at is None or end < giver.expires_at):
+        raise _locked_out(f"with its end at {timestamp(end)}")
 
 
 def _locked_out(what: str) -> Fault:

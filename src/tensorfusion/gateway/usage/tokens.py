@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from tensorfusion.clock import timestamp
+from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.evidence import Record
 from tensorfusion.gateway.faults import Fault, invalid
-from tensorfusion.gateway.handling import Inquiry, missing, page_of
+from tensorfusion.gateway.handling import Inquiry, Pace, missing, page_of
 from tensorfusion.gateway.job import MOST_TOLD
 from tensorfusion.gateway.keys.record import KeyRecord, parse_money
 from tensorfusion.gateway.pages import Page
@@ -30,6 +30,9 @@ from tensorfusion.timeseries.errors import DatabaseError
 
 BUDGET: Final = b"/tokens/budget"
 REPORT: Final = b"/tokens/usage"
+REPORTS_AT_ONCE: Final = 200
+REPORTS_PER_SECOND: Final = 20
+"""Of a namespace, in each worker: they wait in one queue with the records of all."""
 API: Final = "reported"
 """In the place of an API, in records of what went around the gateway."""
 _FIELDS: Final = (
@@ -54,18 +57,19 @@ Json = dict[str, Any]  # Any: JSON
 
 
 class TokenPages:
-    """``store`` is None where none is configured; ``key_of`` knows the keys in force; ``now`` is wall time in UTC."""
+    """``store`` is None where none is configured; ``key_of`` knows the keys in force."""
 
     def __init__(
         self,
         store: RequestStore | None,
         *,
         key_of: Callable[[str], KeyRecord | None],
-        now: Callable[[], datetime],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._key_of = key_of
-        self._now = now
+        self._now = clock.now
+        self._pace = Pace(clock, at_once=REPORTS_AT_ONCE, per_second=REPORTS_PER_SECOND, what="tells of usage")
 
     async def budget(self, asked: Inquiry) -> Page:
         """``/tokens/budget/{key}``. Raises Fault, KeyRefused."""
@@ -105,6 +109,7 @@ class TokenPages:
         record = self._known(_word(document, "key"), view_of(reporter), reporter)
         store = self._kept()
         found = self._record(document, record)
+        self._pace.take(record.namespace)
         if not store.offer(found):
             raise Fault(
                 503,
