@@ -27,7 +27,7 @@ from gateways import (
     status_of,
     target,
 )
-from tensorfusion.model.resources import EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
+from tensorfusion.model.resources import AZURE_GPU_SOURCES, EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
 
 IN_TIME = 2.0
 """Seconds; 0.2 where nothing else takes the cores."""
@@ -166,6 +166,23 @@ def test_a_credential_is_that_of_the_secret_as_it_is_now(
         lambda: condition_of(cluster, namespace, "SecretsResolved"), until=lambda seen: seen["status"] == "True"
     )
     assert said["reason"] == "Resolved"
+
+
+def test_an_azure_source_is_an_address(cluster: Cluster, namespace: str, serving: Gateway, one: Model) -> None:
+    key = make_key(cluster, namespace)
+    spec = {"sourceType": "foundry", "foundryEndpoint": one.url, "subscriptionID": "s", "region": "eastus"}
+    body = {
+        "apiVersion": "tensor-fusion.ai/v1",
+        "kind": "AzureGPUSource",
+        "metadata": {"name": namespace},  # of the whole cluster
+        "spec": spec,
+    }
+    make_route(cluster, namespace, target("burst", azureGPUSource=namespace))
+    serving.soon(key, 503)
+    cluster.run(lambda client: client.create(AZURE_GPU_SOURCES, body))
+    serving.soon(key, target="burst")
+    cluster.run(lambda client: client.delete(AZURE_GPU_SOURCES, namespace))
+    assert serving.soon(key, 503) < IN_TIME
 
 
 def test_no_request_fails_while_routes_change(

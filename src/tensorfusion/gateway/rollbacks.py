@@ -10,6 +10,7 @@ verdict that waits for the sum lets the others go on until then.
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -51,22 +52,27 @@ class Rollbacks:
                 self._tell(route, found)
 
     def _heard(self, route: str, id_: str) -> Progress | None:
+        """What is said of this very rollout. What was said of a former one is forgotten: it may be tried again."""
         if self._folder is None:
             return None
+        path = self._path(self._folder, route)
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self._path(self._folder, route, id_).read_bytes(), type=Progress)
+            found = msgspec.json.decode(path.read_bytes(), type=Progress)
+            if found.id == id_:
+                return found
+            path.unlink()
         return None
 
     def _tell(self, route: str, progress: Progress) -> None:
         """What cannot be written is this worker's alone: the others count for themselves."""
         if self._folder is None:
             return
-        path = self._path(self._folder, route, progress.id)
-        draft = path.with_suffix(".draft")
+        path = self._path(self._folder, route)
+        draft = path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
             draft.write_bytes(msgspec.json.encode(progress))
             draft.replace(path)
 
     @staticmethod
-    def _path(folder: Path, route: str, id_: str) -> Path:
-        return folder / (hashlib.blake2b(f"{route} {id_}".encode(), digest_size=16).hexdigest() + _SUFFIX)
+    def _path(folder: Path, route: str) -> Path:
+        return folder / (hashlib.blake2b(route.encode(), digest_size=16).hexdigest() + _SUFFIX)

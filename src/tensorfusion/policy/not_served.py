@@ -34,7 +34,9 @@ NOT_SERVED: Mapping[str, NotServed] = {
         "yourself",
     ),
     "AzureGPUSource": NotServed(
-        "Ready", "this version does not talk to Azure: the source is kept and brings no capacity: add nodes yourself"
+        "Ready",
+        "this version does not talk to Azure: the source brings no capacity (add nodes yourself), and is no more than "
+        "an address for targets of LLMRoutes",
     ),
 }
 
