@@ -21,6 +21,7 @@ import msgspec
 import yaml
 
 from tensorfusion.errors import ConfigError, InvalidRequest
+from tensorfusion.gateway.documents import parts_of
 from tensorfusion.gateway.keys.file import parse_keys, read_keys
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
 from tensorfusion.gateway.portkey_store import VIRTUAL_IN, Kept, read_kept
@@ -57,6 +58,8 @@ class Configuration:
     compiled: Routes = field(compare=False)
     """``routes``, made here because it takes long; where no key is asked for, whoever comes may take them all, from
     whatever namespace they are."""
+    documents: Mapping[str, LLMRoute] = field(default_factory=dict, compare=False)
+    """Routes by the text of their document."""
     portkey: Mapping[str, Json] = field(default_factory=dict, compare=False)
     """Configurations by id."""
     kept: Kept = field(default_factory=Kept, compare=False)
@@ -95,14 +98,22 @@ class WrongConfiguration(ConfigError):
         super().__init__("\nerror: ".join(problems))
 
 
-def read_configuration(path: Path, environ: Mapping[str, str] | None = None, *, listen: str = "") -> Configuration:
-    """The configuration in a file, or in the YAML files of a folder. ``listen`` goes before what they say.
+def read_configuration(
+    path: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    listen: str = "",
+    before: "Configuration | None" = None,
+) -> Configuration:
+    """The configuration in a file, or in the YAML files of a folder. ``listen`` goes before what they say. Routes that
+    stand there as in the configuration ``before`` are not parsed again.
 
     Raises:
         WrongConfiguration: something of it cannot be used.
     """
     folder = path if path.is_dir() else path.parent
-    reader = _Reader(os.environ if environ is None else environ, folder)
+    known = before.documents if before is not None else {}
+    reader = _Reader(os.environ if environ is None else environ, folder, known)
     for source in sources_of(path):
         with reader.noting():
             reader.read(source)
@@ -112,12 +123,14 @@ def read_configuration(path: Path, environ: Mapping[str, str] | None = None, *, 
 class _Reader:
     """Collects what documents say, and everything that is wrong with them."""
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path, known: Mapping[str, LLMRoute]) -> None:
         self._environ = environ
         self._folder = folder
         self._problems: list[str] = []
         self._settings: Settings | None = None
         self._routes: dict[str, LLMRoute] = {}
+        self._known = known
+        self._documents: dict[str, LLMRoute] = {}
         self._keys: list[KeyRecord] = []
         self._file_keys: list[KeyRecord] = []
         self._secrets: dict[Reference, str] = {}
@@ -138,12 +151,28 @@ class _Reader:
         """Raises ConfigError: it cannot be read, or is no YAML."""
         text = self._text(source)
         try:
-            documents = [one for one in yaml.load_all(text, Loader=_LOADER) if one is not None]
+            documents = self._parsed(text)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ConfigError(f"{source}: is no YAML: {' '.join(str(error).split())}") from error
-        for number, document in enumerate(documents, start=1):
+        for number, (part, document) in enumerate(documents, start=1):
+            at = f"{source} (document {number})" if len(documents) > 1 else str(source)
             with self.noting():
-                self._take(f"{source} (document {number})" if len(documents) > 1 else str(source), document)
+                if isinstance(document, LLMRoute):
+                    self._add_route(at, document, part)
+                else:
+                    self._take(at, document, part)
+
+    def _parsed(self, text: str) -> list[tuple[str, Json]]:
+        """The documents, each with its own text where that is known; a route that is known is not parsed again.
+
+        Raises:
+            yaml.YAMLError, RecursionError, ValueError: it is no YAML.
+        """
+        try:
+            parts = [(part, self._known.get(part) or yaml.load(part, Loader=_LOADER)) for part in parts_of(text)]  # noqa: S506
+        except (yaml.YAMLError, RecursionError, ValueError):
+            parts = [("", one) for one in yaml.load_all(text, Loader=_LOADER)]  # it knows which line
+        return [(part, one) for part, one in parts if one is not None]
 
     def finish(self, path: Path, listen: str) -> Configuration:
         """All of it, checked together. Raises WrongConfiguration."""
@@ -182,12 +211,13 @@ class _Reader:
             secrets=Secrets(self._secrets),
             files=tuple(self._files),
             compiled=compiled,
+            documents=self._documents,
             portkey=self._portkey,
             kept=self._kept,
             revision=revision,
         )
 
-    def _take(self, at: str, document: Json) -> None:
+    def _take(self, at: str, document: Json, part: str = "") -> None:
         """Raises ConfigError, InvalidRequest."""
         if not isinstance(document, dict):
             raise ConfigError(f"{at}: wanted an object or settings, found {type(document).__name__}")
@@ -195,7 +225,7 @@ class _Reader:
             case None:
                 self._take_settings(at, document)
             case "LLMRoute":
-                self._take_route(at, document)
+                self._take_route(at, document, part)
             case "LLMKey":
                 key = convert(_in_schema(at, document), LLMKey, at)
                 name, namespace = key.metadata.name, key.metadata.namespace or DEFAULT_NAMESPACE
@@ -209,16 +239,21 @@ class _Reader:
             case kind:
                 raise ConfigError(f"{at}: wanted LLMRoute, LLMKey, Secret or settings without a kind, found {kind!r}")
 
-    def _take_route(self, at: str, document: Json) -> None:
+    def _take_route(self, at: str, document: Json, part: str) -> None:
         route = convert(_in_schema(at, document), LLMRoute, at)
         meta = msgspec.structs.replace(route.metadata, namespace=route.metadata.namespace or DEFAULT_NAMESPACE)
-        route = msgspec.structs.replace(route, metadata=meta)
+        self._add_route(at, msgspec.structs.replace(route, metadata=meta), part)
+
+    def _add_route(self, at: str, route: LLMRoute, part: str) -> None:
+        """Raises ConfigError."""
         name = str(route.key)
         if not route.metadata.name:
             raise ConfigError(f"{at}: metadata.name: wanted a name, found none")
         if name in self._routes:
             raise ConfigError(f"{at}: there is an LLMRoute {name} already: give this one another name")
         self._routes[name] = route
+        if part:
+            self._documents[part] = route
 
     def _take_secret(self, at: str, document: Json) -> None:
         meta = document.get("metadata") or {}

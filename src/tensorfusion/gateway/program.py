@@ -110,7 +110,7 @@ class FromFiles:
         self._allow(configuration)
         self.following = Following(
             configuration,
-            read=lambda: read_configuration(path, listen=listen),
+            read=lambda: read_configuration(path, listen=listen, before=self._configuration),
             clock=clock,
             use=self._use,
             use_keys=self._use_keys,
