@@ -11,6 +11,7 @@ from tensorfusion.cli.groups import SuggestingGroup
 from tensorfusion.cli.session import output_option, show
 from tensorfusion.errors import ConfigError
 from tensorfusion.timeseries.places import PORT, token_path
+from tensorfusion.timeseries.retention_bounds import LEAST_DAYS
 
 _GIB = 1 << 30
 _PARTS = {"TimestampSecond": 1, "TimestampMillisecond": 10**3, "TimestampMicrosecond": 10**6}
@@ -34,7 +35,9 @@ def command() -> None:
 @_data
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. HTTP, without TLS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: the system chooses.")
-@click.option("--days", type=click.IntRange(min=1), default=30, show_default=True, help="How long rows are kept.")
+@click.option(
+    "--days", type=click.IntRange(min=LEAST_DAYS), default=30, show_default=True, help="How long rows are kept."
+)
 @click.option(
     "--most-gib", type=click.IntRange(min=1), default=10, show_default=True, help="Bytes of the file, in GiB."
 )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 DAY: Final = 86_400
+LEAST_DAYS: Final = 2
+"""That requests are kept at least: their hours are added up when they are a day old."""
 SUMS_DAYS: Final = 400
 """That hourly sums are kept at least: a bill of last year's month can be asked for."""
 

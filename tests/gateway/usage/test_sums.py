@@ -11,7 +11,7 @@ from stores import START, Served, kept, key, record, refused, served, told
 from tensorfusion.gateway.usage import store as stored
 from tensorfusion.gateway.usage import sums
 from tensorfusion.gateway.usage.sums import HOUR, add_up, edge
-from tensorfusion.timeseries.retention_bounds import DAY, Retention
+from tensorfusion.timeseries.retention_bounds import DAY, LEAST_DAYS, Retention
 from tensorfusion.timeseries.tables import LLM_USAGE
 
 NS = 10**9
@@ -141,3 +141,15 @@ async def test_the_first_requests_may_all_be_refused(tmp_path: Path) -> None:
         assert found["failed_requests"] == 1
         assert [part["failed_requests"] for part in found["data"]] == [1]  # type: ignore[attr-defined] # JSON
         assert (await told(store.pages().usage, "", RED_LOGS))["total_requests"] == 0
+
+
+async def test_a_store_that_keeps_two_days_forgets_nothing_that_is_in_no_sum(tmp_path: Path) -> None:
+    clock = Later()
+    async with served(tmp_path, retention=Retention(LEAST_DAYS * DAY, {LLM_USAGE.name: 400 * DAY}), now=clock) as store:
+        await kept(store, *(record(f"r{at}", timestamp=START + at * 1800.5) for at in range(12)))
+        for minute in range(0, 72 * 60, 45):
+            clock.now = START + minute * 60.0
+            await add_up(store.database, store.requests.reader, clock())
+            await store.store.retain()
+        assert (await told(store.pages(clock.now).usage, MONTH, ALL))["total_requests"] == 12
+        assert (await store.database.sql("SELECT count(*) AS n FROM llm_requests")).rows == [(0,)]
