@@ -273,7 +273,7 @@ async def test_explain_tells_of_a_placed_pod(world, http) -> None:
         "gflops": 30_000,
         "vramBytes": 1 << 30,
     }
-    assert answer["policy"] == world.service.policy
+    assert answer["policy"] == world.service.notes.policy
     assert answer["decidedAt"].endswith("Z")
     assert answer["binding"] == "bound"
     assert answer["attempt"] == 1

@@ -23,7 +23,6 @@ from tensorfusion.model.core import Namespace, Pod, PriorityClass
 from tensorfusion.model.disruption import DisruptionBudget
 from tensorfusion.model.gpu import GPU
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.gpu_topology import Tier
 from tensorfusion.model.meta import Key
 from tensorfusion.model.pod_resources import pod_totals
 from tensorfusion.model.providers import Providers
@@ -48,13 +47,14 @@ from tensorfusion.scheduler.grants import (
 from tensorfusion.scheduler.inbox import Inbox
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.mix_keeper import MixKeeper
+from tensorfusion.scheduler.notes import Notes
 from tensorfusion.scheduler.pods import Failure, Pending, PodBook
 from tensorfusion.scheduler.preemptor import WATCHDOG_EVERY, Preemptor
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.recording.recorder import Recorder as History
 from tensorfusion.scheduler.recording.recorder import RecordOptions
 from tensorfusion.scheduler.recording.surroundings import Surroundings
-from tensorfusion.scheduler.records import Records, Result, policy_version, record_of
+from tensorfusion.scheduler.records import Records, policy_version
 from tensorfusion.scheduler.reports import Recorder, Reports, Writer
 from tensorfusion.scheduler.resizes import Resizes
 from tensorfusion.scheduler.room_search import BUDGETS_BY_NAMESPACE
@@ -65,11 +65,9 @@ from tensorfusion.scheduler.waits import WaitGauge
 from tensorfusion.scheduler.wakes import wake_helped, wake_parked
 from tensorfusion.scheduling.cycle import Decision, decide
 from tensorfusion.scheduling.facts import PodFacts
-from tensorfusion.scheduling.gangs import GangUnschedulable
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.reasons import DeviceReason, NodeReason
 from tensorfusion.scheduling.state import State
-from tensorfusion.scheduling.wiring import Plan
 from tensorfusion.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -131,7 +129,6 @@ class SchedulerService:
         self._own_names = frozenset(options.scheduler_names)
         self.scheduler_names = self._own_names.union(configuration.names)
         self.configuration = configuration
-        self.policy = policy_version(configuration)
         self.history = None if options.record is None else History(options.record, clock=manager.clock)
         """What is recorded of it, for questions about other policies and fleets."""
         self.state = State() if self.history is None else self.history.state
@@ -170,6 +167,14 @@ class SchedulerService:
             refused=self._refused,
             providers=lambda: self._mirror.providers,
             serves=None if shards is None else shards.serves,
+        )
+        self.notes = Notes(
+            self.records,
+            self.state,
+            self.book.queue.figures,
+            clock=self._clock,
+            policy=policy_version(configuration),
+            history=self.history,
         )
         self._waits = WaitGauge(self.book, self.state)
         self._gpu_pools = manager.informer(GPU_POOLS, GPUPool).cache
@@ -227,7 +232,7 @@ class SchedulerService:
         self.gangs = Gangs(
             self.state,
             self.book,
-            Road(self._binding, placed=self._placed, refused=self._count_refusal),
+            Road(self._binding, placed=self._placed, refused=self.notes.refused),
             self.preemptor,
             clock=self._clock,
             reports=self._reports,
@@ -285,7 +290,7 @@ class SchedulerService:
     def configure(self, configuration: Configuration) -> None:
         """Follow another configuration from the next decision on; every pod that waits is looked at anew."""
         self.configuration = configuration
-        self.policy = policy_version(configuration)
+        self.notes.policy = policy_version(configuration)
         self.state.profiles = configuration.profiles
         self.scheduler_names = self._own_names.union(configuration.names)
         self.book.serve(self.scheduler_names)
@@ -516,9 +521,7 @@ class SchedulerService:
     def _placed(self, pending: Pending, decision: Decision, binding: Binding, nanoseconds: int) -> None:
         """The places are held: the Binding may go, whatever becomes of the record."""
         try:
-            self._note(pending, Result.PLACED, nanoseconds, decision=decision)
-            if decision.plan is not None:
-                self._count_plan(pending.facts, decision.plan)
+            self.notes.placed(pending, decision, nanoseconds)
         except Exception:
             log.exception("decision cannot be recorded", pod=binding.key)
         self._binder.submit(binding)
@@ -549,7 +552,7 @@ class SchedulerService:
 
     def _hold_back(self, pending: Pending, pod: Pod, failure: Failure, *, nanoseconds: int) -> None:
         failure.__traceback__ = None  # kept while the pod waits, and its frames with it
-        self._count_refusal(pending, failure, nanoseconds)
+        self.notes.refused(pending, failure, nanoseconds)
         event = _FAILED if pending.facts.request is None else _NO_SHARE
         if isinstance(failure, NotFit) and not _PARTITION_REASONS.isdisjoint(failure.reasons):
             event = _PARTITION
@@ -559,64 +562,11 @@ class SchedulerService:
         self.book.queue.failed(pending, failure, now=self._clock.monotonic())
         self.preemptor.consider(pending, pod)
 
-    def _count_refusal(self, pending: Pending, failure: Failure, nanoseconds: int) -> None:
-        cause = failure.cause if isinstance(failure, GangUnschedulable) else failure
-        quota = isinstance(cause, QuotaExceeded)
-        self._note(pending, Result.QUOTA if quota else Result.UNSCHEDULABLE, nanoseconds, failure=failure)
-        shares = pending.facts.request
-        if shares is not None:
-            meters.ALLOCATION_FAILURES.add((self._pool_label(shares.pool),))
-            if isinstance(cause, NotFit) and NodeReason.FAR_APART in cause.reasons:
-                meters.TOPOLOGY.add((self._pool_label(shares.pool), "unsatisfied"))
-
-    def _count_plan(self, facts: PodFacts, plan: Plan) -> None:
-        """How near the devices of a placed pod are to each other."""
-        pool = self._pool_label(facts.request.pool) if facts.request is not None else ""
-        meters.TOPOLOGY.add((pool, "satisfied" if facts.topology_rule.allows(plan.tier) else "unsatisfied"))
-        if plan.tier == Tier.UNKNOWN:
-            meters.TOPOLOGY.add((pool, "fallback"))
-        if plan.heuristic:
-            meters.TOPOLOGY.add((pool, "degraded"))
-
-    def _pool_label(self, pool: str) -> str:
-        """A pool's name as a label; what names no pool we know counts together."""
-        return pool if pool in self.state.fleet.pools else "unknown"
-
     def _refused(self, pod: Pod, message: str) -> None:
         """The pod's wishes cannot be read: it waits for somebody to change it."""
-        meters.DECISIONS.add((Result.INVALID,))
-        self.records.add(record_of(pod.metadata.uid, pod.key, Result.INVALID, now=self._clock.now(), reason=message))
+        self.notes.unreadable(pod, message)
         if self.deciding and (self._sharing is None or self._sharing.tells(pod)):
             self._reports.held_back(pod, event=_FAILED, message=message)
-
-    def _note(
-        self,
-        pending: Pending,
-        result: Result,
-        nanoseconds: int,
-        *,
-        decision: Decision | None = None,
-        failure: Failure | None = None,
-    ) -> None:
-        facts = pending.facts
-        record = record_of(
-            pending.uid,
-            Key(facts.namespace, facts.name),
-            result,
-            now=self._clock.now(),
-            attempt=pending.attempts,
-            nanoseconds=nanoseconds,
-            facts=facts,
-            decision=decision,
-            failure=failure,
-            policy=self.policy,
-        )
-        self.records.add(record)
-        if self.history is not None and pending.attempts == 1:
-            self.history.decided(pending, failure)
-        meters.DECISIONS.add((result,))
-        meters.DECISION_SECONDS.observe(meters.ONE, nanoseconds / 1e9)
-        self.book.queue.figures.work.observe(nanoseconds / 1e9)
 
     # --- what became of Bindings ---
 
@@ -659,7 +609,7 @@ class SchedulerService:
         native = 0 if binding.devices else self._native_devices(cached)
         if binding.devices and node == binding.node:
             pool = cached.metadata.labels.get(keys.GPU_POOL, "")
-            meters.ALLOCATIONS.add((self._pool_label(pool),))
+            meters.ALLOCATIONS.add((self.notes.pool_label(pool),))
         self._reports.placed(cached, node, binding.devices if node == binding.node else (), native=native)
         if binding.plan is not None and node == binding.node:
             self._reports.near(cached, binding.plan)
