@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tensorfusion.clock import Clock
-from tensorfusion.errors import ApiError, NotFit, QuotaExceeded, TensorFusionError
+from tensorfusion.errors import NotFit, QuotaExceeded, TensorFusionError
 from tensorfusion.model import keys
 from tensorfusion.model.core import Namespace, Pod, PriorityClass
 from tensorfusion.model.disruption import DisruptionBudget
@@ -33,7 +33,6 @@ from tensorfusion.runtime.manager import Manager
 from tensorfusion.scheduler import feeds, meters
 from tensorfusion.scheduler.binder import REFILL, Binder, Binding, Leadership, Outcome
 from tensorfusion.scheduler.borrowed import BorrowedGauges
-from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
 from tensorfusion.scheduler.configuration import Configuration
 from tensorfusion.scheduler.defrag import Defragmenter
 from tensorfusion.scheduler.defrag_marks import caches_of
@@ -45,6 +44,7 @@ from tensorfusion.scheduler.grants import (
     percent_annotations,
 )
 from tensorfusion.scheduler.inbox import Inbox
+from tensorfusion.scheduler.leading import Leading
 from tensorfusion.scheduler.mirror import FleetMirror
 from tensorfusion.scheduler.mix_keeper import MixKeeper
 from tensorfusion.scheduler.notes import Notes
@@ -74,15 +74,11 @@ log = get_logger(__name__)
 
 CHANGES_A_STEP = 250
 DECISIONS_A_STEP = 32
-TICK = 0.25
-"""Seconds between two looks at backoffs and at the leadership."""
 HOUSEKEEPING = 5.0
 RESIDENTS_A_ROUND = 2_000
 """Pods that a round of housekeeping writes down for searches for victims; the first search catches up with the rest."""
 UNCONFIRMED_AFTER = 30.0
 """Seconds after which a successful Binding that the watch does not show is looked up."""
-FENCED_FOR = 15.0
-"""Seconds without decisions after admission refused our epoch: by then the elector knows who leads."""
 
 _FAILED = "FailedScheduling"
 _PARTITION = "PartitionTemplateMatchFailed"
@@ -141,8 +137,6 @@ class SchedulerService:
         self._clock: Clock = manager.clock
         self._leadership = leadership
         self.shards = shards = options.shards
-        self._ready_epoch: int | None = None
-        self._fenced_until = float("-inf")
         self._stood_down = False
         """It was not decided here for a while: what was promised is given back, and nobody was looked for."""
         self._kick = asyncio.Event()
@@ -167,6 +161,18 @@ class SchedulerService:
             refused=self._refused,
             providers=lambda: self._mirror.providers,
             serves=None if shards is None else shards.serves,
+        )
+        self._leading = Leading(
+            self._api,
+            leadership,
+            self.book,
+            clock=self._clock,
+            pods=self.pods,
+            shards=shards,
+            take_over=self._take_over,
+            regroup=self._regroup,
+            tend=self._tend_gangs,
+            kick=self._kick.set,
         )
         self.notes = Notes(
             self.records,
@@ -278,9 +284,9 @@ class SchedulerService:
             group.create_task(self._resizes.run(), name="live changes")
             group.create_task(self.preemptor.run(), name="evictions")
             group.create_task(self.defrag.run(), name="defragmentation")
-            group.create_task(self._lead(), name="leadership")
+            group.create_task(self._leading.follow(), name="leadership")
             if self.shards is not None:
-                group.create_task(self._win(self.shards), name="shards that were won")
+                group.create_task(self._leading.win(self.shards), name="shards that were won")
             if self.history is not None:
                 group.create_task(self.history.run(), name="recording")
             group.create_task(self.mixes.run(), name="what pools learn")
@@ -324,11 +330,7 @@ class SchedulerService:
     @property
     def deciding(self) -> bool:
         """This replica leads, knows what its predecessor did, and has not been told that its time is over."""
-        return (
-            self._leadership.is_leader()
-            and self._ready_epoch == self._leadership.epoch
-            and self._clock.monotonic() >= self._fenced_until
-        )
+        return self._leading.deciding
 
     @property
     def saturated(self) -> bool:
@@ -592,7 +594,7 @@ class SchedulerService:
         if outcome is Outcome.FENCED and self.shards is not None and binding.term is not None:
             self.shards.fenced(binding.term)
         elif outcome is Outcome.FENCED:
-            self._fenced_until = self._clock.monotonic() + FENCED_FOR
+            self._leading.fence()
         log.info("not bound", pod=binding.key, node=binding.node, outcome=outcome, why=why)
         if outcome is Outcome.GONE:
             self.book.left(binding.uid)
@@ -627,45 +629,7 @@ class SchedulerService:
 
     # --- beside the loop ---
 
-    async def _lead(self) -> None:
-        """Follow the leadership, and catch up each time it was won; wake the loop for backoffs that ended."""
-        while True:
-            leadership = self._leadership
-            epoch = leadership.epoch
-            if leadership.is_leader() and self._ready_epoch != epoch:
-                try:
-                    await catch_up(self._api, clock=self._clock, is_known=self._is_known)
-                except ApiError as error:
-                    log.warning("pods cannot be listed: no decisions yet", epoch=epoch, error=error)
-                else:
-                    self._take_over(epoch)
-                    log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
-            if self.shards is not None and self.deciding:
-                self._follow(self.shards)
-            if self.deciding and self.book.gangs.groups:
-                self._beside("look after gangs that wait", self.gangs.tick)
-            self._kick.set()
-            due = self._clock.monotonic() + TICK
-            await self._clock.sleep(TICK)
-            meters.LOOP_LAG_SECONDS.set(max(0.0, self._clock.monotonic() - due))
-
-    async def _win(self, shards: Shards) -> None:
-        """Catch up with the former owners of shards that were won; what is decided here already goes on meanwhile."""
-        while True:
-            fresh = shards.fresh() if self.deciding else []
-            if fresh:
-                try:
-                    await catch_up(self._api, clock=self._clock, is_known=self._is_known, is_seen=self._is_seen)
-                except ApiError as error:
-                    log.warning("pods cannot be listed: new shards wait", shards=len(fresh), error=error)
-                else:
-                    shards.caught_up(fresh)
-                    if self.deciding:
-                        self._follow(shards)
-                        self._kick.set()
-            await self._clock.sleep(TICK)
-
-    def _follow(self, shards: Shards) -> None:
+    def _regroup(self, shards: Shards) -> None:
         """Decide what is decided here from now on, and nothing else."""
         if shards.changed():
             self.preemptor.surrender()
@@ -679,17 +643,8 @@ class SchedulerService:
             return
         self.book.queue.wake(lambda _: True, now=self._clock.monotonic())
 
-    def _is_seen(self, uid: str, key: Key) -> bool:
-        pod = self.pods.get(key)
-        return pod is not None and pod.metadata.uid == uid
-
-    def _is_known(self, uid: str, key: Key, amounts: Amounts) -> bool:
-        pod = self.pods.get(key)
-        return pod is not None and self.book.is_bound(uid) and amounts_of(pod.metadata.annotations) == amounts
-
     def _take_over(self, epoch: int) -> None:
         """From here on this replica decides; what it did not say while it only followed, it says now."""
-        self._ready_epoch = epoch
         self.preemptor.surrender()  # what an earlier epoch nominated is looked at anew
         self.defrag.surrender()
         self._stood_down = True
@@ -698,6 +653,11 @@ class SchedulerService:
             message = self.book.unreadable.get(pod.metadata.uid)
             if message is not None:
                 self._reports.held_back(pod, event=_FAILED, message=message)
+        log.info("scheduling", epoch=epoch, pods=len(self.state.allocations))
+
+    def _tend_gangs(self) -> None:
+        if self.book.gangs.groups:
+            self._beside("look after gangs that wait", self.gangs.tick)
 
     async def _keep_house(self) -> None:
         """Flush what has waited too long, look for Bindings that the watch never showed, and measure."""
