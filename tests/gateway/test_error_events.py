@@ -71,3 +71,18 @@ async def test_a_whole_answer_that_is_an_error_is_one_too() -> None:
     async with target(answer({"error": WRONG})) as one, gateway(route({"endpoint": one.url})) as found:
         response = await ask(found.port, chat())
         assert (response.status, response.error["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_only_this_client_cannot_be_told_shuts_no_target(*, stream: bool) -> None:
+    """A chat completion can hold what no message can: who asks for messages must not shut its target for others."""
+    calls = [{"index": number, "function": {"name": "f", "arguments": "{"}} for number in (0, 1, 0)]
+    events = [event({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}) for call in calls]
+    wrong = {"index": 0, "message": {"role": "assistant", "tool_calls": [{"function": 5}]}, "finish_reason": "stop"}
+    theirs = streamed(ROLE, *events, STOP, DONE) if stream else answer({"choices": [wrong]})
+    async with target(theirs) as one, gateway(route({"endpoint": one.url})) as found:
+        for _ in range(6):
+            response = await ask(found.port, chat(stream=stream, max_tokens=9), path="messages")
+            assert response.status == 502
+            assert b"cannot be said in the client's words" in response.body
+        assert found.front.state.choosers["default/r"].status(0.0)[0].circuit == "closed"

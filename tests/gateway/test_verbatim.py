@@ -80,3 +80,10 @@ async def test_a_body_without_a_model_is_refused(kind: bytes) -> None:
         response = await send(found.port, FORM, path="audio/transcriptions", fields=kind)
         assert response.status == 400
         assert one.requests == []
+
+
+async def test_bytes_that_a_target_codes_although_nobody_asked_it_to_say_so() -> None:
+    coded = answer(WAV, kind=b"audio/wav", fields=b"Content-Encoding: gzip\r\n")
+    async with target(coded) as one, gateway(route({"endpoint": one.url})) as found:
+        response = await ask(found.port, {"model": "m"}, path="audio/speech")
+        assert (response.body, response.fields["content-encoding"]) == (WAV, "gzip")

@@ -247,7 +247,9 @@ def _unsayable(error: CannotTranslate, words: Words) -> Broken:
 
 
 def _no_answer(error: CannotTranslate) -> Broken:
-    return Broken(Failure.MALFORMED, f"its answer cannot be said in the client's words: {error}")
+    """The target is not to blame: those who speak as it does may like its answer."""
+    why = f"its answer cannot be said in the client's words: {error}"
+    return Broken(Failure.STATUS, why, status=_ANOTHER)
 
 
 def _json_fields(found: Answer) -> list[tuple[bytes, bytes]]:

@@ -34,6 +34,7 @@ _NAME: Final = re.compile(rb'content-disposition:[^\r\n]*;[ \t]*name="model"', r
 _NAMES: Final = (b'name="model"', b"name=model")
 _URLENCODED: Final = b"application/x-www-form-urlencoded"
 _MOST_MODEL: Final = 256
+_CODING: Final = b"content-encoding"
 
 
 class AskedVerbatim(Asked):
@@ -128,7 +129,9 @@ class VerbatimWay:
                 attempt.first_token()
                 self._told = True
                 ready = job.answer_lines(attempt.target)
-                job.reply.start(exchange.status, fields_back(exchange.fields), length=exchange.length, ready=ready)
+                coding = [pair for pair in exchange.fields if pair[0].lower() == _CODING]  # nobody here undoes it
+                fields = [*fields_back(exchange.fields), *coding]
+                job.reply.start(exchange.status, fields, length=exchange.length, ready=ready)
 
                 def look(data: bytes) -> bytes:
                     job.bytes_out += len(data)
