@@ -95,6 +95,9 @@ def test_keys_are_made_and_ended_over_http_by_one_that_may(
     assert call("DELETE", "/made")[0] == 200
     assert serving.soon(rotated, 401) < IN_TIME
     assert call("DELETE", f"/{other_namespace}/app")[0] == 404
+    for path in ("/v1/configs", "/v1/virtual-keys"):
+        status, _, data = request(serving.port, "GET", path, None, {"Authorization": f"Bearer {boss}"})
+        assert (status, json.loads(data)["error"]["code"]) == (501, "no_portkey_store")
     assert [key["id"] for key in call("GET", "")[1]["data"]] == [f"{namespace}/app"]
 
 

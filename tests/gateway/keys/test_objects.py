@@ -94,3 +94,22 @@ async def test_when_a_key_was_used_is_written_once_for_all_gateways(
     book.find(FIELDS)
     await used.write()
     assert api.object(LLM_KEYS, "app", namespace="red")["status"] == {"lastUsedAt": "2026-01-01T00:02:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("namespace", "scopes", "is_operators"),
+    [("tensor-fusion-sys", ["admin"], True), ("tensor-fusion-sys", ["infer"], False), ("red", ["admin"], False)],
+)
+async def test_keys_of_whoever_runs_the_gateway_are_those_of_its_own_namespace(
+    api: FakeApi,
+    informer: Informer[LLMKey],
+    book: KeyBook,
+    clock: VirtualClock,
+    namespace: str,
+    scopes: list[str],
+    is_operators: bool,
+) -> None:
+    made = body(scopes=scopes)
+    api.seed(LLM_KEYS, {**made, "metadata": {"name": "app", "namespace": namespace}}, namespace=namespace)
+    await clock.settle()
+    assert book.find(FIELDS).operator is is_operators
