@@ -1,7 +1,8 @@
 """Pods whose place is kept while others leave it, and how each of these waits stands.
 
 Apart from the preemptor because these are facts that its rules ask for: who is waited for, who should have left long
-ago, whether the place is still there, and whose places are in the way of a more important pod.
+ago, whether the place is still there, why a wait has come to nothing, and whose places are in the way of a more
+important pod.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from tensorfusion.errors import QuotaExceeded, TensorFusionError
 from tensorfusion.model.core import Pod
 from tensorfusion.model.meta import Key
 from tensorfusion.runtime.cache import Cache
-from tensorfusion.scheduler.pods import Failure
+from tensorfusion.scheduler.pods import Failure, PodBook
 from tensorfusion.scheduling.circumstances import KeptPlace
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.holds import Allocation
@@ -83,9 +84,10 @@ class Nomination:
 class Nominations:
     """By the uid of the pod. The holds themselves are in the ledger (``State.nominated``)."""
 
-    def __init__(self, state: State, *, clock: Clock, pods: Cache[Pod]) -> None:
+    def __init__(self, state: State, book: PodBook, *, clock: Clock, pods: Cache[Pod]) -> None:
         self.by_uid: dict[str, Nomination] = {}
         self._state = state
+        self._book = book
         self._clock = clock
         self._pods = pods
 
@@ -138,6 +140,33 @@ class Nominations:
             and node.facts.ready
             and all(name in devices and devices[name].facts is not None for name in placement.devices)
         )
+
+    def void(self, one: Nomination) -> str:
+        """Why the wait of this pod has come to nothing; empty where it has not."""
+        uid = one.facts.uid
+        entry = self._book.queue.get(uid)
+        if uid not in self._state.nominated or entry is None:
+            return "the pod waits no more" if one.party is None else "a member of the gang waits no more"
+        if one.party is not None:
+            group = self._book.gangs.of(uid)
+            if entry.facts is not one.facts and entry.facts != one.facts:
+                return "a member of the gang was changed"
+            if group is None or group.key != one.party.key:
+                return "a member of the gang left it"
+        elif one.facts.gang is not None and not self._book.gangs.goes_singly(one.facts):
+            return "its gang has to start anew"
+        if not self.is_owed(one):
+            return "what was lent has come back otherwise"
+        return "" if self.is_there(one.placement) else "the node or a device of it is gone"
+
+    def void_together(self, one: Nomination) -> str:
+        """Why the wait of the whole gang has come to nothing: what need not be asked for each of its members."""
+        group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
+        if group is None:
+            return ""
+        if self._book.gangs.is_satisfied(group):
+            return "its gang runs already"
+        return "" if group.complete else "its gang has too few members by now"
 
     def await_end(self) -> None:
         """The ledger counts (``departed``) each time that one of those ends whom any nomination is about."""

@@ -5,7 +5,7 @@ budgets of others stay unnamed.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tensorfusion.model.meta import Raw
 from tensorfusion.scheduling.facts import PodFacts
@@ -14,6 +14,8 @@ from tensorfusion.scheduling.residents import NEVER
 from tensorfusion.scheduling.victims import Looked
 
 STORIES = 20_000
+OPENED = "at once: it is opened for the pod, though kept for whole-node jobs, before anybody is evicted"
+"""When a place will be free that is only kept from the pod."""
 
 
 class Stories:
@@ -77,6 +79,17 @@ def why_hopeless(found: Hopeless) -> str:
     if found.looked.budgets:
         return "disruption budgets keep the pods whose going would make room"
     return "evicting every less important pod would not make room"
+
+
+def waits_for(names: Sequence[str], gang: str) -> str:
+    """When the place will be free that these have to leave, for the event; ``gang`` waits as a whole."""
+    waits = f"once {listed(names) if names else 'pods that are ending'} left it"
+    return f"together with the rest of gang {gang}, {waits.removesuffix(' it')}" if gang else waits
+
+
+def listed(names: Sequence[str]) -> str:
+    """At most five of these names."""
+    return f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
 
 
 def _budget_names(budgets: Iterable[str], space: str) -> list[str]:

@@ -37,7 +37,7 @@ from tensorfusion.scheduler.gangs import speaker
 from tensorfusion.scheduler.nominations import LONGEST_NOMINATION, Nomination, Nominations, Party
 from tensorfusion.scheduler.pods import Pending, PodBook
 from tensorfusion.scheduler.preemption_asks import Asks
-from tensorfusion.scheduler.preemption_stories import Stories, name_for
+from tensorfusion.scheduler.preemption_stories import OPENED, Stories, listed, name_for, waits_for
 from tensorfusion.scheduler.queue import Place
 from tensorfusion.scheduler.reports import Reports
 from tensorfusion.scheduler.room_search import RoomSearch
@@ -100,7 +100,7 @@ class Preemptor:
         """Whether it is for this replica to evict for a pod, or for several as one."""
         self._watchdog_every = watchdog_every
         self._watched_at = float("-inf")
-        self.places = Nominations(state, clock=clock, pods=pods)
+        self.places = Nominations(state, book, clock=clock, pods=pods)
         self.nominations = self.places.by_uid
         self._evictions = Evictions(api, clock=clock, nominations=self)
         self.line = SearchLine(book, state, clock=clock)
@@ -276,7 +276,7 @@ class Preemptor:
         victims = {uid: one for uid, one in found.items() if one is not None and one.metadata.uid == uid}
         space = nominees[0][1].namespace
         names = tuple(name_for(one.pod, space) for one in plan.victims)
-        waits = _OPENED if plan.instead else _waits_for(names, party)
+        waits = OPENED if plan.instead else waits_for(names, "" if party is None else party.key)
         awaited = frozenset(found) | frozenset(plan.ending)
         owed = plan.owed | given_back(self._state, [facts for _, facts, _ in nominees], plan.ending)
         made: list[Nomination] = []
@@ -327,7 +327,7 @@ class Preemptor:
             asked = one.party in parties
             if one.party is not None:
                 parties.add(one.party)
-            why = self._void(one) or ("" if asked else self._void_together(one))
+            why = self.places.void(one) or ("" if asked else self.places.void_together(one))
             if why:
                 self._drop(one, why)
                 self._activate(one)
@@ -346,33 +346,6 @@ class Preemptor:
     def _await_end(self) -> None:
         self._changed = False
         self.places.await_end()
-
-    def _void(self, one: Nomination) -> str:
-        """Why the wait of this pod has come to nothing; empty where it has not."""
-        uid = one.facts.uid
-        entry = self._book.queue.get(uid)
-        if uid not in self._state.nominated or entry is None:
-            return "the pod waits no more" if one.party is None else "a member of the gang waits no more"
-        if one.party is not None:
-            group = self._book.gangs.of(uid)
-            if entry.facts is not one.facts and entry.facts != one.facts:
-                return "a member of the gang was changed"
-            if group is None or group.key != one.party.key:
-                return "a member of the gang left it"
-        elif one.facts.gang is not None and not self._book.gangs.goes_singly(one.facts):
-            return "its gang has to start anew"
-        if not self.places.is_owed(one):
-            return "what was lent has come back otherwise"
-        return "" if self.places.is_there(one.placement) else "the node or a device of it is gone"
-
-    def _void_together(self, one: Nomination) -> str:
-        """Why the wait of the whole gang has come to nothing: what need not be asked for each of its members."""
-        group = self._book.gangs.of(one.facts.uid) if one.party is not None else None
-        if group is None:
-            return ""
-        if self._book.gangs.is_satisfied(group):
-            return "its gang runs already"
-        return "" if group.complete else "its gang has too few members by now"
 
     def _activate(self, one: Nomination) -> None:
         """It is the turn of those that waited: nothing keeps them any more, or something else has to be found."""
@@ -394,7 +367,7 @@ class Preemptor:
         held = [self._state.allocations[uid].pod for uid in stuck]
         names = [name_for(pod, one.facts.namespace) for pod in held]
         then = f"nobody is evicted for it for {rest / 60:.0f} minutes" if rest else "others are looked for"
-        words = f"{_listed(names)} should have left long ago and {'do' if len(names) > 1 else 'does'} not end: {then}"
+        words = f"{listed(names)} should have left long ago and {'do' if len(names) > 1 else 'does'} not end: {then}"
         for other in one.together:
             pod = self._pods.get(other.key)
             if pod is not None and pod.metadata.uid == other.facts.uid:
@@ -511,16 +484,3 @@ class Preemptor:
             return  # the trees were changed since; that it is disrupted its condition says
         meeting, policy = policy_between(lender, debtor)
         self._reports.reclaimed(victim, cohort=meeting.name, policy=policy.value)
-
-
-_OPENED = "at once: it is opened for the pod, though kept for whole-node jobs, before anybody is evicted"
-
-
-def _waits_for(names: Sequence[str], party: Party | None) -> str:
-    """When the place will be free, for the event."""
-    waits = f"once {_listed(names) if names else 'pods that are ending'} left it"
-    return waits if party is None else f"together with the rest of gang {party.key}, {waits.removesuffix(' it')}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
