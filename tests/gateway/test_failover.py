@@ -1,7 +1,11 @@
 """Every fault, streaming and not: nobody notices before the first word, and nobody is deceived behind it."""
 
 import asyncio
+import contextlib
 import json
+import os
+import resource
+from pathlib import Path
 
 import pytest
 from fronts import (
@@ -28,6 +32,7 @@ from fronts import (
     stall,
     streamed,
     target,
+    until,
     word,
 )
 
@@ -404,6 +409,17 @@ async def test_several_choices_have_all_to_finish() -> None:
         assert b'"error"' in response.body
 
 
+async def test_a_stream_that_does_not_say_that_it_is_one_is_judged_by_what_it_says() -> None:
+    plain = STREAM.replace(b"Content-Type: text/event-stream\r\n", b"")
+    events = (ROLE, word("a"), STOP, DONE)
+    async with (
+        target(plain + chunked(*events) + LAST, plain + chunked(b"<html>", *events[:2]) + LAST) as one,
+        gateway(route({"endpoint": one.url})) as found,
+    ):
+        assert (await ask(found.port, chat(stream=True))).body == b"".join(events)
+        assert b"[DONE]" not in (await ask(found.port, chat(stream=True))).body
+
+
 async def test_events_that_are_none_are_dropped_and_counted() -> None:
     events = (ROLE, event(b"{nope"), word("a"), event(b"[1]"), STOP, DONE)
     async with target(streamed(*events)) as one, gateway(route({"endpoint": one.url})) as found:
@@ -428,3 +444,23 @@ async def test_a_target_that_fails_on_and_on_is_left_alone() -> None:
             for _ in range(8):
                 assert (await ask(found.port, chat())).status == 200
             assert len(one.requests) == 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_gateway_without_descriptors_blames_no_target(*, stream: bool) -> None:
+    async with target(good(stream)) as one, gateway(route({"endpoint": one.url})) as found:
+        async with Client(found.port) as client, contextlib.AsyncExitStack() as stack:
+            await until(lambda: found.server.connections == 1)
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 8, before[1]))
+            with contextlib.suppress(OSError):
+                while True:
+                    stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            for _ in range(6):
+                client.send(chat(stream=stream))
+                response = await client.response()
+                assert (response.status, response.error["type"]) == (503, "internal_error")
+                assert response.fields["retry-after"] == "1"
+            assert found.front.state.choosers["default/r"].status(0.0)[0].circuit == "closed"
+        assert (await ask(found.port, chat(stream=stream))).status == 200

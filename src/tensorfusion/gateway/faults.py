@@ -68,6 +68,11 @@ def upstream_timeout(message: str) -> Fault:
     return Fault(504, "upstream_timeout", message, code="upstream_timeout")
 
 
+def overloaded(message: str) -> Fault:
+    """The gateway itself cannot, for a moment."""
+    return Fault(503, "internal_error", message, code="overloaded", fields=((b"Retry-After", b"1"),))
+
+
 def gateway_ending() -> Fault:
     """The gateway was told to end, and has waited for the answer as long as it may."""
     why = "the gateway ends before the answer was whole: ask again"

@@ -4,12 +4,13 @@ Source: the platform's contract, 3.3 and 3.6; OpenAI's and Azure's error codes (
 "content_filter").
 """
 
+import errno
 import re
 from typing import Final
 
 import msgspec
 
-from tensorfusion.gateway.faults import Fault, invalid, upstream_failed, upstream_timeout
+from tensorfusion.gateway.faults import Fault, invalid, overloaded, upstream_failed, upstream_timeout
 from tensorfusion.gateway.reading import read_failure, read_whole
 from tensorfusion.policy.routing.asks import Failure, Outcome
 from tensorfusion.wire.errors import NotReached, Phase, TimedOut, WireError
@@ -21,6 +22,8 @@ _TOO_LONG_CODES: Final = ("context_length_exceeded", "string_above_max_length")
 _TOO_LONG_WORDS: Final = ("maximum context length", "context length", "context window", "prompt is too long")
 _FILTER_CODES: Final = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
 _CODE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
+_OUR_OWN: Final = (errno.EMFILE, errno.ENFILE)
+"""Why no connection could be made to anybody."""
 _IN_TIME: Final = (408, 504)
 _OF_THE_REQUEST: Final = (400, 413, 422)
 _STATUSES: Final = {
@@ -102,7 +105,9 @@ class Broken(Exception):
 def of_wire(error: WireError, *, begun: bool) -> Broken:
     """What a connection did, as a failure; ``begun``: a word of the answer had come."""
     if isinstance(error, NotReached):
-        return Broken(Failure.CONNECT, str(error))
+        cause = error.__cause__
+        ours = isinstance(cause, OSError) and cause.errno in _OUR_OWN
+        return Broken(Failure.CONNECT, str(error), final=ours)
     if isinstance(error, TimedOut):
         if error.phase is Phase.HEAD:
             return Broken(Failure.SILENT, str(error))
@@ -159,6 +164,8 @@ def fault_of(broken: Broken, target: str) -> Fault:
     what = f"target {target} failed: {broken.detail}" + (f": {broken.said}" if broken.said else "")
     if broken.failure in (Failure.SILENT, Failure.FIRST_TOKEN, Failure.STALL) or broken.status in _IN_TIME:
         return upstream_timeout(what)
+    if broken.final and broken.failure is Failure.CONNECT:
+        return overloaded("the gateway has no descriptor left for a connection: ask again")
     if broken.status in _OF_THE_REQUEST:
         return invalid(broken.said or what, status=broken.status)
     if broken.status == 429:

@@ -220,6 +220,6 @@ async def _next(exchange: Exchange, listener: Listener) -> bytes:
 def require_events(exchange: Exchange) -> None:
     """Raises Broken: the answer is no stream of events."""
     kind = next((value for name, value in exchange.fields if name.lower() == b"content-type"), b"")
-    if not kind.lower().startswith(b"text/event-stream"):
+    if kind and not kind.lower().startswith(b"text/event-stream"):
         what = kind[:64].decode("latin-1")
         raise Broken(Failure.MALFORMED, f"it answered with {what!r} instead of a stream of events", status=200)

@@ -26,7 +26,8 @@ BACKLOG: Final = 1024
 READY_SECONDS: Final = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _LOOK_SECONDS, _SHORT_LOOK_SECONDS = 0.5, 0.02
-_SECONDS_BEHIND_DRAIN = 5.0
+_SECONDS_BEHIND_DRAIN = 15.0
+"""In which a worker tells its last clients, and writes what it has counted, before it is taken for hung."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
