@@ -22,7 +22,7 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,10 +185,10 @@ def rows_of_memory(found: dict[str, Found]) -> Iterator[Row]:
             yield Row("memory_loaded", ours.loaded / 1e6, "MB", name, found[name].loaded / 1e6, {})
 
 
-async def rows_of_streams(side: Side, direct: Side, count: int, rounds: int) -> list[Row]:
-    """Gaps and completion of many paced streams at once."""
+async def rows_of_streams(side: Side, direct: Side, counts: Sequence[int], rounds: int) -> list[Row]:
+    """Gaps and completion of so many paced streams at once."""
     rows = []
-    for number in (1, IN_FLIGHT, count):
+    for number in counts:
         lates: dict[str, list[tuple[float, float]]] = {}
         whole = asked = 0
         best, cpu = 1e9, 1e9
@@ -200,7 +200,9 @@ async def rows_of_streams(side: Side, direct: Side, count: int, rounds: int) -> 
                     asked += len(answers)
                     whole += sum(answer.whole and answer.words == EVENTS for answer in answers)
                     best, cpu = min(best, took), min(cpu, used / (number * EVENTS))
-        told = {"streams": number}
+        told: dict[str, object] = {"streams": number}
+        if side.name == POLLING:
+            told["busy_poll_us"] = BUSY_POLL_MICROS
         rows.append(Row("clean_streams", whole, "of all", "all", asked, told))
         rows.append(Row("completion", best, "s", "pauses", EVENTS * EVENT_SECONDS, told))
         rows.append(Row("event_cpu", cpu * 1e6, "us", "", None, told))
@@ -265,7 +267,10 @@ async def main() -> None:
         pace = ("--tpot", str(EVENT_SECONDS))
         paced = stack.enter_context(backend(*tokens, *pace, core=here))
         side = stack.enter_context(gateway(file_of(paced, folder), core=there))
-        rows += await rows_of_streams(side, paced, arguments.streams, arguments.rounds)
+        rows += await rows_of_streams(side, paced, (1, IN_FLIGHT, arguments.streams), arguments.rounds)
+        polling = file_of(paced, folder, busy_poll_micros=BUSY_POLL_MICROS)
+        side = stack.enter_context(gateway(polling, core=there, name=POLLING))
+        rows += await rows_of_streams(side, paced, (1, IN_FLIGHT), arguments.rounds)
     report(rows, arguments.json)
 
 
