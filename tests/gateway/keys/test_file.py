@@ -1,11 +1,13 @@
 """Keys of a YAML file: what is read, what is refused, and in which words."""
 
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tensorfusion import private_files
 from tensorfusion.errors import ConfigError
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.file import parse_keys, read_keys
@@ -123,3 +125,19 @@ def test_a_file_that_is_no_list_of_keys_is_refused(tmp_path: Path, text: str, sa
         read_keys(tmp_path / "keys.yaml")
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_keys(tmp_path / "nothing.yaml")
+
+
+def test_who_hangs_while_it_changes_a_file_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_files, "PATIENCE", 0.05)
+    path = tmp_path / "keys.yaml"
+    with (
+        private_files.only_writer(path),
+        pytest.raises(ConfigError, match=r"keys.yaml: somebody else has been changing it"),
+        private_files.only_writer(path),
+    ):
+        pass
+    with private_files.only_writer(path):
+        private_files.write_secret(path, "keys: []")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
