@@ -171,6 +171,27 @@ def test_a_credential_is_that_of_the_secret_as_it_is_now(
     assert said["reason"] == "Resolved"
 
 
+def test_a_rollback_of_one_gateway_is_one_of_the_others_and_in_the_status(
+    cluster: Cluster, namespace: str, serving: Gateway, one: Model
+) -> None:
+    key = make_key(cluster, namespace)
+    rollout = {"target": "new", "steps": [50], "interval": "1h", "minRequests": 2}
+    with gateway(cluster) as other:
+        targets = target("old", one.url), target("new", "http://127.0.0.1:1", model="m2")
+        make_route(cluster, namespace, *targets, strategy="weighted", rollout=rollout)
+        serving.soon(key)
+        other.soon(key)
+
+        def gone(asked: Gateway) -> bool:
+            """Nobody asks the new target first any more."""
+            return {asked.ask(key)[1]["x-tf-attempts"] for _ in range(8)} == {"1"}
+
+        eventually(lambda: other.ask(key) and any("a rollout is rolled back" in line for line in other.running.told))
+        eventually(lambda: status_of(cluster, namespace)["rollout"]["phase"], until=lambda seen: seen == "RolledBack")
+        eventually(lambda: any("rolled back by another" in line for line in serving.running.told))
+        assert gone(serving)
+
+
 def test_an_azure_source_is_an_address(cluster: Cluster, namespace: str, serving: Gateway, one: Model) -> None:
     key = make_key(cluster, namespace)
     spec = {"sourceType": "foundry", "foundryEndpoint": one.url, "subscriptionID": "s", "region": "eastus"}

@@ -22,8 +22,7 @@ def test_a_rollback_in_the_status_of_the_route_is_followed_and_that_of_another_r
     mine, other = chooser(), chooser(steps=[7])
     assert mine.progress is not None
     told = replace(mine.progress, phase=RolloutPhase.ROLLED_BACK, since=5.0, message="bad")
-    rollbacks = Rollbacks(None)
-    rollbacks.written = lambda route: told
+    rollbacks = Rollbacks(None, written=lambda route: told)
     rollbacks.look({"red/mine": mine, "red/other": other}, 10.0)
     assert mine.progress == told
     assert other.progress is not None

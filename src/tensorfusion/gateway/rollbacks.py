@@ -1,8 +1,8 @@
 """Rollouts of the routes in force, and that a rollback of one worker is one of all.
 
 Each worker counts what it sees, so the one that meets the failures first ends the rollout. The others learn of it
-within a second: those of the same port by a file in the folder where they meet, those of other hosts by the route's
-status. It holds for all of them whatever step they are at; nothing but a rollback is shared.
+within a second: those of the same port, or of the same host and cluster, by a file in the folder where they meet, those
+of other hosts by the route's status. It holds for all whatever step they are at; nothing but a rollback is shared.
 
 Rejected: adding up what the workers counted for one verdict. Who fails fast would still be noticed by one first, and a
 verdict that waits for the sum lets the others go on until then.
@@ -29,12 +29,13 @@ log = get_logger(__name__)
 
 
 class Rollbacks:
-    """``folder`` is where the workers of one port meet; None: there are no others."""
+    """``folder`` is where workers meet, those of one port or of a host; None: there are no others. ``written`` tells
+    how far the rollout of a route (``namespace/name``) is, as its object says.
+    """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, written: Callable[[str], Progress | None] = no_progress) -> None:
         self._folder = folder
-        self.written: Callable[[str], Progress | None] = no_progress
-        """How far a rollout of a route (``namespace/name``) is, as its object says."""
+        self._written = written
 
     def look(self, choosers: Mapping[str, Chooser], wall: float) -> None:
         """Go on with every rollout (``wall`` in Unix seconds), or back where another worker has gone back."""
@@ -42,7 +43,7 @@ class Rollbacks:
             plan, before = chooser.route.rollout, chooser.progress
             if plan is None or before is None or before.phase is RolloutPhase.ROLLED_BACK:
                 continue
-            told = self._heard(route, plan.id) or self.written(route)
+            told = self._heard(route, plan.id) or self._written(route)
             if told is not None and chooser.roll_back(told):
                 log.warning("a rollout was rolled back by another worker", route=route, reason=told.message)
                 continue

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +148,15 @@ def test_what_cannot_be_rolled_out_is_named(spec: dict[str, object], error: str)
     with pytest.raises(InvalidRoute) as caught:
         compile_route(written(**{"strategy": "weighted", "targets": TWO, **spec}))
     assert str(caught.value).startswith(f"LLMRoute red/chat: {error}")
+
+
+def test_another_route_of_the_same_name_rolls_out_anew() -> None:
+    route = written(strategy="weighted", targets=TWO, rollout={"target": "new"})
+    first, again, other = (
+        compile_route(msgspec.structs.replace(route, metadata=msgspec.structs.replace(route.metadata, uid=uid))).rollout
+        for uid in ("u1", "u1", "u2")
+    )
+    assert first == again
+    assert first is not None
+    assert other is not None
+    assert first.id != other.id

@@ -33,6 +33,7 @@ from tensorfusion.gateway.objects.source import Source
 from tensorfusion.gateway.objects.writing import Writing
 from tensorfusion.gateway.portkey_pages import CONFIGS, VIRTUAL_KEYS, PortkeyPages
 from tensorfusion.gateway.process import Follow, Gateway, cannot_listen, setup_logs, welcome
+from tensorfusion.gateway.rollbacks import Rollbacks
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.settings import Settings
 from tensorfusion.gateway.state import State
@@ -121,9 +122,10 @@ async def _told(start: Start) -> AsyncIterator[tuple[Gateway, Follow]]:
             )
 
         source = Source(client, clock=clock, book=book, use=use)
-        gateway.rollbacks.written = source.progress
         counts = front.evidence.counts = Counts()
-        writing = Writing(client, source, counts, clock=clock, state=lambda: front.state, folder=folder_for(name))
+        folder = folder_for(name)
+        writing = Writing(client, source, counts, clock=clock, state=lambda: front.state, folder=folder)
+        gateway.rollbacks = Rollbacks(folder, written=source.progress)  # all of the host, for one of it writes
         used = UsedTimes(client, source.keys, book, clock=clock)
 
         async def beside() -> None:

@@ -111,7 +111,7 @@ def compile_route(route: LLMRoute, prices: Mapping[str, Price] | None = None, *,
             targets.append(found)
     if not targets:
         raise at.refuse("targets", "wanted at least one enabled target, found none: set enabled: true")
-    plan = _rollout(spec.rollout, targets, at.under("rollout"))
+    plan = _rollout(spec.rollout, targets, at.under("rollout"), uid=route.metadata.uid)
     if plan is not None and spec.strategy is not RouteStrategy.WEIGHTED:
         raise at.refuse("rollout", f"wanted strategy weighted, found {spec.strategy}: a rollout is a change of weights")
     return Route(
@@ -266,7 +266,8 @@ def _aliases(written: tuple[str, ...], at: _Fields) -> tuple[str, ...]:
     return written
 
 
-def _rollout(written: Rollout | None, targets: Sequence[Target], at: _Fields) -> RolloutPlan | None:
+def _rollout(written: Rollout | None, targets: Sequence[Target], at: _Fields, *, uid: str) -> RolloutPlan | None:
+    """``uid`` is the route's: another one of its name, made later, rolls out anew."""
     if written is None:
         return None
     found = next((target for target in targets if target.name == written.target), None)
@@ -278,7 +279,7 @@ def _rollout(written: Rollout | None, targets: Sequence[Target], at: _Fields) ->
     rate = at.read("maxErrorRate", decimal, written.max_error_rate)
     if rate > 1:
         raise at.refuse("maxErrorRate", f"wanted 0 to 1, found {written.max_error_rate!r}")
-    text = "\n".join((*found.identity, found.version, *map(str, steps)))
+    text = "\n".join((*found.identity, found.version, *map(str, steps), *filter(None, (uid,))))
     return RolloutPlan(
         id=blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest(),
         target=found.index,
