@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from tensorfusion.scheduler.gang_book import GangBook
 from tensorfusion.scheduler.gangs import GangIncomplete, Gangs
 from tensorfusion.scheduler.pods import Pending
 from tensorfusion.scheduler.preemption_asks import Asks
+from tensorfusion.scheduler.room_search import RoomSearch
+from tensorfusion.scheduler.search_line import SearchLine
 from tensorfusion.scheduler.shards import Shards
 
 
@@ -120,6 +123,17 @@ def test_a_gang_that_is_never_whole_is_seen(
     tell(steps)
     defect(monkeypatch)
     with pytest.raises(AssertionError, match=seen):
+        tell(steps)
+
+
+def test_a_search_without_an_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod is shown a place again and again that it does not get, and nothing makes it pause."""
+    steps = [("share", 19, 3, 2), ("settle", 1, 0, 0)]
+    tell(steps)
+    room = RoomSearch.for_pod
+    monkeypatch.setattr(RoomSearch, "for_pod", lambda *asked: replace(room(*asked), victims=(), displaced=("nobody",)))
+    monkeypatch.setattr(SearchLine, "lost", lambda *_: None)
+    with pytest.raises(AssertionError, match="is nominated 6 times at"):
         tell(steps)
 
 
