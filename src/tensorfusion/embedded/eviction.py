@@ -12,11 +12,12 @@ from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation
 from tensorfusion.embedded.deletion import check_preconditions, delete
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of
-from tensorfusion.embedded.operations import Operations, check_place
+from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.options import delete_options
 from tensorfusion.embedded.schema.builtin.selectors import selects
 from tensorfusion.embedded.statuses import modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
+from tensorfusion.embedded.write_checks import check_place
 from tensorfusion.errors import BadRequest, Conflict, FieldCause, Forbidden, ServerError, TooManyRequests
 from tensorfusion.model.resources import POD_DISRUPTION_BUDGETS
 

@@ -32,41 +32,41 @@ from tensorfusion.embedded.objects import (
 )
 from tensorfusion.embedded.patch import same_json
 from tensorfusion.embedded.restored_words import restored
-from tensorfusion.embedded.schema.format_warnings import format_warnings
-from tensorfusion.embedded.schema.pod_warnings import warnings_of
 from tensorfusion.embedded.schema.schema import FieldValidation, Schema
-from tensorfusion.embedded.schema.service_warnings import service_warnings
-from tensorfusion.embedded.schema.small_warnings import small_warnings
 from tensorfusion.embedded.statuses import (
     already_exists,
     conflict,
     forbidden,
     invalid,
-    invalid_object,
     modified,
     not_found,
 )
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch, Store
 from tensorfusion.embedded.strategies import begin, carry, counts, identify, stamp_labels
 from tensorfusion.embedded.views import View
+from tensorfusion.embedded.write_checks import (
+    ANY_VERSION,
+    check_identity,
+    check_place,
+    check_same_name,
+    check_version_stated,
+    is_version,
+    warnings_of_write,
+)
 from tensorfusion.errors import AlreadyExists, ApiError, BadRequest, FieldCause
 from tensorfusion.model.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
-    CUSTOM_RESOURCE_DEFINITIONS,
     ENDPOINTS,
     EVENTS,
     LEASES,
     LIMIT_RANGES,
-    MUTATING_WEBHOOKS,
     NAMESPACES,
-    POD_DISRUPTION_BUDGETS,
     PODS,
     ROLE_BINDINGS,
     ROLES,
     RUNTIME_CLASSES,
     SERVICES,
-    VALIDATING_WEBHOOKS,
 )
 
 _MADE_BY_UPDATES = frozenset(
@@ -95,20 +95,6 @@ Refine = Callable[[Kind, JsonObject, JsonObject | None], None]
 _WITH_STATUS = frozenset({"apiVersion", "kind", "metadata", "status"})
 _ATTEMPTS = 8
 _TERMINATING = "create not allowed while custom resource definition is terminating"
-_ANY_VERSION = "0"
-"""What a client writes as resourceVersion that does not care which one it changes."""
-_VERSION_NEEDED = frozenset(
-    resource.id
-    for resource in (
-        LEASES,
-        CUSTOM_RESOURCE_DEFINITIONS,
-        MUTATING_WEBHOOKS,
-        VALIDATING_WEBHOOKS,
-        POD_DISRUPTION_BUDGETS,
-        RUNTIME_CLASSES,
-    )
-)
-"""Built-in kinds that cannot be changed without saying which version of them is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +203,7 @@ class Operations:
         call.warnings += kind.schema.prepare(obj, strict=call.validation, repeated=call.repeated)
         metadata = metadata_of(obj)
         check_place(metadata, namespace if kind.namespaced else "", "")
-        versioned = _is_version(text_of(metadata, "resourceVersion"))
+        versioned = is_version(text_of(metadata, "resourceVersion"))
         if versioned:
             call = replace(call, dry_run=True)  # whatever else is wrong with it is said first
         stated, generation = metadata.get("managedFields"), metadata.get("generation")
@@ -274,7 +260,7 @@ class Operations:
             if asked.call.user is not SYSTEM:  # the server's own objects may hold what no user may write
                 self._validate(kind, obj, None, asked.call)
                 if not attempt:
-                    asked.call.warnings += _warnings(kind, obj, None)
+                    asked.call.warnings += warnings_of_write(kind, obj, None)
             asked.obj, asked.name = obj, metadata["name"]
             await self.admission.validate(asked)
             key = ObjectKey(kind.resource.id, namespace, metadata["name"])
@@ -317,7 +303,7 @@ class Operations:
         check_place(metadata, namespace if kind.namespaced else "", name)
         stated = text_of(metadata, "resourceVersion")
         uid = text_of(metadata, "uid")
-        if stated == _ANY_VERSION:
+        if stated == ANY_VERSION:
             metadata["resourceVersion"] = stated = ""
         encoded = encode_object(obj)
 
@@ -473,7 +459,7 @@ class Operations:
             new, managed = self._apply(kind, record, old, change, call, subresource=subresource)
             counted = counts(kind, new)
             kind.schema.prepare(new, strict=FieldValidation.IGNORE, applied=True)
-            self._check_identity(kind, key, new, old, subresource=subresource)
+            check_identity(kind, key, new, old, subresource=subresource)
         else:
             sees_managed = isinstance(change, Patch) and change.sees_managed
 
@@ -488,7 +474,7 @@ class Operations:
                 beside = _beside_status(new, change) if subresource == "status" else {}
                 call.warnings += prepare_patched(kind.schema, new, change, current, call)
                 new.update(beside)
-            self._check_identity(kind, key, new, old, subresource=subresource)
+            check_identity(kind, key, new, old, subresource=subresource)
             if not new.get("apiVersion"):
                 raise BadRequest("Object 'apiVersion' is missing in 'object has no apiVersion field'")
             stated = new["metadata"].pop("managedFields", None)
@@ -504,14 +490,14 @@ class Operations:
         )
         await self.admission.mutate(asked)
         if asked.obj is not new:
-            _check_same_name(kind, asked.wanted, old)
-            self._check_identity(kind, key, asked.wanted, old)
+            check_same_name(kind, asked.wanted, old)
+            check_identity(kind, key, asked.wanted, old)
             new = carry(kind, _as_stated(kind, asked.wanted), old, now=self.now, subresource=subresource)
         elif kind.resource.id == PODS.id and new["metadata"].get("generation") != old["metadata"].get("generation"):
             new = carry(kind, new, old, now=self.now, subresource=subresource)  # what was taken away may be back
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         self._validate(kind, new, old, call, subresource=subresource)
-        call.warnings += _warnings(kind, new, old)
+        call.warnings += warnings_of_write(kind, new, old)
         asked.obj = new
         await self.admission.validate(asked)
         try:
@@ -576,23 +562,6 @@ class Operations:
         if hold is not None:
             hold(asked)
 
-    def _check_identity(
-        self, kind: Kind, key: ObjectKey, new: JsonObject, old: JsonObject, *, subresource: str = ""
-    ) -> None:
-        """A change must speak of the object it changes, and of its current version if it names one.
-
-        The status of a custom object is all that is taken from what is written to it, so that its uid may be any.
-        """
-        metadata, before = metadata_of(new), old["metadata"]
-        check_place(metadata, key.namespace, key.name)
-        _check_version(kind, key.name, text_of(metadata, "resourceVersion"), before["resourceVersion"])
-        uid = text_of(metadata, "uid")
-        if uid and uid != before["uid"] and not (kind.is_custom and subresource == "status"):
-            cause = FieldCause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
-            raise invalid_object(kind.resource, key.name, cause)
-        if before.get("deletionTimestamp"):
-            _check_finalizers(kind, metadata, before)
-
 
 def _beside_status(new: JsonObject, change: Change) -> JsonObject:
     """Take out of a patched object what a status write leaves alone and its patch does not speak of: as it is stored,
@@ -611,90 +580,6 @@ def _as_stated(kind: Kind, obj: JsonObject) -> JsonObject:
         for field in ("apiVersion", "kind"):
             ordered[field] = obj.get(field, ordered[field])
     return ordered
-
-
-def _check_version(kind: Kind, name: str, stated: str, current: str) -> None:
-    """Raises:
-    Conflict, Invalid: another version than the current one, or none where the kind needs one.
-    """
-    if stated == current:
-        return
-    at = "metadata.resourceVersion"
-    if stated in ("", _ANY_VERSION):
-        if kind.is_custom or kind.resource.id in _VERSION_NEEDED:
-            cause = FieldCause(at, "Invalid value: 0: must be specified for an update")
-            raise invalid(kind.resource.plural, kind.resource.group, name, causes=(cause,))
-        return
-    if not stated.isascii() or not stated.isdigit():
-        raise invalid_object(kind.resource, name, FieldCause(at, f'Invalid value: "{stated}": must be a number'))
-    raise modified(kind.resource, name)
-
-
-def check_version_stated(patched: JsonObject, name: str, kind: str, call: Call) -> None:
-    """What a patch has left of a built-in object without a version is read as if it held nothing, not even a name.
-
-    Raises:
-        BadRequest, Invalid: it has no version; strict field validation knows none of its fields.
-    """
-    if patched.get("apiVersion") not in (None, "") or patched.get("kind") not in (None, "", kind):
-        return
-    if call.validation is FieldValidation.STRICT:
-        text = f"Invalid value: {json.dumps(encode_object(patched).decode())}: strict decoding error: "
-        raise invalid("", "", "", causes=(FieldCause("patch", f'{text}unknown field "metadata"'),))
-    raise BadRequest(_nameless(name))
-
-
-def _nameless(name: str) -> str:
-    return f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
-
-
-def _is_version(stated: str) -> bool:
-    """Whether a text is a version of some object: a number of 64 bits that is not zero."""
-    return stated.isascii() and stated.isdigit() and 0 < int(stated[:30]) < 1 << 64
-
-
-def check_place(metadata: JsonObject, namespace: str, name: str) -> None:
-    """Object and URL must name the same place; a namespace that the object leaves out is filled in.
-
-    Raises:
-        BadRequest: in the words of a real API server.
-    """
-    stated = text_of(metadata, "namespace")
-    if stated and stated != namespace:
-        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
-    if namespace:
-        metadata["namespace"] = namespace
-    else:
-        metadata.pop("namespace", None)
-    if name:
-        found = text_of(metadata, "name")
-        if not found:
-            raise BadRequest(_nameless(name))
-        if found != name:
-            raise BadRequest(f"the name of the object ({found}) does not match the name on the URL ({name})")
-
-
-def _check_same_name(kind: Kind, new: JsonObject, old: JsonObject) -> None:
-    """Raises:
-    Invalid: a webhook gave the object another name.
-    """
-    name = text_of(metadata_of(new), "name")
-    if name and name != old["metadata"]["name"]:
-        cause = FieldCause("metadata.name", f'Invalid value: "{name}": field is immutable')
-        raise invalid_object(kind.resource, name, cause)
-
-
-def _warnings(kind: Kind, new: JsonObject, old: JsonObject | None) -> list[str]:
-    """What is valid, but hardly meant. Pods are warned of once: people do not change them."""
-    if kind.resource.id == SERVICES.id:
-        return service_warnings(new)
-    if kind.resource.id == CUSTOM_RESOURCE_DEFINITIONS.id:
-        return format_warnings(new) if old is None else []
-    if old is not None:
-        same = new["metadata"].get("generation") == old["metadata"].get("generation")
-        if same or kind.resource.id == PODS.id:
-            return []
-    return [*warnings_of(kind.resource.id, new), *small_warnings(kind.resource.id, new, old)]
 
 
 def is_made_through(kind: Kind, subresource: str) -> bool:
@@ -732,18 +617,3 @@ def _through(kind: Kind, view: View, change: Change, call: Call, *, prepared: bo
         return stored
 
     return changed
-
-
-def _check_finalizers(kind: Kind, metadata: JsonObject, before: JsonObject) -> None:
-    wanted, had = metadata.get("finalizers"), before.get("finalizers") or []
-    if not isinstance(wanted, list):
-        return
-    added = [item for item in wanted if item not in had]
-    if added:
-        listed = ", ".join(f'"{item}"' for item in added)
-        why = (
-            "Forbidden: no new finalizers can be added if the object is being deleted, "
-            f"found new finalizers []string{{{listed}}}"
-        )
-        cause = FieldCause("metadata.finalizers", why, "FieldValueForbidden")
-        raise invalid_object(kind.resource, before["name"], cause)

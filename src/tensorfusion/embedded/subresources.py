@@ -16,13 +16,12 @@ from tensorfusion.embedded.operations import (
     Configuration,
     Operations,
     Patch,
-    check_place,
-    check_version_stated,
     prepare_patched,
 )
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
+from tensorfusion.embedded.write_checks import check_place, check_version_stated
 from tensorfusion.errors import BadRequest, Conflict, FieldCause, Invalid
 from tensorfusion.model.resources import NAMESPACES
 
