@@ -1,6 +1,7 @@
 """Several replicas of one target: the least busy is asked, and one that fails is no failure of the target."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -99,6 +100,24 @@ async def test_addresses_that_are_not_there_are_passed_over() -> None:
         async with gateway(route(POOL), addresses=at("http://127.0.0.1:1/v1", one)) as found:
             for _ in range(10):
                 assert (await ask(found.port, chat())).status == 200
+
+
+async def test_however_many_replicas_refuse_a_connection_the_others_answer() -> None:
+    """Those that are gone have nothing to do, so they look like the best to ask."""
+    async with target(said("a")) as one, target(said("b")) as two:
+        gone = [f"http://127.0.0.1:{port}/v1" for port in range(1, 8)]
+        async with gateway(route(POOL), addresses=at(*gone, one, two)) as found:
+            for _ in range(10):
+                assert (await ask(found.port, chat())).status == 200
+            assert max(len(record.attempts) for record in found.records) > 3
+
+
+async def test_replicas_that_take_long_to_fail_are_not_all_tried() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        sick = [await stack.enter_async_context(target(failed(500))) for _ in range(6)]
+        async with gateway(route(POOL), addresses=at(*sick)) as found:
+            assert (await ask(found.port, chat())).status == 502
+            assert len(found.records[0].attempts) == 3
 
 
 async def test_a_target_that_was_gone_and_is_back_is_found_without_a_request() -> None:

@@ -31,7 +31,10 @@ from tensorfusion.wire.fields import Fields
 
 _MOST_RESENT: Final = 3
 _MOST_REPLICAS: Final = 3
-"""Of one target, for one request."""
+"""Of one target, for one request, that fail it. Those that refuse the connection at once are not among them: they cost
+nothing, and of a workload most may just have gone."""
+_AT_ONCE: Final = 0.2
+"""Seconds."""
 _OF_ALL_REPLICAS: Final = (401, 429)
 _IN_ITS_WORDS: Final = (Failure.STATUS, Failure.CONTEXT_LENGTH, Failure.CONTENT_FILTER, Failure.MALFORMED)
 """Failures of which the target tells itself."""
@@ -188,9 +191,13 @@ async def _one(job: Job, target: Target, way: Way) -> tuple[Broken | None, Outco
     job.target = target
     replica = upstream.pick(monotonic(), prompt=job.ask.prompt_tokens)
     asked = [replica]
+    failed = 0
     while True:
         broken, outcome = await _at(job, upstream, replica, way, others=len(upstream.replicas) - len(asked))
-        if broken is None or not way.open or not _is_the_replicas(broken) or len(asked) >= _MOST_REPLICAS:
+        if broken is None or not way.open or not _is_the_replicas(broken):
+            return broken, outcome
+        failed += broken.failure is not Failure.CONNECT or outcome.seconds >= _AT_ONCE
+        if failed >= _MOST_REPLICAS:
             return broken, outcome
         following = upstream.pick(monotonic(), asked, prompt=job.ask.prompt_tokens)
         if following is replica or following in asked:
