@@ -117,6 +117,10 @@ class Gateway:
             assert took < 20, (found, fields, body)
             time.sleep(0.005)
 
+    def everywhere(self, key: str) -> None:
+        """Wait until answers come from every worker: a dozen connections in a row have one."""
+        eventually(lambda: {self.ask(key)[0] for _ in range(12)} == {200})
+
 
 @contextlib.contextmanager
 def gateway(cluster: Cluster, *options: str) -> Iterator[Gateway]:

@@ -217,7 +217,7 @@ def test_no_request_fails_while_routes_change(
         make_secret(cluster, namespace, name, k=name)
     secret = {name: {"name": name, "namespace": namespace, "key": "k"} for name in ("a", "b")}
     make_route(cluster, namespace, target("a", one.url, apiKeySecret=secret["a"]))
-    serving.soon(key)
+    serving.everywhere(key)
     statuses: list[int] = []
     ended = threading.Event()
 
@@ -296,7 +296,7 @@ def test_no_request_fails_while_replicas_come_and_go(cluster: Cluster, namespace
         make_service(cluster, namespace, "llm")
         set_endpoint(cluster, namespace, "llm", models[0])
         make_route(cluster, namespace, target("pool", f"http://llm.{namespace}.svc"))
-        serving.soon(key)
+        serving.everywhere(key)
         threads = [threading.Thread(target=load) for _ in range(4)]
         for thread in threads:
             thread.start()
