@@ -14,6 +14,7 @@ from fronts import (
     chunked,
     gateway,
     route,
+    stall,
     streamed,
     target,
     word,
@@ -71,6 +72,14 @@ async def test_comments_behind_words_end_with_the_time_of_the_request() -> None:
         assert b'"error"' in response.body
         assert b"[DONE]" not in response.body
         assert found.records[0].status == 504
+
+
+async def test_who_says_why_it_finished_and_then_nothing_does_not_hold_its_client() -> None:
+    async with target(stall(ROLE, word("a"), STOP)) as one, gateway(route({"endpoint": one.url})) as found:
+        async with asyncio.timeout(5):  # of the 15 seconds that a stream may be silent before it finished
+            response = await ask(found.port, chat(stream=True))
+        assert response.body == b"".join(WHOLE)
+        assert found.records[0].status == 200
 
 
 async def test_a_stream_may_take_longer_than_its_first_word() -> None:

@@ -29,7 +29,9 @@ from tensorfusion.wire.exchange import Exchange
 from tensorfusion.wire.relay import pour
 
 _LAST_SECONDS: Final = 1.0
-"""That a target may take to end a stream behind its last event."""
+"""That a target may take to end a stream behind its last event ..."""
+_REASON_SECONDS: Final = 2.0
+"""... and to tell of it, or of what it used, behind the reason to finish."""
 _NOT_UNDERSTOOD: Final = (400, 404, 409, 413, 415, 422, 501)
 
 
@@ -136,6 +138,7 @@ class StreamWay:
                 part = listener.take(data) if data else listener.end()
                 if listener.failure is not None:
                     raise listener.failure
+                _await_end(exchange, listener)
                 parts.append(part)
                 size += len(part)
                 if size > MOST_ANSWER:
@@ -164,8 +167,7 @@ class StreamWay:
             job.spoke = attempt.target
             reply.start(200, fields_back(exchange.fields), ready=job.answer_lines(attempt.target))
         reply.push(passed)
-        if listener.done:
-            exchange.silent_for(_LAST_SECONDS)
+        _await_end(exchange, listener)
         if not exchange.done or not listener.done:
             began = monotonic()
             try:
@@ -200,11 +202,17 @@ class StreamWay:
             if listener.failure is not None:
                 job.reply.push(passed)
                 raise listener.failure
-            if listener.done:
-                exchange.silent_for(_LAST_SECONDS)
+            if listener.finished or listener.done:
+                _await_end(exchange, listener)
             return passed
 
         return look
+
+
+def _await_end(exchange: Exchange, listener: Listener) -> None:
+    """Where the answer has told its end, or why it finished, the rest is not waited for as long as for words."""
+    if listener.done or listener.finished:
+        exchange.silent_for(_LAST_SECONDS if listener.done else _REASON_SECONDS)
 
 
 async def _next(exchange: Exchange, listener: Listener) -> bytes:
