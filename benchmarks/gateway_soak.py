@@ -202,7 +202,13 @@ class Soak:
                 counts[number] += 1
                 good = record["status"] == 200 and not record["error_type"]
                 seen = self.seen[number]
-                if (seen == GOOD and not good) or (seen == FAILED and good) or seen in (NOTHING, UNSENT):
+                let_in = bool(record["route"])
+                if (
+                    (seen == GOOD and not good)
+                    or (seen == FAILED and good)
+                    or seen == NOTHING
+                    or (seen == UNSENT and let_in)
+                ):
                     self.wrong.append(f"request {number} ({seen}) has the record {line!r}")
         for number in range(1, self.begun + 1):
             least = 0 if self.seen[number] in (UNSENT, MAYBE) else 1
