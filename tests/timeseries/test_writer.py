@@ -55,12 +55,11 @@ def fail(_: bytes) -> None:
 
 
 def counted(name: str) -> dict[str, float]:
-    results = ("sent", "dropped", "old", "refused", "shutdown")
-    found = {
-        result: REGISTRY.get_sample_value("tensorfusion_timeseries_rows_total", {"writer": name, "result": result})
-        for result in results
-    }
-    return {result: value for result, value in found.items() if value}
+    rows = REGISTRY.restricted_registry(
+        ["tensorfusion_timeseries_rows_total"]
+    )  # all that is counted would take seconds
+    samples = [sample for metric in rows.collect() for sample in metric.samples if sample.value]
+    return {sample.labels["result"]: sample.value for sample in samples if sample.labels["writer"] == name}
 
 
 @contextlib.asynccontextmanager
