@@ -264,6 +264,7 @@ async def gateway(
     limits: Counted | None = None,
     registry: CollectorRegistry | None = None,
     most_body: int = MOST_BODY,
+    later: bool = False,
 ) -> AsyncIterator[Gateway]:
     """Nothing of it is left at the end, and everything that was held was settled."""
     limits, kept = limits or Counted(), Kept()
@@ -272,7 +273,12 @@ async def gateway(
         state,
         keys=NoKeys() if keys is None else keys,
         limits=limits,
-        evidence=Evidence((kept, *sinks), meters=Meters(registry or CollectorRegistry()), traces=traces),
+        evidence=Evidence(
+            (kept, *sinks),
+            meters=Meters(registry or CollectorRegistry()),
+            traces=traces,
+            later=asyncio.get_running_loop() if later else None,
+        ),
         pages=Pages(now=asyncio.get_running_loop().time, ready=lambda: "", metrics=metrics_response),
         questions=questions,
         handlers=handlers,

@@ -8,9 +8,11 @@ Money is summed in whole pico-dollars (``policy/routing/money``) and written in 
 Source: the platform's contract, 3.8 (names of the record's fields).
 """
 
+import asyncio
 import time
+from collections import deque
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -27,6 +29,9 @@ _SPELLED: Final = {status: str(status) for status in range(200, 600)}
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _SHORT_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 CLIENT_LEFT: Final = 499
+_DUE_SECONDS: Final = 0.002
+_MOST_DUE: Final = 64
+"""Requests that are over and not noted yet."""
 MOST_REFUSED: Final = 500
 """Characters of why a request was refused."""
 _LONGEST_API: Final = 128
@@ -106,8 +111,8 @@ class Traces(Protocol):
         """It is recorded."""
         ...
 
-    def end(self, job: Job, record: Record) -> None:
-        """It is over. Only if it is wanted; returns without waiting."""
+    def end(self, job: Job, record: Record, ended: float) -> None:
+        """It was over at that time of ``time.monotonic``. Only if it is wanted; returns without waiting."""
         ...
 
 
@@ -175,22 +180,50 @@ class Meters:
 class Evidence:
     """Of one process."""
 
-    def __init__(self, sinks: tuple[Sink, ...] = (), *, meters: Meters, traces: Traces | None = None) -> None:
+    def __init__(
+        self,
+        sinks: tuple[Sink, ...] = (),
+        *,
+        meters: Meters,
+        traces: Traces | None = None,
+        later: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """With ``later`` a request that is over is noted when its client's next one waits for a target, or within
+        milliseconds: so that the next one is not kept waiting for what is left of the one before."""
         self._sinks = sinks
         self._traces = traces
+        self._later = later
+        self._due: deque[_Ended] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._catching_up = False
         self._refusals = Refusals(self._put)
         self.meters = meters
         self.counts: Counts | None = None
         """For the status of routes, where there is somebody to write it."""
 
     def begin(self, job: Job) -> None:
-        """A request has a route."""
+        """A request has a route, and is about to wait for a target."""
+        if self._due and not self._catching_up and self._later is not None:
+            self._catching_up = True
+            self._later.call_soon(self.catch_up)
         if self._traces is not None:
             self._traces.begin(job)
 
     def flush(self) -> None:
         """Tell of refusals that were only counted. To be called every few seconds, and at the end."""
+        self.catch_up()
         self._refusals.flush()
+
+    def catch_up(self) -> None:
+        """Note what is still to be noted, as before somebody reads what was."""
+        self._catching_up = False
+        due = self._due
+        while due:
+            self._note(due.popleft())
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.catch_up()
 
     def refuse(self, arrival: Arrival, *, status: int, error_type: str, error_message: str) -> None:
         """A request has not been let in, or its client left before it was."""
@@ -206,8 +239,18 @@ class Evidence:
 
     def note(self, job: Job, *, status: int, error_type: str = "", error_message: str = "") -> None:
         """A request with a route is over."""
-        now = monotonic()
-        seconds = now - job.started
+        ended = _Ended(job, monotonic(), status, error_type, error_message)
+        if self._later is None or len(self._due) >= _MOST_DUE:
+            self.catch_up()
+            self._note(ended)
+            return
+        self._due.append(ended)
+        if self._timer is None:
+            self._timer = self._later.call_later(_DUE_SECONDS, self._ring)
+
+    def _note(self, ended: "_Ended") -> None:
+        job, status = ended.job, ended.status
+        seconds = ended.at - job.started
         route, target, used, meters = job.route.key, job.spoke or job.target, job.used, self.meters
         name = target.name if target is not None else ""
         overhead = max(seconds - job.waited, 0.0)
@@ -234,21 +277,24 @@ class Evidence:
             meters.dropped.add((route, name), job.dropped)
         traces = self._traces if self._traces is not None and self._traces.wants(job) else None
         if self._sinks or traces is not None:
-            record = _record(job, status, seconds, overhead, micro, error_type, error_message)
+            record = _record(ended, seconds, overhead, micro)
             self._put(record)
             if traces is not None:
-                traces.end(job, record)
+                traces.end(job, record, ended.at)
 
 
-def _record(
-    job: Job,
-    status: int,
-    seconds: float,
-    overhead: float,
-    micro: int,
-    error_type: str,
-    error_message: str,
-) -> Record:
+class _Ended(NamedTuple):
+    """A request that is over; ``at`` is of ``time.monotonic``."""
+
+    job: Job
+    at: float
+    status: int
+    error_type: str
+    error_message: str
+
+
+def _record(ended: _Ended, seconds: float, overhead: float, micro: int) -> Record:
+    job = ended.job
     used, target = job.used, job.spoke or job.target
     first = job.first_token
     pace = None
@@ -258,9 +304,9 @@ def _record(
     return Record(
         id=name,
         request_id=name,
-        timestamp=_thousandths(time.time() - seconds),
+        timestamp=_thousandths(time.time() - (monotonic() - job.started)),
         api=job.call.api or job.call.path.partition("?")[0],
-        status=status,
+        status=ended.status,
         latency_ms=_ms(seconds),
         overhead_ms=_ms(overhead),
         queue_ms=_ms(job.queued),
@@ -283,8 +329,8 @@ def _record(
         key_id=job.caller.key_id,
         namespace=job.caller.namespace,
         user=job.caller.user,
-        error_type=error_type,
-        error_message=error_message,
+        error_type=ended.error_type,
+        error_message=ended.error_message,
         attempts=tuple(
             [
                 TriedTarget(

@@ -129,6 +129,7 @@ class Front:
 
     async def _page(self, request: Request, reply: Reply) -> None:
         """Answer what is no model's business."""
+        self.evidence.catch_up()
         try:
             page = await self._found(request)
         except Refused as refused:

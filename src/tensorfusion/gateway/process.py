@@ -95,7 +95,12 @@ class Gateway:
             state,
             keys=keys,
             limits=self._gate,
-            evidence=Evidence(tuple(sink for sink in sinks if sink is not None), meters=meters, traces=self._tracer),
+            evidence=Evidence(
+                tuple(sink for sink in sinks if sink is not None),
+                meters=meters,
+                traces=self._tracer,
+                later=asyncio.get_running_loop(),
+            ),
             pages=Pages(now=time.monotonic, ready=self._why_not_ready, metrics=self._exposition.response),
             questions={USAGE: pages.usage, LOGS: pages.logs},
             handlers={**handlers, BUDGET: tokens.budget, REPORT: tokens.report},

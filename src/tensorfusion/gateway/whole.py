@@ -33,18 +33,24 @@ class WholeWay:
     first = None
 
     async def attempt(self, attempt: Attempt) -> None:
-        job = attempt.job
+        job, found = attempt.job, None
         started = monotonic()
         try:
             async with attempt.exchange() as exchange:
                 found = await exchange.whole(MOST_ANSWER)
+                job.waited += monotonic() - started
+                self._tell(attempt, found)  # before the connection is seen to: its client waits
         finally:
-            job.waited += monotonic() - started
+            if found is None:
+                job.waited += monotonic() - started
+
+    def _tell(self, attempt: Attempt, found: Answer) -> None:
+        """Send it on. Raises Broken: it is no answer."""
+        job = attempt.job
         if not 200 <= found.status < 300:
             raise of_refusal(attempt.speech.whole(found) if found.status >= _ERROR else found)
         usage, reason = judged(attempt.speech.call.api, found)
         found = attempt.speech.whole(found)
-        attempt.first_token()
         job.count(usage, completion=-(-len(found.body) // BYTES_OF_A_TOKEN))
         job.finish_reason = reason
         target = attempt.target
@@ -53,7 +59,10 @@ class WholeWay:
             cost = target.price.cost(job.used.prompt, job.used.completion)
             ready += b"x-tf-cost-usd: %b\r\n" % format_usd(cost).encode()
         job.bytes_out = len(found.body)
-        job.reply.send(found.status, fields_back(found.fields), found.body, ready=ready)
+        try:
+            job.reply.send(found.status, fields_back(found.fields), found.body, ready=ready)
+        finally:
+            attempt.first_token()
 
 
 def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:

@@ -39,14 +39,14 @@ class Tracer:
     def wants(self, job: Job) -> bool:
         return job.trace is not None and job.trace.sampled
 
-    def end(self, job: Job, record: Record) -> None:
+    def end(self, job: Job, record: Record, ended: float) -> None:
         trace = job.trace
         if trace is None:
             return
-        end, now = time.time_ns(), monotonic()
+        end = time.time_ns() - int((monotonic() - ended) * _NS)
         tries = []
         for one in job.tries:
-            start = end - int((now - one.started) * _NS)
+            start = end - int((ended - one.started) * _NS)
             tries.append(TracedTry(one.span_id, start, start + int(one.seconds * _NS)))
         state = (job.request.field(TRACESTATE) or b"") if trace.parent else b""
         kept = state.decode("latin-1") if len(state) <= _LONGEST_STATE else ""
