@@ -55,12 +55,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
     """Everything that is there once the tests are known stays to the end: looking through it for garbage, while it
-    grows and again and again afterwards, would cost a fifth of the collection and a part of every test.
+    grows and again and again afterwards, would cost a fifth of the collection and a tenth of the tests.
     """
     gc.disable()
     try:
         return (yield)
     finally:
+        gc.set_threshold(20_000, 10, 20)
         gc.enable()
         gc.freeze()
 

@@ -56,7 +56,7 @@ spec:
   - name: c
     image: busybox
     command: [sh, -c, "touch well; sleep 1; rm well; exec sleep 600"]
-    livenessProbe: {exec: {command: [cat, well]}, periodSeconds: 1, failureThreshold: 1}
+    livenessProbe: {exec: {command: [cat, well]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 """
 
 

@@ -290,7 +290,7 @@ def test_nothing_of_a_pod_survives_it(pods: Any, wait_until: Until) -> None:
 
 
 def test_a_failing_liveness_probe_restarts_the_container(pods: Any) -> None:
-    probe = {"exec": {"command": ["cat", "alive"]}, "periodSeconds": 1, "failureThreshold": 1}
+    probe = {"exec": {"command": ["cat", "alive"]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1}
     script = "touch alive; sleep 2; rm alive; exec sleep 600"
     pods.shell("web", script, restartPolicy="Always", container={"livenessProbe": probe})
     pods.until("web", lambda pod: pod["status"].get("containerStatuses", [{}])[0].get("restartCount", 0) >= 1)
