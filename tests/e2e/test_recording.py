@@ -33,7 +33,7 @@ def test_the_guides_example(shell: Shell) -> None:  # noqa: F811 - the fixture
             if not step.expected or wanted.fullmatch(shown):
                 break
             assert LOOKS.match(step.command) and time.monotonic() < deadline, f"$ {step.command}\n{shown}"
-            time.sleep(0.5)
+            time.sleep(1.5)  # each look is a process of a second
 
 
 @pytest.fixture

@@ -337,7 +337,7 @@ class LedgerMachine(RuleBasedStateMachine):
         check(self.state, self.naive.live, self.naive.capacity)
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
 
 

@@ -513,7 +513,7 @@ worlds = {
 
 
 @given(**worlds)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_columns_answer_as_plain_loops_do(**world: int) -> None:
     live_through(**world)
 
