@@ -151,5 +151,6 @@ async def test_health_is_told_to_everybody_and_nothing_else_is_there() -> None:
         assert (await get(found.port, "/ready")).status == 200
         described = (await get(found.port, "/openapi.json")).json
         assert described["openapi"] == "3.1.0"
+        assert [each["url"] for each in described["servers"]] == ["/", "/routes/{route}"]
         assert (await get(found.port, "/nothing")).error["code"] == "unknown_path"
         assert (await post(found.port, "/health", {})).status == 405

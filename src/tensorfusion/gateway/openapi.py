@@ -122,6 +122,14 @@ def document() -> bytes:
         {
             "openapi": "3.1.0",
             "info": {"title": "tensorfusion AI gateway", "version": __version__},
+            "servers": [
+                {"url": "/"},
+                {
+                    "url": "/routes/{route}",
+                    "description": "What is below /v1/, by the route that is named here.",
+                    "variables": {"route": {"default": "chat", "description": "Name of an LLMRoute."}},
+                },
+            ],
             "paths": paths,
             "security": [{"bearer": []}, {"key": []}],
             "components": {
