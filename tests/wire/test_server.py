@@ -457,3 +457,17 @@ async def test_tls_is_spoken(tmp_path: Path) -> None:
     writer.close()
     await server.drain(1)
     assert server.connections == 0
+
+
+@pytest.mark.parametrize("size", [5, 20_000])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_the_first_piece_goes_with_the_head_and_the_last_one_with_the_end(version: bytes, size: int) -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.start(200, first=b"a" * size)
+        reply.push(b"b")
+        reply.end(b"c" * size)
+        reply.end(b"of no answer any more")
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        client.send(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
+        assert (await client.response()).body == b"a" * size + b"b" + b"c" * size

@@ -165,8 +165,9 @@ class StreamWay:
         passed = self._said(head)
         if not reply.started:
             job.spoke = attempt.target
-            reply.start(200, fields_back(exchange.fields), ready=job.answer_lines(attempt.target))
-        reply.push(passed)
+            reply.start(200, fields_back(exchange.fields), ready=job.answer_lines(attempt.target), first=passed)
+        else:
+            reply.push(passed)
         _await_end(exchange, listener)
         if not exchange.done or not listener.done:
             began = monotonic()
@@ -177,10 +178,9 @@ class StreamWay:
                     raise
             finally:
                 job.waited += monotonic() - began
-        reply.push(self._said(listener.end()))
+        reply.end(self._said(listener.end()))
         job.finish_reason = listener.finish_reason
         job.spoke = attempt.target
-        reply.end()
 
     def _said(self, heard: bytes) -> bytes:
         """What the client gets of it, from now on. Raises Broken: it cannot be said in the client's words."""
@@ -202,6 +202,9 @@ class StreamWay:
             if listener.failure is not None:
                 job.reply.push(passed)
                 raise listener.failure
+            if listener.done and exchange.done:
+                job.reply.end(passed)
+                return b""
             if listener.finished or listener.done:
                 _await_end(exchange, listener)
             return passed

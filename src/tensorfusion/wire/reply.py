@@ -55,9 +55,18 @@ class Reply:
         self._left = 0
         self.end()
 
-    def start(self, status: int, fields: Fields = (), *, length: int | None = None, ready: bytes = b"") -> None:
-        """Send the head; the body of ``length`` bytes, or of as many as come, follows. Raises as ``send``."""
-        self._connection.write(self._head(status, fields, length, ready))
+    def start(
+        self, status: int, fields: Fields = (), *, length: int | None = None, ready: bytes = b"", first: bytes = b""
+    ) -> None:
+        """Send the head, and with it a first piece; the rest of ``length`` bytes, or of as many as come, follows.
+
+        Raises as ``send``."""
+        head = self._head(status, fields, length, ready)
+        if self._chunked and first and not self._mute and len(first) < _LARGE:
+            self._connection.write(b"%b%x\r\n%b\r\n" % (head, len(first), first))
+        else:
+            self._connection.write(head)
+            self.push(first)
 
     def push(self, data: bytes) -> None:
         """Send a piece of the body. Who does not wait for ``room`` must stop by other means. Raises ClientLeft.
@@ -87,10 +96,15 @@ class Reply:
         self.push(data)
         await self._connection.room()
 
-    def end(self) -> None:
-        """That was all of it. Short of the length that was told, it is ``cut``."""
+    def end(self, last: bytes = b"") -> None:
+        """That was all of it, with a last piece. Short of the length that was told, it is ``cut``."""
         if self.ended:
             return
+        if last and self._chunked and not self._mute and len(last) < _LARGE:
+            self._connection.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
+            self.ended = True
+            return
+        self.push(last)
         if self._left and not self._mute:
             self.cut()
             raise ValueError(f"the answer ended {self._left} bytes short")
