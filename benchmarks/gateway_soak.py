@@ -194,10 +194,13 @@ class Soak:
 
     def check_records(self, log: Path) -> None:
         """Each request has one record, and that says what its client saw."""
-        counts = bytearray(self.requests + 1)
+        counts, beyond = bytearray(self.requests + 1), 0
         with log.open("rb") as lines:
             for line in lines:
                 record = msgspec.json.decode(line)
+                if not record["request_id"]:  # of those that were left before they were whole, too many for one each
+                    beyond += record["requests"]
+                    continue
                 number = int(record["request_id"].removeprefix("soak-"))
                 counts[number] += 1
                 good = record["status"] == 200 and not record["error_type"]
@@ -214,7 +217,11 @@ class Soak:
             least = 0 if self.seen[number] in (UNSENT, MAYBE) else 1
             if not least <= counts[number] <= 1:
                 self.wrong.append(f"request {number} ({self.seen[number]}) has {counts[number]} records")
+        without = self.begun - sum(counts)
+        if beyond > without:
+            self.wrong.append(f"{beyond} requests are told of together, and {without} have no record of their own")
         self.outcomes["records"] = sum(counts)
+        self.outcomes["told of together"] = beyond
 
 
 def body_of(model: str, prompt: int, *, stream: bool) -> bytes:
