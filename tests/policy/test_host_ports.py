@@ -117,7 +117,7 @@ class Replicas(RuleBasedStateMachine):
         self.pods: dict[str, int] = {}
         self.coming: dict[str, tuple[int, int]] = {}
         """Admitted and not yet there: port, and when."""
-        self.reads: dict[int, tuple[int, PortBook, frozenset[int], str]] = {}
+        self.reads: dict[int, tuple[int, PortBook, frozenset[int], str, int]] = {}
 
     @rule(replica=st.integers(0, 1))
     def read(self, replica: int) -> None:
@@ -128,17 +128,18 @@ class Replicas(RuleBasedStateMachine):
             parse_book(self.book),
             frozenset(self.pods.values()),
             f"r{self.number}",
+            self.now,
         )
 
     @precondition(lambda self: self.reads)
     @rule(replica=st.integers(0, 1))
     def swap(self, replica: int) -> None:
-        version, book, held, id_ = self.reads.pop(replica, (-1, PortBook(), frozenset(), ""))
-        port, book = book.reserve(SMALL, held, id_, self.now)
+        version, book, held, id_, at = self.reads.pop(replica, (-1, PortBook(), frozenset(), "", 0))
+        port, book = book.reserve(SMALL, held, id_, at)
         if version != self.version or port is None:
             return
         self.version, self.book = self.version + 1, book.text()
-        self.coming[id_] = port, self.now
+        self.coming[id_] = port, at
 
     @precondition(lambda self: self.coming)
     @rule(which=st.integers(0, 9), created=st.booleans())

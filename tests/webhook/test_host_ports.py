@@ -162,3 +162,28 @@ def test_the_routes_answer_in_plain_text_and_ask_who_is_there() -> None:
     assert (indices[:2], indices[127:]) == (["1", "2"], ["128", "1", "2"])
     for name in ("", "a,b", "a=1@2", "x" * 254):
         assert client.post(f"/api/assign-host-port?podName={name}", headers=headers).status_code == 400
+
+
+class SlowApi(FakeApi):
+    """While ``slow``, lists arrive long after they were made."""
+
+    slow = False
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self._time = clock
+
+    async def list(self, *arguments: Any, **options: Any) -> Any:
+        found = await super().list(*arguments, **options)
+        if self.slow:
+            await self._time.sleep(EXPIRY)
+        return found
+
+
+async def test_a_pod_that_came_while_a_list_was_on_its_way_keeps_its_port() -> None:
+    clock = VirtualClock()
+    api = SlowApi(clock)
+    assignments = [Assignments(api, PORTS, clock=clock) for _ in range(2)]
+    first = await clock.run(assignments[0].host_port("a"))
+    api.slow = True
+    assert await clock.run(assignments[1].host_port("b")) != first

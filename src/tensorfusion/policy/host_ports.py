@@ -81,13 +81,17 @@ class PortBook:
         return next((port for port, found in self.reserved.items() if found.id == id_), None)
 
     def pruned(self, held: frozenset[int], now: int) -> "PortBook":
-        """The reservations that still count, given the ports of all pods, listed after these were read."""
+        """The reservations that still count, given the ports of all pods, listed after these were read and ``now``."""
         return PortBook(
             {port: found for port, found in self.reserved.items() if port not in held and now - found.at < EXPIRY}
         )
 
     def reserve(self, ports: PortRange, held: frozenset[int], id_: str, now: int) -> tuple[int | None, "PortBook"]:
-        """The lowest port that is free, and the book with it; None where the range is used up."""
+        """The lowest port that is free, and the book with it; None where the range is used up.
+
+        ``now`` is a moment before the pods that hold ``held`` were listed: a reservation that ended behind that may be
+        of a pod that is not among them.
+        """
         known = self.of(id_)
         if known is not None:
             return known, self

@@ -51,13 +51,13 @@ class Assignments:
 
         async def attempt(found: ConfigMap) -> tuple[int, dict[str, str]]:
             book = parse_book(found.data.get(_PORTS, ""))
+            now = int(self._clock.now().timestamp())  # before the list: it does not hold who comes later
             listing = await self._client.list(r.PODS, Pod, labels=f"{keys.HOST_PORT}=auto")
             held = frozenset(
                 port
                 for pod in listing.items
                 if not pod.finished and (port := port_of(pod.metadata.annotations)) is not None
             )
-            now = int(self._clock.now().timestamp())
             port, book = book.reserve(self._ports, held, id_, now)
             if port is None:
                 raise ServerError(
