@@ -87,7 +87,7 @@ class Verdict:
         return found
 
     def fields(self) -> list[tuple[bytes, bytes]]:
-        """Header fields of the answer, whether it is one or a refusal."""
+        """Header fields of a refusal; an answer has them as ``lines``."""
         found: list[tuple[bytes, bytes]] = []
         for left, (limit, remaining, reset) in ((self.requests, _OF_REQUESTS), (self.tokens, _OF_TOKENS)):
             if left is not None:
