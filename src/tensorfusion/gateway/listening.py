@@ -17,8 +17,16 @@ import msgspec
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.outcomes import Broken, of_error_event
-from tensorfusion.gateway.reading import DONE, FAILED_REASONS, Choice, Chunk, Usage, read_chunk
-from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
+from tensorfusion.gateway.reading import DONE, FAILED_REASONS, NOTHING, Choice, Chunk, Usage, read_chunk, read_chunks
+from tensorfusion.gateway.sse import (
+    Events,
+    EventTooLong,
+    are_few,
+    data_of,
+    event_of,
+    objects_of,
+    split_plain,
+)
 from tensorfusion.gateway.typed import first_text, read_typed
 from tensorfusion.policy.routing.asks import Failure
 
@@ -50,6 +58,10 @@ class Said:
     def add(self, text: str) -> None:
         self.texts.append(text)
         self.pieces += 1
+
+    def add_all(self, texts: list[str]) -> None:
+        self.texts += texts
+        self.pieces += len(texts)
 
     def mark(self) -> tuple[int, int, bool]:
         """How much it is, for ``back_to``."""
@@ -152,16 +164,30 @@ class _EventListener(ABC):
         self.failure: Broken | None = None
 
     def take(self, data: bytes) -> bytes:
+        try:
+            plain = self._events.plain(data)
+            if plain is None:
+                return self._hear_all(self._events.feed(data))
+        except EventTooLong as error:
+            self.failure = Broken(Failure.MALFORMED, str(error))
+            return b""
+        words = self._hear_words(plain)
+        return plain[:words] + self._hear_all(split_plain(plain[words:]))
+
+    def _hear_all(self, events: list[bytes]) -> bytes:
+        """What goes on of events; with a failure, what comes before it."""
         parts: list[bytes] = []
         add, hear = parts.append, self._hear
         try:
-            for event in self._events.feed(data):
+            for event in events:
                 add(hear(event))
-        except EventTooLong as error:
-            self.failure = Broken(Failure.MALFORMED, str(error))
         except Broken as broken:
             self.failure = broken
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _hear_words(self, events: bytes) -> int:
+        """Hear what plain events begin with at once, as far as it is words and nothing else: its bytes."""
+        return 0
 
     @abstractmethod
     def _hear(self, event: bytes) -> bytes:
@@ -192,6 +218,27 @@ class ChunkListener(_EventListener):
             return b""
         self.done = True
         return DONE_EVENT
+
+    def _hear_words(self, events: bytes) -> int:
+        join = self._join
+        if self.done or (join is not None and not join.joined) or are_few(events):
+            return 0
+        objects = objects_of(events)
+        chunks = read_chunks(objects) if objects is not None else None
+        if objects is None or chunks is None:
+            return 0
+        count, texts = 0, []
+        for chunk in chunks:
+            text = _only_text(chunk)
+            if text is None:
+                break
+            count += 1
+            if text:
+                texts.append(text)
+        if texts:
+            self.spoken = True
+            self.said.add_all(texts)
+        return objects.size(count) if count else 0
 
     def _hear(self, event: bytes) -> bytes:
         if self.done:
@@ -246,6 +293,18 @@ class ChunkListener(_EventListener):
             self.finish_reason = choice.finish_reason
             self._ended.add(choice.index)
             self.finished = len(self._ended) >= self._asked.choices
+
+
+def _only_text(chunk: Chunk) -> str | None:
+    """What is said by an event that says a word of the first choice, or nothing, and nothing else; else None."""
+    choices = chunk.choices
+    if not choices or len(choices) > 1 or chunk.usage is not None or chunk.error is not NOTHING:
+        return None
+    choice = choices[0]
+    delta = choice.delta
+    if choice.finish_reason or choice.index or (delta is not None and delta.more_than_text):
+        return None
+    return (delta.content if delta is not None else choice.text) or ""
 
 
 def _put_text(chunk: Chunk, text: str) -> None:

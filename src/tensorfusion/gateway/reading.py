@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from tensorfusion.gateway.sse import Objects
+
 DONE: Final = b"[DONE]"
 NOTHING: Final = msgspec.Raw(b"")
 _NULL: Final = b"null"
@@ -150,6 +152,19 @@ def read_chunk(data: bytes) -> Chunk | None:
         return Chunk(choices=bare.choices, error=bare.error)
     except UNREADABLE:
         return Chunk(opaque=True) if _is_object(data) else None
+
+
+def read_chunks(objects: Objects) -> list[Chunk] | None:
+    """What several events say: for a part of what they cost one by one. None where one is in no known form.
+
+    None of them can begin in one line and end in another, since no JSON has a brace that closes right before one that
+    opens: they are one to a line when they are as many as the lines.
+    """
+    try:
+        found = _chunk.decode_lines(objects.lines)
+    except UNREADABLE:
+        return None
+    return found if len(found) == objects.count else None
 
 
 def _is_object(data: bytes) -> bool:

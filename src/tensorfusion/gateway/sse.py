@@ -14,10 +14,20 @@ Source: HTML Living Standard, 9.2.5 and 9.2.6 (parsing and interpreting an event
 import re
 from typing import Final
 
+import msgspec
+
 MOST_EVENT: Final = 8 << 20
 """Bytes of one event."""
 _END = re.compile(rb"(?>\r\n?|\n){2}")
 _LINE_END = re.compile(rb"\r\n?|\n")
+_LF = 0x0A
+_ENDS = b"\n\n"
+_FIELD = b"data: "
+_OBJECT = b"data: {"
+_OBJECT_END = b"}\n\n"
+_BETWEEN = b"}\n\ndata: {"
+_LINES = b"}\n{"
+_SHORTER = len(_BETWEEN) - len(_LINES)
 _MARK = b"\xef\xbb\xbf"
 _LONGEST_END = 4
 
@@ -44,35 +54,44 @@ class Events:
         Raises:
             EventTooLong: one has more bytes than it may.
         """
-        rest = self.rest
-        if self._plain and b"\r" not in data:
-            if rest:
-                if b"\n\n" not in data and not (data.startswith(b"\n") and rest.endswith(b"\n")):
-                    rest += data
-                    if len(rest) > self._most:
-                        raise self._too_long()
-                    return []
-                data = bytes(rest) + data
-                rest.clear()
-            return self._split(data)
-        if not rest:
+        plain = self.plain(data)
+        if plain is not None:
+            return split_plain(plain)
+        if not self.rest:
             return self._cut(data)
-        rest += data
-        return self._cut(rest)
+        self.rest += data
+        return self._cut(self.rest)
 
-    def _split(self, data: bytes) -> list[bytes]:
-        """As ``_cut``, where all line ends are LF, as nearly always: for a small part of what the expression costs."""
-        parts = data.split(b"\n\n")
-        rest = parts.pop()
-        if len(parts) == 1 and not rest:
-            found = [data]
-        else:
-            found = [part + b"\n\n" for part in parts]
-            self.rest += rest
-        most = self._most
-        if len(data) > most and (len(rest) > most or max(map(len, found), default=0) > most):
+    def plain(self, data: bytes) -> bytes | None:
+        """The events that end with these bytes, in one piece, for ``split_plain``.
+
+        None, and nothing is taken, where line ends are not all LF, as they nearly always are, or where more than two of
+        them leave open which ones end an event.
+
+        Raises:
+            EventTooLong: one has more bytes than it may.
+        """
+        if not self._plain or b"\r" in data:
+            return None
+        rest = self.rest
+        if rest and not (data.startswith(b"\n") and rest.endswith(b"\n")) and _ENDS not in data:
+            rest += data
+            self._bound(len(rest))
+            return b""
+        joined = bytes(rest) + data if rest else data
+        end = joined.rfind(_ENDS)
+        if end > 0 and joined[end - 1] == _LF:
+            return None
+        whole = joined[: end + len(_ENDS)] if end >= 0 else b""
+        self.rest = bytearray(joined[len(whole) :])
+        self._bound(len(self.rest))
+        if len(whole) > self._most:
+            self._bound(max(map(len, split_plain(whole))))
+        return whole
+
+    def _bound(self, size: int) -> None:
+        if size > self._most:
             raise self._too_long()
-        return found
 
     def _cut(self, data: bytes | bytearray) -> list[bytes]:
         found: list[bytes] = []
@@ -81,8 +100,8 @@ class Events:
         while end := _END.search(data, searched):
             found.append(bytes(data[start : end.end()]))
             start = searched = end.end()
-        if len(data) - start > self._most or (found and max(map(len, found)) > self._most):
-            raise self._too_long()
+        self._bound(max(map(len, found), default=0))
+        self._bound(len(data) - start)
         if data is self.rest:
             del self.rest[:start]
         else:
@@ -93,6 +112,39 @@ class Events:
 
     def _too_long(self) -> EventTooLong:
         return EventTooLong(f"an event has more than {self._most} bytes")
+
+
+def split_plain(events: bytes) -> list[bytes]:
+    """Whole events whose lines all end with LF, one by one."""
+    parts = events.split(_ENDS)
+    return [part + _ENDS for part in parts[:-1]] if len(parts) > 2 else [events][: len(parts) - 1]
+
+
+def are_few(events: bytes) -> bool:
+    """Plain events are one or none: not worth more than ``split_plain``."""
+    return events.find(_ENDS) + len(_ENDS) >= len(events)
+
+
+class Objects(msgspec.Struct, frozen=True, gc=False):
+    """What plain events carry, where each is one line of data from a brace to a brace: ``count`` lines of that."""
+
+    lines: bytes
+    count: int
+
+    def size(self, count: int) -> int:
+        """Bytes of the first ``count`` events."""
+        first = self.lines.rsplit(b"\n", self.count - count)[0]
+        return len(first) + _SHORTER * count + 1
+
+
+def objects_of(events: bytes) -> Objects | None:
+    """Of plain events, less those behind the last object, such as ``[DONE]``. None where one has another form."""
+    end = events.rfind(_OBJECT_END) + 1
+    if not end or not events.startswith(_OBJECT):
+        return None
+    lines = events[len(_FIELD) : end].replace(_BETWEEN, _LINES)
+    count = (end - len(_FIELD) - len(lines)) // _SHORTER
+    return Objects(lines, count + 1) if lines.count(b"\n") == count else None
 
 
 def data_of(event: bytes) -> bytes | None:
