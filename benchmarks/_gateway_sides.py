@@ -63,18 +63,18 @@ def relay(to: Side, *, core: int) -> Iterator[Side]:
 
 
 def routes_of(
-    port: int, log: Path, *, more: Mapping[str, object] | None = None, busy_poll_micros: int = 0
+    port: int, log: Path, *, more: Mapping[str, object] | None = None, settings: Mapping[str, object] | None = None
 ) -> list[dict[str, Any]]:
     """Settings, and a route: a key with limits of its own (so high that they never hold), a route that is matched by
-    the model's name and has limits, too, prices, and a log."""
+    the model's name and has limits, too, prices, and a log. ``settings`` are further ones, ``more`` is of the route."""
     limits = {"requestsPerMinute": 60_000_000, "tokensPerMinute": 2_000_000_000, "maxConcurrent": 100_000}
-    settings: dict[str, Any] = {
+    whole: dict[str, Any] = {
         "keys": [
             {"name": "bench", "namespace": "default", "keyFrom": {"env": "BENCH_KEY"}, "models": ["bench*"]}
             | {"rateLimit": limits}
         ],
         "log": {"file": str(log)},
-        "busyPollMicros": busy_poll_micros,
+        **(settings or {}),
     }
     target = {"name": "a", "provider": "vllm", "model": MODEL, "endpoint": f"http://127.0.0.1:{port}/v1"}
     target |= {"costPer1MInput": "0.15", "costPer1MOutput": "0.6"}
@@ -90,7 +90,7 @@ def routes_of(
             **(more or {}),
         },
     }
-    return [settings, route]
+    return [whole, route]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ were installed, and left out otherwise:
 
 Rows: requests a second with 32 in flight, whole answers and streams of 64 events; the same for each second of the
 gateway's own processor time (which other work on the box does not change much); what is added at one request at a time,
-measured request by request beside the backend itself, also of ours with ``busyPollMicros`` and of a relay that only
+measured request by request beside the backend itself, also of ours with ``busyPollMicros: 0`` and of a relay that only
 hands bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. Of
 several rounds the best one counts, for every side. ``added`` is the difference of two sides' percentiles.
 """
@@ -36,10 +36,9 @@ from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey, rela
 from _report import Row, report
 
 OURS = "gateway"
-POLLING = "busy poll"
-"""Ours, told to look for what comes next instead of sleeping."""
+SLEEPING = "sleeping"
+"""Ours, told never to look for what comes next instead of sleeping."""
 RELAY = "relay"
-BUSY_POLL_MICROS = 500
 ALONE = 8
 """Streams one behind the other."""
 IN_FLIGHT = 32
@@ -123,11 +122,12 @@ async def streams(side: Side, count: int) -> tuple[list[Answer], list[float], fl
     return answers, late, took / each, cpu
 
 
-def file_of(backend: Side, folder: Path, *, busy_poll_micros: int = 0) -> Path:
+def file_of(backend: Side, folder: Path, *, sleeping: bool = False) -> Path:
     """A configuration of ours for a backend."""
-    file = folder / f"routes-{backend.port}-{busy_poll_micros}.yaml"
-    log = folder / f"requests-{backend.port}-{busy_poll_micros}.jsonl"
-    file.write_text(yaml.safe_dump_all(routes_of(backend.port, log, busy_poll_micros=busy_poll_micros)))
+    name = f"{backend.port}-{SLEEPING}" if sleeping else str(backend.port)
+    file = folder / f"routes-{name}.yaml"
+    settings = {"busyPollMicros": 0} if sleeping else {}
+    file.write_text(yaml.safe_dump_all(routes_of(backend.port, folder / f"requests-{name}.jsonl", settings=settings)))
     return file
 
 
@@ -171,12 +171,12 @@ def rows_of_times(found: dict[str, Found]) -> Iterator[Row]:
         values = {
             peer: min(times[column] for times in getattr(one, kind)) for peer, one in found.items() if one.latency
         }
-        for ours, more in ((OURS, {}), (POLLING, {"busy_poll_us": BUSY_POLL_MICROS})):
+        for ours, more in ((OURS, {}), (SLEEPING, {"busy_poll_us": 0})):
             mine, told = values[ours], {"in_flight": 1, **more}
             if goal is not None:
                 yield Row(name, mine, "us", "goal", goal, told)
             for peer, theirs in values.items():
-                if peer not in (OURS, POLLING):
+                if peer not in (OURS, SLEEPING):
                     yield Row(name, mine, "us", peer, theirs, told)
 
 
@@ -205,8 +205,8 @@ async def rows_of_streams(side: Side, direct: Side, counts: Sequence[int], round
                     whole += sum(answer.whole and answer.words == EVENTS for answer in answers)
                     best, cpu = min(best, took), min(cpu, used / (len(answers) * EVENTS))
         told: dict[str, object] = {"streams": number}
-        if side.name == POLLING:
-            told["busy_poll_us"] = BUSY_POLL_MICROS
+        if side.name == SLEEPING:
+            told["busy_poll_us"] = 0
         rows.append(Row("clean_streams", whole, "of all", "all", asked, told))
         rows.append(Row("completion", best, "s", "pauses", EVENTS * EVENT_SECONDS, told))
         rows.append(Row("event_cpu", cpu * 1e6, "us", "", None, told))
@@ -247,9 +247,9 @@ async def main() -> None:
                 print(f"{peer} is left out: --{peer} does not say where it is")
         found = {name: Found() for name in ("direct", *starts)}
         sides = {"direct": direct, **{name: stack.enter_context(start()) for name, start in starts.items()}}
-        polling = file_of(direct, folder, busy_poll_micros=BUSY_POLL_MICROS)
+        sleeping = file_of(direct, folder, sleeping=True)
         alone = {
-            POLLING: stack.enter_context(gateway(polling, core=there, name=POLLING)),
+            SLEEPING: stack.enter_context(gateway(sleeping, core=there, name=SLEEPING)),
             RELAY: stack.enter_context(relay(direct, core=there)),
         }
         found |= {name: Found() for name in alone}
@@ -272,8 +272,7 @@ async def main() -> None:
         paced = stack.enter_context(backend(*tokens, *pace, core=here))
         side = stack.enter_context(gateway(file_of(paced, folder), core=there))
         rows += await rows_of_streams(side, paced, (1, IN_FLIGHT, arguments.streams), arguments.rounds)
-        polling = file_of(paced, folder, busy_poll_micros=BUSY_POLL_MICROS)
-        side = stack.enter_context(gateway(polling, core=there, name=POLLING))
+        side = stack.enter_context(gateway(file_of(paced, folder, sleeping=True), core=there, name=SLEEPING))
         rows += await rows_of_streams(side, paced, (1, IN_FLIGHT), arguments.rounds)
     report(rows, arguments.json)
 

@@ -29,6 +29,8 @@ from tensorfusion.model.durations import parse_duration
 from tensorfusion.model.rules import Part, Rules
 
 DEFAULT_NAMESPACE: Final = "default"
+BUSY_POLL_MICROS: Final = 300
+"""What a short answer takes in all, on a machine that wakes up slowly; words of a model come a hundred times slower."""
 _LAST_PORT: Final = 65_535
 _NANO: Final = 1_000_000_000
 
@@ -125,8 +127,14 @@ class Settings(Part, frozen=True):
         default=32 << 20, name="maxBodyBytes"
     )
     busy_poll_micros: Annotated[
-        int, Rules("Microseconds to look for what comes next instead of sleeping.", minimum=0, maximum=1000)
-    ] = msgspec.field(default=0, name="busyPollMicros")
+        int,
+        Rules(
+            "Where one thing keeps coming within so many microseconds of another, the next one is looked for as long "
+            "instead of slept for; 0 always sleeps.",
+            minimum=0,
+            maximum=1000,
+        ),
+    ] = msgspec.field(default=BUSY_POLL_MICROS, name="busyPollMicros")
     drain: Annotated[str, Rules("How long requests may take to end when the gateway stops.")] = "30s"
 
     @property
