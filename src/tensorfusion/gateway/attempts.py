@@ -35,7 +35,7 @@ _MOST_REPLICAS: Final = 3
 nothing, and of a workload most may just have gone."""
 _AT_ONCE: Final = 0.2
 """Seconds."""
-_OF_ALL_REPLICAS: Final = (401, 429)
+_OF_ALL_REPLICAS: Final = (401, 402, 429)
 _IN_ITS_WORDS: Final = (Failure.STATUS, Failure.CONTEXT_LENGTH, Failure.CONTENT_FILTER, Failure.MALFORMED)
 """Failures of which the target tells itself."""
 _LEFT: Final = Outcome(failure=Failure.CANCELLED)

@@ -375,7 +375,7 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
         fault = fault_of(way.first or broken, target.name)
         _end_with(job, fault)
         return fault.status, fault.type, (way.first or broken).detail
-    theirs = told_as_it_is(broken)
+    theirs = told_as_it_is(broken, words, verbatim=job.call.api is Api.VERBATIM)
     if theirs is not None:
         job.bytes_out = len(theirs.body)
         job.reply.send(theirs.status, fields_back(theirs.fields), theirs.body, ready=job.answer_lines(target))

@@ -10,8 +10,18 @@ from typing import Final
 
 import msgspec
 
-from tensorfusion.gateway.faults import Fault, invalid, overloaded, upstream_failed, upstream_timeout
-from tensorfusion.gateway.reading import read_failure, read_whole
+from tensorfusion.gateway.faults import (
+    JSON,
+    Fault,
+    Words,
+    body_of,
+    invalid,
+    overloaded,
+    refusal,
+    upstream_failed,
+    upstream_timeout,
+)
+from tensorfusion.gateway.reading import UNREADABLE, read_failure, read_whole
 from tensorfusion.policy.routing.asks import Failure, Outcome
 from tensorfusion.wire.errors import NotReached, Phase, TimedOut, WireError
 from tensorfusion.wire.messages import Answer
@@ -33,6 +43,7 @@ _STATUSES: Final = {
     "invalid_prompt": 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
+    "billing_error": 402,
     "permission_error": 403,
     "not_found_error": 404,
     "request_too_large": 413,
@@ -48,6 +59,7 @@ _STATUSES: Final = {
 }
 """By codes and types of OpenAI, Anthropic and vLLM, in small letters."""
 _HIDDEN: Final = b"[hidden]"
+_OF_THE_BODY: Final = (b"content-type", b"content-encoding", b"content-length")
 
 
 class Broken(Exception):
@@ -172,15 +184,43 @@ def fault_of(broken: Broken, target: str) -> Fault:
         return Fault(429, "rate_limit_error", what)
     if broken.status in (401, 403):
         return upstream_failed(f"target {target} refused the gateway's credential (HTTP {broken.status})")
+    if broken.status == 402:
+        return upstream_failed(f"the account of target {target} has to be paid first (HTTP 402)")
     return upstream_failed(what)
 
 
-def told_as_it_is(broken: Broken) -> Answer | None:
-    """The target's own answer, where it is about the request and so is the client's to read."""
+def told_as_it_is(broken: Broken, words: Words, *, verbatim: bool) -> Answer | None:
+    """The target's own answer, where it is about the request and so is the client's to read: as it came if it is
+    ``verbatim`` or an error as the client's API has it; else - a page, a body that is coded or lacking, the error of
+    another API - what it says, in the client's words."""
     answer = broken.answer
-    if answer is None or not 400 <= answer.status < 500 or answer.status in (401, 403, 407, 408):
+    if answer is None or not 400 <= answer.status < 500 or answer.status in (401, 402, 403, 407, 408):
         return None
-    return answer
+    if verbatim or _is_error(answer, words):
+        return answer
+    fields = [pair for pair in answer.fields if pair[0].lower() not in _OF_THE_BODY]
+    told = refusal(answer.status, broken.said or _text_of(answer) or f"HTTP {answer.status}, and nothing else")
+    return Answer(answer.status, [*fields, JSON], body_of(told, words))
+
+
+def _is_error(answer: Answer, words: Words) -> bool:
+    """It is an error in these words, for every client to read."""
+    found = _of_api(answer.body)
+    if found is None or not found.error.message or is_coded(answer):
+        return False
+    return words is Words.OPENAI or (found.type == "error" and bool(found.error.type))
+
+
+def is_coded(answer: Answer) -> bool:
+    """Its body is in a form that nobody asked for, and nobody here undoes."""
+    return (answer.field(b"content-encoding") or "identity").lower() != "identity"
+
+
+def _text_of(answer: Answer) -> str:
+    """What a body says that is no error of a known form."""
+    if is_coded(answer):
+        return ""
+    return answer.body[:MOST_DETAIL].decode("utf-8", "replace").strip()
 
 
 def _said(answer: Answer) -> tuple[str, str]:
@@ -191,6 +231,28 @@ def _said(answer: Answer) -> tuple[str, str]:
     failure = read_failure(found.error)
     inner = _inner_code(found.error)
     return failure.message, " ".join(filter(None, (str(failure.code or ""), inner, failure.type or ""))).lower().strip()
+
+
+class _Told(msgspec.Struct, gc=False):
+    message: str = ""
+    type: str | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    error: _Told
+    type: str | None = None
+
+
+_body: Final = msgspec.json.Decoder(_Body)
+
+
+def _of_api(body: bytes) -> _Body | None:
+    """An error of a known form. All of it is text that can be read."""
+    try:
+        body.decode()
+        return _body.decode(body)
+    except UNREADABLE:
+        return None
 
 
 class _Inner(msgspec.Struct, gc=False):
@@ -205,6 +267,6 @@ def _inner_code(error: msgspec.Raw) -> str:
     """Azure's: the reason behind the reason."""
     try:
         found = msgspec.json.decode(error, type=_Outer)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ""
     return found.innererror.code if found.innererror is not None else ""

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 
 from tensorfusion.gateway.apis import Api, Call
 from tensorfusion.gateway.asking import Asked
-from tensorfusion.gateway.faults import Words, body_of, invalid
+from tensorfusion.gateway.faults import JSON, Words, body_of, invalid
 from tensorfusion.gateway.listening import STOP, ChunkListener, Join, Listener, Said, listener_for
-from tensorfusion.gateway.outcomes import Broken
+from tensorfusion.gateway.outcomes import Broken, is_coded
 from tensorfusion.gateway.reading import Usage
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
 from tensorfusion.gateway.upstreams import Upstream
@@ -38,6 +38,7 @@ _ANOTHER: Final = 404
 """As a status for routing: another target may do."""
 _CHAT: Final = Call(Api.CHAT, "chat/completions", Words.OPENAI)
 _MESSAGES: Final = Call(Api.MESSAGES, "messages", Words.ANTHROPIC)
+_OF_THE_BODY: Final = (b"content-type", b"content-encoding", b"content-length")
 _OPENAIS: Final = ("openai", "azure")
 _HEARD: Final = Asked(Api.CHAT, b'{"model":"-","stream":true,"stream_options":{"include_usage":true}}')
 """What a message that is heard as chunks answers, for who listens to it."""
@@ -94,7 +95,7 @@ class ToMessages(Speech):
 
     def whole(self, found: Answer) -> Answer:
         if found.status >= 400:
-            return Answer(found.status, _json_fields(found), error_to_chat(found.status, found.body))
+            return Answer(found.status, _json_fields(found), error_to_chat(found.status, _told(found)))
         try:
             return Answer(found.status, _json_fields(found), answer_to_chat(found.body, created=int(time.time())).body)
         except CannotTranslate as error:
@@ -120,7 +121,7 @@ class ToChat(Speech):
 
     def whole(self, found: Answer) -> Answer:
         if found.status >= 400:
-            return Answer(found.status, _json_fields(found), error_to_messages(found.status, found.body))
+            return Answer(found.status, _json_fields(found), error_to_messages(found.status, _told(found)))
         try:
             return Answer(found.status, _json_fields(found), answer_to_messages(found.body).body)
         except CannotTranslate as error:
@@ -252,5 +253,10 @@ def _no_answer(error: CannotTranslate) -> Broken:
     return Broken(Failure.STATUS, why, status=_ANOTHER)
 
 
+def _told(found: Answer) -> bytes:
+    return b"" if is_coded(found) else found.body
+
+
 def _json_fields(found: Answer) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for name, value in found.fields if name.lower() != b"content-length"]
+    """Those of the answer, whose body is another one now."""
+    return [JSON, *(pair for pair in found.fields if pair[0].lower() not in _OF_THE_BODY)]

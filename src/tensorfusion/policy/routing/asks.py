@@ -106,9 +106,9 @@ _TARGET_AT_FAULT = frozenset(
         Failure.MALFORMED,
     }
 )
-_SICK_STATUSES = frozenset({401, 408, 425, 429})
-"""Below 500 and still the target's own: its credential, its time, its load. A 403, 404, 409, 413 or 422 may be of the
-request, so that one caller could shut a target for all."""
+_SICK_STATUSES = frozenset({401, 402, 408, 425, 429})
+"""Below 500 and still the target's own: its credential, its account, its time, its load. A 403, 404, 409, 413 or 422
+may be of the request, so that one caller could shut a target for all."""
 
 
 def blames_target(outcome: Outcome) -> bool:

@@ -57,7 +57,7 @@ def judge(rules: RetryRules, outcome: Outcome, *, retries: int, wall: float, ran
             return Verdict(Next.LARGER, why)
         case Failure.SILENT | Failure.FIRST_TOKEN | Failure.STALL:
             return Verdict(Next.OTHER, f"{why}: who is silent is not asked again")
-        case Failure.STATUS if outcome.status in NEVER_RETRIED and outcome.status not in (401, 403, 404, 413):
+        case Failure.STATUS if outcome.status in NEVER_RETRIED and outcome.status not in (401, 402, 403, 404, 413):
             return Verdict(Next.END, f"{why}: the request itself is refused")
     if may_pass(rules, outcome) and retries < rules.max_retries:
         asked = retry_after(outcome.retry_after, wall) if rules.honours_retry_after else None

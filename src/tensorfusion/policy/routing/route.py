@@ -98,7 +98,7 @@ class Timers:
 
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-NEVER_RETRIED = frozenset({400, 401, 403, 404, 413, 422})
+NEVER_RETRIED = frozenset({400, 401, 402, 403, 404, 413, 422})
 """Statuses that the same target would only repeat."""
 
 
