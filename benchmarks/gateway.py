@@ -11,7 +11,8 @@ were installed, and left out otherwise:
 (Portkey 1.15.2 answers every stream with 500 beside a newer @hono/node-server than 1.13.8: name that one under
 "overrides" in package.json.)
 
-Rows: requests a second with 32 in flight, whole answers and streams of 64 events; the same for each second of the
+Rows: requests a second with 32 in flight, whole answers and streams of 64 events (which the backend writes in one go
+where it does not pause); the same for each second of the
 gateway's own processor time (which other work on the box does not change much); what is added at one request at a time,
 measured request by request beside the backend itself, also of ours with ``busyPollMicros: 0`` and of a relay that only
 hands bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. Of

@@ -471,3 +471,31 @@ async def test_the_first_piece_goes_with_the_head_and_the_last_one_with_the_end(
     async with serving(handle) as seen, Client(seen.port) as client:
         client.send(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
         assert (await client.response()).body == b"a" * size + b"b" + b"c" * size
+
+
+async def test_pieces_that_are_sent_together_are_framed_as_those_that_come_one_by_one() -> None:
+    pieces = (b"a" * 20, b"", b"b" * 20_000, b"c")
+
+    async def handle(request: Request, reply: Reply) -> None:
+        fields = ((b"Date", b"today"),)
+        if request.target == b"/together":
+            reply.send_pieces(200, fields, pieces)
+        else:
+            reply.start(200, fields)
+            for piece in pieces:
+                reply.push(piece)
+            reply.end()
+        with pytest.raises(RuntimeError, match="has ended"):
+            reply.push(b"d")
+
+    async def told(start: bytes) -> bytes:
+        async with serving(handle) as seen, Client(seen.port) as client:
+            client.send(start + b"\r\nHost: a\r\n\r\n" + b"GET / HTTP/1.0\r\n\r\n")
+            found = await client.rest()
+        assert seen.failures == []
+        return found
+
+    for start in (b"GET /%b HTTP/1.1", b"GET /%b HTTP/1.0\r\nConnection: close", b"HEAD /%b HTTP/1.1"):
+        together, one_by_one = await told(start % b"together"), await told(start % b"one")
+        assert together == one_by_one
+        assert (b"\r\nbbb" in together) == (start == b"GET /%b HTTP/1.1")

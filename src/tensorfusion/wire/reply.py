@@ -6,6 +6,7 @@ framing, also in the one of HTTP/1.0 where the end of the connection is the end 
 Source: RFC 9112 6 (framing), 7.1 (chunks), 8 (incomplete messages), 9.6 (closing); RFC 9110 9.3.2 (HEAD), 15 (status).
 """
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,20 @@ class Reply:
             self._connection.write_lines((head, body))
         self._left = 0
         self.end()
+
+    def send_pieces(self, status: int, fields: Fields, pieces: Iterable[bytes]) -> None:
+        """The whole answer as ``start``, ``push`` of each piece and ``end`` send it, but in one write.
+
+        Raises as ``send``."""
+        head = self._head(status, fields, None, b"")
+        if self._mute:
+            self._connection.write(head)
+        elif self._chunked:
+            framed = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece]
+            self._connection.write(b"%b%b0\r\n\r\n" % (head, b"".join(framed)))
+        else:
+            self._connection.write(head + b"".join(pieces))
+        self.ended = True
 
     def start(
         self, status: int, fields: Fields = (), *, length: int | None = None, ready: bytes = b"", first: bytes = b""

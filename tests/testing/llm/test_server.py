@@ -65,6 +65,36 @@ async def test_tokens_come_at_their_times(clock) -> None:
         assert seen.ended_at - seen.first_at == 1.0
 
 
+async def streamed(server: LlmServer, path: str, tokens: int) -> list[bytes]:
+    """The lines of an answer: its head, sizes of chunks and events; without its name, and when it was."""
+    asked = {"model": MODEL, "messages": HI, "stream": True, "max_tokens": tokens}
+    asked |= {"prompt": "hi", "input": "hi", "max_output_tokens": tokens}
+    body = json.dumps(asked).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 20)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body))
+    async with asyncio.timeout(PATIENCE):
+        found = await reader.readuntil(b"\r\n0\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    (name,) = re.findall(rb"(?i)request-id: req_(\w+)", found)
+    return [line for line in found.replace(name, b"NAME").split(b"\r\n") if not line.startswith(b"Date: ")]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"])
+async def test_a_stream_without_pauses_has_the_bytes_of_one_with_pauses(clock, path: str) -> None:
+    at_once = LlmServer(Settings(answer_tokens=1000), clock=clock)
+    paced = LlmServer(Settings(answer_tokens=1000, tpot=0.0001), clock=type(clock)())
+    async with at_once, paced:
+        for tokens in (1, 256, 257):
+            lines = await streamed(at_once, path, tokens)
+            assert lines == await streamed(paced, path, tokens)
+            assert sum(b"data: " in line for line in lines) > tokens
+            for seen in (at_once.seen[-1], paced.seen[-1]):
+                assert (seen.tokens, seen.status, seen.end) == (tokens, 200, "whole")
+                assert seen.first_at == seen.at
+        assert clock.slept == []
+
+
 async def test_who_finds_no_place_waits_for_the_first_that_leaves(clock) -> None:
     settings = Settings(ttft=1.0, concurrency=2)
     clock.gate.clear()
