@@ -16,8 +16,9 @@ from typing import cast
 import httptools
 
 EVENT_END = b"\n\n"
-_WORD = re.compile(rb'"content":\s*"[^"]')
-_REASON = re.compile(rb'"finish_reason":\s*"')
+_WORD = re.compile(rb'"content": ?"[^"]')
+_CONTENTS = (b'"content":"', b'"content": "')
+_REASONS = (b'"finish_reason":"', b'"finish_reason": "')
 
 
 @dataclass(slots=True)
@@ -66,15 +67,19 @@ class Client(asyncio.Protocol):
         self._transport.write(self._asking.request)
 
     def data_received(self, data: bytes) -> None:
+        self._arrived = time.perf_counter_ns()
         self._parser.feed_data(data)
+        if self._asking.stream and self._pieces and not self._answer.first_word:
+            self._look_for_word(b"".join(self._pieces))
 
     def on_body(self, body: bytes) -> None:
-        answer, asking = self._answer, self._asking
-        if asking.gaps and EVENT_END in body:
-            answer.arrivals.append(time.perf_counter_ns())
         self._pieces.append(body)
-        if not answer.first_word and asking.stream and _WORD.search(b"".join(self._pieces)):
-            answer.first_word = time.perf_counter_ns()
+        if self._asking.gaps and EVENT_END in body:
+            self._answer.arrivals.append(time.perf_counter_ns())
+
+    def _look_for_word(self, body: bytes) -> None:
+        if _WORD.search(body):
+            self._answer.first_word = self._arrived
 
     def on_message_complete(self) -> None:
         answer = self._answer
@@ -82,11 +87,13 @@ class Client(asyncio.Protocol):
         answer.status = self._parser.get_status_code()
         body = b"".join(self._pieces)
         if self._asking.stream:
-            answer.words = len(_WORD.findall(body))
-            ends = body.rstrip().endswith(b"data: [DONE]") and _REASON.search(body) is not None
+            if not answer.first_word:
+                self._look_for_word(body)
+            answer.words = _words_of(body)
+            ends = body.rstrip().endswith(b"data: [DONE]")
         else:
-            ends = body.startswith(b"{") and b'"choices"' in body and _REASON.search(body) is not None
-        answer.whole = answer.status == 200 and ends
+            ends = body.startswith(b"{") and b'"choices"' in body
+        answer.whole = answer.status == 200 and ends and any(body.rfind(reason) >= 0 for reason in _REASONS)
         self._answers.append(answer)
         self._left -= 1
         if self._left > 0 and answer.ended < self._until and self._parser.should_keep_alive():
@@ -100,6 +107,14 @@ class Client(asyncio.Protocol):
         if not self.ended.done():
             self._answers.append(self._answer)  # broken
             self.ended.set_result(None)
+
+
+def _words_of(body: bytes) -> int:
+    """How many events bring words, in the one spelling or the other: half the time of a regular expression."""
+    for content in _CONTENTS:
+        if words := body.count(content) - body.count(content + b'"'):
+            return words
+    return 0
 
 
 async def ask(asking: Asking, *, clients: int, each: int = 1 << 60, seconds: float = 1e6) -> list[Answer]:
