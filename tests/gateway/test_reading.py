@@ -3,7 +3,7 @@
 import pytest
 
 from tensorfusion.gateway.faults import Fault, Words, body_of, invalid
-from tensorfusion.gateway.reading import read_chunk, read_failure, read_whole
+from tensorfusion.gateway.reading import mend, read_chunk, read_failure, read_whole
 
 
 def test_a_word_an_end_and_what_was_used() -> None:
@@ -22,6 +22,21 @@ def test_a_word_an_end_and_what_was_used() -> None:
 def test_what_is_no_object_is_no_event(data: bytes) -> None:
     assert read_chunk(data) is None
     assert read_whole(data) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"[NaN]", b'{"a":"\xff"}', b"[" * 100_000, b'{"a":' + b"9" * 5000])
+def test_what_is_no_object_to_anybody_is_not_mended(data: bytes) -> None:
+    assert mend(data) is None
+
+
+def test_what_is_nearly_an_object_is_mended() -> None:
+    assert mend(b'{"a": [NaN, 1.50], "b": -Infinity, "c": 1e999}') == (
+        b'{"a": [null, 1.5], "b": null, "c": null}',
+        b'{"a": [null, 1.5], "b": null, "c": null}',
+    )
+    halves = rb'{"a":  "\ud83d", "b": "\u00e9"}'
+    assert mend(halves) == (halves, '{"a": "?", "b": "\u00e9"}'.encode())
+    assert mend(b'\xef\xbb\xbf{"a": "\xc3\xa9"}') == (b'{"a": "\\u00e9"}', b'{"a": "\xc3\xa9"}')
 
 
 @pytest.mark.parametrize("data", [b'{"choices":[{"delta":{"content":[1]}}]}', b'{"choices":3}', b'{"usage":"x"}'])

@@ -82,6 +82,33 @@ async def test_who_says_why_it_finished_and_then_nothing_does_not_hold_its_clien
         assert found.records[0].status == 200
 
 
+@pytest.mark.usefixtures("short_stall")
+@pytest.mark.parametrize("other", [False, True])
+async def test_comments_behind_words_are_no_words(*, other: bool) -> None:
+    """Whoever keeps the connection alive, of a server that has nothing more to say: another target goes on."""
+    async with target(pinging(ROLE, word("a"))) as one, target(streamed(*WHOLE)) as two:
+        targets = [{"endpoint": each.url} for each in ((one, two) if other else (one,))]
+        async with gateway(route(*targets)) as found, asyncio.timeout(10):
+            response = await ask(found.port, chat(stream=True))
+            assert response.whole
+            assert found.records[0].attempts[0].outcome.startswith("stall")
+            assert (b"[DONE]" in response.body) is other
+            assert (b'"error"' in response.body) is not other
+
+
+@pytest.mark.parametrize("events", [WHOLE, WHOLE[:-1]], ids=["done", "finished"])
+@pytest.mark.parametrize("how", ["splice", "buffer"])
+async def test_who_goes_on_behind_the_end_in_drops_does_not_hold_its_client(
+    events: tuple[bytes, ...], how: str
+) -> None:
+    async with target(pinging(*events)) as one, gateway(route({"endpoint": one.url}, midStream=how)) as found:
+        async with asyncio.timeout(8):
+            response = await ask(found.port, chat(stream=True))
+        assert response.whole
+        assert response.body.replace(PING, b"") == b"".join(WHOLE)
+        assert found.records[0].status == 200
+
+
 async def test_a_stream_may_take_longer_than_its_first_word() -> None:
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM + chunked(ROLE, word("a")))

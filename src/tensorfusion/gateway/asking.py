@@ -15,6 +15,7 @@ import msgspec
 
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.faults import invalid
+from tensorfusion.gateway.reading import NOTHING, is_list
 
 _T = TypeVar("_T")
 MOST_MODEL: Final = 256
@@ -129,6 +130,17 @@ class Asked:
             if prompts and bytes(prompts[0])[:1] in (b'"', b"["):  # and not one prompt, as tokens
                 count *= len(prompts)
         return count
+
+    @property
+    def inputs(self) -> int:
+        """How many embeddings are asked for."""
+        raw = self.parts.get("input", NOTHING)
+        try:
+            found = _list.decode(raw) if is_list(raw) else []
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = []
+        several = found and bytes(memoryview(found[0])[:1]) in (b'"', b"[", b"{")  # and not one, as tokens
+        return len(found) if several else 1
 
     def last_user_message(self) -> str:
         """The text of the last message of a user; empty where there is none."""

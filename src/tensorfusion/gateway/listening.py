@@ -17,17 +17,29 @@ import msgspec
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.outcomes import Broken, of_error_event
-from tensorfusion.gateway.reading import DONE, FAILED_REASONS, NOTHING, Choice, Chunk, Usage, read_chunk, read_chunks
+from tensorfusion.gateway.reading import (
+    DONE,
+    FAILED_REASONS,
+    NOTHING,
+    Choice,
+    Chunk,
+    Usage,
+    is_text,
+    mend,
+    read_chunk,
+    read_chunks,
+)
 from tensorfusion.gateway.sse import (
     Events,
     EventTooLong,
     are_few,
     data_of,
     event_of,
+    name_of,
     objects_of,
     split_plain,
 )
-from tensorfusion.gateway.typed import first_text, read_typed
+from tensorfusion.gateway.typed import Typed, first_text, read_typed
 from tensorfusion.policy.routing.asks import Failure
 
 DONE_EVENT: Final = event_of(DONE)
@@ -180,10 +192,24 @@ class _EventListener(ABC):
         add, hear = parts.append, self._hear
         try:
             for event in events:
-                add(hear(event))
+                add(hear(event) if is_text(event) else self._drop())
         except Broken as broken:
             self.failure = broken
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _drop(self) -> bytes:
+        """Of an event that is none."""
+        self.dropped += 1
+        return b""
+
+    def _mended(self, event: bytes, data: bytes) -> tuple[bytes, bytes] | None:
+        """An event that is nearly JSON, as it goes on, and what it carries, as it is read; None where it is no event.
+        No other target's answer is fitted behind it."""
+        found = mend(data)
+        if found is None:
+            return None
+        self.said.comparable = False
+        return event if found.sent == data else event_of(found.sent, name=name_of(event)), found.read
 
     def _hear_words(self, events: bytes) -> int:
         """Hear what plain events begin with at once, as far as it is words and nothing else: its bytes."""
@@ -223,7 +249,7 @@ class ChunkListener(_EventListener):
         join = self._join
         if self.done or (join is not None and not join.joined) or are_few(events):
             return 0
-        objects = objects_of(events)
+        objects = objects_of(events) if is_text(events) else None
         chunks = read_chunks(objects) if objects is not None else None
         if objects is None or chunks is None:
             return 0
@@ -247,14 +273,14 @@ class ChunkListener(_EventListener):
         if data is None:
             return event
         if data == DONE:
-            self.done = True
-            if not self.finished:  # a target may make fewer choices than it was asked for
-                self.finished = self._ended >= {0, *self._further}
-            return event if self.finished else b""
+            return self._hear_done(event)
         chunk = read_chunk(data)
         if chunk is None:
-            self.dropped += 1
-            return b""
+            mended = self._mended(event, data)
+            if mended is None:
+                return self._drop()
+            event, data = mended
+            chunk = read_chunk(data) or Chunk(opaque=True)
         if chunk.failed:
             raise of_error_event(chunk.error, begun=self.spoken)
         if chunk.usage is not None:
@@ -275,6 +301,12 @@ class ChunkListener(_EventListener):
             self.spoken = True
         return event
 
+    def _hear_done(self, event: bytes) -> bytes:
+        self.done = True
+        if not self.finished:  # a target may make fewer choices than it was asked for
+            self.finished = self._ended >= {0, *self._further}
+        return event if self.finished else b""
+
     def _note(self, choice: Choice) -> None:
         """Remember what a choice says that the client gets."""
         delta = choice.delta
@@ -292,7 +324,7 @@ class ChunkListener(_EventListener):
             self.spoken = True
             self.finish_reason = choice.finish_reason
             self._ended.add(choice.index)
-            self.finished = len(self._ended) >= self._asked.choices
+            self.finished = len(self._ended) >= self._asked.choices and self._ended >= {0, *self._further}
 
 
 def _only_text(chunk: Chunk) -> str | None:
@@ -335,12 +367,19 @@ class TypedListener(_EventListener):
 
     def _hear(self, event: bytes) -> bytes:
         data = data_of(event)
-        if data is None or data == DONE:
+        if data == DONE:  # some end every stream so: it is an end to clients
+            return event if self.done else b""
+        if self.done:
+            return b""
+        if data is None:
             return event
         found = read_typed(data)
         if found is None:
-            self.dropped += 1
-            return b""
+            mended = self._mended(event, data)
+            if mended is None:
+                return self._drop()
+            event, data = mended
+            found = read_typed(data) or Typed()
         kind, words = found.type, self._words
         if kind in words.failed:
             raise of_error_event(found.failure, begun=self.spoken)

@@ -96,7 +96,7 @@ async def _heard(attempt: Attempt, exchange: Exchange) -> None:
                 raise listener.failure
         listener.end()
     elif job.call.api is not Api.VERBATIM:
-        judged(speech.call.api, await exchange.whole(MOST_ANSWER))
+        judged(speech.call.api, await exchange.whole(MOST_ANSWER), speech.asked)
     else:
         while await exchange.read():
             pass

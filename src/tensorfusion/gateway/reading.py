@@ -6,8 +6,10 @@ not of the known form (an array where a text is known) is passed on like a word 
 Source: OpenAI's API reference, "Chat completion chunk object", "Completion object", "Usage".
 """
 
+import codecs
 import json
-from typing import Final
+import math
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -138,6 +140,7 @@ _bare_whole: Final = msgspec.json.Decoder(_BareWhole)
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _whole: Final = msgspec.json.Decoder(Whole)
 _failure: Final = msgspec.json.Decoder(Failure)
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _anything: Final = msgspec.json.Decoder()
 
 
@@ -151,7 +154,7 @@ def read_chunk(data: bytes) -> Chunk | None:
         bare = _bare.decode(data)
         return Chunk(choices=bare.choices, error=bare.error)
     except UNREADABLE:
-        return Chunk(opaque=True) if _is_object(data) else None
+        return Chunk(opaque=True) if isinstance(decoded(data), dict) else None
 
 
 def read_chunks(objects: Objects) -> list[Chunk] | None:
@@ -167,12 +170,48 @@ def read_chunks(objects: Objects) -> list[Chunk] | None:
     return found if len(found) == objects.count else None
 
 
-def _is_object(data: bytes) -> bool:
-    """Also one with half of a pair of surrogates in it, which those send who cut texts by their UTF-16."""
+class Mended(NamedTuple):
+    """An object that is nearly JSON."""
+
+    sent: bytes
+    """What others read of it as it came, with null for a number that is none."""
+    read: bytes
+    """The same for reading here: half of a pair of surrogates is another character in it."""
+
+
+def mend(data: bytes) -> Mended | None:
+    """What others read that is not read here: numbers without a value (NaN), which some write, half of a pair of
+    surrogates, from those who cut texts by their UTF-16, and a byte order mark. None where it is no object either way.
+    """
+    odd = data.startswith(codecs.BOM_UTF8)
+
+    def number(text: str) -> float | None:
+        nonlocal odd
+        found = float(text)
+        if math.isfinite(found):
+            return found
+        odd = True
+        return None
+
     try:
-        return isinstance(json.loads(data), dict)
+        found = json.loads(data.decode("utf-8-sig"), parse_constant=number, parse_float=number)
     except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    read = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+    return Mended(json.dumps(found).encode() if odd else data, read)
+
+
+def is_text(data: bytes) -> bool:
+    """It is UTF-8: what is not, clients stumble over."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
         return False
+    return True
 
 
 def read_whole(body: bytes) -> Whole | None:
@@ -203,6 +242,20 @@ def decoded(data: bytes) -> object:
         return _anything.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def is_list(raw: msgspec.Raw) -> bool:
+    """There is a list, of whatever."""
+    return bytes(memoryview(raw)[:1]) == b"["
+
+
+def count_of(raw: msgspec.Raw) -> int:
+    """Of how many things it is a list; nulls are none."""
+    try:
+        found = _list.decode(raw)
+    except UNREADABLE:
+        return 0
+    return sum(bytes(memoryview(one)[:5]) != _NULL for one in found)
 
 
 def holds(raw: msgspec.Raw) -> bool:

@@ -5,6 +5,7 @@ OpenAI's wire, are said in the other's words (``policy/translate``) on the way t
 listens to chunks of chat completions in both cases: so a translated answer moves on, goes on and ends like any other.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -14,7 +15,7 @@ from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.faults import JSON, Words, body_of, invalid
 from tensorfusion.gateway.listening import STOP, ChunkListener, Join, Listener, Said, listener_for
 from tensorfusion.gateway.outcomes import Broken, is_coded
-from tensorfusion.gateway.reading import Usage
+from tensorfusion.gateway.reading import Usage, mend
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
 from tensorfusion.gateway.upstreams import Upstream
 from tensorfusion.policy.routing.asks import Failure
@@ -198,11 +199,14 @@ class _HeardAsChat:
         return told + self._inner.end()
 
     def _heard(self, told: bytes) -> list[bytes]:
-        try:
+        with contextlib.suppress(CannotTranslate):
             return self._stream.feed(told)
-        except CannotTranslate:
-            self._dropped += 1
-            return []
+        mended = mend(told)
+        if mended is not None:
+            with contextlib.suppress(CannotTranslate):
+                return self._stream.feed(mended.read)
+        self._dropped += 1
+        return []
 
 
 class _SaidAsMessages:

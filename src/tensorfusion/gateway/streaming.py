@@ -9,7 +9,7 @@ Source: the platform's contract, 3.6.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import Final
 
@@ -26,19 +26,21 @@ from tensorfusion.model.llm_route import MidStream
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, Phase, TimedOut, WireError
 from tensorfusion.wire.exchange import Exchange
-from tensorfusion.wire.relay import pour
+from tensorfusion.wire.relay import Look, pour
 
 _LAST_SECONDS: Final = 1.0
 """That a target may take to end a stream behind its last event ..."""
 _REASON_SECONDS: Final = 2.0
 """... and to tell of it, or of what it used, behind the reason to finish."""
+_NO_WORDS: Final = (b":", b"\n", b"\r")
+"""What arrivals begin with that are comments, which keep a connection and no answer alive."""
 _NOT_UNDERSTOOD: Final = (400, 404, 409, 413, 415, 422, 501)
 
 
 class StreamWay:
     """For one request. ``first`` is the failure that cut the answer off when the client had some of it already."""
 
-    __slots__ = ("_buffered", "_job", "_pushes", "_voice", "first", "said")
+    __slots__ = ("_buffered", "_ended_at", "_job", "_pushes", "_voice", "first", "said")
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -47,6 +49,8 @@ class StreamWay:
         self.first: Broken | None = None
         self._voice: Voice | None = None
         self._pushes = 0
+        self._ended_at = math.inf
+        """When this attempt's answer told its end, or why it finished."""
 
     @property
     def told(self) -> bool:
@@ -108,7 +112,7 @@ class StreamWay:
         now, first_by = monotonic(), math.inf
         if job.chooser.others(job.ask, now, job.attempts, attempt.target):
             first_by = attempt.ticket.started_at + job.route.timers.first_token
-        mark, pushes = self.said.mark(), self._pushes
+        mark, pushes, self._ended_at = self.said.mark(), self._pushes, math.inf
         try:
             async with attempt.exchange(further, seconds=max(first_by - now, 0.0)) as exchange:
                 head = await self._first_word(attempt, exchange, listener)
@@ -128,7 +132,7 @@ class StreamWay:
         """What has come up to the first arrival with a word in it, or up to the end where the answer is buffered."""
         job = self._job
         try:
-            if exchange.status != 200:
+            if not 200 <= exchange.status < 300:
                 raise of_refusal(attempt.speech.whole(await exchange.whole(MOST_ANSWER)))
             require_events(exchange)
             exchange.silent_for(job.route.timers.idle)
@@ -138,7 +142,7 @@ class StreamWay:
                 part = listener.take(data) if data else listener.end()
                 if listener.failure is not None:
                     raise listener.failure
-                _await_end(exchange, listener)
+                over = self._is_over(exchange, listener)
                 parts.append(part)
                 size += len(part)
                 if size > MOST_ANSWER:
@@ -148,13 +152,23 @@ class StreamWay:
                     exchange.all_within(max(job.deadline - monotonic(), 0.0))
                     if not attempt.begun:
                         attempt.first_token()
-                if not data:
+                if over or not data:
                     break
         finally:
             job.waited += monotonic() - attempt.ticket.started_at
         if not listener.spoken:
             listener.end()
         return b"".join(parts)
+
+    def _is_over(self, exchange: Exchange, listener: Listener) -> bool:
+        """Where the answer has told its end, or why it finished, the rest is not waited for as long as for words, and
+        not for ever where it goes on in drops: True then."""
+        if not (listener.done or listener.finished):
+            return False
+        exchange.silent_for(_LAST_SECONDS if listener.done else _REASON_SECONDS)
+        now = monotonic()
+        self._ended_at = min(self._ended_at, now)
+        return now - self._ended_at > _REASON_SECONDS
 
     async def _rest(self, attempt: Attempt, exchange: Exchange, listener: Listener, head: bytes) -> None:
         """Send the head of the answer, what has come, and what still comes."""
@@ -168,7 +182,7 @@ class StreamWay:
             reply.start(200, fields_back(exchange.fields), ready=job.answer_lines(attempt.target), first=passed)
         else:
             reply.push(passed)
-        _await_end(exchange, listener)
+        self._is_over(exchange, listener)
         if not exchange.done or not listener.done:
             began = monotonic()
             try:
@@ -194,10 +208,19 @@ class StreamWay:
         self._job.bytes_out += len(heard)
         return heard
 
-    def _look(self, exchange: Exchange, listener: Listener) -> Callable[[bytes], bytes]:
+    def _look(self, exchange: Exchange, listener: Listener) -> Look:
         job, take, said = self._job, listener.take, self._said
+        idle = job.route.timers.idle
+        wordless_since = math.inf
 
-        def look(data: bytes) -> bytes:
+        def look(data: bytes) -> bytes | None:
+            nonlocal wordless_since
+            if data[:1] not in _NO_WORDS:
+                wordless_since = math.inf
+            else:
+                wordless_since = min(wordless_since, monotonic())
+                if monotonic() - wordless_since > idle:
+                    raise TimedOut(Phase.SILENCE, idle)
             passed = said(take(data))
             if listener.failure is not None:
                 job.reply.push(passed)
@@ -205,17 +228,12 @@ class StreamWay:
             if listener.done and exchange.done:
                 job.reply.end(passed)
                 return b""
-            if listener.finished or listener.done:
-                _await_end(exchange, listener)
+            if (listener.finished or listener.done) and self._is_over(exchange, listener):
+                job.reply.push(passed)
+                return None
             return passed
 
         return look
-
-
-def _await_end(exchange: Exchange, listener: Listener) -> None:
-    """Where the answer has told its end, or why it finished, the rest is not waited for as long as for words."""
-    if listener.done or listener.finished:
-        exchange.silent_for(_LAST_SECONDS if listener.done else _REASON_SECONDS)
 
 
 async def _next(exchange: Exchange, listener: Listener) -> bytes:

@@ -8,11 +8,11 @@ from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.apis import Api
-from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN
+from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked
 from tensorfusion.gateway.attempts import Attempt
 from tensorfusion.gateway.outcomes import Broken, of_error_event, of_refusal
 from tensorfusion.gateway.passing import fields_back
-from tensorfusion.gateway.reading import FAILED_REASONS, NOTHING, Usage, read_whole
+from tensorfusion.gateway.reading import FAILED_REASONS, Usage, count_of, is_list, is_text, mend, read_whole
 from tensorfusion.gateway.typed import read_typed_whole
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.policy.routing.money import format_usd
@@ -49,7 +49,7 @@ class WholeWay:
         job = attempt.job
         if not 200 <= found.status < 300:
             raise of_refusal(attempt.speech.whole(found) if found.status >= _ERROR else found)
-        usage, reason = judged(attempt.speech.call.api, found)
+        found, usage, reason = judged(attempt.speech.call.api, found, attempt.speech.asked)
         found = attempt.speech.whole(found)
         job.count(usage, completion=-(-len(found.body) // BYTES_OF_A_TOKEN))
         job.finish_reason = reason
@@ -65,8 +65,8 @@ class WholeWay:
             attempt.first_token()
 
 
-def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
-    """What the answer used and why it finished.
+def judged(api: Api, found: Answer, asked: Asked) -> tuple[Answer, Usage | None, str]:
+    """The answer as it goes on, what it used and why it finished.
 
     Raises:
         Broken: it is none.
@@ -74,38 +74,59 @@ def judged(api: Api, found: Answer) -> tuple[Usage | None, str]:
     kind = found.field(b"content-type")
     if kind is not None and "json" not in kind.lower():
         raise Broken(Failure.MALFORMED, f"it answered with {kind[:64]!r} instead of JSON", status=found.status)
+    if not is_text(found.body):
+        raise _none(found, "is no text")
+    verdict = _read(api, found, found.body, asked)
+    if verdict is None:
+        mended = mend(found.body)
+        verdict = _read(api, found, mended.read, asked) if mended is not None else None
+        if mended is None or verdict is None:
+            raise _none(found, "is no JSON object")
+        found = Answer(found.status, found.fields, mended.sent)
+    return found, *verdict
+
+
+def _read(api: Api, found: Answer, body: bytes, asked: Asked) -> tuple[Usage | None, str] | None:
+    """What an answer with this body used and why it finished; None where that is no JSON object. Raises Broken."""
     if api in (Api.MESSAGES, Api.RESPONSES):
-        typed = read_typed_whole(found.body)
-        if typed is None:
-            raise _no_json(found)
-        if typed.failed:
-            raise of_error_event(typed.error)
-        if (typed.content if api is Api.MESSAGES else typed.output) is NOTHING:
-            raise Broken(Failure.MALFORMED, "its answer has no content", status=found.status)
-        if typed.stop_reason is None if api is Api.MESSAGES else typed.status == "failed":
-            raise _unfinished(typed.status, found)
-        usage = typed.usage.plain if typed.usage is not None else None
-        return usage, typed.stop_reason or typed.status or ""
-    read = read_whole(found.body)
+        return _read_typed(api, found, body)
+    read = read_whole(body)
     if read is None:
-        raise _no_json(found)
+        return None
     if read.failed:
         raise of_error_event(read.error)
     if api in (Api.CHAT, Api.COMPLETIONS):
         if not read.choices:
-            raise Broken(Failure.MALFORMED, "its answer has no choices", status=found.status)
-        failed = next((one for one in read.choices if one.finish_reason in _UNFINISHED), None)
-        if failed is not None:
-            raise _unfinished(failed.finish_reason, found)
+            raise _none(found, "has no choices")
+        for choice in read.choices:
+            if choice.finish_reason in _UNFINISHED:
+                raise _unfinished(choice.finish_reason, found)
         return read.usage, read.choices[0].finish_reason or ""
-    if api is Api.EMBEDDINGS and not read.data:
-        raise Broken(Failure.MALFORMED, "its answer has no data", status=found.status)
+    if api is Api.EMBEDDINGS:
+        wanted, there = asked.inputs, count_of(read.data)
+        if there < wanted:
+            raise _none(found, f"has {there} of {wanted} embeddings")
     return read.usage, ""
+
+
+def _read_typed(api: Api, found: Answer, body: bytes) -> tuple[Usage | None, str] | None:
+    """As ``_read``, of a message or a response."""
+    typed = read_typed_whole(body)
+    if typed is None:
+        return None
+    if typed.failed:
+        raise of_error_event(typed.error)
+    if not is_list(typed.content if api is Api.MESSAGES else typed.output):
+        raise _none(found, "has no content")
+    if typed.stop_reason is None if api is Api.MESSAGES else typed.status == "failed":
+        raise _unfinished(typed.status, found)
+    usage = typed.usage.plain if typed.usage is not None else None
+    return usage, typed.stop_reason or typed.status or ""
 
 
 def _unfinished(reason: str | None, found: Answer) -> Broken:
     return Broken(Failure.MALFORMED, f"it finished with {reason or 'no reason'}", status=found.status)
 
 
-def _no_json(found: Answer) -> Broken:
-    return Broken(Failure.MALFORMED, "its answer is no JSON object", status=found.status)
+def _none(found: Answer, why: str) -> Broken:
+    return Broken(Failure.MALFORMED, f"its answer {why}", status=found.status)
