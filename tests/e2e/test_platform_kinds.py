@@ -1,5 +1,6 @@
 """Clusters, connections, ProviderConfigs and the kinds that are not served yet, on the embedded and a real server."""
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, eventually
+from tensorfusion.cli.apply import apply_one
 from tensorfusion.errors import Invalid
+from tensorfusion.kube.client import Client
+from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
 from tensorfusion.model import resources as r
 from tensorfusion.model.crd import KINDS
@@ -128,6 +132,34 @@ def test_apply_names_the_nearest_field(cluster: Cluster, namespace: str, name: s
     done = cluster.program("apply", "-f", str(file), "-n", namespace, check=False)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+class Overtaken(Client):
+    """A user whose every reading of an object is followed by a controller's write of its status."""
+
+    async def get(self, resource: r.Resource, type_: Any, name: str, *, namespace: str = "") -> Any:
+        found = await super().get(resource, type_, name, namespace=namespace)
+        said = {"type": "Overtaken", "status": "True", "reason": "Test", "message": uuid.uuid4().hex}
+        when = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
+        status = {"status": {"conditions": [{**said, **when}]}}
+        await super().patch(resource, name, status, namespace=namespace, subresource="status")
+        return found
+
+
+def test_apply_tells_its_own_changes_from_those_of_controllers(cluster: Cluster) -> None:
+    document = body("AzureGPUSource", f"o-{uuid.uuid4().hex[:6]}", SPECS["AzureGPUSource"])
+    name = f"azuregpusources.tensor-fusion.ai/{document['metadata']['name']}"
+    elsewhere = body("AzureGPUSource", document["metadata"]["name"], {"region": "westus"})
+    labelled = {**document, "metadata": {**document["metadata"], "labels": {"team": "a"}}}
+
+    async def apply_each() -> list[str]:
+        async with Overtaken(load_kubeconfig(cluster.kubeconfig)) as client:
+            documents = (document, document, elsewhere, elsewhere, labelled, labelled)
+            return [await apply_one(client, one, namespace="") for one in documents]
+
+    words = ["created", "unchanged", "configured", "unchanged", "configured", "unchanged"]
+    assert asyncio.run(apply_each()) == [f"{name} {word}" for word in words]
+    cluster.run(lambda client: client.delete(r.AZURE_GPU_SOURCES, document["metadata"]["name"]))
 
 
 def test_apply_says_what_it_rewrote_and_ignores_the_namespace_of_a_cluster_scoped_kind(

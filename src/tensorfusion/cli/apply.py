@@ -11,6 +11,7 @@ from tensorfusion.cli.manifests import Manifest, read_manifests, tell
 from tensorfusion.cli.session import cluster_options, default_namespace, with_client
 from tensorfusion.errors import ApiError, ConfigError, TensorFusionError
 from tensorfusion.kube.client import Client
+from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import Resource
 
 
@@ -79,7 +80,17 @@ async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  #
         return f"{resource.id}/{made['metadata']['name']} created"
     changed = await client.patch(resource, name, document, namespace=wanted_namespace, strict=True)
     same = changed["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"]
+    if not same and "status" not in document:  # a controller may have written the status since the object was read
+        same = _less_status(changed) == _less_status(current)
     return f"{label} {'unchanged' if same else 'configured'}"
+
+
+def _less_status(found: Raw) -> Raw:
+    """An object without what a write of its status alone changes."""
+    metadata = {
+        key: value for key, value in found["metadata"].items() if key not in ("managedFields", "resourceVersion")
+    }
+    return {**found, "metadata": metadata, "status": None}
 
 
 async def _address(client: Client, document: Any) -> tuple[Resource, str]:
