@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from tensorfusion.gateway.discretion import discreet
-from tensorfusion.gateway.faults import Fault, no_healthy_target
+from tensorfusion.gateway.faults import JSON, Fault, no_healthy_target
 from tensorfusion.gateway.job import Job, Try
 from tensorfusion.gateway.outcomes import Broken, of_wire
 from tensorfusion.gateway.speech import Speech, speech_for
@@ -27,8 +27,9 @@ from tensorfusion.policy.routing.route import Target
 from tensorfusion.policy.routing.state import Ticket
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, WireError
 from tensorfusion.wire.exchange import Exchange, Patience
-from tensorfusion.wire.fields import Fields
+from tensorfusion.wire.fields import Fields, field_lines
 
+_JSON_LINE: Final = field_lines((JSON,))
 _MOST_RESENT: Final = 3
 _MOST_REPLICAS: Final = 3
 """Of one target, for one request, that fail it. Those that refuse the connection at once are not among them: they cost
@@ -75,9 +76,7 @@ class Attempt:
         if upstream.overriding:
             further = {**upstream.overriding, **(further or {})}
         asked = self.speech.asked
-        fields = [*self._traced(), *self._forwarded()]
-        if asked.content_type:
-            fields.append((b"Content-Type", asked.content_type))
+        fields = (*self._traced(), *self._forwarded())
         return self.replica.pool.exchange(
             asked.method,
             upstream.path_of(self.speech.call),
@@ -89,7 +88,7 @@ class Attempt:
                 silence=timers.idle,
                 total=min(max(job.deadline - monotonic(), 0.0), seconds),
             ),
-            ready=job.lines_out() + upstream.lines,
+            ready=job.lines_out() + _type_line(asked.content_type) + upstream.lines,
         )
 
     def _traced(self) -> Fields:
@@ -272,6 +271,13 @@ async def _at(
                 replica.breaker.succeeded(now)
             job.chooser.ended(ticket, now, outcome)
     return broken, outcome
+
+
+def _type_line(kind: bytes) -> bytes:
+    """What a body is, as it is sent. Raises ValueError: it cannot be."""
+    if kind == JSON[1]:
+        return _JSON_LINE
+    return field_lines(((b"Content-Type", kind),)) if kind else b""
 
 
 async def _resending(attempt: Attempt, way: Way) -> None:

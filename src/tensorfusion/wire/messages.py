@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -20,6 +21,7 @@ from tensorfusion.wire.fields import Fields, Kind, lines
 CHUNKED: Final = -1
 """The length of a body that is sent in chunks."""
 
+_LONGEST_KNOWN: Final = 128
 _UNIX = "unix://"
 _PORTS = {"http": 80, "https": 443}
 _OTHERWISE_FRAMED = ("HEAD", "CONNECT")
@@ -116,20 +118,36 @@ def request_head(
     Raises:
         ValueError: a method, a target or a field that cannot go on the wire, or is the connection's own.
     """
-    if method not in _METHODS and (method == b"CONNECT" or not _TOKEN.fullmatch(method)):
-        raise ValueError(f"method {method!r} is not spoken here")
-    if target[:1] != b"/" and (target, method) != (b"*", b"OPTIONS"):
-        raise ValueError(f"target {target!r} cannot be sent: wanted /PATH")
-    if b" " in target or not target.isascii() or not target.decode("ascii").isprintable():
-        raise ValueError(f"target {target!r} cannot be sent")
-    start = b"%b %b%b HTTP/1.1\r\nHost: %b" % (method, origin.raw_prefix, target, origin.raw_authority)
+    start_of = _known_start if len(target) <= _LONGEST_KNOWN else _start_of
+    start = start_of(method, target, origin.raw_prefix, origin.raw_authority)
     if length is None:
         own = ready + b"\r\n"
     elif length == CHUNKED:
         own = ready + b"Transfer-Encoding: chunked\r\n\r\n"
     else:
         own = b"%bContent-Length: %d\r\n\r\n" % (ready, length)
+    if not fields:
+        return b"%b\r\n%b" % (start, own)  # every part of it was looked at before
     return lines(start, fields, own, count=2, without=Kind.HOST)
+
+
+def _start_of(method: bytes, target: bytes, prefix: bytes, authority: bytes) -> bytes:
+    """The request line and ``Host``, without the last line end.
+
+    Raises:
+        ValueError: as ``request_head``.
+    """
+    if method not in _METHODS and (method == b"CONNECT" or not _TOKEN.fullmatch(method)):
+        raise ValueError(f"method {method!r} is not spoken here")
+    if target[:1] != b"/" and (target, method) != (b"*", b"OPTIONS"):
+        raise ValueError(f"target {target!r} cannot be sent: wanted /PATH")
+    if b" " in target or not target.isascii() or not target.decode("ascii").isprintable():
+        raise ValueError(f"target {target!r} cannot be sent")
+    return b"%b %b%b HTTP/1.1\r\nHost: %b" % (method, prefix, target, authority)
+
+
+_known_start: Final = lru_cache(maxsize=1024)(_start_of)
+"""Nearly all requests begin with one of a few; long targets, which hardly come twice, are not kept."""
 
 
 def field(fields: Fields, name: bytes) -> str | None:
