@@ -161,6 +161,18 @@ async def test_half_of_a_pair_of_surrogates_is_not_lost() -> None:
         assert b"[DONE]" in found.body
 
 
+@pytest.mark.parametrize("events", [(ROLE, word("a"), DONE), (ROLE, word("a"), end("abort"), DONE)])
+@pytest.mark.parametrize("path", ["chat/completions", "messages"])
+async def test_of_an_answer_that_is_kept_until_it_is_whole_a_half_one_is_never_seen(
+    path: str, events: tuple[bytes, ...]
+) -> None:
+    async with target(streamed(*events)) as one, target(streamed(ROLE, word("b"), STOP, DONE)) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url}, midStream="buffer")) as gate:
+            found = await ask(gate.port, chat(stream=True, max_tokens=9), path=path)
+            assert found.fields["x-tf-target"] == "t1"
+            assert b'"error"' not in found.body
+
+
 def message(**parts: object) -> dict[str, object]:
     return {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "par"}], **parts}
 

@@ -84,11 +84,12 @@ async def test_who_says_why_it_finished_and_then_nothing_does_not_hold_its_clien
 
 @pytest.mark.usefixtures("short_stall")
 @pytest.mark.parametrize("other", [False, True])
-async def test_comments_behind_words_are_no_words(*, other: bool) -> None:
+@pytest.mark.parametrize("how", ["splice", "buffer"])
+async def test_comments_behind_words_are_no_words(how: str, *, other: bool) -> None:
     """Whoever keeps the connection alive, of a server that has nothing more to say: another target goes on."""
     async with target(pinging(ROLE, word("a"))) as one, target(streamed(*WHOLE)) as two:
         targets = [{"endpoint": each.url} for each in ((one, two) if other else (one,))]
-        async with gateway(route(*targets)) as found, asyncio.timeout(10):
+        async with gateway(route(*targets, midStream=how)) as found, asyncio.timeout(10):
             response = await ask(found.port, chat(stream=True))
             assert response.whole
             assert found.records[0].attempts[0].outcome.startswith("stall")

@@ -33,7 +33,7 @@ _LAST_SECONDS: Final = 1.0
 _REASON_SECONDS: Final = 2.0
 """... and to tell of it, or of what it used, behind the reason to finish."""
 _NO_WORDS: Final = (b":", b"\n", b"\r")
-"""What arrivals begin with that are comments, which keep a connection and no answer alive."""
+"""What arrivals begin with that are comments."""
 _NOT_UNDERSTOOD: Final = (400, 404, 409, 413, 415, 422, 501)
 
 
@@ -137,8 +137,11 @@ class StreamWay:
             require_events(exchange)
             exchange.silent_for(job.route.timers.idle)
             parts, size, begun = [], 0, False
+            wordless = _Wordless(job.route.timers.idle)
             while not listener.done and (self._buffered or not listener.spoken):
                 data = await _next(exchange, listener)
+                if begun:
+                    wordless.see(data)
                 part = listener.take(data) if data else listener.end()
                 if listener.failure is not None:
                     raise listener.failure
@@ -156,8 +159,8 @@ class StreamWay:
                     break
         finally:
             job.waited += monotonic() - attempt.ticket.started_at
-        if not listener.spoken:
-            listener.end()
+        if self._buffered or not listener.spoken:
+            parts.append(listener.end())
         return b"".join(parts)
 
     def _is_over(self, exchange: Exchange, listener: Listener) -> bool:
@@ -210,17 +213,10 @@ class StreamWay:
 
     def _look(self, exchange: Exchange, listener: Listener) -> Look:
         job, take, said = self._job, listener.take, self._said
-        idle = job.route.timers.idle
-        wordless_since = math.inf
+        see = _Wordless(job.route.timers.idle).see
 
         def look(data: bytes) -> bytes | None:
-            nonlocal wordless_since
-            if data[:1] not in _NO_WORDS:
-                wordless_since = math.inf
-            else:
-                wordless_since = min(wordless_since, monotonic())
-                if monotonic() - wordless_since > idle:
-                    raise TimedOut(Phase.SILENCE, idle)
+            see(data)
             passed = said(take(data))
             if listener.failure is not None:
                 job.reply.push(passed)
@@ -234,6 +230,26 @@ class StreamWay:
             return passed
 
         return look
+
+
+class _Wordless:
+    """Since when nothing came but comments: they keep a connection alive, and no answer."""
+
+    __slots__ = ("_idle", "_since")
+
+    def __init__(self, idle: float) -> None:
+        self._idle = idle
+        self._since = math.inf
+
+    def see(self, data: bytes) -> None:
+        """An arrival. Raises TimedOut."""
+        if data[:1] not in _NO_WORDS:
+            self._since = math.inf
+            return
+        now = monotonic()
+        self._since = min(self._since, now)
+        if now - self._since > self._idle:
+            raise TimedOut(Phase.SILENCE, self._idle)
 
 
 async def _next(exchange: Exchange, listener: Listener) -> bytes:
