@@ -110,6 +110,21 @@ async def test_who_goes_on_behind_the_end_in_drops_does_not_hold_its_client(
         assert found.records[0].status == 200
 
 
+async def test_fields_behind_the_end_for_ever_do_not_hold_a_client() -> None:
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + chunked(*WHOLE) + b"0\r\n")
+        while not reader.at_eof() and reader.exception() is None:
+            writer.write(b"X-More: a\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        raise ConnectionError
+
+    async with target(act) as one, gateway(route({"endpoint": one.url})) as found, asyncio.timeout(8):
+        response = await ask(found.port, chat(stream=True))
+        assert response.body == b"".join(WHOLE)
+        assert found.records[0].status == 200
+
+
 async def test_a_stream_may_take_longer_than_its_first_word() -> None:
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM + chunked(ROLE, word("a")))

@@ -168,8 +168,11 @@ class StreamWay:
         not for ever where it goes on in drops: True then."""
         if not (listener.done or listener.finished):
             return False
-        exchange.silent_for(_LAST_SECONDS if listener.done else _REASON_SECONDS)
         now = monotonic()
+        if listener.done:
+            exchange.all_within(min(_LAST_SECONDS, max(self._job.deadline - now, 0.0)))
+        else:
+            exchange.silent_for(_REASON_SECONDS)
         self._ended_at = min(self._ended_at, now)
         return now - self._ended_at > _REASON_SECONDS
 

@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
             self._break(BrokenOff("the answer changes the protocol, which was not asked for"))
         except HttpParserError as error:
             self._break(BrokenOff(f"not an HTTP answer: {error}"))
-        if not self._head_done and self._head_size > MOST_HEAD:
+        if self._head_size > MOST_HEAD:  # with the fields behind a body in chunks
             self._break(BrokenOff(f"the answer's fields have more than {MOST_HEAD} bytes"))
         if self._sink is not None:
             self._quiet_since = self._loop.time()

@@ -66,7 +66,16 @@ def test_retry_on_errors_says_what_is_asked_again_and_not_what_goes_on() -> None
 
 
 @pytest.mark.parametrize(
-    ("field", "follows", "delay"), [("3", Next.SAME, 3.0), ("11", Next.OTHER, 0.0), ("soon", Next.SAME, 0.5)]
+    ("field", "follows", "delay"),
+    [
+        ("3", Next.SAME, 3.0),
+        ("11", Next.OTHER, 0.0),
+        ("9" * 20, Next.OTHER, 0.0),
+        ("9" * 5000, Next.OTHER, 0.0),
+        ("soon", Next.SAME, 0.5),
+        ("-1", Next.SAME, 0.5),
+        ("1e3", Next.SAME, 0.5),
+    ],
 )
 def test_retry_after_wins_unless_it_is_too_long(field: str, follows: Next, delay: float) -> None:
     found = judge(RULES, Outcome(F.STATUS, status=429, retry_after=field), retries=0, wall=0.0, random=0.5)

@@ -109,7 +109,7 @@ def retry_after(text: str, wall: float) -> float | None:
     text = text.strip()
     if not text:
         return None
-    if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 10:
+    if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
     found = next((match for form in _DATES if (match := form.fullmatch(text))), None)
     moment = None if found is None else _moment(found, wall)
