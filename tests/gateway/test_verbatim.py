@@ -72,6 +72,8 @@ async def test_an_answer_that_breaks_off_is_no_end() -> None:
         response = await ask(found.port, {"model": "m"}, path="audio/speech")
         assert not response.whole
         assert found.records[0].status == 502
+        assert found.records[0].attempts[0].outcome.startswith("reset")
+        assert found.front.state.choosers["default/r"].status(asyncio.get_running_loop().time())[0].failures == 1
 
 
 @pytest.mark.parametrize("kind", [b"", b"Content-Type: multipart/form-data\r\n", b"Content-Type: text/plain\r\n"])

@@ -23,7 +23,7 @@ from tensorfusion.gateway.passing import fields_back
 from tensorfusion.gateway.reading import decoded
 from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.policy.routing.asks import Failure
-from tensorfusion.wire.errors import BrokenOff
+from tensorfusion.wire.errors import BrokenOff, TimedOut
 from tensorfusion.wire.relay import pour
 from tensorfusion.wire.request import Request
 
@@ -141,7 +141,8 @@ class VerbatimWay:
                     await pour(exchange, job.reply, look=look)
                 except BrokenOff as error:
                     job.reply.cut()
-                    raise Broken(Failure.RESET, f"its answer broke off: {error}", final=True) from error
+                    failure = Failure.STALL if isinstance(error, TimedOut) else Failure.RESET
+                    raise Broken(failure, f"its answer broke off: {error}") from error
                 job.reply.end()
         finally:
             job.waited += monotonic() - started

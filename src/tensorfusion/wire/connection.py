@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
         except HttpParserError as error:
             self._break(BrokenOff(f"not an HTTP answer: {error}"))
         if self._head_size > MOST_HEAD:  # with the fields behind a body in chunks
-            self._break(BrokenOff(f"the answer's fields have more than {MOST_HEAD} bytes"))
+            self._break(self._too_large())
         if self._sink is not None:
             self._quiet_since = self._loop.time()
             if self._pieces:
@@ -378,6 +378,9 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._done or self._parser is None or self._broken is not None:
             return
+        if self._head_size > MOST_HEAD:
+            self._break(self._too_large())
+            return
         self.status = self._parser.get_status_code()
         if self.status < 200:  # on its way, as 103 says; the answer comes behind it
             if any(KIND_OF[name] >= Kind.LENGTH for name, _ in self._fields):
@@ -397,6 +400,9 @@ class Connection(asyncio.Protocol):
         if self._headless:  # the parser would wait for the body that the head tells of
             self._done, self._busy = True, False
             self._break(BrokenOff("a connection is not kept behind an answer without its body"))
+
+    def _too_large(self) -> BrokenOff:
+        return BrokenOff(f"the answer's fields have more than {MOST_HEAD} bytes")
 
     def on_body(self, body: bytes) -> None:
         if not self._done:
