@@ -111,13 +111,23 @@ def gateway(file: Path, *, core: int, name: str = "gateway") -> Iterator[Side]:
 
 
 @contextmanager
-def litellm(program: Path, port: int, folder: Path, core: int) -> Iterator[Side]:
-    """LiteLLM's proxy: one worker, a master key, no database."""
+def litellm(program: Path, ports: Mapping[str, int], folder: Path, core: int) -> Iterator[Side]:
+    """LiteLLM's proxy: one worker, a master key, no database. ``ports`` are backends by the name of a model."""
     key = "sk-" + secrets.token_hex(16)
-    file = folder / f"litellm-{port}.yaml"
-    parameters = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{port}/v1", "api_key": "none"}
+    file = folder / "litellm.yaml"
+    models = [
+        {
+            "model_name": name,
+            "litellm_params": {
+                "model": f"openai/{MODEL}",
+                "api_base": f"http://127.0.0.1:{port}/v1",
+                "api_key": "none",
+            },
+        }
+        for name, port in ports.items()
+    ]
     config = {
-        "model_list": [{"model_name": "bench-model", "litellm_params": parameters}],
+        "model_list": models,
         "general_settings": {"master_key": key},
         "litellm_settings": {"telemetry": False},
     }
@@ -128,7 +138,7 @@ def litellm(program: Path, port: int, folder: Path, core: int) -> Iterator[Side]
     process = _started(command, core, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, environ=environ)
     try:
         _wait(process, f"http://127.0.0.1:{found}/health/liveliness", "litellm")
-        yield Side("litellm", found, process.pid, (f"Authorization: Bearer {key}",), "bench-model")
+        yield Side("litellm", found, process.pid, (f"Authorization: Bearer {key}",), next(iter(ports)))
     finally:
         _end(process)
 
@@ -142,16 +152,20 @@ def portkey(package: Path, port: int, core: int) -> Iterator[Side]:
     process = _started(
         command, core, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, environ=environ, folder=package
     )
-    fields = (
+    try:
+        _wait(process, f"http://127.0.0.1:{found}/", "portkey")
+        yield Side("portkey", found, process.pid, portkey_fields(port))
+    finally:
+        _end(process)
+
+
+def portkey_fields(port: int) -> Sequence[str]:
+    """What a request says to Portkey's gateway for it to ask the backend there."""
+    return (
         "Authorization: Bearer none",
         "x-portkey-provider: openai",
         f"x-portkey-custom-host: http://127.0.0.1:{port}/v1",
     )
-    try:
-        _wait(process, f"http://127.0.0.1:{found}/", "portkey")
-        yield Side("portkey", found, process.pid, fields)
-    finally:
-        _end(process)
 
 
 def free_port() -> int:

@@ -12,10 +12,10 @@ were installed, and left out otherwise:
 "overrides" in package.json.)
 
 Rows: requests a second with 32 in flight, whole answers and streams of 64 events (which the backend writes in one go
-where it does not pause); the same for each second of the
-gateway's own processor time (which other work on the box does not change much); what is added at one request at a time,
-measured request by request beside the backend itself, also of ours with ``busyPollMicros: 0`` and of a relay that only
-hands bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. Of
+where it does not pause); the same for each second of the gateway's own processor time (which other work on the box does
+not change much); what is added at one request at a time, to a whole answer and to the first word of a stream, measured
+request by request beside the backend itself, also of ours with ``busyPollMicros: 0`` and of a relay that only hands
+bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. Of
 several rounds the best one counts, for every side. ``added`` is the difference of two sides' percentiles.
 """
 
@@ -25,7 +25,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,7 @@ import uvloop
 import yaml
 
 from _gateway_load import Answer, Asking, ask, at, memory_of, processor_seconds, request_of
-from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey, relay, routes_of
+from _gateway_sides import CORES, Side, backend, gateway, litellm, portkey, portkey_fields, relay, routes_of
 from _report import Row, report
 
 OURS = "gateway"
@@ -47,6 +47,9 @@ GOAL_RATE = 4000.0
 EVENTS = 64
 WARM_SECONDS = 6.0
 EVENT_SECONDS = 0.02
+FEW = 2
+"""Words of a stream of which only the first one counts; the other comes ``EVENT_SECONDS`` later."""
+PACED = "bench-paced"
 _US = 1e3
 _PROMPT = "Tell me of the gateway. " * 25
 
@@ -67,11 +70,11 @@ class Found:
     """The same for the first word of a stream."""
 
 
-def asking(side: Side, *, stream: bool, gaps: bool = False) -> Asking:
+def asking(side: Side, *, stream: bool, gaps: bool = False, tokens: int = EVENTS) -> Asking:
     body = {
         "model": side.model,
         "messages": [{"role": "user", "content": _PROMPT}],
-        "max_tokens": EVENTS,
+        "max_tokens": tokens,
         **({"stream": True} if stream else {}),
     }
     return Asking(side.port, request_of(side.port, side.fields, msgspec.json.encode(body)), stream, gaps)
@@ -92,9 +95,11 @@ async def rate(side: Side, found: Found, *, stream: bool, seconds: float) -> Non
 
 
 async def added(side: Side, direct: Side, *, stream: bool, requests: int) -> tuple[float, float]:
-    """Microseconds p50 and p99 that one side adds to the other; they are asked in turns, so that both meet the same."""
+    """Microseconds p50 and p99 that one side adds to the other, to a whole answer or to a stream's first word; they are
+    asked in turns, so that both meet the same."""
     times: dict[str, list[float]] = {side.name: [], direct.name: []}
-    whats = {one.name: asking(one, stream=stream) for one in (side, direct)}
+    tokens = FEW if stream else EVENTS
+    whats = {one.name: asking(one, stream=stream, tokens=tokens) for one in (side, direct)}
     for what in whats.values():
         await ask(what, clients=1, each=10)
     for _ in range(max(requests // 25, 1)):
@@ -236,13 +241,15 @@ async def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         direct = stack.enter_context(backend(*tokens, core=here))
+        paced = stack.enter_context(backend(*tokens, "--tpot", str(EVENT_SECONDS), core=here))
         starts: dict[str, Callable[[], AbstractContextManager[Side]]] = {
             OURS: lambda: gateway(file_of(direct, folder), core=there)
         }
         if arguments.portkey is not None:
             starts["portkey"] = lambda: portkey(arguments.portkey, direct.port, there)
         if arguments.litellm is not None:
-            starts["litellm"] = lambda: litellm(arguments.litellm, direct.port, folder, there)
+            ports = {"bench-model": direct.port, PACED: paced.port}
+            starts["litellm"] = lambda: litellm(arguments.litellm, ports, folder, there)
         for peer in ("portkey", "litellm"):
             if peer not in starts:
                 print(f"{peer} is left out: --{peer} does not say where it is")
@@ -253,6 +260,13 @@ async def main() -> None:
             SLEEPING: stack.enter_context(gateway(sleeping, core=there, name=SLEEPING)),
             RELAY: stack.enter_context(relay(direct, core=there)),
         }
+        ours = stack.enter_context(gateway(file_of(paced, folder), core=there))
+        asleep = stack.enter_context(gateway(file_of(paced, folder, sleeping=True), core=there, name=SLEEPING))
+        firsts = {OURS: ours, SLEEPING: asleep, RELAY: stack.enter_context(relay(paced, core=there))}
+        if "portkey" in sides:
+            firsts["portkey"] = replace(sides["portkey"], fields=portkey_fields(paced.port))
+        if "litellm" in sides:
+            firsts["litellm"] = replace(sides["litellm"], model=PACED)
         found |= {name: Found() for name in alone}
         for name, side in sides.items():
             found[name].idle = memory_of(side.pid)
@@ -263,18 +277,16 @@ async def main() -> None:
                 if side is not direct:
                     times = arguments.requests // (10 if name == "litellm" else 1)
                     found[name].latency.append(await added(side, direct, stream=False, requests=times))
-                    found[name].first_word.append(await added(side, direct, stream=True, requests=times))
+                    found[name].first_word.append(await added(firsts[name], paced, stream=True, requests=times))
                 found[name].loaded = memory_of(side.pid)
             for name, side in alone.items():
                 found[name].latency.append(await added(side, direct, stream=False, requests=arguments.requests))
-                found[name].first_word.append(await added(side, direct, stream=True, requests=arguments.requests))
+                found[name].first_word.append(
+                    await added(firsts[name], paced, stream=True, requests=arguments.requests)
+                )
         rows = [*rows_of_rates(found), *rows_of_times(found), *rows_of_memory(found)]
-        pace = ("--tpot", str(EVENT_SECONDS))
-        paced = stack.enter_context(backend(*tokens, *pace, core=here))
-        side = stack.enter_context(gateway(file_of(paced, folder), core=there))
-        rows += await rows_of_streams(side, paced, (1, IN_FLIGHT, arguments.streams), arguments.rounds)
-        side = stack.enter_context(gateway(file_of(paced, folder, sleeping=True), core=there, name=SLEEPING))
-        rows += await rows_of_streams(side, paced, (1, IN_FLIGHT), arguments.rounds)
+        rows += await rows_of_streams(ours, paced, (1, IN_FLIGHT, arguments.streams), arguments.rounds)
+        rows += await rows_of_streams(asleep, paced, (1, IN_FLIGHT), arguments.rounds)
     report(rows, arguments.json)
 
 
