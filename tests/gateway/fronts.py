@@ -149,6 +149,18 @@ def streamed(*events: bytes) -> bytes:
     return STREAM + chunked(*events) + LAST
 
 
+def apart(*events: bytes) -> Act:
+    """A whole stream, the last events in an arrival of their own."""
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + chunked(*events[:2]))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(chunked(*events[2:]) + LAST)
+
+    return act
+
+
 def cut(*events: bytes) -> Act:
     """A stream whose connection is reset behind these."""
 

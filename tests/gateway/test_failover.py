@@ -19,6 +19,7 @@ from fronts import (
     Client,
     Response,
     answer,
+    apart,
     ask,
     chat,
     chunked,
@@ -219,25 +220,13 @@ async def test_a_connection_that_the_target_had_just_closed_is_no_failure(*, str
 # --- behind the first word ---
 
 
-def apart(*events: bytes) -> Act:
-    """A whole stream, the last events in an arrival of their own."""
-
-    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(STREAM + chunked(*events[:2]))
-        await writer.drain()
-        await asyncio.sleep(0.02)
-        writer.write(chunked(*events[2:]) + LAST)
-
-    return act
-
-
 BAD_END = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]})
 LOST = event({"error": {"message": "lost"}})
 CUTS: dict[str, bytes | Act] = {
     "reset": cut(ROLE, word("one ")),
     "stall": stall(ROLE, word("one ")),
-    "end without a reason": streamed(ROLE, word("one ")),
-    "done without a reason": streamed(ROLE, word("one "), DONE),
+    "end without a reason": apart(ROLE, word("one ")),
+    "done without a reason": apart(ROLE, word("one "), DONE),
     "error event": apart(ROLE, word("one "), LOST),
     "finished in an error": apart(ROLE, word("one "), BAD_END),
     "broken framing": STREAM + chunked(ROLE, word("one ")) + b"zz\r\n",
@@ -270,6 +259,19 @@ async def test_a_cut_answer_goes_on_at_a_target_that_says_the_same(fault: bytes 
             assert response.body.endswith(STOP + DONE)
             assert response.body.count(b'"role"') == 1
             assert (found.records[0].status, len(found.records[0].attempts)) == (200, 2)
+
+
+@pytest.mark.parametrize("events", [(ROLE, word("never sent")), (ROLE, word("never sent"), DONE)])
+async def test_an_answer_that_is_all_there_and_not_whole_moves_on_unseen(events: tuple[bytes, ...]) -> None:
+    async with target(streamed(*events)) as one, target(good(stream=True)) as two:
+        async with gateway(route({"endpoint": one.url})) as found:
+            response = await ask(found.port, chat(stream=True))
+            assert (response.status, b"never sent" in response.body) == (502, False)
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            response = await ask(found.port, chat(stream=True))
+            assert response.whole
+            assert words_of(response) == "one two"
+            assert response.fields["x-tf-target"] == "t1"
 
 
 async def test_a_word_that_came_together_with_the_failure_counts_as_said() -> None:

@@ -11,6 +11,7 @@ from fronts import (
     STREAM,
     Client,
     answer,
+    apart,
     ask,
     chat,
     chunked,
@@ -244,7 +245,7 @@ async def test_a_message_that_finished_and_did_not_say_so_gets_its_end(*, broken
 
 async def test_a_message_that_has_not_finished_has_no_end() -> None:
     async with (
-        target(streamed(*TOLD[:2])) as one,
+        target(apart(*TOLD[:2])) as one,
         gateway(route({"endpoint": one.url, "provider": "anthropic"})) as gate,
     ):
         found = await ask(gate.port, chat(stream=True, max_tokens=9), path="messages")

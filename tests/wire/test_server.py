@@ -473,6 +473,19 @@ async def test_the_first_piece_goes_with_the_head_and_the_last_one_with_the_end(
         assert (await client.response()).body == b"a" * size + b"b" + b"c" * size
 
 
+@pytest.mark.parametrize("size", [0, 5, 20_000])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_a_first_piece_that_is_the_whole_answer_ends_it(version: bytes, size: int) -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.start(200, first=b"a" * size, whole=True)
+        assert reply.ended
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        for _ in range(2 if version == b"1.1" else 1):
+            client.send(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
+            assert (await client.response()).body == b"a" * size
+
+
 async def test_pieces_that_are_sent_together_are_framed_as_those_that_come_one_by_one() -> None:
     pieces = (b"a" * 20, b"", b"b" * 20_000, b"c")
 

@@ -180,27 +180,38 @@ class StreamWay:
         """Send the head of the answer, what has come, and what still comes."""
         job = self._job
         reply = job.reply
+        whole = not reply.started and exchange.done
+        if whole:
+            head += listener.end()  # where it has none, the client has got nothing yet
         if not reply.started:
             self._voice = attempt.speech.voice()
         passed = self._said(head)
         if not reply.started:
             job.spoke = attempt.target
-            reply.start(200, fields_back(exchange.fields), ready=job.answer_lines(attempt.target), first=passed)
+            ready = job.answer_lines(attempt.target)
+            reply.start(200, fields_back(exchange.fields), ready=ready, first=passed, whole=whole)
         else:
             reply.push(passed)
-        self._is_over(exchange, listener)
-        if not exchange.done or not listener.done:
-            began = monotonic()
-            try:
-                await pour(exchange, reply, look=self._look(exchange, listener))
-            except BrokenOff:
-                if not listener.finished:
-                    raise
-            finally:
-                job.waited += monotonic() - began
-        reply.end(self._said(listener.end()))
+        if not whole:
+            await self._pour(exchange, listener)
+            reply.end(self._said(listener.end()))
         job.finish_reason = listener.finish_reason
         job.spoke = attempt.target
+
+    async def _pour(self, exchange: Exchange, listener: Listener) -> None:
+        """Send what still comes, each arrival where it arrives."""
+        job = self._job
+        self._is_over(exchange, listener)
+        if exchange.done and listener.done:
+            return
+        began = monotonic()
+        try:
+            await pour(exchange, job.reply, look=self._look(exchange, listener))
+        except BrokenOff:
+            if not listener.finished:
+                raise
+        finally:
+            job.waited += monotonic() - began
 
     def _said(self, heard: bytes) -> bytes:
         """What the client gets of it, from now on. Raises Broken: it cannot be said in the client's words."""
@@ -224,7 +235,7 @@ class StreamWay:
             if listener.failure is not None:
                 job.reply.push(passed)
                 raise listener.failure
-            if listener.done and exchange.done:
+            if listener.done and listener.finished and exchange.done:
                 job.reply.end(passed)
                 return b""
             if (listener.finished or listener.done) and self._is_over(exchange, listener):

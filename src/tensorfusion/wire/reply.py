@@ -71,17 +71,30 @@ class Reply:
         self.ended = True
 
     def start(
-        self, status: int, fields: Fields = (), *, length: int | None = None, ready: bytes = b"", first: bytes = b""
+        self,
+        status: int,
+        fields: Fields = (),
+        *,
+        length: int | None = None,
+        ready: bytes = b"",
+        first: bytes = b"",
+        whole: bool = False,
     ) -> None:
-        """Send the head, and with it a first piece; the rest of ``length`` bytes, or of as many as come, follows.
-
-        Raises as ``send``."""
+        """Send the head, and with it a first piece; the rest of ``length`` bytes, or as many as come, follows, unless
+        that is the ``whole`` of it. Raises as ``send``, and as ``end``."""
         head = self._head(status, fields, length, ready)
-        if self._chunked and first and not self._mute and len(first) < _LARGE:
-            self._connection.write(b"%b%x\r\n%b\r\n" % (head, len(first), first))
-        else:
+        if not self._chunked or not first or self._mute:
             self._connection.write(head)
             self.push(first)
+            if whole:
+                self.end()
+            return
+        start, end = b"%b%x\r\n" % (head, len(first)), b"\r\n0\r\n\r\n" if whole else b"\r\n"
+        if len(first) < _LARGE:
+            self._connection.write(b"%b%b%b" % (start, first, end))
+        else:
+            self._connection.write_lines((start, first, end))
+        self.ended = whole
 
     def push(self, data: bytes) -> None:
         """Send a piece of the body. Who does not wait for ``room`` must stop by other means. Raises ClientLeft.

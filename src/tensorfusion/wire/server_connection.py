@@ -97,6 +97,8 @@ class ServerConnection(asyncio.Protocol):
         if self._transport is None or self._gone:
             raise ClientLeft("the client has closed the connection")
         self._transport.writelines(parts)
+        if self._busy_poll is not None:
+            self._busy_poll.stir()
 
     async def room(self) -> None:
         """Wait until the client has read enough. Raises ClientLeft."""
