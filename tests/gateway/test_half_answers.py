@@ -1,6 +1,7 @@
 """What a target sends that is no whole answer, and does not look like it: it never goes out as one."""
 
 import asyncio
+import json
 
 import pytest
 from fronts import (
@@ -100,6 +101,62 @@ async def test_what_is_not_understood_where_two_answers_are_joined_is_not_left_o
         found = await ask(gate.port, chat(stream=True))
         assert (b"LOST" in found.body) == (b"[DONE]" in found.body)
         assert b"[DONE]" in found.body or b'"error"' in found.body
+
+
+SAID = "the quick brown fox jumps over the lazy "
+
+
+@pytest.mark.parametrize(
+    ("goes_on", "wanted"),
+    [
+        ([SAID, "dog"], "dog"),
+        ([SAID[:9], SAID[9:] + "dog"], "dog"),
+        ([*SAID, "dog"], "dog"),
+        (["dog"], "dog"),
+        (["the ", "quick", " dog"], "the quick dog"),
+        (["the ", "quick"], "the quick"),
+        ([SAID], ""),
+    ],
+)
+@pytest.mark.parametrize("path", ["chat/completions", "messages"])
+async def test_who_was_given_the_beginning_and_begins_anew_is_not_heard_twice(
+    path: str, goes_on: list[str], wanted: str
+) -> None:
+    async with (
+        target(cut(ROLE, word(SAID[:20]), word(SAID[20:]))) as one,
+        target(streamed(ROLE, *map(word, goes_on), STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True, max_tokens=99), path=path)
+        assert two.requests[0].json["continue_final_message"] is True
+        said = [json.loads(line[6:]) for line in found.body.split(b"\n") if line.startswith(b"data: {")]
+        if path == "messages":
+            texts = [one["delta"].get("text", "") for one in said if one["type"] == "content_block_delta"]
+        else:
+            texts = [one["choices"][0]["delta"].get("content", "") for one in said]
+        assert "".join(texts) == SAID + wanted
+        assert b'"error"' not in found.body
+
+
+async def test_a_short_beginning_may_be_said_twice() -> None:
+    async with (
+        target(cut(ROLE, word("ha "))) as one,
+        target(streamed(ROLE, word("ha "), word("ha"), STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True))
+        assert found.body.count(b'"ha ') == 2
+
+
+async def test_words_that_are_kept_back_are_not_lost_to_what_is_not_understood() -> None:
+    async with (
+        target(cut(ROLE, word(SAID))) as one,
+        target(streamed(ROLE, word("the "), ODD, STOP, DONE)) as two,
+        gateway(route({"endpoint": one.url}, {"endpoint": two.url, **PREFILL})) as gate,
+    ):
+        found = await ask(gate.port, chat(stream=True))
+        assert b"[DONE]" not in found.body
+        assert b'"error"' in found.body
 
 
 @pytest.mark.parametrize("prompt", [["hi"], [1, 2], "hi"])

@@ -26,6 +26,8 @@ _encoder: Final = msgspec.json.Encoder()
 _messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _text: Final = msgspec.json.Decoder(str)
 _CONTINUED_BY: Final = ("self-hosted", "vllm", "custom")
+_LONG: Final = 32
+"""Characters that nobody says twice in a row without beginning anew."""
 _FORMS: Final = (
     "response_format",
     "structured_outputs",
@@ -56,25 +58,36 @@ _message: Final = msgspec.json.Decoder(_Message)
 
 
 class Continued:
-    """The target was given what was said, and goes on: only the head of its stream is left out."""
+    """The target was given what was said, and goes on: only the head of its stream is left out.
 
-    __slots__ = ("joined", "text")
+    Some begin anew all the same. So what is word by word what was said is kept back until it says something else, or
+    has said all of that: then it was the beginning. What is short may well be said twice."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_kept", "_said", "joined", "text")
+
+    def __init__(self, said: str) -> None:
+        self._said = said if len(said) >= _LONG else ""
+        self._kept = ""
         self.joined = False
         self.text = ""
 
     def fit(self, data: bytes, chunk: Chunk) -> bytes:
         choice = chunk.choices[0] if chunk.choices else None
         if choice is None:
+            if chunk.opaque and self._kept:
+                raise _another("it says what cannot be compared")
             self.joined = chunk.opaque
             return event_of(data) if chunk.opaque else b""
         text = choice.delta.content if choice.delta is not None else choice.text
         more = choice.delta is not None and choice.delta.more_than_text
         if not text and not more and not choice.finish_reason:
             return b""  # who speaks was told
+        text = self._kept + (text or "")
+        if not more and not choice.finish_reason and len(text) < len(self._said) and self._said.startswith(text):
+            self._kept = text
+            return b""
         self.joined = True
-        self.text = text or ""
+        self.text = text.removeprefix(self._said)
         return _written_anew(data, self.text)
 
 

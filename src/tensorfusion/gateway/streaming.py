@@ -87,7 +87,7 @@ class StreamWay:
             )
         if further is not None:
             try:
-                await self._ask(attempt, Continued(), further)
+                await self._ask(attempt, Continued(text), further)
             except Broken as error:
                 if error.status not in _NOT_UNDERSTOOD or self.said.text != text:
                     raise
