@@ -17,6 +17,8 @@ REFUSED = {
     "page": (answer(b"<html>no such page</html>", kind=b"text/html"), "no such page"),
     "empty": (answer(b""), ""),
     "detail": (answer({"detail": "no such field"}), "no such field"),
+    "details": (answer({"detail": [{"loc": ["body"], "msg": "no such field"}]}), "no such field"),
+    "top": (answer({"object": "error", "message": "none here", "type": "BadRequestError", "code": 400}), "none here"),
     "words": (answer({"error": "no such thing"}), "no such thing"),
     "openai": (answer({"error": {"message": "none here", "type": "t"}}), "none here"),
     "not-text": (answer(b'{"error":{"message":"\xff"}}'), ""),
@@ -41,6 +43,30 @@ async def test_a_refusal_is_one_in_the_clients_words(
         assert found.error["message"]
         assert text in str(found.error["message"])
         assert (found.json.get("type") == "error") is (path == "messages")
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"detail": "no such field"}, "no such field"),
+        ({"detail": [{"msg": "no"}]}, '[{"msg": "no"}]'),
+        ({"object": "error", "message": "none here", "type": "BadRequestError", "code": 400}, "none here"),
+        ({"error": "no such thing"}, "no such thing"),
+        ({"error": {"message": "none here"}}, "none here"),
+        ({"message": 5}, '{"message": 5}'),
+    ],
+)
+async def test_what_a_refusal_says_is_found_wherever_it_is(told: object, message: str) -> None:
+    async with target(answer(told, status=422)) as one, gateway(route({"endpoint": one.url})) as gate:
+        assert (await ask(gate.port, chat())).error["message"] == message
+
+
+async def test_a_prompt_too_long_is_one_wherever_that_is_told() -> None:
+    told = {"object": "error", "message": "This model's maximum context length is 9 tokens", "code": 400}
+    async with target(answer(told, status=400)) as one, target(said("a")) as two:
+        small, large = {"endpoint": one.url, "contextLength": 9}, {"endpoint": two.url, "contextLength": 99}
+        async with gateway(route(small, large)) as gate:
+            assert (await ask(gate.port, chat())).fields["x-tf-target"] == "t1"
 
 
 async def test_a_refusal_in_the_clients_words_is_told_as_it_came() -> None:

@@ -21,7 +21,7 @@ from tensorfusion.gateway.faults import (
     upstream_failed,
     upstream_timeout,
 )
-from tensorfusion.gateway.reading import UNREADABLE, read_failure, read_whole
+from tensorfusion.gateway.reading import NOTHING, UNREADABLE, decoded, read_failure, read_whole
 from tensorfusion.policy.routing.asks import Failure, Outcome
 from tensorfusion.wire.errors import NotReached, Phase, TimedOut, WireError
 from tensorfusion.wire.messages import Answer
@@ -226,11 +226,26 @@ def _text_of(answer: Answer) -> str:
 def _said(answer: Answer) -> tuple[str, str]:
     """Message and code of an error body, in whatever form; empty where there is none. The code in lower case."""
     found = read_whole(answer.body)
-    if found is None or not found.failed:
+    if found is None:
         return "", ""
-    failure = read_failure(found.error)
-    inner = _inner_code(found.error)
-    return failure.message, " ".join(filter(None, (str(failure.code or ""), inner, failure.type or ""))).lower().strip()
+    told = found.error if found.failed else msgspec.Raw(answer.body)  # some tell it at the top, as vLLM did
+    failure = read_failure(told)
+    code = " ".join(filter(None, (str(failure.code or ""), _inner_code(told), failure.type or ""))).lower().strip()
+    return failure.message or _detail(answer.body), code
+
+
+class _Detailed(msgspec.Struct, gc=False):
+    detail: msgspec.Raw = NOTHING
+
+
+def _detail(body: bytes) -> str:
+    """What frameworks tell of a request that is not of the form that they want."""
+    try:
+        raw = msgspec.json.decode(body, type=_Detailed).detail
+    except UNREADABLE:
+        return ""
+    found = decoded(bytes(raw))
+    return found if isinstance(found, str) else bytes(raw).decode("utf-8", "replace")
 
 
 class _Told(msgspec.Struct, gc=False):
