@@ -122,6 +122,13 @@ def test_joined_at_any_place_and_however_cut_up_the_words_come_once(
     assert b'"role"' not in told
 
 
+@given(STREAMS, st.lists(st.integers(0, 1 << 16), max_size=40))
+def test_no_byte_of_the_last_line_end_is_kept_back(events: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join((ROLE, *events, STOP, DONE)).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    for further in ([], [len(stream) - 1]):
+        assert heard(ChunkListener(asked(), Said()), stream, [*cuts, *further]) == stream
+
+
 def test_an_event_of_a_megabyte_passes_in_any_pieces() -> None:
     stream = b"".join((ROLE, word("x" * (1 << 20)), STOP, DONE))
     assert heard(ChunkListener(asked(), Said()), stream, list(range(0, len(stream), 1448))) == stream

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of, name_of
+from tensorfusion.gateway.sse import OTHER_HALF, Events, EventTooLong, data_of, event_of, name_of
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 LINES = st.one_of(
@@ -57,11 +57,14 @@ def test_any_pieces_give_the_same_bytes_and_the_same_data(stream: bytes, cuts: l
 def test_an_event_goes_out_with_the_byte_that_ends_it(end: bytes) -> None:
     events = Events()
     stream = (b"data: a" + end) * 3
-    at_once = [len(events.feed(bytes([byte]))) for byte in stream]
-    behind = end.endswith(b"\r\n")  # a CR ends a line, whether or not an LF follows
-    assert [at for at, count in enumerate(at_once, 1) if count] == [
-        each * (7 + len(end)) - behind for each in (1, 2, 3)
+    at_once = [events.feed(bytes([byte])) for byte in stream]
+    behind = end.endswith(b"\r\n")  # a CR ends a line, whether or not an LF follows, which then goes by itself
+    ends = [each * (7 + len(end)) for each in (1, 2, 3)]
+    assert [at for at, found in enumerate(at_once, 1) if found and found != [OTHER_HALF]] == [
+        at - behind for at in ends
     ]
+    assert [at for at, found in enumerate(at_once, 1) if found == [OTHER_HALF]] == (ends if behind else [])
+    assert not events.rest
 
 
 def test_an_event_of_a_megabyte_in_small_pieces_takes_time_in_proportion_to_it() -> None:

@@ -30,6 +30,7 @@ from tensorfusion.gateway.reading import (
     read_chunks,
 )
 from tensorfusion.gateway.sse import (
+    OTHER_HALF,
     Events,
     EventTooLong,
     are_few,
@@ -192,7 +193,10 @@ class _EventListener(ABC):
         add, hear = parts.append, self._hear
         try:
             for event in events:
-                add(hear(event) if is_text(event) else self._drop())
+                if event == OTHER_HALF:
+                    add(event)
+                else:
+                    add(hear(event) if is_text(event) else self._drop())
         except Broken as broken:
             self.failure = broken
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -6,7 +6,7 @@ end may want.
 
 An event is what comes up to an empty line; empty lines more than that lead the next one. Joined, the events and the
 rest are the input. A lone CR may be the half of a CRLF whose other half has not come: an event is not held back for it,
-and that LF then leads the next event, where it is an empty line and means nothing.
+and that LF then follows by itself (``OTHER_HALF``) as soon as it comes: behind the last event nothing else would.
 
 Source: HTML Living Standard, 9.2.5 and 9.2.6 (parsing and interpreting an event stream).
 """
@@ -18,6 +18,8 @@ import msgspec
 
 MOST_EVENT: Final = 8 << 20
 """Bytes of one event."""
+OTHER_HALF: Final = b"\n"
+"""Of a line end whose CR went with the event before."""
 _END = re.compile(rb"(?>\r\n?|\n){2}")
 _LINE_END = re.compile(rb"\r\n?|\n")
 _LF = 0x0A
@@ -39,13 +41,15 @@ class EventTooLong(ValueError):
 class Events:
     """Of one stream. ``rest`` is what has come of an event that has not ended."""
 
-    __slots__ = ("_most", "_plain", "_searched", "rest")
+    __slots__ = ("_half", "_most", "_plain", "_searched", "rest")
 
     def __init__(self, *, most: int = MOST_EVENT) -> None:
         self._most = most
         self._searched = 0
         self._plain = True
-        """There is no CR in the rest."""
+        """There is no CR in the rest, nor was one the last byte."""
+        self._half = False
+        """The last byte was a CR that ended an event."""
         self.rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -57,6 +61,11 @@ class Events:
         plain = self.plain(data)
         if plain is not None:
             return split_plain(plain)
+        if self._half and data:
+            self._half, self._plain = False, True
+            if data.startswith(OTHER_HALF):
+                return [OTHER_HALF, *self.feed(data[1:])]
+            return self.feed(data)
         if not self.rest:
             return self._cut(data)
         self.rest += data
@@ -107,7 +116,8 @@ class Events:
         else:
             self.rest += data[start:]
         self._searched = max(len(self.rest) - _LONGEST_END, 0)
-        self._plain = not self.rest
+        self._half = not self.rest and bool(found) and found[-1].endswith(b"\r")
+        self._plain = not self.rest and not self._half
         return found
 
     def _too_long(self) -> EventTooLong:
