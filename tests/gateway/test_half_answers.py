@@ -300,14 +300,18 @@ async def test_a_message_that_finished_and_did_not_say_so_gets_its_end(*, broken
         assert (record.status, record.completion_tokens, record.usage_estimated) == (200, 4, False)
 
 
-async def test_a_message_that_has_not_finished_has_no_end() -> None:
+@pytest.mark.parametrize("end", [(), (END,)])
+async def test_a_message_that_has_not_finished_has_no_end(end: tuple[bytes, ...]) -> None:
+    """Neither where it is cut, nor where it says that it is over and not why."""
     async with (
-        target(apart(*TOLD[:2])) as one,
+        target(apart(*TOLD[:2], *end)) as one,
         gateway(route({"endpoint": one.url, "provider": "anthropic"})) as gate,
     ):
         found = await ask(gate.port, chat(stream=True, max_tokens=9), path="messages")
         assert b"event: message_stop" not in found.body
+        assert b'"message_stop"' not in found.body
         assert b"event: error" in found.body
+        assert gate.records[0].status == 502
 
 
 GRAMMAR = {"response_format": {"type": "json_object"}}

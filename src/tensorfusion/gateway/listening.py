@@ -3,7 +3,7 @@
 One listener for each attempt. It gets each arrival and gives back the bytes that go on: whole events, as they came, but
 for those that are no JSON (dropped and counted) and the usage that only the gateway asked for. It never gives back an
 end that the answer has not: ``[DONE]`` goes on only behind a reason to finish, in every choice that has begun; where it
-does not come, it is added if every choice that was asked for has finished. So is ``message_stop`` behind its reason.
+does not come, it is added if every choice that was asked for has finished. So it is with ``message_stop``.
 
 Source: the platform's contract, 3.6; OpenAI's streaming events; Anthropic's ("message_stop"); those of the Responses
 API ("response.completed").
@@ -363,7 +363,8 @@ class TypedListener(_EventListener):
 
     def end(self) -> bytes:
         if not self.finished:
-            raise Broken(Failure.MALFORMED, f"the stream ended without {self._words.last[0]}")
+            lacking = "stop_reason" if self.done else self._words.last[0]
+            raise Broken(Failure.MALFORMED, f"the stream ended without {lacking}")
         if self.done:
             return b""
         self.done = True
@@ -399,6 +400,9 @@ class TypedListener(_EventListener):
         if found.usage is not None:
             self.usage = found.usage if self.usage is None else self.usage.joined(found.usage)
         self.finish_reason = found.finish_reason or self.finish_reason
+        if kind == _STOP and not self.finish_reason:
+            self.done = True
+            return b""
         if kind in words.last:
             self.spoken = self.finished = self.done = True
         elif kind == _DELTA and self.finish_reason:
