@@ -385,10 +385,24 @@ class TypedListener(_EventListener):
                 return self._drop()
             event, data = mended
             found = read_typed(data) or Typed()
-        kind, words = found.type, self._words
-        if kind in words.failed:
+        if found.type in self._words.failed:
             raise of_error_event(found.failure, begun=self.spoken)
-        if kind.startswith(words.word):
+        self._hear_word(found.type, data)
+        if found.usage is not None:
+            self.usage = found.usage if self.usage is None else self.usage.joined(found.usage)
+        self.finish_reason = found.finish_reason or self.finish_reason
+        if found.type == _STOP and not self.finish_reason:
+            self.done = True
+            return b""
+        if found.type in self._words.last:
+            self.spoken = self.finished = self.done = True
+        elif found.type == _DELTA and self.finish_reason:
+            self.spoken = self.finished = True
+        return event
+
+    def _hear_word(self, kind: str, data: bytes) -> None:
+        """Remember what an event of this type says of the answer, if it does."""
+        if kind.startswith(self._words.word):
             self.spoken = True
             self._say(first_text(data) if kind == _BLOCK_DELTA else None)
         elif kind.startswith(_BLOCK):
@@ -397,17 +411,6 @@ class TypedListener(_EventListener):
                 self.said.comparable = False
             elif text:
                 self._say(text)
-        if found.usage is not None:
-            self.usage = found.usage if self.usage is None else self.usage.joined(found.usage)
-        self.finish_reason = found.finish_reason or self.finish_reason
-        if kind == _STOP and not self.finish_reason:
-            self.done = True
-            return b""
-        if kind in words.last:
-            self.spoken = self.finished = self.done = True
-        elif kind == _DELTA and self.finish_reason:
-            self.spoken = self.finished = True
-        return event
 
     def _say(self, text: str | None) -> None:
         """A word has come: of the text that a message begins with, or (None) of what nobody could go on from."""
