@@ -59,7 +59,7 @@ async def told(path: str, provider: str, theirs: bytes, **asked: object) -> Resp
     async with target(theirs) as one, gateway(route({"endpoint": one.url, "provider": provider})) as gate:
         body = chat(prompt="hi", input="hi", max_tokens=9) | asked
         found = await ask(gate.port, body, path=path)
-        good = found.status == 200 and b'"error"' not in found.body
+        good = found.status == 200 and b'"error":{"' not in found.body.replace(b": ", b":")
         assert (gate.records[0].status == 200 and not gate.records[0].error_type) is good
         return found
 
@@ -102,6 +102,22 @@ async def test_half_a_pair_of_surrogates_in_the_last_event_is_an_end() -> None:
 async def test_a_message_with_a_number_that_is_none_is_not_lost_in_a_chat() -> None:
     odd = [one.replace(b'"index": 0', b'"index": 0, "odd": NaN') for one in (*WORDS, *ENDING)]
     assert b'"content":"lost"' in (await told("chat/completions", "anthropic", streamed(*odd), stream=True)).body
+
+
+@pytest.mark.parametrize("path", WHOLE)
+@pytest.mark.parametrize("error", [None, False, {}, [], ""])
+async def test_an_error_that_is_none_is_none(path: str, error: object) -> None:
+    provider, body = WHOLE[path]
+    assert (await told(path, provider, answer({**body, "error": error}))).status == 200
+    if path in STREAMS:
+        provider, events = STREAMS[path]
+        odd = [one.replace(b"{", b'{"error": %b, ' % json.dumps(error).encode(), 1) for one in events if one != DONE]
+        found = await told(path, provider, streamed(*odd, *events[-1:] * (events[-1] == DONE)), stream=True)
+        assert b"lost" in found.body
+    if path == "chat/completions":  # as a message, too
+        found = await told("messages", provider, streamed(*odd, DONE), stream=True)
+        assert b"lost" in found.body
+        assert b"message_stop" in found.body
 
 
 @pytest.mark.parametrize("path", WHOLE)

@@ -259,5 +259,5 @@ def count_of(raw: msgspec.Raw) -> int:
 
 
 def holds(raw: msgspec.Raw) -> bool:
-    """There is a value, and not null, nor an empty one."""
-    return bool(raw) and bytes(raw) not in (_NULL, b"[]", b"{}", b'""')
+    """There is a value, and not null or false, nor an empty one."""
+    return bool(raw) and bytes(raw) not in (_NULL, b"false", b"[]", b"{}", b'""')

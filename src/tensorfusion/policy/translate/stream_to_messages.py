@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Raw
 
 from tensorfusion.policy.translate.errors import error_to_messages
-from tensorfusion.policy.translate.pieces import NULL, CannotTranslate, Warnings, event_of, inside, spell
+from tensorfusion.policy.translate.pieces import NULL, CannotTranslate, Warnings, event_of, inside, says_nothing, spell
 from tensorfusion.policy.translate.words import ChatUsage, message_usage, stop_reason
 
 Named: TypeAlias = tuple[bytes, bytes]
@@ -110,7 +110,7 @@ class StreamToMessages:
         if data == _DONE:
             return self._end()
         chunk = event_of(_decoder, data, "a chunk of a chat completion")
-        if chunk.error != NULL:
+        if not says_nothing(chunk.error):
             return [(b"error", error_to_messages(500, data))]
         events: list[Named] = []
         if not self._started:
