@@ -264,11 +264,11 @@ async def _at(
         noted.kind = outcome.kind
         noted.status = outcome.status
         if broken is not None and others and way.open and _is_the_replicas(broken):
-            replica.breaker.failed(now)
+            replica.breaker.failed(now, began=started)
             job.chooser.ended(ticket, now, _LEFT)
         else:
             if outcome is not _LEFT and broken is None and len(upstream.replicas) > 1:
-                replica.breaker.succeeded(now)
+                replica.breaker.succeeded(now, began=started)
             job.chooser.ended(ticket, now, outcome)
     return broken, outcome
 

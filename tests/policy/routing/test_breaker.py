@@ -133,6 +133,28 @@ def test_what_began_before_the_circuit_opened_says_nothing_new_when_it_fails() -
     assert breaker.allowed_at(9.0) == 19.0
 
 
+def test_failures_that_began_before_a_success_are_none_in_a_row() -> None:
+    """One in a hundred stalls for 15 s: when the others have ended, those that stalled end one after the other."""
+    breaker = Breaker()
+    breaker.succeeded(10.0, began=9.9)
+    for began in range(9):
+        breaker.failed(15.0 + began, began=float(began))
+    assert breaker.closed
+    assert breaker.spotless
+    assert breaker.rates(24.0) == (10, 9)
+    for _ in range(5):
+        breaker.failed(25.0, began=9.9)
+    assert not breaker.closed
+
+
+def test_many_failures_among_few_attempts_open_it_whenever_they_began() -> None:
+    breaker = Breaker()
+    breaker.succeeded(10.0, began=10.0)
+    for began in range(19):
+        breaker.failed(15.0, began=began / 10)
+    assert not breaker.closed
+
+
 def test_a_check_from_outside_ends_the_wait_and_closes_nothing() -> None:
     breaker = opened()
     breaker.due(1.0)

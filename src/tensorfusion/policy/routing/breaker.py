@@ -9,11 +9,16 @@ A probe may never report: its client left, or its stream goes on for minutes. It
 cooldown and no longer, so it cannot keep a target shut. What an attempt that began before the circuit opened fails with
 says nothing new, so it is not counted.
 
+Nor is a failure one of those in a row that began before an attempt that succeeded: where one request in a hundred
+stalls for seconds, those of a while end one after the other once the others have ended, and the target has been well
+since.
+
 Attempts are counted by whole seconds of the clock, so the window is between 29 and 30 s long.
 
 Source: the platform's contract, timers, retries, failover.
 """
 
+import math
 from collections import deque
 
 from tensorfusion.model.llm_route import Circuit
@@ -28,7 +33,17 @@ LONGEST_COOLDOWN = 60.0
 class Breaker:
     """The circuit of one target. Times are seconds of one clock that never goes back."""
 
-    __slots__ = ("_consecutive", "_cooldown", "_failed", "_probe_until", "_seconds", "_total", "_until", "closed")
+    __slots__ = (
+        "_consecutive",
+        "_cooldown",
+        "_failed",
+        "_probe_until",
+        "_seconds",
+        "_total",
+        "_until",
+        "_well_at",
+        "closed",
+    )
 
     def __init__(self) -> None:
         self.closed = True
@@ -36,6 +51,8 @@ class Breaker:
         self._cooldown = FIRST_COOLDOWN
         self._until = 0.0
         self._probe_until = 0.0
+        self._well_at = -math.inf
+        """When the latest attempt began of those that succeeded."""
         # The window: [second, attempts, failures] of each second with any, and their sums.
         self._seconds: deque[list[int]] = deque()
         self._total = 0
@@ -66,9 +83,10 @@ class Breaker:
         self._probe_until = now + self._cooldown
         return True
 
-    def succeeded(self, now: float) -> None:
-        """An attempt brought a whole answer."""
+    def succeeded(self, now: float, *, began: float = -math.inf) -> None:
+        """An attempt that ``began`` then brought a whole answer."""
         self._consecutive = 0
+        self._well_at = max(self._well_at, began)
         if self.closed:
             self._count(now, failed=0)
             return
@@ -78,14 +96,14 @@ class Breaker:
         self._seconds.clear()
         self._total = self._failed = 0
 
-    def failed(self, now: float, *, probe: bool = False) -> None:
-        """An attempt failed, and the target is to blame."""
+    def failed(self, now: float, *, began: float = math.inf, probe: bool = False) -> None:
+        """An attempt that ``began`` then failed, and the target is to blame."""
         if not self.closed:
             if probe and now >= self._until:
                 self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
                 self._open(now)
             return
-        self._consecutive += 1
+        self._consecutive += began >= self._well_at
         self._count(now, failed=1)
         if self._consecutive >= CONSECUTIVE or (self._total >= ENOUGH and 2 * self._failed > self._total):
             self._open(now)

@@ -88,13 +88,13 @@ class Chooser:
             if outcome.completion_tokens > 0:
                 self._lengths.observe(outcome.completion_tokens)
             state.requests += 1
-            state.breaker.succeeded(now)
+            state.breaker.succeeded(now, began=ticket.started_at)
         elif blames_target(outcome):
             state.speed.failed(seconds, now)
             state.requests += 1
             state.failures += 1
             state.failed(str(outcome))
-            state.breaker.failed(now, probe=ticket.probe)
+            state.breaker.failed(now, began=ticket.started_at, probe=ticket.probe)
         else:
             if outcome.failure is not Failure.CANCELLED:
                 state.failed(str(outcome))
