@@ -184,8 +184,18 @@ class _EventListener(ABC):
         except EventTooLong as error:
             self.failure = Broken(Failure.MALFORMED, str(error))
             return b""
+        if are_few(plain):
+            return self._hear_one(plain) if plain else b""
         words = self._hear_words(plain)
         return plain[:words] + self._hear_all(split_plain(plain[words:]))
+
+    def _hear_one(self, event: bytes) -> bytes:
+        """As ``_hear_all``, of the one event that nearly every arrival is."""
+        try:
+            return self._hear(event) if is_text(event) else self._drop()
+        except Broken as broken:
+            self.failure = broken
+            return b""
 
     def _hear_all(self, events: list[bytes]) -> bytes:
         """What goes on of events; with a failure, what comes before it."""
@@ -251,7 +261,7 @@ class ChunkListener(_EventListener):
 
     def _hear_words(self, events: bytes) -> int:
         join = self._join
-        if self.done or (join is not None and not join.joined) or are_few(events):
+        if self.done or (join is not None and not join.joined):
             return 0
         objects = objects_of(events) if is_text(events) else None
         chunks = read_chunks(objects) if objects is not None else None
@@ -280,11 +290,25 @@ class ChunkListener(_EventListener):
             return self._hear_done(event)
         chunk = read_chunk(data)
         if chunk is None:
-            mended = self._mended(event, data)
-            if mended is None:
-                return self._drop()
-            event, data = mended
-            chunk = read_chunk(data) or Chunk(opaque=True)
+            return self._hear_odd(event, data)
+        text = _only_text(chunk) if self._join is None else None
+        if text is None:
+            return self._hear_chunk(event, data, chunk)
+        if text:
+            self.spoken = True
+            self.said.add(text)
+        return event
+
+    def _hear_odd(self, event: bytes, data: bytes) -> bytes:
+        """Of an event that is no JSON as it came."""
+        mended = self._mended(event, data)
+        if mended is None:
+            return self._drop()
+        event, data = mended
+        return self._hear_chunk(event, data, read_chunk(data) or Chunk(opaque=True))
+
+    def _hear_chunk(self, event: bytes, data: bytes, chunk: Chunk) -> bytes:
+        """Of an event that may say anything."""
         if chunk.failed:
             raise of_error_event(chunk.error, begun=self.spoken)
         if chunk.usage is not None:

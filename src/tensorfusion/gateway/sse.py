@@ -83,6 +83,8 @@ class Events:
         if not self._plain or b"\r" in data:
             return None
         rest = self.rest
+        if not rest and data.endswith(_ENDS) and data[-3:-2] != b"\n" and len(data) <= self._most:
+            return data
         if rest and not (data.startswith(b"\n") and rest.endswith(b"\n")) and _ENDS not in data:
             rest += data
             self._bound(len(rest))

@@ -235,12 +235,13 @@ class StreamWay:
             if listener.failure is not None:
                 job.reply.push(passed)
                 raise listener.failure
-            if listener.done and listener.finished and exchange.done:
-                job.reply.end(passed)
-                return b""
-            if (listener.finished or listener.done) and self._is_over(exchange, listener):
-                job.reply.push(passed)
-                return None
+            if listener.finished or listener.done:
+                if listener.done and listener.finished and exchange.done:
+                    job.reply.end(passed)
+                    return b""
+                if self._is_over(exchange, listener):
+                    job.reply.push(passed)
+                    return None
             return passed
 
         return look
