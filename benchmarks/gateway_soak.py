@@ -9,6 +9,11 @@ The script ends with 1 when
 
 - an answer that looks whole is not word by word what the model says, or an error was told without any fault;
 - a request has no record, or two, or one that says something else than the client saw;
+- a client was told an error that does not follow from the faults that its request met, as the backend remembers them:
+  every target was asked, and every attempt met one. So an error that came of a change of routes, of a circuit or a
+  budget that one request in a hundred should not touch, is found; what the machine did by standing still - the
+  backend itself, asked past the gateway, took longer than a second - is told apart. Where more than one request in
+  fifty meets a fault, circuits do open and budgets do end: there one fault is enough;
 - requests are counted as under way when none is: in the limits of key and route, or at a target;
 - memory has grown since a fifth of the requests, or descriptors are open that were not at the beginning.
 
@@ -23,6 +28,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -54,7 +60,22 @@ FAULTS: Final = (
     *("wrong-content-type", "cut;after=3", "cut-reset;after=4", "short-end;after=3", "broken-chunk;after=5"),
     *("stall;after=3", "error-event;after=4", "malformed-event;after=2", "no-done", "slow-drip"),
 )
+HARMLESS: Final = ("slow-head", "malformed-event", "no-done", "slow-drip")
+"""Faults that fail no attempt."""
+SILENCES: Final = ("silent", "first-token", "stall", "connect")
+"""Outcomes of attempts at a target that does nothing."""
+SEEN: Final = 50_000
+"""Requests that the backend remembers: those of seconds, between two looks."""
+LOOK_SECONDS: Final = 0.25
+LATE_SECONDS: Final = 1.0
+"""The backend is asked how it is: later than that it stood still, and so did the machine."""
+FEW: Final = 0.02
+"""Part of the requests whose faults open no circuit, and use up no budget of further attempts."""
+LONGEST_SHUT: Final = 65.0
+"""Seconds that a circuit may stay open behind failures."""
 PHASES: Final = ("head", "body", "sent", "first", "middle")
+TARGETS: Final = {"a": "sim-small", "b": "sim-other"}
+"""Names of targets, and of their models, which say the same."""
 MORE: Final = {
     "timeout": "3s",
     "firstTokenTimeout": "3s",
@@ -107,6 +128,58 @@ class Client(asyncio.Protocol):
 
 
 @dataclass
+class Watch:
+    """Looks at the backend, past the gateway: which request met which fault, and when the machine stood still."""
+
+    url: str
+    few: bool
+    """So few requests meet a fault that every target must have been asked."""
+    met: dict[int, list[str]] = field(default_factory=dict)
+    """Faults by the number of the request, in their order."""
+    late: list[tuple[float, float]] = field(default_factory=list)
+    """Spans of Unix seconds."""
+    _last: int = 0
+
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        began = time.time()
+        told = await asyncio.to_thread(read, f"{self.url}/testserver/seen?since={self._last}&faults=1")
+        if time.time() - began > LATE_SECONDS:
+            self.late.append((began, time.time()))
+        for one in json.loads(told)["seen"]:
+            self._last = max(self._last, one["number"])
+            self.met.setdefault(number_of(one["headers"].get("x-request-id", "")), []).append(one["fault"])
+
+    def stood_still(self, since: float, until: float) -> bool:
+        return any(began <= until and ended >= since for began, ended in self.late)
+
+    def why(self, record: Mapping[str, Any]) -> str:
+        """What the error of a request follows from; empty where from nothing that is known."""
+        attempts = [(one["target"], one["outcome"].partition(":")[0]) for one in record["attempts"]]
+        ended = record["timestamp"] + record["latency_ms"] / 1000
+        if not attempts:
+            if record["error_type"] != "no_healthy_target":
+                return ""
+            if self.stood_still(ended - LONGEST_SHUT, ended):
+                return "circuits were open behind a standstill of the machine"
+            return "" if self.few else "circuits were open"
+        met = [fault.partition(";")[0] for fault in self.met.get(number_of(record["request_id"]), ())]
+        harmful = [fault for fault in met if fault not in HARMLESS]
+        if len(harmful) >= len(attempts) and len({target for target, _ in attempts}) == len(TARGETS):
+            return "a fault at every target: " + ", ".join(harmful)
+        silent = sum(outcome in SILENCES for _, outcome in attempts)
+        if len(harmful) + silent >= len(attempts) and self.stood_still(record["timestamp"], ended):
+            return "the machine stood still"
+        if harmful and not self.few:
+            return "a fault, and no other target that could be asked: " + ", ".join(harmful)
+        return ""
+
+
+@dataclass
 class Soak:
     """One run. ``said`` is what the model says to each prompt."""
 
@@ -118,6 +191,9 @@ class Soak:
     seen: bytearray = field(init=False)
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    why: Counter[str] = field(default_factory=Counter)
+    """What errors of clients follow from."""
+    unexplained: int = 0
     begun: int = 0
 
     def __post_init__(self) -> None:
@@ -192,7 +268,16 @@ class Soak:
         else:
             self.wrong.append(f"request {number} was answered with {status} {body[-300:]!r}, whole={client.whole}")
 
-    def check_records(self, log: Path) -> None:
+    def _explain(self, record: Mapping[str, Any], watch: Watch) -> None:
+        why = watch.why(record)
+        self.unexplained += not why
+        how = "a stream" if record["stream"] else "a whole answer"
+        self.why[f"{how}, {record['status']} {record['error_type']}: {why or 'not explained'}"] += 1
+        if not why:
+            met = watch.met.get(number_of(record["request_id"]), [])
+            self.wrong.append(f"request {record['request_id']} failed, and it met {met}: {record}")
+
+    def check_records(self, log: Path, watch: Watch) -> None:
         """Each request has one record, and that says what its client saw."""
         counts, beyond = bytearray(self.requests + 1), 0
         with log.open("rb") as lines:
@@ -201,11 +286,13 @@ class Soak:
                 if not record["request_id"]:  # of those that were left before they were whole, too many for one each
                     beyond += record["requests"]
                     continue
-                number = int(record["request_id"].removeprefix("soak-"))
+                number = number_of(record["request_id"])
                 counts[number] += 1
                 good = record["status"] == 200 and not record["error_type"]
                 seen = self.seen[number]
                 let_in = bool(record["route"])
+                if seen == FAILED:
+                    self._explain(record, watch)
                 if (
                     (seen == GOOD and not good)
                     or (seen == FAILED and good)
@@ -222,6 +309,11 @@ class Soak:
             self.wrong.append(f"{beyond} requests are told of together, and {without} have no record of their own")
         self.outcomes["records"] = sum(counts)
         self.outcomes["told of together"] = beyond
+
+
+def number_of(request_id: str) -> int:
+    """Of a request; -1 of one that is none of these."""
+    return int(request_id.removeprefix("soak-")) if request_id.startswith("soak-") else -1
 
 
 def body_of(model: str, prompt: int, *, stream: bool) -> bytes:
@@ -300,7 +392,7 @@ async def main() -> None:
     os.sched_setaffinity(0, {here})
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        words = ("--answer-tokens", str(WORDS), "--tpot", "0.002")
+        words = ("--answer-tokens", str(WORDS), "--tpot", "0.002", "--seen", str(SEEN))
         models = ("--model", "sim-small=w", "--model", "sim-other=w")
         server = stack.enter_context(backend(*words, *models, core=here))
         url = f"http://127.0.0.1:{server.port}"
@@ -317,13 +409,15 @@ async def main() -> None:
         settings, route = routes_of(server.port, log, more=MORE)
         settings["limitsFile"] = str(limits)
         first = route["spec"]["targets"][0]
-        route["spec"]["targets"] = [first, {**first, "name": "b", "model": "sim-other"}]
+        route["spec"]["targets"] = [{**first, "name": name, "model": model} for name, model in TARGETS.items()]
         file.write_text(yaml.safe_dump_all([settings, route]))
         side = stack.enter_context(gateway(file, core=there))
         soak = Soak(side, said, arguments.requests, random.Random(arguments.seed), arguments.left)
         await get(side, "/health")
         before, cpu = descriptors(side.pid), processor_seconds(side.pid)
         changing = asyncio.ensure_future(change(file, soak, arguments.changes))
+        watch = Watch(url, few=arguments.faults <= FEW)
+        watching = asyncio.ensure_future(watch.run())
         heights = []
         steps = [arguments.requests * step // 20 for step in range(1, 21)]
         for mark in steps:
@@ -336,6 +430,7 @@ async def main() -> None:
             )
         cpu = processor_seconds(side.pid) - cpu
         await changing
+        watching.cancel()
         wrong = soak.wrong
         if not await until(lambda: under_way(limits) == (0, 0), seconds=20):
             wrong.append(f"{under_way(limits)} requests and tokens are counted as under way, and none is")
@@ -347,17 +442,24 @@ async def main() -> None:
             wrong.append(f"memory grew from {warm >> 10} to {last >> 10} KiB")
         if not await until(lambda: descriptors(side.pid) <= before, seconds=80):  # idle connections close behind 60 s
             wrong.append(f"{descriptors(side.pid)} descriptors: wanted the {before} of the beginning")
-        soak.check_records(log)
+        await watch.look()
+        soak.check_records(log, watch)
         met = json.loads(await asyncio.to_thread(read, f"{url}/testserver/faults"))["rules"]
         soak.outcomes["faults met"] = sum(rule["failed"] for rule in met)
         failed = sum(count for name, count in soak.outcomes.items() if name.startswith("failed"))
         if failed and not share:
             wrong.append(f"{failed} requests were answered with an error, and there was no fault")
     print("  ".join(f"{name}: {count}" for name, count in sorted(soak.outcomes.items())))
+    for why, count in soak.why.most_common():
+        print(f"{count:>9} {why}")
+    stood = sum(ended - began for began, ended in watch.late)
+    print(f"the machine stood still {len(watch.late)} times, {stood:.1f} s")
+    print(f"errors of neither: {soak.unexplained}, so no more came of the {arguments.changes} changes of routes")
     told = {"requests": arguments.requests, "clients": CLIENTS, "changes": arguments.changes, "seed": arguments.seed}
     rows = [
         Row("memory", last / 2**20, "MiB", "when warm", warm / 2**20, told),
         Row("failed", failed, "of all", "requests", arguments.requests, told),
+        Row("unexplained", soak.unexplained, "of them", "", None, told),
         Row("request_cpu", cpu / arguments.requests * 1e6, "us", "", None, told),
     ]
     report(rows, arguments.json)

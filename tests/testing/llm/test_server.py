@@ -21,7 +21,7 @@ from openai import AsyncOpenAI, OpenAI
 from tensorfusion.errors import ConfigError
 from tensorfusion.testing.certificates import Authority
 from tensorfusion.testing.clock import VirtualClock
-from tensorfusion.testing.llm import LlmServer, Settings
+from tensorfusion.testing.llm import LlmServer, Rule, Settings
 from tensorfusion.testing.llm.pace import Pace
 
 MODEL = "sim-small"
@@ -210,6 +210,22 @@ async def test_adapters_are_models_of_their_own_that_run_on_the_first(clock) -> 
         assert 'max_lora="2"' in line
         clock.gate.set()
         assert (await poet).choices[0].message.content != (await lawyer).choices[0].message.content
+
+
+async def test_those_that_met_a_fault_are_told_of_alone() -> None:
+    async with LlmServer(rules=[Rule("error", nth=[2])]) as server, asking(server) as client:
+        for _ in range(3):
+            with contextlib.suppress(openai.InternalServerError):
+                await client.completions.create(model=MODEL, prompt="x")
+        web = client.with_options(base_url=server.url)
+        for query, wanted in (
+            ("faults=1", [2]),
+            ("since=1&faults=1", [2]),
+            ("since=2&faults=1", []),
+            ("since=1", [2, 3]),
+        ):
+            told = await web.get(f"/testserver/seen?{query}", cast_to=object)
+            assert [seen["number"] for seen in told["seen"]] == wanted
 
 
 async def test_what_was_asked_is_told_without_the_key() -> None:

@@ -125,8 +125,10 @@ class Log:
         """Forget them; numbers go on."""
         self._kept.clear()
 
-    def spelled(self, number: int = 0) -> bytes:
-        return msgspec.json.encode({"seen": [seen.spelled() for seen in self.since(number)]})
+    def spelled(self, number: int = 0, *, faults: bool = False) -> bytes:
+        """For JSON; with ``faults`` only those that met one."""
+        found = [seen.spelled() for seen in self.since(number) if seen.fault or not faults]
+        return msgspec.json.encode({"seen": found})
 
 
 def digest(key: bytes) -> str:

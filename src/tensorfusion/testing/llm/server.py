@@ -180,7 +180,7 @@ class LlmServer:
         answer, fields = b"", (*JSON, self.name)
         match path.removeprefix(_CONTROL), request.method:
             case b"seen", b"GET":
-                answer = self.log.spelled(_since(request.target))
+                answer = self.log.spelled(_since(request.target), faults=bool(_asked(request.target, "faults")))
             case b"seen", b"DELETE":
                 self.log.clear()
             case b"faults", b"GET":
@@ -201,10 +201,15 @@ class LlmServer:
 
 def _since(target: bytes) -> int:
     """``?since=NUMBER``: only those behind it. Raises Refusal: no number."""
-    text = parse_qs(target.partition(b"?")[2].decode("latin-1")).get("since", ["0"])[0]
+    text = _asked(target, "since") or "0"
     if not text.isdecimal():
         raise Refusal(400, f"since is {text!r}: wanted the number of a request")
     return int(text)
+
+
+def _asked(target: bytes, name: str) -> str:
+    """What the query says; empty where it does not."""
+    return parse_qs(target.partition(b"?")[2].decode("latin-1")).get(name, [""])[0]
 
 
 def _shown(path: bytes) -> str:
