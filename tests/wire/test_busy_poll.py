@@ -7,8 +7,13 @@ from typing import cast
 import pytest
 
 from tensorfusion.wire import busy_poll
-from tensorfusion.wire.busy_poll import RUN, BusyPoll
+from tensorfusion.wire.busy_poll import STREAK_SECONDS, BusyPoll
 from tensorfusion.wire.server import Server
+
+BOUND = 2**-12
+"""Seconds, so that sums of it are exact."""
+SEVERAL = int(STREAK_SECONDS / BOUND) + 2
+"""Waits that are as long as they may be, and the first, which is none."""
 
 
 class Rounds:
@@ -39,35 +44,44 @@ def stirred(polling: BusyPoll, clock: list[float], *waits: float) -> None:
         polling.stir()
 
 
-def test_no_round_sleeps_for_a_while_once_things_come_at_once(clock: list[float]) -> None:
+def test_no_round_sleeps_for_a_while_once_things_keep_coming(clock: list[float]) -> None:
     rounds = Rounds()
-    polling = BusyPoll(cast("asyncio.AbstractEventLoop", rounds), 0.5)
-    stirred(polling, clock, *[0.1] * RUN)
-    assert not rounds.due  # the first wait was none
-    stirred(polling, clock, 0.1)
+    polling = BusyPoll(cast("asyncio.AbstractEventLoop", rounds), BOUND)
+    stirred(polling, clock, *[BOUND] * (SEVERAL - 1))
+    assert not rounds.due
+    stirred(polling, clock, BOUND)
+    stirred(polling, clock, 0.0)
     rounds.take()
-    clock[0] += 0.2
+    clock[0] += BOUND * 0.5
     rounds.take()
     assert len(rounds.due) == 1  # however often something came
-    stirred(polling, clock, 0.1)
-    clock[0] += 0.4
+    stirred(polling, clock, 0.0)
+    clock[0] += BOUND * 0.9
     rounds.take()
     assert rounds.due
-    clock[0] += 0.1
+    clock[0] += BOUND * 0.2
     rounds.take()
     assert not rounds.due
-    stirred(polling, clock, 0.0)
+    stirred(polling, clock, -BOUND * 0.5)
     assert len(rounds.due) == 1
 
 
-def test_a_long_wait_ends_it_until_there_were_enough_short_ones_again(clock: list[float]) -> None:
+def test_a_long_wait_ends_it_until_things_have_kept_coming_again(clock: list[float]) -> None:
     rounds = Rounds()
-    polling = BusyPoll(cast("asyncio.AbstractEventLoop", rounds), 0.5)
+    polling = BusyPoll(cast("asyncio.AbstractEventLoop", rounds), BOUND)
     for _ in range(3):
-        stirred(polling, clock, 0.6, *[0.5] * (RUN - 1))
+        stirred(polling, clock, BOUND * 2, *[BOUND] * (SEVERAL - 2))
         assert not rounds.due
-    stirred(polling, clock, 0.4)
+    stirred(polling, clock, *[BOUND] * 2)
     assert rounds.due
+
+
+def test_what_comes_all_at_once_is_not_followed_by_looking(clock: list[float]) -> None:
+    rounds = Rounds()
+    polling = BusyPoll(cast("asyncio.AbstractEventLoop", rounds), BOUND)
+    for _ in range(5):
+        stirred(polling, clock, 0.02, *[STREAK_SECONDS / 100] * 99)
+    assert not rounds.due
 
 
 def test_a_server_polls_only_where_it_is_told_to() -> None:
