@@ -57,7 +57,7 @@ def test_any_pieces_give_the_same_bytes_and_the_same_data(stream: bytes, cuts: l
 def test_an_event_goes_out_with_the_byte_that_ends_it(end: bytes) -> None:
     events = Events()
     stream = (b"data: a" + end) * 3
-    at_once = [events.feed(bytes([byte])) for byte in stream]
+    at_once = [events.feed(bytes([byte])) + events.feed(b"") for byte in stream]
     behind = end.endswith(b"\r\n")  # a CR ends a line, whether or not an LF follows, which then goes by itself
     ends = [each * (7 + len(end)) for each in (1, 2, 3)]
     assert [at for at, found in enumerate(at_once, 1) if found and found != [OTHER_HALF]] == [

@@ -15,7 +15,7 @@ import msgspec
 
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.faults import invalid
-from tensorfusion.gateway.reading import NOTHING, is_list
+from tensorfusion.gateway.reading import NOTHING, UNREADABLE, is_list
 
 _T = TypeVar("_T")
 MOST_MODEL: Final = 256
@@ -75,7 +75,7 @@ class Asked:
         """Raises Fault: it is no JSON object, or what must be read of it has another type."""
         try:
             parts = _parts.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise invalid(f"the body is no JSON object: {error}") from error
         self._nothing(api)
         self.parts = parts
@@ -137,7 +137,7 @@ class Asked:
         raw = self.parts.get("input", NOTHING)
         try:
             found = _list.decode(raw) if is_list(raw) else []
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             found = []
         several = found and bytes(memoryview(found[0])[:1]) in (b'"', b"[", b"{")  # and not one, as tokens
         return len(found) if several else 1
@@ -152,7 +152,7 @@ class Asked:
             if bytes(content).startswith(b'"'):
                 return _text.decode(content)
             return "\n".join(part.text for part in _text_parts.decode(content) if part.text)
-        except (StopIteration, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (StopIteration, *UNREADABLE):
             return ""
 
     def body_for(
@@ -191,7 +191,7 @@ def require_name(model: str) -> None:
 def _read(decoder: msgspec.json.Decoder[_T], parts: Mapping[str, msgspec.Raw], name: str, wanted: str) -> _T:
     try:
         return decoder.decode(parts[name])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise invalid(f"{name} has the wrong type: wanted {wanted} ({error})", param=name) from error
 
 

@@ -198,9 +198,13 @@ def told_as_it_is(broken: Broken, words: Words, *, verbatim: bool) -> Answer | N
         return None
     if verbatim or _is_error(answer, words):
         return answer
-    fields = [pair for pair in answer.fields if pair[0].lower() not in _OF_THE_BODY]
     told = refusal(answer.status, broken.said or _text_of(answer) or f"HTTP {answer.status}, and nothing else")
-    return Answer(answer.status, [*fields, JSON], body_of(told, words))
+    return Answer(answer.status, json_fields(answer), body_of(told, words))
+
+
+def json_fields(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """The fields of an answer whose body is another one now, which is JSON."""
+    return [JSON, *(pair for pair in answer.fields if pair[0].lower() not in _OF_THE_BODY)]
 
 
 def _is_error(answer: Answer, words: Words) -> bool:

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 from tensorfusion.gateway.apis import Api, Call
 from tensorfusion.gateway.asking import Asked
-from tensorfusion.gateway.faults import JSON, Words, body_of, invalid
+from tensorfusion.gateway.faults import Words, body_of, invalid
 from tensorfusion.gateway.listening import STOP, ChunkListener, Join, Listener, Said, listener_for
-from tensorfusion.gateway.outcomes import Broken, is_coded
+from tensorfusion.gateway.outcomes import Broken, is_coded, json_fields
 from tensorfusion.gateway.reading import Usage, mend
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
 from tensorfusion.gateway.upstreams import Upstream
@@ -39,7 +39,6 @@ _ANOTHER: Final = 404
 """As a status for routing: another target may do."""
 _CHAT: Final = Call(Api.CHAT, "chat/completions", Words.OPENAI)
 _MESSAGES: Final = Call(Api.MESSAGES, "messages", Words.ANTHROPIC)
-_OF_THE_BODY: Final = (b"content-type", b"content-encoding", b"content-length")
 _OPENAIS: Final = ("openai", "azure")
 _HEARD: Final = Asked(Api.CHAT, b'{"model":"-","stream":true,"stream_options":{"include_usage":true}}')
 """What a message that is heard as chunks answers, for who listens to it."""
@@ -96,9 +95,9 @@ class ToMessages(Speech):
 
     def whole(self, found: Answer) -> Answer:
         if found.status >= 400:
-            return Answer(found.status, _json_fields(found), error_to_chat(found.status, _told(found)))
+            return Answer(found.status, json_fields(found), error_to_chat(found.status, _told(found)))
         try:
-            return Answer(found.status, _json_fields(found), answer_to_chat(found.body, created=int(time.time())).body)
+            return Answer(found.status, json_fields(found), answer_to_chat(found.body, created=int(time.time())).body)
         except CannotTranslate as error:
             raise _no_answer(error) from error
 
@@ -122,9 +121,9 @@ class ToChat(Speech):
 
     def whole(self, found: Answer) -> Answer:
         if found.status >= 400:
-            return Answer(found.status, _json_fields(found), error_to_messages(found.status, _told(found)))
+            return Answer(found.status, json_fields(found), error_to_messages(found.status, _told(found)))
         try:
-            return Answer(found.status, _json_fields(found), answer_to_messages(found.body).body)
+            return Answer(found.status, json_fields(found), answer_to_messages(found.body).body)
         except CannotTranslate as error:
             raise _no_answer(error) from error
 
@@ -259,8 +258,3 @@ def _no_answer(error: CannotTranslate) -> Broken:
 
 def _told(found: Answer) -> bytes:
     return b"" if is_coded(found) else found.body
-
-
-def _json_fields(found: Answer) -> list[tuple[bytes, bytes]]:
-    """Those of the answer, whose body is another one now."""
-    return [JSON, *(pair for pair in found.fields if pair[0].lower() not in _OF_THE_BODY)]

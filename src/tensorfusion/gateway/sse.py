@@ -61,7 +61,9 @@ class Events:
         plain = self.plain(data)
         if plain is not None:
             return split_plain(plain)
-        if self._half and data:
+        if not data:
+            return []
+        if self._half:
             self._half, self._plain = False, True
             if data.startswith(OTHER_HALF):
                 return [OTHER_HALF, *self.feed(data[1:])]
