@@ -16,6 +16,7 @@ from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.store import EventKind, Record, StoreEvent
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import ApiError, NotFound, TensorFusionError
 from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS
 from tensorfusion.telemetry.logs import get_logger
@@ -100,11 +101,11 @@ class Definitions:
             await delete_collection(self._operations, kind, "", DeleteOptions(), Call.system())
             if self._store.count(name):
                 definition, call = self._kinds.by_id(_RESOURCE), Call.system()
-                await self._operations.modify(definition, "", name, _deleting, call, subresource="status")
+                await modify(self._operations, definition, "", name, _deleting, call, subresource="status")
                 return
         definition = self._kinds.by_id(_RESOURCE)
         try:
-            await self._operations.modify(definition, "", name, _release, Call.system())
+            await modify(self._operations, definition, "", name, _release, Call.system())
         except NotFound:
             self._terminating.discard(name)
 

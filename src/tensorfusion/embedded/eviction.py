@@ -17,6 +17,7 @@ from tensorfusion.embedded.options import delete_options
 from tensorfusion.embedded.schema.builtin.selectors import selects
 from tensorfusion.embedded.statuses import modified, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
+from tensorfusion.embedded.updates import modify
 from tensorfusion.embedded.write_checks import check_place
 from tensorfusion.errors import BadRequest, Conflict, FieldCause, Forbidden, ServerError, TooManyRequests
 from tensorfusion.model.resources import POD_DISRUPTION_BUDGETS
@@ -211,7 +212,7 @@ async def _delete(operations: Operations, kind: Kind, record: Record, options: D
             return _marked(pod, operations.now())
 
         marking = replace(Call.system("kube-apiserver"), admitted=True)
-        done = await operations.modify(kind, namespace, name, mark, marking, subresource="status")
+        done = await modify(operations, kind, namespace, name, mark, marking, subresource="status")
         if options.resource_version is not None:
             options = replace(options, resource_version=str(done.revision))
     await delete(operations, kind, record.key.namespace, record.key.name, options, replace(call, admitted=True))

@@ -34,6 +34,7 @@ from tensorfusion.embedded.ownership import (
 )
 from tensorfusion.embedded.pace import Pace
 from tensorfusion.embedded.store import EventKind, ObjectKey, Record, StoreEvent
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import Conflict, Gone, NotFound, TensorFusionError
 from tensorfusion.model.meta import OwnerReference
 from tensorfusion.model.resources import EVENTS, Resource
@@ -267,7 +268,7 @@ class GarbageCollector:
             return obj
 
         try:
-            await self._operations.modify(self._kind(key), key.namespace, key.name, change, Call.system())
+            await modify(self._operations, self._kind(key), key.namespace, key.name, change, Call.system())
         except NotFound:
             return
 

@@ -13,6 +13,7 @@ Source: the namespace, service account and root CA controllers of kube-controlle
 from collections.abc import Sequence
 
 from tensorfusion.embedded.calls import Call, DeleteOptions, Propagation
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.deletion import delete
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.namespace_conditions import Remains, update_conditions
@@ -22,6 +23,7 @@ from tensorfusion.embedded.ownership import may_be_deleting, metadata_of
 from tensorfusion.embedded.pace import Pace
 from tensorfusion.embedded.store import EventKind, ObjectKey, Record, RevisionMismatch, StoreEvent
 from tensorfusion.embedded.strategies import NAMESPACE_FINALIZER
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS
@@ -124,7 +126,7 @@ class Namespaces:
             return
         current = decode_object(record.data)
         if self._certificate(current) != current:
-            await self._operations.modify(kind, namespace, ROOT_CA, self._certificate, Call.system())
+            await modify(self._operations, kind, namespace, ROOT_CA, self._certificate, Call.system())
 
     def _certificate(self, current: JsonObject) -> JsonObject:
         """The ConfigMap with what it must hold; labels and other annotations are its owner's."""
@@ -138,7 +140,7 @@ class Namespaces:
     ) -> None:
         obj = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind, **obj}
         try:
-            await self._operations.create(kind, namespace, obj, Call.system(manager))
+            await create(self._operations, kind, namespace, obj, Call.system(manager))
         except AlreadyExists:
             return
         except (Forbidden, NotFound):
@@ -210,7 +212,7 @@ class Namespaces:
             return current
 
         kind = self._kinds.by_id(NAMESPACES.id)
-        await self._operations.modify(kind, "", name, change, Call.system(), subresource="status")
+        await modify(self._operations, kind, "", name, change, Call.system(), subresource="status")
 
     async def _finalize(self, name: str, uid: str) -> None:
         """Take the namespace's own finalizer away, which removes it unless somebody else holds it too."""

@@ -3,11 +3,11 @@
 from enum import StrEnum
 
 from tensorfusion.embedded.bodies import decode_json, repeated_keys, whole_numbers
+from tensorfusion.embedded.changes import Patch
 from tensorfusion.embedded.fields.typed import go_text
 from tensorfusion.embedded.json_words import of_another_type
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.objects import JsonObject
-from tensorfusion.embedded.operations import Patch
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import NoPatch

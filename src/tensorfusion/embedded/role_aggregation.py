@@ -12,6 +12,7 @@ from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.selectors import from_object
 from tensorfusion.embedded.store import ObjectKey, StoreEvent
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import NotFound
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import CLUSTER_ROLES
@@ -68,7 +69,7 @@ class RoleAggregation:
 
         kind = self._operations.kinds.by_id(CLUSTER_ROLES.id)
         try:
-            await self._operations.modify(kind, "", key.name, change, Call.system(_MANAGER))
+            await modify(self._operations, kind, "", key.name, change, Call.system(_MANAGER))
         except NotFound:
             return DONE
         return DONE

@@ -13,13 +13,15 @@ from tensorfusion.embedded.access.tokens import AccountTokens
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.bodies import Receive, decode_body, decode_config, read_body
 from tensorfusion.embedded.calls import Asked, Call, Operation
+from tensorfusion.embedded.changes import Change, Configuration, Patch
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.eviction import evict
 from tensorfusion.embedded.kinds import Kind
 from tensorfusion.embedded.negotiation import Form, Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of
-from tensorfusion.embedded.operations import Change, Configuration, Operations, Patch, is_made_through
+from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.options import (
     WriteOptions,
     check_reached,
@@ -45,6 +47,7 @@ from tensorfusion.embedded.subresources import bind, change_scale, finalize, sca
 from tensorfusion.embedded.tables import IncludeObject, include_object, partial, scale_table
 from tensorfusion.embedded.targets import Target
 from tensorfusion.embedded.tunnels import Tunnel
+from tensorfusion.embedded.updates import apply, is_made_through, modify, update
 from tensorfusion.embedded.watch_events import Shapes
 from tensorfusion.embedded.watching import Watch
 from tensorfusion.errors import ApiError, BadRequest
@@ -210,7 +213,7 @@ class Routes:
         options = write_options(request.query, "CreateOptions")
         obj = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
-        record = await self._operations.create(kind, request.target.namespace, obj, call)
+        record = await create(self._operations, kind, request.target.namespace, obj, call)
         return self._object(request, kind, record, status=201)
 
     async def _update(self, request: Request, kind: Kind) -> Response:
@@ -218,8 +221,8 @@ class Routes:
         target = request.target
         obj = await self._decoded(request, kind.resource.kind)
         call = _call(request, options)
-        record, made = await self._operations.update(
-            kind, target.namespace, target.name, obj, call, subresource=target.subresource
+        record, made = await update(
+            self._operations, kind, target.namespace, target.name, obj, call, subresource=target.subresource
         )
         return self._object(request, kind, record, status=201 if made else 200)
 
@@ -232,19 +235,14 @@ class Routes:
         call = _call(request, options)
         if applies:
             wanted = await self._configuration(request, kind, body, call, force=bool(options.force))
-            record, made = await self._operations.apply(
-                kind, target.namespace, target.name, wanted, call, subresource=target.subresource
+            record, made = await apply(
+                self._operations, kind, target.namespace, target.name, wanted, call, subresource=target.subresource
             )
             return self._object(request, kind, record, status=201 if made else 200)
         patch = self._parsed(request, kind, body)
         call.repeated = patch.repeated
-        record = await self._operations.modify(
-            kind,
-            target.namespace,
-            target.name,
-            patch,
-            call,
-            subresource=target.subresource,
+        record = await modify(
+            self._operations, kind, target.namespace, target.name, patch, call, subresource=target.subresource
         )
         return self._object(request, kind, record)
 

@@ -27,6 +27,7 @@ from tensorfusion.embedded.audit import policy as audit_policy
 from tensorfusion.embedded.audit.journal import Journal
 from tensorfusion.embedded.audit.middleware import Audited
 from tensorfusion.embedded.calls import Asked, Call
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.definitions import Definitions
 from tensorfusion.embedded.discovery import Discovery
 from tensorfusion.embedded.documents import Documents
@@ -46,6 +47,7 @@ from tensorfusion.embedded.routes import Routes
 from tensorfusion.embedded.services import ServiceAddresses
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Store
 from tensorfusion.embedded.stored_forms import as_stored_now
+from tensorfusion.embedded.updates import modify
 from tensorfusion.embedded.webhooks import Webhooks
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.resources import SERVICES
@@ -221,10 +223,10 @@ class Server:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         record = self.store.get(ObjectKey(kind.resource.id, namespace, name))
         if record is None:
-            await self.operations.create(kind, namespace, obj, Call.system("kube-apiserver"))
+            await create(self.operations, kind, namespace, obj, Call.system("kube-apiserver"))
         elif with_missing_rules(decode_object(record.data), obj) is not None:
             complete = partial(_completed, wanted=obj)
-            await self.operations.modify(kind, namespace, name, complete, Call.system("kube-apiserver"))
+            await modify(self.operations, kind, namespace, name, complete, Call.system("kube-apiserver"))
 
     def _write_kubeconfig(self) -> None:
         config = {

@@ -9,18 +9,14 @@ from functools import partial
 from typing import Any
 
 from tensorfusion.embedded.calls import Asked, Call, Operation
+from tensorfusion.embedded.changes import Change, Configuration, Patch, prepare_patched
 from tensorfusion.embedded.kinds import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
-from tensorfusion.embedded.operations import (
-    Change,
-    Configuration,
-    Operations,
-    Patch,
-    prepare_patched,
-)
+from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.schema.schema import Schema
 from tensorfusion.embedded.statuses import conflict, invalid, modified, no_such_resource, not_found
 from tensorfusion.embedded.store import ObjectKey, Record, RevisionMismatch
+from tensorfusion.embedded.updates import modify
 from tensorfusion.embedded.write_checks import check_place, check_version_stated
 from tensorfusion.errors import BadRequest, Conflict, FieldCause, Invalid
 from tensorfusion.model.resources import NAMESPACES
@@ -245,7 +241,7 @@ async def _rescale(
 
     _check_scale(kind, name, asked.wanted, asked.old["metadata"], replaces=replaces)
     await operations.admission.validate(asked)
-    return await operations.modify(kind, namespace, name, rescale, call, track=track)
+    return await modify(operations, kind, namespace, name, rescale, call, track=track)
 
 
 def _paths(kind: Kind) -> ScalePaths:

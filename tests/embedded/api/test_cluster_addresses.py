@@ -10,8 +10,10 @@ import pytest
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.objects import decode_object
 from tensorfusion.embedded.server import Server, Settings
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import AlreadyExists, Invalid
 
 ADDRESS = "10.96.3.4"
@@ -28,7 +30,7 @@ async def started(folder: Path) -> Server:
 def creation(server: Server, name: str, *, dry_run: bool = False, **spec: Any) -> Coroutine[Any, Any, Any]:
     obj = {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], **spec}}
     call = Call(User("admin", ("system:masters",)), dry_run=dry_run)
-    return server.operations.create(server.kinds.by_id("services"), "default", obj, call)
+    return create(server.operations, server.kinds.by_id("services"), "default", obj, call)
 
 
 def change(server: Server, name: str, **changes: Any) -> Coroutine[Any, Any, Any]:
@@ -36,7 +38,7 @@ def change(server: Server, name: str, **changes: Any) -> Coroutine[Any, Any, Any
         return {**obj, "spec": {**obj["spec"], **changes}}
 
     call = Call(User("admin", ("system:masters",)))
-    return server.operations.modify(server.kinds.by_id("services"), "default", name, changed, call)
+    return modify(server.operations, server.kinds.by_id("services"), "default", name, changed, call)
 
 
 async def errors_of(*writes: Coroutine[Any, Any, Any]) -> list[BaseException]:

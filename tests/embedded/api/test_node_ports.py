@@ -11,9 +11,11 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.embedded import node_ports
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Call, DeleteOptions
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.deletion import delete
 from tensorfusion.embedded.objects import decode_object
 from tensorfusion.embedded.server import Server, Settings
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import AlreadyExists, BadRequest, Invalid
 
 PORT = 30080
@@ -37,7 +39,7 @@ def service(name: str, kind: str = "NodePort", node_port: int = PORT, **spec: An
 
 
 def creation(server: Server, obj: dict[str, Any], call: Call | None = None) -> Coroutine[Any, Any, Any]:
-    return server.operations.create(server.kinds.by_id("services"), "default", obj, call or admin())
+    return create(server.operations, server.kinds.by_id("services"), "default", obj, call or admin())
 
 
 def change(server: Server, name: str, edit: Callable[[Any], None]) -> Coroutine[Any, Any, Any]:
@@ -45,7 +47,7 @@ def change(server: Server, name: str, edit: Callable[[Any], None]) -> Coroutine[
         edit(obj)
         return obj
 
-    return server.operations.modify(server.kinds.by_id("services"), "default", name, changed, admin())
+    return modify(server.operations, server.kinds.by_id("services"), "default", name, changed, admin())
 
 
 async def errors_of(*writes: Coroutine[Any, Any, Any]) -> list[BaseException]:

@@ -177,16 +177,17 @@ def test_it_is_ready_soon_with_ten_thousand_objects(launch, start_server, tmp_pa
     import asyncio
 
     from tensorfusion.embedded.calls import Call
+    from tensorfusion.embedded.creation import create
 
     data = tmp_path / "data"
     server = start_server(data)
 
     async def fill() -> None:
         kind = server.server.kinds.find("", "v1", "configmaps")
-        create = server.server.operations.create
+        operations = server.server.operations
         for start in range(0, 10_000, 500):
             objects = (make_config_map(f"c{start + number}", a="x" * 200) for number in range(500))
-            await asyncio.gather(*(create(kind, "default", obj, Call.system()) for obj in objects))
+            await asyncio.gather(*(create(operations, kind, "default", obj, Call.system()) for obj in objects))
 
     asyncio.run_coroutine_threadsafe(fill(), server.loop).result(60)
     server.stop()

@@ -12,11 +12,13 @@ from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.admission import Admission
 from tensorfusion.embedded.calls import Call, DeleteOptions, Propagation
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.deletion import Deleted, delete
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.objects import decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.store import ObjectKey, Record, Store
+from tensorfusion.embedded.updates import modify
 from tensorfusion.embedded.webhooks import Webhooks
 
 JsonObject = dict[str, Any]
@@ -35,7 +37,7 @@ class Server:
         metadata = {"name": name, **parts.pop("metadata", {})}
         obj = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind, "metadata": metadata, **parts}
         where = namespace if kind.namespaced else ""
-        return await self.operations.create(kind, where, obj, Call.system())
+        return await create(self.operations, kind, where, obj, Call.system())
 
     async def own(self, name: str, *owners: JsonObject, namespace: str = "default", **metadata: Any) -> Record:
         """A ConfigMap with owner references."""
@@ -60,7 +62,7 @@ class Server:
             return obj
 
         where = namespace if kind.namespaced else ""
-        return await self.operations.modify(kind, where, name, apply, Call.system())
+        return await modify(self.operations, kind, where, name, apply, Call.system())
 
     async def release(self, plural: str, name: str, *, namespace: str = "default") -> Record:
         """Take all finalizers away."""

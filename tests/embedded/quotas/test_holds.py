@@ -10,13 +10,14 @@ import pytest
 from tensorfusion.clock import SystemClock
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Call
+from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.server import Server, Settings
 from tensorfusion.errors import Forbidden
 
 
 def creation(server: Server, plural: str, obj: dict[str, Any]) -> Coroutine[Any, Any, Any]:
     user = User("admin", ("system:masters",))
-    return server.operations.create(server.kinds.by_id(plural), "default", obj, Call(user))
+    return create(server.operations, server.kinds.by_id(plural), "default", obj, Call(user))
 
 
 def pod(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.quotas.quotas import Quotas
 from tensorfusion.embedded.store import ObjectKey
+from tensorfusion.embedded.updates import modify
 from tensorfusion.errors import NotFound
 from tensorfusion.model.meta import Key
 from tensorfusion.model.resources import RESOURCE_QUOTAS
@@ -49,7 +50,7 @@ class QuotaStatus:
 
         kind = self._operations.kinds.by_id(RESOURCE_QUOTAS.id)
         try:
-            await self._operations.modify(kind, key.namespace, key.name, change, Call.system(), subresource="status")
+            await modify(self._operations, kind, key.namespace, key.name, change, Call.system(), subresource="status")
         except NotFound:
             return DONE
         return DONE
