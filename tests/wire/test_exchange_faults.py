@@ -5,6 +5,7 @@ import contextlib
 import gc
 import ssl
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tensorfusion.wire.connection import HIGH_WATER, Connection
 from tensorfusion.wire.errors import BrokenOff, Phase, TimedOut
 from tensorfusion.wire.exchange import PATIENCE, Exchange, Patience
 from tensorfusion.wire.fields import end_to_end
-from tensorfusion.wire.messages import Origin, origin_of, request_head
+from tensorfusion.wire.messages import Answer, Origin, origin_of, request_head
 from tensorfusion.wire.pool import Pool
 
 PATIENT = 5
@@ -104,6 +105,95 @@ async def test_who_stopped_pouring_gets_nothing_more(tmp_path: Path) -> None:
             assert await answer.read() == b"b"
         assert found == [b"a"]
         await pool.close()
+
+
+def heard_by(found: list[bytes], *, most: int = 100) -> Callable[[Exchange], None]:
+    """For ``sent``: whoever keeps what it hears."""
+    return lambda exchange: exchange.when_whole(most, lambda answer: found.append(answer.body))
+
+
+async def test_a_whole_answer_is_heard_where_it_ends_and_once(tmp_path: Path) -> None:
+    """Also in pieces, also where its end is the connection's, and not again with the next one on the connection."""
+
+    async def in_drops(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for byte in ok(b"drops"):
+            writer.write(bytes((byte,)))
+            await writer.drain()
+
+    async def until_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nclosed")
+        writer.close()
+
+    found: list[bytes] = []
+    async with serving(tmp_path, ok(b"one"), in_drops, ok(b"not heard"), ok(b""), until_close) as served:
+        pool = Pool(served.origin)
+        for listens in (True, True, False, True, True):
+            sent = heard_by(found) if listens else None
+            async with pool.exchange(b"GET", b"/", (), sent=sent) as answer:
+                connection = answer.connection
+                await answer.whole(100)
+            assert not connection.usable or connection._answer is None  # an idle one keeps nothing
+        await pool.close()
+    assert found == [b"one", b"drops", b"", b"closed"]
+
+
+async def test_an_answer_is_heard_before_whoever_waits_is_woken(tmp_path: Path) -> None:
+    order: list[str] = []
+    async with serving(tmp_path, ok(b"a")) as served:
+        pool = Pool(served.origin)
+        sent = lambda exchange: exchange.when_whole(9, lambda answer: order.append("heard"))  # noqa: E731
+        async with pool.exchange(b"GET", b"/", (), sent=sent) as answer:
+            order.append("woken")
+            await answer.whole(9)
+        await pool.close()
+    assert order == ["heard", "woken"]
+
+
+async def test_what_whoever_hears_an_answer_raises_is_told_to_who_waits_for_it(tmp_path: Path) -> None:
+    def fail(answer: Answer) -> None:
+        raise RuntimeError("mine")
+
+    async with serving(tmp_path, ok(b"a")) as served:
+        pool = Pool(served.origin)
+        with pytest.raises(RuntimeError, match="mine"):
+            async with pool.exchange(b"GET", b"/", (), sent=lambda one: one.when_whole(9, fail)) as answer:
+                await answer.whole(9)
+        async with get(pool) as answer:
+            assert (await answer.whole(9)).body == b"a"
+        await pool.close()
+    assert served.connections == 1
+
+
+async def test_an_answer_that_is_too_large_is_heard_by_nobody(tmp_path: Path) -> None:
+    found: list[bytes] = []
+    async with serving(tmp_path, ok(b"x" * 101)) as served:
+        pool = Pool(served.origin)
+        with pytest.raises(BrokenOff, match="more than 100 bytes"):
+            async with pool.exchange(b"GET", b"/", (), sent=heard_by(found)) as answer:
+                await answer.whole(100)
+        await pool.close()
+    assert found == []
+
+
+async def test_who_left_hears_nothing_more(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        writer.write(ok(b"late"))
+
+    found: list[bytes] = []
+    async with serving(tmp_path, late, ok(b"next")) as served:
+        pool = Pool(served.origin)
+        with pytest.raises(TimedOut):
+            patience = Patience(head=0.01)
+            async with pool.exchange(b"GET", b"/", (), sent=heard_by(found), patience=patience) as answer:
+                await answer.whole(100)
+        go_on.set()
+        async with get(pool) as answer:
+            assert (await answer.whole(9)).body == b"next"
+        await pool.close()
+    assert found == []
 
 
 async def test_a_connection_whose_request_was_not_all_sent_is_not_used_again(tmp_path: Path) -> None:

@@ -101,7 +101,10 @@ class Asked:
                     break
         self.choices = self._choices()
         self.user = _read(_text, parts, "user", "a string") if _given(parts, "user") else ""
-        size = sum(len(parts[name]) for name in _PROMPTS if name in parts)
+        size = 0
+        for name in _PROMPTS:
+            if name in parts:
+                size += len(parts[name])
         self.prompt_tokens = (size + BYTES_OF_A_TOKEN - 1) // BYTES_OF_A_TOKEN
 
     def _nothing(self, api: Api = Api.VERBATIM) -> None:

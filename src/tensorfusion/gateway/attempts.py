@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol
 
@@ -25,12 +26,15 @@ from tensorfusion.gateway.upstreams import Replica, Upstream
 from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome, blames_target
 from tensorfusion.policy.routing.route import Target
 from tensorfusion.policy.routing.state import Ticket
+from tensorfusion.wire.connection import Hear
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, WireError
 from tensorfusion.wire.exchange import Exchange, Patience
 from tensorfusion.wire.fields import Fields, field_lines
 
 _JSON_LINE: Final = field_lines((JSON,))
 _MOST_RESENT: Final = 3
+MOST_ANSWER: Final = 64 << 20
+"""Bytes of an answer that is kept here."""
 _MOST_REPLICAS: Final = 3
 """Of one target, for one request, that fail it. Those that refuse the connection at once are not among them: they cost
 nothing, and of a workload most may just have gone."""
@@ -54,6 +58,8 @@ class Attempt:
     speech: Speech
     begun: bool = False
     """A word of its answer has come."""
+    beginning: bytes = b""
+    """Of ``job.answer_lines``, if this attempt succeeds."""
 
     @property
     def target(self) -> Target:
@@ -68,28 +74,38 @@ class Attempt:
         if job.first_token is None:
             job.first_token = now - job.started
 
-    def exchange(self, further: Mapping[str, bytes] | None = None, *, seconds: float = math.inf) -> Exchange:
-        """The request as this target gets it, on its way to it, with so many seconds for all of the answer."""
+    def exchange(
+        self, further: Mapping[str, bytes] | None = None, *, seconds: float = math.inf, hear: Hear | None = None
+    ) -> Exchange:
+        """The request as this target gets it, on its way to it, with so many seconds for all of the answer; ``hear`` is
+        called with that where its end arrives."""
         job, upstream = self.job, self.upstream
         timers = job.route.timers
         target = upstream.target
         if upstream.overriding:
             further = {**upstream.overriding, **(further or {})}
         asked = self.speech.asked
-        fields = (*self._traced(), *self._forwarded())
+        fields = (*self._traced(), *self._forwarded()) if job.trace is not None or target.forward_headers else ()
         return self.replica.pool.exchange(
             asked.method,
             upstream.path_of(self.speech.call),
             fields,
             self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
-                connect=min(timers.connect, seconds),
-                head=timers.first_byte if target.timeout is None else target.timeout,
-                silence=timers.idle,
-                total=min(max(job.deadline - monotonic(), 0.0), seconds),
+                min(timers.connect, seconds),
+                timers.first_byte if target.timeout is None else target.timeout,
+                timers.idle,
+                min(max(job.deadline - monotonic(), 0.0), seconds),
             ),
             ready=job.lines_out() + _type_line(asked.content_type) + upstream.lines,
+            sent=self._sent if hear is None else partial(self._sent, hear=hear),
         )
+
+    def _sent(self, exchange: Exchange, hear: Hear | None = None) -> None:
+        """The target works: time to spell what is known of its answer."""
+        if hear is not None:
+            exchange.when_whole(MOST_ANSWER, hear)
+        self.beginning = self.job.beginning(self.target)
 
     def _traced(self) -> Fields:
         """What the target is told of the trace that this attempt is a span of."""

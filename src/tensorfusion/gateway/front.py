@@ -18,7 +18,7 @@ from tensorfusion.gateway.evidence import CLIENT_LEFT, Evidence
 from tensorfusion.gateway.faults import JSON, Fault, Words, body_of, gateway_ending, invalid, not_found, refusal
 from tensorfusion.gateway.handling import MOST_BODY as MOST_ASKED
 from tensorfusion.gateway.handling import Handler, inquiry_of, prefix_of
-from tensorfusion.gateway.heading import Heading, heading_of
+from tensorfusion.gateway.heading import Entrance, Heading, heading_of
 from tensorfusion.gateway.job import Job
 from tensorfusion.gateway.keys.errors import KeyRefused
 from tensorfusion.gateway.mirroring import Mirrors
@@ -214,7 +214,7 @@ class Front:
             Fault, KeyRefused, Refused: it is not let in.
         """
         request, started = arrival.request, arrival.started
-        arrival.key = key = self.keys.find(heading.keys)
+        arrival.key = key = self._key_of(heading)
         key.require_scope(KeyScope.INFER)
         if request.method != b"POST" and call.api is not Api.VERBATIM:
             raise invalid(f"{call.path} takes POST", status=405)
@@ -227,23 +227,25 @@ class Front:
         else:
             asked = Asked(call.api, body)
         arrival.asked = asked
-        if asked.model:
-            key.require_model(asked.model)
-        caller = self._caller(key)
         ask = _ask_of(asked, heading)
         state = self.state
-        attempts = Attempts()
-        brought = heading.brought
-        if HEADER in brought:
+        known = heading.entrance
+        if known is not None and known.key is key and known.state is state and known.model == asked.model:
+            caller, route = known.caller, known.route
+            chooser, upstreams, attempts = state.choosers[route.key], state.upstreams, Attempts()
+        elif HEADER in (brought := heading.brought):
+            caller = self._let_in(key, asked)
             portkey = self.portkeys.of(brought[HEADER], key, state)
             route, chooser, upstreams = portkey.config.route, portkey.chooser, portkey.upstreams
             attempts = portkey.attempts(brought, asked, call)
         else:
+            caller = self._let_in(key, asked)
             match = state.routes.match(caller, ask, route_name)
             if not isinstance(match, Route):
                 raise _no_route(match)
-            route, chooser, upstreams = match, state.choosers[match.key], state.upstreams
+            route, chooser, upstreams, attempts = match, state.choosers[match.key], state.upstreams, Attempts()
             key.require_route(route.key)
+            heading.entrance = Entrance(key, state, asked.model, caller, route)
         arrival.route = route.key
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())
@@ -273,6 +275,20 @@ class Front:
             waited=arrived - started + queued,
             queued=queued,
         )
+
+    def _key_of(self, heading: Heading) -> Key:
+        """Who calls. Raises KeyRefused."""
+        keys, known = self.keys, heading.key
+        if known is None or not keys.again(known, heading.edition):
+            known = keys.find(heading.keys)
+            heading.key, heading.edition = known, keys.edition
+        return known
+
+    def _let_in(self, key: Key, asked: Asked) -> Caller:
+        """Raises KeyRefused: the key may not ask the model."""
+        if asked.model:
+            key.require_model(asked.model)
+        return self._caller(key)
 
     async def _carry_out(self, job: Job) -> None:
         """Answer, and settle what was held, whatever happens."""
@@ -375,14 +391,15 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
         fault = fault_of(way.first or broken, target.name)
         _end_with(job, fault)
         return fault.status, fault.type, (way.first or broken).detail
+    ready = job.answer_lines(job.beginning(target))
     theirs = told_as_it_is(broken, words, verbatim=job.call.api is Api.VERBATIM)
     if theirs is not None:
         job.bytes_out = len(theirs.body)
-        job.reply.send(theirs.status, fields_back(theirs.fields), theirs.body, ready=job.answer_lines(target))
+        job.reply.send(theirs.status, fields_back(theirs.fields), theirs.body, ready=ready)
         return theirs.status, "upstream_error", broken.detail
     fault = fault_of(broken, target.name)
     fields = [JSON, *fault.fields]
-    job.reply.send(fault.status, fields, body_of(fault, words), ready=job.answer_lines(target))
+    job.reply.send(fault.status, fields, body_of(fault, words), ready=ready)
     return fault.status, fault.type, broken.detail
 
 

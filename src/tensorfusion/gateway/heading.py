@@ -7,13 +7,17 @@ not among them. So what was made of them is kept with the connection, and made a
 import contextlib
 import random
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from tensorfusion.gateway.faults import Fault, invalid
 from tensorfusion.gateway.keys.book import KEY_FIELDS
 from tensorfusion.gateway.passing import fields_out
 from tensorfusion.gateway.portkey import HEADER, METADATA
+from tensorfusion.gateway.seams import Key
+from tensorfusion.gateway.state import State
 from tensorfusion.model.request import QoS
+from tensorfusion.policy.routing.asks import Caller
+from tensorfusion.policy.routing.route import Route
 from tensorfusion.wire.fields import Fields, field_lines
 from tensorfusion.wire.request import Request
 
@@ -23,6 +27,16 @@ _CACHE_WORDS: Final = frozenset((b"no-store", b"no-cache", _ONLY_CACHED))
 _ID = re.compile(rb"[!-~]{1,128}")
 
 
+class Entrance(NamedTuple):
+    """Where requests with one heading for one model go, as long as key and routes are the same."""
+
+    key: Key
+    state: State
+    model: str
+    caller: Caller
+    route: Route
+
+
 class Heading:
     """Of one request, and of those behind it with the same fields."""
 
@@ -30,8 +44,11 @@ class Heading:
         "_cache",
         "_is_priority",
         "brought",
+        "edition",
+        "entrance",
         "fields",
         "given_id",
+        "key",
         "keys",
         "lines",
         "out",
@@ -44,6 +61,11 @@ class Heading:
         self.fields = fields
         self.keys: list[tuple[bytes, bytes]] = []
         """Fields that may hold a key."""
+        self.key: Key | None = None
+        """Whose they are, as of an ``edition`` of the keys."""
+        self.edition = 0
+        self.entrance: Entrance | None = None
+        """Where the latest request went."""
         self.given_id = b""
         """The request's id, where the client gave a proper one."""
         self.session = ""

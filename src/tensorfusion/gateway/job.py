@@ -24,9 +24,7 @@ from tensorfusion.wire.request import Request
 _PLAIN = re.compile(r"[!-$&-~]+( [!-$&-~]+)*")
 MOST_TOLD = 1 << 31
 """Tokens that a target may say it used: more is nonsense, and no store has a column for it."""
-_ANSWER_LINES = (
-    b"x-request-id: %b\r\n%bx-tf-target: %b\r\nx-tf-model: %b\r\nx-tf-attempts: %d\r\nx-tf-overhead-ms: %d.%03d\r\n"
-)
+_ANSWER_LINES = b"x-request-id: %b\r\n%bx-tf-target: %b\r\nx-tf-model: %b\r\nx-tf-attempts: %d\r\n"
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ class Job:
             prompt, told = usage.prompt_tokens or 0, usage.completion_tokens or 0
             older = not whole and told < completion
             told = completion if older else told
-            self.used = Used(min(max(prompt, 0), MOST_TOLD), min(max(told, 0), MOST_TOLD), estimated=older)
+            self.used = Used(_within(prompt), _within(told), estimated=older)
         else:
             self.used = Used(self.ask.prompt_tokens, completion, estimated=True)
 
@@ -122,20 +120,27 @@ class Job:
             self.lines = field_lines(self.fields)
         return b"%bx-request-id: %b\r\n" % (self.lines, self.id)
 
-    def answer_lines(self, target: Target) -> bytes:
-        """What the client is told in fields of how its answer came about, as they are sent."""
-        overhead = int((monotonic() - self.started - self.waited) * 1e6)
-        if overhead < 0:
-            overhead = 0
+    def beginning(self, target: Target) -> bytes:
+        """Of ``answer_lines``, what is known as soon as a target is asked."""
         return _ANSWER_LINES % (
             self.id,
             self.held.lines,
             _in_field(target.name),
             _in_field(target.model or self.asked.model),
             len(self.tries),
-            overhead // 1000,
-            overhead % 1000,
         )
+
+    def answer_lines(self, beginning: bytes) -> bytes:
+        """What the client is told in fields of how its answer came about, as they are sent."""
+        overhead = int((monotonic() - self.started - self.waited) * 1e6)
+        if overhead < 0:
+            overhead = 0
+        return b"%bx-tf-overhead-ms: %d.%03d\r\n" % (beginning, overhead // 1000, overhead % 1000)
+
+
+def _within(tokens: int) -> int:
+    """A number of tokens that can be."""
+    return tokens if 0 <= tokens <= MOST_TOLD else min(max(tokens, 0), MOST_TOLD)
 
 
 @lru_cache(maxsize=1024)

@@ -10,14 +10,14 @@ from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.apis import Api
-from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.attempts import MOST_ANSWER, Attempt
 from tensorfusion.gateway.evidence import Meters
 from tensorfusion.gateway.job import Job, Try
 from tensorfusion.gateway.listening import Said
 from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
 from tensorfusion.gateway.speech import speech_for
 from tensorfusion.gateway.streaming import require_events
-from tensorfusion.gateway.whole import MOST_ANSWER, judged
+from tensorfusion.gateway.whole import judged
 from tensorfusion.policy.routing.asks import SUCCESS, Failure, Outcome
 from tensorfusion.policy.routing.route import Target
 from tensorfusion.wire.errors import WireError

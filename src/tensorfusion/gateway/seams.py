@@ -47,6 +47,15 @@ class Key(Protocol):
 class Keys(Protocol):
     """Who calls."""
 
+    @property
+    def edition(self) -> int:
+        """Another number whenever somebody else may call than before."""
+        ...
+
+    def again(self, key: Key, edition: int) -> bool:
+        """Whether the same fields show the same key as they did at that edition: then they need not be read again."""
+        ...
+
     def find(self, fields: Fields) -> Key:
         """Whose the request with these header fields is.
 
@@ -104,6 +113,11 @@ ANYONE: Final = Anyone()
 
 class NoKeys:
     """Everyone is anyone."""
+
+    edition = 0
+
+    def again(self, key: Key, edition: int) -> bool:
+        return True
 
     def find(self, fields: Fields) -> Key:
         return ANYONE

@@ -14,14 +14,13 @@ from time import monotonic
 from typing import Final
 
 from tensorfusion.gateway.apis import Api
-from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.attempts import MOST_ANSWER, Attempt
 from tensorfusion.gateway.job import Job
 from tensorfusion.gateway.listening import Join, Listener, Said
 from tensorfusion.gateway.outcomes import Broken, of_refusal, of_wire
 from tensorfusion.gateway.passing import fields_back
 from tensorfusion.gateway.speech import InMiddle, Voice, message_voice
 from tensorfusion.gateway.splicing import Continued, Repeated, further_parts
-from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.model.llm_route import MidStream
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.wire.errors import BrokenOff, ClientLeft, Phase, TimedOut, WireError
@@ -188,7 +187,7 @@ class StreamWay:
         passed = self._said(head)
         if not reply.started:
             job.spoke = attempt.target
-            ready = job.answer_lines(attempt.target)
+            ready = job.answer_lines(attempt.beginning)
             reply.start(200, fields_back(exchange.fields), ready=ready, first=passed, whole=whole)
         else:
             reply.push(passed)

@@ -107,6 +107,8 @@ class Upstream:
     """Why it has no address; empty when it has."""
     unauthorized: str = ""
     """Why it has no credential where it wants one; empty when it has."""
+    paths: dict[str, bytes] = field(default_factory=dict)
+    """``path_of`` the calls of the APIs that came by."""
     turns: Iterator[int] = field(default_factory=_turns)
     """Where equal replicas begin, for each pick."""
 
@@ -122,6 +124,14 @@ class Upstream:
 
     def path_of(self, call: Call) -> bytes:
         """The target of a request for the call, behind the path of the endpoint."""
+        if not call.api or "?" in call.path:  # whatever a client thinks of
+            return self._path_of(call)
+        found = self.paths.get(call.path)
+        if found is None:
+            found = self.paths[call.path] = self._path_of(call)
+        return found
+
+    def _path_of(self, call: Call) -> bytes:
         if self.target.provider == "azure" and self.bare:
             path, _, query = call.path.partition("?")
             query = (

@@ -16,12 +16,11 @@ from urllib.parse import parse_qs
 
 from tensorfusion.gateway.apis import Api, Call
 from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked, require_name
-from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.attempts import MOST_ANSWER, Attempt
 from tensorfusion.gateway.faults import invalid
 from tensorfusion.gateway.outcomes import Broken, of_refusal
 from tensorfusion.gateway.passing import fields_back
 from tensorfusion.gateway.reading import decoded
-from tensorfusion.gateway.whole import MOST_ANSWER
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.wire.errors import BrokenOff, TimedOut
 from tensorfusion.wire.relay import pour
@@ -128,7 +127,7 @@ class VerbatimWay:
                     raise of_refusal(await exchange.whole(MOST_ANSWER))
                 attempt.first_token()
                 self._told = True
-                ready = job.answer_lines(attempt.target)
+                ready = job.answer_lines(attempt.beginning)
                 coding = [pair for pair in exchange.fields if pair[0].lower() == _CODING]  # nobody here undoes it
                 fields = [*fields_back(exchange.fields), *coding]
                 job.reply.start(exchange.status, fields, length=exchange.length, ready=ready)

@@ -9,19 +9,18 @@ from typing import Final
 
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked
-from tensorfusion.gateway.attempts import Attempt
+from tensorfusion.gateway.attempts import MOST_ANSWER, Attempt
+from tensorfusion.gateway.faults import JSON
 from tensorfusion.gateway.outcomes import Broken, of_error_event, of_refusal
 from tensorfusion.gateway.passing import fields_back
 from tensorfusion.gateway.reading import FAILED_REASONS, Usage, count_of, is_list, is_text, mend, read_whole
 from tensorfusion.gateway.typed import read_typed_whole
 from tensorfusion.policy.routing.asks import Failure
-from tensorfusion.policy.routing.money import format_usd
+from tensorfusion.policy.routing.money import usd_bytes
 from tensorfusion.wire.messages import Answer
 
 _ERROR: Final = 400
 _UNFINISHED: Final = (None, *FAILED_REASONS)
-MOST_ANSWER: Final = 64 << 20
-"""Bytes of an answer that is kept here."""
 
 
 class WholeWay:
@@ -33,15 +32,21 @@ class WholeWay:
     first = None
 
     async def attempt(self, attempt: Attempt) -> None:
-        job, found = attempt.job, None
+        job, heard = attempt.job, False
         started = monotonic()
+
+        def hear(found: Answer) -> None:
+            """Send it on where it arrives, before its connection is seen to: the client waits."""
+            nonlocal heard
+            heard = True
+            job.waited += monotonic() - started
+            self._tell(attempt, found)
+
         try:
-            async with attempt.exchange() as exchange:
-                found = await exchange.whole(MOST_ANSWER)
-                job.waited += monotonic() - started
-                self._tell(attempt, found)  # before the connection is seen to: its client waits
+            async with attempt.exchange(hear=hear) as exchange:
+                await exchange.whole(MOST_ANSWER)
         finally:
-            if found is None:
+            if not heard:
                 job.waited += monotonic() - started
 
     def _tell(self, attempt: Attempt, found: Answer) -> None:
@@ -54,10 +59,10 @@ class WholeWay:
         job.count(usage, completion=-(-len(found.body) // BYTES_OF_A_TOKEN))
         job.finish_reason = reason
         target = attempt.target
-        ready = job.answer_lines(target)
+        ready = job.answer_lines(attempt.beginning)
         if target.price is not None:
             cost = target.price.cost(job.used.prompt, job.used.completion)
-            ready += b"x-tf-cost-usd: %b\r\n" % format_usd(cost).encode()
+            ready += b"x-tf-cost-usd: %b\r\n" % usd_bytes(cost)
         job.bytes_out = len(found.body)
         try:
             job.reply.send(found.status, fields_back(found.fields), found.body, ready=ready)
@@ -71,9 +76,10 @@ def judged(api: Api, found: Answer, asked: Asked) -> tuple[Answer, Usage | None,
     Raises:
         Broken: it is none.
     """
-    kind = found.field(b"content-type")
-    if kind is not None and "json" not in kind.lower():
-        raise Broken(Failure.MALFORMED, f"it answered with {kind[:64]!r} instead of JSON", status=found.status)
+    if JSON not in found.fields:
+        kind = found.field(b"content-type")
+        if kind is not None and "json" not in kind.lower():
+            raise Broken(Failure.MALFORMED, f"it answered with {kind[:64]!r} instead of JSON", status=found.status)
     if not is_text(found.body):
         raise _none(found, "is no text")
     verdict = _read(api, found, found.body, asked)

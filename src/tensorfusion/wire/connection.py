@@ -25,6 +25,8 @@ from tensorfusion.wire.pieces import Pieces, add_piece
 
 Sink: TypeAlias = Callable[[bytes], bool]
 """Takes bytes of a body; False when it wants no more."""
+Hear: TypeAlias = Callable[[Answer], None]
+"""Takes a whole answer."""
 
 MOST_HEAD: Final = 64 << 10
 """Bytes of an answer's fields."""
@@ -53,21 +55,28 @@ class Connection(asyncio.Protocol):
         self._high_water = HIGH_WATER
         self._alarm = Alarm(loop, self._look)
         self._count = 0
-        self._reset()
+        self.rest()
 
-    def _reset(self) -> None:
+    def rest(self) -> None:
+        """Be as before a request, and keep nothing of the one before."""
+        self._asked = False
         self.status = 0
         self.length: int | None = None
         self._headless = False
         self._head_done = False
         self._done = False
         self._heard = False
-        self._head_size = 0
-        self._fields: list[tuple[bytes, bytes]] = []
+        self.fields: Fields = ()
+        self._head_size = 0  # of a head that has not ended yet, and of fields behind the body
+        self._feeding = 0
+        self._fields: list[tuple[bytes, bytes]] = []  # that came since they were looked at
         self._pieces: Pieces = []
         self._waiting = 0
         self._failure: Exception | None = None
         self._sink: Sink | None = None
+        self._hear: Hear | None = None
+        self._most = 0
+        self._answer: Answer | None = None
         self._head_by = self._total_by = self._silence = float("inf")
         self._seconds = (0.0, 0.0)
         self._quiet_since = 0.0
@@ -82,10 +91,6 @@ class Connection(asyncio.Protocol):
         """The whole answer has arrived."""
         return self._done
 
-    @property
-    def fields(self) -> Fields:
-        return self._fields
-
     # --- for the task that asks ---
 
     def send(self, data: bytes, *, bodyless: bool = False) -> None:
@@ -95,7 +100,9 @@ class Connection(asyncio.Protocol):
         """
         if self._transport is None or self._broken is not None or self._busy:
             raise self._broken or BrokenOff("the connection is not open")
-        self._reset()
+        if self._asked:
+            self.rest()
+        self._asked = True
         if self._paused:
             self.resume()
         self._busy = True
@@ -150,7 +157,16 @@ class Connection(asyncio.Protocol):
             await self._wait()
         if self._waiting > most:
             raise BrokenOff(f"the answer has more than {most} bytes")
-        return Answer(self.status, self._fields, self._take())
+        answer = self._hand_on()
+        if self._failure is not None:
+            raise self._failure
+        return answer
+
+    def when_whole(self, most: int, hear: Hear) -> None:
+        """Hand the whole answer to ``hear`` where its end arrives, if it has at most so many bytes: what ``hear`` does
+        need not wait for the task that waits in ``whole``, which raises what ``hear`` raised."""
+        self._most = most
+        self._hear = hear
 
     async def head(self) -> None:
         """Wait until ``status`` and ``fields`` are there. Raises BrokenOff."""
@@ -274,20 +290,23 @@ class Connection(asyncio.Protocol):
             self._break(BrokenOff("bytes that nobody asked for"))
             return
         self._heard = True
+        self._feeding = len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
             self._break(BrokenOff("the answer changes the protocol, which was not asked for"))
         except HttpParserError as error:
             self._break(BrokenOff(f"not an HTTP answer: {error}"))
-        if self._head_size > MOST_HEAD:  # with the fields behind a body in chunks
-            self._break(self._too_large())
+        if self._fields or not self._head_done:
+            self._measure()
         if self._sink is not None:
             self._quiet_since = self._loop.time()
             if self._pieces:
                 self._hand_over(self._sink)
             if self._busy and self._broken is None:
                 return  # whoever waits for the end is not woken for pieces
+        elif self._done and self._hear is not None and self._waiting <= self._most:
+            self._hand_on()
         elif self._waiting > self._high_water:
             self.pause()
         self._wake()
@@ -330,6 +349,19 @@ class Connection(asyncio.Protocol):
         if not self._done:
             self.abort()
 
+    def _hand_on(self) -> Answer:
+        """The whole answer, which is there; whoever wanted to hear it has heard it."""
+        answer = self._answer
+        if answer is None:
+            self._answer = answer = Answer(self.status, self.fields, self._take())
+            hear, self._hear = self._hear, None
+            if hear is not None:
+                try:
+                    hear(answer)
+                except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
+                    self._failure = error
+        return answer
+
     def _break(self, why: BrokenOff) -> None:
         self._broken = self._broken or self._told(why)
         if self._transport is not None:
@@ -353,7 +385,7 @@ class Connection(asyncio.Protocol):
         Over TLS the server has to have said so: what ends without that was cut by whoever is in between. asyncio's own
         loop reports either. Source: RFC 9112 9.8.
         """
-        kinds = {KIND_OF[name] for name, _ in self._fields}
+        kinds = {KIND_OF[name] for name, _ in self.fields}
         if kinds & {Kind.LENGTH, Kind.TRANSFER} or self.status in _NO_CONTENT or self._transport is None:
             return False
         tls = self._transport.get_extra_info("ssl_object")
@@ -371,23 +403,22 @@ class Connection(asyncio.Protocol):
             self._break(BrokenOff("bytes behind the answer"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value) + _FIELD_SIZE
-        if self._head_size <= MOST_HEAD and not self._done and not self._head_done:
-            self._fields.append((name, value))
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._done or self._parser is None or self._broken is not None:
             return
-        if self._head_size > MOST_HEAD:
+        fields, self._fields = self._fields, []
+        if self._head_size + self._feeding > MOST_HEAD and _size_of(fields) > MOST_HEAD:
             self._break(self._too_large())
             return
         self.status = self._parser.get_status_code()
         if self.status < 200:  # on its way, as 103 says; the answer comes behind it
-            if any(KIND_OF[name] >= Kind.LENGTH for name, _ in self._fields):
+            if any(KIND_OF[name] >= Kind.LENGTH for name, _ in fields):
                 self._break(BrokenOff(f"an interim answer ({self.status}) with a body"))
-            self._fields = []
             return
-        for name, value in self._fields:
+        self.fields = fields
+        for name, value in fields:
             kind = KIND_OF[name]
             if kind and kind >= Kind.LENGTH:
                 if kind is Kind.LENGTH:
@@ -400,6 +431,15 @@ class Connection(asyncio.Protocol):
         if self._headless:  # the parser would wait for the body that the head tells of
             self._done, self._busy = True, False
             self._break(BrokenOff("a connection is not kept behind an answer without its body"))
+
+    def _measure(self) -> None:
+        """Hold what belongs to no body against its limit: a head that does not end, interim ones without end, fields
+        behind a body in chunks."""
+        self._head_size += _size_of(self._fields) if self._head_done else self._feeding
+        if self._head_done:
+            self._fields = []
+        if self._head_size > MOST_HEAD:
+            self._break(self._too_large())
 
     def _too_large(self) -> BrokenOff:
         return BrokenOff(f"the answer's fields have more than {MOST_HEAD} bytes")
@@ -422,3 +462,8 @@ class Connection(asyncio.Protocol):
             self._break(BrokenOff("the server wants it closed"))
         elif transport is not None and transport.get_write_buffer_size():
             self._break(BrokenOff("the answer came before all of the request was sent"))
+
+
+def _size_of(fields: Fields) -> int:
+    """Bytes, as fields count."""
+    return sum(len(name) + len(value) + _FIELD_SIZE for name, value in fields)

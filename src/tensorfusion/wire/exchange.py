@@ -6,13 +6,13 @@ it with the next packet.
 """
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import msgspec
 
-from tensorfusion.wire.connection import Connection, Sink
+from tensorfusion.wire.connection import Connection, Hear, Sink
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.messages import CHUNKED, Answer
 
@@ -39,10 +39,18 @@ PATIENCE: Final = Patience()
 class Exchange:
     """Made by ``Pool.exchange``; entered, the head of the answer is there."""
 
-    __slots__ = ("_body", "_connection", "_head", "_length", "_patience", "_pool", "_sender", "bodyless")
+    __slots__ = ("_body", "_connection", "_head", "_length", "_patience", "_pool", "_sender", "_sent", "bodyless")
 
     def __init__(
-        self, pool: "Pool", head: bytes, body: Body, *, length: int | None, bodyless: bool, patience: Patience
+        self,
+        pool: "Pool",
+        head: bytes,
+        body: Body,
+        *,
+        length: int | None,
+        bodyless: bool,
+        patience: Patience,
+        sent: "Callable[[Exchange], None] | None" = None,
     ) -> None:
         self._pool = pool
         self._head = head
@@ -50,6 +58,7 @@ class Exchange:
         self._length = length
         self.bodyless = bodyless
         self._patience = patience
+        self._sent = sent
         self._connection: Connection | None = None
         self._sender: asyncio.Task[None] | None = None
 
@@ -62,6 +71,8 @@ class Exchange:
             connection.within(head=patience.head, total=patience.total, silence=patience.silence)
             if body is not None and not isinstance(body, bytes):
                 self._sender = asyncio.ensure_future(self._send(connection, body))
+            if self._sent is not None:
+                self._sent(self)
             await connection.head()
         except BaseException:
             if self._leave():
@@ -113,6 +124,10 @@ class Exchange:
     async def whole(self, most: int) -> Answer:
         """All that is left of it, where it has at most so many bytes. Raises as ``read``, and BrokenOff beyond."""
         return await self.connection.whole(most)
+
+    def when_whole(self, most: int, hear: Hear) -> None:
+        """Hand the whole answer to ``hear`` where its end arrives: see ``Connection``. For ``sent``."""
+        self.connection.when_whole(most, hear)
 
     async def pour(self, sink: Sink) -> bool:
         """Hand what is left to ``sink`` where it arrives; False when that wanted no more. Raises as ``read``."""

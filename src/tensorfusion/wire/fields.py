@@ -56,6 +56,7 @@ _CONNECTION: Final = Kind.CONNECTION
 _EXPECT: Final = Kind.EXPECT
 _ENDS = (b"\r", b"\n", b"\0")
 _MOST_KNOWN = 4096
+_LONGEST_LINE = 96
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -128,6 +129,37 @@ def lines(
     if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
         found = next((name for name, value in fields if any(end in value for end in _ENDS)), start)
         raise ValueError(f"field {found!r} holds what cannot be sent in a header")
+    return head
+
+
+_known_lines: dict[tuple[bytes, bytes], bytes] = {}
+
+
+def dated_lines(start: bytes, fields: Fields, own: bytes) -> bytes:
+    """``lines`` of an answer, with a date: at once where all of its fields came by before, and were looked at then.
+
+    Raises:
+        ValueError: as ``lines``.
+    """
+    parts = [start]
+    for pair in fields:
+        line = _known_lines.get(pair)
+        if line is None:
+            return _looked_at(start, fields, own)
+        parts.append(line)
+    parts.append(date_line())
+    parts.append(own)
+    return b"\r\n".join(parts)
+
+
+def _looked_at(start: bytes, fields: Fields, own: bytes) -> bytes:
+    head = lines(start, fields, own, date=True)
+    for pair in fields:
+        name, value = pair
+        if KIND_OF[name] is PLAIN and len(name) + len(value) <= _LONGEST_LINE:
+            if len(_known_lines) >= _MOST_KNOWN:
+                _known_lines.clear()
+            _known_lines[pair] = name + b": " + value
     return head
 
 

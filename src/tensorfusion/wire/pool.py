@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from tensorfusion.wire.alarm import Alarm
@@ -88,10 +88,12 @@ class Pool:
         length: int | None = None,
         patience: Patience = PATIENCE,
         ready: bytes = b"",
+        sent: Callable[[Exchange], None] | None = None,
     ) -> Exchange:
         """A request that is passed on, and its answer as it comes: ``async with pool.exchange(...) as answer``.
 
-        ``ready`` are further fields, as ``wire.fields.field_lines`` makes them.
+        ``ready`` are further fields, as ``wire.fields.field_lines`` makes them. ``sent`` is called when the request is
+        on its way: what is done there takes none of its time.
 
         A body that is no bytes is sent as it comes, in chunks where its ``length`` is not known. Entering raises
         NotReached, BrokenOff, TimedOut; see ``wire.errors``.
@@ -108,7 +110,7 @@ class Pool:
         else:
             length = None
         head = request_head(method, target, self.origin, fields, length=length, ready=ready)
-        return Exchange(self, head, body, length=length, bodyless=method == b"HEAD", patience=patience)
+        return Exchange(self, head, body, length=length, bodyless=method == b"HEAD", patience=patience, sent=sent)
 
     async def request(
         self,
@@ -187,6 +189,7 @@ class Pool:
             self._wake_next(None)
         elif not self._queue or not self._wake_next(connection):  # given on, it stays in use
             self._used.discard(connection)
+            connection.rest()
             now = asyncio.get_running_loop().time()
             connection.idle_since = now
             self._idle.append(connection)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tensorfusion.wire.fields import Fields, lines
+from tensorfusion.wire.fields import Fields, dated_lines
 
 if TYPE_CHECKING:
     from tensorfusion.wire.request import Request
@@ -172,7 +172,7 @@ class Reply:
         elif request.old:
             own += b"Connection: keep-alive\r\n"
         start = _STARTS.get(status) or _start(status)
-        head = lines(start, fields, own + b"\r\n", date=True)
+        head = dated_lines(start, fields, own + b"\r\n")
         self._mute = bodyless or request.method == b"HEAD"
         self._left = length
         self.status = status

@@ -4,20 +4,21 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorfusion.clock import timestamp
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.errors import InvalidKey, ModelNotAllowed, RouteNotAllowed, ScopeMissing
-from tensorfusion.gateway.keys.record import KeyRecord
+from tensorfusion.gateway.keys.record import KeyRecord, record_of
 from tensorfusion.gateway.keys.secret import digest_of, new_secret
-from tensorfusion.model.llm_key import KeyScope, PreviousHash
+from tensorfusion.model.llm_key import KeyScope, LLMKeySpec, PreviousHash
 from tensorfusion.testing.clock import VirtualClock
 
 Make = Callable[..., KeyRecord]
 KEY = "tf-" + "k" * 43
 OTHER = "tf-" + "o" * 43
+LATER = "2026-01-01T00:00:04Z"
 
 
 def bearer(key: str) -> list[tuple[bytes, bytes]]:
@@ -148,6 +149,50 @@ def test_keys_that_were_used_are_told_once(book: KeyBook, make: Make) -> None:
     book.find(bearer(KEY))
     assert book.take_used() == {"red/app"}
     assert book.take_used() == frozenset()
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_who_was_found_once_is_taken_for_found_only_as_long_as_it_would_be(data: st.DataObject) -> None:
+    """Whatever happens to keys meanwhile: what ``again`` affirms is what ``find`` would say."""
+    clock = VirtualClock()
+    book = KeyBook(clock)
+    fields = bearer(KEY)
+    end = st.sampled_from([None, timestamp(clock.now() + timedelta(seconds=5))])
+
+    def a_record() -> KeyRecord:
+        own, old = data.draw(st.permutations([KEY, OTHER]))
+        previous = data.draw(st.sampled_from([(), (PreviousHash(hash=digest_of(old.encode()).hex(), until=LATER),)]))
+        spec = LLMKeySpec(
+            hash=digest_of(own.encode()).hex(),
+            previous=previous,
+            disabled=data.draw(st.booleans()),
+            expires_at=data.draw(end),
+        )
+        return record_of(spec, name=data.draw(st.sampled_from("ab")), namespace="red", at="spec")
+
+    def found() -> KeyRecord | None:
+        try:
+            return book.find(fields)
+        except InvalidKey:
+            return None
+
+    known: KeyRecord | None = None
+    edition = book.edition
+    for _ in range(data.draw(st.integers(2, 12))):
+        match data.draw(st.sampled_from(["find", "put", "drop", "replace", "later"])):
+            case "find":
+                known, edition = found(), book.edition
+            case "put":
+                book.put(data.draw(st.sampled_from(["file", "objects"])), a_record())
+            case "drop":
+                book.drop("file", data.draw(st.sampled_from(["red/a", "red/b"])))
+            case "replace":
+                book.replace("file", [a_record()])
+            case _:
+                clock.stall(3)
+        if known is not None and book.again(known, edition):
+            assert found() is known
 
 
 def test_a_key_is_good_for_its_scopes_models_and_routes(make: Make) -> None:

@@ -62,6 +62,8 @@ class KeyBook:
         self._entries: dict[bytes, _Entry] = {}
         self._sources: dict[str, dict[str, KeyRecord]] = {}
         self._used: set[str] = set()
+        self.edition = 0
+        """Another number whenever a key was added, changed or taken away."""
 
     def __len__(self) -> int:
         """Keys of all sources, disabled ones and those past their end included."""
@@ -98,6 +100,14 @@ class KeyBook:
         self._used.add(record.id)
         return record
 
+    def again(self, key: object, edition: int) -> bool:
+        """Whether the fields that showed this key at that edition show it now, too, as they do as long as no key has
+        changed and this one never ends; it counts as used then."""
+        if edition != self.edition or not isinstance(key, KeyRecord) or key.ends:
+            return False
+        self._used.add(key.id)
+        return True
+
     def _require_good(self, entry: _Entry) -> None:
         record = entry.record
         if record.disabled:
@@ -117,6 +127,7 @@ class KeyBook:
 
     def put(self, source: str, record: KeyRecord) -> None:
         """One key of a source, new or changed."""
+        self.edition += 1
         self.drop(source, record.id)
         self._sources.setdefault(source, {})[record.id] = record
         for digest in record.digests:
@@ -125,6 +136,7 @@ class KeyBook:
 
     def drop(self, source: str, id: str) -> None:
         """A source has the key no more. Nothing happens where it never had."""
+        self.edition += 1
         record = self._sources.get(source, {}).pop(id, None)
         for digest in record.digests if record is not None else ():
             entry = self._entries[digest.sha256]

@@ -79,6 +79,11 @@ class KeyRecord:
     """Its scope ``admin`` is for all namespaces. Only keys in files and in the gateway's own namespace can have that:
     whoever makes keys in another namespace of a cluster says what scopes they have, and must not get beyond it."""
 
+    @property
+    def ends(self) -> bool:
+        """It, or a secret that was replaced, is good up to some time only."""
+        return self.expires_at is not None or len(self.digests) > 1
+
     def require_scope(self, scope: KeyScope) -> None:
         """Return if the key is good for this.
 

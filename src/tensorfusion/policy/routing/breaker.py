@@ -86,7 +86,8 @@ class Breaker:
     def succeeded(self, now: float, *, began: float = -math.inf) -> None:
         """An attempt that ``began`` then brought a whole answer."""
         self._consecutive = 0
-        self._well_at = max(self._well_at, began)
+        if began > self._well_at:
+            self._well_at = began
         if self.closed:
             self._count(now, failed=0)
             return
@@ -130,9 +131,9 @@ class Breaker:
         self._probe_until = 0.0
 
     def _count(self, now: float, *, failed: int) -> None:
-        self._forget(now)
         second = int(now)
         if not self._seconds or self._seconds[-1][0] != second:
+            self._forget(now)  # what is too old goes when a second begins
             self._seconds.append([second, 0, 0])
         latest = self._seconds[-1]
         latest[1] += 1

@@ -45,9 +45,14 @@ def parse_usd(text: str) -> int:
 
 def format_usd(pico: int) -> str:
     """Pico-dollars as plain decimal dollars without trailing zeros: 2,500,000,000 is ``"0.0025"``."""
-    sign, pico = ("-", -pico) if pico < 0 else ("", pico)
+    return usd_bytes(pico).decode()
+
+
+def usd_bytes(pico: int) -> bytes:
+    """As ``format_usd``, for a header field: every answer with a price has one."""
+    sign, pico = (b"-", -pico) if pico < 0 else (b"", pico)
     whole, part = divmod(pico, PICO)
-    return f"{sign}{whole}.{part:012d}".rstrip("0").rstrip(".")
+    return (b"%b%d.%012d" % (sign, whole, part)).rstrip(b"0").rstrip(b".")
 
 
 def hourly_price(micro_per_hour: int, tokens_per_hour: int) -> Price:

@@ -163,10 +163,11 @@ class RetryBudget:
 
     def _second(self, now: float) -> list[int]:
         second = int(now)
+        if self._seconds and self._seconds[-1][0] == second:  # what is too old went when it began
+            return self._seconds[-1]
         while self._seconds and self._seconds[0][0] <= second - _BUDGET_SECONDS:
             _, requests, extra = self._seconds.popleft()
             self._requests -= requests
             self._extra -= extra
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0, 0])
+        self._seconds.append([second, 0, 0])
         return self._seconds[-1]
