@@ -1,5 +1,6 @@
 """Workers that die: between any two stores, by kill -9 under load, stopped with the lock in hand."""
 
+import fcntl
 import itertools
 import os
 import signal
@@ -12,15 +13,7 @@ import pytest
 from limits_support import Open, Ticking, charge
 
 from tensorfusion.errors import ConfigError
-from tensorfusion.gateway.limits.page import (
-    _SETLK,
-    _TAKE,
-    BUSY,
-    ENTRIES_AT,
-    RECORDS_AT,
-    Page,
-    _fcntl,
-)
+from tensorfusion.gateway.limits.page import BUSY, ENTRIES_AT, RECORDS_AT, Page
 from tensorfusion.gateway.limits.shared import SharedLimits
 from tensorfusion.gateway.limits.table import COUNT, RESERVED, Table
 from tensorfusion.gateway.limits.verdict import RateLimited
@@ -237,7 +230,7 @@ def test_a_holder_that_is_stopped_makes_each_worker_count_by_itself_for_a_while(
     key = charge(rpm=4, concurrent=3)
     early = limits.take((key,), 0)
     stopped = os.open(path, os.O_RDWR)
-    _fcntl(stopped, _SETLK, _TAKE)
+    fcntl.flock(stopped, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         early.settle(0)  # cannot be given back now
         apart = [limits.take((key,), 0) for _ in range(3)]

@@ -4,19 +4,19 @@ One file, mapped by every worker. It outlives any of them, so that a restart for
 if there is nothing to forget; it lies in memory (``/dev/shm``), so that nothing waits for a disk, and a restart of the
 machine begins anew.
 
-**Lock.** An OFD record lock on the file, taken without waiting: two system calls, about a microsecond. The kernel
-gives it back when its holder dies, however that was. A holder that is stopped in the few microseconds that it holds the
-lock (by a debugger, a frozen container) is waited for ``wait_seconds``; then ``PageBusy`` is raised, and the caller
-goes on without. Rejected: a robust mutex, which costs half, but is a layout of the C library in a file that outlives
-processes.
+**Lock.** ``flock`` on the file, taken without waiting: two system calls, about a microsecond. It belongs to the open
+file: the kernel gives it back when its holder dies, however that was. A holder that is stopped in the few microseconds
+that it holds the lock (by a debugger, a frozen container) is waited for ``wait_seconds``; then ``PageBusy`` is raised,
+and the caller goes on without. Rejected: an OFD record lock on a byte, which costs nearly twice that; a robust mutex,
+which costs less, but is a layout of the C library in a file that outlives processes.
 
 **Torn writes.** A process may be killed between any two stores. Each store is one aligned word of 8 bytes, which no
 processor tears. The word ``BUSY`` is set while somebody writes: who takes the lock and finds it set knows that its
 predecessor died in between, and runs ``recover`` (see ``table``) before anything else.
 
-**Life.** A worker holds a lock on a byte of its own for as long as it lives; who can take that lock knows that the
-worker is dead. The page has its process id and start time, too, but for people: in two containers that share the file,
-process ids mean different processes, and a test by them would declare the living dead.
+**Life.** A worker holds an OFD record lock on a byte of its own for as long as it lives; who can take that lock knows
+that the worker is dead. The page has its process id and start time, too, but for people: in two containers that share
+the file, process ids mean different processes, and a test by them would declare the living dead.
 
 **Time.** ``CLOCK_MONOTONIC`` is one for all processes. Should it go back all the same (a machine that was moved), time
 here goes on from where it was: neither do buckets fill, nor does anybody wait for it to catch up.
@@ -45,7 +45,7 @@ WAYS: Final = 16
 """Records of a set: see ``table``."""
 WAIT_SECONDS: Final = 0.25
 
-_MAGIC: Final = 0x7466_6C69_6D69_7401
+_MAGIC: Final = 0x7466_6C69_6D69_7402
 """``tflimit`` and the version of the layout."""
 MAGIC, BOOT, SIZE, BUSY, SEEN, OFFSET, RECOVERED = range(7)
 """Words of the header: what it is, since when, how many records; the last four are the lock's, the clock's, a count."""
@@ -57,7 +57,7 @@ _WORKERS_AT: Final = _HEADER_WORDS
 ENTRIES_AT: Final = _WORKERS_AT + MOST_WORKERS * _WORKER_WORDS
 RECORDS_AT: Final = ENTRIES_AT + MOST_WORKERS * ENTRIES * ENTRY_WORDS
 
-_LOCKS_AT: Final = 1 << 40
+_LIVES_AT: Final = 1 << 40
 """Behind the end of the file: locks are on numbers, not on bytes."""
 _FLOCK: Final = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 _YIELDS: Final = 16
@@ -71,12 +71,13 @@ class PageBusy(TensorFusionError):
     retryable = True
 
 
-def _lock(byte: int, kind: int = fcntl.F_WRLCK) -> bytes:
-    return struct.pack(_FLOCK, kind, os.SEEK_SET, _LOCKS_AT + byte, 1, 0)
-
-
+_flock, _TAKE, _GIVE = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 _fcntl, _SETLK = fcntl.fcntl, fcntl.F_OFD_SETLK
-_TAKE, _GIVE = _lock(0), _lock(0, fcntl.F_UNLCK)
+
+
+def _life(worker: int, kind: int = fcntl.F_WRLCK) -> bytes:
+    """The lock that a worker holds while it lives."""
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, _LIVES_AT + worker, 1, 0)
 
 
 class Page:
@@ -156,7 +157,7 @@ class Page:
             PageBusy: it is held, and was for ``wait_seconds``.
         """
         try:
-            _fcntl(self._fd, _SETLK, _TAKE)
+            _flock(self._fd, _TAKE)
         except OSError:
             self._take()
         words = self.words
@@ -176,11 +177,11 @@ class Page:
     def release(self) -> None:
         """Give the page back. Everything that belongs together is written."""
         self.words[BUSY] = 0
-        _fcntl(self._fd, _SETLK, _GIVE)
+        _flock(self._fd, _GIVE)
 
     def abandon(self) -> None:
         """Give the page back as if this process had died: who comes next puts in order what is half written."""
-        _fcntl(self._fd, _SETLK, _GIVE)
+        _flock(self._fd, _GIVE)
 
     def _take(self) -> None:
         """Try again until it is taken: others hold it for microseconds, unless they are not let run."""
@@ -188,8 +189,8 @@ class Page:
         tries = 0
         while True:
             try:
-                _fcntl(self._fd, _SETLK, _TAKE)
-            except (BlockingIOError, PermissionError) as error:
+                _flock(self._fd, _TAKE)
+            except BlockingIOError as error:
                 tries += 1
                 if tries <= _YIELDS:
                     os.sched_yield()
@@ -227,7 +228,7 @@ class Page:
                 continue
             if self.words[self.worker_at(worker) + USED]:
                 reclaim(worker)
-            _fcntl(self._fd, _SETLK, _lock(1 + worker))
+            _fcntl(self._fd, _SETLK, _life(worker))
             at = self.worker_at(worker)
             self.words[at + PID], self.words[at + STARTED] = os.getpid(), _started()
             self.words[at + USED] = 1
@@ -238,7 +239,7 @@ class Page:
     def leave(self) -> None:
         """Give the place back. With the lock."""
         self.words[self.worker_at(self.worker) + USED] = 0
-        _fcntl(self._fd, _SETLK, _lock(1 + self.worker, fcntl.F_UNLCK))
+        _fcntl(self._fd, _SETLK, _life(self.worker, fcntl.F_UNLCK))
         self.worker = -1
 
     def dead(self) -> list[int]:
@@ -261,10 +262,10 @@ class Page:
         if worker == self.worker:
             return False
         try:
-            _fcntl(self._fd, _SETLK, _lock(1 + worker))
+            _fcntl(self._fd, _SETLK, _life(worker))
         except (BlockingIOError, PermissionError):
             return False
-        _fcntl(self._fd, _SETLK, _lock(1 + worker, fcntl.F_UNLCK))
+        _fcntl(self._fd, _SETLK, _life(worker, fcntl.F_UNLCK))
         return True
 
     def remove(self) -> None:
