@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from limits_support import Open, Ticking, charge
 
+from tensorfusion.gateway.limits.holding import MOST_TOKENS
 from tensorfusion.gateway.limits.page import BUSY, Page
 from tensorfusion.gateway.limits.shared import SharedLimits
 from tensorfusion.gateway.limits.table import Table
@@ -46,6 +47,16 @@ def test_a_burst_beyond_all_measure_is_no_fault(open_table: Open, ticking: Ticki
     table.take((key,), 0)
     table.page.words[key.place + 2] += 1 << 60  # years of requests ahead of their time
     with pytest.raises(RateLimited):
+        table.take((key,), 0)
+
+
+def test_a_debt_beyond_all_measure_is_no_fault(open_table: Open) -> None:
+    table, key = open_table(), charge(tpm=1, concurrent=2)
+    for _ in range(2):
+        table.take((key,), 0)
+    for _ in range(2):
+        table.give_back((key,), 0, MOST_TOKENS)  # sixteen years each, at one a minute
+    with pytest.raises(RateLimited, match="more than 1 tokens a minute"):
         table.take((key,), 0)
 
 

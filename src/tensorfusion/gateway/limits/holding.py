@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+import msgspec
+
 from tensorfusion.gateway.limits.rules import Charge
 from tensorfusion.gateway.limits.verdict import Verdict
 
@@ -31,20 +33,17 @@ class Counters(Protocol):
         ...
 
 
-class Reservation:
+class Reservation(msgspec.Struct, eq=False, gc=False):
     """A request that was let in. Leaving its ``with`` block settles it, if nothing has before.
 
     ``settle`` is called once the tokens are known; without it, the estimate counts as used: who does not know what a
     request took must not give it away again.
     """
 
-    __slots__ = ("_charges", "_counters", "_tokens", "verdict")
-
-    def __init__(self, counters: Counters, charges: Sequence[Charge], tokens: int, verdict: Verdict) -> None:
-        self._counters: Counters | None = counters
-        self._charges = charges
-        self._tokens = tokens
-        self.verdict = verdict
+    _counters: Counters | None
+    _charges: Sequence[Charge]
+    _tokens: int
+    verdict: Verdict
 
     @property
     def lines(self) -> bytes:
@@ -61,8 +60,11 @@ class Reservation:
         counters, self._counters = self._counters, None
         if counters is None:
             return False
-        taken = self._tokens if tokens is None else min(max(tokens, 0), MOST_TOKENS)
-        counters.settle(self._charges, self._tokens, taken)
+        if tokens is None:
+            tokens = self._tokens
+        elif not 0 <= tokens <= MOST_TOKENS:
+            tokens = 0 if tokens < 0 else MOST_TOKENS
+        counters.settle(self._charges, self._tokens, tokens)
         return True
 
     def __enter__(self) -> Self:

@@ -75,7 +75,8 @@ class SharedLimits:
         Raises:
             RateLimited: a limit has no room.
         """
-        tokens = min(max(tokens, 0), MOST_TOKENS)
+        if not 0 <= tokens <= MOST_TOKENS:
+            tokens = 0 if tokens < 0 else MOST_TOKENS
         if not charges or self._table is None:
             return Reservation(self, (), tokens, _NO_LIMITS)
         if not self._apart_until or time.monotonic() >= self._apart_until:

@@ -38,7 +38,7 @@ from tensorfusion.gateway.limits.page import (
     WAYS,
     Page,
 )
-from tensorfusion.gateway.limits.rules import TICKS_PER_SECOND, Charge, Rule
+from tensorfusion.gateway.limits.rules import TICKS_PER_SECOND, Charge
 from tensorfusion.gateway.limits.verdict import RateLimited, Step, Verdict, What, refusal
 
 _SET_WORDS: Final = WAYS * RECORD_WORDS
@@ -117,7 +117,14 @@ class Table:
             if words[at + LOW] != charge.low or words[at] != charge.high or at < RECORDS_AT:
                 at = self._find(charge, now, steps)
             rule = charge.rule
-            _, _, requests, owed = step = _step(words, at, rule, tokens, now)
+            requests = owed = 0  # with this request
+            if unit := rule.request_unit:
+                full = words[at + REQUESTS]
+                requests = full - now + unit if full > now else unit
+            if unit := rule.token_unit:
+                full = words[at + TOKENS]
+                owed = (full - now if full > now else 0) + (words[at + RESERVED] + tokens) * unit
+            step = at, rule, requests, owed
             if (
                 requests > rule.request_depth
                 or owed > rule.token_depth
@@ -260,8 +267,10 @@ class Table:
         words[at + COUNT] -= 1
 
     def _charge(self, at: int, ticks: int, now: int) -> None:
-        found = self._words[at + TOKENS]
-        self._words[at + TOKENS] = min(max(found, now) + ticks, _ENDLESS)
+        words = self._words
+        full = words[at + TOKENS]
+        full = full + ticks if full > now else now + ticks
+        words[at + TOKENS] = full if full < _ENDLESS else _ENDLESS  # noqa: FURB136 - a call costs more than the rest
 
     def _look_for_dead(self) -> int:
         """As ``_reclaim_dead``, but not with every refusal of a flood."""
@@ -320,16 +329,6 @@ class Table:
         start = ENTRIES_AT + worker * ENTRIES * ENTRY_WORDS
         held = self.page.words[start : start + ENTRIES * ENTRY_WORDS : ENTRY_WORDS].tolist()
         return [start + place * ENTRY_WORDS for place, record in enumerate(held) if record]
-
-
-def _step(words: memoryview, at: int, rule: Rule, tokens: int, now: int) -> Step:
-    """What is owed on a counter with one request more, of so many tokens."""
-    requests = owed = 0
-    if rule.request_unit:
-        requests = max(words[at + REQUESTS] - now, 0) + rule.request_unit
-    if rule.token_unit:
-        owed = max(words[at + TOKENS] - now, 0) + (words[at + RESERVED] + tokens) * rule.token_unit
-    return at, rule, requests, owed
 
 
 def _refusal(charge: Charge, step: Step, tokens: int) -> RateLimited:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final
 
+import msgspec
+
 from tensorfusion.errors import TensorFusionError
 from tensorfusion.gateway.limits.rules import TICKS_PER_NS, TICKS_PER_SECOND, Charge, Rule
 from tensorfusion.wire.fields import Fields
@@ -18,6 +20,7 @@ _OF_REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-re
 _OF_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 _LINES_OF_REQUESTS: Final = b"%b: %%d\r\n%b: %%d\r\n%b: %%b\r\n" % _OF_REQUESTS
 _LINES_OF_TOKENS: Final = b"%b: %%d\r\n%b: %%d\r\n%b: %%b\r\n" % _OF_TOKENS
+_LINES_OF_BOTH: Final = _LINES_OF_REQUESTS + _LINES_OF_TOKENS
 
 
 class What(StrEnum):
@@ -43,16 +46,13 @@ Step = tuple[int, Rule, int, int]
 """A request on one counter: where that is, its rule, and what is owed there of requests and tokens with it, ticks."""
 
 
-class Verdict:
+class Verdict(msgspec.Struct, eq=False, gc=False):
     """What is left of the tightest of the limits; None where nothing of the kind is limited.
 
     Worked out only when it is asked for: an answer on its way to a program that does not look has no need of it.
     """
 
-    __slots__ = ("_steps",)
-
-    def __init__(self, steps: Sequence[Step] = ()) -> None:
-        self._steps = steps
+    _steps: Sequence[Step] = ()
 
     @property
     def requests(self) -> Left | None:
@@ -81,10 +81,13 @@ class Verdict:
                 remaining = (rule.token_depth - tokens) // unit if tokens < rule.token_depth else 0
                 if least_tokens is None or remaining < least_tokens:
                     least_tokens, limit_tokens, reset_tokens = remaining, rule.tokens_per_minute, tokens
-        found = b"" if least is None else _LINES_OF_REQUESTS % (limit, least, duration(reset))
-        if least_tokens is not None:
-            found += _LINES_OF_TOKENS % (limit_tokens, least_tokens, duration(reset_tokens))
-        return found
+        if least is None:
+            if least_tokens is None:
+                return b""
+            return _LINES_OF_TOKENS % (limit_tokens, least_tokens, duration(reset_tokens))
+        if least_tokens is None:
+            return _LINES_OF_REQUESTS % (limit, least, duration(reset))
+        return _LINES_OF_BOTH % (limit, least, duration(reset), limit_tokens, least_tokens, duration(reset_tokens))
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         """Header fields of a refusal; an answer has them as ``lines``."""
