@@ -13,13 +13,13 @@ from unittest import mock
 from tensorfusion.embedded import (
     admission,
     bodies,
+    creation,
     deletion,
     documents,
     eviction,
     garbage,
     http,
     kinds,
-    operations,
     patch,
     patching,
     reading,
@@ -31,6 +31,7 @@ from tensorfusion.embedded import (
     strategies,
     subresources,
     tables,
+    updates,
     watching,
     webhook_index,
     webhooks,
@@ -143,7 +144,7 @@ def _watch_from_now(store: Store, resource: str, *, namespace: str = "", since: 
     return _WATCH(store, resource, namespace=namespace, since=store.revision)
 
 
-_CARRY, _HOLDS, _WATCH = operations.carry, selectors.Requirement.holds, Store.watch
+_CARRY, _HOLDS, _WATCH = updates.carry, selectors.Requirement.holds, Store.watch
 
 
 def _always(value: Any) -> Replacement:
@@ -187,7 +188,7 @@ DEFECTS = (
     ),
     defect(
         "an update with an old version overwrites what others wrote",
-        (operations, "check_identity", _nothing),
+        (updates, "check_identity", _nothing),
         seen_by=(110,),
     ),
     defect(
@@ -207,18 +208,19 @@ DEFECTS = (
     ),
     defect(
         "generated names are the prefix alone",
-        (operations, "generate_name", lambda prefix: prefix),
+        (creation, "generate_name", lambda prefix: prefix),
         seen_by=(105,),
     ),
     defect(
         "a taken name is said to be missing",
-        (operations, "already_exists", statuses.not_found),
+        (creation, "already_exists", statuses.not_found),
         seen_by=(101,),
     ),
     defect(
         "new objects keep what only the server may say",
         (strategies, "_SYSTEM_FIELDS", ()),
-        (operations, "wipe_managed", _nothing),
+        (creation, "wipe_managed", _nothing),
+        (updates, "wipe_managed", _nothing),
         seen_by=(103,),
     ),
     defect(
@@ -243,12 +245,13 @@ DEFECTS = (
     ),
     defect(
         "a write of the object changes its status",
-        (operations, "carry", _carried_whole),
+        (updates, "carry", _carried_whole),
         seen_by=(124,),
     ),
     defect(
         "a body may name another object than the URL",
-        (operations, "check_place", _nothing),
+        (creation, "check_place", _nothing),
+        (updates, "check_place", _nothing),
         seen_by=(115,),
     ),
     defect(
