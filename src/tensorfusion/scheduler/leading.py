@@ -17,6 +17,7 @@ from tensorfusion.runtime.cache import Cache
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.binder import Leadership
 from tensorfusion.scheduler.catchup import Amounts, amounts_of, catch_up
+from tensorfusion.scheduler.handover import Handover
 from tensorfusion.scheduler.pods import PodBook
 from tensorfusion.scheduler.shards import Shards
 from tensorfusion.telemetry.logs import get_logger
@@ -32,8 +33,8 @@ FENCED_FOR: Final = 15.0
 class Leading:
     """The leadership as the scheduler sees it; ``shards`` where several share the fleet.
 
-    ``take_over`` is called with the epoch when it is decided here from now on, ``regroup`` whenever other shards may be
-    decided here than before, ``tend`` at every tick while any are, and ``kick`` for the loop to look.
+    The ``handover`` is told when it is decided here from now on, and whenever other shards may be than before. ``tend``
+    is called at every tick while it is decided here, and ``kick`` for the loop to look.
     """
 
     def __init__(
@@ -45,8 +46,6 @@ class Leading:
         clock: Clock,
         pods: Cache[Pod],
         shards: Shards | None,
-        take_over: Callable[[int], None],
-        regroup: Callable[[Shards], None],
         tend: Callable[[], None],
         kick: Callable[[], None],
     ) -> None:
@@ -56,8 +55,6 @@ class Leading:
         self._clock = clock
         self._pods = pods
         self._shards = shards
-        self._take_over = take_over
-        self._regroup = regroup
         self._tend = tend
         self._kick = kick
         self._ready_epoch: int | None = None
@@ -72,11 +69,20 @@ class Leading:
             and self._clock.monotonic() >= self._fenced_until
         )
 
+    def term_of(self, pool: str) -> int | None:
+        """The epoch in which it is decided on a pool here; None where it is not."""
+        if not self.deciding:
+            return None
+        if self._shards is None:
+            return self._leadership.epoch
+        shard = self._shards.shard_of_pool(pool)
+        return self._shards.term(shard).epoch if self._shards.may(shard) else None
+
     def fence(self) -> None:
         """Admission refused our epoch."""
         self._fenced_until = self._clock.monotonic() + FENCED_FOR
 
-    async def follow(self) -> None:
+    async def follow(self, handover: Handover) -> None:
         """Follow the leadership, and catch up each time it was won; wake the loop for backoffs that ended."""
         while True:
             leadership = self._leadership
@@ -88,9 +94,9 @@ class Leading:
                     log.warning("pods cannot be listed: no decisions yet", epoch=epoch, error=error)
                 else:
                     self._ready_epoch = epoch
-                    self._take_over(epoch)
+                    handover.take_over(epoch)
             if self._shards is not None and self.deciding:
-                self._regroup(self._shards)
+                handover.regroup(self._shards)
             if self.deciding:
                 self._tend()
             self._kick()
@@ -98,7 +104,7 @@ class Leading:
             await self._clock.sleep(TICK)
             meters.LOOP_LAG_SECONDS.set(max(0.0, self._clock.monotonic() - due))
 
-    async def win(self, shards: Shards) -> None:
+    async def win(self, shards: Shards, handover: Handover) -> None:
         """Catch up with the former owners of shards that were won; what is decided here already goes on meanwhile."""
         while True:
             fresh = shards.fresh() if self.deciding else []
@@ -110,7 +116,7 @@ class Leading:
                 else:
                     shards.caught_up(fresh)
                     if self.deciding:
-                        self._regroup(shards)
+                        handover.regroup(shards)
                         self._kick()
             await self._clock.sleep(TICK)
 

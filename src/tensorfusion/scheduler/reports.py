@@ -24,6 +24,8 @@ from tensorfusion.scheduling.wiring import Plan
 
 POD_SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
+FAILED = "FailedScheduling"
+"""Event of a pod without shares that fits nowhere, and of one whose wishes cannot be read."""
 NUMBERS_EVERY = 30.0
 """Seconds between two writes of a reason that differs from the last one in its numbers only."""
 _KEPT = 20_000
