@@ -123,7 +123,6 @@ class Binder:
         self._ready: asyncio.Queue[Binding] = asyncio.Queue()
         self._doubts: dict[str, _Doubt] = {}
         self._reads: WorkQueue[str] = WorkQueue(clock, name="binder-reads", base_delay=1.0, max_delay=10.0)
-        self._sending = 0
 
     @property
     def backlog(self) -> int:
@@ -133,11 +132,6 @@ class Binder:
     @property
     def has_room(self) -> bool:
         return self._ready.qsize() < BACKLOG
-
-    @property
-    def idle(self) -> bool:
-        """Nothing in flight, waiting or in doubt."""
-        return not (self._sending or self._doubts or self._ready.qsize())
 
     @property
     def in_doubt(self) -> int:
@@ -168,7 +162,6 @@ class Binder:
         if not self._leads(binding):
             self._settle(binding, Outcome.NOT_LEADING, None, "leadership ended between decision and Binding")
             return
-        self._sending += 1
         try:
             await self._api.bind(
                 binding.key.namespace,
@@ -191,8 +184,6 @@ class Binder:
                 self._declined(binding, Outcome.REFUSED, str(error))
         else:
             self._settled(binding, Outcome.BOUND, "")
-        finally:
-            self._sending -= 1
 
     def _leads(self, binding: Binding) -> bool:
         leads = self._leadership.is_leader() and self._leadership.epoch == binding.epoch
