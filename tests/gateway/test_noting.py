@@ -2,7 +2,9 @@
 
 import asyncio
 
-from fronts import ask, chat, gateway, request, route, said, target, until
+from fronts import Client, ask, chat, gateway, request, route, said, target, until
+
+from tensorfusion.gateway.evidence import Record
 
 
 async def test_whoever_reads_finds_what_was_answered_before() -> None:
@@ -26,3 +28,19 @@ async def test_of_many_at_once_each_is_noted_once() -> None:
         await until(lambda: len(found.records) >= 150)
         told = sorted(answer.fields["x-request-id"] for answer in answers)
         assert sorted(record.request_id for record in found.records) == told
+
+
+async def test_a_record_that_cannot_be_noted_costs_nobody_an_answer() -> None:
+    class Broken:
+        def put(self, record: Record) -> None:
+            raise RuntimeError("a fault of the sink")
+
+    async with (
+        target(said("hi")) as one,
+        gateway(route({"endpoint": one.url}), sinks=(Broken(),), later=True) as found,
+        Client(found.port) as client,
+    ):
+        for _ in range(3):  # each but the last is noted while the target of the next one works
+            client.send(chat())
+            assert (await client.response()).status == 200
+        await until(lambda: len(found.records) == 3)

@@ -102,10 +102,11 @@ class Attempt:
         )
 
     def _sent(self, exchange: Exchange, hear: Hear | None = None) -> None:
-        """The target works: time to spell what is known of its answer."""
+        """The target works: time to spell what is known of its answer, and for what is left of the request before."""
         if hear is not None:
             exchange.when_whole(MOST_ANSWER, hear)
         self.beginning = self.job.beginning(self.target)
+        self.job.meanwhile()
 
     def _traced(self) -> Fields:
         """What the target is told of the trace that this attempt is a span of."""
@@ -246,7 +247,9 @@ async def _at(
         try:
             attempt = Attempt(job, upstream, replica, ticket, noted, speech_for(job.asked, job.call, upstream))
             try:
-                await _resending(attempt, way)
+                await way.attempt(attempt)
+            except BrokenOff as error:
+                await _resend(attempt, way, error)
             finally:
                 begun = attempt.begun
             outcome = SUCCESS
@@ -276,9 +279,7 @@ async def _at(
             )
         elif not job.used.prompt:
             job.count(None, completion=0)  # the client left: the target may have read the prompt, so it counts
-        noted.outcome = str(outcome)
-        noted.kind = outcome.kind
-        noted.status = outcome.status
+        noted.outcome, noted.kind, noted.status = str(outcome), outcome.kind, outcome.status
         if broken is not None and others and way.open and _is_the_replicas(broken):
             replica.breaker.failed(now, began=started)
             job.chooser.ended(ticket, now, _LEFT)
@@ -296,15 +297,16 @@ def _type_line(kind: bytes) -> bytes:
     return field_lines(((b"Content-Type", kind),)) if kind else b""
 
 
-async def _resending(attempt: Attempt, way: Way) -> None:
-    """The attempt, and again where it met connections that the target had just closed, before it saw the request."""
+async def _resend(attempt: Attempt, way: Way, error: BrokenOff) -> None:
+    """The attempt again, where it met a connection that the target had just closed, before it saw the request."""
     for _ in range(_MOST_RESENT):
+        if error.heard or not error.reused or isinstance(error, TimeoutError):
+            break
         try:
             return await way.attempt(attempt)
-        except BrokenOff as error:
-            if error.heard or not error.reused or isinstance(error, TimeoutError):
-                raise
-    return await way.attempt(attempt)
+        except BrokenOff as another:
+            error = another
+    raise error
 
 
 def _nobody(job: Job, unusable: int) -> Fault:

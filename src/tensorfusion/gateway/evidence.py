@@ -22,6 +22,7 @@ from tensorfusion.gateway.discretion import without_keys
 from tensorfusion.gateway.job import Job
 from tensorfusion.gateway.refusals import Arrival, Refusals
 from tensorfusion.policy.routing.money import PICO_PER_MICRO
+from tensorfusion.telemetry.logs import get_logger
 from tensorfusion.telemetry.metrics import REGISTRY
 from tensorfusion.telemetry.tallies import Tally, TimingTally
 
@@ -37,6 +38,8 @@ MOST_REFUSED: Final = 500
 _LONGEST_API: Final = 128
 _LONGEST_ROUTE: Final = 512
 _ERROR: Final = 400
+
+log = get_logger(__name__)
 
 
 class TriedTarget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -195,17 +198,13 @@ class Evidence:
         self._later = later
         self._due: deque[_Ended] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._catching_up = False
         self._refusals = Refusals(self._put)
         self.meters = meters
         self.counts: Counts | None = None
         """For the status of routes, where there is somebody to write it."""
 
     def begin(self, job: Job) -> None:
-        """A request has a route, and is about to wait for a target."""
-        if self._due and not self._catching_up and self._later is not None:
-            self._catching_up = True
-            self._later.call_soon(self.catch_up)
+        """A request has a route, and is about to ask a target."""
         if self._traces is not None:
             self._traces.begin(job)
 
@@ -215,11 +214,14 @@ class Evidence:
         self._refusals.flush()
 
     def catch_up(self) -> None:
-        """Note what is still to be noted, as before somebody reads what was."""
-        self._catching_up = False
+        """Note what is still to be noted: while a target works, and before somebody reads what was."""
         due = self._due
         while due:
-            self._note(due.popleft())
+            ended = due.popleft()
+            try:
+                self._note(ended)
+            except Exception:
+                log.exception("a request could not be noted", request=ended.job.id.decode("latin-1"))
 
     def _ring(self) -> None:
         self._timer = None

@@ -91,8 +91,8 @@ class Front:
         await self.portkeys.close()
         await self.state.upstreams.close()
 
-    async def handle(self, request: Request, reply: Reply) -> None:
-        """Answer one request."""
+    def handle(self, request: Request, reply: Reply) -> Awaitable[None]:
+        """Answer one request, when that is awaited."""
         call = call_of(request.target)
         if call is None and (named := routed(request.target)) is not None:
             name, request.target = named
@@ -100,11 +100,10 @@ class Front:
             request.fields = (*others, (b"x-tf-route", name))
             call = call_of(request.target)
         if request.target == _DRY_RUN and request.method == b"POST":
-            await self._try_out(request, reply)
-        elif call is None:
-            await self._page(request, reply)
-        else:
-            await self._call(request, reply, call)
+            return self._try_out(request, reply)
+        if call is None:
+            return self._page(request, reply)
+        return self._call(request, reply, call)
 
     async def _try_out(self, request: Request, reply: Reply) -> None:
         """Say what would become of a chat completion, without asking anybody."""
@@ -271,6 +270,7 @@ class Front:
             held=held,
             fields=heading.out,
             lines=heading.lines,
+            meanwhile=self.evidence.catch_up,
             started=started,
             waited=arrived - started + queued,
             queued=queued,

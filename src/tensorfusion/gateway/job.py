@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
@@ -73,6 +74,8 @@ class Job:
     """The client's, for every target, without a credential and the request's id."""
     lines: bytes | None
     """They, as they are sent; None where they have changed."""
+    meanwhile: Callable[[], None]
+    """What is to be done while a target works."""
     started: float
     """Of ``time.monotonic``, like all times here: event loops count in milliseconds, a few of which is all there is."""
     attempts: Attempts

@@ -83,7 +83,8 @@ class Chooser:
         state, seconds = ticket.state, now - ticket.started_at
         state.in_flight -= 1
         if outcome.failure is None:
-            self.first_token(ticket, now)
+            if ticket.first_token_after is None:
+                self.first_token(ticket, now)
             state.speed.ended(seconds, ticket.first_token_after or 0.0, outcome.completion_tokens, now)
             if outcome.completion_tokens > 0:
                 self._lengths.observe(outcome.completion_tokens)
