@@ -9,8 +9,6 @@ unless it is one that the caller may name.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import gcd
-from typing import Any
 
 import msgspec
 
@@ -19,17 +17,23 @@ from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.policy.routing.compiler import MOST_TARGETS
 from tensorfusion.policy.routing.portkey.errors import InvalidConfig, kind_of
 from tensorfusion.policy.routing.portkey.queries import DEEPEST, Facts, read_query
+from tensorfusion.policy.routing.portkey.settings import caching_of, headers_of, retry_of, statuses_of, weights_of
 from tensorfusion.policy.routing.portkey.tree import Balance, Conditional, Fallback, Leaf, Node, TreeWalk
+from tensorfusion.policy.routing.portkey.values import (
+    Json,
+    object_of,
+    plain,
+    refuse_field,
+    shown,
+    text_of,
+    under,
+    whole_of,
+)
 from tensorfusion.policy.routing.rotation import Rotation
-from tensorfusion.policy.routing.route import PUBLIC_PROVIDERS, Caching, RetryRules, Route, Target
-from tensorfusion.suggestions import did_you_mean
+from tensorfusion.policy.routing.route import PUBLIC_PROVIDERS, RetryRules, Route, Target
 
 LONGEST = 64 << 10
 """Bytes of a configuration."""
-MOST_ATTEMPTS = 5
-_RETRIED = frozenset({429, 500, 502, 503, 504})
-_WEIGHT_PARTS = 1_000_000
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 
 _SHARED = frozenset(
     {"name", "strategy", "targets", "weight", "retry", "request_timeout", "override_params", "custom_host", "cache"}
@@ -44,14 +48,7 @@ _GUARDRAILS = frozenset(
 _PROVIDERS = {"azure-openai": "azure", "ollama": "custom"}
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _AZURE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_NEVER_FORWARDED = frozenset(
-    {"authorization", "api-key", "cookie", "host", "content-length", "transfer-encoding", "connection", "te", "upgrade"}
-    | {"proxy-authorization", "trailer", "keep-alive", "x-api-key"}
-)
-_OURS = ("x-portkey-", "x-tf-")
 
-Json = Any  # Any: JSON of any shape
 Hosts = Callable[[str], bool]
 """Whether a URL is one that may be asked."""
 
@@ -128,14 +125,14 @@ def config_of(
 ) -> Config:
     """``read_config`` of a value that was decoded already."""
     reader = _Reader(custom_hosts=custom_hosts, secret_of=secret_of)
-    top = _plain(_object(found, ""))
+    top = plain(object_of(found, ""))
     root = reader.node(top, "", _Inherited(), depth=0)
     route = Route(
         namespace=namespace,
         name=name,
         targets=tuple(reader.targets),
         strategy=RouteStrategy.PRIORITY,
-        caching=_cache(top["cache"], "cache") if "cache" in top else None,
+        caching=caching_of(top["cache"], "cache") if "cache" in top else None,
     )
     return Config(route, root, reader.conditional)
 
@@ -153,12 +150,12 @@ def read_configs(text: bytes | str) -> Mapping[str, Json]:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidConfig("", f"no JSON: {error}") from None
     if isinstance(found, list):
-        entries = [_object(one, f"[{at}]") for at, one in enumerate(found)]
+        entries = [object_of(one, f"[{at}]") for at, one in enumerate(found)]
         for at, entry in enumerate(entries):
             if not isinstance(entry.get("id"), str) or not isinstance(entry.get("config"), dict):
                 raise InvalidConfig(f"[{at}]", "wanted id (a string) and config (an object)")
         return {entry["id"]: entry["config"] for entry in entries}
-    configs = _object(found, "")
+    configs = object_of(found, "")
     for key, one in configs.items():
         if not isinstance(one, dict):
             raise InvalidConfig(key, f"wanted a configuration (an object), found {kind_of(one)}")
@@ -187,51 +184,51 @@ class _Reader:
             raise InvalidConfig(path, f"wanted targets at most {DEEPEST} deep in each other")
         _known_fields(found, path)
         if depth and "cache" in found:
-            raise InvalidConfig(_under(path, "cache"), "wanted at the top only: one request has one cache")
+            raise InvalidConfig(under(path, "cache"), "wanted at the top only: one request has one cache")
         inherited = self.inherited(found, path, above)
         if "targets" in found:
             return self.group(found, path, inherited, depth=depth)
-        mode = _object(found.get("strategy", {}), _under(path, "strategy")).get("mode", "single")
+        mode = object_of(found.get("strategy", {}), under(path, "strategy")).get("mode", "single")
         if mode != "single":
-            raise InvalidConfig(_under(path, "targets"), f"wanted targets for mode {mode!r}, found none")
+            raise InvalidConfig(under(path, "targets"), f"wanted targets for mode {mode!r}, found none")
         return self.leaf(found, path, inherited)
 
     def group(self, found: dict[str, Json], path: str, inherited: _Inherited, *, depth: int) -> Node:
         written = found["targets"]
         if not isinstance(written, list) or not written:
             raise InvalidConfig(
-                _under(path, "targets"), f"wanted a list of at least one target, found {kind_of(written)}"
+                under(path, "targets"), f"wanted a list of at least one target, found {kind_of(written)}"
             )
-        objects = [_object(one, _under(path, f"targets[{at}]")) for at, one in enumerate(written)]
-        where = _under(path, "strategy")
-        strategy = _plain(_object(found.get("strategy", {"mode": "single"}), where))
+        objects = [object_of(one, under(path, f"targets[{at}]")) for at, one in enumerate(written)]
+        where = under(path, "strategy")
+        strategy = plain(object_of(found.get("strategy", {"mode": "single"}), where))
         mode = strategy.get("mode", "single")
         if mode == "single":
             objects = objects[:1]  # the others are never asked
         children = tuple(
-            self.node(_plain(one), _under(path, f"targets[{at}]"), inherited, depth=depth + 1)
+            self.node(plain(one), under(path, f"targets[{at}]"), inherited, depth=depth + 1)
             for at, one in enumerate(objects)
         )
         match mode:
             case "single":
                 return children[0]
             case "fallback":
-                return Fallback(children, _statuses(strategy.get("on_status_codes", []), f"{where}.on_status_codes"))
+                return Fallback(children, statuses_of(strategy.get("on_status_codes", []), f"{where}.on_status_codes"))
             case "loadbalance":
-                return Balance(children, Rotation(_weights(objects, path)))
+                return Balance(children, Rotation(weights_of(objects, path)))
             case "conditional":
                 self.conditional = True
                 return _conditional(strategy, where, children, objects)
             case _:
                 raise InvalidConfig(
-                    f"{where}.mode", f"wanted single, loadbalance, fallback or conditional, found {_shown(mode)}"
+                    f"{where}.mode", f"wanted single, loadbalance, fallback or conditional, found {shown(mode)}"
                 )
 
     def inherited(self, found: dict[str, Json], path: str, above: _Inherited) -> _Inherited:
         host = above.host
         if "custom_host" in found:
-            where = _under(path, "custom_host")
-            host = _text(found["custom_host"], where)
+            where = under(path, "custom_host")
+            host = text_of(found["custom_host"], where)
             if not _URL.fullmatch(host):
                 raise InvalidConfig(where, "wanted a URL with http:// or https://, without credentials or a query")
             if not self.custom_hosts(host):
@@ -242,11 +239,11 @@ class _Reader:
                 )
         parameters = above.parameters
         if "override_params" in found:
-            parameters = {**parameters, **_object(found["override_params"], _under(path, "override_params"))}
-        retry = _retry(found["retry"], _under(path, "retry")) if "retry" in found else above.retry
+            parameters = {**parameters, **object_of(found["override_params"], under(path, "override_params"))}
+        retry = retry_of(found["retry"], under(path, "retry")) if "retry" in found else above.retry
         timeout = above.timeout
         if "request_timeout" in found:
-            timeout = _whole(found["request_timeout"], _under(path, "request_timeout"), 1, 3_600_000) / 1000
+            timeout = whole_of(found["request_timeout"], under(path, "request_timeout"), 1, 3_600_000) / 1000
         return _Inherited(retry, timeout, parameters, host.rstrip("/"))
 
     def leaf(self, found: dict[str, Json], path: str, inherited: _Inherited) -> Leaf:
@@ -257,28 +254,28 @@ class _Reader:
         parameters = dict(inherited.parameters)
         model = parameters.pop("model", "")
         if not isinstance(model, str):
-            raise InvalidConfig(_under(path, "override_params.model"), f"wanted a string, found {kind_of(model)}")
+            raise InvalidConfig(under(path, "override_params.model"), f"wanted a string, found {kind_of(model)}")
         if not model.isprintable():
-            raise InvalidConfig(_under(path, "override_params.model"), "wanted printable characters")
+            raise InvalidConfig(under(path, "override_params.model"), "wanted printable characters")
         endpoint = inherited.host
         if virtual is not None and virtual.provider:
             if endpoint or "resource_name" in found:
                 raise InvalidConfig(
-                    _under(path, "virtual_key"),
+                    under(path, "virtual_key"),
                     "this one goes to the address that was said with it: leave custom_host and resource_name out",
                 )
             endpoint = virtual.host
         if provider == "azure":
             endpoint = endpoint or azure_address(found, path)
-            model = _text(found["deployment_id"], _under(path, "deployment_id")) if "deployment_id" in found else model
+            model = text_of(found["deployment_id"], under(path, "deployment_id")) if "deployment_id" in found else model
         if not endpoint and provider not in PUBLIC_PROVIDERS:
             raise InvalidConfig(
-                _under(path, "custom_host"), f"wanted the address of provider {provider!r}, which has none of its own"
+                under(path, "custom_host"), f"wanted the address of provider {provider!r}, which has none of its own"
             )
         credential = _credential(found, path, provider, virtual)
-        name = _text(found["name"], _under(path, "name")) if "name" in found else path or provider
+        name = text_of(found["name"], under(path, "name")) if "name" in found else path or provider
         if not name.isprintable():
-            raise InvalidConfig(_under(path, "name"), "wanted printable characters")
+            raise InvalidConfig(under(path, "name"), "wanted printable characters")
         if any(target.name == name for target in self.targets):
             name = path
         self.targets.append(
@@ -293,7 +290,7 @@ class _Reader:
                 extra_parameters=parameters,
                 retry=inherited.retry,
                 timeout=inherited.timeout,
-                forward_headers=_headers(found.get("forward_headers", []), _under(path, "forward_headers")),
+                forward_headers=headers_of(found.get("forward_headers", []), under(path, "forward_headers")),
             )
         )
         return Leaf(len(self.targets) - 1)
@@ -302,8 +299,8 @@ class _Reader:
         """What stands for the key of a target that states none itself."""
         if "virtual_key" not in found or "api_key" in found:
             return None
-        where = _under(path, "virtual_key")
-        name = _text(found["virtual_key"], where)
+        where = under(path, "virtual_key")
+        name = text_of(found["virtual_key"], where)
         virtual = self.secret_of(name)
         if virtual is None:
             raise InvalidConfig(where, f"there is no virtual key {name[:64]!r}")
@@ -316,13 +313,13 @@ def known_provider(name: str) -> str:
 
 
 def _provider(found: dict[str, Json], path: str, virtual: VirtualKey | None) -> str:
-    where = _under(path, "provider")
+    where = under(path, "provider")
     bound = virtual.provider if virtual is not None else ""
     if "provider" not in found:
         if bound:
             return bound
         raise InvalidConfig(where, "wanted the name of a provider, or targets, found neither")
-    provider = known_provider(_text(found["provider"], where))
+    provider = known_provider(text_of(found["provider"], where))
     if bound and provider != bound:
         raise InvalidConfig(where, f"wanted {bound!r}, which its virtual key is for, found {provider!r}")
     return provider
@@ -331,13 +328,13 @@ def _provider(found: dict[str, Json], path: str, virtual: VirtualKey | None) -> 
 def _credential(found: dict[str, Json], path: str, provider: str, virtual: VirtualKey | None) -> str:
     """The key for the provider, where it is stated."""
     if "api_key" in found:
-        key = _text(found["api_key"], _under(path, "api_key"))
+        key = text_of(found["api_key"], under(path, "api_key"))
         if not key.isascii() or not key.isprintable():
-            raise InvalidConfig(_under(path, "api_key"), "wanted a key of printable ASCII characters")
+            raise InvalidConfig(under(path, "api_key"), "wanted a key of printable ASCII characters")
         return key
     if virtual is None and (provider in PUBLIC_PROVIDERS or provider == "azure"):
         raise InvalidConfig(
-            _under(path, "api_key"),
+            under(path, "api_key"),
             f"wanted api_key or virtual_key for provider {provider!r}: the key of the gateway goes to no provider",
         )
     return ""
@@ -351,7 +348,7 @@ def _conditional(
     def child(name: Json, path: str) -> int:
         if not isinstance(name, str) or name not in names:
             raise InvalidConfig(
-                path, f"wanted the name of one of its targets ({', '.join(names)}), found {_shown(name)}"
+                path, f"wanted the name of one of its targets ({', '.join(names)}), found {shown(name)}"
             )
         return names[name]
 
@@ -361,7 +358,7 @@ def _conditional(
     conditions = []
     for at, one in enumerate(written):
         path = f"{where}.conditions[{at}]"
-        condition = _object(one, path)
+        condition = object_of(one, path)
         for name in ("query", "then"):
             if name not in condition:
                 raise InvalidConfig(f"{path}.{name}", "wanted one, found none")
@@ -370,77 +367,15 @@ def _conditional(
     return Conditional(children, tuple(conditions), default)
 
 
-def _weights(objects: list[dict[str, Json]], path: str) -> list[int]:
-    """Weights in whole parts, 1 where none is stated; what is not above 0 in sum is refused."""
-    parts = []
-    for at, one in enumerate(objects):
-        weight = one.get("weight", 1)
-        where = _under(path, f"targets[{at}].weight")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1_000_000:
-            raise InvalidConfig(where, f"wanted a number from 0 to 1000000, found {_shown(weight)}")
-        parts.append(round(weight * _WEIGHT_PARTS))
-    if not any(parts):
-        raise InvalidConfig(_under(path, "targets"), "wanted a weight above 0, found none: nobody could be asked")
-    common = gcd(*parts)
-    return [part // common for part in parts]
-
-
-def _retry(found: Json, path: str) -> RetryRules:
-    rules = _plain(_object(found, path))
-    _only(rules, path, ("attempts", "on_status_codes", "use_retry_after_header"))
-    honours = rules.get("use_retry_after_header", False)
-    if not isinstance(honours, bool):
-        raise InvalidConfig(f"{path}.use_retry_after_header", f"wanted a boolean, found {kind_of(honours)}")
-    statuses = _statuses(rules.get("on_status_codes", []), f"{path}.on_status_codes") or _RETRIED
-    no_answer = any(status >= 500 for status in statuses)
-    return RetryRules(
-        max_retries=_whole(rules.get("attempts", 0), f"{path}.attempts", 0, MOST_ATTEMPTS),
-        initial_delay=_FIRST_DELAY,
-        max_delay=_LONGEST_DELAY,
-        statuses=statuses,
-        connect=no_answer,
-        reset=no_answer,
-        honours_retry_after=honours,
-    )
-
-
-def _cache(found: Json, path: str) -> Caching:
-    rules = _plain(_object(found, path))
-    _only(rules, path, ("mode", "max_age"))
-    mode = rules.get("mode")
-    if mode not in ("simple", "semantic"):
-        raise InvalidConfig(f"{path}.mode", f"wanted simple or semantic, found {_shown(mode)}")
-    ttl = _whole(rules["max_age"], f"{path}.max_age", 1, 31_536_000) if "max_age" in rules else 3600
-    return Caching(ttl=float(ttl), threshold=1.0 if mode == "simple" else 0.95)
-
-
 def azure_address(found: Mapping[str, Json], path: str) -> str:
     """Of the Azure resource that is named. Raises InvalidConfig."""
-    where = _under(path, "resource_name")
+    where = under(path, "resource_name")
     if "resource_name" not in found:
         raise InvalidConfig(where, "wanted the name of the Azure resource, or custom_host")
-    name = _text(found["resource_name"], where)
+    name = text_of(found["resource_name"], where)
     if not _AZURE_NAME.fullmatch(name):
         raise InvalidConfig(where, "wanted letters, digits and -, for it becomes part of an address")
     return f"https://{name}.openai.azure.com"
-
-
-def _headers(found: Json, path: str) -> tuple[str, ...]:
-    if not isinstance(found, list):
-        raise InvalidConfig(path, f"wanted a list of names, found {kind_of(found)}")
-    names = []
-    for at, one in enumerate(found):
-        name = _text(one, f"{path}[{at}]").lower()
-        if not _HEADER.fullmatch(name) or name in _NEVER_FORWARDED or name.startswith(_OURS):
-            raise InvalidConfig(f"{path}[{at}]", f"{name[:64]!r} is never passed on to a provider")
-        names.append(name)
-    return tuple(names)
-
-
-def _statuses(found: Json, path: str) -> frozenset[int]:
-    if not isinstance(found, list):
-        raise InvalidConfig(path, f"wanted a list of HTTP statuses, found {kind_of(found)}")
-    return frozenset(_whole(one, f"{path}[{at}]", 100, 599) for at, one in enumerate(found))
 
 
 def _known_fields(found: dict[str, Json], path: str) -> None:
@@ -448,55 +383,7 @@ def _known_fields(found: dict[str, Json], path: str) -> None:
         if name in _GUARDRAILS:
             if value:
                 raise InvalidConfig(
-                    _under(path, name), "guardrails are not run here: leave them out, or run them elsewhere"
+                    under(path, name), "guardrails are not run here: leave them out, or run them elsewhere"
                 )
         elif name not in _SHARED and name not in _OF_LEAVES:
-            _refuse_field(name, path, tuple(_SHARED | _OF_LEAVES))
-
-
-def _only(found: dict[str, Json], path: str, names: tuple[str, ...]) -> None:
-    for name in found:
-        if name not in names:
-            _refuse_field(name, path, names)
-
-
-def _refuse_field(name: str, path: str, names: tuple[str, ...]) -> None:
-    raise InvalidConfig(
-        _under(path, name[:64]), f"there is no such field{did_you_mean(name[:64], names, listed=False)}"
-    )
-
-
-def _object(found: Json, path: str) -> dict[str, Json]:
-    if not isinstance(found, dict):
-        raise InvalidConfig(path, f"wanted an object, found {kind_of(found)}")
-    return found
-
-
-def _plain(found: dict[str, Json]) -> dict[str, Json]:
-    """The fields as they are written in one of the two ways that Portkey takes: ``on_status_codes``."""
-    return {_snake(name): value for name, value in found.items()}
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda letter: "_" + letter[1].lower(), name)
-
-
-def _text(found: Json, path: str) -> str:
-    if not isinstance(found, str) or not found or len(found) > 2048:
-        raise InvalidConfig(path, f"wanted a string of 1 to 2048 characters, found {kind_of(found)}")
-    return found
-
-
-def _whole(found: Json, path: str, least: int, most: int) -> int:
-    if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
-        raise InvalidConfig(path, f"wanted a whole number from {least} to {most}, found {_shown(found)}")
-    return found
-
-
-def _shown(found: Json) -> str:
-    """A value that is no secret."""
-    return repr(found)[:64] if isinstance(found, str | int | float) else kind_of(found)
-
-
-def _under(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+            refuse_field(name, path, tuple(_SHARED | _OF_LEAVES))
