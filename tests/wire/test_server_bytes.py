@@ -213,7 +213,7 @@ GOOD = [
 ]
 
 
-class _Sink(asyncio.Transport):
+class Sink(asyncio.Transport):
     """Takes everything."""
 
     def __init__(self) -> None:
@@ -244,7 +244,7 @@ class _Sink(asyncio.Transport):
         self.closed = True
 
 
-async def _fed(pieces: list[bytes], *, limits: Limits = LIMITS) -> tuple[list[tuple[bytes, bytes, bytes]], _Sink]:
+async def _fed(pieces: list[bytes], *, limits: Limits = LIMITS) -> tuple[list[tuple[bytes, bytes, bytes]], Sink]:
     """What a connection makes of these arrivals: the requests that were handled, and where it ended."""
     found = []
 
@@ -256,7 +256,7 @@ async def _fed(pieces: list[bytes], *, limits: Limits = LIMITS) -> tuple[list[tu
         raise error
 
     connection = ServerConnection(Server(handle, limits=limits, failed=fail))
-    sink = _Sink()
+    sink = Sink()
     connection.connection_made(sink)
     for piece in pieces:
         connection.data_received(piece)

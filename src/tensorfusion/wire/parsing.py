@@ -2,7 +2,8 @@
 about where a request ends.
 
 Apart from the connection because it knows no socket and no task: what it makes of bytes is the same however they are
-cut. llhttp reads them, strictly; what it takes and a front end might take otherwise is refused here.
+cut. llhttp reads them, strictly; what it takes and a front end might take otherwise is refused here. A head that is
+byte for byte the one before is not read again (``wire.repeated``).
 
 Source: RFC 9112 2.2 (line ends, whitespace), 3.2 (Host), 5.1, 5.2 (obs-fold), 6.1-6.3 (Transfer-Encoding and
 Content-Length), 7.1 (chunks), 11.2 (smuggling); RFC 9110 7.8 (Upgrade may be ignored), 10.1.1 (Expect).
@@ -17,6 +18,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from tensorfusion.wire.errors import Refused
 from tensorfusion.wire.fields import KIND_OF, Kind
 from tensorfusion.wire.limits import Limits
+from tensorfusion.wire.repeated import RepeatedHead, repeated_head
 from tensorfusion.wire.request import Request
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ class RequestParser:
         self._limits = limits
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._last: Request | None = None
+        self._last_fields: list[tuple[bytes, bytes]] = []
+        self._again = False  # the last request has the fields of the one before
+        self._head: RepeatedHead | None = None  # of the last request that llhttp read, if it can be known again
+        self._counted: Request | None = None  # whose head was known, and whose body is not whole
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._raw = 0  # bytes of a head that came in earlier pieces
@@ -57,17 +63,19 @@ class RequestParser:
 
     def close(self) -> None:
         """Nothing more is read."""
-        self._parser = None  # it refers back here: without it all of this is freed at once
+        self.drop_body()  # llhttp's parser refers back here: without it all of this is freed at once
         self.requests.clear()
-        self.receiving = self._last = None
+        self._last = None
         del self._connection
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Read on."""
-        rest = self._feed(data)
-        while rest is not None:  # it wants another protocol: read its head once more, without that
-            self._feed(self._without_upgrade())
-            rest = self._feed(rest) if self.refusal is None and len(rest) else None
+        between = self.receiving is None and not self.begun
+        if between and self._head is not None and self._know_again(self._head, data):
+            return
+        self._read(data)
+        if between and self._again:
+            self._remember(data)
 
     def feed_on(self, data: bytes | bytearray, *, busy: bool) -> memoryview:
         """Read on, but not far beyond one request: parsed, small ones take many times their bytes. What is left.
@@ -75,6 +83,9 @@ class RequestParser:
         ``busy`` is whether one is handled, so that nothing is to be read behind its end.
         """
         self.pieces = 0
+        between = self.receiving is None and not self.begun and not self.requests and not busy
+        if between and self._head is not None and self._know_again(self._head, data):
+            return memoryview(b"")
         left = memoryview(data)
         while left and self.refusal is None and self._parser is not None:
             receiving = self.receiving
@@ -86,16 +97,68 @@ class RequestParser:
                 size = _CHUNKS_STRIDE
             else:
                 size = receiving.length - receiving.received
-            self.feed(left[:size])
+            self._read(left[:size])
             left = left[size:]
+        if between and self._again and not left:
+            self._remember(data)
         return left
 
-    def _feed(self, data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview | None:
-        """Read on, up to the end of a head that wishes for another protocol; then, what is behind it."""
+    def drop_body(self) -> None:
+        """What is received will never be whole, and nothing that still comes is a request."""
+        self.receiving = self._head = self._counted = self._parser = None
+
+    def _know_again(self, head: RepeatedHead, data: bytes | bytearray) -> bool:
+        """Take what comes between two requests, if it has this head and nothing behind its body."""
+        found = head.find(data)
+        if found is None or self.refusal is not None or self._parser is None:
+            return False
+        start, length = found
+        if len(data) - start > length:
+            return False
+        request = Request(self._connection, head.method, head.target, head.fields)
+        request.length = length
+        self.receiving = self._last = self._counted = request
+        self.requests.append(request)
+        if start < len(data):
+            self._count(request, data[start:])
+        return True
+
+    def _remember(self, data: bytes | bytearray) -> None:
+        """Keep the head of what has just been read, if it is one that can be known again."""
+        if self._last is not None and self.refusal is None:
+            self._head = repeated_head(data, self._last, most=self._limits.most_head)
+
+    def _count(self, request: Request, data: bytes | bytearray | memoryview) -> int:
+        """Take what belongs to the body of this request, whose head was known; so many bytes."""
+        missing = (request.length or 0) - request.received
+        piece = bytes(data[:missing])
+        self.on_body(piece)
+        if len(piece) == missing:
+            self._counted = None
+            self.on_message_complete()
+        return len(piece)
+
+    def _read(self, data: bytes | bytearray | memoryview) -> None:
+        counted = 0
+        if self._counted is not None:
+            counted = self._count(self._counted, data)
+            if counted == len(data):
+                return
+            data = data[counted:]
+        rest = self._feed(data, counted)
+        while rest is not None:  # it wants another protocol: read its head once more, without that
+            self._feed(self._without_upgrade())
+            rest = self._feed(rest) if self.refusal is None and len(rest) else None
+
+    def _feed(self, data: bytes | bytearray | memoryview, counted: int = 0) -> bytes | bytearray | memoryview | None:
+        """Read on, up to the end of a head that wishes for another protocol; then, what is behind it.
+
+        ``counted`` bytes came in front of it in the same arrival, and were the end of a body.
+        """
         if self._parser is None:
             return None
-        self._completed = False
-        self._feeding = len(data)
+        self._completed = counted > 0
+        self._feeding = counted + len(data)
         receiving = self.receiving
         before = receiving.received if receiving is not None else 0
         try:
@@ -111,7 +174,7 @@ class RequestParser:
             else:
                 self.refusal = Refused(400, f"not an HTTP request: {error}")
         else:
-            self._measure(len(data), before if receiving is self.receiving else 0)
+            self._measure(counted + len(data), before if receiving is self.receiving else 0)
         return None
 
     def close_behind_last(self) -> None:
@@ -153,6 +216,8 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         self.begun = True
+        self._again = False
+        self._head = None
         self._url = b""
         self._fields = []
         self._raw = 0
@@ -185,6 +250,11 @@ class RequestParser:
         except Refused as refused:
             self.refusal = refused
             raise
+        self._again = fields == self._last_fields
+        if self._again:
+            request.fields = self._last_fields  # whoever keeps them sees at once that they are the same
+        else:
+            self._last_fields = fields
         self.receiving = self._last = request
         self.requests.append(request)
 

@@ -276,7 +276,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _break(self, request: Request, refused: Refused) -> None:
         """A request whose body will never be whole: its handler ends; ``refused`` is the answer if none has begun."""
-        self._parser.receiving = None
+        self._parser.drop_body()
         if request is not self._request:
             self._parser.requests.remove(request)  # answered when it would have been its turn
             self._parser.refusal = refused
