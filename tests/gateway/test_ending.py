@@ -5,7 +5,9 @@ import asyncio
 import json
 
 import pytest
-from fronts import ROLE, Act, Client, Gateway, chat, gateway, route, stall, target, until, word
+from fronts import DONE, ROLE, STOP, Act, Client, Gateway, apart, chat, gateway, route, said, stall, target, until, word
+
+from tensorfusion.wire.server_connection import ServerConnection
 
 SOON = 0.05
 
@@ -73,3 +75,27 @@ async def test_what_is_passed_on_as_it_is_has_no_end() -> None:
                 await client.reader.read()
             await ending
         assert found.records[0].status == 503
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_was_told_just_before_the_end_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    """Its end is sent where it arrives: the task that asked for it may be ended before it has seen that."""
+    write = ServerConnection.write
+
+    def write_and_end(connection: ServerConnection, data: bytes) -> None:
+        write(connection, data)
+        if data.endswith((b"0\r\n\r\n", b"}")):
+            connection._loop.call_soon(connection.dismiss)
+
+    monkeypatch.setattr(ServerConnection, "write", write_and_end)
+    async with target(apart(ROLE, word("a"), STOP, DONE) if stream else said("a")) as one:
+        async with gateway(route({"endpoint": one.url})) as found, Client(found.port) as client:
+            client.send(chat(stream=stream))
+            response = await client.response()
+            assert (response.status, response.whole) == (200, True)
+            await until(lambda: found.records)
+            record = found.records[0]
+            assert (record.status, record.error_type, record.attempts[0].outcome) == (200, "", "answered")
+            assert len(found.limits.settled) == 1

@@ -161,12 +161,14 @@ class ServerConnection(asyncio.Protocol):
             self._transport.close()
 
     def dismiss(self) -> None:
-        """End what runs; its client is told, if that is still possible."""
-        task, request = self._task, self._request
-        if task is not None and request is not None and not self._gone:
+        """End what runs; its client is told, if that is still possible, and needs to be: what has all of its answer on
+        the way ends by itself."""
+        task, request, reply = self._task, self._request, self._reply
+        if task is not None and request is not None and reply is not None and not self._gone:
             self.dismissed = True
             request.keep_alive = False
-            task.cancel()
+            if not reply.ended:
+                task.cancel()
 
     def give_up(self) -> None:
         """End it now, whatever runs."""
