@@ -24,7 +24,8 @@ BYTES_OF_A_TOKEN: Final = 4
 _JSON: Final = b"application/json"
 _TRUE: Final = msgspec.Raw(b"true")
 _PROMPTS: Final = ("messages", "prompt", "input", "instructions", "system", "tools")
-_CHUNKED_APIS: Final = (Api.CHAT, Api.COMPLETIONS)
+_COMPLETIONS: Final = Api.COMPLETIONS
+_CHUNKED_APIS: Final = (Api.CHAT, _COMPLETIONS)
 _parts: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
@@ -77,21 +78,20 @@ class Asked:
             parts = _parts.decode(body)
         except UNREADABLE as error:
             raise invalid(f"the body is no JSON object: {error}") from error
-        self._nothing(api)
+        self.api = api
         self.parts = parts
+        self.method = b"POST"
+        self.content_type = _JSON
         for name in parts:
             if len(name) == 5 and name != "model" and name.lower() == "model":
                 raise invalid(f"the body has a field {name!r}: some take it for 'model', so leave it out", param=name)
-        if "model" in parts:
-            self.model = _read(_text, parts, "model", "a string")
+        self.model = _read(_text, parts, "model", "a string") if "model" in parts else ""
         require_name(self.model)
         if not self.model and model_wanted:
             raise invalid("the body names no model: wanted a string under 'model'", param="model")
-        if "stream" in parts:
-            self.stream = bool(_read(_flag, parts, "stream", "a boolean"))
-        if self.stream and "stream_options" in parts:
-            options = _read(_options, parts, "stream_options", "an object")
-            self.usage_wanted = bool(options and options.include_usage)
+        self.stream = "stream" in parts and bool(_read(_flag, parts, "stream", "a boolean"))
+        self.usage_wanted = self.stream and "stream_options" in parts and self._wants_usage()
+        self.max_tokens = None
         for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
             if name in parts:
                 self.max_tokens = _read(_count, parts, name, "an integer")
@@ -99,17 +99,22 @@ class Asked:
                     if self.max_tokens < 0:
                         raise invalid(f"{name} is {self.max_tokens}: wanted at least 0", param=name)
                     break
-        self.choices = self._choices()
+        self.choices = self._choices() if "n" in parts or api is _COMPLETIONS else 1
         self.user = _read(_text, parts, "user", "a string") if _given(parts, "user") else ""
-        size = 0
+        size = BYTES_OF_A_TOKEN - 1
         for name in _PROMPTS:
             if name in parts:
                 size += len(parts[name])
-        self.prompt_tokens = (size + BYTES_OF_A_TOKEN - 1) // BYTES_OF_A_TOKEN
+        self.prompt_tokens = size // BYTES_OF_A_TOKEN
 
-    def _nothing(self, api: Api = Api.VERBATIM) -> None:
+    def _wants_usage(self) -> bool:
+        """Raises Fault."""
+        options = _read(_options, self.parts, "stream_options", "an object")
+        return bool(options and options.include_usage)
+
+    def _nothing(self) -> None:
         """As of a request that says nothing."""
-        self.api = api
+        self.api = Api.VERBATIM
         self.parts = {}
         self.method = b"POST"
         self.content_type = _JSON
@@ -128,7 +133,7 @@ class Asked:
         if "n" in self.parts:
             count = _read(_count, self.parts, "n", "an integer") or 1
         prompt = self.parts.get("prompt")
-        if self.api is Api.COMPLETIONS and prompt is not None and bytes(prompt).startswith(b"["):
+        if self.api is _COMPLETIONS and prompt is not None and bytes(prompt).startswith(b"["):
             prompts = _read(_list, self.parts, "prompt", "a string or a list")
             if prompts and bytes(prompts[0])[:1] in (b'"', b"["):  # and not one prompt, as tokens
                 count *= len(prompts)

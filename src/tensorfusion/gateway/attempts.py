@@ -85,6 +85,9 @@ class Attempt:
         if upstream.overriding:
             further = {**upstream.overriding, **(further or {})}
         asked = self.speech.asked
+        connect, total = timers.connect, max(job.deadline - monotonic(), 0.0)
+        if seconds < math.inf:
+            connect, total = min(connect, seconds), min(total, seconds)
         fields = (*self._traced(), *self._forwarded()) if job.trace is not None or target.forward_headers else ()
         return self.replica.pool.exchange(
             asked.method,
@@ -92,10 +95,10 @@ class Attempt:
             fields,
             self.speech.body(upstream, further) if asked.method != b"GET" else None,
             patience=Patience(
-                min(timers.connect, seconds),
+                connect,
                 timers.first_byte if target.timeout is None else target.timeout,
                 timers.idle,
-                min(max(job.deadline - monotonic(), 0.0), seconds),
+                total,
             ),
             ready=job.lines_out() + _type_line(asked.content_type) + upstream.lines,
             sent=self._sent if hear is None else partial(self._sent, hear=hear),

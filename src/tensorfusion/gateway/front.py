@@ -45,6 +45,10 @@ from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
 
 MOST_BODY: Final = 32 << 20
+_INFER: Final = KeyScope.INFER
+_LOADTEST: Final = RouteStrategy.LOADTEST
+_VERBATIM: Final = Api.VERBATIM
+"""Members that every request asks for: looking one up in its class takes as long as a call."""
 _DRY_RUN: Final = b"/fallback/test"
 _OURS: Final = 500
 _UNKNOWN: Final = 401
@@ -109,7 +113,7 @@ class Front:
         """Say what would become of a chat completion, without asking anybody."""
         try:
             key = self.keys.find(request.fields)
-            key.require_scope(KeyScope.INFER)
+            key.require_scope(_INFER)
             asked = Asked(Api.CHAT, await request.whole(self._most_body))
             if asked.model:
                 key.require_model(asked.model)
@@ -214,14 +218,14 @@ class Front:
         """
         request, started = arrival.request, arrival.started
         arrival.key = key = self._key_of(heading)
-        key.require_scope(KeyScope.INFER)
-        if request.method != b"POST" and call.api is not Api.VERBATIM:
+        key.require_scope(_INFER)
+        if request.method != b"POST" and call.api is not _VERBATIM:
             raise invalid(f"{call.path} takes POST", status=405)
         body = await request.whole(self._most_body)
         arrival.arrived = arrived = monotonic()
         heading.check()
         route_name = heading.route
-        if call.api is Api.VERBATIM:
+        if call.api is _VERBATIM:
             asked: Asked = AskedVerbatim(request, call, body, routed=bool(route_name))
         else:
             asked = Asked(call.api, body)
@@ -297,7 +301,7 @@ class Front:
         try:
             try:
                 self.evidence.begin(job)
-                mirrors = self._mirrors.start if job.route.strategy is RouteStrategy.LOADTEST else None
+                mirrors = self._mirrors.start if job.route.strategy is _LOADTEST else None
                 await answer(job, way, begins=mirrors)
             except Failed as failed:
                 status, kind, message = _tell_failure(job, way, failed)
@@ -348,7 +352,7 @@ def _ask_of(asked: Asked, heading: Heading) -> Ask:
 
 
 def _way_of(job: Job) -> Way:
-    if job.call.api is Api.VERBATIM:
+    if job.call.api is _VERBATIM:
         return VerbatimWay()
     return StreamWay(job) if job.ask.stream else WholeWay()
 
@@ -392,7 +396,7 @@ def _tell_failure(job: Job, way: Way, failed: Failed) -> tuple[int, str, str]:
         _end_with(job, fault)
         return fault.status, fault.type, (way.first or broken).detail
     ready = job.answer_lines(job.beginning(target))
-    theirs = told_as_it_is(broken, words, verbatim=job.call.api is Api.VERBATIM)
+    theirs = told_as_it_is(broken, words, verbatim=job.call.api is _VERBATIM)
     if theirs is not None:
         job.bytes_out = len(theirs.body)
         job.reply.send(theirs.status, fields_back(theirs.fields), theirs.body, ready=ready)
@@ -419,7 +423,7 @@ def _tell_ending(job: Job, way: Way) -> tuple[int, str, str]:
     fault = gateway_ending()
     if not way.told:
         _tell(job.reply, fault, job.call.words, job.id)
-    elif job.call.api is Api.VERBATIM:
+    elif job.call.api is _VERBATIM:
         job.reply.cut()
     else:
         _end_with(job, fault)

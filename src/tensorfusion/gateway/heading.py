@@ -121,7 +121,7 @@ class Heading:
 def heading_of(request: Request) -> Heading:
     """What its fields say."""
     kept = request.kept
-    if type(kept) is Heading and kept.fields == request.fields:
+    if type(kept) is Heading and (kept.fields is request.fields or kept.fields == request.fields):
         return kept
     found = Heading(request.fields)
     request.kept = found

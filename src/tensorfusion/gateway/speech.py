@@ -238,7 +238,7 @@ def speech_for(asked: Asked, call: Call, upstream: Upstream) -> Speech:
             return ToMessages(asked)
         if asked.api in (Api.COMPLETIONS, Api.EMBEDDINGS, Api.RESPONSES):
             raise _unsayable(CannotTranslate("", f"target {upstream.target.name} has no {asked.api}"), call.words)
-    elif asked.api is Api.MESSAGES:
+    elif asked.api is _MESSAGES.api:
         return ToChat(asked, upstream)
     return Speech(asked, call)
 

@@ -20,6 +20,8 @@ from tensorfusion.policy.routing.money import usd_bytes
 from tensorfusion.wire.messages import Answer
 
 _ERROR: Final = 400
+_CHUNKED: Final = (Api.CHAT, Api.COMPLETIONS)
+_TYPED: Final = (Api.MESSAGES, Api.RESPONSES)
 _UNFINISHED: Final = (None, *FAILED_REASONS)
 
 
@@ -94,14 +96,14 @@ def judged(api: Api, found: Answer, asked: Asked) -> tuple[Answer, Usage | None,
 
 def _read(api: Api, found: Answer, body: bytes, asked: Asked) -> tuple[Usage | None, str] | None:
     """What an answer with this body used and why it finished; None where that is no JSON object. Raises Broken."""
-    if api in (Api.MESSAGES, Api.RESPONSES):
+    if api in _TYPED:
         return _read_typed(api, found, body)
     read = read_whole(body)
     if read is None:
         return None
     if read.failed:
         raise of_error_event(read.error)
-    if api in (Api.CHAT, Api.COMPLETIONS):
+    if api in _CHUNKED:
         if not read.choices:
             raise _none(found, "has no choices")
         for choice in read.choices:

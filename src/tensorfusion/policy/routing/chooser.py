@@ -239,9 +239,11 @@ class Chooser:
     def available(self, ask: Ask, now: float) -> int:
         """The mask of targets that could be asked now: conditions met, circuit not open, room for one more."""
         mask = allowed(self.route, ask)
-        for target, state in zip(self.route.targets, self._states, strict=True):
-            full = target.max_concurrency is not None and state.in_flight >= target.max_concurrency
-            if full or not (state.breaker.closed or state.breaker.allows(now)):
+        for target in self.route.targets:
+            state, most = self._states[target.index], target.max_concurrency
+            if (most is not None and state.in_flight >= most) or not (
+                state.breaker.closed or state.breaker.allows(now)
+            ):
                 mask &= ~target.bit
         return mask
 
