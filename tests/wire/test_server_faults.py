@@ -118,6 +118,52 @@ async def test_requests_that_wait_for_their_turn_wait_as_bytes() -> None:
                 assert (await client.response()).status == 200
 
 
+async def test_what_comes_while_an_answer_is_not_read_stays_behind_what_came_before() -> None:
+    """Whose body it is would otherwise be a request of its own."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        handled.append((request.target, await request.whole(1000)))
+        if request.target == b"/long":
+            await until(lambda: reply.connection._ahead)
+            reply.send(200, body=b"x" * (16 << 20))
+        else:
+            reply.send(200)
+
+    handled: list[tuple[bytes, bytes]] = []
+    hidden = b"GET /hidden HTTP/1.1\r\n" + HOST + b"\r\n"
+    async with serving(handle) as seen, Client(seen.port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.get(b"/long")
+        await until(lambda: handled)
+        client.send(POST + b"Content-Length: %d\r\n\r\n" % len(hidden))
+        (connection,) = seen.server._connections
+        await until(lambda: connection._task is None and not connection.writable)
+        client.send(hidden)
+        await until(lambda: hidden in connection._ahead or connection._parser.requests)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(2):
+            assert (await client.response()).status == 200
+    assert handled == [(b"/long", b""), (b"/", hidden)]
+
+
+async def test_requests_wait_as_bytes_while_an_answer_is_not_read() -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        reply.send(200, body=b"x" * (16 << 20) if request.target == b"/long" else request.target)
+
+    async with serving(handle) as seen, Client(seen.port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.get(b"/long")
+        await until(lambda: any(not one.writable and one._task is None for one in seen.server._connections))
+        (connection,) = seen.server._connections
+        for number in range(20):
+            client.get(b"/%d" % number)
+            await until(lambda n=number: connection._ahead.count(b"GET") + len(connection._parser.requests) > n)  # type: ignore[misc]
+        assert len(connection._parser.requests) == 1
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await client.response()
+        assert [(await client.response()).body for _ in range(20)] == [b"/%d" % number for number in range(20)]
+
+
 async def test_a_request_behind_a_large_one_is_measured_by_itself() -> None:
     async with serving() as seen, Client(seen.port) as client:
         for _ in range(2):

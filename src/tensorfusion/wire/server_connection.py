@@ -189,10 +189,11 @@ class ServerConnection(asyncio.Protocol):
         self._alarm.by(self._since + self._limits.head_seconds)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or self._parser.refusal is not None:
+        parser = self._parser
+        if self._deaf or parser.refusal is not None:
             return
-        if self._task is not None and self._parser.receiving is None:
-            self._ahead += data
+        if parser.receiving is None and (self._task is not None or self._ahead or parser.requests):
+            self._ahead += data  # also behind an answer that is not read, where nothing is handled and more may wait
             if len(self._ahead) > MOST_AHEAD:
                 self._pause()
             return
