@@ -211,3 +211,14 @@ async def test_all_embeddings_that_were_asked_for_are_there(given: object, wante
         body = {"data": [{"index": at, "embedding": [0.5]} for at in range(there)]}
         found = await told("embeddings", "vllm", answer(body), input=given)
         assert found.status == (200 if there == wanted else 502)
+
+
+async def test_an_answer_that_is_coded_for_the_way_is_another_targets_turn() -> None:
+    body = said("coded").partition(b"\r\n\r\n")[2]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+    async with target(head + chunked(body) + LAST) as coded, target(said("plain")) as plain:
+        async with gateway(route({"endpoint": coded.url}, {"endpoint": plain.url})) as found:
+            response = await ask(found.port, chat())
+        assert b"plain" in response.body
+        assert (response.fields["x-tf-target"], response.fields["x-tf-attempts"]) == ("t1", "2")
+        assert [(one.status, one.target, one.error_type) for one in found.records] == [(200, "t1", "")]

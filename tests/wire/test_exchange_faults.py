@@ -392,3 +392,18 @@ def test_a_length_without_a_body_is_refused() -> None:
 
 def test_what_was_expected_of_us_is_not_expected_of_the_next() -> None:
     assert end_to_end([(b"Expect", b"100-continue"), (b"X-A", b"b")]) == [(b"X-A", b"b")]
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip\r\nTransfer-Encoding: chunked"])
+async def test_an_answer_whose_head_is_refused_is_heard_by_nobody(tmp_path: Path, coding: bytes) -> None:
+    """Also where its end comes with it: whoever heard it would send on bytes that nobody can read."""
+    coded = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %b\r\n\r\n1\r\na\r\n0\r\n\r\n" % coding
+    found: list[bytes] = []
+    async with serving(tmp_path, coded) as served:
+        pool = Pool(served.origin)
+        with pytest.raises(BrokenOff, match="coded for the way"):
+            async with pool.exchange(b"GET", b"/", (), sent=heard_by(found)) as answer:
+                await answer.whole(100)
+        assert pool.connections == 0
+        await pool.close()
+    assert found == []

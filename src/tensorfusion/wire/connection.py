@@ -453,7 +453,7 @@ class Connection(asyncio.Protocol):
             self._waiting += len(body)
 
     def on_message_complete(self) -> None:
-        if self.status < 200 or self._done:
+        if not self._head_done or self._done:  # the end of an interim one, or of one whose head was refused
             return
         self._done = True
         self._busy = False
