@@ -13,6 +13,7 @@ from tensorfusion.clock import timestamp
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.record import KeyRecord, record_of
 from tensorfusion.gateway.keys.secret import digest_of
+from tensorfusion.gateway.seams import NoKeys
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.state import State, no_addresses
 from tensorfusion.model.llm_key import LLMKeySpec
@@ -141,3 +142,16 @@ async def test_another_key_on_the_same_connection_is_another_caller(
     assert (await client.response()).status == 401
     assert [record.key_id for record in found.records] == ["default/app", "default/b", "default/app", ""]
     assert book.take_used() == {"default/app", "default/b"}
+
+
+async def test_where_no_key_is_asked_for_any_more_a_caller_is_anyone(
+    served: tuple[Gateway, Client], book: KeyBook
+) -> None:
+    found, client = served
+    book.put("file", key(models=("n",)))
+    assert await answered(client) == (403, "model_not_allowed")
+    found.front.keys = NoKeys()
+    assert [await answered(client) for _ in range(2)] == [(200, "one")] * 2
+    found.front.keys = book
+    assert await answered(client) == (403, "model_not_allowed")
+    assert [record.key_id for record in found.records] == ["default/app", "anyone", "anyone", "default/app"]
