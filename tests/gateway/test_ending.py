@@ -7,6 +7,7 @@ import json
 import pytest
 from fronts import DONE, ROLE, STOP, Act, Client, Gateway, apart, chat, gateway, route, said, stall, target, until, word
 
+from tensorfusion.wire.connection import Connection
 from tensorfusion.wire.server_connection import ServerConnection
 
 SOON = 0.05
@@ -90,6 +91,31 @@ async def test_an_answer_that_was_told_just_before_the_end_is_no_failure(
             connection._loop.call_soon(connection.dismiss)
 
     monkeypatch.setattr(ServerConnection, "write", write_and_end)
+    async with target(apart(ROLE, word("a"), STOP, DONE) if stream else said("a")) as one:
+        async with gateway(route({"endpoint": one.url})) as found, Client(found.port) as client:
+            client.send(chat(stream=stream))
+            response = await client.response()
+            assert (response.status, response.whole) == (200, True)
+            await until(lambda: found.records)
+            record = found.records[0]
+            assert (record.status, record.error_type, record.attempts[0].outcome) == (200, "", "answered")
+            assert len(found.limits.settled) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_comes_while_its_request_is_being_ended_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    """The task that asked is ended with the loop's next turn, and the answer goes on in this one."""
+    receive = Connection.data_received
+
+    def end_and_receive(connection: Connection, data: bytes) -> None:
+        if data.endswith((b"0\r\n\r\n", b"}")):
+            for each in tuple(found.server._connections):
+                each.dismiss()
+        receive(connection, data)
+
+    monkeypatch.setattr(Connection, "data_received", end_and_receive)
     async with target(apart(ROLE, word("a"), STOP, DONE) if stream else said("a")) as one:
         async with gateway(route({"endpoint": one.url})) as found, Client(found.port) as client:
             client.send(chat(stream=stream))

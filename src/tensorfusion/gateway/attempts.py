@@ -255,7 +255,8 @@ async def _at(
                 await _resend(attempt, way, error)
             finally:
                 begun = attempt.begun
-            outcome = SUCCESS
+                if job.reply.ended:  # also where this task was being ended when the answer's end came
+                    outcome = SUCCESS
         except ClientLeft:
             raise
         except Broken as error:

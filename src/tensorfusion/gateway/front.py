@@ -309,7 +309,9 @@ class Front:
                 _tell(job.reply, fault, job.call.words, job.id)
                 status, kind, message = fault.status, fault.type, str(fault)
             except asyncio.CancelledError:
-                if job.reply.connection.dismissed:
+                if job.reply.ended:  # where its end arrived, while this task was being ended
+                    status, kind, message = job.reply.status, "", ""
+                elif job.reply.connection.dismissed:
                     status, kind, message = _tell_ending(job, way)
                 raise
             else:
