@@ -113,3 +113,21 @@ async def test_keys_of_whoever_runs_the_gateway_are_those_of_its_own_namespace(
     api.seed(LLM_KEYS, {**made, "metadata": {"name": "app", "namespace": namespace}}, namespace=namespace)
     await clock.settle()
     assert book.find(FIELDS).operator is is_operators
+
+
+async def test_an_object_that_names_its_hash_twice_is_followed_as_any_other(
+    api: FakeApi, informer: Informer[LLMKey], book: KeyBook, clock: VirtualClock
+) -> None:
+    """Changes come in batches: one that cannot be followed would keep others' keys good that were taken away."""
+    api.seed(LLM_KEYS, body(previous=[{"hash": HASH, "until": "2030-01-01T00:00:00Z"}]))
+    await clock.settle()
+    book.find(FIELDS)
+    api.change(LLM_KEYS, "app", {"spec": {"disabled": True}}, namespace="red")
+    await clock.settle()
+    with pytest.raises(InvalidKey, match="disabled"):
+        book.find(FIELDS)
+    await api.delete(LLM_KEYS, "app", namespace="red")
+    await clock.settle()
+    with pytest.raises(InvalidKey, match="not known"):
+        book.find(FIELDS)
+    assert len(book) == 0

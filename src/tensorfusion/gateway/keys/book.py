@@ -130,17 +130,17 @@ class KeyBook:
         self.edition += 1
         self.drop(source, record.id)
         self._sources.setdefault(source, {})[record.id] = record
-        for digest in record.digests:
-            entry = self._entries.get(digest.sha256)
-            self._settle(digest.sha256, [*(entry.claims if entry else ()), record])
+        for digest in _hashes(record):
+            entry = self._entries.get(digest)
+            self._settle(digest, [*(entry.claims if entry else ()), record])
 
     def drop(self, source: str, id: str) -> None:
         """A source has the key no more. Nothing happens where it never had."""
         self.edition += 1
         record = self._sources.get(source, {}).pop(id, None)
-        for digest in record.digests if record is not None else ():
-            entry = self._entries[digest.sha256]
-            self._settle(digest.sha256, [claim for claim in entry.claims if claim is not record])
+        for digest in _hashes(record) if record is not None else ():
+            entry = self._entries[digest]
+            self._settle(digest, [claim for claim in entry.claims if claim is not record])
 
     def take_used(self) -> frozenset[str]:
         """Ids of the keys that were used since this was last asked."""
@@ -167,6 +167,11 @@ class KeyBook:
         for claim in claims:
             if claim is not first:
                 log.warning("two keys have one hash: the later one lets nobody in", key=claim.id, first=first.id)
+
+
+def _hashes(record: KeyRecord) -> Iterable[bytes]:
+    """Each once, though whoever wrote the record may have named one twice."""
+    return dict.fromkeys(one.sha256 for one in record.digests)
 
 
 def _age(record: KeyRecord) -> tuple[datetime, str]:
