@@ -407,3 +407,16 @@ async def test_an_answer_whose_head_is_refused_is_heard_by_nobody(tmp_path: Path
         assert pool.connections == 0
         await pool.close()
     assert found == []
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 60_000])
+async def test_many_small_fields_are_not_free_whatever_comes_with_them(tmp_path: Path, body: bytes) -> None:
+    """Each is much more in memory than on the way."""
+    async with serving(tmp_path, ok(body, fields=b"a:b\r\n" * 3_700), ok(body, fields=b"a:b\r\n" * 3_600)) as served:
+        pool = Pool(served.origin)
+        with pytest.raises(BrokenOff, match="fields have more than 65536 bytes"):
+            async with get(pool) as answer:
+                await answer.whole(len(body))
+        async with get(pool) as answer:
+            assert len((await answer.whole(len(body))).fields) == 3_601
+        await pool.close()

@@ -409,7 +409,8 @@ class Connection(asyncio.Protocol):
         if self._done or self._parser is None or self._broken is not None:
             return
         fields, self._fields = self._fields, []
-        if self._head_size + self._feeding > MOST_HEAD and _size_of(fields) > MOST_HEAD:
+        most = self._head_size + self._feeding + _FIELD_SIZE * len(fields)
+        if most > MOST_HEAD and _size_of(fields) > MOST_HEAD:
             self._break(self._too_large())
             return
         self.status = self._parser.get_status_code()
