@@ -16,6 +16,7 @@ from fronts import (
     chat,
     failed,
     gateway,
+    reset,
     route,
     said,
     stall,
@@ -223,6 +224,27 @@ async def test_what_a_client_takes_to_send_its_request_is_not_the_gateways_time(
         assert record.latency_ms >= 200
         assert record.overhead_ms < 150
         assert record.queue_ms < 100
+
+
+@pytest.mark.parametrize("how", ["whole", "stream", "verbatim"])
+async def test_what_a_target_takes_to_fail_or_to_begin_is_not_the_gateways_time(how: str) -> None:
+    async def reset_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        reset(writer)
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        writer.write(streamed(ROLE, word("a"), STOP, DONE) if how == "stream" else said("a"))
+
+    async with target(reset_late) as one, target(late) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            path = "audio/speech" if how == "verbatim" else "chat/completions"
+            response = await ask(found.port, chat(stream=how == "stream"), path=path)
+        assert (response.status, response.fields["x-tf-attempts"]) == (200, "2")
+        assert float(response.fields["x-tf-overhead-ms"]) < 150
+        record = found.records[0]
+        assert record.latency_ms >= 400
+        assert record.overhead_ms < 150
 
 
 async def test_a_client_that_leaves_in_a_pause_between_attempts_is_not_waited_for() -> None:

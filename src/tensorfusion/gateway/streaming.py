@@ -112,8 +112,11 @@ class StreamWay:
         if job.chooser.others(job.ask, now, job.attempts, attempt.target):
             first_by = attempt.ticket.started_at + job.route.timers.first_token
         mark, pushes, self._ended_at = self.said.mark(), self._pushes, math.inf
+        waiting = True
         try:
             async with attempt.exchange(further, seconds=max(first_by - now, 0.0)) as exchange:
+                waiting = False
+                job.waited += monotonic() - now
                 head = await self._first_word(attempt, exchange, listener)
                 await self._rest(attempt, exchange, listener, head)
         except TimedOut as error:
@@ -121,6 +124,8 @@ class StreamWay:
                 raise
             raise Broken(Failure.FIRST_TOKEN, f"no first word within {job.route.timers.first_token:g} s") from error
         finally:
+            if waiting:
+                job.waited += monotonic() - now
             job.dropped += listener.dropped
             if self._pushes == pushes:
                 self.said.back_to(mark)
@@ -129,7 +134,7 @@ class StreamWay:
 
     async def _first_word(self, attempt: Attempt, exchange: Exchange, listener: Listener) -> bytes:
         """What has come up to the first arrival with a word in it, or up to the end where the answer is buffered."""
-        job = self._job
+        job, began = self._job, monotonic()
         try:
             if not 200 <= exchange.status < 300:
                 raise of_refusal(attempt.speech.whole(await exchange.whole(MOST_ANSWER)))
@@ -157,7 +162,7 @@ class StreamWay:
                 if over or not data:
                     break
         finally:
-            job.waited += monotonic() - attempt.ticket.started_at
+            job.waited += monotonic() - began
         if self._buffered or not listener.spoken:
             parts.append(listener.end())
         return b"".join(parts)

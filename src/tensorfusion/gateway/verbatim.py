@@ -126,6 +126,9 @@ class VerbatimWay:
                 if not 200 <= exchange.status < 300:
                     raise of_refusal(await exchange.whole(MOST_ANSWER))
                 attempt.first_token()
+                now = monotonic()
+                job.waited += now - started
+                started = now
                 self._told = True
                 ready = job.answer_lines(attempt.beginning)
                 coding = [pair for pair in exchange.fields if pair[0].lower() == _CODING]  # nobody here undoes it
