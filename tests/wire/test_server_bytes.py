@@ -244,8 +244,13 @@ class Sink(asyncio.Transport):
         self.closed = True
 
 
-async def _fed(pieces: list[bytes], *, limits: Limits = LIMITS) -> tuple[list[tuple[bytes, bytes, bytes]], Sink]:
-    """What a connection makes of these arrivals: the requests that were handled, and where it ended."""
+async def _fed(
+    pieces: list[bytes], *, limits: Limits = LIMITS, unread: int = 0
+) -> tuple[list[tuple[bytes, bytes, bytes]], Sink]:
+    """What a connection makes of these arrivals: the requests that were handled, and where it ended.
+
+    ``unread``: a bit for each arrival, whether the client does not read answers then.
+    """
     found = []
 
     async def handle(request: Request, reply: Reply) -> None:
@@ -258,10 +263,16 @@ async def _fed(pieces: list[bytes], *, limits: Limits = LIMITS) -> tuple[list[tu
     connection = ServerConnection(Server(handle, limits=limits, failed=fail))
     sink = Sink()
     connection.connection_made(sink)
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
+        if connection.writable and unread >> number % 32 & 1:
+            connection.pause_writing()
+        elif not connection.writable and not unread >> number % 32 & 1:
+            connection.resume_writing()
         connection.data_received(piece)
         if len(piece) % 3 == 0:
             await asyncio.sleep(0)
+    if not connection.writable:
+        connection.resume_writing()
     for _ in range(50):
         await asyncio.sleep(0)
     connection.connection_lost(None)
@@ -270,14 +281,17 @@ async def _fed(pieces: list[bytes], *, limits: Limits = LIMITS) -> tuple[list[tu
 
 @settings(max_examples=150)
 @given(
-    st.lists(st.sampled_from(GOOD), min_size=1, max_size=5), st.lists(st.integers(1, 1500), max_size=30), st.booleans()
+    st.lists(st.sampled_from(GOOD), min_size=1, max_size=5),
+    st.lists(st.integers(1, 1500), max_size=30),
+    st.booleans(),
+    st.just(0) | st.integers(0, (1 << 32) - 1),
 )
 def test_requests_are_the_same_however_their_bytes_arrive(
-    requests: list[tuple[bytes, tuple[bytes, bytes, bytes]]], cuts: list[int], every_byte: bool
+    requests: list[tuple[bytes, tuple[bytes, bytes, bytes]]], cuts: list[int], every_byte: bool, unread: int
 ) -> None:
     data = b"".join(raw for raw, _ in requests)
     pieces = cut_up(data, range(len(data)) if every_byte else cuts)
-    found, sink = asyncio.run(_fed(pieces))
+    found, sink = asyncio.run(_fed(pieces, unread=unread))
     assert found == [request for _, request in requests]
     assert sink.written.count(b"HTTP/1.1 200 OK\r\n") == len(requests)
 
