@@ -164,6 +164,30 @@ async def test_requests_wait_as_bytes_while_an_answer_is_not_read() -> None:
         assert [(await client.response()).body for _ in range(20)] == [b"/%d" % number for number in range(20)]
 
 
+@pytest.mark.parametrize(
+    ("behind", "rest", "statuses"),
+    [(GET[:9], GET[9:], [200, 200]), (GET + GET[:9], b"", [200, 200, 408])],
+    ids=["it came in time", "another is in front of it"],
+)
+async def test_half_a_head_is_not_given_up_in_place_of_what_waits_while_an_answer_is_not_read(
+    behind: bytes, rest: bytes, statuses: list[int]
+) -> None:
+    async def handle(request: Request, reply: Reply) -> None:
+        if request.target == b"/long":
+            client.send(rest)
+            await until(lambda: bytes(reply.connection._ahead) == rest)
+        reply.send(200, body=b"x" * (16 << 20) if request.target == b"/long" else b"")
+
+    async with serving(handle, limits=Limits(head_seconds=0.05)) as seen, Client(seen.port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(GET.replace(b"/", b"/long", 1) + behind)
+        await until(lambda: any(not one.writable and one._task is None for one in seen.server._connections))
+        (connection,) = seen.server._connections
+        await until(lambda: connection._alarm._handle is None or connection._deaf)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert [(await client.response()).status for _ in statuses] == statuses
+
+
 async def test_a_request_behind_a_large_one_is_measured_by_itself() -> None:
     async with serving() as seen, Client(seen.port) as client:
         for _ in range(2):

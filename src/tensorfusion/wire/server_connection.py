@@ -442,8 +442,10 @@ class ServerConnection(asyncio.Protocol):
             by = now + 1.0 if held_up else self._body_by(receiving)
             if now >= by:
                 self._break(receiving, Refused(408, "the body of the request did not come in time"))
-        elif self._task is not None:
-            return None  # whoever handles it has limits of its own
+        elif self._task is not None or self._parser.requests or self._ahead:
+            return (
+                None  # whoever handles it has limits of its own; behind an answer that is not read, others have a turn
+            )
         else:
             waiting = self._parser.begun or not self.served
             by = self._since + (limits.head_seconds if waiting else limits.idle_seconds)
