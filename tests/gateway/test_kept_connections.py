@@ -2,6 +2,8 @@
 as anything it was found in has changed.
 """
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -155,3 +157,19 @@ async def test_where_no_key_is_asked_for_any_more_a_caller_is_anyone(
     found.front.keys = book
     assert await answered(client) == (403, "model_not_allowed")
     assert [record.key_id for record in found.records] == ["default/app", "anyone", "anyone", "default/app"]
+
+
+async def test_routes_that_are_no_longer_in_force_are_not_kept_by_who_asked_them_once(
+    served: tuple[Gateway, Client], book: KeyBook
+) -> None:
+    """Clients stay idle for a minute, and routes may change every second."""
+    found, client = served
+    book.put("file", key())
+    front = found.front
+    front.state = State.make([route({"endpoint": "http://127.0.0.1:1/v1"})], Secrets({}), before=front.state)
+    routes = weakref.ref(front.state.routes)
+    assert (await answered(client))[0] == 502
+    front.state = State.make((), Secrets({}), before=front.state)
+    gc.collect()
+    assert routes() is None
+    assert (await answered(client))[0] == 404

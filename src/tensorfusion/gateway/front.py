@@ -233,7 +233,7 @@ class Front:
         ask = _ask_of(asked, heading)
         state = self.state
         known = heading.entrance
-        if known is not None and known.key is key and known.state is state and known.model == asked.model:
+        if known is not None and known.key is key and known.state == state.number and known.model == asked.model:
             caller, route = known.caller, known.route
             chooser, upstreams, attempts = state.choosers[route.key], state.upstreams, Attempts()
         elif HEADER in (brought := heading.brought):
@@ -248,7 +248,7 @@ class Front:
                 raise _no_route(match)
             route, chooser, upstreams, attempts = match, state.choosers[match.key], state.upstreams, Attempts()
             key.require_route(route.key)
-            heading.entrance = Entrance(key, state, asked.model, caller, route)
+            heading.entrance = Entrance(key, state.number, asked.model, caller, route)
         arrival.route = route.key
         if route.conditional:
             ask = msgspec.structs.replace(ask, last_user_message=asked.last_user_message())

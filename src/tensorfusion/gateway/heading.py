@@ -14,7 +14,6 @@ from tensorfusion.gateway.keys.book import KEY_FIELDS
 from tensorfusion.gateway.passing import fields_out
 from tensorfusion.gateway.portkey import HEADER, METADATA
 from tensorfusion.gateway.seams import Key
-from tensorfusion.gateway.state import State
 from tensorfusion.model.request import QoS
 from tensorfusion.policy.routing.asks import Caller
 from tensorfusion.policy.routing.route import Route
@@ -28,10 +27,11 @@ _ID = re.compile(rb"[!-~]{1,128}")
 
 
 class Entrance(NamedTuple):
-    """Where requests with one heading for one model go, as long as key and routes are the same."""
+    """Where requests with one heading for one model go, as long as key and routes are the same: ``state`` is the number
+    of theirs."""
 
     key: Key
-    state: State
+    state: int
     model: str
     caller: Caller
     route: Route

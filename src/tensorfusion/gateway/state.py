@@ -5,6 +5,8 @@ What was learned about targets, and open connections, go from one state to the n
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Final
 
 from tensorfusion.gateway.secrets import Secrets
 from tensorfusion.gateway.upstreams import Addresses, Upstreams
@@ -13,6 +15,8 @@ from tensorfusion.policy.routing.chooser import Chooser
 from tensorfusion.policy.routing.rollout import Progress
 from tensorfusion.policy.routing.route import Route, Target
 from tensorfusion.policy.routing.routes import Routes
+
+_numbers: Final = count(1)
 
 
 def no_addresses(route: Route, target: Target) -> Sequence[str]:
@@ -28,9 +32,11 @@ def no_progress(route: str) -> Progress | None:
 class State:
     """Immutable, but for what its choosers learn."""
 
-    __slots__ = ("choosers", "routes", "upstreams")
+    __slots__ = ("choosers", "number", "routes", "upstreams")
 
     def __init__(self, routes: Routes, choosers: Mapping[str, Chooser], upstreams: Upstreams) -> None:
+        self.number = next(_numbers)
+        """Of this one alone, for who is to know it again and not to keep it."""
         self.routes = routes
         self.choosers = choosers
         self.upstreams = upstreams
