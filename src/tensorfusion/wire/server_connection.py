@@ -443,9 +443,7 @@ class ServerConnection(asyncio.Protocol):
             if now >= by:
                 self._break(receiving, Refused(408, "the body of the request did not come in time"))
         elif self._task is not None or self._parser.requests or self._ahead:
-            return (
-                None  # whoever handles it has limits of its own; behind an answer that is not read, others have a turn
-            )
+            return None  # whoever handles it has limits of its own; what waits behind an unread answer, its turn
         else:
             waiting = self._parser.begun or not self.served
             by = self._since + (limits.head_seconds if waiting else limits.idle_seconds)
