@@ -188,6 +188,46 @@ async def test_half_a_head_is_not_given_up_in_place_of_what_waits_while_an_answe
         assert [(await client.response()).status for _ in statuses] == statuses
 
 
+async def test_the_time_of_a_head_is_its_own_though_the_one_before_came_in_pieces_too() -> None:
+    begun = []
+
+    async def handle(request: Request, reply: Reply) -> None:
+        connection = reply.connection
+        begun.append(connection._since)
+        if len(begun) == 1:
+            client.send(GET[9:] + b"GET /half HTT")
+            await until(lambda: connection._alarm._handle is None and connection._ahead)
+        else:
+            assert connection._parser.begun
+        reply.send(200)
+
+    async with serving(handle, limits=Limits(head_seconds=0.05)) as seen, Client(seen.port) as client:
+        client.send(GET + GET[:9])
+        assert [(await client.response()).status for _ in range(3)] == [200, 200, 408]
+    assert begun[1] >= begun[0] + 0.05
+    assert seen.failures == []
+
+
+async def test_the_time_of_a_head_behind_a_slow_body_is_its_own() -> None:
+    begun = []
+
+    async def handle(request: Request, reply: Reply) -> None:
+        connection = reply.connection
+        begun.append(connection._since)
+        await until(lambda: connection._loop.time() >= begun[0] + 0.05)
+        client.send(b"cde" + GET[:9])
+        assert await request.whole(5) == b"abcde"
+        assert connection._parser.begun
+        begun.append(connection._since)
+        reply.send(200)
+
+    async with serving(handle, limits=Limits(head_seconds=0.05)) as seen, Client(seen.port) as client:
+        client.send(POST + b"Content-Length: 5\r\n\r\nab")
+        assert [(await client.response()).status for _ in range(2)] == [200, 408]
+    assert begun[1] >= begun[0] + 0.05
+    assert seen.failures == []
+
+
 async def test_a_request_behind_a_large_one_is_measured_by_itself() -> None:
     async with serving() as seen, Client(seen.port) as client:
         for _ in range(2):

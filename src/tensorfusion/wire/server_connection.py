@@ -249,7 +249,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _feed(self, data: bytes | bytearray) -> None:
         parser = self._parser
-        if not parser.begun and parser.receiving is None:
+        begun, known = parser.begun, len(parser.requests)
+        if not begun and parser.receiving is None:
             self._since = self._loop.time()
             self._alarm.by(self._since + self._limits.head_seconds)
         if len(data) <= _STRIDE:
@@ -258,6 +259,8 @@ class ServerConnection(asyncio.Protocol):
             self._ahead += left
             if len(self._ahead) > MOST_AHEAD:
                 self._pause()
+        if parser.begun and (not begun or len(parser.requests) > known):
+            self._since = self._loop.time()  # not of the head or the body in front of it, which may have come slowly
         receiving = parser.receiving
         if receiving is not None:
             if parser.refusal is not None:
