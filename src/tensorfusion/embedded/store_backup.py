@@ -12,11 +12,13 @@ from typing import Final
 
 from tensorfusion.embedded.store_lock import StoreLock
 from tensorfusion.embedded.store_mark import read_mark
-from tensorfusion.embedded.store_reading import has_content
+from tensorfusion.embedded.store_reading import has_content, load, read_counters
 from tensorfusion.embedded.store_sqlite import (
+    UNREADABLE,
     beside,
     corrupt,
     is_store,
+    printable,
     raw_connection,
     reading_connection,
     refuse,
@@ -35,6 +37,7 @@ def backup_file(path: Path, target: Path) -> None:
 
     Raises:
         StoreError: the copy could not be written; a half-written one is removed.
+        StoreCorrupt, ConfigError: the file was damaged since it was opened; SQLite would copy tables that no store has.
     """
     partial = beside(target, ".partial")
     if not has_content(path):
@@ -42,14 +45,24 @@ def backup_file(path: Path, target: Path) -> None:
     try:
         partial.unlink(missing_ok=True)
         with closing(reading_connection(path)) as source:
+            _refuse_damage(path, source)
             source.execute("VACUUM INTO ?", (str(partial),))
         sync(partial)
         partial.replace(target)
         sync(target.parent)
-    except (sqlite3.Error, OSError) as error:
+    except (*UNREADABLE, OSError) as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise StoreError(f"cannot write the backup {target}: {error}; choose a writable place with space") from error
+        raise StoreError(
+            f"cannot write the backup {target}: {printable(str(error))}; choose a writable place with space"
+        ) from error
+
+
+def _refuse_damage(path: Path, source: sqlite3.Connection) -> None:
+    try:
+        is_store(path, source)
+    except UNREADABLE as error:
+        refuse(path, error)
 
 
 def restore_file(path: Path, backup: Path) -> None:
@@ -66,7 +79,7 @@ def restore_file(path: Path, backup: Path) -> None:
         partial.unlink(missing_ok=True)
         _copy(backup, partial, newest_elsewhere=max(_reserved(path), read_mark(path)))
         _swap(path, partial)
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         refuse(backup, error)
     except OSError as error:
         raise ConfigError(f"cannot restore {backup} to {path}: {error}; make the folder writable") from error
@@ -85,12 +98,7 @@ def _copy(backup: Path, partial: Path, *, newest_elsewhere: int) -> None:
         if not is_store(backup, source):
             raise StoreCorrupt(corrupt(backup, "it is empty"))
         source.backup(copy)
-        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
-        if verdict != "ok":
-            raise StoreCorrupt(corrupt(backup, str(verdict)))
-        (newest,) = copy.execute(
-            "SELECT max((SELECT coalesce(max(revision), 0) FROM objects), (SELECT max(value) FROM counters))"
-        ).fetchone()
+        newest = load(backup, copy).revision
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
         copy.execute("UPDATE counters SET value = ?", (max(newest, newest_elsewhere) + RESTORE_SKIP,))
     sync(partial)
@@ -98,11 +106,11 @@ def _copy(backup: Path, partial: Path, *, newest_elsewhere: int) -> None:
 
 def _reserved(path: Path) -> int:
     """The reservation of the store that is replaced; 0 where it cannot be read."""
-    with suppress(sqlite3.Error, StoreCorrupt):
+    with suppress(*UNREADABLE, StoreCorrupt):
         if has_content(path):
             with closing(reading_connection(path)) as connection:
-                (reserved,) = connection.execute("SELECT value FROM counters WHERE name = 'reserved'").fetchone()
-                return int(reserved)
+                reserved, _ = read_counters(path, connection)
+                return reserved
     return 0
 
 

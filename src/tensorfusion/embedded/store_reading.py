@@ -3,9 +3,9 @@
 All of it goes through a connection that cannot write. With any other, SQLite folds a damaged WAL into the file, or
 throws a WAL away whose file was emptied, before anybody had a word; a file that is refused has to stay as it is.
 
-Whole means four things, since no one of them sees every damage: the pages hang together (SQLite's own check, which is
-cheap without indexes), every row has its checksum, the rows reach up to the newest acknowledged revision
-(``store_mark``), and a WAL has the file it belongs to.
+Whole means five things, since no one of them sees every damage: the tables are those of its format, the pages
+hang together (SQLite's own check, which is cheap without indexes), every row has its checksum, the rows reach up to
+the newest acknowledged revision (``store_mark``), and a WAL has the file it belongs to.
 """
 
 import sqlite3
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tensorfusion.embedded.store_mark import mark_path, read_mark
 from tensorfusion.embedded.store_records import ObjectKey, Record
-from tensorfusion.embedded.store_rows import ALL_COLUMNS, COLUMNS, MANAGED, RowReader
-from tensorfusion.embedded.store_sqlite import beside, corrupt, is_store, reading_connection, refuse
+from tensorfusion.embedded.store_rows import ALL_COLUMNS, COLUMNS, LAST_REVISION, RowReader, type_name
+from tensorfusion.embedded.store_schema import WITH_MANAGED
+from tensorfusion.embedded.store_sqlite import UNREADABLE, beside, corrupt, is_store, reading_connection, refuse
 from tensorfusion.errors import StoreCorrupt
 
 
@@ -46,8 +47,8 @@ def read_store(path: Path) -> Loaded:
         with closing(reading_connection(path)) as connection:
             if not is_store(path, connection):
                 return NOTHING
-            loaded = _load(path, connection)
-    except sqlite3.Error as error:
+            loaded = load(path, connection)
+    except UNREADABLE as error:
         refuse(path, error)
     acknowledged = read_mark(path)
     if loaded.floor < acknowledged:
@@ -83,21 +84,24 @@ def has_content(path: Path) -> bool:
     return False
 
 
-def _load(path: Path, connection: sqlite3.Connection) -> Loaded:
+def load(path: Path, connection: sqlite3.Connection) -> Loaded:
+    """Everything in a file that is a store, checked; ``path`` is what the messages name.
+
+    Raises:
+        StoreCorrupt, sqlite3.Error: something in it is damaged.
+    """
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise StoreCorrupt(corrupt(path, " ".join(str(verdict).split())))
-    counters = dict(connection.execute("SELECT name, value FROM counters"))
-    if counters.keys() != {"reserved", "floor"}:
-        raise StoreCorrupt(corrupt(path, "its counters are missing"))
+        raise StoreCorrupt(corrupt(path, str(verdict)))
+    reserved, floor = read_counters(path, connection)
     records: list[Record] = []
     slots: dict[ObjectKey, int] = {}
-    newest, top = counters["floor"], 0
+    newest, top = floor, 0
     reader = RowReader()
-    for row in connection.execute(_query(path, connection)):
+    for row in connection.execute(_query(connection)):
         try:
             slot, revision, record = reader.read(row)
-        except (TypeError, ValueError, AttributeError) as error:  # MsgspecError is a ValueError
+        except ValueError as error:  # MsgspecError is one
             raise StoreCorrupt(corrupt(path, f"row {row[0]} is damaged ({error})")) from error
         newest, top = max(newest, revision), max(top, slot)
         if record is not None:
@@ -106,15 +110,29 @@ def _load(path: Path, connection: sqlite3.Connection) -> Loaded:
     if len(slots) != len(records):
         raise StoreCorrupt(corrupt(path, "an object is in it twice"))
     free = sorted(set(range(1, top + 1)).difference(slots.values()), reverse=True)
-    return Loaded(records, slots, free, max(newest, counters["reserved"]), newest)
+    return Loaded(records, slots, free, max(newest, reserved), newest)
 
 
-def _query(path: Path, connection: sqlite3.Connection) -> str:
+def read_counters(path: Path, connection: sqlite3.Connection) -> tuple[int, int]:
+    """The revision up to which all are reserved, and the oldest one that a watch may start from.
+
+    Raises:
+        StoreCorrupt: they are not there, or are no revisions.
+    """
+    counters = dict(connection.execute("SELECT name, value FROM counters"))
+    if counters.keys() != {"reserved", "floor"}:
+        found = ", ".join(sorted(map(str, counters))) or "none"
+        raise StoreCorrupt(corrupt(path, f"wanted the counters floor and reserved, found {found}"))
+    for name, value in counters.items():
+        if type(value) is not int:
+            raise StoreCorrupt(corrupt(path, f"counter {name}: wanted a whole number, found {type_name(value)}"))
+        if not 0 < value <= LAST_REVISION:
+            raise StoreCorrupt(corrupt(path, f"counter {name}: wanted 1 to {LAST_REVISION}, found {value}"))
+    return counters["reserved"], counters["floor"]
+
+
+def _query(connection: sqlite3.Connection) -> str:
     """What reads all rows; those of the first format get an empty column."""
-    found = tuple(row[1] for row in connection.execute("PRAGMA table_info(objects)"))
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if found == COLUMNS and version == 1:
-        return f"SELECT {', '.join(COLUMNS)}, NULL FROM objects"  # noqa: S608 - a constant
-    if found == (*COLUMNS, MANAGED) and version > 1:
-        return f"SELECT {ALL_COLUMNS} FROM objects"  # noqa: S608 - a constant
-    raise StoreCorrupt(corrupt(path, f"its columns are not those of format {version}"))
+    columns = ALL_COLUMNS if version >= WITH_MANAGED else f"{', '.join(COLUMNS)}, NULL"
+    return f"SELECT {columns} FROM objects"  # noqa: S608 - constants

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
+from types import NoneType
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -22,6 +23,17 @@ Row: TypeAlias = tuple[int, int, Record | None, ObjectKey]
 
 _Parameters: TypeAlias = tuple[int | str | bytes | None, ...]
 _ROW_OVERHEAD, _ATTRIBUTE = 100, 32
+
+LAST_REVISION: Final = 1 << 62
+_LAST_SLOT: Final = 1 << 26
+"""Far above what a store that is all in memory comes to. A damaged number that is larger would cost the memory, or not
+fit into SQLite's integers once revisions are reserved behind it."""
+
+_LIVE: Final = (int, int, str, str, str, str, bytes, bytes, int, bytes)
+_EMPTY: Final = (int, int, *[NoneType] * 8)
+"""The types of an object's row, whose ``managed`` may be missing (format 1 had none), and of an empty place's."""
+_DATA: Final = COLUMNS.index("data")
+_TYPE_NAMES: Final = {int: "a whole number", float: "a fraction", str: "text", bytes: "bytes", NoneType: "nothing"}
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[dict[str, str], dict[str, str], tuple[str, ...]])
 
@@ -37,18 +49,43 @@ class RowReader:
         """Slot, revision and record of a row. Any: SQLite columns hold any type once the file is damaged.
 
         Raises:
-            TypeError, ValueError, AttributeError: the row is damaged.
+            ValueError: the row is damaged.
         """
         slot, revision, resource, namespace, name, uid, attributes, data, checksum, managed = row
+        if not 0 < slot <= _LAST_SLOT:
+            raise ValueError(f"slot: wanted 1 to {_LAST_SLOT}, found {slot}")
         if data is None:
-            return slot, int(revision), None
+            if fault := _misfit(row):
+                raise ValueError(fault)
+            if not 0 < revision <= LAST_REVISION:  # that of an object is in its checksum
+                raise ValueError(f"revision: wanted 1 to {LAST_REVISION}, found {revision}")
+            return slot, revision, None
         names = self._names
-        managed = self._entries.setdefault(managed, managed) if managed else b""
         key = ObjectKey(names.setdefault(resource, resource), names.setdefault(namespace, namespace), name)
-        if checksum != _checksum(key, revision, uid, attributes, data, managed):
-            raise ValueError(f"{key} does not match its checksum")
+        managed = b"" if managed is None else self._entries.setdefault(managed, managed)
+        try:
+            found = _checksum(key, revision, uid, attributes, data, managed)
+        except TypeError as error:
+            raise ValueError(_misfit(row)) from error
+        if checksum != found:  # only now, as looking at every value's type costs a microsecond a row
+            raise ValueError(_misfit(row) or f"{key} does not match its checksum")
         labels, fields, owners = _decoder.decode(attributes)
         return slot, revision, Record(key, revision, uid, data, labels, fields, owners, managed)
+
+
+def type_name(value: object) -> str:
+    """What SQLite holds, for people."""
+    return _TYPE_NAMES.get(type(value), "something else")
+
+
+def _misfit(row: tuple[Any, ...]) -> str:
+    """The first value of a row that is not of its column's type; empty where each one is."""
+    empty = row[_DATA] is None and row[_DATA - 1] is None
+    place = " in a row without data" if empty else ""
+    for column, kind, value in zip((*COLUMNS, MANAGED), _EMPTY if empty else _LIVE, row, strict=True):
+        if type(value) is not kind and (column, value) != (MANAGED, None):
+            return f"{column}: wanted {_TYPE_NAMES[kind]}{place}, found {type_name(value)}"
+    return ""
 
 
 def row_size(record: Record) -> int:

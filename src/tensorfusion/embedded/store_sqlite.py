@@ -1,4 +1,4 @@
-"""Opening the store's SQLite file: its schema, what marks it as ours, and what each SQLite error means to a user.
+"""Opening the store's SQLite file: what marks it as ours, and what each SQLite error means to a user.
 
 Apart from ``StoreFile`` because backup and restore need the same answers without an opened store.
 """
@@ -9,38 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
+from tensorfusion.embedded.store_schema import (
+    ADD_MANAGED,
+    APPLICATION_ID,
+    FORMAT,
+    SCHEMA,
+    WITH_MANAGED,
+    schema_fault,
+)
 from tensorfusion.errors import ConfigError, StoreCorrupt, StoreLocked, StoreTooNew
 
-FORMAT: Final = 4
-"""2 added ``managed``; a store of format 1 gets the column when it is opened. In 3, built-in objects have no zeros of
-fields that are no pointers, in 4 they have the nulls that are shown; those of older formats are written anew then."""
-
-_WITH_MANAGED: Final = 2
+UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged file makes SQLite raise: its messages quote the schema, and Python cannot decode all that may stand
+there."""
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds that a connection waits for another one's lock."""
 
-_APPLICATION_ID: Final = 0x7466_7331  # "tfs1": tells our files from other SQLite files
-_OBJECTS: Final = """
-CREATE TABLE objects (
-    slot INTEGER PRIMARY KEY,
-    revision INTEGER NOT NULL,
-    resource TEXT,
-    namespace TEXT,
-    name TEXT,
-    uid TEXT,
-    attributes BLOB,
-    data BLOB,
-    checksum INTEGER,
-    managed BLOB
-)"""
-_SCHEMA: Final = (
-    _OBJECTS,
-    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-    "INSERT INTO counters VALUES ('reserved', 1), ('floor', 1)",
-    f"PRAGMA user_version = {FORMAT}",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-)
 _WRITING_FAILED: Final = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
 
 
@@ -69,7 +54,7 @@ def connect(path: Path, renew: Callable[[sqlite3.Connection], None]) -> sqlite3.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 connection.execute(statement)
             connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -79,7 +64,7 @@ def connect(path: Path, renew: Callable[[sqlite3.Connection], None]) -> sqlite3.
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, UNREADABLE):
             refuse(path, error)
         raise
 
@@ -89,8 +74,8 @@ def _migrate(connection: sqlite3.Connection, renew: Callable[[sqlite3.Connection
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < FORMAT:
         connection.execute("BEGIN IMMEDIATE")
-        if version < _WITH_MANAGED:
-            connection.execute("ALTER TABLE objects ADD COLUMN managed BLOB")
+        if version < WITH_MANAGED:
+            connection.execute(ADD_MANAGED)
         renew(connection)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
@@ -107,26 +92,38 @@ def is_store(path: Path, connection: sqlite3.Connection) -> bool:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application == 0 and tables == 0:
         return False
-    if application != _APPLICATION_ID:
+    if application != APPLICATION_ID:
         raise StoreCorrupt(corrupt(path, "it is an SQLite file of some other program"))
     if version > FORMAT:
         raise StoreTooNew(
             f"{path} has format {version}, this version reads up to {FORMAT}; "
             "run the version that wrote it, or restore a backup made by this one"
         )
+    if version < 1:
+        raise StoreCorrupt(corrupt(path, f"wanted a format from 1 to {FORMAT}, found {version}"))
+    fault = schema_fault(connection, version)
+    if fault:
+        raise StoreCorrupt(corrupt(path, fault))
     return True
 
 
 def corrupt(path: Path, why: str) -> str:
     """The message for a file that cannot be read as a store."""
     return (
-        f"{path} is not a readable store: {why}; it was left as it is; "
+        f"{path} is not a readable store: {printable(why)}; it was left as it is; "
         "restore a backup over it, or move it and its -wal away to start empty"
     )
 
 
-def refuse(path: Path, error: sqlite3.Error) -> NoReturn:
+def printable(text: str) -> str:
+    """One line, whatever pieces of a damaged file are in it."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(text.split()))
+
+
+def refuse(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> NoReturn:
     """Say whether the folder, another program or the content is to blame."""
+    if isinstance(error, UnicodeDecodeError):
+        raise StoreCorrupt(corrupt(path, f"it has bytes that are no text in its schema ({error})")) from error
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_BUSY"):
         raise StoreLocked(f"{path} is in use by another program ({error}); close it and retry") from error

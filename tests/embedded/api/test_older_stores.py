@@ -13,7 +13,7 @@ import pytest
 from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.objects import decode_object, encode_object
 from tensorfusion.embedded.store import ObjectKey, Record, Store
-from tensorfusion.embedded.store_sqlite import FORMAT
+from tensorfusion.embedded.store_schema import FORMAT
 from tensorfusion.embedded.stored_forms import as_stored_now
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

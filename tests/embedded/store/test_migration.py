@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tensorfusion.embedded.store import Store
-from tensorfusion.embedded.store_sqlite import FORMAT
+from tensorfusion.embedded.store_schema import FORMAT
 from tensorfusion.errors import StoreTooNew
 from tensorfusion.testing.records import pod, record_maker, value_of
 
