@@ -19,7 +19,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from tensorfusion.wire.alarm import Alarm
 from tensorfusion.wire.errors import BrokenOff, Phase, TimedOut
-from tensorfusion.wire.fields import KIND_OF, Fields, Kind
+from tensorfusion.wire.fields import KIND_OF, LENGTH, Fields, Kind
 from tensorfusion.wire.messages import Answer
 from tensorfusion.wire.pieces import Pieces, add_piece
 
@@ -421,8 +421,8 @@ class Connection(asyncio.Protocol):
         self.fields = fields
         for name, value in fields:
             kind = KIND_OF[name]
-            if kind and kind >= Kind.LENGTH:
-                if kind is Kind.LENGTH:
+            if kind >= LENGTH:
+                if kind is LENGTH:
                     self.length = int(value)
                 elif value.lower() != b"chunked":
                     self._break(BrokenOff(f"the answer is coded for the way as {value!r}, which was not asked for"))

@@ -51,6 +51,7 @@ _KINDS: Final = {
     b"transfer-encoding": Kind.TRANSFER,
 }
 PLAIN: Final = Kind.PLAIN
+LENGTH: Final = Kind.LENGTH
 _DATE: Final = Kind.DATE
 _CONNECTION: Final = Kind.CONNECTION
 _EXPECT: Final = Kind.EXPECT
