@@ -27,6 +27,7 @@ from fronts import (
     event,
     failed,
     gateway,
+    reset,
     reset_at_once,
     route,
     said,
@@ -466,3 +467,29 @@ async def test_a_gateway_without_descriptors_blames_no_target(*, stream: bool) -
                 assert response.fields["retry-after"] == "1"
             assert found.front.state.choosers["default/r"].status(0.0)[0].circuit == "closed"
         assert (await ask(found.port, chat(stream=stream))).status == 200
+
+
+async def test_a_target_that_has_closed_all_its_kept_connections_is_asked_over_a_new_one() -> None:
+    """A machine in between that forgets connections after a while tells nobody: each of them fails when it is used."""
+    kept, gone = 12, asyncio.Event()
+
+    async def keeps(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers, and resets what still comes over the same connection."""
+        together.append(writer)
+        if len(together) >= kept:
+            gone.set()
+        await gone.wait()  # so that each of the first has a connection of its own
+        writer.write(said("hi"))
+        await reader.readexactly(1)
+        reset(writer)
+
+    together: list[asyncio.StreamWriter] = []
+    async with target(keeps) as one, gateway(route({"endpoint": one.url})) as found:
+        assert {answer.status for answer in await asyncio.gather(*(ask(found.port, chat()) for _ in range(kept)))} == {
+            200
+        }
+        pool = next(iter(found.front.state.upstreams.replicas)).pool
+        assert pool.connections == kept
+        response = await ask(found.port, chat())
+        assert (response.status, response.fields["x-tf-attempts"]) == (200, "1")
+        assert pool.connections == 1

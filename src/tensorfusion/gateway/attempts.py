@@ -306,6 +306,7 @@ async def _resend(attempt: Attempt, way: Way, error: BrokenOff) -> None:
     for _ in range(_MOST_RESENT):
         if error.heard or not error.reused or isinstance(error, TimeoutError):
             break
+        attempt.replica.pool.drop_idle()  # or the next one may be closed as well, and the one behind it
         try:
             return await way.attempt(attempt)
         except BrokenOff as another:

@@ -181,6 +181,12 @@ class Pool:
             return connection
         return None
 
+    def drop_idle(self) -> None:
+        """Close the connections that wait for a request: the latest one was just found closed by the server, and the
+        others have waited longer."""
+        while self._idle:
+            self._idle.pop().abort()
+
     def give_back(self, connection: Connection) -> None:
         """Done with it: it is kept if another request may be sent over it."""
         if not connection.usable:
