@@ -222,3 +222,14 @@ async def test_an_answer_that_is_coded_for_the_way_is_another_targets_turn() -> 
         assert b"plain" in response.body
         assert (response.fields["x-tf-target"], response.fields["x-tf-attempts"]) == ("t1", "2")
         assert [(one.status, one.target, one.error_type) for one in found.records] == [(200, "t1", "")]
+
+
+async def test_of_two_types_of_an_answer_the_first_one_is_its_type() -> None:
+    """As whoever reads the first one takes it."""
+    both = said("hi").replace(
+        b"Content-Type: application/json", b"Content-Type: text/html\r\nContent-Type: application/json"
+    )
+    async with target(both) as one, target(said("other")) as two:
+        async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
+            response = await ask(found.port, chat())
+            assert (response.status, response.fields["x-tf-target"]) == (200, "t1")

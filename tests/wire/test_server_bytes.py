@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw import HOST, Client, cut_up, serving, until
 
+from tensorfusion.wire.fields import dated_lines
 from tensorfusion.wire.limits import LIMITS, Limits
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
@@ -337,3 +338,12 @@ async def test_a_million_bent_bytes() -> None:
             client.get()
             assert (await client.response()).status == 200
     assert seen.failures == []
+
+
+@pytest.mark.parametrize("ready", [b"a: b\n", b"a: b\r", b"a: \0\r\n"])
+def test_what_is_added_to_an_answer_is_looked_at_also_where_its_fields_came_by_before(ready: bytes) -> None:
+    fields = [(b"Content-Type", b"text/plain; of=this-test")]
+    for _ in range(2):
+        assert b"of=this-test" in dated_lines(b"HTTP/1.1 200 OK", fields, b"a: b\r\n\r\n")
+        with pytest.raises(ValueError, match="cannot be sent"):
+            dated_lines(b"HTTP/1.1 200 OK", fields, ready + b"\r\n")

@@ -10,7 +10,6 @@ from typing import Final
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked
 from tensorfusion.gateway.attempts import MOST_ANSWER, Attempt
-from tensorfusion.gateway.faults import JSON
 from tensorfusion.gateway.outcomes import Broken, of_error_event, of_refusal
 from tensorfusion.gateway.passing import fields_back
 from tensorfusion.gateway.reading import FAILED_REASONS, Usage, count_of, is_list, is_text, mend, read_whole
@@ -78,10 +77,9 @@ def judged(api: Api, found: Answer, asked: Asked) -> tuple[Answer, Usage | None,
     Raises:
         Broken: it is none.
     """
-    if JSON not in found.fields:
-        kind = found.field(b"content-type")
-        if kind is not None and "json" not in kind.lower():
-            raise Broken(Failure.MALFORMED, f"it answered with {kind[:64]!r} instead of JSON", status=found.status)
+    kind = found.field(b"content-type")
+    if kind is not None and "json" not in kind.lower():
+        raise Broken(Failure.MALFORMED, f"it answered with {kind[:64]!r} instead of JSON", status=found.status)
     if not is_text(found.body):
         raise _none(found, "is no text")
     verdict = _read(api, found, found.body, asked)

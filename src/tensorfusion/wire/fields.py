@@ -137,7 +137,8 @@ _known_lines: dict[tuple[bytes, bytes], bytes] = {}
 
 
 def dated_lines(start: bytes, fields: Fields, own: bytes) -> bytes:
-    """``lines`` of an answer, with a date: at once where all of its fields came by before, and were looked at then.
+    """``lines`` of an answer, with a date: without a look at its fields where all of
+    them came by before, and were looked at then.
 
     Raises:
         ValueError: as ``lines``.
@@ -148,6 +149,8 @@ def dated_lines(start: bytes, fields: Fields, own: bytes) -> bytes:
         if line is None:
             return _looked_at(start, fields, own)
         parts.append(line)
+    if own.count(b"\n") != own.count(b"\r") or b"\0" in own:
+        return _looked_at(start, fields, own)
     parts.append(date_line())
     parts.append(own)
     return b"\r\n".join(parts)

@@ -217,3 +217,17 @@ def test_a_version_is_asked_for_by_name() -> None:
     )
     assert set(driver.names(40, Ask("chat@v2"))) == {"b", "c"}
     assert driver.names(11, Ask("chat")).count("a") in (8, 9, 10)
+
+
+def test_a_time_that_lies_before_is_no_time() -> None:
+    """Records that are replayed may hold any numbers: they count as at once, and never as fast ones."""
+    mean = PeakEwma()
+    mean.observe(2.0, 1e9)
+    mean.observe(1.0, -1e9)
+    assert mean.value == 2.0
+    chooser = Driver(written(targets=[{"provider": "x"}])).chooser
+    for _ in range(2):
+        ticket = chooser.started(chooser.route.targets[0], 1e9)
+        chooser.ended(ticket, -1e9)
+        assert ticket.first_token_after == 0.0
+    assert chooser.status(0.0)[0].first_token_p50 == 0.0

@@ -72,15 +72,15 @@ class Chooser:
     def first_token(self, ticket: Ticket, now: float) -> None:
         """The answer's first word came (without streaming: its first byte)."""
         if ticket.first_token_after is None:
-            ticket.first_token_after = seconds = now - ticket.started_at
-            ticket.state.speed.began(seconds, now)
+            ticket.first_token_after = max(0.0, now - ticket.started_at)
+            ticket.state.speed.began(ticket.first_token_after, now)
 
     def ended(self, ticket: Ticket, now: float, outcome: Outcome = SUCCESS) -> None:
         """The attempt is over. Saying it again changes nothing."""
         if not ticket.open:
             return
         ticket.open = False
-        state, seconds = ticket.state, now - ticket.started_at
+        state, seconds = ticket.state, max(0.0, now - ticket.started_at)
         state.in_flight -= 1
         if outcome.failure is None:
             if ticket.first_token_after is None:

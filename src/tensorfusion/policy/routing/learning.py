@@ -30,7 +30,7 @@ class PeakEwma:
         if self.value is None or sample >= self.value:
             self.value = sample
         else:
-            kept = 0.5 ** ((now - self._at) / HALF_LIFE)
+            kept = 0.5 ** (max(0.0, now - self._at) / HALF_LIFE)
             self.value = sample + (self.value - sample) * kept
         self._at = now
 
