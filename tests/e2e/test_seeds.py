@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from cluster import Cluster, embedded_cluster, eventually, kubectl_program, real_cluster
+from tensorfusion.errors import NotFound
 from tensorfusion.model import keys
 from tensorfusion.model.resources import (
     DEPLOYMENTS,
@@ -133,22 +134,35 @@ class Guide:
         return done
 
     def clean(self) -> None:
-        """Remove what the block made, and wait until the automatic pool has its nodes again."""
+        """Remove what the block made, and wait until it has gone and the automatic pool has its nodes again.
+
+        What was deleted stays while its finalizers are worked off, a pool that never ran and its cluster too: the
+        next block may use the same names.
+        """
         for resource, name in reversed(self._made):
             namespace = "default" if resource.namespaced else ""
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(NotFound):
                 self.cluster.run(
                     lambda client, resource=resource, name=name, namespace=namespace: client.delete(
                         resource, name, namespace=namespace
                     )
                 )
+        for resource, name in self._made:
+            eventually(lambda resource=resource, name=name: self._gone(resource, name), patience=60)
         eventually(lambda: self.cluster.run(lambda client: client.list(PODS, dict)).items == [], patience=60)
 
-        def pools() -> set[str]:
+        def pools() -> dict[str, str]:
             found = self.cluster.run(lambda client: client.list(GPU_POOLS, dict)).items
-            return {pool["metadata"]["name"] for pool in found if pool.get("status", {}).get("phase") == "Running"}
+            return {pool["metadata"]["name"]: pool.get("status", {}).get("phase", "") for pool in found}
 
-        eventually(pools, until=lambda names: names == {"default"}, patience=60)
+        eventually(pools, until=lambda phases: phases == {"default": "Running"}, patience=60)
+
+    def _gone(self, resource: Resource, name: str) -> bool:
+        try:
+            self.get(resource, name)
+        except NotFound:
+            return True
+        return False
 
 
 def merged(base: Any, over: Any) -> Any:
