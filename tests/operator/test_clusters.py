@@ -148,3 +148,14 @@ async def test_a_quiet_cluster_writes_nothing(cluster) -> None:
     cluster.writes()
     await cluster.passes(60)
     assert cluster.writes() == []
+
+
+async def test_a_cluster_that_goes_before_it_is_held_leaves_no_pool_behind(cluster) -> None:
+    """Its name may be used again: a pool of the cluster before would be somebody else's."""
+    hold = cluster.api.hold("patch")
+    cluster.api.seed(CLUSTER, {"metadata": {"name": "eu"}, "spec": {"gpuPools": [entry("shared")]}})
+    await cluster.passes(1)
+    cluster.api.remove(CLUSTER, "eu")
+    hold.set()
+    await cluster.passes(3)
+    assert cluster.names(r.GPU_POOLS) == ["default"]

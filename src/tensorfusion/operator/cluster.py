@@ -58,8 +58,8 @@ class ClusterReconciler:
                 return DONE
             state = ClusterState(pools)
         else:
-            if keys.FINALIZER not in cluster.metadata.finalizers:
-                await self._set_finalizers(cluster, [*cluster.metadata.finalizers, keys.FINALIZER])
+            if not await self._hold(cluster):
+                return DONE
             state = await self._make(cluster, pools)
         status = cluster_status(cluster, state, now=timestamp(self._clock.now()))
         submitted = self._rollup.submit(r.TENSOR_FUSION_CLUSTERS, key, old=cluster.status, new=status, urgent=True)
@@ -97,13 +97,22 @@ class ClusterReconciler:
                     await self._client.delete(r.GPU_POOLS, pool.metadata.name, uid=pool.metadata.uid)
                 log.info("a pool of a cluster goes", pool=pool.metadata.name)
 
+    async def _hold(self, cluster: TensorFusionCluster) -> bool:
+        """Keep the cluster until its pools have gone; False where it is no more, and no pool may be made for it."""
+        if keys.FINALIZER in cluster.metadata.finalizers:
+            return True
+        return await self._set_finalizers(cluster, [*cluster.metadata.finalizers, keys.FINALIZER])
+
     async def _release(self, cluster: TensorFusionCluster) -> None:
         if keys.FINALIZER in cluster.metadata.finalizers:
             rest = [name for name in cluster.metadata.finalizers if name != keys.FINALIZER]
             await self._set_finalizers(cluster, rest)
 
-    async def _set_finalizers(self, cluster: TensorFusionCluster, finalizers: list[str]) -> None:
-        """A merge patch replaces the whole list, so it holds only for the version that was read."""
+    async def _set_finalizers(self, cluster: TensorFusionCluster, finalizers: list[str]) -> bool:
+        """A merge patch replaces the whole list, so it holds only for the version that was read; False: it is gone."""
         patch: Raw = {"metadata": {"finalizers": finalizers, "resourceVersion": cluster.metadata.resource_version}}
-        with suppress(NotFound):
+        try:
             await self._client.patch(r.TENSOR_FUSION_CLUSTERS, cluster.metadata.name, patch)
+        except NotFound:
+            return False
+        return True
