@@ -155,7 +155,7 @@ def test_apply_tells_its_own_changes_from_those_of_controllers(cluster: Cluster)
     async def apply_each() -> list[str]:
         async with Overtaken(load_kubeconfig(cluster.kubeconfig)) as client:
             documents = (document, document, elsewhere, elsewhere, labelled, labelled)
-            return [await apply_one(client, one, namespace="") for one in documents]
+            return [str(await apply_one(client, one, namespace="")) for one in documents]
 
     words = ["created", "unchanged", "configured", "unchanged", "configured", "unchanged"]
     assert asyncio.run(apply_each()) == [f"{name} {word}" for word in words]

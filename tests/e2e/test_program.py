@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cluster import Cluster, eventually
+from tensorfusion.model.resources import CONFIG_MAPS
 from tensorfusion.testing.traces import generate, write_trace
 from test_road import create, gpu_pod, running
 
@@ -75,6 +76,22 @@ def test_apply_of_a_broken_file_names_it_and_goes_on(cluster: Cluster, namespace
     assert "configmaps/fine created" in done.stdout
     assert "document 1" in done.stderr
     assert 'no kind "Nope"' in done.stderr
+
+
+def test_apply_says_of_what_is_being_deleted_that_it_goes_all_the_same(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "held.yaml"
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held", "finalizers": ["example.com/hold"]}}
+    file.write_text(yaml.safe_dump(held))
+    assert cluster.program("apply", "-f", str(file), "-n", namespace).stdout == "configmaps/held created\n"
+    cluster.run(lambda client: client.delete(CONFIG_MAPS, "held", namespace=namespace))
+    done = cluster.program("apply", "-f", str(file), "-n", namespace)
+    assert done.stdout == "configmaps/held unchanged\n"
+    assert done.stderr == f"warning: {file}: configmaps/held is being deleted: apply it again once it has gone\n"
+    cluster.run(
+        lambda client: client.patch(CONFIG_MAPS, "held", {"metadata": {"finalizers": None}}, namespace=namespace)
+    )
 
 
 def test_metrics_are_served(cluster: Cluster) -> None:

@@ -1,8 +1,9 @@
 """``tensorfusion apply``: create or update the objects of YAML files, for machines without kubectl."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -43,7 +44,13 @@ async def apply_manifests(client: Client, manifests: list[Manifest], *, namespac
             refused += 1
             continue
         try:
-            click.echo(await apply_one(client, manifest.document, namespace=namespace))
+            outcome = await apply_one(client, manifest.document, namespace=namespace)
+            click.echo(outcome)
+            if outcome.leaving:
+                click.echo(
+                    f"warning: {manifest.source}: {outcome.label} is being deleted: apply it again once it has gone",
+                    err=True,
+                )
         except TensorFusionError as error:
             refused += 1
             hint = await _hint(client, manifest.document, error)
@@ -59,8 +66,20 @@ async def _hint(client: Client, document: Any, error: TensorFusionError) -> str:
     return await field_hints(client, resource, str(error))
 
 
-async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  # Any: whatever the file holds
-    """Create the object, or merge it into the one that exists. Returns ``kind/name created|configured|unchanged``.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a document. ``leaving``: its object is being deleted, and what was applied goes with it."""
+
+    label: str
+    verb: Literal["created", "configured", "unchanged"]
+    leaving: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.verb}"
+
+
+async def apply_one(client: Client, document: Any, *, namespace: str) -> Outcome:  # Any: whatever the file holds
+    """Create the object, or merge it into the one that exists.
 
     Raises:
         ConfigError: not an object with apiVersion, kind and a name.
@@ -68,7 +87,6 @@ async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  #
     """
     resource, name = await _address(client, document)
     wanted_namespace = str(document["metadata"].get("namespace") or namespace) if resource.namespaced else ""
-    label = f"{resource.id}/{name}"
     try:
         current = await client.get(resource, dict, name, namespace=wanted_namespace) if name else None
     except ApiError as error:
@@ -77,12 +95,13 @@ async def apply_one(client: Client, document: Any, *, namespace: str) -> str:  #
         current = None
     if current is None:
         made = await client.create(resource, document, namespace=wanted_namespace, strict=True)
-        return f"{resource.id}/{made['metadata']['name']} created"
+        return Outcome(f"{resource.id}/{made['metadata']['name']}", "created")
     changed = await client.patch(resource, name, document, namespace=wanted_namespace, strict=True)
     same = changed["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"]
     if not same and "status" not in document:  # a controller may have written the status since the object was read
         same = _less_status(changed) == _less_status(current)
-    return f"{label} {'unchanged' if same else 'configured'}"
+    leaving = "deletionTimestamp" in changed["metadata"]
+    return Outcome(f"{resource.id}/{name}", "unchanged" if same else "configured", leaving)
 
 
 def _less_status(found: Raw) -> Raw:
