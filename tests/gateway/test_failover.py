@@ -75,6 +75,9 @@ WHOLE = {
     "no json": answer(b"{nope"),
     "cut": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{",
     "no choices": answer({"choices": []}),
+    "a choice without a message": answer({"choices": [{"index": 0, "finish_reason": "stop"}]}),
+    "a choice with no message in it": answer({"choices": [{"message": None, "finish_reason": "stop"}]}),
+    "one of two without a message": answer({"choices": [{"message": {"content": "a"}}, {"finish_reason": "stop"}]}),
 }
 STREAMED = {
     **BEFORE,

@@ -74,7 +74,8 @@ async def test_only_what_is_a_targets_business_goes_there() -> None:
         b"Authorization: Bearer tf-secret\r\nX-Api-Key: tf-secret\r\nCookie: tf-secret\r\nx-tf-session: tf-secret\r\n"
         b"x-portkey-api-key: tf-secret\r\nAccept-Encoding: gzip\r\nUser-Agent: me\r\nOpenAI-Beta: x\r\n"
     )
-    reply = answer({"choices": [{}]}, fields=b"Set-Cookie: a=b\r\nX-RateLimit-Limit-Requests: 3\r\nX-Other: 1\r\n")
+    fields_of_it = b"Set-Cookie: a=b\r\nX-RateLimit-Limit-Requests: 3\r\nX-Other: 1\r\n"
+    reply = answer({"choices": [{"message": {}}]}, fields=fields_of_it)
     async with target(reply) as one, gateway(route({"endpoint": one.url, **SECRET}), secrets=secrets) as found:
         response = await ask(found.port, chat(), fields=fields)
         got = one.requests[0].fields

@@ -233,3 +233,20 @@ async def test_of_two_types_of_an_answer_the_first_one_is_its_type() -> None:
         async with gateway(route({"endpoint": one.url}, {"endpoint": two.url})) as found:
             response = await ask(found.port, chat())
             assert (response.status, response.fields["x-tf-target"]) == (200, "t1")
+
+
+@pytest.mark.parametrize(
+    ("path", "choice"),
+    [
+        ("chat/completions", {"text": "a"}),
+        ("chat/completions", {"message": "a"}),
+        ("completions", {"message": {"content": "a"}}),
+        ("completions", {"text": None}),
+    ],
+)
+async def test_a_choice_that_says_nothing_in_the_form_of_its_call_is_no_answer(
+    path: str, choice: dict[str, object]
+) -> None:
+    found = await told(path, "vllm", answer({"choices": [{"index": 0, "finish_reason": "stop", **choice}]}))
+    assert found.status == 502
+    assert "has a choice without" in found.json["error"]["message"]

@@ -105,6 +105,10 @@ class WholeChoice(msgspec.Struct, gc=False):
 
     finish_reason: str | None = ""
     """None: it says that it has not finished. Those that say nothing are taken at their framing's word."""
+    message: msgspec.Raw = NOTHING
+    """Of chat."""
+    text: msgspec.Raw = NOTHING
+    """Of a text completion."""
 
 
 class Whole(msgspec.Struct, gc=False):
@@ -247,6 +251,15 @@ def decoded(data: bytes) -> object:
 def is_list(raw: msgspec.Raw) -> bool:
     """There is a list, of whatever."""
     return bytes(memoryview(raw)[:1]) == b"["
+
+
+def is_object(raw: msgspec.Raw) -> bool:
+    """There is an object, of whatever."""
+    return bytes(memoryview(raw)[:1]) == b"{"
+
+
+def is_string(raw: msgspec.Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b'"'
 
 
 def count_of(raw: msgspec.Raw) -> int:

@@ -12,7 +12,17 @@ from tensorfusion.gateway.asking import BYTES_OF_A_TOKEN, Asked
 from tensorfusion.gateway.attempts import MOST_ANSWER, Attempt
 from tensorfusion.gateway.outcomes import Broken, of_error_event, of_refusal
 from tensorfusion.gateway.passing import fields_back
-from tensorfusion.gateway.reading import FAILED_REASONS, Usage, count_of, is_list, is_text, mend, read_whole
+from tensorfusion.gateway.reading import (
+    FAILED_REASONS,
+    Usage,
+    count_of,
+    is_list,
+    is_object,
+    is_string,
+    is_text,
+    mend,
+    read_whole,
+)
 from tensorfusion.gateway.typed import read_typed_whole
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.policy.routing.money import usd_bytes
@@ -107,6 +117,8 @@ def _read(api: Api, found: Answer, body: bytes, asked: Asked) -> tuple[Usage | N
         for choice in read.choices:
             if choice.finish_reason in _UNFINISHED:
                 raise _unfinished(choice.finish_reason, found)
+            if not (is_object(choice.message) if api is Api.CHAT else is_string(choice.text)):
+                raise _none(found, f"has a choice without {'a message' if api is Api.CHAT else 'text'}")
         return read.usage, read.choices[0].finish_reason or ""
     if api is Api.EMBEDDINGS:
         wanted, there = asked.inputs, count_of(read.data)
