@@ -19,7 +19,6 @@ from tensorfusion.model.gpu_pool import GPUPool
 from tensorfusion.model.request import GpuRequest, Isolation, QoS
 from tensorfusion.model.workload import WorkloadProfile
 from tensorfusion.policy.affinity import add_node_affinity
-from tensorfusion.policy.allowed_pools import AllowedPools, allowed_pools
 from tensorfusion.policy.canary import canary_of
 from tensorfusion.policy.container_patch import patch_containers
 from tensorfusion.policy.gang import GangStamps, gang_stamps
@@ -39,6 +38,7 @@ from tensorfusion.policy.misspelled import misspelled
 from tensorfusion.policy.names import deployment_of, label_value, short_id
 from tensorfusion.policy.patches import Json, Patch, contains
 from tensorfusion.policy.recommendation import follow
+from tensorfusion.policy.references import pool_of, profile_of
 from tensorfusion.policy.resolve import NativeGpus, canonical, native_gpus, resolve
 from tensorfusion.policy.shape import check_metadata, check_spec
 from tensorfusion.policy.sidecar import inject_sidecar, sidecar
@@ -245,8 +245,8 @@ def _admit_enabled(
         return UNCHANGED
     host_port = host_port_of(labels, containers, annotations) if wants_port(labels) else None
     canary = canary_of(pod, wishes.enabled_replicas) if wishes.enabled_replicas is not None else None
-    profile = _profile(wishes, namespace, snapshot)
-    pool = _pool(wishes, profile, snapshot, allowed=_allowed_pools(namespace, snapshot))
+    profile = profile_of(wishes, namespace, snapshot)
+    pool = pool_of(wishes, profile, namespace, snapshot)
     _refuse_other_modes(wishes, profile, pool)
     providers = snapshot.providers()
     native = native_gpus(containers, providers)
@@ -348,64 +348,6 @@ def workload_name(metadata: Mapping[str, Json], seed: str) -> str:
         return label_value(str(metadata["name"]))
     head = str(metadata.get("generateName") or "pod").rstrip("-.")
     return label_value(f"{head}-{short_id(seed)}")
-
-
-def _profile(wishes: PodWishes, namespace: str, snapshot: Snapshot) -> WorkloadProfile | None:
-    name = wishes.workload_profile
-    if name is None:
-        return None
-    profile = snapshot.profile(namespace, name)
-    if profile is None:
-        raise Unknown(
-            f"annotation {keys.WORKLOAD_PROFILE}: wanted a WorkloadProfile of namespace {namespace}, found {name!r}, "
-            "which does not exist",
-            Missing(r.WORKLOAD_PROFILES, namespace, name),
-        )
-    return profile
-
-
-def _allowed_pools(namespace: str, snapshot: Snapshot) -> AllowedPools:
-    found = snapshot.namespace(namespace)
-    if found is None:  # no cache may open what a namespace's annotation closes
-        raise Unknown(f"namespace {namespace}: is not known", Missing(r.NAMESPACES, "", namespace))
-    return allowed_pools(found)
-
-
-def _pool(wishes: PodWishes, profile: WorkloadProfile | None, snapshot: Snapshot, *, allowed: AllowedPools) -> GPUPool:
-    name, source = wishes.pool or "", f"annotation {keys.GPU_POOL}"
-    if not name and profile is not None:
-        name, source = profile.spec.pool_name, f"WorkloadProfile {profile.key}: poolName"
-    if name and not allowed.allows(name):
-        raise NotAllowed(allowed.refusal(source, repr(name)))
-    if not name and allowed.names is not None:
-        name, source = _pool_of_namespace(allowed, snapshot), f"namespace {allowed.namespace}: {keys.ALLOWED_POOLS}"
-    if name:
-        pool = snapshot.pool(name)
-        if pool is None:
-            raise Unknown(
-                f"{source}: wanted an existing GPUPool, found {name!r}: gpu pool({name}) does not exist",
-                Missing(r.GPU_POOLS, "", name),
-            )
-        return pool
-    pool = snapshot.default_pool()
-    if pool is None:
-        raise Unknown(
-            f"annotation {keys.GPU_POOL}: wanted the name of a GPUPool, found none, and gpu pool not found that is "
-            f"annotated {keys.IS_DEFAULT_POOL}: name one of `kubectl get gpupools`",
-            Missing(r.GPU_POOLS, "", ""),
-        )
-    return pool
-
-
-def _pool_of_namespace(allowed: AllowedPools, snapshot: Snapshot) -> str:
-    """The pool of a pod that names none, in a namespace that may use some pools only."""
-    default = snapshot.default_pool()
-    if default is not None and allowed.allows(default.metadata.name):
-        return default.metadata.name
-    name = allowed.only()
-    if name is None:
-        raise NotAllowed(allowed.refusal(f"annotation {keys.GPU_POOL}", "none"))
-    return name
 
 
 def _refuse_other_modes(wishes: PodWishes, profile: WorkloadProfile | None, pool: GPUPool) -> None:
