@@ -40,7 +40,7 @@ from tensorfusion.embedded import (
 from tensorfusion.embedded.access import rbac, requests, tokens
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.fields import apply, update
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.negotiation import PLAIN
 from tensorfusion.embedded.objects import in_order
 from tensorfusion.embedded.schema import constraints, schema

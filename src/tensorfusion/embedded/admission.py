@@ -10,7 +10,7 @@ from tensorfusion.embedded.access.rbac import Rbac
 from tensorfusion.embedded.access.rules import Attributes
 from tensorfusion.embedded.access.users import User
 from tensorfusion.embedded.calls import Asked, Call, Operation
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.limits import Limits
 from tensorfusion.embedded.objects import encode_object
 from tensorfusion.embedded.pod_admission import PodAdmission

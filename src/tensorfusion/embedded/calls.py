@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tensorfusion.embedded.access.users import SYSTEM, User
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.schema.schema import FieldValidation
 

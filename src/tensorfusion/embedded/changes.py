@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorfusion.embedded.calls import Call
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object
 from tensorfusion.embedded.restored_words import restored
 from tensorfusion.embedded.schema.schema import Schema

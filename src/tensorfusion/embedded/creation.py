@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tensorfusion.embedded.access.users import SYSTEM
 from tensorfusion.embedded.calls import Asked, Call, Operation
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import (
     JsonObject,
     decode_object,

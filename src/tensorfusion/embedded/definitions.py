@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tensorfusion.embedded.calls import Call, DeleteOptions
 from tensorfusion.embedded.deletion import CRD_CLEANUP, delete_collection, terminating_status
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.store import EventKind, Record, StoreEvent

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from tensorfusion.clock import timestamp
 from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation, Propagation
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object, make_record
 from tensorfusion.embedded.operations import Operations, dry_record, is_finished
 from tensorfusion.embedded.selectors import Predicate

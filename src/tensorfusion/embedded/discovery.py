@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import msgspec
 
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.openapi import document_v2, document_v3
 from tensorfusion.errors import NotFound
 from tensorfusion.model.meta import Raw

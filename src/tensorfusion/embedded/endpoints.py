@@ -14,7 +14,8 @@ from tensorfusion.embedded.fields.entries import Entry
 from tensorfusion.embedded.fields.sets import Fields, Path, difference, has, of_paths
 from tensorfusion.embedded.fields.types import FieldType
 from tensorfusion.embedded.fields.update import replaced
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.objects import JsonObject
 
 _SCALE_VERSION = "autoscaling/v1"

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tensorfusion.embedded.calls import Asked, Call, DeleteOptions, Operation
 from tensorfusion.embedded.deletion import check_preconditions, delete
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object, in_order, metadata_of
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.options import delete_options

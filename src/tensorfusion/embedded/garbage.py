@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from tensorfusion.embedded.calls import Call, DeleteOptions, Propagation
 from tensorfusion.embedded.deletion import delete
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.ownership import (

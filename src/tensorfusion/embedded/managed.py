@@ -28,7 +28,8 @@ from tensorfusion.embedded.fields.reconcile import fitted
 from tensorfusion.embedded.fields.sets import path_text
 from tensorfusion.embedded.fields.typed import type_problems
 from tensorfusion.embedded.fields.update import Seen, replaced, updated
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.last_applied import CLIENT_SIDE, still_client_side, with_last_applied
 from tensorfusion.embedded.objects import JsonObject, text_of
 from tensorfusion.embedded.options import manager_problem

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tensorfusion.embedded.calls import Call, DeleteOptions, Propagation
 from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.deletion import delete
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.namespace_conditions import Remains, update_conditions
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tensorfusion.embedded.facts import Facts
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.schema.schema import OBJECT_META
 from tensorfusion.model.meta import Raw
 

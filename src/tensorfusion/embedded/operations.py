@@ -9,7 +9,8 @@ from collections.abc import Callable
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.embedded.admission import Admission
 from tensorfusion.embedded.calls import Asked, Call
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.managed import Managers
 from tensorfusion.embedded.objects import JsonObject, encode_object, in_order, make_record
 from tensorfusion.embedded.store import ObjectKey, Record, Store

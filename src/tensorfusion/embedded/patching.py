@@ -6,7 +6,7 @@ from tensorfusion.embedded.bodies import decode_json, repeated_keys, whole_numbe
 from tensorfusion.embedded.changes import Patch
 from tensorfusion.embedded.fields.typed import go_text
 from tensorfusion.embedded.json_words import of_another_type
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject
 from tensorfusion.embedded.patch import json_patch, merge_patch, parse_json_patch
 from tensorfusion.embedded.schema.schema import Schema

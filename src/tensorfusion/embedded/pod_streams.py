@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from tensorfusion.clock import Clock
 from tensorfusion.embedded.calls import Asked, Call, Operation
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.node_endpoint import LogStream, open_log
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.operations import Operations

@@ -4,7 +4,7 @@ only.
 
 from datetime import datetime
 
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.negotiation import Form, NotAcceptable, Representation
 from tensorfusion.embedded.objects import JsonObject, decode_object, decode_record, encode, encoded_record, prefix_of
 from tensorfusion.embedded.options import ListOptions, check_reached, decode_continue, encode_continue

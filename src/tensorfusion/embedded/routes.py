@@ -17,7 +17,7 @@ from tensorfusion.embedded.changes import Change, Configuration, Patch
 from tensorfusion.embedded.creation import create
 from tensorfusion.embedded.deletion import Deleted, delete, delete_collection
 from tensorfusion.embedded.eviction import evict
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.negotiation import Form, Representation, negotiate
 from tensorfusion.embedded.node_endpoint import LogStream
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode, metadata_of, text_of

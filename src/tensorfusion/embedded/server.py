@@ -34,7 +34,8 @@ from tensorfusion.embedded.documents import Documents
 from tensorfusion.embedded.expiry import EventExpiry
 from tensorfusion.embedded.garbage import GarbageCollector
 from tensorfusion.embedded.http import CUT_AFTER, TAKEN_WITHIN, App
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.listeners import Listener, bind_address, bind_unix, tls_context
 from tensorfusion.embedded.meters import STORES
 from tensorfusion.embedded.namespaces import Namespaces

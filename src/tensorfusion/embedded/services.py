@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from tensorfusion.embedded.calls import Asked
 from tensorfusion.embedded.holds import Holds
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.statuses import invalid_object
 from tensorfusion.embedded.store import EventKind, Record, Store, StoreEvent

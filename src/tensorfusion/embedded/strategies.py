@@ -12,7 +12,7 @@ from copy import deepcopy
 from typing import Any
 
 from tensorfusion.embedded.fields.types import FieldType
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, new_uid
 from tensorfusion.embedded.schema.builtin.jobs import NAME_LABELS, UID_LABELS
 from tensorfusion.embedded.schema.builtin.pods import qos_class

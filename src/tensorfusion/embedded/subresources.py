@@ -10,7 +10,7 @@ from typing import Any
 
 from tensorfusion.embedded.calls import Asked, Call, Operation
 from tensorfusion.embedded.changes import Change, Configuration, Patch, prepare_patched
-from tensorfusion.embedded.kinds import Kind, ScalePaths
+from tensorfusion.embedded.kind import Kind, ScalePaths
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, in_order, metadata_of, text_of
 from tensorfusion.embedded.operations import Operations
 from tensorfusion.embedded.schema.schema import Schema

@@ -14,7 +14,7 @@ from typing import Any
 from tensorfusion.embedded.ages import age, parse_time
 from tensorfusion.embedded.cells import BUILTIN_CELLS, Cells
 from tensorfusion.embedded.json_path import compile_path
-from tensorfusion.embedded.kinds import Column, Kind
+from tensorfusion.embedded.kind import Column, Kind
 from tensorfusion.embedded.pod_cells import pod_conditions
 from tensorfusion.errors import BadRequest
 from tensorfusion.model.meta import Raw

@@ -20,7 +20,7 @@ from tensorfusion.embedded.changes import (
     through_view,
 )
 from tensorfusion.embedded.creation import create, create_decoded, terminating
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import (
     JsonObject,
     decode_object,

@@ -9,7 +9,7 @@ Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookma
 from weakref import WeakValueDictionary
 
 from tensorfusion.clock import Clock
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.negotiation import Form, Representation
 from tensorfusion.embedded.objects import JsonObject, encode, prefix_of
 from tensorfusion.embedded.reading import shown_bytes, shown_object

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 
 import msgspec
 
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.meters import TERMINATED_WATCHERS
 from tensorfusion.embedded.negotiation import JSON
 from tensorfusion.embedded.objects import decode_object, encode

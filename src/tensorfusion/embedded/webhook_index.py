@@ -13,7 +13,8 @@ from enum import StrEnum
 from tensorfusion.cel import CelError
 from tensorfusion.embedded.calls import Asked
 from tensorfusion.embedded.conditions import Condition
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.objects import JsonObject, decode_object
 from tensorfusion.embedded.selectors import LabelTerms, from_object
 from tensorfusion.embedded.store import EventKind, Store, StoreEvent

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tensorfusion.embedded.calls import Asked, Operation
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, decode_object, encode_object, new_uid
 from tensorfusion.embedded.statuses import Denial
 from tensorfusion.model.meta import Raw

@@ -7,7 +7,7 @@ server; nothing is read or written here.
 import json
 
 from tensorfusion.embedded.calls import Call
-from tensorfusion.embedded.kinds import Kind
+from tensorfusion.embedded.kind import Kind
 from tensorfusion.embedded.objects import JsonObject, encode_object, metadata_of, text_of
 from tensorfusion.embedded.schema.format_warnings import format_warnings
 from tensorfusion.embedded.schema.pod_warnings import warnings_of

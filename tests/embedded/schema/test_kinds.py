@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tensorfusion.embedded.kinds import Kinds, version_rank
+from tensorfusion.embedded.kind_making import version_rank
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.schema.schema import FieldValidation
 from tensorfusion.errors import Invalid, NotFound
 from tensorfusion.model.crd import all_crds

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tensorfusion.embedded.kinds import Kind, Kinds
+from tensorfusion.embedded.kind import Kind
+from tensorfusion.embedded.kinds import Kinds
 from tensorfusion.embedded.tables import IncludeObject, table
 
 HERE = Path(__file__).parent
