@@ -15,31 +15,29 @@ One step a pool at a time, and only by who decides for the pool.
 Source: TensorFusion's defragmentation: campaign, guards, marks, events.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from tensorfusion.clock import Clock, timestamp
 from tensorfusion.errors import ApiError, Conflict, Invalid, InvalidRequest, NotFound
 from tensorfusion.kube.api import Api
-from tensorfusion.model import keys
 from tensorfusion.model.core import Pod
 from tensorfusion.model.gpu_pool import GPUPool
-from tensorfusion.model.meta import Key, Object, Raw
+from tensorfusion.model.meta import Key, Raw
 from tensorfusion.model.pool_nodes import Defrag
-from tensorfusion.model.resources import GPU_NODES, GPU_POOLS, NODES, PODS
+from tensorfusion.model.resources import GPU_POOLS, NODES, PODS
 from tensorfusion.policy.defrag import DefragSettings, Window, defrag_settings, open_window
 from tensorfusion.runtime.events import EventType
 from tensorfusion.scheduler import meters
 from tensorfusion.scheduler.defrag_marks import EVICTED, MARKED_NODES, MARKED_PODS, SKIP, SOURCE, Caches
+from tensorfusion.scheduler.defrag_restraints import Restraints
 from tensorfusion.scheduler.defrag_words import Words
 from tensorfusion.scheduler.evictions import Fate, evict, fate_of, is_there
 from tensorfusion.scheduler.moved_places import MovedPlaces
 from tensorfusion.scheduler.reports import Recorder
-from tensorfusion.scheduler.room_search import Covering
 from tensorfusion.scheduling.defrag import Step, plan
-from tensorfusion.scheduling.defrag_candidates import Terms, Why
+from tensorfusion.scheduling.defrag_candidates import Why
 from tensorfusion.scheduling.facts import Placement, PodFacts
 from tensorfusion.scheduling.hints import Change as Hint
 from tensorfusion.scheduling.state import State
@@ -94,6 +92,7 @@ class Defragmenter:
         self._caches = caches
         self._clock = clock
         self._words = Words(recorder, caches)
+        self.restraints = Restraints(api, caches, clock=clock)
         self._is_there = is_there
         self._leads = leads
         self._decides = decides
@@ -312,12 +311,12 @@ class Defragmenter:
 
     async def _step(self, pool: GPUPool, campaign: Campaign, settings: DefragSettings) -> None:
         name = pool.metadata.name
-        closed = await self.closed_nodes()
+        closed = await self.restraints.closed_nodes()
         if not self._may(name):
             return
         found = plan(
             self._state,
-            self.terms(
+            self.restraints.terms(
                 name,
                 threshold=settings.threshold,
                 min_age=settings.max_duration,
@@ -337,67 +336,12 @@ class Defragmenter:
                 await self._finish(pool, campaign, "no more nodes can be emptied")
             return
         step = found.steps[0]
-        self.places.keep(name, [(move, self._owner(move.pod)) for move in step.moves])
+        self.places.keep(name, [(move, self.restraints.owner(move.pod)) for move in step.moves])
         await self._empty(pool, campaign, step)
 
     def pools(self) -> list[GPUPool]:
         """The pools that there are."""
         return list(self._caches.pools.all())
-
-    async def closed_nodes(self) -> dict[str, Why]:
-        """Nodes whose GPUNode says that they are not to be disrupted; asked for, as few are and nobody follows them.
-
-        Raises:
-            ApiError: it cannot be asked.
-        """
-        listed = await self._api.list(GPU_NODES, Object, labels=f"{keys.DO_NOT_DISRUPT}=true")
-        return {one.metadata.name: Why.DO_NOT_DISRUPT for one in listed.items}
-
-    def terms(self, pool: str, *, threshold: int, min_age: timedelta, closed: Mapping[str, Why]) -> Terms:
-        """What a plan for the pool has to respect at this moment; ``closed`` are nodes that nobody else knows of."""
-        closed, barred = dict(closed), set()
-        there = {one.metadata.name for one in self._caches.pools.all()}
-        for node in self._caches.nodes.all():
-            labels, name = node.metadata.labels, node.metadata.name
-            source = SOURCE.of(node.metadata)
-            if (source is not None and source.pool in there) or keys.SHOULD_DELETE in labels:
-                barred.add(name)
-                closed.setdefault(name, Why.LEAVING)
-            if labels.get(keys.DO_NOT_DISRUPT) == "true":
-                closed.setdefault(name, Why.DO_NOT_DISRUPT)
-            mark = SKIP.of(node.metadata)
-            if mark is not None and mark.pool == pool:
-                closed.setdefault(name, Why.SKIPPED)
-        covering = Covering(self._caches.budgets)
-        return Terms(
-            pool=pool,
-            now=int(self._clock.now().timestamp()),
-            threshold=threshold,
-            min_age=int(min_age.total_seconds()),
-            budgets=covering.allowed,
-            veto=partial(self._veto, covering=covering),
-            closed=closed,
-            barred=frozenset(barred),
-        )
-
-    def _veto(self, facts: PodFacts, covering: Covering | None = None) -> Why | None:
-        """What the objects say about a pod that its facts do not."""
-        pod = self._caches.pods.get(Key(facts.namespace, facts.name))
-        if pod is None or pod.metadata.uid != facts.uid:
-            return Why.BARE  # gone; the event is on its way
-        meta = pod.metadata
-        if "true" in (meta.annotations.get(keys.DO_NOT_DISRUPT), meta.labels.get(keys.DO_NOT_DISRUPT)):
-            return Why.DO_NOT_DISRUPT
-        owner = meta.controller
-        if owner is None or owner.kind == "DaemonSet":
-            return Why.BARE
-        covering = Covering(self._caches.budgets) if covering is None else covering
-        return None if covering.is_meant(facts) else Why.MISSING_PDB
-
-    def _owner(self, facts: PodFacts) -> str:
-        pod = self._caches.pods.get(Key(facts.namespace, facts.name))
-        owner = None if pod is None else pod.metadata.controller
-        return "" if owner is None else owner.uid
 
     async def _empty(self, pool: GPUPool, campaign: Campaign, step: Step) -> None:
         """Mark the node and evict its pods. What is not evicted gives its place back."""
@@ -442,7 +386,7 @@ class Defragmenter:
         pod = self._caches.pods.get(Key(move.pod.namespace, move.pod.name))
         if pod is None or pod.metadata.uid != move.pod.uid:
             return None  # gone by itself; its successor has the place, or will have
-        veto = self._veto(move.pod)
+        veto = self.restraints.veto(move.pod)
         if veto is not None:
             return f"{one_name(move.pod)} has to stay: {veto}"
         if not self.places.can_go_on(step.moves, number):

@@ -43,12 +43,12 @@ async def planned(
         if not pools:
             raise NotFound(f"query parameter pool: there is no GPUPool {pool[:63]!r}")
     percent, age = _percent(threshold), _age(older_than)
-    closed = await service.defrag.closed_nodes()
+    closed = await service.defrag.restraints.closed_nodes()
     asked = []
     for one in pools:
         settings = defrag_of(one) or Defrag()
         asked.append(
-            service.defrag.terms(
+            service.defrag.restraints.terms(
                 one.metadata.name,
                 threshold=settings.utilization_threshold_percent if percent is None else percent,
                 min_age=_longest(settings) if age is None else age,
