@@ -16,6 +16,7 @@ from typing import cast
 import httptools
 
 EVENT_END = b"\n\n"
+_STAMP = re.compile(rb'"sent_ns":(\d+)')
 _WORD = re.compile(rb'"content": ?"[^"]')
 _CONTENTS = (b'"content":"', b'"content": "')
 _REASONS = (b'"finish_reason":"', b'"finish_reason": "')
@@ -23,7 +24,7 @@ _REASONS = (b'"finish_reason":"', b'"finish_reason": "')
 
 @dataclass(slots=True)
 class Answer:
-    """Times are in nanoseconds. ``arrivals`` are those of events, where they are kept."""
+    """Times are in nanoseconds. ``delays`` are how long each event was on its way, where the backend stamps them."""
 
     asked: int
     first_word: int = 0
@@ -31,17 +32,17 @@ class Answer:
     status: int = 0
     words: int = 0
     whole: bool = False
-    arrivals: list[int] = field(default_factory=list)
+    delays: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What clients send, to which port. ``gaps``: when each event came is kept."""
+    """What clients send, to which port. ``stamped``: how long each event was on its way is kept."""
 
     port: int
     request: bytes
     stream: bool
-    gaps: bool = False
+    stamped: bool = False
 
 
 class Client(asyncio.Protocol):
@@ -54,6 +55,7 @@ class Client(asyncio.Protocol):
         self._until = until
         self._answers = answers
         self._pieces: list[bytes] = []
+        self._came: list[int] = []
         self._answer = Answer(0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,6 +65,7 @@ class Client(asyncio.Protocol):
     def _ask(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._pieces = []
+        self._came = []
         self._answer = Answer(time.perf_counter_ns())
         self._transport.write(self._asking.request)
 
@@ -74,8 +77,8 @@ class Client(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._pieces.append(body)
-        if self._asking.gaps and EVENT_END in body:
-            self._answer.arrivals.append(time.perf_counter_ns())
+        if self._asking.stamped:
+            self._came.append(self._arrived)
 
     def _look_for_word(self, body: bytes) -> None:
         if _WORD.search(body):
@@ -93,6 +96,8 @@ class Client(asyncio.Protocol):
             ends = body.rstrip().endswith(b"data: [DONE]")
         else:
             ends = body.startswith(b"{") and b'"choices"' in body
+        if self._asking.stamped:
+            answer.delays = _delays(self._pieces, self._came)
         answer.whole = answer.status == 200 and ends and any(body.rfind(reason) >= 0 for reason in _REASONS)
         self._answers.append(answer)
         self._left -= 1
@@ -109,6 +114,16 @@ class Client(asyncio.Protocol):
             self.ended.set_result(None)
 
 
+def _delays(pieces: Sequence[bytes], came: Sequence[int]) -> list[int]:
+    """How long each stamped event of an answer was on its way: it has come when the piece has that it ends in."""
+    found = []
+    rest = b""
+    for piece, at in zip(pieces, came, strict=True):
+        *events, rest = (rest + piece).split(EVENT_END)
+        found += [at - int(stamp[1]) for event in events if (stamp := _STAMP.search(event)) is not None]
+    return found
+
+
 def _words_of(body: bytes) -> int:
     """How many events bring words, in the one spelling or the other: half the time of a regular expression."""
     for content in _CONTENTS:
@@ -117,19 +132,22 @@ def _words_of(body: bytes) -> int:
     return 0
 
 
-async def ask(asking: Asking, *, clients: int, each: int = 1 << 60, seconds: float = 1e6) -> list[Answer]:
-    """All answers, to so many clients that ask at once."""
+async def ask(
+    asking: Asking, *, clients: int, each: int = 1 << 60, seconds: float = 1e6, spread: float = 0.0
+) -> list[Answer]:
+    """All answers, to so many clients that ask at once, or begin one after the other over ``spread`` seconds."""
     loop = asyncio.get_running_loop()
     answers: list[Answer] = []
     until = time.perf_counter_ns() + int(seconds * 1e9)
 
-    async def client() -> None:
+    async def client(number: int) -> None:
+        await asyncio.sleep(spread * number / clients)
         _, made = await loop.create_connection(
             lambda: Client(asking, left=each, until=until, answers=answers), "127.0.0.1", asking.port
         )
         await made.ended
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    await asyncio.gather(*(client(number) for number in range(clients)))
     return answers
 
 

@@ -15,8 +15,10 @@ Rows: requests a second with 32 in flight, whole answers and streams of 64 event
 where it does not pause); the same for each second of the gateway's own processor time (which other work on the box does
 not change much); what is added at one request at a time, to a whole answer and to the first word of a stream, measured
 request by request beside the backend itself, also of ours with ``busyPollMicros: 0`` and of a relay that only hands
-bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. Of
-several rounds the best one counts, for every side. ``added`` is the difference of two sides' percentiles.
+bytes on (what the way through any process adds here); 1, 32 and 512 streams of 64 events 20 ms apart; memory. How long
+an event was on its way is told by the backend's own stamp in it (``--stamps``), so that its timers do not count; a gap
+is how much longer that was than for the event before. Of several rounds the best one counts, for every side. ``added``
+is the difference of two sides' percentiles.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -70,14 +73,14 @@ class Found:
     """The same for the first word of a stream."""
 
 
-def asking(side: Side, *, stream: bool, gaps: bool = False, tokens: int = EVENTS) -> Asking:
+def asking(side: Side, *, stream: bool, stamped: bool = False, tokens: int = EVENTS) -> Asking:
     body = {
         "model": side.model,
         "messages": [{"role": "user", "content": _PROMPT}],
         "max_tokens": tokens,
         **({"stream": True} if stream else {}),
     }
-    return Asking(side.port, request_of(side.port, side.fields, msgspec.json.encode(body)), stream, gaps)
+    return Asking(side.port, request_of(side.port, side.fields, msgspec.json.encode(body)), stream, stamped)
 
 
 async def rate(side: Side, found: Found, *, stream: bool, seconds: float) -> None:
@@ -111,21 +114,31 @@ async def added(side: Side, direct: Side, *, stream: bool, requests: int) -> tup
     return at(0.5, mine) - at(0.5, theirs), at(0.99, mine) - at(0.99, theirs)
 
 
-async def streams(side: Side, count: int) -> tuple[list[Answer], list[float], float, float]:
-    """So many streams at once: the answers, how much longer than its pause each gap was (microseconds), seconds of a
-    stream, and the side's processor seconds. One alone comes several times: its gaps are too few for a percentile.
+@dataclass
+class Streamed:
+    """Paced streams at once: the answers, how long each word was on its way, how much longer than the one before it
+    (both in microseconds), seconds of a stream, and the side's processor seconds."""
+
+    answers: list[Answer]
+    delays: list[float]
+    gaps: list[float]
+    seconds: float
+    processor: float
+
+
+async def streams(side: Side, count: int) -> Streamed:
+    """So many beside each other, begun one after the other within a pause, as by clients that know nothing of each
+    other. One alone comes several times: its words are too few for a percentile.
     """
     cpu = processor_seconds(side.pid)
     each = ALONE if count == 1 else 1
-    answers = await ask(asking(side, stream=True, gaps=True), clients=count, each=each)
+    answers = await ask(asking(side, stream=True, stamped=True), clients=count, each=each, spread=EVENT_SECONDS)
     cpu = processor_seconds(side.pid) - cpu
-    late = [
-        (behind - before - EVENT_SECONDS * 1e9) / _US
-        for one in answers
-        for before, behind in zip(one.arrivals[1 : EVENTS - 1], one.arrivals[2:EVENTS], strict=False)
-    ]
+    words = [one.delays[1 : EVENTS + 1] for one in answers]  # behind the event that says who speaks: it waits for one
+    delays = [delay / _US for one in words for delay in one]
+    gaps = [(behind - before) / _US for one in words for before, behind in pairwise(one)]
     took = (max(one.ended for one in answers) - min(one.asked for one in answers)) / 1e9
-    return answers, late, took / each, cpu
+    return Streamed(answers, delays, gaps, took / each, cpu)
 
 
 def file_of(backend: Side, folder: Path, *, sleeping: bool = False) -> Path:
@@ -196,29 +209,33 @@ def rows_of_memory(found: dict[str, Found]) -> Iterator[Row]:
 
 
 async def rows_of_streams(side: Side, direct: Side, counts: Sequence[int], rounds: int) -> list[Row]:
-    """Gaps and completion of so many paced streams at once."""
+    """What is added to events, and completion, of so many paced streams at once."""
     rows = []
     for number in counts:
-        lates: dict[str, list[tuple[float, float]]] = {}
-        whole = asked = 0
-        best, cpu = 1e9, 1e9
+        found: dict[str, list[Streamed]] = {}
         for _ in range(rounds):
             for one in (direct, side):
-                answers, late, took, used = await streams(one, number)
-                lates.setdefault(one.name, []).append((at(0.5, late), at(0.99, late)))
-                if one is side:
-                    asked += len(answers)
-                    whole += sum(answer.whole and answer.words == EVENTS for answer in answers)
-                    best, cpu = min(best, took), min(cpu, used / (len(answers) * EVENTS))
+                found.setdefault(one.name, []).append(await streams(one, number))
+        mine, theirs = found[side.name], found[direct.name]
         told: dict[str, object] = {"streams": number}
         if side.name == SLEEPING:
             told["busy_poll_us"] = 0
-        rows.append(Row("clean_streams", whole, "of all", "all", asked, told))
-        rows.append(Row("completion", best, "s", "pauses", EVENTS * EVENT_SECONDS, told))
+        answers = [answer for each in mine for answer in each.answers]
+        whole = sum(answer.whole and answer.words == EVENTS for answer in answers)
+        rows.append(Row("clean_streams", whole, "of all", "all", len(answers), told))
+        rows.append(Row("completion", min(one.seconds for one in mine), "s", "pauses", EVENTS * EVENT_SECONDS, told))
+        rows.append(
+            Row("completion", min(one.seconds for one in mine), "s", "direct", min(one.seconds for one in theirs), told)
+        )
+        cpu = min(one.processor / (len(one.answers) * EVENTS) for one in mine)
         rows.append(Row("event_cpu", cpu * 1e6, "us", "", None, told))
-        for column, name, goal in ((0, "added_gap_p50", None), (1, "added_gap_p99", 100.0)):
-            mine, theirs = (min(each[column] for each in lates[one.name]) for one in (side, direct))
-            rows.append(Row(name, mine - theirs, "us", "goal" if goal else "", goal, told))
+        for share, name, goal in ((0.5, "gap_p50", None), (0.99, "gap_p99", 100.0)):
+            ours, without = (min(at(share, one.gaps) for one in each) for each in (mine, theirs))
+            rows.append(Row(f"added_{name}", ours - without, "us", "goal" if goal else "", goal, told))
+            rows.append(Row(name, ours, "us", "direct", without, told))
+        for share, name in ((0.5, "event_p50"), (0.99, "event_p99")):
+            ours, without = (min(at(share, one.delays) for one in each) for each in (mine, theirs))
+            rows.append(Row(name, ours, "us", "direct", without, told))
     return rows
 
 
@@ -241,7 +258,7 @@ async def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         direct = stack.enter_context(backend(*tokens, core=here))
-        paced = stack.enter_context(backend(*tokens, "--tpot", str(EVENT_SECONDS), core=here))
+        paced = stack.enter_context(backend(*tokens, "--tpot", str(EVENT_SECONDS), "--stamps", core=here))
         starts: dict[str, Callable[[], AbstractContextManager[Side]]] = {
             OURS: lambda: gateway(file_of(direct, folder), core=there)
         }

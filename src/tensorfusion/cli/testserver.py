@@ -42,6 +42,7 @@ def command() -> None:
 @click.option("--embedding-dimensions", type=int, default=64, show_default=True, help="Numbers of a vector.")
 @click.option("--api-key", default="", metavar="KEY", help="Ask for this key.  [default: any is taken]")
 @click.option("--faults", is_flag=True, help="Requests may choose how they fail, by the header x-testserver-fault.")
+@click.option("--stamps", is_flag=True, help="Events of streams tell when they were sent: sent_ns, monotonic.")
 @click.option("--seen", type=_COUNT, default=_DEFAULTS.seen, show_default=True, help="Requests to remember.")
 def llm(
     host: str, port: int, workers: int, models: tuple[str, ...], adapters: tuple[str, ...], **settings: object

@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -93,6 +94,19 @@ async def test_a_stream_without_pauses_has_the_bytes_of_one_with_pauses(clock, p
                 assert (seen.tokens, seen.status, seen.end) == (tokens, 200, "whole")
                 assert seen.first_at == seen.at
         assert clock.slept == []
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("tpot", [0.0, 0.0001])
+async def test_events_tell_when_they_were_sent_where_that_is_wanted(path: str, tpot: float) -> None:
+    async with LlmServer(Settings(tpot=tpot, stamps=True)) as server:
+        before = time.perf_counter_ns()
+        lines = await streamed(server, path, 20)
+        after = time.perf_counter_ns()
+    told = [line.partition(b"data: ")[2] for line in lines if b"data: {" in line]
+    stamps = [json.loads(data)["sent_ns"] for data in told]
+    assert len(stamps) > 20
+    assert [before, *stamps, after] == sorted({before, *stamps, after})
 
 
 async def test_who_finds_no_place_waits_for_the_first_that_leaves(clock) -> None:

@@ -18,7 +18,7 @@ from tensorfusion.testing.llm.refusals import Refusal, wrong
 from tensorfusion.testing.llm.responses import Responses
 from tensorfusion.testing.llm.seen import End, Seen
 from tensorfusion.testing.llm.vectors import embed, rerank
-from tensorfusion.testing.llm.wire import Talk, encode
+from tensorfusion.testing.llm.wire import Talk, encode, stamped
 from tensorfusion.wire.fields import Fields
 from tensorfusion.wire.reply import Reply
 from tensorfusion.wire.request import Request
@@ -170,7 +170,8 @@ class Answering:
 
     async def _stream(self, talk: Talk, found: Answer) -> None:
         fault, reply, pace = self._fault, self._reply, self._pace
-        if fault is None and not pace.slow and found.tokens <= _AT_ONCE:
+        stamps = self._server.settings.stamps
+        if fault is None and not pace.slow and not stamps and found.tokens <= _AT_ONCE:
             self._stream_at_once(talk, found)
             return
         connection = reply.connection
@@ -185,10 +186,11 @@ class Answering:
                     pace.begin()
                 if pace.slow or not step:
                     await pace.token(step)
+            event = stamped(data) if stamps else data
             if fault is None:
-                reply.push(data)
+                reply.push(event)
             else:
-                reply.push(await broken.at_event(fault, number, data, talk, self._request, reply, self._server.clock))
+                reply.push(await broken.at_event(fault, number, event, talk, self._request, reply, self._server.clock))
             if not connection.writable:
                 await connection.room()
             if of >= 0:

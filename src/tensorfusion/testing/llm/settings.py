@@ -35,6 +35,8 @@ class Settings:
     """Asked of every request to a model; empty: none is."""
     faults: bool = False
     """Whether requests may choose how they fail."""
+    stamps: bool = False
+    """Whether events of streams tell when they were sent, for who measures what lies between."""
     seen: int = 10_000
     """Requests that are remembered; 0: none, for benchmarks."""
     most_body: int = 64 << 20
