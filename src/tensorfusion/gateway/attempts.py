@@ -88,7 +88,7 @@ class Attempt:
         connect, total = timers.connect, max(job.deadline - monotonic(), 0.0)
         if seconds < math.inf:
             connect, total = min(connect, seconds), min(total, seconds)
-        fields = (*self._traced(), *self._forwarded()) if job.trace is not None or target.forward_headers else ()
+        fields = (*self._traced(), *self._forwarded())
         return self.replica.pool.exchange(
             asked.method,
             upstream.path_of(self.speech.call),
