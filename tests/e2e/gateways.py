@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, eventually
+from cluster import PATIENCE, Cluster, eventually
 from tensorfusion.errors import AlreadyExists
 from tensorfusion.gateway.keys.secret import new_secret
 from tensorfusion.kube.client import Client
@@ -106,20 +106,33 @@ class Gateway:
         )
         return status, fields, json.loads(data)
 
-    def soon(self, key: str, status: int = 200, model: str = "m", target: str = "") -> float:
-        """Ask until the answer has this status, and is of this target; the seconds that took."""
-        started = time.monotonic()
+    def soon(self, key: str, status: int = 200, model: str = "m", target: str = "") -> int:
+        """Ask until the answer of one worker has this status, and is of this target; how many answers came before it.
+
+        Answers and not seconds: where the machine stands still nothing is answered either.
+        """
+        started, others = time.monotonic(), 0
         while True:
             found, fields, body = self.ask(key, model)
-            took = time.monotonic() - started
             if found == status and (not target or fields.get("x-tf-target") == target):
-                return took
-            assert took < 20, (found, fields, body)
+                return others
+            others += 1
+            assert time.monotonic() - started < PATIENCE, (found, fields, body)
             time.sleep(0.005)
 
-    def everywhere(self, key: str) -> None:
-        """Wait until answers come from every worker: a dozen connections in a row have one."""
-        eventually(lambda: {self.ask(key)[0] for _ in range(12)} == {200})
+    def routes(self, key: str) -> list[str]:
+        """The names of the routes that a key sees; none where the key is not known yet."""
+        status, _, body = request(self.port, "GET", "/routes", None, {"Authorization": f"Bearer {key}"})
+        return [one["name"] for one in json.loads(body)["data"]] if status == 200 else []
+
+    def everywhere(self, key: str, target: str = "") -> None:
+        """Wait until answers come from every worker, of this target: a dozen connections in a row have one."""
+
+        def of(answer: tuple[int, dict[str, str], Any]) -> tuple[int, str]:
+            status, fields, _ = answer
+            return status, fields.get("x-tf-target", "") if target else ""
+
+        eventually(lambda: {of(self.ask(key)) for _ in range(12)} == {(200, target)})
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ from gateways import (
 )
 from tensorfusion.model.resources import AZURE_GPU_SOURCES, EVENTS, LLM_KEYS, LLM_ROUTES, SECRETS
 
-IN_TIME = 2.0
-"""Seconds; 0.2 where nothing else takes the cores."""
+IN_TIME = 100
+"""Answers that may come before; two or three where nothing else takes the cores."""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,7 @@ def test_keys_are_made_and_ended_over_http_by_one_that_may(
     make_key(cluster, other_namespace)
     make_route(cluster, namespace, target("first", one.url))
     assert serving.soon(boss) < IN_TIME
+    serving.everywhere(boss)
 
     def call(method: str, path: str, body: object = None) -> tuple[int, Any]:
         fields = {"Authorization": f"Bearer {boss}"}
@@ -98,7 +99,9 @@ def test_keys_are_made_and_ended_over_http_by_one_that_may(
     for path in ("/v1/configs", "/v1/virtual-keys"):
         status, _, data = request(serving.port, "GET", path, None, {"Authorization": f"Bearer {boss}"})
         assert (status, json.loads(data)["error"]["code"]) == (501, "no_portkey_store")
-    assert [key["id"] for key in call("GET", "")[1]["data"]] == [f"{namespace}/app"]
+    eventually(  # the other worker may still know the key
+        lambda: [key["id"] for key in call("GET", "")[1]["data"]], until=lambda ids: ids == [f"{namespace}/app"]
+    )
 
 
 def test_namespaces_are_borders(
@@ -106,7 +109,7 @@ def test_namespaces_are_borders(
 ) -> None:
     mine, theirs = make_key(cluster, namespace), make_key(cluster, other_namespace)
     make_route(cluster, namespace, target("mine", one.url), name="mine")
-    serving.soon(mine, target="mine")
+    serving.everywhere(mine, target="mine")
     status, _, body = serving.ask(theirs)
     assert status == 404
     assert namespace not in str(body)
@@ -156,6 +159,7 @@ def test_a_credential_is_that_of_the_secret_as_it_is_now(
     assert "upstream" in found["message"]
     make_secret(cluster, namespace, "upstream", **{"api-key": "first"})
     assert serving.soon(key) < IN_TIME
+    serving.everywhere(key)
 
     def shown() -> str:
         assert serving.ask(key)[0] == 200
@@ -189,7 +193,7 @@ def test_a_rollback_of_one_gateway_is_one_of_the_others_and_in_the_status(
         eventually(lambda: other.ask(key) and any("a rollout is rolled back" in line for line in other.running.told))
         eventually(lambda: status_of(cluster, namespace)["rollout"]["phase"], until=lambda seen: seen == "RolledBack")
         eventually(lambda: any("rolled back by another" in line for line in serving.running.told))
-        assert gone(serving)
+        eventually(lambda: gone(serving))  # each of its workers learns of it by itself
 
 
 def test_an_azure_source_is_an_address(cluster: Cluster, namespace: str, serving: Gateway, one: Model) -> None:
@@ -228,7 +232,7 @@ def test_no_request_fails_while_routes_change(
     threads = [threading.Thread(target=load) for _ in range(2)]
     for thread in threads:
         thread.start()
-    slowest = 0.0
+    slowest = 0
     try:
         for change in range(20):
             name, url = ("b", two.url) if change % 2 == 0 else ("a", one.url)
@@ -260,13 +264,17 @@ def test_ready_endpoints_of_a_service_are_replicas_and_those_that_leave_drain(
         set_endpoint(cluster, namespace, "llm", two)
         serving.soon(key)
         eventually(lambda: (serving.ask(key), one.seen() and two.seen())[1])
-        before = len(one.seen()), len(two.seen())
-        statuses = together(12, lambda: serving.ask(key)[0])
-        assert set(statuses) == {200}
-        after = len(one.seen()) - before[0], len(two.seen()) - before[1]
-        assert sum(after) == 12
-        assert min(after) >= 3, after
 
+        def spread() -> tuple[int, int]:
+            before = len(one.seen()), len(two.seen())
+            assert set(together(12, lambda: serving.ask(key)[0])) == {200}
+            after = len(one.seen()) - before[0], len(two.seen()) - before[1]
+            assert sum(after) == 12
+            return after
+
+        eventually(spread, until=lambda after: min(after) >= 3)  # once both workers know of both
+
+        statuses: list[int] = []
         running = threading.Thread(target=lambda: statuses.append(serving.ask(key, max_tokens=50)[0]))
         running.start()
         set_endpoint(cluster, namespace, "llm", one, ready=False, serving=True, terminating=True)
@@ -338,23 +346,26 @@ def test_a_status_tells_what_the_targets_saw_of_all_gateways_also_over_a_restart
     key = make_key(cluster, namespace)
     with gateway(cluster, "--workers", "2") as serving, gateway(cluster, "--workers", "2") as other:
         make_route(cluster, namespace, target("first", one.url), target("second", two.url), strategy="round-robin")
-        serving.soon(key)
-        other.soon(key)
+        start = len(one.seen()) + len(two.seen())
+        serving.everywhere(key)
+        other.everywhere(key)
         before = len(one.seen()) + len(two.seen())
         asked = [each.ask(key)[0] for _ in range(15) for each in (serving, other)]
         refused = [serving.ask(key, messages="none")[0] for _ in range(3)]
         assert set(asked) == {200}
         assert all(status >= 400 for status in refused)
-        seen = len(one.seen()) + len(two.seen()) - before
-        assert seen == 33
+        seen = len(one.seen()) + len(two.seen())
+        assert seen - before == 33
+        total = seen - start + 10
     with gateway(cluster) as serving:
         assert {serving.ask(key)[0] for _ in range(10)} == {200}
         stats = eventually(
             lambda: status_of(cluster, namespace)["stats"],
-            until=lambda found: found["totalRequests"] >= 45,
+            until=lambda found: found["totalRequests"] >= total,
             patience=60,
         )
-        assert (stats["totalRequests"], stats["successfulRequests"], stats["failedRequests"]) == (45, 42, 3)
+        counted = stats["totalRequests"], stats["successfulRequests"], stats["failedRequests"]
+        assert counted == (total, total - 3, 3)
         found = eventually(lambda: status_of(cluster, namespace), until=lambda seen: "targets" in seen, patience=60)
         assert [(each["name"], each["healthy"]) for each in found["targets"]] == [("first", True), ("second", True)]
         assert found["phase"] == "Active"

@@ -70,7 +70,9 @@ def test_the_guides_pod_reaches_its_route_by_its_variables_alone(
     eventually(lambda: refusal(cluster, namespace), until=lambda seen: f"LLMRoute in namespace {namespace}" in seen)
     with model_server() as model:
         make_route(cluster, namespace, target("first", model.url), selector={"modelPattern": "^nothing-else$"})
-        make_secret(cluster, namespace, "chat-ui", **{"api-key": make_key(cluster, namespace, routes=["chat"])})
+        key = make_key(cluster, namespace, routes=["chat"])
+        make_secret(cluster, namespace, "chat-ui", **{"api-key": key})
+        eventually(lambda: told.routes(key), until=lambda names: names == ["chat"])
         made = create(cluster, namespace)
         env = {one["name"]: value_of(cluster, namespace, one) for one in made["spec"]["containers"][0]["env"]}
         assert env["OPENAI_BASE_URL"] == env["OPENAI_API_BASE"] == f"http://127.0.0.1:{told.port}/routes/chat/v1"
