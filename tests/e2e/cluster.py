@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from tensorfusion.cli.folder import Folder
+from tensorfusion.errors import Forbidden, NotFound, Unauthorized
 from tensorfusion.kube.client import Client
-from tensorfusion.kube.config import load_kubeconfig
-from tensorfusion.model.keys import RUN, RUN_PROCESS
-from tensorfusion.model.resources import GPUS, NODES
+from tensorfusion.kube.config import Connection, load_kubeconfig
+from tensorfusion.model.keys import DOMAIN, RUN, RUN_PROCESS
+from tensorfusion.model.resources import CLUSTER_ROLES, GPUS, NODES, PODS, Resource
 
 T = TypeVar("T")
 PATIENCE = 30.0
@@ -122,7 +123,8 @@ def kubectl_program() -> str | None:
 def eventually(check: Callable[[], T], *, patience: float = PATIENCE, until: Callable[[T], bool] = bool) -> T:
     """Call ``check`` until its value satisfies ``until``; the last value is in the failure.
 
-    A field that nobody has written yet (``LookupError``) is waited for like a value that is not there yet.
+    A field that nobody has written yet (``LookupError``), or an object that nobody has made, is waited for like a value
+    that is not there yet.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -131,7 +133,7 @@ def eventually(check: Callable[[], T], *, patience: float = PATIENCE, until: Cal
             value = seen = check()
             if until(value):
                 return value
-        except LookupError as error:
+        except (LookupError, NotFound) as error:
             seen = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:.0f} s; last seen: {seen!r}"[:4000])
@@ -149,6 +151,49 @@ def await_fleet(cluster: Cluster, fleet: dict[str, Any]) -> None:
         return len(machines), sum(gpu.get("status", {}).get("phase") == "Running" for gpu in devices)
 
     eventually(found, until=lambda seen: seen == (nodes, gpus))
+
+
+def await_empty(cluster: Cluster, namespace: str) -> None:
+    """No pod is left in a namespace that was deleted: the next test counts on the whole fleet, and a real control plane
+    empties a namespace long after its answer.
+    """
+
+    async def remaining(client: Client) -> int:
+        await client.delete_collection(PODS, namespace=namespace, grace_seconds=0)
+        return len((await client.list(PODS, dict, namespace=namespace)).items)
+
+    eventually(lambda: cluster.run(remaining) == 0)
+
+
+def await_rights(connection: Connection, *places: tuple[Resource, str]) -> None:
+    """A new user may list each of these resources in its namespace: a real API server learns of rights from its caches,
+    a moment after it has taken them.
+    """
+
+    async def ask() -> bool:
+        async with Client(connection) as client:
+            for resource, namespace in places:
+                await client.list(resource, dict, namespace=namespace)
+        return True
+
+    def allowed() -> bool:
+        try:
+            return asyncio.run(ask())
+        except (Forbidden, Unauthorized):
+            return False
+
+    eventually(allowed)
+
+
+def await_roles(cluster: Cluster) -> None:
+    """What our kinds add to the roles of namespaces has joined them: a real controller manager does that in its time."""
+
+    def groups(role: str) -> set[str]:
+        found = cluster.run(lambda client: client.get(CLUSTER_ROLES, dict, role))
+        return {group for rule in found["rules"] for group in rule.get("apiGroups", ())}
+
+    for role in ("view", "edit", "admin"):
+        eventually(lambda role=role: groups(role), until=lambda found: DOMAIN in found, patience=60)  # type: ignore[misc]
 
 
 @contextlib.contextmanager
@@ -225,6 +270,7 @@ def real_cluster(root: Path, *, fleet: dict[str, Any] | None = None, options: Se
                 eventually(started, patience=60)
                 running = Cluster(plane.kubeconfig, json.loads(state.read_text())["http"], Folder(root), real=True)
                 await_fleet(running, fleet or FLEET)
+                await_roles(running)
                 yield running
             finally:
                 process.terminate()

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, embedded_cluster, eventually, kubectl_program, real_cluster
-from tensorfusion.kube.client import Client
-from tensorfusion.model.resources import NAMESPACES, PODS
+from cluster import Cluster, await_empty, embedded_cluster, kubectl_program, real_cluster
+from tensorfusion.model.resources import NAMESPACES
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +35,7 @@ def _fresh_namespace(cluster: Cluster) -> Iterator[str]:
     )
     yield name
     cluster.run(lambda client: client.delete(NAMESPACES, name))
-    # The next test counts on the whole fleet: a real control plane empties a namespace long after its answer.
-    eventually(lambda: cluster.run(lambda client: remaining_pods(client, name)) == 0)
-
-
-async def remaining_pods(client: Client, namespace: str) -> int:
-    await client.delete_collection(PODS, namespace=namespace, grace_seconds=0)
-    return len((await client.list(PODS, dict, namespace=namespace)).items)
+    await_empty(cluster, name)
 
 
 @pytest.fixture(scope="session")

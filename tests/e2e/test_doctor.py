@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster, eventually
-from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS
+from cluster import Cluster, await_rights, eventually
+from tensorfusion.kube.config import load_kubeconfig
+from tensorfusion.model.resources import CUSTOM_RESOURCE_DEFINITIONS, GPUS, PODS
 
 CRD = "workloadprofiles.tensor-fusion.ai"
 
@@ -68,6 +69,7 @@ def test_nodes_and_devices_that_are_out_are_named_with_the_cure(cluster: Cluster
 def test_what_a_tenant_may_not_see_is_said_and_not_a_failure(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     file = tmp_path / "eve.kubeconfig"
     cluster.program("user", "add", "eve", "-n", namespace, "-o", str(file))
+    await_rights(load_kubeconfig(file), (PODS, namespace), (GPUS, ""))
     status, findings = diagnose(cluster, "--kubeconfig", str(file))
     assert status == 0
     assert [level for level, _ in of(findings, "api")] == ["ok"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import Cluster, eventually
+from cluster import Cluster, await_empty, eventually
 from tensorfusion.errors import NotFound
 from tensorfusion.model.resources import DEPLOYMENTS, JOBS, NAMESPACES, PODS
 
@@ -70,3 +70,4 @@ def test_an_example_works_as_it_is(cluster: Cluster, namespace: str, file: Path)
             )
     if any(document["kind"] == "Namespace" for document in documents):
         cluster.run(lambda client: client.delete(NAMESPACES, "team-a"))
+        await_empty(cluster, "team-a")

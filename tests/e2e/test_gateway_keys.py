@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cluster import Cluster, eventually
+from cluster import Cluster, await_rights, eventually
 from tensorfusion.cli.gateway_keys import keys
 from tensorfusion.cli.user import command as user
 from tensorfusion.errors import ConfigError, Forbidden, Invalid
 from tensorfusion.gateway.keys.secret import digest_of
+from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model.resources import LLM_KEYS
 from test_tenants import Tenant, tenant  # noqa: F401  a fixture
 
@@ -97,6 +98,7 @@ def test_who_administers_a_namespace_makes_its_keys_and_no_others(
         catch_exceptions=False,
     )
     assert made.exit_code == 0, made.output
+    await_rights(load_kubeconfig(file), (LLM_KEYS, namespace))
 
     def create(place: str) -> str:
         done = CliRunner().invoke(
@@ -104,6 +106,6 @@ def test_who_administers_a_namespace_makes_its_keys_and_no_others(
         )
         return done.stdout.strip()
 
-    assert eventually(lambda: create(namespace)).startswith("tf-")
+    assert create(namespace).startswith("tf-")
     with pytest.raises(Forbidden):
         create(other_namespace)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster
+from cluster import Cluster, await_rights
 from tensorfusion.errors import ApiError, Forbidden
 from tensorfusion.kube.client import Client
 from tensorfusion.kube.config import load_kubeconfig
@@ -43,6 +43,7 @@ def tenant(cluster: Cluster, namespace: str) -> Tenant:
     token = cluster.run(prepare)
     admin = load_kubeconfig(cluster.kubeconfig)
     connection = replace(admin, token=token, client_cert=None, client_key=None)
+    await_rights(connection, (PODS, namespace))
 
     def run(work: Callable[[Client], Awaitable[Any]]) -> Any:
         import asyncio

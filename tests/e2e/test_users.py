@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster, eventually
+from cluster import Cluster, await_empty, await_rights, eventually
 from tensorfusion.errors import ApiError, NotFound
 from tensorfusion.kube.config import load_kubeconfig
 from tensorfusion.model import keys
@@ -20,7 +20,7 @@ from tensorfusion.model.resources import (
     NAMESPACES,
     PODS,
 )
-from test_road import gpu_pod, running
+from test_road import gpu_pod, running, waiting
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def team(cluster: Cluster) -> Iterator[str]:
     name = f"team-{uuid.uuid4().hex[:8]}"
     yield name
     cluster.program("tenant", "delete", name, "--yes", check=False)
+    await_empty(cluster, name)
 
 
 def as_user(cluster: Cluster, kubeconfig: Path) -> Cluster:
@@ -39,7 +40,13 @@ def add(cluster: Cluster, folder: Path, name: str, namespace: str, role: str) ->
     file = folder / f"{name}.kubeconfig"
     cluster.program("user", "add", name, "-n", namespace, "--role", role, "-o", str(file))
     assert (file.stat().st_mode & 0o777) == 0o600
+    await_user(file, namespace)
     return as_user(cluster, file)
+
+
+def await_user(kubeconfig: Path, namespace: str) -> None:
+    """What it may do in its namespace, and over the cluster, is in force."""
+    await_rights(load_kubeconfig(kubeconfig), (PODS, namespace), (GPU_POOLS, ""))
 
 
 def can(user: Cluster, *question: str) -> bool:
@@ -55,6 +62,7 @@ def test_a_tenant_with_quota_and_user_in_one_step_runs_a_pod(cluster: Cluster, t
     assert "the token is good until 20" in first.stderr
     again = cluster.program(*words[:-2]).stderr.splitlines()
     assert again == [f"namespace/{team} unchanged", "gpuresourcequota/tenant unchanged"]
+    await_user(file, team)
     ann = as_user(cluster, file)
     assert load_kubeconfig(file).namespace == team
     ann.run(
@@ -66,6 +74,7 @@ def test_a_tenant_with_quota_and_user_in_one_step_runs_a_pod(cluster: Cluster, t
     assert quota["spec"]["total"]["maxGPUCount"] == 2
     over = gpu_pod("over", tflops_request="95", vram_request="1Gi")
     ann.run(lambda client: client.create(PODS, over, namespace=team))
+    assert "quota exceeded" in waiting(cluster, team, "over")
 
     def row() -> dict[str, Any]:
         rows = json.loads(cluster.program("tenant", "list", "-o", "json").stdout)
