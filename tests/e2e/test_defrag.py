@@ -51,17 +51,18 @@ def test_the_guides_plan_is_carried_out_in_the_pools_window(cluster: Cluster, na
         eventually(lambda: "DefragFinished" in reasons(cluster, "default"), patience=WINDOW)
     finally:
         configure(cluster, None)
-    assert "DefragStarted" in reasons(cluster, "default")
-    pool = cluster.run(lambda client: client.get(GPU_POOLS, dict, "default"))
-    assert pool["status"]["lastDefragTime"]
+    eventually(lambda: "DefragStarted" in reasons(cluster, "default"))
+    eventually(lambda: cluster.run(lambda client: client.get(GPU_POOLS, dict, "default"))["status"]["lastDefragTime"])
     labels = cluster.run(lambda client: client.get(NODES, dict, "h100-0"))["metadata"]["labels"]
     eventually(
         lambda: cluster.run(lambda client: client.get(NODES, dict, "h100-0"))["metadata"]["labels"],
         until=lambda labels: not any("defrag" in key for key in labels),
     )
     assert labels["kubernetes.io/hostname"] == "h100-0"
-    ready = cluster.run(lambda client: client.get(DEPLOYMENTS, dict, "server", namespace=namespace))["status"]
-    assert ready["readyReplicas"] == 1
+    eventually(
+        lambda: cluster.run(lambda client: client.get(DEPLOYMENTS, dict, "server", namespace=namespace))["status"],
+        until=lambda status: status["readyReplicas"] == 1,
+    )
     pods = cluster.run(lambda client: client.list(PODS, dict)).items
     gpus = cluster.run(lambda client: client.list(GPUS, dict)).items
     assert oversold(gpus, pods) == []

@@ -29,6 +29,7 @@ def test_an_idle_device_that_is_lost_goes_and_comes_back(cluster: Cluster, names
     finally:
         lose(cluster, "l4-0", None)
     running(cluster, namespace, "wants-one")
+    eventually(lambda: [gpu["status"]["phase"] for gpu in l4s(cluster)], until=lambda seen: seen == ["Running"] * 2)
 
 
 def test_a_busy_device_that_is_lost_is_kept_as_unknown_and_gets_no_new_work(cluster: Cluster, namespace: str) -> None:

@@ -31,8 +31,10 @@ def test_the_guides_training_evicts_three_trials_of_the_sweep(cluster: Cluster, 
     trials = {pod["metadata"]["name"] for pod in pods_of(cluster, namespace, "sweep")}
     cluster.program("apply", "-f", str(MORE / "training.yaml"), "-n", namespace)
     eventually(lambda: ready(cluster, namespace, "training"), until=lambda count: count == 3)
-    eventually(lambda: len(names_of_events(cluster, namespace, "Preempted")), until=lambda count: count >= 3)
-    assert len(names_of_events(cluster, namespace, "Preempted") & trials) == 3
+    evicted = eventually(
+        lambda: names_of_events(cluster, namespace, "Preempted"), until=lambda names: len(names & trials) >= 3
+    )
+    assert len(evicted & trials) == 3
     workers = pods_of(cluster, namespace, "training")
     assert all(pod["spec"]["nodeName"] == "h100-0" for pod in workers)  # since 1.35 a bound pod is nominated no more
     eventually(lambda: len(names_of_events(cluster, namespace, "Nominated")), until=lambda count: count == 3)

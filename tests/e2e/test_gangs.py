@@ -54,17 +54,22 @@ def test_a_gang_waits_as_a_whole_and_starts_as_a_whole(cluster: Cluster, namespa
     cluster.run(lambda client: client.create(JOBS, job("first", 6), namespace=namespace))
     eventually(lambda: bound(cluster, namespace, "first"), until=lambda count: count == 6)
     running = eventually(
-        lambda: gang_status(cluster, namespace, "first"), until=lambda status: status["phase"] == "Running"
+        lambda: gang_status(cluster, namespace, "first"),
+        until=lambda status: (
+            (status["desiredMembers"], status["readyMembers"], status["reason"]) == (6, 6, "GangReady")
+        ),
     )
-    assert (running["desiredMembers"], running["readyMembers"], running["reason"]) == (6, 6, "GangReady")
+    assert running["phase"] == "Running"
 
     cluster.run(lambda client: client.create(JOBS, job("second", 4), namespace=namespace))
     waiting = eventually(
-        lambda: gang_status(cluster, namespace, "second"), until=lambda status: status["reason"] == "GangUnschedulable"
+        lambda: gang_status(cluster, namespace, "second"),
+        until=lambda status: (
+            (status["reason"], status["waitingMembers"]) == ("GangUnschedulable", 4)
+            and f"gang {namespace}/second: 2 of 4 fit; the 3rd: " in status["message"]
+        ),
     )
     assert waiting["phase"] == "Waiting"
-    assert waiting["waitingMembers"] == 4
-    assert f"gang {namespace}/second: 2 of 4 fit; the 3rd: " in waiting["message"]
     assert bound(cluster, namespace, "second") == 0
     name = pods_of(cluster, namespace, "second")[0]["metadata"]["name"]
     told = cluster.program("explain", "pod", name, "-n", namespace, "--address", cluster.http).stdout

@@ -20,7 +20,7 @@ INFERENCE = EXAMPLES / "02-inference.yaml"
 def notebook(kubectl: Cluster, namespace: str) -> str:
     """A running pod with a share, in a namespace of its own."""
     kubectl.kubectl("apply", "-n", namespace, "-f", str(NOTEBOOK))
-    kubectl.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/notebook", "--timeout=30s")
+    kubectl.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/notebook", "--timeout=60s")
     return namespace
 
 
@@ -84,7 +84,7 @@ def test_create_label_annotate_patch_and_delete(kubectl: Cluster, notebook: str)
     settings = json.loads(kubectl.kubectl("get", "cm", "settings", "-n", notebook, "-o", "json").stdout)
     assert settings["data"] == {"a": "3", "b": "2"}
     assert "notebook" in kubectl.kubectl("get", "pods", "-n", notebook, "-l", "team=blue").stdout
-    kubectl.kubectl("delete", "pod", "notebook", "-n", notebook, "--timeout=30s")
+    kubectl.kubectl("delete", "pod", "notebook", "-n", notebook, "--timeout=60s")
     assert "NotFound" in kubectl.kubectl("get", "pod", "notebook", "-n", notebook, check=False).stderr
 
 
@@ -92,7 +92,7 @@ def test_scale_wait_and_rollout_status(kubectl: Cluster, namespace: str) -> None
     kubectl.kubectl("apply", "-n", namespace, "-f", str(EXAMPLES / "07-web.yaml"))
     kubectl.kubectl("scale", "deployment", "web", "-n", namespace, "--replicas=3")
     kubectl.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=60s")
-    kubectl.kubectl("wait", "--for=condition=Available", "deployment/web", "-n", namespace, "--timeout=30s")
+    kubectl.kubectl("wait", "--for=condition=Available", "deployment/web", "-n", namespace, "--timeout=60s")
     assert "3/3" in kubectl.kubectl("get", "deployment", "web", "-n", namespace).stdout
 
 
@@ -153,5 +153,5 @@ def test_server_dry_run_stores_nothing(kubectl: Cluster, namespace: str) -> None
 def test_deleting_a_deployment_takes_its_pods_along(kubectl: Cluster, namespace: str) -> None:
     kubectl.kubectl("apply", "-n", namespace, "-f", str(INFERENCE))
     kubectl.kubectl("rollout", "status", "deployment/inference", "-n", namespace, "--timeout=60s")
-    kubectl.kubectl("delete", "deployment", "inference", "-n", namespace, "--timeout=30s")
+    kubectl.kubectl("delete", "deployment", "inference", "-n", namespace, "--timeout=60s")
     eventually(lambda: kubectl.kubectl("get", "pods", "-n", namespace, "-o", "name").stdout == "")

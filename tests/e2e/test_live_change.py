@@ -212,5 +212,5 @@ def test_kubectl_says_that_the_scheduler_was_asked(kubectl: Cluster, namespace: 
     change = f"{PREFIX}vram-request=2Gi"
     done = kubectl.kubectl("annotate", "pod", "told", "-n", namespace, "--overwrite", change)
     assert "vram-request 1Gi -> 2Gi: asked of tensor-fusion-scheduler" in done.stderr
-    kubectl.kubectl("wait", "pod/told", "-n", namespace, f"--for=condition={keys.RESOURCE_UPDATE}", "--timeout=30s")
+    kubectl.kubectl("wait", "pod/told", "-n", namespace, f"--for=condition={keys.RESOURCE_UPDATE}", "--timeout=60s")
     assert amounts(get(kubectl, namespace, "told"))[2] == "2Gi"

@@ -42,8 +42,10 @@ def test_the_virtual_capacity_follows_the_ratios_and_pods_outlive_lower_ones(clu
             create(cluster, namespace, gpu_pod(name, gpu_model="L4", **wishes))
             running(cluster, namespace, name)
         node(cluster, virtualAvailableTFlops="6", virtualAvailableVRAM="12Gi", availableTFlops="142")
-        pool = get(cluster, "", POOL, GPU_POOLS)["status"]
-        assert pool["virtualTFlops"] != pool["totalTFlops"]
+        eventually(
+            lambda: get(cluster, "", POOL, GPU_POOLS)["status"],
+            until=lambda pool: pool["virtualTFlops"] != pool["totalTFlops"],
+        )
         set_ratios(cluster, {"tflopsOversellRatio": 100, "vramExpandToHostMem": 0, "vramExpandToHostDisk": 0})
         node(cluster, virtualTFlops="242", virtualAvailableTFlops="-478", virtualAvailableVRAM="-72Gi")
         listed = cluster.run(lambda client: client.list(PODS, dict, namespace=namespace)).items

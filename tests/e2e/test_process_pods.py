@@ -115,9 +115,12 @@ def test_kubectl_run_really_runs(kubectl: Kubectl) -> None:
     assert first == "hello from hello"
     assert (int(uid) != os.geteuid()) == can_switch()
     assert kubectl("get", "pod", "hello", "-o", "jsonpath={.spec.nodeName}").stdout == node_name()
-    text = kubectl("describe", "pod", "hello").stdout
-    for word in ("Pulled", "Created", "Started", "Completed", "Exit Code:    0"):
-        assert word in text
+    described(kubectl, "hello", "Pulled", "Created", "Started", "Completed", "Exit Code:    0")
+
+
+def described(kubectl: Kubectl, pod: str, *words: str) -> None:
+    """All of this is told of a pod, some of it by events, which follow its status."""
+    eventually(lambda: kubectl("describe", "pod", pod).stdout, until=lambda text: all(word in text for word in words))
 
 
 def test_a_failed_pod_shows_its_exit_code(kubectl: Kubectl) -> None:
@@ -194,9 +197,7 @@ def test_a_failing_liveness_probe_restarts_and_says_so(kubectl: Kubectl) -> None
     eventually(
         lambda: kubectl("get", "pod", "sick", "-o", count).stdout, until=lambda text: text not in ("", "0"), patience=60
     )
-    text = kubectl("describe", "pod", "sick").stdout
-    assert "Liveness probe failed: cat: well: No such file or directory" in text
-    assert "will be restarted" in text
+    described(kubectl, "sick", "Liveness probe failed: cat: well: No such file or directory", "will be restarted")
 
 
 def test_crash_loops_are_backed_off(kubectl: Kubectl) -> None:
@@ -205,15 +206,13 @@ def test_crash_loops_are_backed_off(kubectl: Kubectl) -> None:
         lambda: kubectl("get", "pod", "crash").stdout, until=lambda text: "CrashLoopBackOff" in text, patience=60
     )
     assert kubectl("logs", "crash", "--previous").stdout == "trying\n"
-    assert "Back-off restarting failed container crash" in kubectl("describe", "pod", "crash").stdout
+    described(kubectl, "crash", "Back-off restarting failed container crash")
 
 
 def test_an_image_without_a_meaning_says_what_to_do(kubectl: Kubectl) -> None:
     kubectl("run", "nginx", "--image=nginx:1.27")
     eventually(lambda: kubectl("get", "pod", "nginx").stdout, until=lambda text: "ImagePull" in text, patience=60)
-    text = kubectl("describe", "pod", "nginx").stdout
-    assert 'image "nginx:1.27" has no meaning on this machine' in text
-    assert "images.yaml" in text
+    described(kubectl, "nginx", 'image "nginx:1.27" has no meaning on this machine', "images.yaml")
 
 
 def test_deleting_ends_the_program_gracefully(running: Cluster, kubectl: Kubectl) -> None:

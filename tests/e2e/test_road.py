@@ -1,5 +1,6 @@
 """A fraction of a GPU from ``apply`` to Running, and everything a user sees on the way."""
 
+import json
 import time
 from typing import Any
 
@@ -52,6 +53,13 @@ def waiting(cluster: Cluster, namespace: str, name: str) -> str:
         return ""
 
     return eventually(message)
+
+
+def takers(cluster: Cluster, pod: dict[str, Any]) -> int:
+    """How many nodes could take such a pod, as the scheduler sees them."""
+    status, answer = cluster.post("/api/simulate-schedule", json.dumps(pod))
+    assert status == 200, answer
+    return int(answer["scheduleResult"]["FeasibleNodes"])
 
 
 def devices(cluster: Cluster, pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -142,15 +150,15 @@ def test_a_quota_holds_a_pod_back_and_lets_it_go_when_usage_falls(cluster: Clust
     create(cluster, namespace, quota, GPU_RESOURCE_QUOTAS)
     create(cluster, namespace, gpu_pod("first", tflops_request="80", vram_request="1Gi"))
     running(cluster, namespace, "first")
-    create(cluster, namespace, gpu_pod("second", tflops_request="40", vram_request="1Gi"))
-    message = waiting(cluster, namespace, "second")
-    assert f"quota exceeded in namespace {namespace} for total.max.tflops.request: requested" in message
 
     def used() -> str:
         status = get(cluster, namespace, "team", GPU_RESOURCE_QUOTAS).get("status", {})
         return str(status.get("used", {}).get("requests", {}).get("tflops", ""))
 
     eventually(used, until=lambda value: value == "80")
+    create(cluster, namespace, gpu_pod("second", tflops_request="40", vram_request="1Gi"))
+    message = waiting(cluster, namespace, "second")
+    assert f"quota exceeded in namespace {namespace} for total.max.tflops.request: requested" in message
     delete(cluster, namespace, "first")
     running(cluster, namespace, "second")
 
@@ -225,9 +233,11 @@ def test_a_cordoned_node_gets_no_pods_until_it_is_uncordoned(cluster: Cluster, n
     def cordon(value: bool) -> None:
         cluster.run(lambda client: client.patch(NODES, "l4-0", {"spec": {"unschedulable": value}}))
 
+    l4 = gpu_pod("l4", tflops_request="10", vram_request="1Gi", gpu_model="L4")
     cordon(True)
     try:
-        create(cluster, namespace, gpu_pod("l4", tflops_request="10", vram_request="1Gi", gpu_model="L4"))
+        eventually(lambda: takers(cluster, l4) == 0)
+        create(cluster, namespace, l4)
         waiting(cluster, namespace, "l4")
     finally:
         cordon(False)

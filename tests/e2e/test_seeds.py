@@ -280,6 +280,7 @@ def verify(guide: Guide) -> None:
     guide.owns(SCHEDULING_CONFIG_TEMPLATES, "default-scheduling-config")
     guide.owns(GPU_POOLS, "my-gpu-pool")
     guide.runs("my-workload")
+    eventually(lambda: guide.told_of_dra("my-workload"))
     commands = [line for line in guide.text().splitlines() if line.startswith("kubectl")]
     answers = [guide.kubectl(command.replace("<claim-name>", name), check=False) for command in commands]
     assert [answer.returncode for answer in answers] == [0, 0, 1, 0, 0]

@@ -55,8 +55,8 @@ def test_a_job_of_gpu_pods_runs_to_completion(kubectl: Cluster, namespace: str) 
 
 
 def test_a_finished_job_is_deleted_with_its_pods_when_its_time_is_over(kubectl: Cluster, namespace: str) -> None:
-    apply(kubectl, namespace, job("brief", template(**{RUN_FOR: "0s"}), ttlSecondsAfterFinished=1))
-    kubectl.kubectl("wait", "-n", namespace, "--for=create", "job/brief", "--timeout=60s")
+    brief = yaml.safe_dump(job("brief", template(**{RUN_FOR: "0s"}), ttlSecondsAfterFinished=1))
+    assert kubectl.kubectl("apply", "-n", namespace, "-f", "-", stdin=brief).stdout == "job.batch/brief created\n"
     kubectl.kubectl("wait", "-n", namespace, "--for=delete", "job/brief", "--timeout=60s")
     assert get(kubectl, namespace, "pods")["items"] == []
 
@@ -64,8 +64,10 @@ def test_a_finished_job_is_deleted_with_its_pods_when_its_time_is_over(kubectl: 
 def test_a_job_whose_pods_fail_says_so(kubectl: Cluster, namespace: str) -> None:
     apply(kubectl, namespace, job("broken", template(**{RUN_FOR: "0s", EXIT_CODE: "2"}), backoffLimit=0))
     kubectl.kubectl("wait", "-n", namespace, "--for=condition=Failed", "job/broken", "--timeout=60s")
-    described = kubectl.kubectl("describe", "-n", namespace, "job", "broken").stdout
-    assert "BackoffLimitExceeded" in described
+    described = eventually(
+        lambda: kubectl.kubectl("describe", "-n", namespace, "job", "broken").stdout,
+        until=lambda text: "BackoffLimitExceeded" in text,
+    )
     assert "Job has reached the specified backoff limit" in described
 
 

@@ -66,6 +66,19 @@ async def test_the_life_of_a_pod_is_recorded(world: Any, tmp_path: Path) -> None
     assert not pod.held and not pod.pinned
 
 
+async def test_what_happened_is_in_the_files_two_seconds_later_while_it_goes_on(world: Any, tmp_path: Path) -> None:
+    recorded(world, tmp_path, names=True)
+    world.fleet()
+    await world.start()
+    await world.settle(2.0)
+    world.worker("one")
+    await world.settle(2.0)
+    assert pod_named(history(tmp_path), "one").bound is not None
+    world.api.change(PODS, "one", {"status": {"phase": "Running"}}, namespace="default", subresource="status")
+    await world.settle(2.0)
+    assert pod_named(history(tmp_path), "one").running is not None
+
+
 async def test_how_pods_end_and_why_they_wait(world: Any, tmp_path: Path) -> None:
     recorded(world, tmp_path, names=True)
     world.fleet()
