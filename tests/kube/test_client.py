@@ -313,19 +313,27 @@ async def test_tls_shows_a_client_certificate_and_checks_the_server(tmp_path: Pa
 
 async def test_sixty_four_requests_at_most_are_under_way() -> None:
     active = most = 0
+    full, go_on = asyncio.Event(), asyncio.Event()
 
     async def count(request: object) -> object:
         nonlocal active, most
         active += 1
         most = max(most, active)
-        await asyncio.sleep(0.01)
+        if active == 64:
+            full.set()
+        await go_on.wait()
         active -= 1
         return await reply(POD)(request)  # type: ignore[arg-type]
 
     async with client_of(Script(count)) as client, asyncio.TaskGroup() as group:  # type: ignore[arg-type]
         for _ in range(150):
             group.create_task(client.get(PODS, Pod, "a"))
-    assert 32 < most <= 64
+        async with asyncio.timeout(20):
+            await full.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)  # the 65th would come now
+        go_on.set()
+    assert most == 64
 
 
 async def test_a_client_outside_its_context_says_so() -> None:

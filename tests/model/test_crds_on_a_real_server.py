@@ -48,6 +48,9 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         assert applied.returncode == 0, applied.stderr
         waited = run("wait", "--for=condition=Established", "--timeout=90s", "crd", "--all")
         assert waited.returncode == 0, waited.stderr
+        kinds = {crd["spec"]["names"]["kind"] for crd in all_crds()}
+        while not kinds <= set(run("api-resources", f"--api-group={GROUP}", "--no-headers").stdout.split()):
+            pass  # discovery follows a moment later; the time of a test ends this
         yield run
 
 

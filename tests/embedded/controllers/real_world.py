@@ -121,7 +121,7 @@ class Kubectl:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "HOME": str(self._plane.folder)},
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             out, error = await process.communicate(stdin.encode())
         assert process.returncode == 0, f"kubectl {' '.join(arguments)}: {error.decode()}{out.decode()}"
         return out.decode()
@@ -135,12 +135,18 @@ class Kubectl:
 
     async def until(self, what: str, path: str, value: str) -> None:
         """Wait until a field of an object has a value."""
-        await self("wait", f"--for=jsonpath={{{path}}}={value}", what, "--timeout=40s")
+        await self("wait", f"--for=jsonpath={{{path}}}={value}", what, "--timeout=60s")
 
-    async def events(self, name: str) -> list[tuple[str, str, str]]:
-        """Type, reason and message of the events about an object."""
-        found = await self.items("events", f"--field-selector=involvedObject.name={name}")
-        return sorted({(event["type"], event["reason"], event["message"]) for event in found})
+    async def events(self, name: str, *reasons: str) -> list[tuple[str, str, str]]:
+        """Type, reason and message of the events about an object, once there are some with these reasons: they are
+        written beside the status, before it or after it.
+        """
+        async with asyncio.timeout(60):
+            while True:
+                found = await self.items("events", f"--field-selector=involvedObject.name={name}")
+                told = sorted({(event["type"], event["reason"], event["message"]) for event in found})
+                if {reason for _, reason, _ in told} >= set(reasons):
+                    return told
 
 
 @contextlib.asynccontextmanager
