@@ -324,6 +324,25 @@ async def until(true: Callable[[], object], *, seconds: float = PATIENCE) -> Non
             await asyncio.sleep(0.001)
 
 
+@contextlib.asynccontextmanager
+async def steady() -> AsyncIterator[Callable[[], float]]:
+    """A clock of the loop: seconds in which it turned. While this process, or the machine, stood still, none went by."""
+    turns, step = 0, 0.005
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(step)
+            turns += 1
+
+    turning = asyncio.ensure_future(turn())
+    try:
+        yield lambda: turns * step
+    finally:
+        turning.cancel()
+        await asyncio.gather(turning, return_exceptions=True)
+
+
 # --- the client ---
 
 

@@ -20,6 +20,7 @@ from fronts import (
     route,
     said,
     stall,
+    steady,
     streamed,
     target,
     until,
@@ -28,6 +29,8 @@ from fronts import (
 
 from tensorfusion.gateway.secrets import Secrets
 
+ROUNDED = 1.0
+"""Milliseconds: what figures of two clocks may differ by."""
 SECRET = {"apiKeySecret": {"name": "s", "namespace": "default", "key": "k"}}
 
 
@@ -36,14 +39,16 @@ async def test_a_whole_answer_comes_in_its_own_bytes_and_is_noted() -> None:
         target(said("hello")) as one,
         gateway(route({"endpoint": one.url, "costPer1MInput": "1", "costPer1MOutput": "2"})) as found,
     ):
+        began = asyncio.get_running_loop().time()
         response = await ask(found.port, chat(temperature=0.5), fields=b"x-request-id: abc\r\n")
+        took = (asyncio.get_running_loop().time() - began) * 1000
         assert (response.status, response.body) == (200, said("hello").partition(b"\r\n\r\n")[2])
         assert response.fields["x-tf-target"] == "t0"
         assert response.fields["x-tf-model"] == "up0"
         assert response.fields["x-tf-attempts"] == "1"
         assert response.fields["x-request-id"] == "abc"
         assert response.fields["x-tf-cost-usd"] == "0.000007"
-        assert float(response.fields["x-tf-overhead-ms"]) < 1000
+        assert float(response.fields["x-tf-overhead-ms"]) < took + ROUNDED
         assert one.requests[0].target == "/v1/chat/completions"
         assert one.requests[0].json == {**chat(temperature=0.5), "model": "up0"}
         record = found.records[0]
@@ -142,17 +147,16 @@ async def test_without_a_credential_a_target_is_never_asked(*, stream: bool) -> 
 @pytest.mark.parametrize("spoken", [False, True])
 async def test_a_client_that_leaves_takes_its_request_along(*, stream: bool, spoken: bool) -> None:
     events = (ROLE, word("a")) if stream and spoken else ()
-    async with target(stall(*events)) as one, gateway(route({"endpoint": one.url})) as found:
-        loop = asyncio.get_running_loop()
+    async with target(stall(*events)) as one, gateway(route({"endpoint": one.url})) as found, steady() as now:
         async with Client(found.port) as client:
             client.send(chat(stream=stream))
             if events:
                 await client.reader.readuntil(b"\r\n\r\n")
                 await client.chunk()
             await until(lambda: one.requests)
-            left = loop.time()
+            left = now()
         await until(lambda: one.left)
-        assert one.left[0] - left < 0.1
+        assert now() - left < 0.1
         await until(lambda: found.records)
         record = found.records[0]
         assert (record.status, record.error_type) == (499, "client_closed")
@@ -217,24 +221,29 @@ async def test_what_a_client_takes_to_send_its_request_is_not_the_gateways_time(
             body = json.dumps(chat()).encode()
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
             client.writer.write(head + body[:10])
-            await asyncio.sleep(0.2)
+            await until(lambda: any(each._task for each in found.server._connections))
+            took: list[float] = []
+            await slept(took)
             client.writer.write(body[10:])
             response = await client.response()
-        assert float(response.fields["x-tf-overhead-ms"]) < 150
         record = found.records[0]
         assert record.latency_ms >= 200
-        assert record.overhead_ms < 150
-        assert record.queue_ms < 100
+        rest = record.latency_ms - sum(took) + ROUNDED
+        assert float(response.fields["x-tf-overhead-ms"]) < rest
+        assert record.overhead_ms < rest
+        assert record.queue_ms < rest
 
 
 @pytest.mark.parametrize("how", ["whole", "stream", "verbatim"])
 async def test_what_a_target_takes_to_fail_or_to_begin_is_not_the_gateways_time(how: str) -> None:
+    took: list[float] = []
+
     async def reset_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.2)
+        await slept(took)
         reset(writer)
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.2)
+        await slept(took)
         writer.write(streamed(ROLE, word("a"), STOP, DONE) if how == "stream" else said("a"))
 
     async with target(reset_late) as one, target(late) as two:
@@ -242,23 +251,32 @@ async def test_what_a_target_takes_to_fail_or_to_begin_is_not_the_gateways_time(
             path = "audio/speech" if how == "verbatim" else "chat/completions"
             response = await ask(found.port, chat(stream=how == "stream"), path=path)
         assert (response.status, response.fields["x-tf-attempts"]) == (200, "2")
-        assert float(response.fields["x-tf-overhead-ms"]) < 150
         record = found.records[0]
         assert record.latency_ms >= 400
-        assert record.overhead_ms < 150
+        rest = record.latency_ms - sum(took) + ROUNDED
+        assert float(response.fields["x-tf-overhead-ms"]) < rest
+        assert record.overhead_ms < rest
+
+
+async def slept(took: list[float]) -> None:
+    """0.2 s pass, and as many more as the machine stands still; notes the milliseconds."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.sleep(0.2)
+    took.append((loop.time() - began) * 1000)
 
 
 async def test_a_client_that_leaves_in_a_pause_between_attempts_is_not_waited_for() -> None:
     retry = {"maxRetries": 3, "maxDelay": "60s"}
     async with target(failed(503, fields=b"Retry-After: 50\r\n")) as one:
-        async with gateway(route({"endpoint": one.url}, retry=retry)) as found:
+        async with gateway(route({"endpoint": one.url}, retry=retry)) as found, steady() as now:
             async with Client(found.port) as client:
                 client.send(chat())
                 await until(lambda: one.requests)
                 await asyncio.sleep(0.05)  # it is in the pause now
-            left = asyncio.get_running_loop().time()
+            left = now()
             await until(lambda: found.records)
-            assert asyncio.get_running_loop().time() - left < 0.1
+            assert now() - left < 0.1
             assert (found.records[0].status, len(one.requests)) == (499, 1)
 
 
@@ -272,13 +290,14 @@ async def test_a_client_that_leaves_while_a_target_is_connected_to_is_not_waited
             filler.setblocking(False)
             filler.connect_ex(address)
         try:
-            async with gateway(route({"endpoint": f"http://127.0.0.1:{address[1]}/v1"})) as found:
+            url = f"http://127.0.0.1:{address[1]}/v1"
+            async with gateway(route({"endpoint": url})) as found, steady() as now:
                 async with Client(found.port) as client:
                     client.send(chat())
                     await asyncio.sleep(0.1)
-                left = asyncio.get_running_loop().time()
+                left = now()
                 await until(lambda: found.records)
-                assert asyncio.get_running_loop().time() - left < 0.1
+                assert now() - left < 0.1
                 assert found.records[0].status == 499
         finally:
             for filler in fillers:

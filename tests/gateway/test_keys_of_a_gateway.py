@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from fronts import ask, chat, said, target
 
 from tensorfusion.cli.gateway_keys import keys
-from test_program import program, until_ready, write, written
+from test_program import IN_TIME, program, until_ready, write, written
 
 OLD, NEW = "made-elsewhere-0123456789", "made-elsewhere-9876543210"
 
@@ -31,29 +31,29 @@ async def test_a_key_that_is_rotated_or_revoked_is_so_within_a_second_at_all_wor
         async with program(path, "--workers", "2") as running:
             await until_ready(running.port)
 
-            async def all_say(key: str, status: int) -> float:
-                """Each request goes over a connection of its own, so to either worker; seconds until none differs."""
-                loop = asyncio.get_running_loop()
-                began = loop.time()
-                last_other = began
-                alike = 0
+            async def all_say(key: str, status: int) -> int:
+                """Each request goes over a connection of its own, so to either worker; how many come before the last
+                that differs.
+                """
+                asked = differing = alike = 0
                 async with asyncio.timeout(20):
                     while alike < 12:
+                        asked += 1
                         if (await ask(running.port, chat(), fields=bearer(key))).status == status:
                             alike += 1
                         else:
-                            alike, last_other = 0, loop.time()
-                return last_other - began
+                            alike, differing = 0, asked
+                return differing
 
             assert await all_say(old, 200) == 0
             new = await run("rotate", "ci", "--file", file, "--overlap", "1h")
-            times = [await all_say(new, 200)]
+            slowest = await all_say(new, 200)
             assert await all_say(old, 200) == 0
             await run("revoke", "ci", "--file", file, "--previous")
-            times.append(await all_say(old, 401))
+            slowest = max(slowest, await all_say(old, 401))
             await run("revoke", "ci", "--file", file)
-            times.append(await all_say(new, 401))
-            assert sorted(times)[1] < 1, times  # one of them may have met a busy machine
+            slowest = max(slowest, await all_say(new, 401))
+            assert slowest < IN_TIME
             assert old[:9] not in str(running.told)
             assert new[:9] not in str(running.told)
 
@@ -90,7 +90,9 @@ async def test_a_key_ends_in_time_also_while_the_rest_of_the_configuration_canno
                 while not any("the old one stays in force" in line for line in running.told):
                     await asyncio.sleep(0.02)
             await run("revoke", "ci", "--file", file)
-            async with asyncio.timeout(5):
+            before = 0
+            async with asyncio.timeout(20):
                 while await status(key) != 401:
-                    await asyncio.sleep(0.02)
+                    before += 1
+            assert before < IN_TIME
             assert [await status(one) for one in (other, OLD)] == [200, 200]

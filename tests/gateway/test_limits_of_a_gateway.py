@@ -93,6 +93,7 @@ async def test_places_of_workers_that_were_killed_come_back_and_their_requests_s
         write(path, settings(tmp_path, maxConcurrent=3, requestsPerMinute=5), written(one.url))
         async with program(path, "--workers", "2", CI_KEY=key) as running:
             await until_ready(running.port)
+            began = asyncio.get_running_loop().time()
             async with contextlib.AsyncExitStack() as stack:
                 clients = [await stack.enter_async_context(Client(running.port)) for _ in range(3)]
                 for client in clients:
@@ -109,7 +110,8 @@ async def test_places_of_workers_that_were_killed_come_back_and_their_requests_s
                     with contextlib.suppress(OSError, EOFError, AssertionError):  # nobody listens for a moment
                         statuses.append((await ask(running.port, chat(), fields=bearer)).status)
                     await asyncio.sleep(0.02)
-            assert 2 <= statuses.count(200) <= 3  # five a minute, three were the killed ones'; one comes every 12 s
+            # five a minute, three were the killed ones'; one comes every 12 s
+            assert 2 <= statuses.count(200) <= 2 + (asyncio.get_running_loop().time() - began) / 12
 
 
 async def test_answers_whose_length_nobody_said_are_reserved_by_what_is_usual(tmp_path: Path) -> None:

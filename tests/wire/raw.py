@@ -29,10 +29,11 @@ class Response:
 
 
 class Client:
-    """One connection. ``async with Client(port) as client``."""
+    """One connection. ``async with Client(port) as client``. ``patience`` is for each answer, in seconds."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, patience: float = PATIENCE) -> None:
         self._port = port
+        self._patience = patience
 
     async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 24)
@@ -62,7 +63,7 @@ class Client:
 
     async def head(self) -> Response:
         """Status and fields of the next answer."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._patience):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])}
         return Response(int(lines[0].split(" ")[1]), fields, b"")
@@ -70,7 +71,7 @@ class Client:
     async def response(self, *, bodyless: bool = False) -> Response:
         """The next answer, in whatever framing. Raises IncompleteReadError when it is cut."""
         found = await self.head()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._patience):
             if bodyless or found.status in (100, 204, 304):
                 return found
             if "content-length" in found.fields:

@@ -48,15 +48,24 @@ async def test_who_has_connected_when_the_end_begins_is_served() -> None:
 
 
 async def test_an_idle_connection_may_still_bring_a_request_for_a_moment() -> None:
-    async with serving() as seen, Client(seen.port) as client, Client(seen.port) as silent:
+    async with serving() as seen, Client(seen.port) as client:
         client.get()
         await client.response()
-        drain = asyncio.ensure_future(seen.server.drain(20, idle_grace=0.5))
-        await asyncio.sleep(0.05)
+        drain = asyncio.ensure_future(seen.server.drain(20, idle_grace=20))
+        await until(lambda: seen.server.draining)
         client.get()
         found = await client.response()
         assert (found.status, found.fields["connection"]) == (200, "close")
         client.writer.transport.abort()
+        assert await drain
+
+
+async def test_an_idle_connection_that_stays_silent_is_closed_behind_that_moment() -> None:
+    async with serving() as seen, Client(seen.port) as client, Client(seen.port) as silent:
+        client.get()
+        await client.response()
+        drain = asyncio.ensure_future(seen.server.drain(20, idle_grace=0.05))
+        assert await client.rest() == b""
         assert await silent.rest() == b""
         assert await drain
 

@@ -494,11 +494,11 @@ async def test_many_streams_at_once_come_whole(tmp_path: Path) -> None:
     async with scripted(tmp_path, act) as upstream, proxying(upstream) as (seen, pool, errors):
 
         async def one() -> bytes:
-            async with Client(seen.port) as client:
+            async with Client(seen.port, patience=200) as client:
                 client.post(b"{}")
                 return (await client.response()).body
 
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(200):
             assert await asyncio.gather(*(one() for _ in range(512))) == [whole] * 512
         assert pool.connections <= 512
     assert errors == []
@@ -539,8 +539,12 @@ async def test_nothing_is_left_of_clients_that_come_and_go(tmp_path: Path) -> No
                 connection.abort()
             pool._idle.clear()
             await asyncio.sleep(0.05)
+            return left()
+
+        def left() -> tuple[int, int]:
             gc.collect()
             return descriptors(), len(asyncio.all_tasks())
 
         first = await round_of(100)
-        assert await round_of(400) <= first
+        await round_of(400)
+        await until(lambda: left() <= first)  # the transports let go of their sockets in the loop's next turns

@@ -199,7 +199,7 @@ async def test_what_runs_is_finished_when_all_end(tmp_path: Path) -> None:
     with supervised(tmp_path) as running:
         pids = await pids_of(running.port, count=2)
         slow = [asyncio.ensure_future(ask(running.port, b"/slow")) for _ in range(20)]
-        await asyncio.sleep(0.1)
+        await until(lambda: len(list(tmp_path.glob("slow-*"))) == len(slow), seconds=SECONDS)
         running.process.terminate()
         assert set(await asyncio.gather(*slow)) <= pids
         status = await asyncio.to_thread(running.join)

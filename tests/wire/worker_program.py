@@ -1,12 +1,13 @@
 """A program of workers on one port: ``worker_program.py FOLDER COUNT PORT`` supervises, ``... serve FOLDER 3 4`` serves.
 
-A worker answers with its process id. One that finds a file ``broken`` in the folder ends at once; with a
-file ``missing`` there, none can be started.
+A worker answers with its process id, to ``/slow`` after a while: as many files ``slow-...`` are in the folder as these
+are under way or were. One that finds a file ``broken`` there ends at once; with a file ``missing`` none can be started.
 """
 
 import asyncio
 import os
 import sys
+import uuid
 from pathlib import Path
 
 import uvloop
@@ -40,6 +41,7 @@ async def serve(folder: Path, listener: int, lifeline: int) -> None:
 
     async def handle(request: Request, reply: Reply) -> None:
         if request.target == b"/slow":
+            (folder / f"slow-{uuid.uuid4()}").touch()
             await asyncio.sleep(0.3)
         await asyncio.sleep(0.001)
         reply.send(200, body=b"%d" % os.getpid())

@@ -204,7 +204,7 @@ def test_a_definition_goes_after_its_objects(api, widgets, group) -> None:
     late = api("POST", widgets, widget(group, "late"))
     why = "create not allowed while custom resource definition is terminating"
     assert (late.status, late.message) == (403, f'widgets.{group} "late" is forbidden: {why}')
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (
         "deletionTimestamp" not in api.get(f"{widgets}/held")["metadata"] or api("GET", f"{widgets}/free").status != 404
     ):

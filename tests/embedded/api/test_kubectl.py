@@ -63,7 +63,7 @@ def kubectl(running, api, tmp_path: Path) -> Callable[..., str]:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             check=False,
             env={"KUBECONFIG": str(running.data / "kubeconfig"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         )
@@ -112,9 +112,9 @@ def test_pods_are_created_labelled_patched_and_waited_for(kubectl, api, make_pod
     assert "QoS Class:        BestEffort" in kubectl("describe", "pod", "p")
     assert "phase: Pending" in kubectl("get", "pod", "p", "-o", "yaml")
     api.merge(api.core("pods", "p", "status"), {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
-    assert "condition met" in kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=10s")
+    assert "condition met" in kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=60s")
     assert kubectl("delete", "pod", "p").startswith('pod "p" deleted')
-    kubectl("wait", "--for=delete", "pod/p", "--timeout=10s")
+    kubectl("wait", "--for=delete", "pod/p", "--timeout=60s")
 
 
 def test_changes_are_watched(kubectl, running, api, tmp_path, make_config_map) -> None:
@@ -160,7 +160,7 @@ def test_rights_are_asked_for(kubectl, api) -> None:
 def test_custom_kinds_are_full_citizens(kubectl) -> None:
     assert "created" in kubectl("apply", "-f", "-", stdin=CRD)
     assert "condition met" in kubectl(
-        "wait", "--for=condition=Established", "crd/gizmos.kubectl.example.com", "--timeout=10s"
+        "wait", "--for=condition=Established", "crd/gizmos.kubectl.example.com", "--timeout=60s"
     )
     assert kubectl("apply", "-f", "-", stdin=GIZMO % 3) == "gizmo.kubectl.example.com/g created\n"
     assert kubectl("apply", "-f", "-", stdin=GIZMO % 4) == "gizmo.kubectl.example.com/g configured\n"
@@ -208,7 +208,7 @@ def test_an_edited_object_is_written_back(kubectl, running, api, tmp_path) -> No
         "KUBE_EDITOR": str(editor),
     }
     command = [str(PROGRAM), "-n", api.namespace, "edit", "deploy", "web"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=90, check=False)
     assert done.stdout == "deployment.apps/web edited\n", done.stderr
     assert "nginx:9" in kubectl("get", "deploy", "web", "-o", "wide")
 
@@ -266,7 +266,7 @@ def test_a_drain_evicts_pods_within_their_budget(kubectl, api, make_pod) -> None
     assert "Cannot evict pod as it would violate the pod's disruption budget." in refused
     assert kubectl("get", "pods", "-o", "name") == "pod/guarded\n"
     allow(1)
-    assert f"node/{node} drained" in kubectl(*drain, "--timeout=20s")
+    assert f"node/{node} drained" in kubectl(*drain, "--timeout=60s")
     assert api.get(f"/api/v1/nodes/{node}")["spec"]["unschedulable"] is True
 
 
@@ -306,7 +306,7 @@ def test_differences_are_shown_before_they_are_applied_server_side(kubectl) -> N
 
 def test_custom_objects_are_applied_server_side(kubectl) -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=CRD)
-    kubectl("wait", "--for=condition=Established", "crd/gizmos.kubectl.example.com", "--timeout=10s")
+    kubectl("wait", "--for=condition=Established", "crd/gizmos.kubectl.example.com", "--timeout=60s")
     assert kubectl("apply", "--server-side", "-f", "-", stdin=GIZMO % 1).endswith("serverside-applied\n")
     kubectl("patch", "gizmo", "g", "--type=merge", "-p", '{"spec":{"size":2}}')
     told = kubectl("apply", "--server-side", "-f", "-", stdin=GIZMO % 1, fails=True)

@@ -309,7 +309,7 @@ def test_foreground_deletion_waits_for_dependents(api, make_config_map) -> None:
     api.create(api.core("configmaps"), dependent)
     answer = api("DELETE", api.core("configmaps", "owner"), {"propagationPolicy": "Foreground"})
     assert answer.body["metadata"]["finalizers"] == ["foregroundDeletion"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "deletionTimestamp" not in api.get(api.core("configmaps", "dependent"))["metadata"]:
         assert time.monotonic() < deadline
     assert api("GET", api.core("configmaps", "owner")).status == 200

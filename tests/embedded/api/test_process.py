@@ -83,7 +83,7 @@ def test_everything_secret_is_its_owners_and_nothing_is_elsewhere(launch, tmp_pa
     assert cluster["server"].startswith("https://127.0.0.1:")
     assert base64.b64decode(cluster["certificate-authority-data"]) == (data / "pki" / "ca.crt").read_bytes()
     process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=30)
     assert process.returncode == 0
     assert config["users"][0]["user"]["token"] not in log
     assert not (data / "run" / "api.sock").exists()
@@ -100,7 +100,7 @@ def test_a_watch_does_not_hold_up_the_end(launch, tmp_path: Path) -> None:
         connection.sendall(request.encode())
         assert b" 200 " in connection.recv(1000)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode == 0
 
 

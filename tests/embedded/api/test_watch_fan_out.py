@@ -12,7 +12,8 @@ PATH = "/api/v1/namespaces/default/configmaps"
 BEHIND = 40
 ROUND = 10
 PAYLOAD = "x" * 16_384
-PATIENCE = 60.0
+PATIENCE = 200.0
+"""Seconds: half a gigabyte goes over sockets, on whatever machine."""
 
 
 class Watcher:
