@@ -17,10 +17,13 @@ from fronts import DONE, ROLE, STOP, Client, Target, ask, chat, failed, said, st
 from tensorfusion.gateway.keys.secret import new_secret
 
 PATIENCE = 60
-IN_TIME = 250
-"""Answers that may come before: a second's, 30 where nothing else takes the cores. Where the machine stands still, none
-is given.
-"""
+
+
+def in_time(seconds: float, answers: int) -> bool:
+    """Whether something took less than a second, in which so many answers came before it. Where the machine stands still
+    none is given either, so few of them will do: a quick one gives more than these in half of a second.
+    """
+    return seconds < 1 or answers < 250
 
 
 @dataclass
@@ -120,11 +123,12 @@ async def test_a_hundred_changes_under_load_fail_no_request_and_each_takes_effec
                         statuses.append((await client.response()).status)
 
             loads = [asyncio.ensure_future(load()) for _ in range(4)]
-            slowest = 0
+            late = []
+            loop = asyncio.get_running_loop()
             for change in range(100):
                 wanted = (two if change % 2 == 0 else one).url
                 write(path, written(wanted, timeout=f"{change + 1}s"))
-                before = 0
+                changed, before = loop.time(), 0
                 async with Client(running.port) as client, asyncio.timeout(PATIENCE):
                     while True:
                         client.send(chat())
@@ -133,12 +137,14 @@ async def test_a_hundred_changes_under_load_fail_no_request_and_each_takes_effec
                         if found.body == said("b" if change % 2 == 0 else "a").partition(b"\r\n\r\n")[2]:
                             break
                         before += 1
-                slowest = max(slowest, before)
+                took = loop.time() - changed
+                if not in_time(took, before):
+                    late.append((change, took, before))
             ended = True
             await asyncio.gather(*loads)
             assert set(statuses) == {200}
             assert len(statuses) > 100
-            assert slowest < IN_TIME
+            assert late == []
             assert (await running.end()) == 0
 
 
