@@ -16,6 +16,9 @@ from tensorfusion.model.crd import all_crds
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / "tools" / "docs"
 
+pytestmark = pytest.mark.xdist_group("site")
+"""On one worker: each that had a test of these would build the site for itself."""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def lines(kind: str) -> list[str]:
     return [line for line in reference.FIELDS[kind].splitlines() if line.strip()]
 
 
+@cache  # each line of the reference asks for it, and what it is made of are all types of the kind
 def schema_of(kind: str) -> dict[str, Any]:
     schema: dict[str, Any] = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
