@@ -17,6 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # On two cores: half of the time of an end-to-end test is waiting for processes, leases and grace periods.
 WORKERS ?= 4
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
+RECORDINGS := tests/embedded/schema/test_recordings.py
 
 .PHONY: help demo install dev format lint style types generated docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
 
@@ -79,9 +80,9 @@ test-contract: $(VENV)/.dev ## What a Kubernetes API server does, on the embedde
 
 test-real: $(VENV)/.dev ## The end-to-end tests again on a real control plane (after make kube-assets); KUBE=1.36 for another
 	@test -x $(KUBEBUILDER_ASSETS)/kube-apiserver || { echo "no control plane in $(KUBEBUILDER_ASSETS): run make kube-assets" >&2; exit 1; }
-	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator $(WITH_KUBECTL) --real -m 'not long'
+	$(BIN)/pytest tests/e2e tests/kube tests/model tests/webhook tests/operator $(WITH_KUBECTL) $(RECORDINGS) --real -m 'not long'
 	$(BIN)/pytest tests/contract --server real
-	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py $(WITH_KUBECTL) tests/embedded/schema/test_recordings.py
+	$(BIN)/pytest tests/e2e/test_kubectl.py tests/embedded/api/test_kubectl.py $(WITH_KUBECTL)
 
 test-real-newest: ## The same on the newest control plane
 	$(MAKE) test-real KUBE=$$(tools/kube/build --minors | tail -1)

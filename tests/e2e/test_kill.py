@@ -1,6 +1,6 @@
 """``kill -9`` of each process and of all, under load: no acknowledged write is lost, no pod is bound twice.
 
-The journal of acknowledged writes is kept by this process, outside the cluster. The default run kills a few times,
+The journal of acknowledged writes is kept by this process, outside the cluster. The default run kills twice,
 ``make test-kill`` a hundred times (``TENSORFUSION_KILLS``) and the long one a thousand. Every object carries its own
 checksum over a body of up to 8 kB, so that a torn one, or one put together from two writes, is found.
 """
@@ -30,7 +30,7 @@ from test_road import gpu_pod
 NAMESPACE = "kills"
 WRITERS = 8
 MOST_PODS = 400
-KILLS = int(os.environ.get("TENSORFUSION_KILLS", "5"))
+KILLS = int(os.environ.get("TENSORFUSION_KILLS", "2"))
 """How often each victim is killed in a default run."""
 WRITES_PER_SECOND = 200
 """How many writes a second have to be under way at the moments of the kills, where there are enough of them to tell."""

@@ -1,6 +1,7 @@
 """What is recorded is what a real API server says today: everything of 1.34, and of a newer one what it says otherwise.
 
-Skipped where there is none (``KUBEBUILDER_ASSETS``).
+Asked by ``make test-real`` (``--real``): to ask it everything anew takes half a minute of two cores, and what it says is
+another thing only with another server or another recorder. Skipped where there is none (``KUBEBUILDER_ASSETS``).
 """
 
 import os
@@ -18,6 +19,12 @@ ASSETS = Path(os.environ.get("KUBEBUILDER_ASSETS", "nowhere"))
 needs_server = pytest.mark.skipif(
     not (ASSETS / "kube-apiserver").exists(), reason="no kube-apiserver in KUBEBUILDER_ASSETS: run make kube-assets"
 )
+
+
+@pytest.fixture(autouse=True)
+def _asked_for(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--real"):
+        pytest.skip("asks a real server everything anew: run by make test-real")
 
 
 def run(*command: str) -> None:
