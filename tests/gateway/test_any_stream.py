@@ -58,6 +58,8 @@ class Wire:
     failure: bytes
 
     def word(self, text: str) -> bytes:
+        if self is RESPONSES:
+            return typed("response.output_text.delta", **PLACE, delta=text)
         return word(text) if self is CHAT else message_word(text)
 
     def whole(self, words: list[str]) -> bytes:
@@ -85,7 +87,21 @@ MESSAGES = Wire(
     behind=(typed("message_stop"),),
     failure=typed("error", error={"type": "overloaded_error", "message": "lost"}),
 )
-PAIRS = [(asked, spoken) for asked in (CHAT, MESSAGES) for spoken in (CHAT, MESSAGES)]
+PLACE = {"item_id": "i", "output_index": 0, "content_index": 0}
+RESPONSES = Wire(
+    provider="vllm",
+    path="responses",
+    start=(
+        typed("response.created", response={"id": "r", "status": "in_progress", "output": []}),
+        typed("response.output_item.added", output_index=0, item={"id": "i", "type": "message", "content": []}),
+        typed("response.content_part.added", **PLACE, part={"type": "output_text", "text": ""}),
+    ),
+    odd=(b": ping\n\n", b"\n", b"event: ping\ndata: {no json\n\n", typed("keepalive")),
+    reason=typed("response.completed", response={"id": "r", "status": "completed", "output": []}),
+    behind=(DONE,),
+    failure=typed("error", code="server_error", message="lost"),
+)
+PAIRS = [*((asked, spoken) for asked in (CHAT, MESSAGES) for spoken in (CHAT, MESSAGES)), (RESPONSES, RESPONSES)]
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,8 @@ def text_of(response: Response) -> str:
     for line in response.body.replace(b"\r\n", b"\n").split(b"\n"):
         if line.startswith(b"data: {"):
             data = json.loads(line[6:])
+            if data.get("type") == "response.output_text.delta":
+                found += data["delta"]
             if data.get("type") == "content_block_delta":
                 found += data["delta"]["text"]
             for choice in data.get("choices", ()):
@@ -173,7 +191,11 @@ def test_what_looks_whole_is_whole_and_the_other_way_round(asked: Wire, spoken: 
     if what.whole:
         assert text_of(response) == "".join(what.words)
         ends = response.body.replace(b"\r\n", b"\n").rstrip(b"\n")
-        assert ends.endswith(DONE.strip() if asked is CHAT else b'"message_stop"}')
+        if asked is RESPONSES:
+            ends = ends.removesuffix(DONE.strip()).rstrip(b"\n")
+            assert asked.reason.strip().endswith(ends.rpartition(b"\n")[2])
+        else:
+            assert ends.endswith(DONE.strip() if asked is CHAT else b'"message_stop"}')
 
 
 @pytest.mark.parametrize(("asked", "spoken"), PAIRS, ids=lambda wire: wire.path)

@@ -3,19 +3,18 @@
 One listener for each attempt. It gets each arrival and gives back the bytes that go on: whole events, as they came, but
 for those that are no JSON (dropped and counted) and the usage that only the gateway asked for. It never gives back an
 end that the answer has not: ``[DONE]`` goes on only behind a reason to finish, in every choice that has begun; where it
-does not come, it is added if every choice that was asked for has finished. So it is with ``message_stop``.
+does not come, it is added if every choice that was asked for has finished.
 
-Source: the platform's contract, 3.6; OpenAI's streaming events; Anthropic's ("message_stop"); those of the Responses
-API ("response.completed").
+Here is what all listeners share, and who listens to chunks; ``typed_listening`` is for events that name their type.
+
+Source: the platform's contract, 3.6; OpenAI's streaming events.
 """
 
 from abc import ABC, abstractmethod
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
-import msgspec
-
-from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.following import Place
 from tensorfusion.gateway.outcomes import Broken, of_error_event
 from tensorfusion.gateway.reading import (
     DONE,
@@ -40,29 +39,29 @@ from tensorfusion.gateway.sse import (
     objects_of,
     split_plain,
 )
-from tensorfusion.gateway.typed import Typed, first_text, read_typed
 from tensorfusion.policy.routing.asks import Failure
 
 DONE_EVENT: Final = event_of(DONE)
-_BLOCK: Final = "content_block_"
-_BLOCK_START: Final = "content_block_start"
-_BLOCK_DELTA: Final = "content_block_delta"
-_DELTA: Final = "message_delta"
-_STOP: Final = "message_stop"
-STOP: Final = b'{"type":"message_stop"}'
-_STOP_EVENT: Final = event_of(STOP, name=_STOP.encode())
+UNNUMBERED: Final = -1
+"""Of events that have no number."""
+Mark: TypeAlias = tuple[int, int, bool, Place, int]
+_NOWHERE: Final = Place()
 
 
 class Said:
     """What the client has of an answer, over all attempts."""
 
-    __slots__ = ("comparable", "pieces", "texts")
+    __slots__ = ("comparable", "number", "pieces", "place", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.pieces = 0
         self.comparable = True
         """It is text of one choice and nothing else, so that another target's can be fitted behind it."""
+        self.place = _NOWHERE
+        """Of a response: where its text stands, as the client knows that."""
+        self.number = UNNUMBERED
+        """Of a response: its latest event's."""
 
     @property
     def text(self) -> str:
@@ -76,13 +75,13 @@ class Said:
         self.texts += texts
         self.pieces += len(texts)
 
-    def mark(self) -> tuple[int, int, bool]:
+    def mark(self) -> Mark:
         """How much it is, for ``back_to``."""
-        return len(self.texts), self.pieces, self.comparable
+        return len(self.texts), self.pieces, self.comparable, self.place, self.number
 
-    def back_to(self, mark: tuple[int, int, bool]) -> None:
+    def back_to(self, mark: Mark) -> None:
         """What was heard since then never reached the client."""
-        count, self.pieces, self.comparable = mark
+        count, self.pieces, self.comparable, self.place, self.number = mark
         del self.texts[count:]
 
 
@@ -150,7 +149,7 @@ class Listener(Protocol):
         ...
 
 
-class _EventListener(ABC):
+class EventListener(ABC):
     """What both kinds have in common: where the answer stands, and arrivals cut into events."""
 
     __slots__ = (
@@ -225,6 +224,11 @@ class _EventListener(ABC):
         self.said.comparable = False
         return event if found.sent == data else event_of(found.sent, name=name_of(event)), found.read
 
+    def _hear_odd(self, event: bytes, data: bytes) -> bytes:
+        """Of an event that is no JSON as it came. Raises Broken."""
+        mended = self._mended(event, data)
+        return self._drop() if mended is None else self._hear_mended(*mended)
+
     def _hear_words(self, events: bytes) -> int:
         """Hear what plain events begin with at once, as far as it is words and nothing else: its bytes."""
         return 0
@@ -237,8 +241,12 @@ class _EventListener(ABC):
             Broken: the target failed.
         """
 
+    @abstractmethod
+    def _hear_mended(self, event: bytes, data: bytes) -> bytes:
+        """As ``_hear``, of an event as it goes on, and what it carries as it is read."""
 
-class ChunkListener(_EventListener):
+
+class ChunkListener(EventListener):
     """To chunks of chat or text completions."""
 
     __slots__ = ("_asked", "_ended", "_further", "_join")
@@ -299,12 +307,7 @@ class ChunkListener(_EventListener):
             self.said.add(text)
         return event
 
-    def _hear_odd(self, event: bytes, data: bytes) -> bytes:
-        """Of an event that is no JSON as it came."""
-        mended = self._mended(event, data)
-        if mended is None:
-            return self._drop()
-        event, data = mended
+    def _hear_mended(self, event: bytes, data: bytes) -> bytes:
         return self._hear_chunk(event, data, read_chunk(data) or Chunk(opaque=True))
 
     def _hear_chunk(self, event: bytes, data: bytes, chunk: Chunk) -> bytes:
@@ -374,95 +377,3 @@ def _put_text(chunk: Chunk, text: str) -> None:
             choice.delta.content = text
         else:
             choice.text = text
-
-
-class TypedListener(_EventListener):
-    """To events that say their type: Anthropic's messages, and responses."""
-
-    __slots__ = ("_words",)
-
-    def __init__(self, api: Api, said: Said) -> None:
-        super().__init__(said)
-        self._words = _MESSAGES if api is Api.MESSAGES else _RESPONSES
-
-    def end(self) -> bytes:
-        if not self.finished:
-            lacking = "stop_reason" if self.done else self._words.last[0]
-            raise Broken(Failure.MALFORMED, f"the stream ended without {lacking}")
-        if self.done:
-            return b""
-        self.done = True
-        return _STOP_EVENT
-
-    def _hear(self, event: bytes) -> bytes:
-        data = data_of(event)
-        if data == DONE:  # some end every stream so: it is an end to clients
-            return event if self.done else b""
-        if self.done:
-            return b""
-        if data is None:
-            return event
-        found = read_typed(data)
-        if found is None:
-            mended = self._mended(event, data)
-            if mended is None:
-                return self._drop()
-            event, data = mended
-            found = read_typed(data) or Typed()
-        if found.type in self._words.failed:
-            raise of_error_event(found.failure, begun=self.spoken)
-        self._hear_word(found.type, data)
-        if found.usage is not None:
-            self.usage = found.usage if self.usage is None else self.usage.joined(found.usage)
-        self.finish_reason = found.finish_reason or self.finish_reason
-        if found.type == _STOP and not self.finish_reason:
-            self.done = True
-            return b""
-        if found.type in self._words.last:
-            self.spoken = self.finished = self.done = True
-        elif found.type == _DELTA and self.finish_reason:
-            self.spoken = self.finished = True
-        return event
-
-    def _hear_word(self, kind: str, data: bytes) -> None:
-        """Remember what an event of this type says of the answer, if it does."""
-        if kind.startswith(self._words.word):
-            self.spoken = True
-            self._say(first_text(data) if kind == _BLOCK_DELTA else None)
-        elif kind.startswith(_BLOCK):
-            text = first_text(data) if kind == _BLOCK_START else None
-            if text is None:
-                self.said.comparable = False
-            elif text:
-                self._say(text)
-
-    def _say(self, text: str | None) -> None:
-        """A word has come: of the text that a message begins with, or (None) of what nobody could go on from."""
-        if text is None:
-            self.said.comparable = False
-            self.said.pieces += 1
-        else:
-            self.said.add(text)
-
-
-class _Words(msgspec.Struct, frozen=True):
-    """Types of events: those with a word of the answer, the last ones, and failures."""
-
-    word: tuple[str, ...]
-    last: tuple[str, ...]
-    failed: tuple[str, ...]
-
-
-_MESSAGES: Final = _Words(word=(_BLOCK_DELTA,), last=(_STOP,), failed=("error",))
-_RESPONSES: Final = _Words(
-    word=("response.output_text.", "response.function_call", "response.reasoning", "response.refusal"),
-    last=("response.completed", "response.incomplete"),
-    failed=("error", "response.failed"),
-)
-
-
-def listener_for(asked: Asked, said: Said, join: Join | None = None) -> Listener:
-    """To a stream that answers this."""
-    if asked.api in (Api.MESSAGES, Api.RESPONSES):
-        return TypedListener(asked.api, said)
-    return ChunkListener(asked, said, join)

@@ -13,10 +13,11 @@ from typing import Final, Protocol
 from tensorfusion.gateway.apis import Api, Call
 from tensorfusion.gateway.asking import Asked
 from tensorfusion.gateway.faults import Words, body_of, invalid
-from tensorfusion.gateway.listening import STOP, ChunkListener, Join, Listener, Said, listener_for
+from tensorfusion.gateway.listening import ChunkListener, Join, Listener, Said
 from tensorfusion.gateway.outcomes import Broken, is_coded, json_fields
 from tensorfusion.gateway.reading import Usage, mend
 from tensorfusion.gateway.sse import Events, EventTooLong, data_of, event_of
+from tensorfusion.gateway.typed_listening import STOP, MessageListener, ResponseListener
 from tensorfusion.gateway.upstreams import Upstream
 from tensorfusion.policy.routing.asks import Failure
 from tensorfusion.policy.translate import (
@@ -72,7 +73,10 @@ class Speech:
         return found
 
     def listener(self, said: Said, join: Join | None) -> Listener:
-        return listener_for(self.asked, said, join)
+        asked = self.asked
+        if asked.api is Api.RESPONSES:
+            return ResponseListener(asked, said)
+        return MessageListener(said) if asked.api is Api.MESSAGES else ChunkListener(asked, said, join)
 
     def voice(self) -> Voice | None:
         """None: what was heard is what the client gets."""

@@ -7,7 +7,11 @@ to its end: an explicit error is better than two halves of two answers.
 
 Text can be joined, of one choice. Calls of tools, several choices and what is not known here cannot.
 
-Source: the platform's contract, 3.6 (midStream).
+Responses are always answered from the start, since servers have no agreed form for an answer that has begun. Their
+events have numbers, and name the response and the message that they belong to: the client, who knows the first target's
+names, is told the other's words under those.
+
+Source: the platform's contract, 3.6 (midStream); OpenAI's API reference, "Responses", "Streaming events".
 """
 
 from collections.abc import Collection
@@ -17,13 +21,17 @@ import msgspec
 
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
+from tensorfusion.gateway.following import ITEM_DONE, Place, Step, follow
+from tensorfusion.gateway.listening import UNNUMBERED, Said
 from tensorfusion.gateway.outcomes import Broken
-from tensorfusion.gateway.reading import NOTHING, UNREADABLE, Chunk, holds
-from tensorfusion.gateway.sse import event_of
+from tensorfusion.gateway.reading import NOTHING, UNREADABLE, Chunk, holds, is_list
+from tensorfusion.gateway.sse import data_of, event_of, name_of
+from tensorfusion.gateway.typed import OfResponse
 from tensorfusion.policy.routing.asks import Failure
 
 _encoder: Final = msgspec.json.Encoder()
 _messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_parts: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text: Final = msgspec.json.Decoder(str)
 _CONTINUED_BY: Final = ("self-hosted", "vllm", "custom")
 _LONG: Final = 32
@@ -44,6 +52,9 @@ _FORMS: Final = (
 )
 """Fields of OpenAI, Anthropic, vLLM, SGLang and llama.cpp."""
 
+_KEPT: Final = ("previous_response_id", "conversation", "background")
+_NONE: Final = msgspec.Raw(b"[]")
+
 
 class _Format(msgspec.Struct):
     type: str = ""
@@ -53,8 +64,13 @@ class _Message(msgspec.Struct):
     role: str = ""
 
 
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
 _format: Final = msgspec.json.Decoder(_Format)
 _message: Final = msgspec.json.Decoder(_Message)
+_named: Final = msgspec.json.Decoder(_Named)
 
 
 class Continued:
@@ -91,14 +107,40 @@ class Continued:
         return _written_anew(data, self.text)
 
 
-class Repeated:
-    """The target answers from the start: what was said is swallowed as long as it says the same."""
+class _Again:
+    """What was said, said again: how much of it has come."""
 
-    __slots__ = ("_at", "_said", "joined", "text")
+    __slots__ = ("_at", "_said")
 
     def __init__(self, said: str) -> None:
         self._said = said
         self._at = 0
+
+    @property
+    def whole(self) -> bool:
+        return self._at == len(self._said)
+
+    def new(self, text: str) -> str:
+        """What of a text comes behind all of it. Raises Broken: it is another answer."""
+        left = len(self._said) - self._at
+        if not text.startswith(self._said[self._at : self._at + len(text)]):
+            raise _another(f"it differs within {len(text)} characters behind the first {self._at}")
+        self._at += min(len(text), left)
+        return text[left:]
+
+    def end(self) -> None:
+        """Nothing more comes. Raises Broken: it is another answer."""
+        if not self.whole:
+            raise _another(f"it ended after {self._at} of {len(self._said)} characters")
+
+
+class Repeated:
+    """The target answers from the start: what was said is swallowed as long as it says the same."""
+
+    __slots__ = ("_again", "joined", "text")
+
+    def __init__(self, said: str) -> None:
+        self._again = _Again(said)
         self.joined = False
         self.text = ""
 
@@ -112,18 +154,95 @@ class Repeated:
             raise _another("it says what cannot be compared")
         text = choice.delta.content if choice.delta is not None else choice.text
         if text:
-            left = len(self._said) - self._at
-            if not text.startswith(self._said[self._at : self._at + len(text)]):
-                raise _another(f"it differs within {len(text)} characters behind the first {self._at}")
-            self._at += min(len(text), left)
-            text = text[left:]
-        if choice.finish_reason and self._at < len(self._said):
-            raise _another(f"it ended after {self._at} of {len(self._said)} characters")
-        if self._at == len(self._said) and (text or choice.finish_reason):
+            text = self._again.new(text)
+        if choice.finish_reason:
+            self._again.end()
+        if self._again.whole and (text or choice.finish_reason):
             self.joined = True
             self.text = text or ""
             return _written_anew(data, self.text)
         return b""
+
+
+class RepeatedResponse:
+    """As ``Repeated``, of a response: what goes on does so where the client has its text, in ``said``.
+
+    Its response keeps the name that it began with, since OpenAI's client takes another one for an error
+    ("Lifecycle response identity changed"). So nobody has stored a response of that name: who names it as the
+    previous one is told so by the target."""
+
+    __slots__ = ("_again", "_place", "_said", "joined")
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+        self._again = _Again(said.text)
+        self._place = Place()
+        """Of the text at this target."""
+        self.joined = False
+
+    def fit(self, event: bytes, kind: str, heard: OfResponse | None) -> bytes:
+        """What goes on of an event; ``heard`` is then changed to what it says there. Raises Broken: it is another
+        answer."""
+        if not self.joined:
+            step, self._place = follow(self._place, kind, heard)
+            if heard is None or step is Step.OTHER:
+                raise _another("it says what cannot be compared")
+            if step is Step.TEXT and heard.delta:
+                text = self._again.new(heard.delta)
+                self.joined = self._again.whole and bool(text)
+                if self.joined and len(text) < len(heard.delta):
+                    return self._placed(event, kind, heard, text=text)
+            elif step is Step.END:
+                self._again.end()
+                self.joined = True
+            if not self.joined:
+                return b""
+        return self._placed(event, kind, heard)
+
+    def _placed(self, event: bytes, kind: str, heard: OfResponse | None, *, text: str | None = None) -> bytes:
+        """The event as the client gets it; with a ``text``, with only that."""
+        # Line ends between JSON's tokens, where data came in several lines: no event of our own may hold one.
+        parts = _read_parts((data_of(event) or b"").replace(b"\n", b" "))
+        said = self._said
+        parts.pop("sequence_number", None)
+        if said.number != UNNUMBERED:
+            said.number += 1
+            parts["sequence_number"] = _raw(said.number)
+        if heard is not None:
+            self._put_place(parts, kind, heard)
+            if text is not None:
+                heard.delta = text
+                parts["delta"] = _raw(text)
+                if "logprobs" in parts:
+                    parts["logprobs"] = _NONE  # they are of all of its tokens
+        return event_of(_encoder.encode(parts), name=name_of(event))
+
+    def _put_place(self, parts: dict[str, msgspec.Raw], kind: str, heard: OfResponse) -> None:
+        theirs, ours = self._place, self._said.place
+        item = heard.item
+        at_place = heard.output_index == theirs.output
+        if at_place and heard.item_id is not None and heard.item_id == theirs.item:
+            heard.item_id = ours.item
+            parts["item_id"] = _raw(ours.item)
+            if "content_index" in parts and heard.content_index == theirs.content and ours.content is not None:
+                heard.content_index = ours.content
+                parts["content_index"] = _raw(ours.content)
+        elif at_place and kind == ITEM_DONE and item is not None and item.type == "message":
+            parts["item"] = _renamed(parts["item"], ours.item)
+        elif heard.response is not None:
+            parts["response"] = _renamed(parts["response"], ours.response, item=(theirs.item, ours.item))
+        if "output_index" in parts and theirs.item is not None:
+            heard.output_index += ours.output - theirs.output
+            parts["output_index"] = _raw(heard.output_index)
+
+
+def stands_alone(asked: Asked) -> bool:
+    """A request for a response neither leans on what one target keeps, nor has more kept there than its answer: it may
+    be asked anew elsewhere when the client has half of the answer.
+
+    What goes on in the background would go on at both, a conversation would get both answers, and who knows nothing of
+    a previous response may answer without it."""
+    return not any(holds(asked.parts.get(name, NOTHING)) for name in _KEPT)
 
 
 def further_parts(
@@ -194,6 +313,36 @@ def _written_anew(data: bytes, text: str) -> bytes:
     else:
         choice["text"] = text
     return event_of(_encoder.encode(chunk))
+
+
+def _read_parts(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Raises Broken: it is no object."""
+    try:
+        return _parts.decode(data)
+    except UNREADABLE as error:
+        raise _another(f"it cannot be read: {error}") from error
+
+
+def _renamed(named: msgspec.Raw, name: str | None, *, item: tuple[str | None, str | None] | None = None) -> msgspec.Raw:
+    """An object with this ``id``, where it has a name; and, in its output, an ``item`` of one name with another."""
+    parts = _read_parts(named)
+    if name is not None:
+        parts["id"] = _raw(name)
+    if item is not None and is_list(parts.get("output", NOTHING)):
+        items = _messages.decode(parts["output"])
+        parts["output"] = _raw([_renamed(one, item[1]) if _id_of(one) == item[0] else one for one in items])
+    return _raw(parts)
+
+
+def _id_of(named: msgspec.Raw) -> str | None:
+    try:
+        return _named.decode(named).id
+    except UNREADABLE:
+        return None
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(value))
 
 
 def _another(why: str) -> Broken:

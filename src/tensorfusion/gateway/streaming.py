@@ -70,7 +70,7 @@ class StreamWay:
             raise
 
     async def _attempt(self, attempt: Attempt) -> None:
-        if not self.told:
+        if not self.told or attempt.job.call.api is Api.RESPONSES:  # who listens to those joins them by itself
             await self._ask(attempt)
             return
         self._speak_on(attempt)

@@ -99,12 +99,48 @@ class _OfBlock(msgspec.Struct, gc=False):
     content_block: _Part = _Part()
 
 
+class _Response(msgspec.Struct, gc=False):
+    id: str | None = None
+    output: msgspec.Raw = NOTHING
+
+
+class _Item(msgspec.Struct, gc=False):
+    id: str | None = None
+    type: str = ""
+    content: msgspec.Raw = NOTHING
+
+
+class _TextPart(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str = ""
+    annotations: msgspec.Raw = NOTHING
+
+    @property
+    def says_more_than_it_begins(self) -> bool:
+        """It is no text, or not an empty one."""
+        return self.type != "output_text" or bool(self.text) or holds(self.annotations)
+
+
+class OfResponse(msgspec.Struct, gc=False):
+    """What an event says of its place in a response, and what it adds to a text there."""
+
+    sequence_number: int | None = None
+    item_id: str | None = None
+    output_index: int = 0
+    content_index: int = 0
+    delta: str | None = None
+    response: _Response | None = None
+    item: _Item | None = None
+    part: _TextPart | None = None
+
+
 _WITH_ANSWER: Final = ("message_start", "message_delta", "response.completed", "response.incomplete", "response.failed")
 _SOMETHING: Final = msgspec.Raw(b"[]")
 """Of whatever form."""
 _typed_answer: Final = msgspec.json.Decoder(TypedAnswer)
 _typed: Final = msgspec.json.Decoder(Typed)
 _of_block: Final = msgspec.json.Decoder(_OfBlock)
+_of_response: Final = msgspec.json.Decoder(OfResponse)
 
 
 def read_typed(data: bytes) -> Typed | None:
@@ -125,6 +161,14 @@ def first_text(data: bytes) -> str | None:
     if found.index or "text" not in (found.content_block.type, found.delta.type.removesuffix("_delta")):
         return None
     return found.delta.text or found.content_block.text
+
+
+def read_of_response(data: bytes) -> OfResponse | None:
+    """Where in a response an event's data belongs; None where that is in no known form."""
+    try:
+        return _of_response.decode(data)
+    except UNREADABLE:
+        return None
 
 
 def read_typed_whole(body: bytes) -> TypedAnswer | None:
