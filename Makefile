@@ -19,7 +19,7 @@ WORKERS ?= 4
 WITH_KUBECTL := $(wildcard tests/embedded/controllers/test_real_*.py)
 RECORDINGS := tests/embedded/schema/test_recordings.py
 
-.PHONY: help demo install dev format lint style types generated docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-long kube-assets bench bench-real generate clean
+.PHONY: help demo install dev format lint style types generated docs test test-contract test-real test-real-newest test-kill test-kill-mixed test-examples test-long kube-assets bench bench-real generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -93,8 +93,11 @@ test-kill: $(VENV)/.dev ## A hundred kills of each process and of all, under loa
 test-kill-mixed: $(VENV)/.dev ## Two hundred kills while gangs, preemptors, partitions and quotas are under way (about an hour)
 	TENSORFUSION_KILLS=67 $(BIN)/pytest tests/e2e/test_kill_mixed.py -m long -s
 
+test-examples: $(VENV)/.dev ## Every property by all of its examples; make test looks at half of them (about 5 minutes)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'hypothesis and not long' --hypothesis-profile all
+
 test-long: $(VENV)/.dev ## A thousand kills, long fuzzing
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long --hypothesis-profile all
 
 kube-assets: ## Build the real control planes for tests, or one: KUBE=1.36 (needs go; about 6 minutes each, cached)
 	tools/kube/build $(KUBE)

@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-# How long an example takes is the machine's business: a test that fails for it says nothing about the code.
-settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any-machine")
+import example_counts  # noqa: F401 - the profiles; make test-examples names the other one by --hypothesis-profile
+
+settings.load_profile("half")
 
 LONGEST = 7200
 """Seconds that a test may take which thousands of kills or examples are the point of."""

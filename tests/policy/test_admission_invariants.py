@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.model import keys
 from tensorfusion.model.annotations import parse_wishes, request_of
@@ -70,7 +71,9 @@ sensible = st.fixed_dictionaries(
     },
 )
 native = st.sampled_from([None, "1", "2"])
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+relaxed = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=part_of(150)
+)
 
 
 def containers_of(count: str | None) -> list[dict[str, Any]]:

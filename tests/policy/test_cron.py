@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import InvalidRequest
 from tensorfusion.policy.cron import UnknownZone, parse_schedule
 
@@ -106,7 +107,7 @@ def test_looking_back_from_the_next_time_finds_it_and_nothing_between(
     assert schedule.last_until(due + timedelta(seconds=59), since=moment) == due
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(st.sampled_from(["*/7 * * * *", "0,30 1-3 * * *"]), ZONES, MOMENTS)
 def test_times_are_those_minutes_whose_local_clock_matches(expression: str, zone: str | None, moment: datetime) -> None:
     schedule = parse_schedule(expression, zone=zone)

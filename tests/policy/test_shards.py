@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
+from example_counts import part_of
 from tensorfusion.policy.shards import COMMON, Move, Seat, choices, member_lease, plan, shard_lease, tied
 
 DURATION = 15.0
@@ -191,7 +192,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-@settings(max_examples=60)
+@settings(max_examples=part_of(60))
 def test_never_two_owners_and_every_shard_has_one_again_within_the_bound(events: list[tuple[str, int, int]]) -> None:
     fleet, ties = Fleet(), list[set[str]]()
     fleet.replicas = [Replica("r0", -100.0), Replica("r1", -100.0)]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.model.request import GpuRequest, Isolation
 from tensorfusion.policy.capacity import Amount
 from tensorfusion.policy.usage import Share, UsageBook, charge_of
@@ -114,7 +115,7 @@ steps = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=part_of(200))
 @given(st.lists(steps, max_size=40))
 def test_any_churn_leaves_what_a_fresh_count_finds(history) -> None:
     book = UsageBook()

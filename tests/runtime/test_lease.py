@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import ServerError
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import LEASES
@@ -199,7 +200,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=part_of(100), deadline=None)
 @given(actions=actions)
 def test_never_two_leaders_and_never_an_epoch_twice(actions: list[tuple[str, float]]) -> None:
     """Three processes with clocks of their own: any may stand still while the others go on."""

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from example_counts import part_of
 from tensorfusion.runtime.queue import WorkQueue
 from tensorfusion.testing.clock import VirtualClock
 
@@ -243,5 +244,5 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(self.queue) == len(self.waiting)
 
 
-QueueMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=part_of(100), stateful_step_count=40, deadline=None)
 TestQueueMachine = QueueMachine.TestCase

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import Conflict, Forbidden, ServerError
 from tensorfusion.model.resources import GPUS, PODS
 
@@ -110,7 +111,9 @@ def once(world: Any) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=part_of(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(ACTIONS)
 def test_random_interleavings_never_oversell(make_world: Any, actions: list[tuple[Any, ...]]) -> None:

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scheduler_steps import gang
 
+from example_counts import part_of
 from tensorfusion.errors import Conflict, ServerError, TooManyRequests
 from tensorfusion.model.resources import NODES, POD_DISRUPTION_BUDGETS, PODS
 
@@ -148,7 +149,9 @@ def fail(world: Any, how: str) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=part_of(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(ACTIONS)
 def test_random_interleavings_keep_every_promise(make_world: Any, actions: list[tuple[Any, ...]]) -> None:

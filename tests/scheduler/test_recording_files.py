@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import ConfigError
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.core import Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm, Taint, Toleration
@@ -167,7 +168,7 @@ def opened(series: str = "0123abcd", cluster: str = "", **own: Any) -> Event:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=part_of(150), deadline=None)
 @given(frames)
 def test_what_was_written_is_read(what: list[Frame]) -> None:
     with TemporaryDirectory() as folder:
@@ -176,7 +177,7 @@ def test_what_was_written_is_read(what: list[Frame]) -> None:
     assert found.torn == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(frames, st.data())
 def test_all_that_was_written_whole_survives_a_cut_at_any_byte(what: list[Frame], data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:
@@ -192,7 +193,7 @@ def test_all_that_was_written_whole_survives_a_cut_at_any_byte(what: list[Frame]
         assert list(found.frames) == what[:before]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(frames, st.data())
 def test_a_bit_that_fell_over_hides_what_follows_and_invents_nothing(what: list[Frame], data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from example_counts import part_of
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduler.pods import Failure
@@ -176,7 +177,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=part_of(150), deadline=None)
 @given(steps)
 def test_in_any_order_of_events_it_is_the_turn_of_the_smallest_share_and_nobody_is_forgotten(
     events: list[tuple[str, str, int, int]],

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cohort_worlds import COHORTS, NAMESPACES, cohorts, gpus, quotas, requests
+from example_counts import part_of
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.request import GpuRequest
@@ -186,7 +187,7 @@ class BookMachine(RuleBasedStateMachine):
 
 
 TestBook = BookMachine.TestCase
-TestBook.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBook.settings = settings(max_examples=part_of(60), stateful_step_count=30, deadline=None)
 
 
 def book(*facts: QuotaFacts | CohortFacts) -> QuotaBook:

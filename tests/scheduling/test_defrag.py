@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from fingerprints import fingerprint
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.gang import Gang
@@ -310,7 +311,7 @@ def whole(state: State) -> int:
     return sum(not one.holders for one in state.devices())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=part_of(300), deadline=None)
 @given(worlds(), st.sampled_from((40, 60, 100)), budgets, budgets)
 def test_a_plan_is_lawful_and_can_be_carried_out_step_by_step(
     state: State, threshold: int, of_team: dict[str, int], of_other: dict[str, int]
@@ -367,7 +368,7 @@ def test_a_plan_is_lawful_and_can_be_carried_out_step_by_step(
     assert whole(state) == found.whole_after
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=part_of(100), deadline=None)
 @given(worlds())
 def test_the_first_step_is_worth_as_much_as_any_single_one(state: State) -> None:
     """What the bounds leave untried is never better."""

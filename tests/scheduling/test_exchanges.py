@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cohort_worlds import NAMESPACES, cohorts, gpus, quotas, requests
+from example_counts import part_of
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.request import GpuRequest
 from tensorfusion.scheduling.cohort_nodes import DIMENSIONS, Amounts, Node
@@ -245,7 +246,7 @@ def answer(check: object) -> str:
 
 
 TestExchanges = ExchangeMachine.TestCase
-TestExchanges.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestExchanges.settings = settings(max_examples=part_of(40), stateful_step_count=25, deadline=None)
 
 
 def test_who_has_to_leave_for_two_is_counted_for_one_of_them() -> None:

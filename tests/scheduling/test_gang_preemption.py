@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from example_counts import part_of
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.workload import GangTopology
 from tensorfusion.scheduling.facts import Placement, PodFacts, QuotaFacts
@@ -197,7 +198,7 @@ def test_a_gang_over_its_quota_makes_room_in_its_own_namespace() -> None:
     assert isinstance(find(state, gang_of(2)), Hopeless)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=part_of(100), deadline=None)
 @given(worlds(), st.lists(pods, min_size=2, max_size=4), st.data())
 def test_a_plan_is_proven_lawful_and_minimal(state: State, several: list[PodFacts], data: st.DataObject) -> None:
     needed = data.draw(st.integers(2, len(several)))
@@ -263,7 +264,7 @@ def fits_without(state: State, members: list[PodFacts], gone: set[str], plan: Ga
     return True
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=part_of(60), deadline=None)
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=3), min_size=1, max_size=6), st.integers(1, 8))
 def test_alike_members_get_places_whenever_enough_could_leave(nodes: list[list[int]], needed: int) -> None:
     """Whole devices, each held by one pod of some priority: as many places as less important pods, the lowest first."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from example_counts import part_of
 from plain_checker import check
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
@@ -337,7 +338,7 @@ class LedgerMachine(RuleBasedStateMachine):
         check(self.state, self.naive.live, self.naive.capacity)
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=part_of(50), stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
 
 

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from example_counts import part_of
 from tensorfusion.errors import NotFit
 from tensorfusion.hypervisor.books import DeviceBooks
 from tensorfusion.hypervisor.native import NativeDevices
@@ -234,5 +235,5 @@ def replace_status(pod: Pod) -> Pod:
     return Pod(metadata=pod.metadata, spec=pod.spec, status=PodStatus(phase="Running"))
 
 
-Cluster.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Cluster.TestCase.settings = settings(max_examples=part_of(80), stateful_step_count=40, deadline=None)
 TestNoDeviceUnderBoth = Cluster.TestCase

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.meta import Meta
 from tensorfusion.model.partitions import Partition, Profile, partitions_of, partitions_text, profile_of
@@ -239,7 +240,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=part_of(150), deadline=None)
 @given(steps)
 def test_no_history_puts_two_partitions_on_one_slot_or_refuses_one_that_has_a_place(history) -> None:
     state, live = gpus(1, 2), {}

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from example_counts import part_of
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.gang import Gang
 from tensorfusion.model.gpu_topology import TopologyRule
@@ -109,7 +110,7 @@ def fits_without(state: State, one: PodFacts, gone: set[str]) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=part_of(300), deadline=None)
 @given(worlds(), pods, st.booleans())
 def test_a_plan_is_proven_minimal_and_lawful_and_none_is_missed(
     state: State, one: PodFacts, cluster_wide: bool
@@ -186,7 +187,7 @@ def nothing_helps(
         assert not fits_without(state, one, here), (node, here)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=part_of(200), deadline=None)
 @given(worlds(), pods, st.data())
 def test_a_place_says_what_a_decision_says(state: State, one: PodFacts, data: st.DataObject) -> None:
     one = replace(one, uid="new", gang=None)
@@ -220,7 +221,7 @@ def test_a_place_says_what_a_decision_says(state: State, one: PodFacts, data: st
             assert decide(state, inside).placement.node == name
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=part_of(150), deadline=None)
 @given(worlds(), st.lists(pods, max_size=4), st.integers(0, 30))
 def test_what_is_promised_is_given_back_whatever_happens(state: State, several: list[PodFacts], ended: int) -> None:
     """Nominations come, are tried out, confirmed and released; nothing stays, and nobody gets what is promised."""

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from example_counts import part_of
 from tensorfusion.errors import NotFit, QuotaExceeded
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.gang import Gang
@@ -359,7 +360,7 @@ def test_nobody_is_told_to_be_more_important_for_what_is_their_own() -> None:
 amounts = st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.integers(0, 2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=part_of(150), deadline=None)
 @given(
     held=st.lists(amounts, max_size=10),
     own=st.lists(st.integers(0, 5), min_size=4, max_size=4),

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import QuotaExceeded
 from tensorfusion.model.core import Taint, Toleration
 from tensorfusion.model.gpu_topology import TopologyRule, TopologySource
@@ -513,13 +514,13 @@ worlds = {
 
 
 @given(**worlds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=part_of(100), deadline=None)
 def test_columns_answer_as_plain_loops_do(**world: int) -> None:
     live_through(**world)
 
 
 @given(**worlds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=part_of(60), deadline=None)
 def test_quotas_that_are_lent_bound_as_plain_loops_do(**world: int) -> None:
     live_through(**world, lends=True)
 

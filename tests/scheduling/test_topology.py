@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.model import keys
 from tensorfusion.model.gpu_topology import TopologyRule, TopologySource, rule_of
 from tensorfusion.scheduling import wiring
@@ -314,7 +315,7 @@ def nodes_of_devices(draw: st.DrawFn) -> list[DeviceFacts]:
     rule=st.builds(TopologyRule, source=st.sampled_from(TopologySource), least_damage=st.booleans()),
     data=st.data(),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=part_of(400), deadline=None)
 def test_plans_are_those_that_looking_at_every_combination_finds(
     made: list[DeviceFacts], count: int, rule: TopologyRule, data: st.DataObject
 ) -> None:

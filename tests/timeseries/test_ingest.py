@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.timeseries.encoder import encode
 from tensorfusion.timeseries.errors import ColumnConflict
 from tensorfusion.timeseries.points import KIND_OF, FieldValue, Point, Unsigned
@@ -62,7 +63,7 @@ def spelled(row: dict[str, object]) -> str:
     return repr(sorted((name, value) for name, value in row.items() if value is not None))
 
 
-@settings(max_examples=40)
+@settings(max_examples=part_of(40))
 @given(requests, st.booleans())
 def test_the_store_holds_what_the_model_holds(written: list[list[Point]], together: bool) -> None:
     async def play() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from raw import HOST, Client, cut_up, serving
 from test_server_bytes import REFUSED, Sink
 
+from example_counts import part_of
 from tensorfusion.wire.limits import LIMITS, Limits
 from tensorfusion.wire.parsing import RequestParser
 from tensorfusion.wire.reply import Reply
@@ -193,13 +194,13 @@ def _arrivals(draw: st.DrawFn) -> list[bytes]:
     return found
 
 
-@settings(max_examples=200)
+@settings(max_examples=part_of(200))
 @given(_arrivals(), st.integers(0, (1 << 16) - 1) | st.just(-1))
 def test_what_is_made_of_bytes_is_the_same_as_if_all_were_read(arrivals: list[bytes], waits: int) -> None:
     _assert_same(arrivals, waits=waits)
 
 
-@settings(max_examples=300)
+@settings(max_examples=part_of(300))
 @given(_arrivals(), st.just(LIMITS) | st.builds(Limits, most_head=st.integers(20, 260), most_fields=st.integers(1, 8)))
 def test_requests_end_where_they_end_if_all_is_read_whatever_the_limits(arrivals: list[bytes], limits: Limits) -> None:
     _assert_parsed_alike(arrivals, limits)

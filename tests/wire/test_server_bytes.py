@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw import HOST, Client, cut_up, serving, until
 
+from example_counts import part_of
 from tensorfusion.wire.fields import dated_lines
 from tensorfusion.wire.limits import LIMITS, Limits
 from tensorfusion.wire.reply import Reply
@@ -280,7 +281,7 @@ async def _fed(
     return found, sink
 
 
-@settings(max_examples=150)
+@settings(max_examples=part_of(150))
 @given(
     st.lists(st.sampled_from(GOOD), min_size=1, max_size=5),
     st.lists(st.integers(1, 1500), max_size=30),
@@ -297,7 +298,7 @@ def test_requests_are_the_same_however_their_bytes_arrive(
     assert sink.written.count(b"HTTP/1.1 200 OK\r\n") == len(requests)
 
 
-@settings(max_examples=300)
+@settings(max_examples=part_of(300))
 @given(st.data())
 def test_no_bytes_do_harm(data: st.DataObject) -> None:
     """Good and bad requests, bent: every answer is whole, and nothing goes on behind a refusal."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workloads import NAMESPACE, World, template
 
+from example_counts import part_of
 from tensorfusion.errors import Conflict, Forbidden, ServerError
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import DEPLOYMENTS, EVENTS, PODS, REPLICA_SETS
@@ -313,7 +314,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=part_of(60), deadline=None)
 @given(steps=steps, surge=st.integers(0, 2), unavailable=st.integers(0, 2), replicas=st.integers(1, 5))
 def test_a_rollout_under_failures_stays_within_its_bounds_and_arrives(
     steps: list[tuple[str, int]], surge: int, unavailable: int, replicas: int

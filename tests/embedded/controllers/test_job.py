@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workloads import NAMESPACE, World
 
+from example_counts import part_of
 from tensorfusion.embedded.controllers.job_indexes import format_indexes, parse_indexes
 from tensorfusion.errors import Forbidden
 from tensorfusion.model.meta import Raw
@@ -189,7 +190,7 @@ async def test_a_job_of_another_manager_is_left_alone(world: World) -> None:
     assert world.api.objects(PODS) == []
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=part_of(20), deadline=None)
 @given(st.data())
 async def test_ends_are_counted_once_with_lost_replies_and_lagging_caches(data: st.DataObject) -> None:
     world = World(start_seconds=0.25, stop_seconds=0.25)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workloads import NAMESPACE, World
 
+from example_counts import part_of
 from tensorfusion.errors import Conflict, Forbidden, ServerError
 from tensorfusion.kube.transport import UNSENT
 from tensorfusion.model.resources import EVENTS, PODS, REPLICA_SETS
@@ -342,7 +343,7 @@ ERRORS = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=part_of(100), deadline=None)
 @given(steps=steps, first=st.integers(0, 5), faults=st.integers(0, 2))
 def test_whatever_fails_there_are_never_too_many_and_in_the_end_exactly_enough(
     steps: list[tuple[str, int]], first: int, faults: int

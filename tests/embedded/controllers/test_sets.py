@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workloads import NAMESPACE, World
 
+from example_counts import part_of
 from tensorfusion.model.meta import Raw
 from tensorfusion.model.resources import (
     CONTROLLER_REVISIONS,
@@ -194,7 +195,7 @@ def disturb(world: World, step: str) -> None:
             world.api.fail(verb, reply_lost=kind == "lost")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(STEPS, st.sampled_from(["OrderedReady", "Parallel"]))
 def test_a_stateful_set_arrives_whatever_fails(steps: list[str], management: str) -> None:
     async def scenario() -> None:
@@ -227,7 +228,7 @@ def test_a_stateful_set_arrives_whatever_fails(steps: list[str], management: str
     asyncio.run(scenario())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(STEPS)
 def test_no_node_ever_has_two_daemons(steps: list[str]) -> None:
     async def scenario() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.embedded.processes.spdy import DICTIONARY, Spdy, Stream
 from tensorfusion.embedded.processes.websocket import WebSocket, accept_key
 
@@ -71,13 +72,13 @@ async def test_broken_rules_end_the_connection_with_a_code() -> None:
         assert answer == b"\x88\x02" + struct.pack(">H", code)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=part_of(200), deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_end_a_websocket_in_peace(data: bytes) -> None:
     asyncio.run(asyncio.wait_for(conversation(data), 10))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=part_of(100), deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=5), st.binary(min_size=4, max_size=4))
 def test_what_is_masked_is_read_as_it_was(payloads: list[bytes], mask: bytes) -> None:
     data = b"".join(frame(2, payload, mask=mask) for payload in payloads)
@@ -168,7 +169,7 @@ async def test_numbers_may_not_go_back() -> None:
     assert len(found) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=part_of(200), deadline=None)
 @given(
     st.lists(st.one_of(st.binary(max_size=60), st.builds(Client().control, st.integers(0, 12), st.binary(max_size=40))))
 )

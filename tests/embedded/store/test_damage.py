@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.embedded.store import Record, Store
 from tensorfusion.embedded.store_backup import backup_file
 from tensorfusion.errors import StoreCorrupt, StoreError, TensorFusionError
@@ -174,7 +175,7 @@ def test_what_lost_something_is_refused_with_what_to_do_and_nothing_is_changed(
     assert contents(tmp_path) == before
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=part_of(80), deadline=None)
 @given(data=st.data())
 def test_one_wrong_byte_anywhere_loses_nothing_silently(
     crashed: tuple[Path, list[Record]], data: st.DataObject
@@ -198,7 +199,7 @@ def test_one_wrong_byte_anywhere_loses_nothing_silently(
             assert found == records
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(data=st.data())
 def test_one_wrong_byte_in_a_closed_store_loses_nothing_silently(
     closed: tuple[Path, list[Record]], data: st.DataObject

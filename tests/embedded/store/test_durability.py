@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from example_counts import part_of
 from tensorfusion.embedded import store_space
 from tensorfusion.embedded.store import HistoryLimits, ObjectKey, Record, RevisionMismatch, Store, StoreEvent
 from tensorfusion.embedded.store_file import Row, StoreFile
@@ -200,4 +201,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
+TestStore.settings = settings(max_examples=part_of(60), stateful_step_count=15, deadline=None)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.clock import timestamp
 from tensorfusion.gateway.keys.book import KeyBook
 from tensorfusion.gateway.keys.errors import InvalidKey, ModelNotAllowed, RouteNotAllowed, ScopeMissing
@@ -152,7 +153,7 @@ def test_keys_that_were_used_are_told_once(book: KeyBook, make: Make) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=part_of(300), deadline=None)
 def test_who_was_found_once_is_taken_for_found_only_as_long_as_it_would_be(data: st.DataObject) -> None:
     """Whatever happens to keys meanwhile: what ``again`` affirms is what ``find`` would say."""
     clock = VirtualClock()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from limits_support import SECOND, Ticking, charge
 
+from example_counts import part_of
 from tensorfusion.gateway.limits.holding import Reservation
 from tensorfusion.gateway.limits.page import Page
 from tensorfusion.gateway.limits.rules import Charge
@@ -174,4 +175,4 @@ class Bounds(RuleBasedStateMachine):
 
 
 TestBounds = Bounds.TestCase
-TestBounds.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBounds.settings = settings(max_examples=part_of(60), stateful_step_count=40, deadline=None)

@@ -4,6 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from example_counts import part_of
 from tensorfusion.model.llm_route import RouteStrategy
 from tensorfusion.policy.routing.asks import Ask, Failure, Outcome
 from tensorfusion.policy.routing.chooser import Chooser, Step
@@ -152,4 +153,4 @@ class Requests(RuleBasedStateMachine):
 
 
 TestRequests = Requests.TestCase
-TestRequests.settings = settings(deadline=None, max_examples=60, stateful_step_count=60)
+TestRequests.settings = settings(deadline=None, max_examples=part_of(60), stateful_step_count=60)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from mixed_actions import MOST, NAMES, story
 from mixed_play import kill_again_and_again, tell
 from mixed_world import CHANGING, MixedWorld
@@ -17,7 +18,7 @@ NUMBER = st.integers(0, MOST)
 STORIES = st.lists(st.tuples(st.sampled_from(NAMES), NUMBER, NUMBER, NUMBER), min_size=5, max_size=40)
 
 
-@settings(max_examples=12)  # long stories are told by the thousand below
+@settings(max_examples=part_of(12))  # long stories are told by the thousand below
 @given(STORIES)
 def test_no_story_breaks_a_promise(steps) -> None:
     tell(steps)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.model.common import PlacementMode
 from tensorfusion.testing.packing.fragmentation_aware import FragmentationAware
 from tensorfusion.testing.packing.policies import Setting
@@ -66,7 +67,7 @@ def both_choose(seed: int, *, nodes: int, steps: int, full: float) -> int:
     full=st.sampled_from((0.5, 0.8, 1.0)),
 )
 @example(seed=12, nodes=1, steps=3, full=0.5)  # four devices are asked for, and no machine has more than one
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=part_of(60), deadline=None)
 def test_the_mode_and_the_policy_choose_alike(seed: int, nodes: int, steps: int, full: float) -> None:
     both_choose(seed, nodes=nodes, steps=steps, full=full)
 

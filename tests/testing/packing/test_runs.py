@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.errors import ConfigError
 from tensorfusion.testing.packing import churn, inflation
 from tensorfusion.testing.packing.churn import Spacing
@@ -80,7 +81,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("name", names())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=part_of(10), deadline=None)
 @given(seed=st.integers(0, 10**6), churning=st.booleans())
 def test_no_policy_oversells_or_turns_away_what_fits(name: str, seed: int, churning: bool) -> None:
     machines, pods = generate(nodes=5, pods=40, seed=seed)

@@ -9,6 +9,7 @@ from histories import A100, GIB, L4, START, asks, devices, history, node, play, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from example_counts import part_of
 from tensorfusion.model.cohort import ReclaimPolicy
 from tensorfusion.model.core import Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm
 from tensorfusion.model.gang import Gang
@@ -331,7 +332,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(arrivals, st.integers(1, 3), st.integers(1, 3))
 def test_more_machines_never_place_fewer_whole_device_pods(
     pods: list[tuple[int, int, float]], nodes: int, more: int
@@ -365,7 +366,7 @@ def test_who_came_before_others_because_of_their_backoffs_waits_longer_on_more_m
     assert (play(world).waits[last], play(world, more_l4(1)).waits[last]) == (32_000, 49_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=part_of(40), deadline=None)
 @given(arrivals, st.integers(1, 3))
 def test_nobody_is_lost_and_time_adds_up(pods: list[tuple[int, int, float]], nodes: int) -> None:
     recorded = [
@@ -405,7 +406,7 @@ class Forgetful(dict[int, object]):
         return None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=part_of(30), deadline=None)
 @given(arrivals, st.integers(1, 2), st.booleans())
 def test_what_is_remembered_of_refusals_changes_nothing(
     pods: list[tuple[int, int, float]], nodes: int, tight: bool
