@@ -354,6 +354,27 @@ async def test_a_response_has_the_name_that_it_began_with_whenever_it_is_named()
     assert b"resp_two" not in response.body
 
 
+ODD_NUMBER = (b'"sequence_number": ', b'"sequence_number": "?", "was": ')
+
+
+@pytest.mark.parametrize("at", range(4, 10))
+async def test_what_cannot_be_put_in_its_place_is_an_error_and_not_told_under_another_name(at: int) -> None:
+    theirs = two().whole("a lo", "ng way")
+    theirs[at] = theirs[at].replace(*ODD_NUMBER)
+    response, _ = await answered(cut(*one().half("a l")), streamed(*theirs))
+    assert told(response) == ("a l", "error")
+
+
+async def test_what_nobody_knows_goes_on_behind_the_words_in_whatever_form() -> None:
+    second = two()
+    new = second.say("response.new", delta={"is": "an object"})
+    response, _ = await answered(
+        cut(*one().half("a lo")), streamed(*second.half(TEXT), new.replace(*ODD_NUMBER), *second.end(TEXT))
+    )
+    assert told(response) == (TEXT, "completed")
+    assert b'"delta":{"is": "an object"}' in response.body
+
+
 async def test_what_is_written_anew_is_one_event_however_it_was_spelled() -> None:
     def spread(events: list[bytes]) -> list[bytes]:
         """Each in lines of its own, as some print JSON."""

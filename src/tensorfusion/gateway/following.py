@@ -22,6 +22,8 @@ DELTA: Final = "response.output_text.delta"
 ITEM_DONE: Final = "response.output_item.done"
 ENDS: Final = ("response.completed", "response.incomplete")
 _ENDS: Final = ("response.output_text.done", "response.content_part.done", ITEM_DONE, *ENDS)
+KNOWN: Final = (*LIFE, ITEM_ADDED, PART_ADDED, DELTA, *_ENDS)
+"""Events whose form tells where a text stands."""
 _OF_RESPONSES: Final = "response."
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from tensorfusion.gateway.apis import Api
 from tensorfusion.gateway.asking import Asked
-from tensorfusion.gateway.following import ITEM_DONE, Place, Step, follow
+from tensorfusion.gateway.following import ITEM_DONE, KNOWN, Place, Step, follow
 from tensorfusion.gateway.listening import UNNUMBERED, Said
 from tensorfusion.gateway.outcomes import Broken
 from tensorfusion.gateway.reading import NOTHING, UNREADABLE, Chunk, holds, is_list
@@ -197,6 +197,8 @@ class RepeatedResponse:
                 self.joined = True
             if not self.joined:
                 return b""
+        elif heard is None and kind in KNOWN:
+            raise _another("it says what has no place in that one")
         return self._placed(event, kind, heard)
 
     def _placed(self, event: bytes, kind: str, heard: OfResponse | None, *, text: str | None = None) -> bytes:
