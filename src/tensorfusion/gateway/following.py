@@ -21,8 +21,9 @@ PART_ADDED: Final = "response.content_part.added"
 DELTA: Final = "response.output_text.delta"
 ITEM_DONE: Final = "response.output_item.done"
 ENDS: Final = ("response.completed", "response.incomplete")
-_ENDS: Final = ("response.output_text.done", "response.content_part.done", ITEM_DONE, *ENDS)
-KNOWN: Final = (*LIFE, ITEM_ADDED, PART_ADDED, DELTA, *_ENDS)
+_TEXT_DONE: Final = "response.output_text.done"
+_PART_ENDS: Final = (_TEXT_DONE, "response.content_part.done", ITEM_DONE)
+KNOWN: Final = (*LIFE, ITEM_ADDED, PART_ADDED, DELTA, *_PART_ENDS, *ENDS)
 """Events whose form tells where a text stands."""
 _OF_RESPONSES: Final = "response."
 
@@ -43,13 +44,14 @@ class Step(Enum):
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Of a text: the names of its response and of its message, and where that is in the response, and it in that. None
-    is what has not been told."""
+    """Of a text: the names of its response and of its message, where that is in the response, and it in that, and which
+    events have told of an end of it. None is what has not been told."""
 
     response: str | None = None
     item: str | None = None
     output: int = 0
     content: int | None = None
+    ended: tuple[str, ...] = ()
 
 
 def follow(place: Place, kind: str, heard: OfResponse | None) -> tuple[Step, Place]:
@@ -64,7 +66,7 @@ def follow(place: Place, kind: str, heard: OfResponse | None) -> tuple[Step, Pla
         if response is None or holds(response.output):
             return Step.OTHER, place
         name = response.id if place.response is None else place.response
-        return Step.HEAD, Place(name, place.item, place.output, place.content)
+        return Step.HEAD, msgspec.structs.replace(place, response=name)
     if kind == ITEM_ADDED:
         item = heard.item
         if place.item is not None or item is None or item.type != "message" or holds(item.content):
@@ -74,21 +76,35 @@ def follow(place: Place, kind: str, heard: OfResponse | None) -> tuple[Step, Pla
         part = heard.part
         if not _is_of(place, heard) or place.content is not None or part is None or part.says_more_than_it_begins:
             return Step.OTHER, place
-        return Step.HEAD, Place(place.response, place.item, place.output, heard.content_index)
-    if kind in _ENDS:
+        return Step.HEAD, msgspec.structs.replace(place, content=heard.content_index)
+    if kind in _PART_ENDS:
+        return _follow_end(place, kind, heard)
+    if kind in ENDS:
         return Step.END, place
     beside = kind and not kind.startswith(_OF_RESPONSES)
     return (Step.BESIDE if beside else Step.OTHER), place
 
 
 def _follow_text(place: Place, heard: OfResponse) -> tuple[Step, Place]:
-    if not _is_of(place, heard) or heard.delta is None:
+    if not _is_of(place, heard) or heard.delta is None or place.ended:
         return Step.OTHER, place
     if place.content == heard.content_index:
         return Step.TEXT, place
     if place.content is not None:
         return Step.OTHER, place
-    return Step.TEXT, Place(place.response, place.item, place.output, heard.content_index)
+    return Step.TEXT, msgspec.structs.replace(place, content=heard.content_index)
+
+
+def _follow_end(place: Place, kind: str, heard: OfResponse) -> tuple[Step, Place]:
+    if kind == ITEM_DONE:
+        item = heard.item
+        ours = item is not None and item.type == "message" and heard.output_index == place.output
+    else:
+        ours = _is_of(place, heard) and heard.content_index == place.content
+    in_turn = bool(place.ended) if kind != _TEXT_DONE else not place.ended
+    if not ours or place.item is None or not in_turn or kind in place.ended:
+        return Step.OTHER, place
+    return Step.END, msgspec.structs.replace(place, ended=(*place.ended, kind))
 
 
 def _is_of(place: Place, heard: OfResponse) -> bool:

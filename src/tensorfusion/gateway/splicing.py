@@ -14,6 +14,8 @@ names, is told the other's words under those.
 Source: the platform's contract, 3.6 (midStream); OpenAI's API reference, "Responses", "Streaming events".
 """
 
+import contextlib
+import json
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -184,17 +186,20 @@ class RepeatedResponse:
         """What goes on of an event; ``heard`` is then changed to what it says there. Raises Broken: it is another
         answer."""
         if not self.joined:
+            ended = self._said.place.ended
             step, self._place = follow(self._place, kind, heard)
             if heard is None or step is Step.OTHER:
                 raise _another("it says what cannot be compared")
             if step is Step.TEXT and heard.delta:
                 text = self._again.new(heard.delta)
+                if text and ended:
+                    raise _another("it goes on where that one had ended")
                 self.joined = self._again.whole and bool(text)
                 if self.joined and len(text) < len(heard.delta):
                     return self._placed(event, kind, heard, text=text)
             elif step is Step.END:
                 self._again.end()
-                self.joined = True
+                self.joined = kind not in ended
             if not self.joined:
                 return b""
         elif heard is None and kind in KNOWN:
@@ -318,11 +323,17 @@ def _written_anew(data: bytes, text: str) -> bytes:
 
 
 def _read_parts(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """Raises Broken: it is no object."""
+    """An object, taken apart, also one with half of a pair of surrogates in it. Raises Broken: it is none."""
     try:
         return _parts.decode(data)
     except UNREADABLE as error:
-        raise _another(f"it cannot be read: {error}") from error
+        try:
+            found = json.loads(bytes(data))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise _another(f"it cannot be read: {error}") from error
+        return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
 
 
 def _renamed(named: msgspec.Raw, name: str | None, *, item: tuple[str | None, str | None] | None = None) -> msgspec.Raw:
@@ -331,8 +342,9 @@ def _renamed(named: msgspec.Raw, name: str | None, *, item: tuple[str | None, st
     if name is not None:
         parts["id"] = _raw(name)
     if item is not None and is_list(parts.get("output", NOTHING)):
-        items = _messages.decode(parts["output"])
-        parts["output"] = _raw([_renamed(one, item[1]) if _id_of(one) == item[0] else one for one in items])
+        with contextlib.suppress(*UNREADABLE):
+            items = _messages.decode(parts["output"])
+            parts["output"] = _raw([_renamed(one, item[1]) if _id_of(one) == item[0] else one for one in items])
     return _raw(parts)
 
 

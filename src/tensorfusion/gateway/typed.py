@@ -129,6 +129,8 @@ class OfResponse(msgspec.Struct, gc=False):
     output_index: int = 0
     content_index: int = 0
     delta: str | None = None
+    text: str | None = None
+    """All of it, at its end."""
     response: _Response | None = None
     item: _Item | None = None
     part: _TextPart | None = None

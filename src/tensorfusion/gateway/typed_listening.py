@@ -139,6 +139,12 @@ class ResponseListener(_TypedListener):
             raise Broken(Failure.MALFORMED, f"the stream ended without {ENDS[0]}")
         return b""
 
+    def _hear_mended(self, event: bytes, data: bytes) -> bytes:
+        join = self._join
+        if join is not None and not join.joined:
+            return join.fit(event, "", None)  # what is read of it is not to the letter what is told
+        return super()._hear_mended(event, data)
+
     def _hear_word(self, event: bytes, data: bytes, kind: str) -> bytes:
         said, join = self.said, self._join
         heard = read_of_response(data)
@@ -156,7 +162,7 @@ class ResponseListener(_TypedListener):
         if step is Step.TEXT and heard is not None:
             if heard.delta:
                 said.add(heard.delta)
-        elif step in (Step.END, Step.OTHER):
+        elif step is Step.OTHER or (heard is not None and heard.text is not None and heard.text != said.text):
             said.comparable = False
             if word and not kind.endswith(_SAID_BEFORE):
                 said.pieces += 1
