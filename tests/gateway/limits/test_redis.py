@@ -60,6 +60,12 @@ async def empty(url: str) -> None:
         await redis.flushall()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for half a second is no Redis that does not answer."""
+    monkeypatch.setattr("tensorfusion.gateway.limits.redis._TIMEOUT_SECONDS", 20)
+
+
 @contextlib.asynccontextmanager
 async def worker(url: str, **options: float) -> AsyncIterator[RedisLimits]:
     host = SharedLimits(None, records=64)
@@ -219,7 +225,8 @@ async def test_without_redis_a_host_counts_by_itself_and_with_it_again_together(
     host.close()
 
 
-async def test_a_redis_that_hangs_is_waited_for_once_however_many_ask() -> None:
+async def test_a_redis_that_hangs_is_waited_for_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorfusion.gateway.limits.redis._TIMEOUT_SECONDS", 0.5)
     now = 1000.0
     key = charge(rpm=1000)
     host = SharedLimits(None, records=64)
