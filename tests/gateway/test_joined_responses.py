@@ -15,6 +15,7 @@ from fronts import (
     LAST,
     STREAM,
     Act,
+    Client,
     Gateway,
     Response,
     ask,
@@ -28,6 +29,7 @@ from fronts import (
     stall,
     streamed,
     target,
+    until,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -543,6 +545,37 @@ async def test_what_leans_on_one_target_is_not_asked_of_another_in_the_middle(ke
             assert second.requests == []
             nothing = dict.fromkeys(kept) | {"background": False}
             assert told(await ask(found.port, ASKED | nothing, path="responses")) == (TEXT, "completed")
+
+
+@pytest.mark.parametrize("kept", [{"background": True}, {"conversation": {"id": "c"}}, {"previous_response_id": "r"}])
+async def test_what_a_response_says_that_it_leans_on_counts_too(kept: Event) -> None:
+    """As where the target's route gave it, and not the client."""
+    first = one()
+    begun = first.say("response.created", response=first.response("in_progress", **kept))
+    async with target(cut(begun, *first.half("a lo")[1:])) as cut_off, target(streamed(*two().whole(TEXT))) as second:
+        async with gateway(route({"endpoint": cut_off.url}, {"endpoint": second.url})) as found:
+            assert (await ask(found.port, ASKED, path="responses")).body.endswith(b'"param":null}}\n\n')
+            assert second.requests == []
+
+
+async def test_a_client_that_leaves_while_a_target_says_again_what_was_said_leaves_that_too() -> None:
+    async with target(cut(*one().half("a lo"))) as first, target(stall(*two().half("a"))) as second:
+        async with gateway(route({"endpoint": first.url}, {"endpoint": second.url})) as found:
+            async with Client(found.port) as client:
+                client.send(ASKED, path="responses")
+                await client.reader.readuntil(one().half("a lo")[-1][-40:])
+                await until(lambda: second.requests)
+            await until(lambda: second.left)
+            await until(lambda: found.records)
+            assert (found.records[0].status, found.records[0].completion_tokens) == (499, 1)
+
+
+async def test_another_replica_of_the_same_target_goes_on() -> None:
+    async with target(cut(*one().half("a lo"))) as first, target(streamed(*two().whole(TEXT))) as second:
+        urls = [first.url, second.url]
+        async with gateway(route({"gpuPool": "p"}), addresses=lambda route, written: urls) as found:
+            while not first.requests:
+                assert told(await ask(found.port, ASKED, path="responses")) == (TEXT, "completed")
 
 
 async def test_a_route_that_wants_an_error_gets_it() -> None:

@@ -63,7 +63,7 @@ def follow(place: Place, kind: str, heard: OfResponse | None) -> tuple[Step, Pla
         return _follow_text(place, heard)
     if kind in LIFE:
         response = heard.response
-        if response is None or holds(response.output):
+        if response is None or holds(response.output) or response.leans:
             return Step.OTHER, place
         name = response.id if place.response is None else place.response
         return Step.HEAD, msgspec.structs.replace(place, response=name)

@@ -102,6 +102,14 @@ class _OfBlock(msgspec.Struct, gc=False):
 class _Response(msgspec.Struct, gc=False):
     id: str | None = None
     output: msgspec.Raw = NOTHING
+    background: msgspec.Raw = NOTHING
+    conversation: msgspec.Raw = NOTHING
+    previous_response_id: msgspec.Raw = NOTHING
+
+    @property
+    def leans(self) -> bool:
+        """On what its target keeps besides itself, or goes on there unheard."""
+        return holds(self.background) or holds(self.conversation) or holds(self.previous_response_id)
 
 
 class _Item(msgspec.Struct, gc=False):
