@@ -35,6 +35,8 @@ KILLS = int(os.environ.get("TENSORFUSION_KILLS", "2"))
 WRITES_PER_SECOND = 200
 """How many writes a second have to be under way at the moments of the kills, where there are enough of them to tell."""
 ENOUGH_KILLS = 50
+LONGEST_WAIT = 5.0
+"""Seconds that a kill waits for them."""
 
 
 class Journal:
@@ -118,8 +120,8 @@ async def kill_repeatedly(cluster: Cluster, journal: Journal, victims: list[str]
         before, since = journal.acknowledged, time.monotonic()
         await asyncio.sleep(dice.uniform(0.0, 0.25))
         if is_up:
+            journal.waits += await under_way(journal, before, since)
             journal.acknowledged_in_waits += journal.acknowledged - before
-            journal.waits += time.monotonic() - since
         names = ["api", "control"] if victims == ["all"] else victims
         for name in names:
             pid = cluster.folder.pid(name)
@@ -128,6 +130,17 @@ async def kill_repeatedly(cluster: Cluster, journal: Journal, victims: list[str]
         is_up = dice.random() < 0.9  # some are killed again while they start
         if is_up:
             await asyncio.to_thread(wait_until_back, cluster, names, round_number)
+
+
+async def under_way(journal: Journal, before: int, since: float) -> float:
+    """Wait until as many writes a second were acknowledged since then as have to be, and answer how many seconds it is
+    since: a server that is just back is slow to answer the first ones, and slower where the machine has more to do.
+    """
+    while True:
+        took = time.monotonic() - since
+        if journal.acknowledged - before >= WRITES_PER_SECOND * took or took >= LONGEST_WAIT:
+            return took
+        await asyncio.sleep(0.005)
 
 
 def answers(cluster: Cluster) -> bool:
